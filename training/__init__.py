@@ -1,0 +1,1 @@
+"""Trains, quantises, exports and evaluates the networks that `napari_medsamq` runs."""

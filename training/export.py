@@ -1,0 +1,183 @@
+"""Writes model directories: traced networks as OpenVINO IR, and the `model.json` that vouches.
+
+python -m training.export --checkpoint FILE --out DIR [--name NAME] [--force]
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import openvino as ov
+import torch
+import typer
+from torch import Tensor, nn
+
+from napari_medsamq.errors import MedSAMQError, ModelError
+from napari_medsamq.model_spec import ModelSpec
+from training.checkpoint import MEMBER, PACKAGE, SHA256, file_sha256
+from training.models.sam import LiteMedSAM, build_lite_medsam
+
+# Sizes of -1 are dynamic; the engine refuses a model of other names or shapes.
+ENCODER_INPUTS = {"image": [1, 3, 256, 256]}
+ENCODER_OUTPUTS = ["image_embedding"]
+DECODER_INPUTS = {
+    "image_embedding": [1, 256, 64, 64],
+    "point_coords": [-1, -1, 2],
+    "point_labels": [-1, -1],
+    "mask_input": [-1, 1, 256, 256],
+    "has_mask_input": [1],
+}
+DECODER_OUTPUTS = ["logits", "iou"]
+
+
+def convert_lite_medsam(net: LiteMedSAM) -> tuple[ov.Model, ov.Model]:
+    """Trace a float network into the two OpenVINO models of a model directory.
+
+    Parameters
+    ----------
+    net : LiteMedSAM
+        In evaluation mode.
+
+    Returns
+    -------
+    encoder : openvino.Model
+        `image` (1, 3, 256, 256) -> `image_embedding` (1, 256, 64, 64).
+    decoder : openvino.Model
+        `image_embedding` (1, 256, 64, 64), `point_coords` (N, P, 2), `point_labels` (N, P),
+        `mask_input` (N, 1, 256, 256), `has_mask_input` (1,) -> `logits` (N, 256, 256), `iou` (N,).
+        `mask_input` may also have one row, which serves all prompts.
+    """
+    return (
+        _convert(net.image_encoder, ENCODER_INPUTS, ENCODER_OUTPUTS),
+        _convert(net.decoder().eval(), DECODER_INPUTS, DECODER_OUTPUTS),
+    )
+
+
+def write_model(
+    directory: Path,
+    encoder: ov.Model,
+    decoder: ov.Model,
+    *,
+    name: str,
+    bits: int,
+    provenance: dict[str, str],
+    force: bool = False,
+) -> ModelSpec:
+    """Write a model directory, whole or not at all.
+
+    Parameters
+    ----------
+    directory : Path
+        New or empty, unless `force` is given.
+    encoder, decoder : openvino.Model
+        With the names and shapes of `convert_lite_medsam`; weights are stored as FP16.
+    name, bits, provenance
+        As in `ModelSpec`.
+    force : bool
+        Replace the model in `directory`; files of other names, such as a model card, stay.
+
+    Raises
+    ------
+    ModelError
+        If `directory` is a file, or holds something and `force` is not given.
+    """
+    _check_target(directory, force=force)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    # A neighbour of the target, so that moving it there is one step of the file system.
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".export-") as folder:
+        fresh = Path(folder) / "new"
+        fresh.mkdir()
+        ov.save_model(encoder, fresh / "encoder.xml", compress_to_fp16=True)
+        ov.save_model(decoder, fresh / "decoder.xml", compress_to_fp16=True)
+        spec = ModelSpec.describe(fresh, name=name, bits=bits, provenance=provenance)
+        spec.write(fresh)
+        _replace_directory(directory, fresh, aside=Path(folder) / "old")
+    return spec
+
+
+def _check_target(directory: Path, *, force: bool) -> None:
+    if directory.exists() and not directory.is_dir():
+        raise ModelError(f"{directory} is a file; give a directory for the model.")
+    if directory.is_dir() and any(directory.iterdir()) and not force:
+        raise ModelError(
+            f"{directory} is not empty. Give another directory, or --force to replace the model."
+        )
+
+
+def _replace_directory(old: Path, new: Path, aside: Path) -> None:
+    """Put `new` where `old` is, with those files of `old` that `new` lacks."""
+    if not old.exists():
+        new.rename(old)
+        return
+    for path in old.iterdir():
+        if path.is_file() and not (new / path.name).exists():
+            shutil.copy2(path, new)
+    old.rename(aside)
+    try:
+        new.rename(old)
+    except OSError:
+        aside.rename(old)
+        raise
+
+
+def _convert(net: nn.Module, inputs: Mapping[str, Sequence[int]], outputs: list[str]) -> ov.Model:
+    model = ov.convert_model(net, example_input=_example(inputs), input=list(inputs.items()))
+    # The names are the contract; the conversion leaves outputs without any.
+    for port, name in zip(model.inputs, inputs, strict=True):
+        port.get_tensor().set_names({name})
+    for port, name in zip(model.outputs, outputs, strict=True):
+        port.get_tensor().set_names({name})
+    return model
+
+
+def _example(inputs: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+    """Make zeros of each shape; 3 stands for a dynamic size, as 1 could be taken for fixed."""
+    return {
+        name: torch.zeros([3 if size == -1 else size for size in shape])
+        for name, shape in inputs.items()
+    }
+
+
+def _provenance(checkpoint: Path) -> dict[str, str]:
+    sha256 = file_sha256(checkpoint)
+    published = f"LiteMedSAM release, {MEMBER} of {PACKAGE}"
+    return {
+        "source": published if sha256 == SHA256 else f"LiteMedSAM network, {checkpoint.name}",
+        "checkpoint_sha256": sha256,
+        "licence": "Apache-2.0 (weights of the MedSAM authors, Ma et al. 2024)",
+        "training": "none: the float network as published, weights stored as FP16",
+        "versions": f"openvino {ov.__version__}, torch {torch.__version__}",
+    }
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Model directory to write; new or empty.")],
+    checkpoint: Annotated[Path, typer.Option(help="Weights with LiteMedSAM's names (.pth).")],
+    name: Annotated[str | None, typer.Option(help="Name of the model; default: of DIR.")] = None,
+    force: Annotated[bool, typer.Option(help="Replace the model in DIR.")] = False,
+) -> None:
+    """Export a float LiteMedSAM checkpoint as a model directory."""
+    try:
+        _check_target(out, force=force)
+        encoder, decoder = convert_lite_medsam(build_lite_medsam(checkpoint))
+        write_model(
+            out,
+            encoder,
+            decoder,
+            name=name or out.resolve().name,
+            bits=32,
+            provenance=_provenance(checkpoint),
+            force=force,
+        )
+    except MedSAMQError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(out)
+
+
+if __name__ == "__main__":
+    typer.run(main)

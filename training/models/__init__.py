@@ -1,0 +1,1 @@
+"""Float networks, written once; the parameter names are those of the published LiteMedSAM."""

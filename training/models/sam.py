@@ -1,0 +1,119 @@
+"""LiteMedSAM, whole and in the two parts that are exported.
+
+Ma et al., "Segment anything in medical images", Nature Communications 2024; release LiteMedSAM.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from napari_medsamq.errors import ModelError
+from training.checkpoint import read_weights
+from training.models.mask_decoder import MaskDecoder
+from training.models.prompt_encoder import PromptEncoder
+from training.models.tiny_vit import IMAGE_SIDE, TinyViT
+
+
+class PromptedDecoder(nn.Module):
+    """Prompt encoder and mask decoder in one, with the inputs of SAM's ONNX export."""
+
+    def __init__(self, prompt_encoder: PromptEncoder, mask_decoder: MaskDecoder) -> None:
+        super().__init__()
+        self.prompt_encoder = prompt_encoder
+        self.mask_decoder = mask_decoder
+
+    def forward(
+        self,
+        image_embedding: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Decode N prompts of P points; the batch of the first and fourth may be 1.
+
+        Parameters
+        ----------
+        image_embedding : (1, 256, 64, 64) float32 Tensor
+        point_coords : (N, P, 2) float32 Tensor
+            x, y in pixels of the 256 px frame.
+        point_labels : (N, P) float32 Tensor
+            0/1 negative/positive point, 2/3 the corners of a box, -1 padding.
+        mask_input : (N, 1, 256, 256) float32 Tensor
+        has_mask_input : (1,) float32 Tensor
+
+        Returns
+        -------
+        logits : (N, 256, 256) float32 Tensor
+            Before the threshold at 0.
+        iou : (N,) float32 Tensor
+            Predicted intersection over union.
+        """
+        prompt = self.prompt_encoder.embed_points(point_coords, point_labels)
+        dense = self.prompt_encoder.embed_mask(mask_input, has_mask_input)
+        image_pe = self.prompt_encoder.pe_layer.grid
+        logits, iou = self.mask_decoder(image_embedding + dense, image_pe, prompt)
+        return logits, iou
+
+
+class LiteMedSAM(nn.Module):
+    """The whole network: 9.8 M parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image_encoder = TinyViT()
+        self.prompt_encoder = PromptEncoder()
+        self.mask_decoder = MaskDecoder()
+
+    def decoder(self) -> PromptedDecoder:
+        """Return prompt encoder and mask decoder as one network that shares their weights."""
+        return PromptedDecoder(self.prompt_encoder, self.mask_decoder)
+
+    def forward(self, image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Segment boxes: N of one image, or one of each of N images.
+
+        Parameters
+        ----------
+        image : (1 or N, 3, 256, 256) float32 Tensor in [0, 1]
+        boxes : (N, 4) float32 Tensor
+            XYXY in pixels of the 256 px frame.
+
+        Returns
+        -------
+        logits : (N, 256, 256) float32 Tensor
+        iou : (N,) float32 Tensor
+        """
+        labels = boxes.new_tensor([2, 3]).expand(len(boxes), -1)
+        no_mask = boxes.new_zeros(1, 1, IMAGE_SIDE, IMAGE_SIDE)
+        logits, iou = self.decoder()(
+            self.image_encoder(image), boxes.reshape(-1, 2, 2), labels, no_mask, boxes.new_zeros(1)
+        )
+        return logits, iou
+
+
+def build_lite_medsam(checkpoint: Path | None = None) -> LiteMedSAM:
+    """Build the float network, in evaluation mode.
+
+    Parameters
+    ----------
+    checkpoint : Path, optional
+        Weights with LiteMedSAM's names; without them the weights are random.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be read safely or is not a LiteMedSAM checkpoint.
+    """
+    net = LiteMedSAM()
+    if checkpoint is not None:
+        weights = read_weights(checkpoint)
+        try:
+            net.load_state_dict(weights, strict=True)
+        except RuntimeError as error:
+            raise ModelError(
+                f"{checkpoint} must hold exactly the weights of LiteMedSAM: {error}. "
+                "Give the file that `python -m training.checkpoint` names."
+            ) from error
+    return net.eval()
