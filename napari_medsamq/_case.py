@@ -1,0 +1,55 @@
+"""MedSAM cases: .npz files with a windowed image, as its challenge publishes them."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from napari_medsamq._source import Decoded
+from napari_medsamq.errors import VolumeError
+
+NO_SPACING = (
+    "The case does not say how large its voxels are: 1 mm is assumed, so sizes and volumes are "
+    "not real."
+)
+
+
+def read_case(path: Path) -> Decoded:
+    """Read `imgs`, (D, H, W), (H, W) or (H, W, 3) uint8 in array order, and `spacing` (x, y, z) mm.
+
+    Raises
+    ------
+    VolumeError
+        If the file cannot be read or is no such case.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as case:
+            images = case["imgs"]
+            spacing = case["spacing"] if "spacing" in case.files else None
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.error, zlib.error) as error:
+        raise VolumeError(
+            f"{path}: cannot be read as a MedSAM case, an .npz file with the array `imgs` "
+            f"({error}). Make it again or open the original image."
+        ) from error
+    colour = images.shape[-1:] if images.ndim in (3, 4) and images.shape[-1] == 3 else ()
+    grid = images.shape[: images.ndim - len(colour)]
+    if images.dtype != np.uint8 or len(grid) not in (2, 3) or 0 in grid:
+        raise VolumeError(
+            f"{path}: `imgs` is {images.dtype} of shape {images.shape}; a MedSAM case holds uint8 "
+            "of (D, H, W) or (H, W, 3). Make it again or open the original image."
+        )
+    data = images.reshape((1, 1, *grid)[-3:] + colour)
+    data = data.transpose(2, 1, 0, *range(3, data.ndim))
+    affine = np.eye(4)
+    if spacing is not None:
+        if spacing.shape != (3,) or spacing.dtype.kind not in "iuf" or not (spacing > 0).all():
+            raise VolumeError(
+                f"{path}: `spacing` is {spacing.tolist()}; three sizes (x, y, z) in mm above 0 are "
+                "needed. Make the case again."
+            )
+        affine[:3, :3] = np.diag(spacing)
+    warnings = () if spacing is not None else (NO_SPACING,)
+    return Decoded(data, affine, "case", data.shape[:3], warnings=warnings)

@@ -1,0 +1,185 @@
+"""Saves a label so that the old file or the whole new one is there at any moment."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import BufferedIOBase
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+from napari_medsamq._nifti import affine_lps, label_header, read_nifti, write_nifti
+from napari_medsamq._source import Array, Source
+from napari_medsamq.errors import SaveError, VolumeError
+
+# Label files shrink well at any level; this one keeps saving below a second or so.
+_GZIP_LEVEL = 3
+
+_MAX_DEVIATION = 1e-4  # mm
+
+_GEOMETRY = (
+    *("pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z"),
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+)
+
+_CURES = {
+    errno.ENOSPC: "the disk is full. Free some space or save to another disk",
+    errno.EDQUOT: "your disk quota is used up. Free some space or save to another disk",
+    errno.EACCES: "writing is not allowed there. Choose another folder",
+    errno.EPERM: "writing is not allowed there. Choose another folder",
+    errno.EROFS: "that disk is read-only. Choose another folder",
+}
+
+
+@dataclass(frozen=True)
+class SaveReceipt:
+    """What was saved and verified.
+
+    Attributes
+    ----------
+    path : Path
+    sha256 : str
+        Of the file.
+    counts : dict of int to int
+        Voxels of each label id other than 0.
+    shape : tuple of int
+        Of the file.
+    """
+
+    path: Path
+    sha256: str
+    counts: dict[int, int]
+    shape: tuple[int, ...]
+
+
+def save_label(
+    path: Path, label: npt.NDArray[np.unsignedinteger], source: Source, image: Path | None
+) -> SaveReceipt:
+    """Write a label (z, y, x) on its source's grid, read it back, and only then rename it.
+
+    Parameters
+    ----------
+    path : Path
+    label : (z, y, x) uint8 or uint16
+    source : Source
+    image : Path or None
+        The file that was segmented, which is never replaced.
+
+    Raises
+    ------
+    SaveError
+        If any of it fails; whatever was at `path` before is still there.
+    """
+    with _save_errors(path):
+        _check_target(path, image)
+    array = source.to_source(label)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    try:
+        with _save_errors(path):
+            header = label_header(source, array.dtype)
+            with temporary.open("xb") as file:
+                _write(file, path.suffix.lower() == ".gz", header, array)
+                file.flush()
+                os.fsync(file.fileno())
+            _verify(temporary, path, array, header, source)
+            with temporary.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+    return SaveReceipt(path, sha256, _counts(label), source.shape)
+
+
+def _check_target(path: Path, image: Path | None) -> None:
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        raise SaveError(
+            f"{path}: labels are saved as NIfTI. Choose a name that ends in .nii.gz or .nii."
+        )
+    if not path.parent.is_dir():
+        raise SaveError(f"{path}: there is no folder {path.parent}. Make it or choose another.")
+    if image is not None and path.exists() and image.exists() and path.samefile(image):
+        raise SaveError(
+            f"{path}: is the image that was segmented and stays as it is. Choose another name."
+        )
+
+
+@contextmanager
+def _save_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        cure = _CURES.get(error.errno or 0, f"{error.strerror or error}. Save it elsewhere")
+        raise SaveError(f"{path}: the label was not saved: {cure}.") from error
+    except nib.spatialimages.HeaderDataError as error:
+        raise SaveError(
+            f"{path}: the label was not saved: NIfTI cannot describe this grid ({error}). Resample "
+            "the image to a smaller one."
+        ) from error
+
+
+def _write(file: BufferedIOBase, compress: bool, header: Any, array: Array) -> None:
+    if not compress:
+        write_nifti(file, header, array)
+        return
+    # No name and no time inside, so that one label always gives the same bytes.
+    with gzip.GzipFile("", "wb", _GZIP_LEVEL, fileobj=file, mtime=0) as packed:
+        write_nifti(packed, header, array)
+
+
+def _verify(temporary: Path, path: Path, array: Array, header: Any, source: Source) -> None:
+    try:
+        back = read_nifti(temporary)
+    except VolumeError as error:
+        raise _mismatch(path, f"cannot be read back ({error.__cause__ or error})") from error
+    if back.shape != source.shape:
+        raise _mismatch(path, f"has shape {back.shape} instead of {source.shape}")
+    if back.data.dtype != array.dtype:
+        raise _mismatch(path, f"has voxels of {back.data.dtype} instead of {array.dtype}")
+    if not np.allclose(affine_lps(back.header), source.affine, rtol=1e-6, atol=_MAX_DEVIATION):
+        raise _mismatch(path, "lies elsewhere in the patient than the image")
+    # Fields that their code leaves out of use may hold anything, also NaN.
+    if not all(
+        np.array_equal(back.header[field], header[field], equal_nan=True) for field in _GEOMETRY
+    ):
+        raise _mismatch(path, "has another geometry in its header than the image")
+    if not np.array_equal(back.data.reshape(source.shape), array):
+        raise _mismatch(path, "has other voxels than the label")
+
+
+def _mismatch(path: Path, problem: str) -> SaveError:
+    return SaveError(
+        f"{path}: the label was not saved: what was written {problem}. Nothing was replaced; try "
+        "again or save to another disk, and report this if it happens again."
+    )
+
+
+def _counts(label: npt.NDArray[np.unsignedinteger]) -> dict[int, int]:
+    size = int(label.max()) + 1
+    totals = np.zeros(size, np.int64)
+    for part in label:
+        totals += np.bincount(part.reshape(-1), minlength=size)
+    return {int(label_id): int(totals[label_id]) for label_id in np.flatnonzero(totals) if label_id}
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    # The label is in place; some network disks cannot sync folders, which is no failure.
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,209 @@
+"""What a reader hands over, and the grid of the file that a label is saved on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medsamq.errors import PromptError, VolumeError
+from napari_medsamq.geometry import (
+    Flips,
+    Float64,
+    Index3,
+    has_shear,
+    is_oblique,
+    lps_orientation,
+    obliquity,
+    reorient_affine,
+    voxel_sizes,
+)
+
+Array = npt.NDArray[Any]
+
+# World axes of NIfTI (RAS) to ours (LPS) and back.
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+LEFT_RIGHT_UNKNOWN = (
+    "The file does not say how the patient lies in it: left and right are unknown. Compare with "
+    "the original images before you rely on sides."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A file's content before it is brought into array order.
+
+    Attributes
+    ----------
+    data : (i, j, k) or (i, j, k, 3) array
+        In the file's own axis order.
+    affine : (4, 4) float64
+        From (i, j, k) to LPS mm.
+    kind : "image", "picture", "case" or "dicom"
+    shape : tuple of int
+        Of the file, trailing axes of length 1 included; without colour.
+    header : nibabel NIfTI header or None
+    modality : str
+        DICOM's Modality, empty for other files.
+    warnings : tuple of str
+    """
+
+    data: Array
+    affine: Float64
+    kind: Literal["image", "picture", "case", "dicom"]
+    shape: tuple[int, ...]
+    header: Any = None
+    modality: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """The grid of the file a volume came from, and the way between the two.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of the file; may have fewer or more than three axes, the further ones of length 1.
+    affine : (4, 4) float64
+        From (i, j, k) to LPS mm.
+    axes : (3,) int
+        File axis of each array axis.
+    flips : (3,) bool
+        Whether an array axis runs against its file axis.
+    header : nibabel NIfTI header or None
+    """
+
+    shape: tuple[int, ...]
+    affine: Float64
+    axes: Index3
+    flips: Flips
+    header: Any
+
+    @classmethod
+    def of(cls, decoded: Decoded) -> Source:
+        """Make the source of a decoded file."""
+        axes, flips = lps_orientation(decoded.affine)
+        return cls(decoded.shape, decoded.affine, axes, flips, decoded.header)
+
+    @property
+    def grid(self) -> Index3:
+        """Voxels along i, j, k."""
+        i, j, k = (*self.shape, 1, 1, 1)[:3]
+        return i, j, k
+
+    @property
+    def array_affine(self) -> Float64:
+        """Affine (4, 4) float64 from array indices (z, y, x) to LPS mm."""
+        return reorient_affine(self.affine, self.grid, self.axes, self.flips)
+
+    def to_source(self, array: Array) -> Array:
+        """Bring an array (z, y, x) or (z, y, x, 3) into the file's own axis order and shape."""
+        expected = tuple(self.grid[axis] for axis in self.axes)
+        if array.shape[:3] != expected:
+            raise ValueError(f"expected an array (z, y, x) of {expected}, got {array.shape}")
+        flipped = array[self._reversal]
+        order = (*(int(axis) for axis in np.argsort(self.axes)), *range(3, array.ndim))
+        in_order: Array = flipped.transpose(order).reshape(self.shape + array.shape[3:])
+        return in_order
+
+    def from_source(self, array: Array) -> Array:
+        """Bring an array of the file's shape, or (i, j, k, 3), into array order (z, y, x)."""
+        colour = array.shape[len(self.shape) :]
+        if array.shape[: len(self.shape)] != self.shape:
+            raise ValueError(f"expected an array of the file's {self.shape}, got {array.shape}")
+        ijk = array.reshape(self.grid + colour)
+        in_order: Array = ijk.transpose((*self.axes, *range(3, ijk.ndim)))[self._reversal]
+        return in_order
+
+    def box_to_source(self, lower: Index3, upper: Index3) -> tuple[Index3, Index3]:
+        """Turn inclusive corners (z, y, x) into inclusive corners (i, j, k) of the file."""
+        low, high = [0, 0, 0], [0, 0, 0]
+        for axis, (file_axis, flip) in enumerate(zip(self.axes, self.flips, strict=True)):
+            ends = self._mirrored(file_axis, flip, lower[axis], upper[axis])
+            low[file_axis], high[file_axis] = min(ends), max(ends)
+        return (low[0], low[1], low[2]), (high[0], high[1], high[2])
+
+    def box_from_source(self, lower: Index3, upper: Index3) -> tuple[Index3, Index3]:
+        """Turn inclusive corners (i, j, k) of the file, in any order, into corners (z, y, x).
+
+        Raises
+        ------
+        PromptError
+            If a corner lies outside the file's grid.
+        """
+        for corner in (lower, upper):
+            if len(corner) != 3 or any(
+                not 0 <= index < size for index, size in zip(corner, self.grid, strict=True)
+            ):
+                last = tuple(size - 1 for size in self.grid)
+                raise PromptError(
+                    f"The box corner {tuple(corner)} lies outside the image, whose voxels (i, j, k)"
+                    f" run from (0, 0, 0) to {last}. Give two opposite corners inside it."
+                )
+        low, high = [], []
+        for file_axis, flip in zip(self.axes, self.flips, strict=True):
+            ends = self._mirrored(file_axis, flip, lower[file_axis], upper[file_axis])
+            low.append(min(ends))
+            high.append(max(ends))
+        return (low[0], low[1], low[2]), (high[0], high[1], high[2])
+
+    @property
+    def _reversal(self) -> tuple[slice, ...]:
+        return tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)
+
+    def _mirrored(self, file_axis: int, flip: bool, *indices: int) -> tuple[int, ...]:
+        return tuple(self.grid[file_axis] - 1 - i if flip else i for i in indices)
+
+
+def checked(decoded: Decoded, where: str) -> Decoded:
+    """Return what was decoded with finite voxels and all that the user should know of it.
+
+    Raises
+    ------
+    VolumeError
+        If the values or the geometry cannot be trusted.
+    """
+    data, value_warnings = _finite(where, decoded.data)
+    if data.min() == data.max():
+        raise VolumeError(
+            f"{where}: every voxel has the value {data.min()}, so there is nothing to segment. "
+            "Check that the right file was opened."
+        )
+    affine = np.asarray(decoded.affine, np.float64)
+    warnings = (*decoded.warnings, *_geometry_warnings(where, affine), *value_warnings)
+    return replace(decoded, data=data, affine=affine, warnings=warnings)
+
+
+def _finite(where: str, data: Array) -> tuple[Array, tuple[str, ...]]:
+    if data.dtype.kind != "f":
+        return data, ()
+    finite = np.isfinite(data)
+    bad = data.size - int(np.count_nonzero(finite))
+    if bad == 0:
+        return data, ()
+    if bad == data.size:
+        raise VolumeError(f"{where}: no voxel has a value (all are NaN or Inf). Export it again.")
+    lowest = data[finite].min()
+    warning = f"{bad} voxels were NaN or Inf and are read as the lowest value, {lowest:g}."
+    return np.where(finite, data, lowest), (warning,)
+
+
+def _geometry_warnings(where: str, affine: Float64) -> tuple[str, ...]:
+    sizes = voxel_sizes(affine)
+    if not np.isfinite(affine).all() or not (sizes > 0).all():
+        raise VolumeError(
+            f"{where}: its header does not place the voxels in the patient (voxel sizes "
+            f"{sizes.tolist()} mm). Export it again from the original."
+        )
+    if has_shear(affine):
+        raise VolumeError(
+            f"{where}: its axes are not at right angles (a sheared affine), so no slice shows the "
+            "patient undistorted. Have it resampled to a straight grid."
+        )
+    if not is_oblique(affine):
+        return ()
+    return (f"The slices are tilted by {obliquity(affine):.1f} degrees against the patient axes.",)

@@ -1,0 +1,282 @@
+"""The one road between files and arrays: `read_volume` and `write_label`.
+
+Arrays are in array order (z, y, x): the permutation and flips of the file's axes that come nearest
+to the LPS grid, so that axis 0 runs towards S, axis 1 towards P and axis 2 towards L. World
+coordinates are LPS millimetres. A label is saved in the source's own axis order and geometry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medsamq._case import read_case
+from napari_medsamq._dicom import is_dicom, read_dicom_file, read_dicom_folder
+from napari_medsamq._itk import read_image
+from napari_medsamq._modality import Modality, ModalitySource, guess_modality
+from napari_medsamq._nifti import is_nifti, read_nifti
+from napari_medsamq._save import SaveReceipt, save_label
+from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Array, Decoded, Source, checked
+from napari_medsamq.errors import VolumeError
+from napari_medsamq.geometry import Float64, Index3, voxel_sizes
+
+__all__ = [
+    "Modality",
+    "ModalitySource",
+    "SaveReceipt",
+    "Volume",
+    "can_read",
+    "read_volume",
+    "volume_from_array",
+    "write_label",
+]
+
+_READ_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".dcm", ".npz")
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An image in array order, and where it lies in the patient.
+
+    Attributes
+    ----------
+    data : (z, y, x) array of the file's number type, or (z, y, x, 3) uint8
+        Read-only. Intensities (HU for CT), or RGB colours. A 2D image has one slice.
+    affine : (4, 4) float64
+        From array indices (z, y, x) to LPS mm; its columns follow the array axes.
+    path : Path or None
+        File or folder it was read from.
+    name : str
+    modality : "CT", "MR" or "other"
+    modality_source : str
+        "dicom", "case" and "picture" know it; "assumed" took it from the intensities; "ambiguous"
+        is a mere guess that the user has to confirm; "chosen" is what the user said.
+    windowed : bool
+        Whether the values are grey values 0..255 to be taken as they are.
+    warnings : tuple of str
+        What the user should know about the file.
+    source : Source
+        The file's own grid.
+    """
+
+    data: Array
+    affine: Float64
+    path: Path | None
+    name: str
+    modality: Modality
+    modality_source: ModalitySource
+    windowed: bool
+    warnings: tuple[str, ...]
+    source: Source
+
+    @property
+    def spacing(self) -> Float64:
+        """Distance (3,) float64 between neighbouring voxels in mm, array order."""
+        return voxel_sizes(self.affine)
+
+    def with_modality(self, modality: Modality) -> Volume:
+        """Return the same volume with the modality the user chose."""
+        return replace(self, modality=modality, modality_source="chosen")
+
+    def slice(self, axis: int, index: int) -> Array:
+        """Return a view (H, W) or (H, W, 3) of the slice across an array axis."""
+        view: Array = np.moveaxis(self.data, axis, 0)[index]
+        return view
+
+    def slice_count(self, axis: int) -> int:
+        """Return the number of slices along an array axis."""
+        return int(self.data.shape[axis])
+
+    def pixel_size(self, axis: int) -> tuple[float, float]:
+        """Return height and width in mm of the pixels of the slices across an array axis."""
+        rows, columns = np.delete(self.spacing, axis)
+        return float(rows), float(columns)
+
+    def to_source(self, array: Array) -> Array:
+        """Bring an array (z, y, x) or (z, y, x, 3) into the file's own axis order and shape."""
+        return self.source.to_source(array)
+
+    def from_source(self, array: Array) -> Array:
+        """Bring an array in the file's own axis order and shape into array order (z, y, x)."""
+        return self.source.from_source(array)
+
+    def box_to_source(self, lower: Index3, upper: Index3) -> tuple[Index3, Index3]:
+        """Turn inclusive corners (z, y, x) into inclusive corners (i, j, k) of the file."""
+        return self.source.box_to_source(lower, upper)
+
+    def box_from_source(self, lower: Index3, upper: Index3) -> tuple[Index3, Index3]:
+        """Turn inclusive corners (i, j, k) of the file into lower and upper corner (z, y, x).
+
+        Raises
+        ------
+        PromptError
+            If a corner lies outside the file's grid.
+        """
+        return self.source.box_from_source(lower, upper)
+
+
+def read_volume(path: str | Path, series: str | None = None) -> Volume:
+    """Read a medical image.
+
+    Parameters
+    ----------
+    path : str or Path
+        NIfTI, NRRD, MetaImage, Analyze, DICOM (a folder or one file), PNG, JPEG, TIFF, or a
+        MedSAM case (.npz).
+    series : str, optional
+        Series Instance UID, where a DICOM folder holds several.
+
+    Returns
+    -------
+    volume : Volume
+
+    Raises
+    ------
+    VolumeError
+        If there is no single image to read, or its geometry or values cannot be trusted.
+    """
+    path = Path(path)
+    try:
+        return _volume(_decode(path, series), path.absolute(), _name(path))
+    except MemoryError as error:
+        raise VolumeError(
+            f"{path}: is too large for this computer's memory. Close other programs, or crop or "
+            "resample the image."
+        ) from error
+
+
+def can_read(path: Path) -> bool:
+    """Tell quickly, by name or by a look into a folder's first files, whether this reads `path`."""
+    if not path.is_dir():
+        return path.name.lower().endswith(_READ_SUFFIXES)
+    files = (file for file in path.iterdir() if file.is_file())
+    return any(is_dicom(file) for file in islice(files, 20))
+
+
+def volume_from_array(data: npt.ArrayLike, spacing: Sequence[float], name: str) -> Volume:
+    """Make a volume of an array that has no file.
+
+    Parameters
+    ----------
+    data : (z, y, x) or (y, x) array
+        With a last axis of 3 or 4 where it holds uint8 colours; transparency is left out.
+    spacing : (3,) or (2,) float
+        In mm, one size for each axis but that of the colours.
+    name : str
+
+    Returns
+    -------
+    volume : Volume
+        With the axes of an untilted LPS grid; shares the array's memory where it can.
+
+    Raises
+    ------
+    VolumeError
+        If the values or the spacing cannot be used.
+    """
+    array = np.asarray(data)
+    sizes = [float(size) for size in spacing]
+    colours = array.shape[len(sizes) :]
+    if len(sizes) not in (2, 3) or array.ndim < len(sizes) or 0 in array.shape:
+        raise VolumeError(f"{name}: a 2D or 3D image is needed, not one of shape {array.shape}.")
+    if array.dtype.kind not in "iuf" or (
+        colours and (colours not in ((3,), (4,)) or array.dtype != np.uint8)
+    ):
+        raise VolumeError(
+            f"{name}: is {array.dtype} of shape {array.shape}; one number or one 8-bit RGB colour "
+            "per voxel is needed. Take one channel or time point of it."
+        )
+    if not all(size > 0 for size in sizes):
+        raise VolumeError(f"{name}: the spacing has to be above 0, not {sizes} mm.")
+    if len(sizes) == 2:
+        array, sizes = array[None], [1.0, *sizes]
+    ijk = array.transpose(2, 1, 0, *range(3, array.ndim))[..., : 3 if colours else None]
+    affine = np.diag([*sizes[::-1], 1.0])
+    decoded = Decoded(ijk, affine, "image", ijk.shape[:3], warnings=(LEFT_RIGHT_UNKNOWN,))
+    return _volume(decoded, None, name)
+
+
+def write_label(path: str | Path, label: npt.NDArray[Any], like: Volume) -> SaveReceipt:
+    """Save a label as NIfTI, in the axis order, shape and geometry of its volume's file.
+
+    The file is written beside `path`, read back and compared, and takes its name only then.
+
+    Parameters
+    ----------
+    path : str or Path
+        Ends in .nii or .nii.gz. An existing file is replaced.
+    label : (z, y, x) integer or bool
+        Array order, values 0 to 65535; saved as uint8 where that holds them, else uint16.
+    like : Volume
+
+    Returns
+    -------
+    receipt : SaveReceipt
+
+    Raises
+    ------
+    SaveError
+        If the label cannot be saved there; a file at `path` is then as it was.
+    ValueError
+        If the label does not belong to the volume.
+    """
+    path = Path(path)
+    if label.shape != like.data.shape[:3]:
+        raise ValueError(f"a label of shape {label.shape} for a volume of {like.data.shape[:3]}")
+    if label.dtype.kind not in "iub" or label.min() < 0 or label.max() > np.iinfo(np.uint16).max:
+        raise ValueError(f"a label holds whole numbers from 0 to 65535, this one is {label.dtype}")
+    dtype = np.uint8 if label.max() <= np.iinfo(np.uint8).max else np.uint16
+    return save_label(path, label.astype(dtype), like.source, like.path)
+
+
+def _decode(path: Path, series: str | None) -> Decoded:
+    try:
+        if not path.exists():
+            raise VolumeError(f"{path}: there is no such file or folder. Check the name.")
+        if path.is_dir():
+            return read_dicom_folder(path, series)
+        if path.stat().st_size == 0:
+            raise VolumeError(f"{path}: the file is empty. Copy or export it again.")
+        if path.suffix.lower() == ".npz":
+            return read_case(path)
+        if is_nifti(path):
+            return read_nifti(path)
+        return read_dicom_file(path) if is_dicom(path) else read_image(path)
+    except OSError as error:
+        raise VolumeError(
+            f"{path}: cannot be opened ({error.strerror or error}). Check that you may read it."
+        ) from error
+
+
+def _name(path: Path) -> str:
+    name = path.resolve().name
+    if path.is_dir():
+        return name
+    return name[:-7] if name.lower().endswith(".nii.gz") else Path(name).stem
+
+
+def _volume(decoded: Decoded, path: Path | None, name: str) -> Volume:
+    decoded = checked(decoded, str(path or name))
+    source = Source.of(decoded)
+    in_file = decoded.data.reshape(decoded.shape + decoded.data.shape[3:])
+    array = np.ascontiguousarray(source.from_source(in_file))
+    array.flags.writeable = False
+    modality, known_by = guess_modality(decoded, array)
+    eight_bit_picture = decoded.kind == "picture" and array.dtype == np.uint8
+    return Volume(
+        data=array,
+        affine=source.array_affine,
+        path=path,
+        name=name,
+        modality=modality,
+        modality_source=known_by,
+        windowed=decoded.kind == "case" or eight_bit_picture or array.ndim == 4,
+        warnings=decoded.warnings,
+        source=source,
+    )

@@ -1,0 +1,134 @@
+"""Images that are no NIfTI: volumes, pictures, cases and arrays; and what they may show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from grids import ALL_48, grid_affine
+from sources import COUNTING, index_of, world, write_nifti
+
+from napari_medsamq.errors import VolumeError
+from napari_medsamq.geometry import axis_codes
+from napari_medsamq.volume_io import read_volume, volume_from_array
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".mhd"])
+@pytest.mark.parametrize(("axes", "signs"), ALL_48[::7])
+def test_other_volumes_stay_where_simpleitk_puts_them(
+    tmp_path: Path, axes: tuple[int, ...], signs: tuple[int, ...], suffix: str
+) -> None:
+    affine = grid_affine(axes, signs, (10, 5, -20))
+    image = sitk.GetImageFromArray(COUNTING)
+    image.SetSpacing((0.5, 0.7, 3.0))
+    image.SetDirection((affine[:3, :3] / [0.5, 0.7, 3.0]).ravel().tolist())
+    image.SetOrigin(affine[:3, 3].tolist())
+    sitk.WriteImage(image, str(tmp_path / f"a{suffix}"))
+    volume = read_volume(tmp_path / f"a{suffix}")
+    k, j, i = index_of(COUNTING, 37).tolist()
+    here = world(volume.affine, index_of(volume.data, 37))
+    np.testing.assert_allclose(here, image.TransformIndexToPhysicalPoint((i, j, k)), atol=1e-4)
+
+
+def test_an_nrrd_without_space_has_unknown_sides(tmp_path: Path) -> None:
+    header = "NRRD0004\ntype: short\ndimension: 3\nsizes: 6 5 4\nencoding: raw\nendian: little\n\n"
+    (tmp_path / "a.nrrd").write_bytes(header.encode() + COUNTING.astype("<i2").tobytes())
+    volume = read_volume(tmp_path / "a.nrrd")
+    assert any("left and right are unknown" in warning for warning in volume.warnings)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+@pytest.mark.parametrize("colour", [False, True])
+def test_pictures_are_volumes_of_one_slice(tmp_path: Path, suffix: str, colour: bool) -> None:
+    pixels = np.full((30, 40, 3) if colour else (30, 40), 20, np.uint8)
+    pixels[8:, 16:] = 200
+    sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=colour), str(tmp_path / f"a{suffix}"))
+    volume = read_volume(tmp_path / f"a{suffix}")
+    assert volume.data.shape == (1, *pixels.shape)
+    np.testing.assert_allclose(volume.slice(0, 0), pixels, atol=6)  # JPEG is lossy
+    assert (volume.modality, volume.modality_source, volume.windowed) == ("other", "picture", True)
+    assert any("1 mm is assumed" in warning for warning in volume.warnings)
+
+
+def test_transparency_is_left_out(tmp_path: Path) -> None:
+    pixels = np.arange(30 * 40 * 4, dtype=np.uint32).reshape(30, 40, 4).astype(np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=True), str(tmp_path / "a.png"))
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.png").slice(0, 0), pixels[..., :3])
+
+
+def test_sixteen_bit_pictures_need_a_window(tmp_path: Path) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(COUNTING[0].astype(np.uint16)), str(tmp_path / "a.png"))
+    assert not read_volume(tmp_path / "a.png").windowed
+
+
+@pytest.mark.parametrize("shape", [(4, 30, 40), (30, 40, 3), (30, 40)])
+def test_medsam_cases_are_in_array_order_already(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    images = (np.arange(np.prod(shape)) % 251).astype(np.uint8).reshape(shape)
+    np.savez_compressed(tmp_path / "a.npz", imgs=images, spacing=np.array([0.5, 0.7, 3.0]))
+    volume = read_volume(tmp_path / "a.npz")
+    np.testing.assert_array_equal(volume.data.squeeze(), images)
+    assert volume.data.shape[1:3] == (30, 40)
+    assert volume.spacing == pytest.approx([3, 0.7, 0.5])
+    assert (volume.modality_source, volume.windowed) == ("case", True)
+
+
+@pytest.mark.parametrize(
+    ("data", "modality", "source"),
+    [
+        (COUNTING - 1000, "CT", "assumed"),
+        ((COUNTING - 1000).astype(np.float32), "CT", "assumed"),
+        (COUNTING - np.float32(1000.5), "CT", "ambiguous"),
+        (COUNTING - 50, "MR", "ambiguous"),
+        (COUNTING / np.float32(60) - 1, "MR", "ambiguous"),
+        (COUNTING, "MR", "assumed"),
+    ],
+)
+def test_what_kind_of_image_its_numbers_suggest(
+    tmp_path: Path, data: np.ndarray, modality: str, source: str
+) -> None:
+    volume = read_volume(write_nifti(tmp_path / "a.nii", data))
+    assert (volume.modality, volume.modality_source) == (modality, source)
+    chosen = volume.with_modality("other")
+    assert (chosen.modality, chosen.modality_source) == ("other", "chosen")
+    assert chosen.data is volume.data
+
+
+@pytest.mark.parametrize(
+    ("array", "spacing", "shape"),
+    [
+        (COUNTING, (3, 0.7, 0.5), (4, 5, 6)),
+        (COUNTING[0], (0.7, 0.5), (1, 5, 6)),
+        (np.stack([COUNTING[0]] * 3, -1).astype(np.uint8), (0.7, 0.5), (1, 5, 6, 3)),
+        (np.stack([COUNTING] * 4, -1).astype(np.uint8), (3, 0.7, 0.5), (4, 5, 6, 3)),
+    ],
+)
+def test_arrays_without_a_file(
+    array: np.ndarray, spacing: tuple[float, ...], shape: tuple[int, ...]
+) -> None:
+    volume = volume_from_array(array, spacing, "layer")
+    assert volume.data.shape == shape
+    np.testing.assert_array_equal(volume.data.reshape(-1), array[..., : shape[-1]].reshape(-1))
+    assert volume.spacing[-2:] == pytest.approx([0.7, 0.5])
+    assert axis_codes(volume.affine) == ("S", "P", "L")
+    assert any("left and right are unknown" in warning for warning in volume.warnings)
+    assert array.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("array", "spacing", "message"),
+    [
+        (COUNTING, (1, 1, 0), "above 0"),
+        (COUNTING, (1,), "2D or 3D"),
+        (COUNTING[None], (1, 1, 1), "one number or one 8-bit RGB"),
+        (COUNTING > 3, (1, 1, 1), "bool"),
+        (np.zeros((0, 4, 4)), (1, 1, 1), "not one of shape"),
+        (np.zeros((3, 4, 4)), (1, 1, 1), "every voxel has the value"),
+    ],
+)
+def test_arrays_that_are_no_image(
+    array: np.ndarray, spacing: tuple[float, ...], message: str
+) -> None:
+    with pytest.raises(VolumeError, match=f"layer: .*{message}"):
+        volume_from_array(array, spacing, "layer")
