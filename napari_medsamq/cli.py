@@ -1,0 +1,224 @@
+"""`medsamq`: the plugin's session without a display, and the window with a volume already open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import typer
+
+from napari_medsamq import __version__
+from napari_medsamq.errors import MedSAMQError, PromptError, SaveError, VolumeError
+from napari_medsamq.geometry import PLANES, BoxPrompt, BoxPrompt3D, box_between
+from napari_medsamq.headless import segment_boxes
+from napari_medsamq.history import MAX_LABEL_ID
+from napari_medsamq.layers import SAMPLES
+from napari_medsamq.preprocess import WindowLevel
+from napari_medsamq.volume_io import Modality as ModalityName
+from napari_medsamq.volume_io import Volume, read_volume
+
+app = typer.Typer(
+    name="medsamq",
+    help="Segment CT and MR volumes by boxes, on the CPU. For research, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+class Sample(StrEnum):
+    """The volumes that come with the program."""
+
+    ct = "ct"
+    mr = "mr"
+
+
+SAMPLE_FILES = {Sample.ct: "ct.nii.gz", Sample.mr: "mr.nrrd"}
+
+
+class Modality(StrEnum):
+    """What a volume can be said to be."""
+
+    ct = "ct"
+    mr = "mr"
+    other = "other"
+
+
+class Axis(StrEnum):
+    """The plane whose slices a 3D box is carried through."""
+
+    axial = "axial"
+    coronal = "coronal"
+    sagittal = "sagittal"
+
+
+BOX_HELP = (
+    "Voxel indices I0,J0,K0,I1,J1,K1 in the file's own axis order, from 0, both corners included. "
+    "One pair equal: a box on that slice; all different: a box through slices. Repeatable."
+)
+Boxes = Annotated[list[str], typer.Option("--box", help=BOX_HELP)]
+Model = Annotated[Path | None, typer.Option("--model", help="A model directory.")]
+Series = Annotated[str | None, typer.Option(help="Series UID, for a folder with several series.")]
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False,
+) -> None:
+    """Segment CT and MR volumes by boxes, on the CPU. For research, not a medical device."""
+    if version:
+        typer.echo(f"napari-medsamq {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def gui(
+    path: Annotated[Path | None, typer.Argument(help="A volume or DICOM folder.")] = None,
+    sample: Annotated[Sample | None, typer.Option(help="Open a volume that comes along.")] = None,
+    box: Boxes = [],  # noqa: B006 (typer reads it, nobody writes it)
+    axis: Annotated[Axis, typer.Option(help="Direction of 3D boxes.")] = Axis.axial,
+    screenshot: Annotated[
+        Path | None, typer.Option(help="Save a picture of the window and close it.")
+    ] = None,
+    model: Model = None,
+) -> None:
+    """Open napari with the dock, and a volume if one is named."""
+    with _told_to_user():
+        if path is not None and sample is not None:
+            raise VolumeError("Name a file or a sample, not both.")
+        if box and path is None and sample is None:
+            raise PromptError("A box needs a volume: name a file or --sample ct.")
+        try:
+            from napari_medsamq.window import run
+        except ImportError as error:
+            raise MedSAMQError(
+                f"The window needs napari and Qt, which are not installed ({error}). Install them "
+                'with: pip install "napari-medsamq[app]"'
+            ) from error
+        source = path if sample is None else SAMPLES / SAMPLE_FILES[sample]
+        run(source, box, PLANES.index(axis.value), screenshot, model)
+
+
+@app.command()
+def segment(
+    image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MHA, DICOM folder, picture, npz.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The label: .nii.gz or .nii.")],
+    box: Boxes,
+    label: Annotated[
+        list[int],
+        typer.Option(
+            min=1, max=MAX_LABEL_ID, help="Label number of all boxes, or one for each box in order."
+        ),
+    ] = [1],  # noqa: B006
+    axis: Annotated[Axis, typer.Option(help="Direction of 3D boxes.")] = Axis.axial,
+    window: Annotated[
+        str | None, typer.Option(help="LEVEL,WIDTH in the image's unit, e.g. 40,400 for CT.")
+    ] = None,
+    modality: Annotated[
+        Modality | None, typer.Option(help="What the image is, where the file does not say.")
+    ] = None,
+    series: Series = None,
+    model: Model = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing output file.")] = False,
+) -> None:
+    """Segment boxes of an image and save the label on the image's own grid."""
+    with _told_to_user():
+        if output.exists() and not overwrite:
+            raise SaveError(f"{output} exists. Choose another name, or add --overwrite.")
+        if len(label) not in (1, len(box)):
+            raise PromptError(f"{len(label)} labels for {len(box)} boxes: give one, or one each.")
+        volume = read_volume(image, series)
+        if modality is not None:
+            volume = volume.with_modality(_MODALITY[modality])
+        elif volume.modality_source == "ambiguous":
+            raise VolumeError(
+                f"{image} does not say whether it is CT or MR, and its intensities could be either."
+                " Add --modality ct, mr or other; it decides the window."
+            )
+        prompts = [parse_box(text, volume, PLANES.index(axis.value)) for text in box]
+        label_ids = label * len(box) if len(label) == 1 else label
+        boxes = list(zip(prompts, label_ids, strict=True))
+        _, report = segment_boxes(volume, boxes, output, window=_window(window), model=model)
+        typer.echo(_summary(report))
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="A folder for the results.")],
+    model: Model = None,
+) -> None:
+    """Segment liver and spleen on the sample CT and show what came out."""
+    from napari_medsamq.demo import run_demo
+
+    with _told_to_user():
+        start = perf_counter()
+        report = run_demo(output, model)
+        typer.echo(_summary(report))
+        typer.echo(f"{perf_counter() - start:.1f} s in all. Look at {output / 'overlay.png'}.")
+
+
+def parse_box(text: str, volume: Volume, axis: int) -> BoxPrompt | BoxPrompt3D:
+    """Read I0,J0,K0,I1,J1,K1 (source voxel indices, inclusive) as a box prompt.
+
+    Raises
+    ------
+    PromptError
+        If the text is not six whole numbers, or the box is outside the image or too thin.
+    """
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 6:
+        raise PromptError(
+            f"A box is six whole numbers, I0,J0,K0,I1,J1,K1, but this was given: {text!r}"
+        )
+    i0, j0, k0, i1, j1, k1 = numbers
+    return box_between(*volume.box_from_source((i0, j0, k0), (i1, j1, k1)), axis)
+
+
+_MODALITY: dict[Modality, ModalityName] = {
+    Modality.ct: "CT",
+    Modality.mr: "MR",
+    Modality.other: "other",
+}
+
+
+def _window(text: str | None) -> WindowLevel | None:
+    if text is None:
+        return None
+    try:
+        level, width = (float(part) for part in text.split(","))
+        return WindowLevel(level, width)
+    except ValueError as error:
+        raise PromptError(
+            f"A window is LEVEL,WIDTH with a positive width, e.g. 40,400, not {text!r}."
+        ) from error
+
+
+def _summary(report: dict[str, Any]) -> str:
+    lines = [f"{report['modality']}, {report['modality_source']}; model {report['model']}"]
+    for label_id, label in report["labels"].items():
+        lines.append(
+            f"{label_id} {label['name']}: {label['voxels']:,} voxels, {label['millilitres']:.2f} mL"
+        )
+    ms = report["ms"]
+    lines.append(
+        f"{report['slices']} slice{'s' * (report['slices'] > 1)}: encode {ms['encode_per_slice']:.0f} ms, decode "
+        f"{ms['decode_per_slice']:.0f} ms each (medians)"
+    )
+    lines.extend(f"Note: {warning}" for warning in report["warnings"])
+    lines.append(f"Saved and verified: {report['label_file']}")
+    return "\n".join(lines)
+
+
+@contextmanager
+def _told_to_user() -> Iterator[None]:
+    try:
+        yield
+    except MedSAMQError as error:
+        typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(1) from error

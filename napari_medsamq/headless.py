@@ -1,0 +1,99 @@
+"""Boxes in, label file and report out: what the command line does with a session."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from napari_medsamq.engine import OpenVINOEngine
+from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
+from napari_medsamq.history import LabelStyle
+from napari_medsamq.preprocess import WindowLevel
+from napari_medsamq.session import Session, SliceMask
+from napari_medsamq.statistics import label_statistics
+from napari_medsamq.volume_io import Volume
+
+
+def segment_boxes(
+    volume: Volume,
+    boxes: Sequence[tuple[BoxPrompt | BoxPrompt3D, int]],
+    output: Path,
+    *,
+    names: dict[int, str] | None = None,
+    window: WindowLevel | None = None,
+    model: Path | None = None,
+) -> tuple[Session, dict[str, Any]]:
+    """Segment boxes one after the other and save the label.
+
+    Parameters
+    ----------
+    volume : Volume
+    boxes : sequence of (box, label id)
+        Boxes of one label are united; a later label takes voxels from an earlier one.
+    output : Path
+        NIfTI file for the label.
+    names : dict of int to str, optional
+        Label names.
+    window : WindowLevel, optional
+        `default_window(volume)` if not given.
+    model : Path, optional
+        Model directory; the default model if not given.
+
+    Returns
+    -------
+    session, report : Session, dict
+        The report holds what JSON can: model, times in ms, voxels and mL per label.
+
+    Raises
+    ------
+    PromptError
+        If the network finds nothing in a box.
+    ModelError, SaveError
+    """
+    start = perf_counter()
+    engine = OpenVINOEngine(model)
+    load_ms = (perf_counter() - start) * 1000
+    session = Session(volume, engine, window)
+    for label_id, name in (names or {}).items():
+        session.set_style(label_id, LabelStyle(name, session.style(label_id).color))
+    answers: list[SliceMask] = []
+    for box, label_id in boxes:
+        masks = list(session.segment(box))
+        session.commit(box, masks, label_id)
+        answers.extend(masks)
+    start = perf_counter()
+    receipt = session.save(output)
+    save_ms = (perf_counter() - start) * 1000
+    return session, {
+        "image": str(volume.path),
+        "modality": volume.modality,
+        "modality_source": volume.modality_source,
+        "window": {"level": session.window.level, "width": session.window.width},
+        "warnings": list(volume.warnings),
+        "model": engine.spec.name,
+        "slices": len(answers),
+        "ms": {
+            "load_model": load_ms,
+            # Slices whose embedding was at hand did not encode.
+            "encode_per_slice": median([a.encode_ms for a in answers if a.encode_ms > 0]),
+            "decode_per_slice": median([a.decode_ms for a in answers]),
+            "encode_in_all": sum(a.encode_ms for a in answers),
+            "decode_in_all": sum(a.decode_ms for a in answers),
+            "save": save_ms,
+        },
+        "labels": {
+            label_id: {
+                "name": session.style(label_id).name,
+                "voxels": measured.voxels,
+                "millilitres": measured.millilitres,
+                "mean": measured.mean,
+                "sd": measured.sd,
+            }
+            for label_id, measured in label_statistics(volume, session.label).items()
+        },
+        "label_file": str(receipt.path),
+        "label_sha256": receipt.sha256,
+    }

@@ -1,0 +1,200 @@
+"""The label as a sequence of edits that can be undone, and the prompts they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
+
+Label = npt.NDArray[np.uint16]
+Voxels = npt.NDArray[np.int64]
+
+MAX_LABEL_ID = int(np.iinfo(np.uint16).max)
+
+# Okabe & Ito (2008): eight colours that people with any colour vision tell apart; black is left out
+# because it vanishes on CT.
+OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+
+
+@dataclass(frozen=True)
+class LabelStyle:
+    """Name and colour (#RRGGBB) of one label id."""
+
+    name: str
+    color: str
+
+    @classmethod
+    def default(cls, label_id: int) -> LabelStyle:
+        """Return the style that a new label starts with."""
+        return cls(f"Label {label_id}", OKABE_ITO[(label_id - 1) % len(OKABE_ITO)])
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """A committed box and the voxels that its mask covers.
+
+    Attributes
+    ----------
+    box : BoxPrompt or BoxPrompt3D
+    label_id : int
+    voxels : (n,) int64
+        Flat indices into the label of all voxels of the mask, ascending.
+    """
+
+    box: BoxPrompt | BoxPrompt3D
+    label_id: int
+    voxels: Voxels
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """One step of the history.
+
+    Attributes
+    ----------
+    name : str
+        What was done, for the user.
+    voxels : (n,) int64
+        Flat indices of the voxels that changed, each once.
+    before, after : (n,) uint16
+        Their label ids.
+    prompts_before, prompts_after : tuple of Prompt
+        The committed prompts, oldest first.
+    """
+
+    name: str
+    voxels: Voxels
+    before: Label
+    after: Label
+    prompts_before: tuple[Prompt, ...]
+    prompts_after: tuple[Prompt, ...]
+
+    @property
+    def taken(self) -> dict[int, int]:
+        """Voxels that this edit took from other labels: count by label id."""
+        lost = self.before[(self.before != 0) & (self.after != 0)]
+        ids, counts = np.unique(lost, return_counts=True)
+        return {int(label_id): int(count) for label_id, count in zip(ids, counts, strict=True)}
+
+
+class History:
+    """A label (z, y, x) uint16, the prompts it came from, and the way back.
+
+    Parameters
+    ----------
+    shape : (3,) int
+        Of the label, which starts empty.
+
+    Attributes
+    ----------
+    label : (z, y, x) uint16
+        One array for good, so that a layer can show it; changed in place.
+    prompts : tuple of Prompt
+        The committed prompts, oldest first.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.label: Label = np.zeros(shape, np.uint16)
+        self.prompts: tuple[Prompt, ...] = ()
+        self._counts = np.zeros(MAX_LABEL_ID + 1, np.int64)
+        self._undo: list[Edit] = []
+        self._redo: list[Edit] = []
+
+    @property
+    def voxel_counts(self) -> dict[int, int]:
+        """Voxels of each label id that has any, in ascending order."""
+        return {
+            int(label_id): int(self._counts[label_id]) for label_id in self._counts.nonzero()[0]
+        }
+
+    @property
+    def undo_name(self) -> str | None:
+        """What `undo` would take back; None at the beginning of the history."""
+        return self._undo[-1].name if self._undo else None
+
+    @property
+    def redo_name(self) -> str | None:
+        """What `redo` would do again; None at the end of the history."""
+        return self._redo[-1].name if self._redo else None
+
+    def change(self, name: str, voxels: Voxels, values: Label, prompts: tuple[Prompt, ...]) -> Edit:
+        """Set voxels (flat indices, each once) and prompts as one new edit."""
+        before = self.label.reshape(-1)[voxels]
+        changed = before != values
+        edit = Edit(name, voxels[changed], before[changed], values[changed], self.prompts, prompts)
+        self._redo.clear()
+        self._do(edit)
+        return edit
+
+    def record(self, name: str, voxels: Voxels, before: Label) -> Edit:
+        """Enter an edit that the label already shows, a brush stroke say.
+
+        Parameters
+        ----------
+        name : str
+        voxels : (n,) int64
+            Flat indices, each once.
+        before : (n,) uint16
+            Their label ids before the edit.
+        """
+        flat = self.label.reshape(-1)
+        after = flat[voxels]
+        flat[voxels] = before
+        return self.change(name, voxels, after, self.prompts)
+
+    def undo(self) -> Edit | None:
+        """Take back the last edit and return it; None if there is none."""
+        if not self._undo:
+            return None
+        edit = self._undo.pop()
+        self._write(edit.voxels, edit.after, edit.before)
+        self.prompts = edit.prompts_before
+        self._redo.append(edit)
+        return edit
+
+    def redo(self) -> Edit | None:
+        """Make the last undone edit again and return it; None if there is none."""
+        if not self._redo:
+            return None
+        edit = self._redo.pop()
+        self._do(edit)
+        return edit
+
+    def without(self, prompt: Prompt) -> tuple[Voxels, Label, tuple[Prompt, ...]]:
+        """Return what taking back one prompt would leave.
+
+        Voxels that other prompts cover go to the latest of those, the rest becomes background;
+        voxels that no longer hold the prompt's label stay as they are.
+
+        Returns
+        -------
+        voxels : (n,) int64
+            Flat indices of the prompt's voxels.
+        values : (n,) uint16
+            Their new label ids.
+        prompts : tuple of Prompt
+            The others.
+        """
+        owned = prompt.voxels[self.label.reshape(-1)[prompt.voxels] == prompt.label_id]
+        values = np.zeros(owned.size, np.uint16)
+        others = tuple(other for other in self.prompts if other is not prompt)
+        for other in others:
+            values[np.isin(owned, other.voxels, assume_unique=True)] = other.label_id
+        return owned, values, others
+
+    def _do(self, edit: Edit) -> None:
+        self._write(edit.voxels, edit.before, edit.after)
+        self.prompts = edit.prompts_after
+        self._undo.append(edit)
+
+    def _write(self, voxels: Voxels, expected: Label, values: Label) -> None:
+        # A voxel that was changed past the history keeps what it was given last.
+        flat = self.label.reshape(-1)
+        untouched = flat[voxels] == expected
+        flat[voxels[untouched]] = values[untouched]
+        for ids, sign in ((expected, -1), (values, 1)):
+            self._counts += sign * np.bincount(ids[untouched], minlength=self._counts.size)
+        self._counts[0] = 0

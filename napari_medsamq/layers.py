@@ -1,0 +1,220 @@
+"""napari's conventions and ours: layer data, slices on the canvas, reader, writer, sample data.
+
+Layers show array voxels scaled by the spacing; origin and direction stay in the `Volume` that every
+layer of ours carries in its metadata, since napari cannot slice rotated layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medsamq.errors import SaveError
+from napari_medsamq.geometry import BoxPrompt
+from napari_medsamq.preprocess import WindowLevel, default_window
+from napari_medsamq.volume_io import (
+    Volume,
+    can_read,
+    read_volume,
+    volume_from_array,
+    write_label,
+)
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Layer
+    from napari.types import LayerData, PathOrPaths
+
+VOLUME = "medsamq_volume"
+SESSION = "medsamq_session"
+SAMPLES = Path(__file__).parent / "resources" / "samples"
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One anatomical plane: the array axis it cuts, and how its slices lie on the canvas.
+
+    Attributes
+    ----------
+    name : str
+    axis : int
+        Array axis normal to the plane.
+    order : (int, int, int)
+        napari's `dims.order`: the cut axis, then rows and columns on the canvas.
+    orientation : (str, str)
+        napari's `scene.camera.orientation2d`. Patient right is on the left of axial and coronal
+        slices, anterior on the left of sagittal ones, the head up: the radiological convention.
+    """
+
+    name: str
+    axis: int
+    order: tuple[int, int, int]
+    orientation: tuple[str, str]
+
+
+PLANES = (
+    Plane("Axial", 0, (0, 1, 2), ("down", "right")),
+    Plane("Coronal", 1, (1, 0, 2), ("up", "right")),
+    Plane("Sagittal", 2, (2, 0, 1), ("up", "right")),
+)
+
+
+def image_layer(volume: Volume, window: WindowLevel | None = None) -> LayerData:
+    """Return a volume as napari layer data: (array, arguments, "image")."""
+    arguments: dict[str, Any] = {
+        "name": volume.name,
+        "scale": tuple(volume.spacing),
+        "metadata": {VOLUME: volume},
+    }
+    if volume.data.ndim == 4:
+        arguments["rgb"] = True
+    else:
+        arguments["contrast_limits"] = (window or default_window(volume)).limits
+        arguments["colormap"] = "gray"
+    return volume.data, arguments, "image"
+
+
+def layer_volume(layer: Layer) -> Volume | None:
+    """Return the volume that a layer of ours shows; None for other layers."""
+    volume = layer.metadata.get(VOLUME)
+    return volume if isinstance(volume, Volume) else None
+
+
+def foreign_volume(layer: Image) -> Volume:
+    """Make a volume of an image layer that something else opened.
+
+    Its array is taken as (z, y, x) with the layer's scale as spacing; left and right are unknown,
+    as the volume's warnings say.
+
+    Raises
+    ------
+    VolumeError
+        If the layer is not a plain 2D or 3D array of numbers.
+    """
+    spacing = tuple(float(value) for value in layer.scale[-min(layer.ndim, 3) :])
+    return volume_from_array(np.asarray(layer.data), spacing, layer.name)
+
+
+def drawn_box(corners: npt.NDArray[np.floating], axis: int, shape: tuple[int, ...]) -> BoxPrompt:
+    """Turn a rectangle of a napari Shapes layer into a box prompt.
+
+    Parameters
+    ----------
+    corners : (4, 3) float
+        In array voxels (z, y, x), in any order.
+    axis : int
+        Array axis normal to the canvas.
+    shape : (z, y, x) int
+        Of the volume.
+
+    Raises
+    ------
+    PromptError
+        If the rectangle lies outside the slice or is no larger than a click.
+    """
+    in_plane = np.delete(np.asarray(corners, float), axis, axis=1)
+    index = int(np.clip(np.rint(corners[0, axis]), 0, shape[axis] - 1))
+    return BoxPrompt.from_corners(axis, index, in_plane.min(axis=0), in_plane.max(axis=0), shape)
+
+
+def rectangle(box: BoxPrompt) -> npt.NDArray[np.float64]:
+    """Return a box prompt as the corners (4, 3) of a napari rectangle, in array voxels (z, y, x).
+
+    The corners are voxel centres, so that reading them back by `drawn_box` gives the same box.
+    """
+    rows_columns = np.array(
+        [[box.y0, box.x0], [box.y0, box.x1], [box.y1, box.x1], [box.y1, box.x0]], float
+    )
+    return np.insert(rows_columns, box.axis, box.index, axis=1)
+
+
+def stroke_edit(
+    atoms: Iterable[Any], shape: tuple[int, ...]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint16]]:
+    """Read the value of a Labels layer's `paint` event.
+
+    Parameters
+    ----------
+    atoms : iterable
+        What napari reports of one stroke: (indices, ids before, id after), or since napari 0.9.2
+        (slices, mask or None, ids before, id after).
+    shape : (3,) int
+        Of the label.
+
+    Returns
+    -------
+    voxels : (n,) int64
+        Flat indices into the label, each once.
+    before : (n,) uint16
+        Their label ids before the stroke.
+    """
+    voxels: list[npt.NDArray[np.int64]] = []
+    before: list[npt.NDArray[np.uint16]] = []
+    for atom in atoms:
+        if len(atom) == 4:
+            slices, mask, old, _ = atom
+            starts = [part.indices(size)[0] for part, size in zip(slices, shape, strict=True)]
+            inside = np.nonzero(np.ones(old.shape, bool) if mask is None else mask)
+            indices = tuple(part + start for part, start in zip(inside, starts, strict=True))
+        else:
+            indices, old, _ = atom
+        voxels.append(np.ravel_multi_index(indices, shape).ravel())
+        before.append(np.asarray(old, np.uint16).ravel())
+    # A voxel that the brush passed twice had its first value before the stroke.
+    unique, first = np.unique(np.concatenate(voxels), return_index=True)
+    return unique, np.concatenate(before)[first]
+
+
+def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerData]] | None:
+    """npe2 reader: accept one file or folder of a format that `volume_io` reads."""
+    return _read_layers if isinstance(path, str) and can_read(Path(path)) else None
+
+
+def _read_layers(path: PathOrPaths) -> list[LayerData]:
+    return [image_layer(read_volume(Path(str(path))))]
+
+
+def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """npe2 writer: save a Labels layer on the grid of the volume it was drawn on.
+
+    A layer of our own names its volume; for any other, and for one that was cropped or resampled
+    since, the one open volume of the same shape is taken.
+
+    Raises
+    ------
+    SaveError
+        If no volume, or more than one, can be meant, or the file cannot be written.
+    """
+    volume = meta.get("metadata", {}).get(VOLUME)
+    if volume is None or volume.data.shape[:3] != np.shape(data):
+        volume = _matching_volume(np.shape(data))
+    return [str(write_label(Path(path), np.asarray(data), volume).path)]
+
+
+def _matching_volume(shape: tuple[int, ...]) -> Volume:
+    from napari import current_viewer
+
+    viewer = current_viewer()
+    open_volumes = [layer_volume(layer) for layer in viewer.layers] if viewer else []
+    matches = {id(v): v for v in open_volumes if v is not None and v.data.shape[:3] == shape}
+    if len(matches) != 1:
+        raise SaveError(
+            f"{len(matches)} open volumes have the shape {shape} of this Labels layer, so its "
+            "place in the patient is not certain. Open the image it belongs to with "
+            "napari-medsamq, close the others of that shape, and save again."
+        )
+    return next(iter(matches.values()))
+
+
+def sample_ct() -> list[LayerData]:
+    """npe2 sample data: an abdominal CT of 512 x 512 x 20 voxels (TotalSegmentator, Apache-2.0)."""
+    return _read_layers(str(SAMPLES / "ct.nii.gz"))
+
+
+def sample_mr() -> list[LayerData]:
+    """npe2 sample data: a contrast-enhanced brain MR with a tumour (pyradiomics, BSD-3-Clause)."""
+    return _read_layers(str(SAMPLES / "mr.nrrd"))

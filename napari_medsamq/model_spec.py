@@ -1,0 +1,153 @@
+"""The contract of a model directory, written by the export and read by the engine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from napari_medsamq.errors import ModelError
+
+FORMAT_VERSION = 1
+MODELS = Path(__file__).parent / "models"
+DEFAULT_MODEL = "litemedsam-float"
+
+_FILES = ("encoder.xml", "encoder.bin", "decoder.xml", "decoder.bin")
+_SPEC_FILE = "model.json"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a model expects of its image; one value exists so far, LiteMedSAM's."""
+
+    resize: str = "longest side, OpenCV INTER_AREA on uint8"
+    normalisation: str = "minimum-maximum to [0, 1], then zero padding right and bottom"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The contract of a model directory, written by the export and checked by the engine.
+
+    Attributes
+    ----------
+    name : str
+        Name of the model directory.
+    bits : int
+        Bit width of weights and activations; 32 for a float network.
+    sha256 : dict of str to str
+        Hash of each of the four IR files.
+    provenance : dict of str to str
+        Where the weights come from: source, licence, training run, versions.
+    image_size : int
+        Side of the square image in pixels.
+    format_version : int
+        Version of this contract.
+    preprocessing : Preprocessing
+        How a slice becomes an image.
+    """
+
+    name: str
+    bits: int
+    sha256: dict[str, str]
+    provenance: dict[str, str]
+    image_size: int = 256
+    format_version: int = FORMAT_VERSION
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+
+    @classmethod
+    def describe(
+        cls, directory: Path, *, name: str, bits: int, provenance: dict[str, str]
+    ) -> ModelSpec:
+        """Describe the IR files that lie in `directory`.
+
+        Raises
+        ------
+        ModelError
+            If one of the four files is missing.
+        """
+        hashes = {file: _sha256(directory / file) for file in _FILES}
+        return cls(name=name, bits=bits, sha256=hashes, provenance=dict(provenance))
+
+    def write(self, directory: Path) -> Path:
+        """Write `model.json` into `directory` and return its path."""
+        path = directory / _SPEC_FILE
+        path.write_text(json.dumps(asdict(self), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        return path
+
+    @classmethod
+    def read(cls, directory: Path) -> ModelSpec:
+        """Read `model.json` from `directory`; the IR files are not touched.
+
+        Raises
+        ------
+        ModelError
+            If the file is missing, damaged, or of a version this program does not know.
+        """
+        path = directory / _SPEC_FILE
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ModelError(
+                f"{directory} is not a model directory: {path.name} cannot be read "
+                f"({error.strerror}). Choose a folder that `python -m training.export` wrote."
+            ) from error
+        except ValueError as error:
+            raise ModelError(f"{path} is damaged ({error}). Install the model again.") from error
+        version = raw.get("format_version") if isinstance(raw, dict) else None
+        if version != FORMAT_VERSION:
+            raise ModelError(
+                f"{path} has format version {version!r}; this program reads version "
+                f"{FORMAT_VERSION}. Update napari-medsamq or export the model again."
+            )
+        try:
+            raw["preprocessing"] = Preprocessing(**raw["preprocessing"])
+            spec = cls(**raw)
+        except (KeyError, TypeError) as error:
+            raise ModelError(
+                f"{path} lacks or misnames a field: {error}. Export the model again."
+            ) from error
+        spec._check(path)
+        return spec
+
+    def _check(self, path: Path) -> None:
+        if self.image_size != 256 or self.preprocessing != Preprocessing():
+            raise ModelError(
+                f"{path} asks for a {self.image_size} px image and {self.preprocessing}; this "
+                f"program prepares 256 px images by {Preprocessing()}. Export the model again."
+            )
+        if not isinstance(self.sha256, dict) or set(self.sha256) != set(_FILES):
+            raise ModelError(
+                f"{path} must list a SHA-256 for exactly {', '.join(_FILES)}. Export the model "
+                "again."
+            )
+
+    def verify(self, directory: Path) -> None:
+        """Compare the IR files in `directory` with the hashes of this spec.
+
+        Raises
+        ------
+        ModelError
+            If a file is missing or differs.
+        """
+        for file, expected in self.sha256.items():
+            if _sha256(directory / file) != expected:
+                raise ModelError(
+                    f"{directory / file} is not the file that {_SPEC_FILE} describes: its SHA-256 "
+                    "differs. It was altered or damaged; install or export the model again."
+                )
+
+
+def default_model() -> Path:
+    """Return the directory of the model that is used when the user names none."""
+    return MODELS / DEFAULT_MODEL
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(
+            f"The model file {path} cannot be read ({error.strerror}). Install the model again."
+        ) from error

@@ -1,0 +1,184 @@
+"""Slices to images and logits to masks: the window, and the only resize of the project.
+
+The numbers are those of LiteMedSAM's inference code (bowang-lab/MedSAM, branch LiteMedSAM), which
+training shares: window to uint8, OpenCV INTER_AREA to a longest side of 256, minimum-maximum to
+[0, 1], and zero padding right and bottom, in this order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from napari_medsamq.errors import VolumeError
+from napari_medsamq.volume_io import Volume
+
+FRAME = 256
+
+Bool = npt.NDArray[np.bool_]
+Float32 = npt.NDArray[np.float32]
+UInt8 = npt.NDArray[np.uint8]
+
+# Below this difference, pixels count as square and the frame is exactly LiteMedSAM's.
+_SQUARE_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class WindowLevel:
+    """A display window: intensities from `level - width / 2` to `level + width / 2`.
+
+    Attributes
+    ----------
+    level, width : float
+        In the volume's intensity unit, HU for CT; `width` is positive.
+    """
+
+    level: float
+    width: float
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.level) and np.isfinite(self.width) and self.width > 0):
+            raise ValueError(
+                "a window needs a finite level and a positive width, "
+                f"not {self.level:g}/{self.width:g}"
+            )
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Lowest and highest intensity of the window."""
+        return self.level - self.width / 2, self.level + self.width / 2
+
+    @classmethod
+    def from_limits(cls, low: float, high: float) -> WindowLevel:
+        """Make the window between two intensities."""
+        return cls(level=(low + high) / 2, width=high - low)
+
+    def apply(self, array: npt.NDArray[np.generic]) -> UInt8:
+        """Map intensities to 0..255, cut off outside the window.
+
+        Fractions are dropped as in MedSAM's published preprocessing; the window 0..255 leaves
+        uint8 arrays exactly as they are.
+        """
+        low, high = self.limits
+        scaled = (array.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
+        grey: UInt8 = np.clip(scaled, 0, 255).astype(np.uint8)
+        return grey
+
+
+IDENTITY = WindowLevel(127.5, 255)
+SOFT_TISSUE = WindowLevel(40, 400)
+
+
+def default_window(volume: Volume) -> WindowLevel:
+    """Choose the window a volume is first shown and segmented with.
+
+    Already windowed volumes keep their grey values, CT gets the soft tissue window (40/400 HU),
+    everything else the range from the 0.5th to the 99.5th percentile of its non-zero voxels, as in
+    MedSAM's published preprocessing.
+
+    Raises
+    ------
+    VolumeError
+        If all non-zero voxels of an MR volume have one value.
+    """
+    if volume.windowed:
+        return IDENTITY
+    if volume.modality == "CT":
+        return SOFT_TISSUE
+    low, high = np.percentile(volume.data[volume.data != 0], (0.5, 99.5))
+    if low == high:
+        low, high = float(volume.data.min()), float(volume.data.max())
+    if low == high:
+        raise VolumeError(
+            f"{volume.name}: every voxel has the value {low:g}, so there is nothing to show or "
+            "segment. Check that the right file was opened."
+        )
+    return WindowLevel.from_limits(float(low), float(high))
+
+
+@dataclass(frozen=True)
+class ResizeLongestSide:
+    """The transform between a slice and the 256 px frame.
+
+    Attributes
+    ----------
+    height, width : int
+        Of the slice, in pixels.
+    pixel_size : (row, column) float
+        In mm. Slices whose pixels are not square are resampled to square ones on the way.
+    """
+
+    height: int
+    width: int
+    pixel_size: tuple[float, float] = (1.0, 1.0)
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Frame pixels per slice pixel, for rows and columns."""
+        row, column = self.pixel_size
+        if abs(row / column - 1) <= _SQUARE_TOLERANCE:
+            row = column = 1.0
+        longest = max(self.height * row, self.width * column)
+        return FRAME * row / longest, FRAME * column / longest
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Height and width of the part of the frame that the slice covers."""
+        rows, columns = self.scale
+        return max(1, int(self.height * rows + 0.5)), max(1, int(self.width * columns + 0.5))
+
+    def apply_image(self, array: UInt8) -> UInt8:
+        """Resize a slice (H, W) or (H, W, 3) uint8 to `frame`.
+
+        INTER_AREA on uint8 is what the network was trained with, also when enlarging.
+        """
+        height, width = self.frame
+        return np.asarray(
+            cv2.resize(array, (width, height), interpolation=cv2.INTER_AREA), np.uint8
+        )
+
+    def apply_box(self, xyxy: npt.ArrayLike) -> Float32:
+        """Map a box (4,) XYXY from slice pixels to frame pixels, truncated to integers."""
+        rows, columns = self.scale
+        return np.trunc(np.asarray(xyxy) * [columns, rows, columns, rows]).astype(np.float32)
+
+    def invert_logits(self, logits: Float32) -> Float32:
+        """Resize logits (256, 256) back to the slice (H, W), bilinear."""
+        height, width = self.frame
+        return np.asarray(
+            cv2.resize(
+                np.ascontiguousarray(logits[:height, :width]),
+                (self.width, self.height),
+                interpolation=cv2.INTER_LINEAR,
+            ),
+            np.float32,
+        )
+
+    def invert_mask(self, logits: Float32) -> Bool:
+        """Resize logits (256, 256) back to the slice, then threshold at 0: mask (H, W) bool."""
+        return self.invert_logits(logits) > 0
+
+
+def prepare_slice(array: UInt8, transform: ResizeLongestSide) -> Float32:
+    """Turn a windowed slice into the network's image.
+
+    Parameters
+    ----------
+    array : (H, W) or (H, W, 3) uint8
+    transform : ResizeLongestSide
+        Made for this slice's size.
+
+    Returns
+    -------
+    image : (1, 3, 256, 256) float32 in [0, 1]
+    """
+    small = transform.apply_image(array).astype(np.float32)
+    low, high = small.min(), small.max()
+    small = (small - low) / max(high - low, np.float32(1e-8))
+    image: Float32 = np.zeros((1, 3, FRAME, FRAME), np.float32)
+    height, width = transform.frame
+    image[0, :, :height, :width] = small.transpose(2, 0, 1) if small.ndim == 3 else small
+    return image

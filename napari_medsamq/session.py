@@ -1,0 +1,231 @@
+"""One volume being segmented: prompts in, label out. Knows neither napari nor Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medsamq.embeddings import EmbeddingCache
+from napari_medsamq.engine import Engine, box_points
+from napari_medsamq.errors import PromptError
+from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
+from napari_medsamq.history import MAX_LABEL_ID, Edit, History, Label, LabelStyle, Prompt, Voxels
+from napari_medsamq.preprocess import (
+    ResizeLongestSide,
+    WindowLevel,
+    default_window,
+    prepare_slice,
+)
+from napari_medsamq.propagation import propagate
+from napari_medsamq.volume_io import SaveReceipt, Volume, write_label
+
+Bool = npt.NDArray[np.bool_]
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class SliceMask:
+    """The network's answer for one slice.
+
+    Attributes
+    ----------
+    axis, index : int
+        Array axis normal to the slice, and the slice's index on it.
+    mask : (H, W) bool
+    iou : float
+        Intersection over union that the network predicts for its mask.
+    encode_ms, decode_ms : float
+        Time taken; `encode_ms` is 0 where the embedding was at hand.
+    """
+
+    axis: int
+    index: int
+    mask: Bool
+    iou: float
+    encode_ms: float
+    decode_ms: float
+
+
+class Session:
+    """A volume, an engine, and the label that grows from prompts.
+
+    `segment` only computes and may run in one other thread; everything else belongs to the thread
+    that owns the session.
+
+    Parameters
+    ----------
+    volume : Volume
+    engine : Engine
+    window : WindowLevel, optional
+        What the network sees; `default_window(volume)` if not given.
+
+    Attributes
+    ----------
+    volume, engine, window
+        As given; the window may be changed between prompts.
+    history : History
+        The label and how it came about.
+    """
+
+    def __init__(self, volume: Volume, engine: Engine, window: WindowLevel | None = None) -> None:
+        self.volume = volume
+        self.engine = engine
+        self.window = window or default_window(volume)
+        self.history = History(volume.data.shape[:3])
+        self._styles: dict[int, LabelStyle] = {}
+        self._embeddings = EmbeddingCache()
+
+    @property
+    def label(self) -> Label:
+        """The label (z, y, x) uint16."""
+        return self.history.label
+
+    def style(self, label_id: int) -> LabelStyle:
+        """Return name and colour of a label id (1..65535)."""
+        if not 1 <= label_id <= MAX_LABEL_ID:
+            raise ValueError(f"a label id is a number from 1 to {MAX_LABEL_ID}, not {label_id}")
+        return self._styles.get(label_id) or LabelStyle.default(label_id)
+
+    def set_style(self, label_id: int, style: LabelStyle) -> None:
+        """Name and colour a label id (1..65535). Names are not part of the history."""
+        self._styles[label_id] = style
+
+    def segment(self, box: BoxPrompt | BoxPrompt3D) -> Iterator[SliceMask]:
+        """Ask the network for the masks of a box, slice by slice; nothing is committed.
+
+        Parameters
+        ----------
+        box : BoxPrompt or BoxPrompt3D
+            On one slice, or carried through a range of slices.
+
+        Yields
+        ------
+        SliceMask
+
+        Raises
+        ------
+        PromptError
+            If the box leaves the volume.
+        ModelError
+            If the network fails.
+        """
+        self._check_inside(box)
+        transform = self._transform(box.axis)
+        # One box, one window, also if the owner changes it meanwhile.
+        window = self.window
+        if isinstance(box, BoxPrompt):
+            yield self._segment_slice(box.axis, box.index, transform.apply_box(box.xyxy), window)
+            return
+        answers: list[SliceMask] = []
+
+        def segment_slice(index: int, frame_box: Float32) -> Bool:
+            answers.append(self._segment_slice(box.axis, index, frame_box, window))
+            return answers[-1].mask
+
+        for _ in propagate(segment_slice, box, transform):
+            yield answers.pop()
+
+    def commit(
+        self,
+        box: BoxPrompt | BoxPrompt3D,
+        masks: Iterable[SliceMask],
+        label_id: int,
+        replaces: Prompt | None = None,
+    ) -> Edit:
+        """Write the masks of a box into the label as one step of the history.
+
+        Parameters
+        ----------
+        box : BoxPrompt or BoxPrompt3D
+        masks : iterable of SliceMask
+            What `segment` gave for the box.
+        label_id : int
+            From 1 to 65535.
+        replaces : Prompt, optional
+            A committed prompt that this box takes the place of.
+
+        Raises
+        ------
+        PromptError
+            If all masks are empty; the session stays as it is.
+        """
+        name = f"box for {self.style(label_id).name}"
+        voxels = np.unique(np.concatenate([self._flat_indices(mask) for mask in masks]))
+        if voxels.size == 0:
+            raise PromptError(
+                "The network found nothing in this box. Draw it closer around the structure, or "
+                "change the window so that the structure stands out."
+            )
+        values = np.full(voxels.size, label_id, np.uint16)
+        prompts = self.history.prompts
+        if replaces is not None:
+            freed, left, prompts = self.history.without(replaces)
+            # The new mask comes first, so that it wins where both say something.
+            voxels_and_freed = np.concatenate([voxels, freed])
+            touched, first = np.unique(voxels_and_freed, return_index=True)
+            values = np.concatenate([values, left])[first]
+        else:
+            touched = voxels
+        return self.history.change(name, touched, values, (*prompts, Prompt(box, label_id, voxels)))
+
+    def remove_prompt(self, prompt: Prompt) -> Edit:
+        """Take back one committed box; what other boxes cover stays theirs."""
+        return self.history.change("remove box", *self.history.without(prompt))
+
+    def remove_label(self, label_id: int) -> Edit:
+        """Clear all voxels and boxes of a label id."""
+        voxels = np.flatnonzero(self.label == label_id)
+        prompts = tuple(p for p in self.history.prompts if p.label_id != label_id)
+        values = np.zeros(voxels.size, np.uint16)
+        name = f"remove {self.style(label_id).name}"
+        return self.history.change(name, voxels, values, prompts)
+
+    def save(self, path: Path, label: Label | None = None) -> SaveReceipt:
+        """Write the label, or an earlier copy of it, on the source's grid.
+
+        See `volume_io.write_label`.
+        """
+        return write_label(path, self.label if label is None else label, self.volume)
+
+    def _flat_indices(self, mask: SliceMask) -> Voxels:
+        position: list[Voxels] = list(np.nonzero(mask.mask))
+        position.insert(mask.axis, np.full(position[0].size, mask.index))
+        return np.ravel_multi_index(tuple(position), self.label.shape)
+
+    def _check_inside(self, box: BoxPrompt | BoxPrompt3D) -> None:
+        corner = [box.y1, box.x1] if isinstance(box, BoxPrompt) else list(box.upper)
+        if isinstance(box, BoxPrompt):
+            corner.insert(box.axis, box.index)
+        if any(high >= size for high, size in zip(corner, self.label.shape, strict=True)):
+            raise PromptError(
+                f"The box reaches voxel {tuple(corner)}, outside a volume of shape "
+                f"{self.label.shape} (z, y, x). Draw it inside the image."
+            )
+
+    def _transform(self, axis: int) -> ResizeLongestSide:
+        height, width = self.volume.slice(axis, 0).shape[:2]
+        return ResizeLongestSide(height, width, self.volume.pixel_size(axis))
+
+    def _segment_slice(
+        self, axis: int, index: int, frame_box: Float32, window: WindowLevel
+    ) -> SliceMask:
+        transform = self._transform(axis)
+        start = perf_counter()
+        key = (axis, index, window)
+        embedding = self._embeddings.get(key)
+        encode_ms = 0.0
+        if embedding is None:
+            array = window.apply(self.volume.slice(axis, index))
+            embedding = self.engine.encode(prepare_slice(array, transform))
+            self._embeddings.put(key, embedding)
+            encode_ms = (perf_counter() - start) * 1000
+        start = perf_counter()
+        logits, iou = self.engine.decode(embedding, *box_points(frame_box))
+        mask = transform.invert_mask(logits[0])
+        decode_ms = (perf_counter() - start) * 1000
+        return SliceMask(axis, index, mask, float(iou[0]), encode_ms, decode_ms)
