@@ -1,0 +1,291 @@
+"""Wires one workspace to the form and the viewer for as long as it is the one in use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.notifications import show_error, show_info
+from qtpy.QtCore import QObject
+
+from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.history import Edit, LabelStyle
+from napari_medsamq.layers import PLANES
+from napari_medsamq.preprocess import WindowLevel, default_window
+from napari_medsamq.session import Session, SliceMask
+from napari_medsamq.view import SegmentView
+from napari_medsamq.volume_io import SaveReceipt, Volume
+from napari_medsamq.worker import Worker
+from napari_medsamq.workspace import Request, Workspace
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+_MODALITY_SOURCES = {
+    "dicom": "from the DICOM header",
+    "case": "from the file",
+    "picture": "a picture",
+    "assumed": "assumed from the intensities; change it if it is wrong",
+    "chosen": "as chosen",
+    "ambiguous": "unknown; please choose",
+}
+
+
+class Controller(QObject):
+    """Turns what the user asks for into changes of a workspace, and shows what came of it.
+
+    Parameters
+    ----------
+    parent : QObject
+    viewer : napari.Viewer
+    view : SegmentView
+    workspace : Workspace
+    compute, files : Worker
+        Threads for the network and for saving.
+    """
+
+    def __init__(
+        self,
+        parent: QObject,
+        viewer: Viewer,
+        view: SegmentView,
+        workspace: Workspace,
+        compute: Worker,
+        files: Worker,
+    ) -> None:
+        super().__init__(parent)
+        self.workspace = workspace
+        self._viewer = viewer
+        self._view = view
+        self._compute = compute
+        self._files = files
+        workspace.add_to(viewer)
+        self._wires = self._list_wires()
+        for signal, slot in self._wires:
+            signal.connect(slot)
+        # A layer's keys come before the viewer's, and napari's own layers use B and Ctrl+Z.
+        for layer in (workspace.labels, workspace.boxes):
+            for key, action in KEYS.items():
+                layer.bind_key(key, lambda _, act=action: act(self), overwrite=True)
+        self._show_volume()
+        shape = workspace.session.label.shape
+        # A single slice is shown in the plane it was taken in.
+        self.show_plane(shape.index(1) if 1 in shape else 0)
+        workspace.show_label(workspace.label_id)
+        # Boxes whose masks were on their way when the dock was closed.
+        for request in list(workspace.requests):
+            self._on_request(request)
+
+    @property
+    def session(self) -> Session:
+        """The session of the workspace."""
+        return self.workspace.session
+
+    def close(self) -> None:
+        """Let go of form and viewer; the workspace stays as it is."""
+        for signal, slot in self._wires:
+            signal.disconnect(slot)
+        self.deleteLater()
+
+    def _list_wires(self) -> list[tuple[Any, Callable[..., None]]]:
+        view, workspace = self._view, self.workspace
+        return [
+            (view.volume.modality_requested, self._on_modality),
+            (view.volume.window_requested, self._on_window),
+            (view.volume.plane_requested, self.show_plane),
+            (view.label.label_requested, workspace.show_label),
+            (view.label.style_requested, self._on_style),
+            (view.label.remove_requested, self._on_remove_label),
+            (view.draw_requested, self.draw),
+            (view.undo_requested, self.undo),
+            (view.redo_requested, self.redo),
+            (view.save_requested, self.save),
+            (workspace.requested, self._on_request),
+            (workspace.changed, self._show_session),
+            (workspace.refused, self.fail),
+            (workspace.boxes.events.mode, self._show_mode),
+            (workspace.labels.events.selected_label, self._on_selected_label),
+            (workspace.image.events.contrast_limits, self._on_contrast_limits),
+            (self._viewer.layers.events.removed, self._on_layer_removed),
+        ]
+
+    # -- boxes and masks --------------------------------------------------------------------------
+
+    def draw(self, drawing: bool) -> None:
+        """Let a drag on the canvas draw a box, or move the picture."""
+        self.workspace.add_to(self._viewer)
+        self._viewer.layers.selection.active = self.workspace.boxes
+        self.workspace.boxes.mode = "add_rectangle" if drawing else "pan_zoom"
+
+    def toggle_drawing(self) -> None:
+        """Switch between drawing boxes and moving the picture."""
+        self.draw(self.workspace.boxes.mode != "add_rectangle")
+
+    def _on_request(self, request: Request) -> None:
+        self._view.show_status("Segmenting…")
+        self._compute.submit(
+            lambda: list(self.session.segment(request.box)),
+            partial(self._on_masks, request),
+            partial(self._on_box_failure, request),
+        )
+
+    def _on_masks(self, request: Request, masks: list[SliceMask]) -> None:
+        try:
+            edit = self.workspace.commit(request, masks)
+        except MedSAMQError as error:
+            self.fail(error)
+            return
+        if edit is not None:
+            self._view.show_status(self._report(request, masks, edit))
+
+    def _report(self, request: Request, masks: list[SliceMask], edit: Edit) -> str:
+        text = (
+            f"{self.session.style(request.label_id).name}: "
+            f"{sum(int(mask.mask.sum()) for mask in masks):,} voxels on {len(masks)} "
+            f"slice{'s' if len(masks) > 1 else ''}, "
+            f"encode {sum(mask.encode_ms for mask in masks):.0f} ms, "
+            f"decode {sum(mask.decode_ms for mask in masks):.0f} ms, "
+            f"predicted IoU {np.mean([mask.iou for mask in masks]):.2f}."
+        )
+        for label_id, count in edit.taken.items():
+            name = self.session.style(label_id).name
+            text += f" {count:,} voxels were taken from {name}; undo gives them back."
+        return text
+
+    def _on_box_failure(self, request: Request, error: BaseException) -> None:
+        self.workspace.drop(request)
+        self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """Tell the user what went wrong; a defect of the program keeps its traceback."""
+        self._view.show_status(str(error))
+        if not isinstance(error, MedSAMQError):
+            raise error
+        show_error(str(error))
+
+    # -- history and labels -----------------------------------------------------------------------
+
+    def undo(self) -> None:
+        """Take back the last edit."""
+        self._tell("Undone", self.session.history.undo())
+
+    def redo(self) -> None:
+        """Make the last undone edit again."""
+        self._tell("Done again", self.session.history.redo())
+
+    def _tell(self, what: str, edit: Edit | None) -> None:
+        self.workspace.refresh()
+        self._view.show_status(f"{what}: {edit.name}." if edit else "Nothing to do there.")
+
+    def _on_style(self, label_id: int, style: LabelStyle) -> None:
+        self.session.set_style(label_id, style)
+        self.workspace.show_label(label_id)
+
+    def _on_remove_label(self, label_id: int) -> None:
+        self._tell("Done", self.session.remove_label(label_id))
+
+    def _on_selected_label(self) -> None:
+        # napari also emits this when the colours change.
+        label_id = int(self.workspace.labels.selected_label)
+        if label_id not in (0, self.workspace.label_id):
+            self.workspace.show_label(label_id)
+
+    def _on_layer_removed(self, event: Any) -> None:
+        workspace = self.workspace
+        if event.value in (workspace.image, workspace.labels, workspace.boxes):
+            self._view.show_status(
+                f"The layer {event.value.name!r} was removed. Nothing is lost: press B to show it."
+            )
+
+    # -- what is shown ----------------------------------------------------------------------------
+
+    def show_plane(self, number: int) -> None:
+        """Show axial (0), coronal (1) or sagittal (2) slices in radiological convention."""
+        plane = PLANES[number]
+        self.workspace.set_plane(plane.axis)
+        self._viewer.dims.order = plane.order
+        self._viewer.scene.camera.orientation2d = plane.orientation
+        self._viewer.reset_view()
+        self._view.volume.show_plane(number)
+
+    def _on_window(self, window: WindowLevel) -> None:
+        image, (low, high) = self.workspace.image, window.limits
+        lowest, highest = image.contrast_limits_range
+        image.contrast_limits_range = (min(lowest, low), max(highest, high))
+        image.contrast_limits = (low, high)
+
+    def _on_contrast_limits(self) -> None:
+        # What is seen is what the network sees, whichever control changed it.
+        low, high = self.workspace.image.contrast_limits
+        self.session.window = WindowLevel.from_limits(float(low), float(high))
+        self._view.volume.show_window(self.session.window)
+
+    def _on_modality(self, modality: str) -> None:
+        volume = self.session.volume.with_modality(modality)  # type: ignore[arg-type]
+
+        def show(window: WindowLevel) -> None:
+            self.session.volume = volume
+            self._show_volume()
+            self._on_window(window)
+
+        self._compute.submit(partial(default_window, volume), show, self.fail)
+
+    def _show_volume(self) -> None:
+        volume = self.session.volume
+        folder = volume.path.parent if volume.path is not None else Path.cwd()
+        self._view.show_volume(
+            self.workspace.image,
+            _facts(volume),
+            volume.modality,
+            self.session.window,
+            folder / f"{volume.name}_label.nii.gz",
+        )
+        self._show_session()
+
+    def _show_session(self) -> None:
+        history = self.session.history
+        voxel_ml = float(np.prod(self.session.volume.spacing)) / 1000
+        rows = [
+            (label_id, self.session.style(label_id), count, count * voxel_ml)
+            for label_id, count in history.voxel_counts.items()
+        ]
+        label_id = self.workspace.label_id
+        self._view.label.show_label(label_id, self.session.style(label_id))
+        self._view.label.show_labels(rows)
+        self._view.show_history(history.undo_name, history.redo_name)
+        self._show_mode()
+
+    def _show_mode(self) -> None:
+        self._view.show_drawing(self.workspace.boxes.mode == "add_rectangle")
+
+    # -- saving -----------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> None:
+        """Save the label in the background."""
+        # A copy, so that drawing may go on while the file is written.
+        label = self.session.label.copy()
+        self._view.show_status(f"Saving {path.name}…")
+        self._files.submit(partial(self.session.save, path, label), self._on_saved, self.fail)
+
+    def _on_saved(self, receipt: SaveReceipt) -> None:
+        voxels = sum(receipt.counts.values())
+        text = f"Saved and verified: {receipt.path} ({voxels:,} voxels)."
+        self._view.show_status(text)
+        show_info(text)
+
+
+KEYS: dict[str, Callable[[Controller], None]] = {
+    "B": Controller.toggle_drawing,
+    "Control-Z": Controller.undo,
+    "Control-Shift-Z": Controller.redo,
+}
+
+
+def _facts(volume: Volume) -> str:
+    size = " x ".join(str(count) for count in volume.data.shape[2::-1])
+    spacing = " x ".join(f"{value:.2f}" for value in volume.spacing[::-1])
+    known = _MODALITY_SOURCES[volume.modality_source]
+    return f"{size} voxels of {spacing} mm (x, y, z)\n{volume.modality}: {known}"

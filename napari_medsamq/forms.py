@@ -1,0 +1,231 @@
+"""The two forms of the dock: about the volume, and about its labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from magicgui.widgets import ComboBox, Container, FloatSpinBox, LineEdit, SpinBox, create_widget
+from napari.layers import Image
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QButtonGroup,
+    QColorDialog,
+    QFileDialog,
+    QGroupBox,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+)
+
+from napari_medsamq.history import LabelStyle
+from napari_medsamq.preprocess import WindowLevel
+
+MODALITIES = ("CT", "MR", "other")
+IMAGE_FILES = (
+    "Medical images (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.hdr *.dcm *.npz "
+    "*.png *.jpg *.jpeg *.tif *.tiff);;All files (*)"
+)
+
+
+class VolumeForm(QGroupBox):
+    """Which volume is open, what it is, how it is windowed, and which plane is shown."""
+
+    open_requested = Signal(Path)
+    layer_requested = Signal(object)
+    modality_requested = Signal(str)
+    window_requested = Signal(WindowLevel)
+    plane_requested = Signal(int)
+
+    def __init__(self, planes: tuple[str, ...]) -> None:
+        super().__init__("1. Volume")
+        self._layer = create_widget(annotation=Image, label="Layer", options={"nullable": True})
+        self._modality = ComboBox(label="Modality", choices=MODALITIES)
+        self._level = FloatSpinBox(label="Level", min=-1e6, max=1e6, step=10)
+        self._width = FloatSpinBox(label="Width", min=0.01, max=1e6, step=10)
+        for field in (self._level, self._width):
+            # Typing 400 must not pass through 4 and 40.
+            field.native.setKeyboardTracking(False)
+            field.changed.connect(self._ask_for_window)
+        self._layer.changed.connect(self.layer_requested.emit)
+        self._modality.changed.connect(self.modality_requested.emit)
+        fields = Container(widgets=[self._layer, self._modality, self._level, self._width])
+        fields.margins = (0, 0, 0, 0)
+        self._facts = wrapping_label("About the volume")
+
+        open_row = QHBoxLayout()
+        open_row.addWidget(button("Open file…", self._ask_for_file))
+        open_row.addWidget(button("Open DICOM folder…", self._ask_for_folder))
+        self._planes = QButtonGroup(self)
+        plane_row = QHBoxLayout()
+        for number, name in enumerate(planes):
+            plane_button = QPushButton(name)
+            plane_button.setCheckable(True)
+            plane_button.setToolTip(f"Show and draw on {name.lower()} slices")
+            self._planes.addButton(plane_button, number)
+            plane_row.addWidget(plane_button)
+        self._planes.idClicked.connect(self.plane_requested.emit)
+
+        layout = QVBoxLayout(self)
+        layout.addLayout(open_row)
+        layout.addWidget(fields.native)
+        layout.addWidget(self._facts)
+        layout.addLayout(plane_row)
+
+    def _ask_for_file(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, "Open a volume", "", IMAGE_FILES)
+        if name:
+            self.open_requested.emit(Path(name))
+
+    def _ask_for_folder(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Open a folder with one DICOM series")
+        if name:
+            self.open_requested.emit(Path(name))
+
+    def _ask_for_window(self) -> None:
+        self.window_requested.emit(WindowLevel(self._level.value, self._width.value))
+
+    def reset_layers(self) -> None:
+        """Read the viewer's image layers anew; a chosen layer stays chosen."""
+        self._layer.reset_choices()
+
+    def show_volume(self, layer: Image, facts: str, modality: str, window: WindowLevel) -> None:
+        """Show the open volume; `facts` is a line or two about it."""
+        self._facts.setText(facts)
+        with self._layer.changed.blocked():
+            self._layer.value = layer
+        with self._modality.changed.blocked():
+            self._modality.value = modality
+        self.show_window(window)
+
+    def show_window(self, window: WindowLevel) -> None:
+        """Show the display window."""
+        with self._level.changed.blocked(), self._width.changed.blocked():
+            self._level.value, self._width.value = window.level, window.width
+
+    def show_plane(self, number: int) -> None:
+        """Show which plane is on the canvas."""
+        self._planes.button(number).setChecked(True)
+
+    def set_open(self, is_open: bool) -> None:
+        """Allow what needs an open volume."""
+        for field in (self._modality, self._level, self._width):
+            field.enabled = is_open
+        for plane_button in self._planes.buttons():
+            plane_button.setEnabled(is_open)
+        if not is_open:
+            self._facts.setText("Open a volume, or drop a file or a DICOM folder on the window.")
+
+
+class LabelForm(QGroupBox):
+    """Which label the next box is for, and the labels of this volume."""
+
+    label_requested = Signal(int)
+    style_requested = Signal(int, LabelStyle)
+    remove_requested = Signal(int)
+
+    def __init__(self) -> None:
+        super().__init__("2. Label")
+        self._color = LabelStyle.default(1).color
+        self._id = SpinBox(label="Number", min=1, max=65535, value=1)
+        self._name = LineEdit(label="Name")
+        self._id.changed.connect(self.label_requested.emit)
+        self._name.native.editingFinished.connect(self._ask_for_style)
+        fields = Container(widgets=[self._id, self._name])
+        fields.margins = (0, 0, 0, 0)
+        self._pick_color = button("Colour…", self._ask_for_color)
+        self._remove = button("Remove label", self._ask_for_removal)
+        self._remove.setToolTip("Clear all voxels and boxes of this label (undo restores them)")
+        self._table = self._build_table()
+
+        row = QHBoxLayout()
+        row.addWidget(self._pick_color)
+        row.addWidget(self._remove)
+        layout = QVBoxLayout(self)
+        layout.addWidget(fields.native)
+        layout.addLayout(row)
+        layout.addWidget(self._table)
+
+    def _build_table(self) -> QTableWidget:
+        table = QTableWidget(0, 3)
+        table.setHorizontalHeaderLabels(["Label", "Voxels", "mL"])
+        table.setAccessibleName("Labels of this volume")
+        table.setToolTip("Click a label to draw for it")
+        table.verticalHeader().hide()
+        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        header = table.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        table.setMaximumHeight(150)
+        table.cellClicked.connect(self._choose_row)
+        return table
+
+    def _ask_for_color(self) -> None:
+        color = QColorDialog.getColor(QColor(self._color), self, "Colour of this label")
+        if color.isValid():
+            self._color = color.name()
+            self._ask_for_style()
+
+    def _ask_for_style(self) -> None:
+        self.style_requested.emit(self._id.value, LabelStyle(self._name.value, self._color))
+
+    def _ask_for_removal(self) -> None:
+        self.remove_requested.emit(self._id.value)
+
+    def _choose_row(self, row: int) -> None:
+        self.label_requested.emit(self._table.item(row, 0).data(Qt.ItemDataRole.UserRole))
+
+    def show_label(self, label_id: int, style: LabelStyle) -> None:
+        """Show the label that the next box will be drawn for."""
+        self._color = style.color
+        with self._id.changed.blocked():
+            self._id.value = label_id
+        with QSignalBlocker(self._name.native):
+            self._name.value = style.name
+        self._pick_color.setIcon(_swatch(style.color))
+
+    def show_labels(self, rows: list[tuple[int, LabelStyle, int, float]]) -> None:
+        """List the labels in use: id, style, voxels, millilitres."""
+        self._table.setRowCount(len(rows))
+        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        for row, (label_id, style, voxels, millilitres) in enumerate(rows):
+            name = QTableWidgetItem(_swatch(style.color), f"{label_id}  {style.name}")
+            name.setData(Qt.ItemDataRole.UserRole, label_id)
+            self._table.setItem(row, 0, name)
+            for column, text in ((1, f"{voxels:,}"), (2, f"{millilitres:,.2f}")):
+                item = QTableWidgetItem(text)
+                item.setTextAlignment(right)
+                self._table.setItem(row, column, item)
+
+    def set_open(self, is_open: bool) -> None:
+        """Allow what needs an open volume."""
+        self.setEnabled(is_open)
+
+
+def button(text: str, slot: object) -> QPushButton:
+    """Return a push button that calls `slot` without arguments."""
+    result = QPushButton(text)
+    result.clicked.connect(lambda: slot())  # type: ignore[operator]
+    return result
+
+
+def wrapping_label(name: str) -> QLabel:
+    """Return an empty label for whole sentences; `name` is what a screen reader calls it."""
+    label = QLabel()
+    label.setWordWrap(True)
+    label.setAccessibleName(name)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return label
+
+
+def _swatch(color: str) -> QIcon:
+    pixmap = QPixmap(12, 12)
+    pixmap.fill(QColor(color))
+    return QIcon(pixmap)

@@ -1,0 +1,131 @@
+"""From a path or a layer to a workspace: reads, asks what must be asked, and prepares."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QInputDialog, QWidget
+
+from napari_medsamq.engine import Engine, OpenVINOEngine
+from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.forms import MODALITIES
+from napari_medsamq.layers import foreign_volume, image_layer, layer_volume
+from napari_medsamq.session import Session
+from napari_medsamq.volume_io import Volume, can_read, read_volume
+from napari_medsamq.worker import Worker
+from napari_medsamq.workspace import Workspace, open_workspaces
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+
+class Opener(QObject):
+    """Opens volumes in a viewer, by whichever way they come.
+
+    Parameters
+    ----------
+    parent : QWidget
+        Its dialogs belong to it.
+    viewer : napari.Viewer
+    compute, files : Worker
+        Threads for the network and for reading.
+    model : Path, optional
+        Model directory; the default model if not given.
+    """
+
+    opened = Signal(Workspace)
+    said = Signal(str)
+    failed = Signal(object)
+
+    def __init__(
+        self,
+        parent: QWidget,
+        viewer: Viewer,
+        compute: Worker,
+        files: Worker,
+        model: Path | None,
+    ) -> None:
+        super().__init__(parent)
+        self._parent = parent
+        self._viewer = viewer
+        self._compute = compute
+        self._files = files
+        self._engine: Engine | None = None
+        viewer.layers.events.inserted.connect(self._on_inserted)
+        compute.submit(partial(OpenVINOEngine, model), self._on_engine, self.failed.emit)
+
+    def close(self) -> None:
+        """Stop following the viewer."""
+        self._viewer.layers.events.inserted.disconnect(self._on_inserted)
+
+    def open_path(self, path: Path) -> None:
+        """Read a file or DICOM folder in the background and show it."""
+        self.said.emit(f"Reading {path.name}…")
+        self._files.submit(partial(read_volume, path), self._on_volume, self.failed.emit)
+
+    def open_layer(self, layer: Image | None) -> None:
+        """Segment on an image layer, whoever made it."""
+        # Until the network is there the layer waits; `_on_engine` comes back to it.
+        if layer is None or self._engine is None:
+            return
+        for workspace in open_workspaces(self._viewer):
+            if workspace.image is layer:
+                self.opened.emit(workspace)
+                return
+        volume = layer_volume(layer)
+        source = layer.source.path
+        if volume is None and source and can_read(Path(source)):
+            # The file knows its geometry, the layer does not: a layer of our own shows it.
+            self.open_path(Path(source))
+            return
+        try:
+            volume = volume or foreign_volume(layer)
+        except MedSAMQError as error:
+            self.failed.emit(error)
+            return
+        self._prepare(self._with_known_modality(volume), layer, self._engine)
+
+    def _on_engine(self, engine: Engine) -> None:
+        self._engine = engine
+        self.said.emit(f"Ready: {engine.spec.name}. Open a volume to begin.")
+        workspaces = open_workspaces(self._viewer)
+        if workspaces:
+            self.opened.emit(workspaces[-1])
+            return
+        images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+        ours = [layer for layer in images if layer_volume(layer) is not None]
+        self.open_layer(ours[-1] if ours else None)
+
+    def _on_volume(self, volume: Volume) -> None:
+        data, arguments, _ = image_layer(volume)
+        self._viewer.add_image(data, **arguments)
+
+    def _on_inserted(self, event: Any) -> None:
+        layer = event.value
+        if isinstance(layer, Image) and layer_volume(layer) is not None:
+            self.open_layer(layer)
+
+    def _with_known_modality(self, volume: Volume) -> Volume:
+        if volume.modality_source != "ambiguous":
+            return volume
+        choice, accepted = QInputDialog.getItem(
+            self._parent,
+            "CT or MR?",
+            f"{volume.name} does not say what it is. The choice decides the window:",
+            MODALITIES,
+            MODALITIES.index(volume.modality),
+            False,
+        )
+        return volume.with_modality(choice) if accepted else volume
+
+    def _prepare(self, volume: Volume, layer: Image, engine: Engine) -> None:
+        self.said.emit(f"Preparing {volume.name}…")
+        self._compute.submit(
+            partial(Session, volume, engine),
+            lambda session: self.opened.emit(Workspace(session, layer)),
+            self.failed.emit,
+        )

@@ -1,0 +1,119 @@
+"""The dock's form: signals out, setters in. Knows neither the session nor the viewer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari.layers import Image
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QGridLayout,
+    QGroupBox,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_medsamq.forms import LabelForm, VolumeForm, button, wrapping_label
+from napari_medsamq.preprocess import WindowLevel
+
+LABEL_FILES = "NIfTI label (*.nii.gz *.nii)"
+
+
+class SegmentView(QScrollArea):
+    """Everything the user sees in the dock, from top to bottom in the order of the work.
+
+    Signals, those of the two forms included, carry what the user asks for; the form changes only
+    when a setter says so. It scrolls, so that the dock fits a small screen.
+
+    Attributes
+    ----------
+    volume : VolumeForm
+    label : LabelForm
+    """
+
+    draw_requested = Signal(bool)
+    undo_requested = Signal()
+    redo_requested = Signal()
+    save_requested = Signal(Path)
+
+    def __init__(self, planes: tuple[str, ...]) -> None:
+        super().__init__()
+        self._target = Path("label.nii.gz")
+        self.volume = VolumeForm(planes)
+        self.label = LabelForm()
+        self._status = wrapping_label("Status")
+        content = QWidget()
+        layout = QVBoxLayout(content)
+        for part in (self.volume, self.label, self._build_actions(), self._status):
+            layout.addWidget(part)
+        layout.addStretch(1)
+        self.setWidget(content)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        # Room for the vertical bar, so that it never covers the form.
+        bar = self.verticalScrollBar().sizeHint().width()
+        self.setMinimumWidth(content.minimumSizeHint().width() + bar)
+        self.set_open(False)
+
+    def _build_actions(self) -> QGroupBox:
+        self._draw = QPushButton("Draw boxes  (B)")
+        self._draw.setCheckable(True)
+        self._draw.setToolTip("Drag a box around a structure; its mask appears on release")
+        self._draw.clicked.connect(self.draw_requested.emit)
+        self._undo = button("Undo  (Ctrl+Z)", self.undo_requested.emit)
+        self._redo = button("Redo  (Ctrl+Shift+Z)", self.redo_requested.emit)
+        self._save = button("Save label…", self._ask_for_target)
+        group = QGroupBox("3. Segment")
+        grid = QGridLayout(group)
+        grid.addWidget(self._draw, 0, 0, 1, 2)
+        grid.addWidget(self._undo, 1, 0)
+        grid.addWidget(self._redo, 1, 1)
+        grid.addWidget(self._save, 2, 0, 1, 2)
+        return group
+
+    def _ask_for_target(self) -> None:
+        name, _ = QFileDialog.getSaveFileName(
+            self, "Save the label", str(self._target), LABEL_FILES
+        )
+        if name:
+            path = Path(name)
+            self.save_requested.emit(path if path.suffix else path.with_name(f"{path.name}.nii.gz"))
+
+    def show_volume(
+        self, layer: Image, facts: str, modality: str, window: WindowLevel, target: Path
+    ) -> None:
+        """Show the open volume; `target` is the file that saving suggests."""
+        self._target = target
+        self.volume.show_volume(layer, facts, modality, window)
+        self.set_open(True)
+
+    def show_history(self, undo: str | None, redo: str | None) -> None:
+        """Show what undo and redo would do; None where there is nothing."""
+        for push, name, verb in ((self._undo, undo, "Take back"), (self._redo, redo, "Do again")):
+            push.setEnabled(name is not None)
+            push.setToolTip(f"{verb}: {name}" if name else "")
+
+    def show_drawing(self, drawing: bool) -> None:
+        """Show whether a drag on the canvas draws a box."""
+        self._draw.setChecked(drawing)
+
+    @property
+    def status(self) -> str:
+        """The line about what just happened."""
+        return str(self._status.text())
+
+    def show_status(self, text: str) -> None:
+        """Show a line about what just happened."""
+        self._status.setText(text)
+
+    def set_open(self, is_open: bool) -> None:
+        """Allow what needs an open volume."""
+        self.volume.set_open(is_open)
+        self.label.set_open(is_open)
+        for push in (self._draw, self._save):
+            push.setEnabled(is_open)
+        self.show_history(None, None)

@@ -1,0 +1,91 @@
+"""napari with the dock already open: what `medsamq gui` does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import napari
+from qtpy.QtCore import QTimer
+
+from napari_medsamq.cli import parse_box
+from napari_medsamq.errors import MedSAMQError, VolumeError
+from napari_medsamq.geometry import BoxPrompt
+from napari_medsamq.widget import MedSAMQWidget
+from napari_medsamq.workspace import Request
+
+_POLL_MS = 50
+
+
+def run(
+    path: Path | None,
+    boxes: Sequence[str],
+    axis: int,
+    screenshot: Path | None,
+    model: Path | None,
+) -> None:
+    """Open the window, then the volume, then the boxes one after the other, and stay.
+
+    Parameters
+    ----------
+    path : Path or None
+        Volume to open.
+    boxes : sequence of str
+        As `cli.parse_box` reads them.
+    axis : int
+        Array axis along which 3D boxes are carried.
+    screenshot : Path or None
+        Where to save a picture of the window; the window is closed then.
+    model : Path or None
+        Model directory; the default model if None.
+    """
+    viewer = napari.Viewer(title="MedSAM-Q")
+    viewer.window.resize(1400, 900)
+    dock = MedSAMQWidget(viewer, model)
+    viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
+    steps = _steps(viewer, dock, path, boxes, axis, screenshot)
+    failures: list[MedSAMQError] = []
+
+    def go_on() -> None:
+        try:
+            if not dock.busy and next(steps, "end") == "end":
+                timer.stop()
+        except MedSAMQError as error:
+            timer.stop()
+            failures.append(error)
+            viewer.close()
+
+    timer = QTimer()
+    timer.timeout.connect(go_on)
+    timer.start(_POLL_MS)
+    napari.run()
+    if failures:
+        raise failures[0]
+
+
+def _steps(
+    viewer: napari.Viewer,
+    dock: MedSAMQWidget,
+    path: Path | None,
+    boxes: Sequence[str],
+    axis: int,
+    screenshot: Path | None,
+) -> Iterator[None]:
+    # Goes on to the next `yield` whenever the dock has nothing more to do.
+    yield
+    if path is not None:
+        dock.open_path(path)
+        yield
+        if dock.controller is None:
+            raise VolumeError(dock.status)
+        workspace, volume = dock.controller.workspace, dock.controller.session.volume
+        for text in boxes:
+            box = parse_box(text, volume, axis)
+            index = box.index if isinstance(box, BoxPrompt) else box.middle_slice
+            dock.controller.show_plane(box.axis)
+            viewer.dims.set_point(box.axis, index * volume.spacing[box.axis])
+            workspace.request(Request(box, workspace.label_id))
+            yield
+    if screenshot is not None:
+        viewer.screenshot(str(screenshot), canvas_only=False, flash=False)
+        viewer.close()

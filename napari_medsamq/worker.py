@@ -1,0 +1,76 @@
+"""One thread that computes, and the way of its answers back to the GUI thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from typing import Any
+
+from qtpy.QtCore import QObject, Qt, Signal
+
+
+class Worker(QObject):
+    """Runs jobs one after the other in a thread of its own.
+
+    Jobs return values and touch neither layers nor widgets; `then` gets the value, or `fail` the
+    exception, in the thread that made the worker.
+
+    Parameters
+    ----------
+    name : str
+        Of the thread.
+
+    Attributes
+    ----------
+    running : bool
+        Until `stop`.
+    """
+
+    _done = Signal(object)
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._open = 0
+        self.running = True
+        # Queued even where a job is done before its callback is set, so that an answer never comes
+        # in the middle of the asking.
+        self._done.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job waits or runs, or an answer has not been delivered."""
+        return self._open > 0
+
+    def submit(
+        self,
+        job: Callable[[], Any],
+        then: Callable[[Any], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        """Queue a job."""
+        self._open += 1
+        future = self._executor.submit(job)
+        future.add_done_callback(lambda done: self._done.emit((done, then, fail)))
+
+    def stop(self) -> None:
+        """Drop waiting jobs and the answer of the running one; the thread ends by itself."""
+        self.running = False
+        self._done.disconnect(self._deliver)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._open = 0
+
+    def _deliver(
+        self,
+        answer: tuple[Future[Any], Callable[[Any], None], Callable[[BaseException], None]],
+    ) -> None:
+        future, then, fail = answer
+        self._open -= 1
+        try:
+            error = future.exception()
+        except CancelledError:
+            return
+        if error is None:
+            then(future.result())
+        else:
+            fail(error)

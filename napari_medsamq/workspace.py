@@ -1,0 +1,260 @@
+"""A session and the layers that show it; outlives the dock, so that closing it loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Image, Labels, Shapes
+from napari.utils.colormaps import DirectLabelColormap
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from napari_medsamq.errors import PromptError
+from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
+from napari_medsamq.history import OKABE_ITO, Edit, Prompt
+from napari_medsamq.layers import VOLUME, drawn_box, rectangle, stroke_edit
+from napari_medsamq.session import Session, SliceMask
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+Floats = npt.NDArray[np.floating]
+
+# By viewer, so that a dock which is opened again finds what was open.
+_OPEN: WeakKeyDictionary[ViewerModel, list[Workspace]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A box that waits for its masks.
+
+    Attributes
+    ----------
+    box : BoxPrompt or BoxPrompt3D
+    label_id : int
+    replaces : Prompt or None
+        The committed prompt that this box is a new version of.
+    """
+
+    box: BoxPrompt | BoxPrompt3D
+    label_id: int
+    replaces: Prompt | None = None
+
+
+class Workspace:
+    """One open volume: session, image layer, label layer, box layer.
+
+    All methods belong to the GUI thread.
+
+    Parameters
+    ----------
+    session : Session
+    image : Image
+        The layer that shows the volume.
+    """
+
+    requested = Signal(Request)
+    changed = Signal()
+    refused = Signal(Exception)
+
+    def __init__(self, session: Session, image: Image) -> None:
+        self.session = session
+        self.image = image
+        self.label_id = 1
+        self.requests: list[Request] = []
+        volume = session.volume
+        shared: dict[str, Any] = {
+            "scale": tuple(volume.spacing),
+            "metadata": {VOLUME: volume},
+            "axis_labels": ("z", "y", "x"),
+        }
+        self.labels = Labels(session.label, name=f"{volume.name} label", opacity=0.45, **shared)
+        self.boxes = Shapes(
+            ndim=3,
+            name=f"{volume.name} boxes",
+            edge_width=max(1.0, max(session.label.shape[1:]) / 300),
+            face_color="transparent",
+            **shared,
+        )
+        # Which prompt or request each rectangle of the box layer shows, in the layer's order.
+        self._shown: list[Prompt | Request] = []
+        self._touched = False
+        self._colors: dict[int, str] = {}
+        self._axis = 0
+        self._quiet = False
+        self._dragging = self._moved = False
+        self.labels.events.paint.connect(self._on_paint)
+        self.boxes.events.data.connect(self._on_boxes)
+        self.boxes.mouse_drag_callbacks.append(self._follow_drag)
+        self.show_label(self.label_id)
+
+    def add_to(self, viewer: ViewerModel) -> None:
+        """Show those of the layers that the viewer does not have."""
+        workspaces = _OPEN.setdefault(viewer, [])
+        if self not in workspaces:
+            workspaces.append(self)
+        for layer in (self.image, self.labels, self.boxes):
+            if layer not in viewer.layers:
+                viewer.add_layer(layer)
+                # Guards against the delete key; a script may still remove it.
+                layer.locked = True
+
+    def show_label(self, label_id: int) -> None:
+        """Make `label_id` the one that the next box or stroke is drawn for."""
+        self.label_id = label_id
+        color = self.session.style(label_id).color
+        self.boxes.current_edge_color = color
+        self.labels.selected_label = label_id
+        self.refresh()
+
+    def set_plane(self, axis: int) -> None:
+        """Say which array axis is normal to the canvas."""
+        self._axis = axis
+
+    def request(self, request: Request) -> None:
+        """Queue a box for the network and show it."""
+        self.requests.append(request)
+        self.refresh()
+        self.requested.emit(request)
+
+    def commit(self, request: Request, masks: Iterable[SliceMask]) -> Edit | None:
+        """Write the masks that answer a request into the label.
+
+        The answer to a request that was moved or removed meanwhile is dropped: None.
+
+        Raises
+        ------
+        PromptError
+            If all masks are empty; the request is dropped.
+        """
+        if request not in self.requests:
+            return None
+        self.requests.remove(request)
+        try:
+            return self.session.commit(
+                request.box, masks, request.label_id, replaces=request.replaces
+            )
+        finally:
+            self.refresh()
+
+    def drop(self, request: Request) -> None:
+        """Forget a request that cannot be answered."""
+        if request in self.requests:
+            self.requests.remove(request)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show the session's label, colours and boxes."""
+        used = (*self.session.history.voxel_counts, self.label_id)
+        colors = {label_id: self.session.style(label_id).color for label_id in used}
+        if colors != self._colors:
+            self._colors = colors
+            # napari asks for a colour of unknown ids (None) and of the background too.
+            self.labels.colormap = DirectLabelColormap(
+                color_dict={None: OKABE_ITO[0], 0: "transparent", **colors}
+            )
+        self.labels.refresh()
+        if not self._dragging:
+            self._show_boxes()
+        self.changed.emit()
+
+    def _show_boxes(self) -> None:
+        replaced = [request.replaces for request in self.requests]
+        prompts = [prompt for prompt in self.session.history.prompts if prompt not in replaced]
+        shown: list[Prompt | Request] = [*prompts, *self.requests]
+        if shown == self._shown and not self._touched:
+            return
+        self._quiet = True
+        try:
+            self.boxes.data = []
+            for item in shown:
+                self.boxes.add_rectangles(
+                    rectangle(_on_one_slice(item.box)),
+                    edge_color=self.session.style(item.label_id).color,
+                    face_color="transparent",
+                )
+            self.boxes.selected_data = set()
+            self.boxes.current_edge_color = self.session.style(self.label_id).color
+        finally:
+            self._quiet = False
+        self._shown = shown
+        self._touched = False
+
+    def _follow_drag(self, layer: Shapes, event: Any) -> Any:
+        self._dragging, self._moved = True, False
+        yield
+        while event.type == "mouse_move":
+            self._moved = True
+            yield
+        self._dragging = False
+
+    def _on_boxes(self, event: Any) -> None:
+        # napari is still at work on its shapes when it emits; the answer waits for its end.
+        if self._quiet:
+            return
+        self._touched = True
+        if event.action == "added":
+            corners = self.boxes.data[-1]
+            # A click without a drag leaves a rectangle of a fixed size on the screen: no box.
+            self._later(self._on_drawn, corners if self._moved else corners[:1])
+        elif event.action == "removed":
+            gone = [self._shown[index] for index in event.data_indices]
+            self._shown = [item for item in self._shown if item not in gone]
+            self._later(self._on_removed, gone)
+        elif event.action == "changed":
+            for index in event.data_indices:
+                self._later(self._on_moved, self._shown[index], self.boxes.data[index])
+
+    @staticmethod
+    def _later(slot: Callable[..., None], *arguments: Any) -> None:
+        QTimer.singleShot(0, partial(slot, *arguments))
+
+    def _on_drawn(self, corners: Floats) -> None:
+        try:
+            box = drawn_box(corners, self._axis, self.session.label.shape)
+        except PromptError as error:
+            self.refresh()
+            self.refused.emit(error)
+        else:
+            self.request(Request(box, self.label_id))
+
+    def _on_removed(self, items: list[Prompt | Request]) -> None:
+        for item in items:
+            if isinstance(item, Prompt):
+                self.session.remove_prompt(item)
+            elif item in self.requests:
+                self.requests.remove(item)
+        self.refresh()
+
+    def _on_moved(self, item: Prompt | Request, corners: Floats) -> None:
+        try:
+            box = drawn_box(corners, item.box.axis, self.session.label.shape)
+        except PromptError as error:
+            self.refresh()
+            self.refused.emit(error)
+            return
+        if isinstance(item, Prompt):
+            self.request(Request(box, item.label_id, replaces=item))
+        else:
+            self.requests.remove(item)
+            self.request(Request(box, item.label_id, item.replaces))
+
+    def _on_paint(self, event: Any) -> None:
+        voxels, before = stroke_edit(event.value, self.session.label.shape)
+        self.session.history.record("brush stroke", voxels, before)
+        self.changed.emit()
+
+
+def open_workspaces(viewer: ViewerModel) -> list[Workspace]:
+    """Return the workspaces of a viewer, oldest first."""
+    return list(_OPEN.get(viewer, []))
+
+
+def _on_one_slice(box: BoxPrompt | BoxPrompt3D) -> BoxPrompt:
+    return box if isinstance(box, BoxPrompt) else box.slice_prompt(box.middle_slice)

@@ -1,0 +1,115 @@
+"""A real napari window, a dock in it, and a mouse."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+pytest.importorskip("qtpy")
+
+from qtpy.QtCore import QEvent, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+
+from napari_medsamq.widget import MedSAMQWidget
+
+# napari drops mouse moves that follow each other by less than 5 ms.
+MOVE_MS = 15
+
+
+class Window:
+    """napari with the dock, driven as a user does: by mouse, keys and buttons."""
+
+    def __init__(self, viewer, qtbot):
+        self.viewer = viewer
+        self.qtbot = qtbot
+        viewer.window.resize(1300, 850)
+        self.open_dock()
+
+    def open_dock(self):
+        self.dock = MedSAMQWidget(self.viewer)
+        self.dock_frame = self.viewer.window.add_dock_widget(self.dock, name="MedSAM-Q")
+
+    def close_dock(self):
+        self.viewer.window.remove_dock_widget(self.dock_frame)
+        QApplication.processEvents()
+
+    def wait(self):
+        """Wait until nothing is read, computed or saved any more."""
+        self.qtbot.waitUntil(lambda: not self.dock.busy, timeout=60_000)
+        QTest.qWait(20)
+
+    def open(self, path):
+        self.wait()
+        self.dock.open_path(path)
+        self.wait()
+        assert self.dock.controller is not None, self.dock.status
+
+    @property
+    def workspace(self):
+        return self.dock.controller.workspace
+
+    @property
+    def session(self):
+        return self.workspace.session
+
+    @property
+    def native(self):
+        return self.viewer.window._qt_viewer.canvas.native
+
+    def pixel(self, voxel):
+        """Where on the canvas an array voxel (z, y, x) of the slice in view lies."""
+        canvas = self.viewer.window._qt_viewer.canvas
+        shown = list(self.viewer.dims.displayed)
+
+        def world(x, y):
+            return np.array(canvas._map_canvas2world((x, y), canvas.view))[shown]
+
+        origin = world(0, 0)
+        matrix = np.column_stack([world(100, 0) - origin, world(0, 100) - origin]) / 100
+        target = (np.array(voxel) * self.session.volume.spacing)[shown]
+        return np.linalg.solve(matrix, target - origin)
+
+    def mouse(self, kind, pixel, button=Qt.MouseButton.LeftButton, buttons=None):
+        position = QPointF(*pixel)
+        pressed = Qt.MouseButton.LeftButton if buttons is None else buttons
+        event = QMouseEvent(
+            kind,
+            position,
+            QPointF(self.native.mapToGlobal(position.toPoint())),
+            button,
+            pressed,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        QApplication.sendEvent(self.native, event)
+        QApplication.processEvents()
+
+    def drag(self, start, stop, steps=8):
+        """Drag the mouse between two array voxels of the slice in view."""
+        begin, end = self.pixel(start), self.pixel(stop)
+        none = Qt.MouseButton.NoButton
+        self.mouse(QEvent.Type.MouseMove, begin, none, none)
+        self.mouse(QEvent.Type.MouseButtonPress, begin)
+        for fraction in np.linspace(0, 1, steps + 1)[1:]:
+            QTest.qWait(MOVE_MS)
+            self.mouse(QEvent.Type.MouseMove, begin + fraction * (end - begin), none)
+        QTest.qWait(MOVE_MS)
+        self.mouse(QEvent.Type.MouseButtonRelease, end, buttons=none)
+        QTest.qWait(MOVE_MS)
+
+    def click(self, voxel):
+        self.drag(voxel, voxel, steps=0)
+
+    def press(self, key, modifier=Qt.KeyboardModifier.NoModifier):
+        """Press a key with the canvas in focus."""
+        self.native.setFocus()
+        QTest.keyClick(self.native, key, modifier)
+        QApplication.processEvents()
+
+
+@pytest.fixture
+def window(make_napari_viewer, qtbot):
+    # Shown, because napari draws nothing in a hidden window.
+    opened = Window(make_napari_viewer(show=True), qtbot)
+    yield opened
+    opened.dock.close()

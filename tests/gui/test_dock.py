@@ -1,0 +1,411 @@
+"""What users do with the dock besides the straight walk, with a quick engine instead of the network.
+
+The engine's masks fill the box, so that each test can say which voxels it expects.
+"""
+
+import threading
+
+import nibabel as nib
+import numpy as np
+import pytest
+from fake_engine import FakeEngine
+from napari.layers import Image, Shapes
+from qtpy.QtCore import QElapsedTimer, Qt, QTimer
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QPushButton
+
+from napari_medsamq import opening
+from napari_medsamq.layers import SAMPLES
+
+CONTROL = Qt.KeyboardModifier.ControlModifier
+SHIFT = Qt.KeyboardModifier.ShiftModifier
+# First and last voxel of a box on an axial slice of the phantom.
+BOX = ((12, 16, 24), (12, 47, 55))
+
+
+class HeldEngine(FakeEngine):
+    """Answers only while `open` is set."""
+
+    def __init__(self):
+        super().__init__(margin=0)
+        self.open = threading.Event()
+        self.open.set()
+
+    def encode(self, image):
+        assert self.open.wait(timeout=30)
+        return super().encode(image)
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    held = HeldEngine()
+    monkeypatch.setattr(opening, "OpenVINOEngine", lambda model: held)
+    yield held
+    held.open.set()
+
+
+@pytest.fixture
+def dock(engine, window, phantom):
+    window.open(phantom.volume.path)
+    window.viewer.dims.set_point(0, 12 * 3.0)
+    window.press(Qt.Key.Key_B)
+    return window
+
+
+def count(window, label_id=1):
+    return int(np.count_nonzero(window.session.label == label_id))
+
+
+def button(window, text):
+    (found,) = [b for b in window.dock.findChildren(QPushButton) if b.text().startswith(text)]
+    return found
+
+
+def only_box(window):
+    (prompt,) = window.session.history.prompts
+    return prompt.box
+
+
+def test_a_box_may_be_dragged_in_any_direction(dock):
+    dock.drag(*BOX)
+    dock.wait()
+    first, mask = only_box(dock), dock.session.label.copy()
+    dock.press(Qt.Key.Key_Z, CONTROL)
+    assert not dock.session.label.any()
+    dock.drag(BOX[1], BOX[0])
+    dock.wait()
+    assert only_box(dock) == first
+    np.testing.assert_array_equal(dock.session.label, mask)
+
+
+def test_a_click_makes_no_box_and_says_why(dock):
+    dock.click(BOX[0])
+    dock.wait()
+    assert dock.workspace.boxes.nshapes == 0
+    assert not dock.session.history.prompts
+    assert "2 x 2" in dock.dock.status
+
+
+@pytest.mark.parametrize(
+    ("name", "axis", "start", "stop"),
+    [("Coronal", 1, (6, 32, 20), (18, 32, 60)), ("Sagittal", 2, (6, 12, 40), (18, 50, 40))],
+)
+def test_boxes_are_drawn_on_the_other_planes(dock, name, axis, start, stop):
+    button(dock, name).click()
+    dock.viewer.dims.set_point(axis, start[axis] * dock.session.volume.spacing[axis])
+    dock.drag(start, stop)
+    dock.wait()
+    box = only_box(dock)
+    assert (box.axis, box.index) == (axis, start[axis])
+    rows, columns = np.delete(start, axis)
+    assert abs(box.y0 - rows) <= 1
+    assert abs(box.x0 - columns) <= 1
+    drawn = np.argwhere(dock.session.label)
+    assert set(drawn[:, axis]) == {start[axis]}
+    np.testing.assert_allclose(drawn.min(axis=0), start, atol=2)
+    np.testing.assert_allclose(drawn.max(axis=0), stop, atol=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "left", "top"), [("Axial", "R", "A"), ("Coronal", "R", "S"), ("Sagittal", "A", "S")]
+)
+def test_planes_lie_in_radiological_convention(dock, name, left, top):
+    button(dock, name).click()
+    centre = np.array(dock.session.label.shape) / 2
+    # Array axes run towards S, P and L; where does a step along each go on the canvas?
+    axes = {"S": 0, "P": 1, "L": 2}
+    opposite = {"I": "S", "A": "P", "R": "L"}
+
+    def on_canvas(letter):
+        step = np.zeros(3)
+        step[axes[opposite.get(letter, letter)]] = -5 if letter in opposite else 5
+        return dock.pixel(centre + step) - dock.pixel(centre)
+
+    across, up = on_canvas(left), on_canvas(top)
+    assert across[0] < 0 and abs(across[1]) < 1
+    assert up[1] < 0 and abs(up[0]) < 1
+
+
+def test_undo_and_redo_by_key_take_box_and_mask_along(dock):
+    dock.drag(*BOX)
+    dock.wait()
+    mask = dock.session.label.copy()
+    dock.press(Qt.Key.Key_Z, CONTROL)
+    assert not dock.session.label.any()
+    assert dock.workspace.boxes.nshapes == 0
+    dock.press(Qt.Key.Key_Z, CONTROL | SHIFT)
+    np.testing.assert_array_equal(dock.session.label, mask)
+    assert dock.workspace.boxes.nshapes == 1
+
+
+def test_undo_takes_back_a_brush_stroke_first(dock):
+    dock.drag(*BOX)
+    dock.wait()
+    mask = dock.session.label.copy()
+    labels = dock.workspace.labels
+    dock.viewer.layers.selection.active = labels
+    labels.mode = "paint"
+    labels.brush_size = 4
+    dock.drag((12, 5, 5), (12, 5, 15))
+    assert count(dock) > np.count_nonzero(mask)
+    dock.press(Qt.Key.Key_Z, CONTROL)
+    np.testing.assert_array_equal(dock.session.label, mask)
+    dock.press(Qt.Key.Key_Z, CONTROL)
+    assert not dock.session.label.any()
+
+
+def test_two_labels_side_by_side_and_one_removed(dock):
+    dock.drag(*BOX)
+    dock.wait()
+    first = count(dock)
+    dock.workspace.show_label(2)
+    dock.drag((12, 40, 50), (12, 60, 75))
+    dock.wait()
+    taken = first - count(dock)
+    assert taken > 0
+    assert f"{taken} voxels were taken from Label 1" in dock.dock.status
+    button(dock, "Remove label").click()
+    assert count(dock, 2) == 0
+    button(dock, "Undo").click()
+    button(dock, "Undo").click()
+    assert count(dock) == first
+
+
+def test_a_deleted_box_takes_its_mask_along(dock):
+    dock.drag(*BOX)
+    dock.wait()
+    dock.workspace.boxes.selected_data = {0}
+    dock.press(Qt.Key.Key_Delete)
+    QTest.qWait(50)
+    assert not dock.session.label.any()
+    assert not dock.session.history.prompts
+    dock.press(Qt.Key.Key_Z, CONTROL)
+    assert dock.session.label.any()
+    assert dock.workspace.boxes.nshapes == 1
+
+
+def test_a_moved_box_is_segmented_anew_in_one_step(dock):
+    dock.drag(*BOX)
+    dock.wait()
+    before = dock.session.label.copy()
+    boxes = dock.workspace.boxes
+    boxes.mode = "select"
+    boxes.selected_data = {0}
+    dock.drag((12, 30, 40), (12, 36, 48))
+    QTest.qWait(50)
+    dock.wait()
+    box = only_box(dock)
+    np.testing.assert_allclose(box.xyxy, (32, 22, 63, 53), atol=2)
+    drawn = np.argwhere(dock.session.label)
+    np.testing.assert_allclose(drawn.min(axis=0)[1:], (22, 32), atol=2)
+    dock.press(Qt.Key.Key_Z, CONTROL)
+    np.testing.assert_array_equal(dock.session.label, before)
+
+
+def test_the_window_stays_alive_while_the_network_works(dock, engine):
+    gaps = []
+    clock = QElapsedTimer()
+    clock.start()
+    ticker = QTimer()
+    ticker.timeout.connect(lambda: gaps.append(clock.restart()))
+    engine.open.clear()
+    dock.drag(*BOX)
+    ticker.start(10)
+    QTest.qWait(400)
+    assert dock.dock.busy
+    ticker.stop()
+    assert len(gaps) > 10, "the event loop stood still"
+    engine.open.set()
+    dock.wait()
+    assert count(dock) > 0
+
+
+def test_closing_the_dock_in_mid_inference_loses_no_box(dock, engine):
+    dock.drag(*BOX)
+    dock.wait()
+    first = count(dock)
+    engine.open.clear()
+    dock.viewer.dims.set_point(0, 6 * 3.0)
+    dock.drag((6, 16, 24), (6, 47, 55))
+    assert dock.dock.busy
+    dock.close_dock()
+    engine.open.set()
+    assert count_on_layers(dock.viewer) == first
+    dock.open_dock()
+    dock.wait()
+    assert len(dock.session.history.prompts) == 2
+    assert count(dock) > first
+    assert count_on_layers(dock.viewer) == count(dock)
+
+
+def count_on_layers(viewer):
+    (labels,) = [layer for layer in viewer.layers if layer.name.endswith(" label")]
+    return int(np.count_nonzero(labels.data))
+
+
+def test_a_box_moved_in_mid_inference_drops_the_stale_answer(dock, engine):
+    engine.open.clear()
+    dock.drag(*BOX)
+    dock.workspace.boxes.mode = "select"
+    dock.workspace.boxes.selected_data = {0}
+    dock.drag((12, 30, 40), (12, 36, 48))
+    QTest.qWait(50)
+    engine.open.set()
+    dock.wait()
+    np.testing.assert_allclose(only_box(dock).xyxy, (32, 22, 63, 53), atol=2)
+    assert np.argwhere(dock.session.label).min(axis=0)[1] >= 20
+
+
+def test_layers_may_be_renamed_reordered_and_removed(dock):
+    workspace = dock.workspace
+    workspace.labels.name = "my liver"
+    workspace.boxes.name = "anything"
+    dock.viewer.layers.move(0, 2)
+    dock.drag(*BOX)
+    dock.wait()
+    voxels = count(dock)
+    assert voxels > 0
+    dock.viewer.layers.remove(workspace.labels)
+    dock.viewer.layers.remove(workspace.boxes)
+    assert "Nothing is lost" in dock.dock.status
+    dock.press(Qt.Key.Key_B)
+    assert workspace.labels in dock.viewer.layers
+    assert count_of(workspace.labels) == voxels
+    if workspace.boxes.mode != "add_rectangle":
+        dock.press(Qt.Key.Key_B)
+    dock.viewer.dims.set_point(0, 6 * 3.0)
+    dock.drag((6, 16, 24), (6, 47, 55))
+    dock.wait()
+    assert count_of(workspace.labels) > voxels
+
+
+def count_of(layer):
+    return int(np.count_nonzero(layer.data))
+
+
+def test_two_volumes_keep_their_labels_apart(dock):
+    first = dock.workspace
+    dock.drag(*BOX)
+    dock.wait()
+    voxels = count(dock)
+    dock.open(SAMPLES / "mr.nrrd")
+    second = dock.workspace
+    assert second is not first
+    assert dock.session.label.shape == (25, 256, 256)
+    assert not dock.session.label.any()
+    dock.dock._view.volume.layer_requested.emit(first.image)
+    dock.wait()
+    assert dock.workspace is first
+    assert count(dock) == voxels
+
+
+def test_a_file_that_cannot_be_read_is_explained_and_the_work_goes_on(dock, tmp_path):
+    bad = tmp_path / "truncated.nii.gz"
+    bad.write_bytes((SAMPLES / "ct.nii.gz").read_bytes()[:50_000])
+    workspace = dock.workspace
+    dock.dock.open_path(bad)
+    dock.wait()
+    assert str(bad) in dock.dock.status
+    assert dock.workspace is workspace
+    dock.drag(*BOX)
+    dock.wait()
+    assert count(dock) > 0
+
+
+def test_a_label_that_cannot_be_saved_is_explained_and_kept(dock, tmp_path):
+    dock.drag(*BOX)
+    dock.wait()
+    missing = tmp_path / "nowhere" / "label.nii.gz"
+    dock.dock.controller.save(missing)
+    dock.wait()
+    assert str(missing) in dock.dock.status
+    assert count(dock) > 0
+
+
+def test_an_ambiguous_file_is_asked_about(engine, window, tmp_path, monkeypatch):
+    values = np.random.default_rng(0).normal(0, 50, (20, 20, 5)).astype(np.float32)
+    path = tmp_path / "who_knows.nii.gz"
+    nib.save(nib.Nifti1Image(values, np.diag([1.0, 1, 3, 1])), path)
+    asked = []
+
+    def answer(parent, title, text, *rest):
+        asked.append(text)
+        return "CT", True
+
+    monkeypatch.setattr(opening.QInputDialog, "getItem", answer)
+    window.open(path)
+    assert "who_knows" in asked[0]
+    assert window.session.volume.modality == "CT"
+    assert window.session.window.limits == (-160, 240)
+
+
+def test_the_window_is_the_same_for_eye_and_network(dock):
+    image = dock.workspace.image
+    assert tuple(image.contrast_limits) == (-160, 240)
+    image.contrast_limits = (-1000, 200)
+    assert dock.session.window.limits == (-1000, 200)
+    dock.dock._view.volume._level.value = 50
+    assert tuple(image.contrast_limits) == (-550, 650)
+
+
+def test_an_image_layer_of_someone_else_is_segmented_with_a_warning(engine, window):
+    window.wait()
+    grey = np.random.default_rng(1).integers(0, 200, (6, 40, 50)).astype(np.uint16)
+    layer = window.viewer.add_image(grey, scale=(2, 1, 1), name="scribble")
+    window.dock._view.volume.layer_requested.emit(layer)
+    window.wait()
+    volume = window.session.volume
+    assert volume.spacing.tolist() == [2, 1, 1]
+    assert any("left and right" in warning for warning in volume.warnings)
+    assert layer.data is grey
+    assert "medsamq_volume" not in layer.metadata
+
+
+def test_napari_reads_and_saves_by_the_same_road(engine, window, tmp_path, phantom):
+    window.wait()
+    window.viewer.open(str(phantom.volume.path), plugin="napari-medsamq")
+    window.wait()
+    window.viewer.dims.set_point(0, 12 * 3.0)
+    window.press(Qt.Key.Key_B)
+    window.drag(*BOX)
+    window.wait()
+    target = tmp_path / "label.nii.gz"
+    written = window.workspace.labels.save(str(target), plugin="napari-medsamq")
+    assert [str(path) for path in written] == [str(target)]
+    saved, source = nib.load(target), nib.load(phantom.volume.path)
+    np.testing.assert_allclose(saved.affine, source.affine, atol=1e-4)
+    np.testing.assert_array_equal(
+        window.session.volume.from_source(np.asarray(saved.dataobj)), window.session.label
+    )
+
+
+@pytest.mark.parametrize(("key", "shape"), [("ct", (20, 512, 512)), ("mr", (25, 256, 256))])
+def test_sample_data_opens_from_the_menu(engine, window, key, shape):
+    window.wait()
+    window.viewer.open_sample("napari-medsamq", key)
+    window.wait()
+    assert window.session.label.shape == shape
+
+
+def test_a_volume_opened_before_the_dock_is_found(engine, window, phantom):
+    window.wait()
+    window.close_dock()
+    window.viewer.open(str(phantom.volume.path), plugin="napari-medsamq")
+    window.open_dock()
+    window.wait()
+    assert window.session.label.shape == phantom.reference.shape
+
+
+def test_a_2d_picture_is_a_volume_of_one_slice(engine, window, tmp_path):
+    import cv2
+
+    picture = np.random.default_rng(2).integers(0, 255, (60, 80, 3)).astype(np.uint8)
+    path = tmp_path / "skin.png"
+    cv2.imwrite(str(path), picture)
+    window.open(path)
+    window.press(Qt.Key.Key_B)
+    window.drag((0, 10, 10), (0, 40, 60))
+    window.wait()
+    assert window.session.label.shape == (1, 60, 80)
+    assert count(window) > 0
+    assert [type(layer) for layer in window.viewer.layers][::2] == [Image, Shapes]
