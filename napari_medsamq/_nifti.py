@@ -87,7 +87,7 @@ def affine_lps(header: Any) -> Float64:
     if (*header.get_data_shape(), 1, 1)[2] == 1 and not affine[:3, 2].any():
         # 2D files may leave out the axis they do not have: one unit along the normal.
         normal = np.cross(affine[:3, 0], affine[:3, 1])
-        affine[:3, 2] = normal / max(float(np.linalg.norm(normal)), np.finfo(np.float32).tiny)
+        affine[:3, 2] = normal / max(float(np.linalg.norm(normal)), 1e-30)
     return RAS_TO_LPS @ np.diag([scale, scale, scale, 1.0]) @ affine
 
 
@@ -161,7 +161,7 @@ def _decode(path: Path, image: Any) -> Decoded:
         )
     if isinstance(image, (nib.Nifti1Image, nib.Nifti2Image)):
         voxels = int(np.prod(shape, dtype=object)) * header.get_data_dtype().itemsize
-        check_size(path, int(image.dataobj.offset) + voxels, compressed=_is_gzip(path))
+        check_size(path, int(header["vox_offset"]) + voxels, compressed=_is_gzip(path))
     grid = (*shape, 1, 1, 1)[:3]
     data = _voxels(path, image)
     nifti = isinstance(header, nib.Nifti1Header)

@@ -205,10 +205,10 @@ def _summary(report: dict[str, Any]) -> str:
         lines.append(
             f"{label_id} {label['name']}: {label['voxels']:,} voxels, {label['millilitres']:.2f} mL"
         )
-    ms = report["ms"]
+    ms, slices = report["ms"], report["slices"]
     lines.append(
-        f"{report['slices']} slice{'s' * (report['slices'] > 1)}: encode {ms['encode_per_slice']:.0f} ms, decode "
-        f"{ms['decode_per_slice']:.0f} ms each (medians)"
+        f"{slices} slice{'s' if slices > 1 else ''}: encode {ms['encode_per_slice']:.0f} ms, "
+        f"decode {ms['decode_per_slice']:.0f} ms each (medians)"
     )
     lines.extend(f"Note: {warning}" for warning in report["warnings"])
     lines.append(f"Saved and verified: {report['label_file']}")

@@ -28,7 +28,7 @@ _MODALITY_SOURCES = {
     "dicom": "from the DICOM header",
     "case": "from the file",
     "picture": "a picture",
-    "assumed": "assumed from the intensities; change it if it is wrong",
+    "assumed": "assumed; change it if wrong",
     "chosen": "as chosen",
     "ambiguous": "unknown; please choose",
 }
@@ -288,4 +288,4 @@ def _facts(volume: Volume) -> str:
     size = " x ".join(str(count) for count in volume.data.shape[2::-1])
     spacing = " x ".join(f"{value:.2f}" for value in volume.spacing[::-1])
     known = _MODALITY_SOURCES[volume.modality_source]
-    return f"{size} voxels of {spacing} mm (x, y, z)\n{volume.modality}: {known}"
+    return f"{size} voxels\n{spacing} mm (x, y, z)\n{volume.modality}: {known}"

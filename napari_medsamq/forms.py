@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from magicgui.widgets import ComboBox, Container, FloatSpinBox, LineEdit, SpinBox, create_widget
+from magicgui.widgets import (
+    ComboBox,
+    Container,
+    FloatSpinBox,
+    LineEdit,
+    SpinBox,
+    Widget,
+    create_widget,
+)
 from napari.layers import Image
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QAbstractSpinBox,
     QButtonGroup,
     QColorDialog,
     QFileDialog,
@@ -21,6 +30,7 @@ from qtpy.QtWidgets import (
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
+    QWidget,
 )
 
 from napari_medsamq.history import LabelStyle
@@ -46,16 +56,16 @@ class VolumeForm(QGroupBox):
         super().__init__("1. Volume")
         self._layer = create_widget(annotation=Image, label="Layer", options={"nullable": True})
         self._modality = ComboBox(label="Modality", choices=MODALITIES)
-        self._level = FloatSpinBox(label="Level", min=-1e6, max=1e6, step=10)
-        self._width = FloatSpinBox(label="Width", min=0.01, max=1e6, step=10)
+        self._level = FloatSpinBox(label="Level", min=-1e5, max=1e5, step=10)
+        self._width = FloatSpinBox(label="Width", min=0.01, max=1e5, step=10)
         for field in (self._level, self._width):
             # Typing 400 must not pass through 4 and 40.
             field.native.setKeyboardTracking(False)
+            # Room for the number; the wheel and the arrow keys still step.
+            field.native.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
             field.changed.connect(self._ask_for_window)
         self._layer.changed.connect(self.layer_requested.emit)
         self._modality.changed.connect(self.modality_requested.emit)
-        fields = Container(widgets=[self._layer, self._modality, self._level, self._width])
-        fields.margins = (0, 0, 0, 0)
         self._facts = wrapping_label("About the volume")
 
         open_row = QHBoxLayout()
@@ -73,8 +83,9 @@ class VolumeForm(QGroupBox):
 
         layout = QVBoxLayout(self)
         layout.addLayout(open_row)
-        layout.addWidget(fields.native)
+        layout.addWidget(_fields(self._layer, self._modality))
         layout.addWidget(self._facts)
+        layout.addWidget(_fields(self._level, self._width, in_a_row=True))
         layout.addLayout(plane_row)
 
     def _ask_for_file(self) -> None:
@@ -136,8 +147,6 @@ class LabelForm(QGroupBox):
         self._name = LineEdit(label="Name")
         self._id.changed.connect(self.label_requested.emit)
         self._name.native.editingFinished.connect(self._ask_for_style)
-        fields = Container(widgets=[self._id, self._name])
-        fields.margins = (0, 0, 0, 0)
         self._pick_color = button("Colour…", self._ask_for_color)
         self._remove = button("Remove label", self._ask_for_removal)
         self._remove.setToolTip("Clear all voxels and boxes of this label (undo restores them)")
@@ -147,7 +156,7 @@ class LabelForm(QGroupBox):
         row.addWidget(self._pick_color)
         row.addWidget(self._remove)
         layout = QVBoxLayout(self)
-        layout.addWidget(fields.native)
+        layout.addWidget(_fields(self._id, self._name, in_a_row=True))
         layout.addLayout(row)
         layout.addWidget(self._table)
 
@@ -163,7 +172,7 @@ class LabelForm(QGroupBox):
         header = table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        table.setMaximumHeight(150)
+        table.setFixedHeight(4 * table.fontMetrics().height() + 40)
         table.cellClicked.connect(self._choose_row)
         return table
 
@@ -207,6 +216,13 @@ class LabelForm(QGroupBox):
     def set_open(self, is_open: bool) -> None:
         """Allow what needs an open volume."""
         self.setEnabled(is_open)
+
+
+def _fields(*fields: Widget, in_a_row: bool = False) -> QWidget:
+    layout = "horizontal" if in_a_row else "vertical"
+    container = Container(widgets=fields, layout=layout, labels=True)
+    container.margins = (0, 0, 0, 0)
+    return container.native
 
 
 def button(text: str, slot: object) -> QPushButton:

@@ -143,7 +143,9 @@ class ResizeLongestSide:
     def apply_box(self, xyxy: npt.ArrayLike) -> Float32:
         """Map a box (4,) XYXY from slice pixels to frame pixels, truncated to integers."""
         rows, columns = self.scale
-        return np.trunc(np.asarray(xyxy) * [columns, rows, columns, rows]).astype(np.float32)
+        scaled = np.asarray(xyxy, np.float64) * np.array([columns, rows, columns, rows])
+        truncated: Float32 = np.trunc(scaled).astype(np.float32)
+        return truncated
 
     def invert_logits(self, logits: Float32) -> Float32:
         """Resize logits (256, 256) back to the slice (H, W), bilinear."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import napari
 from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
 
 from napari_medsamq.cli import parse_box
 from napari_medsamq.errors import MedSAMQError, VolumeError
@@ -87,5 +88,10 @@ def _steps(
             workspace.request(Request(box, workspace.label_id))
             yield
     if screenshot is not None:
+        # Notifications would cover the picture.
+        for shown in QApplication.allWidgets():
+            if type(shown).__name__ == "NapariQtNotification":
+                shown.close()
+        yield
         viewer.screenshot(str(screenshot), canvas_only=False, flash=False)
         viewer.close()

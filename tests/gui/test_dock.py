@@ -1,4 +1,4 @@
-"""What users do with the dock besides the straight walk, with a quick engine instead of the network.
+"""What users do with the dock besides the straight walk, with a quick engine for the network.
 
 The engine's masks fill the box, so that each test can say which voxels it expects.
 """
@@ -8,7 +8,6 @@ import threading
 import nibabel as nib
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
 from napari.layers import Image, Shapes
 from qtpy.QtCore import QElapsedTimer, Qt, QTimer
 from qtpy.QtTest import QTest
@@ -16,6 +15,7 @@ from qtpy.QtWidgets import QPushButton
 
 from napari_medsamq import opening
 from napari_medsamq.layers import SAMPLES
+from napari_medsamq.model_spec import ModelSpec
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -23,17 +23,25 @@ SHIFT = Qt.KeyboardModifier.ShiftModifier
 BOX = ((12, 16, 24), (12, 47, 55))
 
 
-class HeldEngine(FakeEngine):
-    """Answers only while `open` is set."""
+class HeldEngine:
+    """Finds the whole box in every box, but only while `open` is set."""
+
+    spec = ModelSpec(name="box", bits=32, sha256={}, provenance={})
 
     def __init__(self):
-        super().__init__(margin=0)
         self.open = threading.Event()
         self.open.set()
 
     def encode(self, image):
         assert self.open.wait(timeout=30)
-        return super().encode(image)
+        return np.zeros((1, 256, 64, 64), np.float32)
+
+    def decode(self, embedding, point_coords, point_labels, mask_input=None):
+        ((x0, y0), (x1, y1)) = point_coords[0]
+        rows, columns = np.mgrid[:256, :256]
+        # How far inside the nearest side: linear, so that resizing keeps the zero crossing.
+        inside = np.minimum.reduce([columns - x0, x1 - columns, rows - y0, y1 - rows])
+        return inside[None].astype(np.float32), np.array([0.9], np.float32)
 
 
 @pytest.fixture
@@ -122,8 +130,10 @@ def test_planes_lie_in_radiological_convention(dock, name, left, top):
         return dock.pixel(centre + step) - dock.pixel(centre)
 
     across, up = on_canvas(left), on_canvas(top)
-    assert across[0] < 0 and abs(across[1]) < 1
-    assert up[1] < 0 and abs(up[0]) < 1
+    assert across[0] < 0
+    assert abs(across[1]) < 1
+    assert up[1] < 0
+    assert abs(up[0]) < 1
 
 
 def test_undo_and_redo_by_key_take_box_and_mask_along(dock):
