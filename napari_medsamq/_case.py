@@ -26,7 +26,8 @@ def read_case(path: Path) -> Decoded:
         If the file cannot be read or is no such case.
     """
     try:
-        with np.load(path, allow_pickle=False) as case:
+        # Opened here, because `np.load` leaves a damaged file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as case:
             images = case["imgs"]
             spacing = case["spacing"] if "spacing" in case.files else None
     except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.error, zlib.error) as error:

@@ -88,7 +88,9 @@ def affine_lps(header: Any) -> Float64:
         # 2D files may leave out the axis they do not have: one unit along the normal.
         normal = np.cross(affine[:3, 0], affine[:3, 1])
         affine[:3, 2] = normal / max(float(np.linalg.norm(normal)), 1e-30)
-    return RAS_TO_LPS @ np.diag([scale, scale, scale, 1.0]) @ affine
+    # A damaged header holds anything; `checked` refuses what is not finite.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return RAS_TO_LPS @ np.diag([scale, scale, scale, 1.0]) @ affine
 
 
 def label_header(source: Source, dtype: np.dtype[Any]) -> Any:
@@ -161,7 +163,8 @@ def _decode(path: Path, image: Any) -> Decoded:
         )
     if isinstance(image, (nib.Nifti1Image, nib.Nifti2Image)):
         voxels = int(np.prod(shape, dtype=object)) * header.get_data_dtype().itemsize
-        check_size(path, int(header["vox_offset"]) + voxels, compressed=_is_gzip(path))
+        proxy: Any = image.dataobj  # nibabel's stub does not know its offset
+        check_size(path, int(proxy.offset) + voxels, compressed=_is_gzip(path))
     grid = (*shape, 1, 1, 1)[:3]
     data = _voxels(path, image)
     nifti = isinstance(header, nib.Nifti1Header)

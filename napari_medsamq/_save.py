@@ -80,8 +80,7 @@ def save_label(
     SaveError
         If any of it fails; whatever was at `path` before is still there.
     """
-    with _save_errors(path):
-        _check_target(path, image)
+    check_target(path, image)
     array = source.to_source(label)
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
     try:
@@ -102,17 +101,25 @@ def save_label(
     return SaveReceipt(path, sha256, _counts(label), source.shape)
 
 
-def _check_target(path: Path, image: Path | None) -> None:
+def check_target(path: Path, image: Path | None) -> None:
+    """Refuse a name that no label can be saved under, before any work is done for it.
+
+    Raises
+    ------
+    SaveError
+        If `path` is no NIfTI name, its folder is missing, or it is the segmented image itself.
+    """
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise SaveError(
             f"{path}: labels are saved as NIfTI. Choose a name that ends in .nii.gz or .nii."
         )
-    if not path.parent.is_dir():
-        raise SaveError(f"{path}: there is no folder {path.parent}. Make it or choose another.")
-    if image is not None and path.exists() and image.exists() and path.samefile(image):
-        raise SaveError(
-            f"{path}: is the image that was segmented and stays as it is. Choose another name."
-        )
+    with _save_errors(path):
+        if not path.parent.is_dir():
+            raise SaveError(f"{path}: there is no folder {path.parent}. Make it or choose another.")
+        if image is not None and path.exists() and image.exists() and path.samefile(image):
+            raise SaveError(
+                f"{path}: is the image that was segmented and stays as it is. Choose another name."
+            )
 
 
 @contextmanager

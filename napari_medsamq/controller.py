@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +128,10 @@ class Controller(QObject):
     def _on_request(self, request: Request) -> None:
         self._view.show_status("Segmenting…")
         self._compute.submit(
-            lambda: list(self.session.segment(request.box)),
+            # A dock that is closed waits for one slice, not for the whole volume.
+            lambda: list(
+                takewhile(lambda _: self._compute.running, self.session.segment(request.box))
+            ),
             partial(self._on_masks, request),
             partial(self._on_box_failure, request),
         )
@@ -160,11 +164,8 @@ class Controller(QObject):
         self.fail(error)
 
     def fail(self, error: BaseException) -> None:
-        """Tell the user what went wrong; a defect of the program keeps its traceback."""
-        self._view.show_status(str(error))
-        if not isinstance(error, MedSAMQError):
-            raise error
-        show_error(str(error))
+        """Tell the user what went wrong."""
+        show_failure(self._view, error)
 
     # -- history and labels -----------------------------------------------------------------------
 
@@ -206,7 +207,9 @@ class Controller(QObject):
         """Show axial (0), coronal (1) or sagittal (2) slices in radiological convention."""
         plane = PLANES[number]
         self.workspace.set_plane(plane.axis)
-        self._viewer.dims.order = plane.order
+        # Layers with more axes, a time series say, put theirs in front of ours.
+        extra = self._viewer.dims.ndim - len(plane.order)
+        self._viewer.dims.order = (*range(extra), *(axis + extra for axis in plane.order))
         self._viewer.scene.camera.orientation2d = plane.orientation
         self._viewer.reset_view()
         self._view.volume.show_plane(number)
@@ -282,6 +285,14 @@ KEYS: dict[str, Callable[[Controller], None]] = {
     "Control-Z": Controller.undo,
     "Control-Shift-Z": Controller.redo,
 }
+
+
+def show_failure(view: SegmentView, error: BaseException) -> None:
+    """Tell the user what went wrong; a defect of the program keeps its traceback."""
+    view.show_status(str(error))
+    if not isinstance(error, MedSAMQError):
+        raise error
+    show_error(str(error))
 
 
 def _facts(volume: Volume) -> str:

@@ -116,8 +116,13 @@ class OpenVINOEngine:
         Returns
         -------
         image_embedding : (1, 256, 64, 64) float32
+
+        Raises
+        ------
+        ModelError
+            If OpenVINO fails, out of memory say.
         """
-        result = self._encoder.infer({"image": image}, share_inputs=True)
+        result = self._infer(self._encoder, {"image": image})
         return np.array(result["image_embedding"], dtype=np.float32)
 
     def decode(
@@ -146,10 +151,16 @@ class OpenVINOEngine:
             Before the threshold at 0.
         iou : (N,) float32
             Predicted intersection over union.
+
+        Raises
+        ------
+        ModelError
+            If OpenVINO fails, out of memory say.
         """
         # Without a mask prompt one empty row serves all prompts, which saves its downscaling.
         dense = mask_input if mask_input is not None else _NO_MASK
-        result = self._decoder.infer(
+        result = self._infer(
+            self._decoder,
             {
                 "image_embedding": embedding,
                 "point_coords": point_coords,
@@ -157,9 +168,17 @@ class OpenVINOEngine:
                 "mask_input": dense,
                 "has_mask_input": np.array([mask_input is not None], np.float32),
             },
-            share_inputs=True,
         )
         return np.array(result["logits"], np.float32), np.array(result["iou"], np.float32)
+
+    def _infer(self, request: ov.InferRequest, inputs: dict[str, Float32]) -> Any:
+        try:
+            return request.infer(inputs, share_inputs=True)
+        except RuntimeError as error:
+            raise ModelError(
+                f"The network {self.spec.name} failed on {self.device}: {_last_line(error)}. "
+                "Close other programs if memory is short, and try again."
+            ) from error
 
 
 def box_points(boxes: npt.ArrayLike) -> tuple[Float32, Float32]:

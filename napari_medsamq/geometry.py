@@ -294,6 +294,15 @@ class BoxPrompt3D:
             self.upper[rows],
         )
 
+    def with_sides(self, box: BoxPrompt) -> BoxPrompt3D:
+        """Return a 3D box through the same slices with the sides of a box on one of them."""
+        lower, upper = [box.y0, box.x0], [box.y1, box.x1]
+        lower.insert(self.axis, self.lower[self.axis])
+        upper.insert(self.axis, self.upper[self.axis])
+        return BoxPrompt3D(
+            (lower[0], lower[1], lower[2]), (upper[0], upper[1], upper[2]), self.axis
+        )
+
 
 def box_between(lower: Index3, upper: Index3, axis: int = 0) -> BoxPrompt | BoxPrompt3D:
     """Make the box prompt that two voxels span.

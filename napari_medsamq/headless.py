@@ -14,7 +14,7 @@ from napari_medsamq.history import LabelStyle
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.session import Session, SliceMask
 from napari_medsamq.statistics import label_statistics
-from napari_medsamq.volume_io import Volume
+from napari_medsamq.volume_io import Volume, check_target
 
 
 def segment_boxes(
@@ -53,6 +53,7 @@ def segment_boxes(
         If the network finds nothing in a box.
     ModelError, SaveError
     """
+    check_target(output, volume.path)
     start = perf_counter()
     engine = OpenVINOEngine(model)
     load_ms = (perf_counter() - start) * 1000

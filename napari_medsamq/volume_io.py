@@ -21,7 +21,7 @@ from napari_medsamq._dicom import is_dicom, read_dicom_file, read_dicom_folder
 from napari_medsamq._itk import read_image
 from napari_medsamq._modality import Modality, ModalitySource, guess_modality
 from napari_medsamq._nifti import is_nifti, read_nifti
-from napari_medsamq._save import SaveReceipt, save_label
+from napari_medsamq._save import SaveReceipt, check_target, save_label
 from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Array, Decoded, Source, checked
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.geometry import Float64, Index3, voxel_sizes
@@ -32,6 +32,7 @@ __all__ = [
     "SaveReceipt",
     "Volume",
     "can_read",
+    "check_target",
     "read_volume",
     "volume_from_array",
     "write_label",

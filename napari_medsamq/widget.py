@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari.utils.notifications import show_error, show_warning
+from napari.utils.notifications import show_warning
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_medsamq.controller import KEYS, Controller
-from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.controller import KEYS, Controller, show_failure
 from napari_medsamq.layers import PLANES
 from napari_medsamq.opening import Opener
 from napari_medsamq.view import SegmentView
@@ -47,7 +47,7 @@ class MedSAMQWidget(QWidget):
         self._opener = Opener(self, napari_viewer, self._compute, self._files, model)
         self._opener.opened.connect(self._take)
         self._opener.said.connect(self._view.show_status)
-        self._opener.failed.connect(self._on_failure)
+        self._opener.failed.connect(partial(show_failure, self._view))
         self._view.volume.open_requested.connect(self._opener.open_path)
         self._view.volume.layer_requested.connect(self._opener.open_layer)
         for key, action in KEYS.items():
@@ -90,8 +90,8 @@ class MedSAMQWidget(QWidget):
     def _shut_down(self) -> None:
         if not self._compute.running:
             return
-        self._compute.stop()
-        self._files.stop()
+        self._compute.stop(drop_waiting=True)
+        self._files.stop(drop_waiting=False)
         self._opener.close()
         for key in KEYS:
             self._viewer.bind_key(key, None, overwrite=True)
@@ -115,9 +115,3 @@ class MedSAMQWidget(QWidget):
         self._view.show_status(f"Press B, then drag a box around a structure of {volume.name}.")
         for warning in volume.warnings:
             show_warning(f"{volume.name}: {warning}")
-
-    def _on_failure(self, error: BaseException) -> None:
-        self._view.show_status(str(error))
-        if not isinstance(error, MedSAMQError):
-            raise error
-        show_error(str(error))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from qtpy.QtCore import QObject, Qt, Signal
+
+_log = logging.getLogger(__name__)
 
 
 class Worker(QObject):
@@ -51,25 +54,41 @@ class Worker(QObject):
         """Queue a job."""
         self._open += 1
         future = self._executor.submit(job)
-        future.add_done_callback(lambda done: self._done.emit((done, then, fail)))
+        future.add_done_callback(lambda done: self._answer(done, then, fail))
 
-    def stop(self) -> None:
-        """Drop waiting jobs and the answer of the running one; the thread ends by itself."""
+    def stop(self, *, drop_waiting: bool) -> None:
+        """Deliver no more answers; the thread ends when its jobs are done.
+
+        Parameters
+        ----------
+        drop_waiting : bool
+            Forget the jobs that have not begun; those of a thread that saves must not be.
+        """
         self.running = False
-        self._done.disconnect(self._deliver)
-        self._executor.shutdown(wait=False, cancel_futures=True)
         self._open = 0
+        self._executor.shutdown(wait=False, cancel_futures=drop_waiting)
+
+    def _answer(
+        self,
+        future: Future[Any],
+        then: Callable[[Any], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        # In the worker's thread, or in whichever dropped the job.
+        if self.running:
+            self._done.emit((future, then, fail))
+        elif not future.cancelled() and future.exception() is not None:
+            _log.error("A job of a closed dock failed: %s", future.exception())
 
     def _deliver(
         self,
         answer: tuple[Future[Any], Callable[[Any], None], Callable[[BaseException], None]],
     ) -> None:
         future, then, fail = answer
-        self._open -= 1
-        try:
-            error = future.exception()
-        except CancelledError:
+        if not self.running:
             return
+        self._open -= 1
+        error = future.exception()
         if error is None:
             then(future.result())
         else:

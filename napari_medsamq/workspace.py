@@ -71,6 +71,8 @@ class Workspace:
         volume = session.volume
         shared: dict[str, Any] = {
             "scale": tuple(volume.spacing),
+            # Only someone else's image layer is moved.
+            "translate": (*(0.0,) * (3 - len(image.translate)), *image.translate)[-3:],
             "metadata": {VOLUME: volume},
             "axis_labels": ("z", "y", "x"),
         }
@@ -155,6 +157,7 @@ class Workspace:
         colors = {label_id: self.session.style(label_id).color for label_id in used}
         if colors != self._colors:
             self._colors = colors
+            self._touched = True
             # napari asks for a colour of unknown ids (None) and of the background too.
             self.labels.colormap = DirectLabelColormap(
                 color_dict={None: OKABE_ITO[0], 0: "transparent", **colors}
@@ -193,6 +196,8 @@ class Workspace:
             self._moved = True
             yield
         self._dragging = False
+        # Shows what came in during the drag.
+        self._later(self._show_boxes)
 
     def _on_boxes(self, event: Any) -> None:
         # napari is still at work on its shapes when it emits; the answer waits for its end.
@@ -239,11 +244,12 @@ class Workspace:
             self.refresh()
             self.refused.emit(error)
             return
+        moved = item.box.with_sides(box) if isinstance(item.box, BoxPrompt3D) else box
         if isinstance(item, Prompt):
-            self.request(Request(box, item.label_id, replaces=item))
+            self.request(Request(moved, item.label_id, replaces=item))
         else:
             self.requests.remove(item)
-            self.request(Request(box, item.label_id, item.replaces))
+            self.request(Request(moved, item.label_id, item.replaces))
 
     def _on_paint(self, event: Any) -> None:
         voxels, before = stroke_edit(event.value, self.session.label.shape)

@@ -14,8 +14,10 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QPushButton
 
 from napari_medsamq import opening
+from napari_medsamq.geometry import BoxPrompt3D
 from napari_medsamq.layers import SAMPLES
 from napari_medsamq.model_spec import ModelSpec
+from napari_medsamq.workspace import Request
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -212,6 +214,31 @@ def test_a_moved_box_is_segmented_anew_in_one_step(dock):
     np.testing.assert_array_equal(dock.session.label, before)
 
 
+def test_a_moved_3d_box_keeps_its_slices(dock):
+    box = BoxPrompt3D((10, 16, 24), (14, 47, 55))
+    dock.workspace.request(Request(box, 1))
+    dock.wait()
+    dock.workspace.boxes.mode = "select"
+    dock.workspace.boxes.selected_data = {0}
+    dock.drag((12, 30, 40), (12, 36, 48))
+    QTest.qWait(50)
+    dock.wait()
+    moved = only_box(dock)
+    assert moved.slices == range(10, 15)
+    np.testing.assert_allclose(moved.lower, (10, 22, 32), atol=2)
+    assert set(np.argwhere(dock.session.label)[:, 0]) == set(range(10, 15))
+
+
+def test_saving_survives_closing_the_dock(dock, tmp_path):
+    dock.drag(*BOX)
+    dock.wait()
+    paths = [tmp_path / f"{number}.nii.gz" for number in range(3)]
+    for path in paths:
+        dock.dock.controller.save(path)
+    dock.close_dock()
+    dock.qtbot.waitUntil(lambda: all(path.exists() for path in paths), timeout=10_000)
+
+
 def test_the_window_stays_alive_while_the_network_works(dock, engine):
     gaps = []
     clock = QElapsedTimer()
@@ -361,12 +388,15 @@ def test_the_window_is_the_same_for_eye_and_network(dock):
 def test_an_image_layer_of_someone_else_is_segmented_with_a_warning(engine, window):
     window.wait()
     grey = np.random.default_rng(1).integers(0, 200, (6, 40, 50)).astype(np.uint16)
-    layer = window.viewer.add_image(grey, scale=(2, 1, 1), name="scribble")
+    # A time series beside it gives the viewer a fourth axis.
+    window.viewer.add_image(np.zeros((2, 6, 40, 50)), scale=(1, 2, 1, 1))
+    layer = window.viewer.add_image(grey, scale=(2, 1, 1), translate=(4, 5, 6), name="scribble")
     window.dock._view.volume.layer_requested.emit(layer)
     window.wait()
     volume = window.session.volume
     assert volume.spacing.tolist() == [2, 1, 1]
     assert any("left and right" in warning for warning in volume.warnings)
+    assert tuple(window.workspace.labels.translate) == (4, 5, 6)
     assert layer.data is grey
     assert "medsamq_volume" not in layer.metadata
 
