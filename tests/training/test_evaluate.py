@@ -1,0 +1,443 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from napari_medsamq.errors import VolumeError
+from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
+from napari_medsamq.model_spec import ModelSpec, default_model
+from training import evaluate
+from training.metrics import nsd
+from training.protocol import Protocol, Target, find_cases, list_targets
+from training.score_tables import difference_table
+from training.scores import Score, summarise
+from training.scoring import Evaluation, score_models
+
+SIZE = 64
+SCALE = 256 // SIZE
+
+
+class RuleEngine:
+    """Finds the whole box, or what is bright in it; for slices of 64 x 64 pixels."""
+
+    def __init__(self, *, bright_only: bool = True) -> None:
+        self.spec = ModelSpec(name="rule", bits=32, sha256={}, provenance={})
+        self.bright_only = bright_only
+        self.images: list[np.ndarray] = []
+
+    def encode(self, image: np.ndarray) -> np.ndarray:
+        self.images.append(image)
+        embedding = np.zeros((1, 256, 64, 64), np.float32)
+        embedding[0, :16] = image[0, 0].reshape(16, 64, 64)
+        return embedding
+
+    def decode(
+        self,
+        embedding: np.ndarray,
+        point_coords: np.ndarray,
+        point_labels: np.ndarray,
+        mask_input: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        found = np.full((1, 256, 256), -1, np.float32)
+        (x0, y0), (x1, y1) = point_coords[0].astype(int)
+        box = np.s_[0, y0 : y1 + SCALE, x0 : x1 + SCALE]
+        bright = embedding[0, :16].reshape(1, 256, 256) > 0.5
+        found[box] = np.where(bright[box], 1, -1) if self.bright_only else 1
+        return found, np.ones(1, np.float32)
+
+
+def write_case(root: Path, place: str, label: np.ndarray, **arrays: Any) -> Path:
+    """Write a case in which each object is bright."""
+    path = root / f"{place}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = (label > 0).astype(np.uint8) * 200
+    if label.ndim == 2:
+        images = np.repeat(images[..., None], 3, axis=-1)
+    np.savez_compressed(path, **{"imgs": images, "gts": label, **arrays})
+    return path
+
+
+def squares(*corners: tuple[int, int, int], slices: int = 1) -> np.ndarray:
+    """Label with squares (row, column, side) of the ids 1, 2, ... on every slice."""
+    label = np.zeros((slices, SIZE, SIZE), np.uint16)
+    for label_id, (row, column, side) in enumerate(corners, start=1):
+        label[:, row : row + side, column : column + side] = label_id
+    return label
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """Five 2D objects of two modalities and three data sets, and a volume of two ids."""
+    root = tmp_path / "cases"
+    write_case(root, "CT/Body/a", squares((5, 5, 20), (40, 40, 12)), spacing=[1.0, 1, 1])
+    write_case(root, "CT/Body/b", squares((20, 8, 16)), spacing=[1.0, 1, 1])
+    write_case(root, "US/Cyst/a", squares((0, 30, 14))[0], boxes=[[30, 0, 43, 13]])
+    volume = np.zeros((7, SIZE, SIZE), np.uint8)
+    volume[1:6, 8:20, 8:20] = 2
+    volume[2:4, 30:50, 36:52] = 7
+    boxes = [[8, 8, 1, 19, 19, 5], [36, 30, 2, 51, 49, 3]]
+    write_case(root, "CT/Whole/v", volume, spacing=[0.5, 0.5, 4], boxes=boxes)
+    return root
+
+
+def run(data_dir: Path, protocol: str = "2d", **options: Any) -> Evaluation:
+    engines = {"bright": RuleEngine(), "boxes": RuleEngine(bright_only=False)}
+    return score_models(data_dir, engines, Protocol(protocol), options.pop("seed", 0), **options)
+
+
+def targets_of(data_dir: Path, protocol: str = "2d", seed: int = 0) -> list[Target]:
+    cases = find_cases(data_dir)
+    return [t for case in cases for t in list_targets(case, Protocol(protocol), seed)]
+
+
+def timeless(evaluation: Evaluation) -> dict[str, list[tuple[Target, float, float]]]:
+    return {
+        name: [(score.target, score.dsc, score.nsd) for score in scores]
+        for name, scores in evaluation.scores.items()
+    }
+
+
+def test_every_id_in_every_slice_is_an_object(data_dir: Path) -> None:
+    found = [(t.case.data_set, t.case.name, t.index, t.label_id) for t in targets_of(data_dir)]
+    volume = [("CT/Whole", "v", z, 2) for z in range(1, 6)]
+    volume[2:2] = [("CT/Whole", "v", 2, 7)]
+    volume[4:4] = [("CT/Whole", "v", 3, 7)]
+    body = [("CT/Body", "a", 0, 1), ("CT/Body", "a", 0, 2), ("CT/Body", "b", 0, 1)]
+    assert found == [*body, *volume, ("US/Cyst", "a", 0, 1)]
+
+
+@pytest.mark.parametrize(("pixels", "objects"), [(99, 0), (100, 1)])
+def test_small_objects_are_left_out(tmp_path: Path, pixels: int, objects: int) -> None:
+    label = squares((10, 10, 10))
+    label[0, 19, 19] = 0 if pixels == 99 else 1
+    write_case(tmp_path, "CT/Body/a", label)
+    assert len(targets_of(tmp_path)) == objects
+
+
+def test_boxes_are_moved_outwards_and_clipped(tmp_path: Path) -> None:
+    for name in range(40):
+        label = squares((20, 24, 12), (0, 0, 11), (SIZE - 11, SIZE - 11, 11))
+        write_case(tmp_path, f"CT/Body/{name}", label)
+    shifts = set()
+    for target in targets_of(tmp_path):
+        x0, y0, x1, y1 = target.box.xyxy
+        if target.label_id == 1:
+            sides = (24 - x0, 20 - y0, x1 - 35, y1 - 31)
+        elif target.label_id == 2:
+            sides = (x1 - 10, y1 - 10)
+            assert (x0, y0) == (0, 0)
+        else:
+            sides = (SIZE - 11 - x0, SIZE - 11 - y0)
+            assert (x1, y1) == (SIZE - 1, SIZE - 1)
+        shifts |= set(sides)
+    assert shifts == {0, 1, 2, 3, 4, 5}
+
+
+def test_boxes_follow_from_seed_and_names_on_every_machine(data_dir: Path) -> None:
+    first, other = targets_of(data_dir, seed=0), targets_of(data_dir, seed=1)
+    assert first[0].box == BoxPrompt(0, 0, 0, 3, 24, 24)
+    assert [t.box for t in first] != [t.box for t in other]
+    renamed = data_dir.parent / "elsewhere"
+    data_dir.rename(renamed)
+    assert [t.box for t in targets_of(renamed)] == [t.box for t in first]
+
+
+def test_masks_are_scored_against_the_reference(data_dir: Path) -> None:
+    scores = run(data_dir).scores
+    assert all((score.dsc, score.nsd) == (1, 1) for score in scores["bright"])
+    for score, side in zip(scores["boxes"][:3], (20, 12, 16), strict=False):
+        x0, y0, x1, y1 = score.target.box.xyxy
+        area = (x1 - x0 + 1) * (y1 - y0 + 1)
+        assert score.dsc == pytest.approx(2 * side**2 / (side**2 + area))
+        assert score.nsd < 1
+
+
+def test_nsd_takes_the_spacing_of_the_slice(data_dir: Path) -> None:
+    scores = run(data_dir).scores["boxes"]
+    score = next(s for s in scores if s.target.case.name == "v" and s.target.label_id == 7)
+    reference, mask = np.zeros((2, SIZE, SIZE), bool)
+    reference[30:50, 36:52] = True
+    x0, y0, x1, y1 = score.target.box.xyxy.astype(int)
+    mask[y0 : y1 + 1, x0 : x1 + 1] = True
+    assert score.nsd == nsd(reference, mask, (0.5, 0.5), 2)
+    assert score.nsd != nsd(reference, mask, (1, 1), 2)
+
+
+def test_volumes_are_segmented_by_their_own_boxes(data_dir: Path) -> None:
+    targets = targets_of(data_dir, "3d")
+    assert [(t.case.name, t.label_id, t.box) for t in targets] == [
+        ("v", 2, BoxPrompt3D((1, 8, 8), (5, 19, 19))),
+        ("v", 7, BoxPrompt3D((2, 30, 36), (3, 49, 51))),
+    ]
+    scores = run(data_dir, "3d").scores
+    assert [(s.dsc, s.nsd) for s in scores["bright"]] == [(1, 1), (1, 1)]
+    # Of two slices, the first has the box itself, and the second the one around its mask, widened
+    # by 3 frame pixels, which come to one slice pixel all around.
+    assert scores["boxes"][1].dsc == pytest.approx(2 * 640 / (640 + 20 * 16 + 22 * 18))
+    assert scores["boxes"][1].ms > 0
+
+
+def test_a_slice_is_encoded_once_for_each_model(data_dir: Path) -> None:
+    engines = {"bright": RuleEngine(), "boxes": RuleEngine(bright_only=False)}
+    score_models(data_dir, engines, Protocol.slices, 0)
+    assert [len(engine.images) for engine in engines.values()] == [8, 8]
+    # Grey values as they are, stretched to 0..1.
+    assert set(np.unique(engines["bright"].images[0])) == {0, 1}
+
+
+def test_each_object_is_charged_with_its_slices_encoding(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(10**6))
+    monkeypatch.setattr("napari_medsamq.session.perf_counter", lambda: float(next(now)))
+    scores = run(data_dir).scores["bright"]
+    # One second for the encoding and one for the decoding, also where the embedding was at hand.
+    assert {score.ms for score in scores} == {2000}
+
+
+def test_the_limit_draws_from_each_data_set(data_dir: Path) -> None:
+    whole = timeless(run(data_dir))["boxes"]
+    drawn = [timeless(run(data_dir, limit=2, seed=0))["boxes"] for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    assert [score for score in whole if score in drawn[0]] == drawn[0]
+    sets = [target.case.data_set for target, _, _ in drawn[0]]
+    assert sets == ["CT/Body"] * 2 + ["CT/Whole"] * 2 + ["US/Cyst"]
+    others = [timeless(run(data_dir, limit=2, seed=seed))["boxes"] for seed in range(1, 6)]
+    chosen = {tuple((t.index, t.label_id) for t, _, _ in scores) for scores in others}
+    assert len(chosen) > 1
+
+
+def test_results_are_the_same_again_and_in_other_company(data_dir: Path) -> None:
+    evaluation = run(data_dir)
+    assert timeless(run(data_dir)) == timeless(evaluation)
+    alone = score_models(data_dir, {"boxes": RuleEngine(bright_only=False)}, Protocol.slices, 0)
+    assert timeless(alone)["boxes"] == timeless(evaluation)["boxes"]
+
+
+def test_models_take_turns(tmp_path: Path) -> None:
+    for name in range(4):
+        write_case(tmp_path, f"CT/Body/{name}", squares((20, 24, 12), slices=2))
+    order: list[str] = []
+
+    class Noting(RuleEngine):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def encode(self, image: np.ndarray) -> np.ndarray:
+            order.append(self.name)
+            return super().encode(image)
+
+    score_models(tmp_path, {n: Noting(n) for n in "AB"}, Protocol.slices, 0)
+    pairs = ["".join(order[i : i + 2]) for i in range(0, len(order), 2)]
+    assert pairs.count("AB") == pairs.count("BA") == 4
+
+
+def scores_of(values: dict[str, list[float]], tmp_path: Path) -> list[Score]:
+    """Scores for data sets: each value is the DSC of a case of its own, half of it the NSD."""
+    found = []
+    for data_set, dscs in values.items():
+        for number, value in enumerate(dscs):
+            path = write_case(tmp_path, f"{data_set}/{number}", squares((20, 20, 12)))
+            case = next(case for case in find_cases(tmp_path) if case.path == path)
+            target = Target(case, 1, BoxPrompt(0, 0, 20, 20, 31, 31))
+            found.append(Score(target, value, value / 2, ms=100 * value))
+    return found
+
+
+def test_means_over_objects_then_over_data_sets(tmp_path: Path) -> None:
+    values = {"CT/A": [0.2, 0.4, 0.6], "CT/B": [0.8], "US/C": [0.1, 0.3]}
+    models = summarise({"m": scores_of(values, tmp_path)}, seed=0)["models"]
+    assert set(models["m"]) == {"macro", "modalities", "datasets"}
+    assert models["m"]["macro"] == pytest.approx({"dsc": 1.4 / 3, "nsd": 0.7 / 3, "ms": 35})
+    rows = {**models["m"]["modalities"], **models["m"]["datasets"]}
+    assert {name: row["n"] for name, row in rows.items()} == {
+        "CT": 4,
+        "US": 2,
+        "CT/A": 3,
+        "CT/B": 1,
+        "US/C": 2,
+    }
+    assert rows["CT"]["dsc"] == pytest.approx(0.6)
+    assert rows["CT"]["nsd"] == pytest.approx(0.3)
+    assert rows["CT"]["ms"] == pytest.approx(50)
+    assert rows["CT/A"]["dsc"] == pytest.approx(0.4)
+    assert set(rows["US"]) == set(rows["CT/B"]) == {"dsc", "nsd", "ms", "n", "ci95"}
+    assert rows["CT/B"]["ci95"] == {"dsc": None, "nsd": None}
+    # Two cases: the mean is that of the one, the other, or both.
+    assert rows["US/C"]["ci95"]["dsc"] == pytest.approx([0.1, 0.3])
+
+
+def test_the_interval_of_a_mean_has_its_textbook_width(tmp_path: Path) -> None:
+    values = np.random.default_rng(5).normal(0.5, 0.1, 40).tolist()
+    row = summarise({"m": scores_of({"CT/A": values}, tmp_path)}, seed=0)["models"]["m"]
+    low, high = row["datasets"]["CT/A"]["ci95"]["dsc"]
+    mean, half = np.mean(values), 1.96 * np.std(values) / np.sqrt(len(values))
+    assert [low, high] == pytest.approx([mean - half, mean + half], abs=0.1 * half)
+
+
+def test_differences_are_paired_by_case(tmp_path: Path) -> None:
+    before = {"CT/A": [0.1, 0.9, 0.5, 0.3], "US/B": [0.2, 0.6]}
+    after = {"CT/A": [0.2, 1.0, 0.6, 0.4], "US/B": [0.2, 0.6]}
+    scores = {"A": scores_of(before, tmp_path), "B": scores_of(after, tmp_path)}
+    differences = summarise(scores, seed=0)["differences"]
+    assert set(differences) == {"B"}
+    macro, modalities = differences["B"]["macro"], differences["B"]["modalities"]
+    for metric, gain in (("dsc", 0.1), ("nsd", 0.05)):
+        assert macro[metric]["mean"] == pytest.approx(gain / 2)
+        assert modalities["CT"][metric]["mean"] == pytest.approx(gain)
+        # What varies between cases is in both models, so nothing is left of it.
+        assert modalities["CT"][metric]["ci95"] == pytest.approx([gain, gain])
+        assert modalities["US"][metric]["ci95"] == pytest.approx([0, 0])
+
+
+@pytest.mark.parametrize(
+    ("mean", "interval", "verdict"),
+    [
+        (-0.004, [-0.3, -0.002], "met"),
+        (-0.02, [-0.03, -0.009], "open"),
+        (-0.02, [-0.03, -0.011], "missed"),
+        (-0.02, None, "open"),
+    ],
+)
+def test_a_goal_is_missed_only_by_the_whole_interval(
+    mean: float, interval: list[float] | None, verdict: str
+) -> None:
+    value = {"mean": mean, "ci95": interval}
+    same = {"mean": 0.0, "ci95": [0.0, 0.0]}
+    rows = {"macro": {"dsc": same, "nsd": same}, "modalities": {"MR": {"dsc": value, "nsd": same}}}
+    table = difference_table("B", rows, "A")
+    assert list(table.columns[-1].cells) == ["met", "met", verdict, "met"]
+
+
+def break_case(path: Path, how: str) -> None:
+    if how == "cut":
+        path.write_bytes(path.read_bytes()[:-200])
+        return
+    with np.load(path) as arrays:
+        case = dict(arrays)
+    if how == "no gts":
+        del case["gts"]
+    elif how == "float gts":
+        case["gts"] = case["gts"].astype(np.float32)
+    elif how == "other shape":
+        case["gts"] = case["gts"][:, :-1]
+    elif how == "boxes missing":
+        case["boxes"] = case["boxes"][:1]
+    elif how == "box outside":
+        case["boxes"] = case["boxes"] + np.int32(30)
+    elif how == "no boxes":
+        del case["boxes"]
+    np.savez_compressed(path, **case)
+
+
+@pytest.mark.parametrize("how", ["cut", "no gts", "float gts", "other shape"])
+def test_a_bad_case_is_named_and_the_others_are_scored(data_dir: Path, how: str) -> None:
+    bad = data_dir / "CT" / "Body" / "a.npz"
+    break_case(bad, how)
+    evaluation = run(data_dir)
+    assert set(evaluation.failed) == {"CT/Body/a"}
+    assert str(bad) in evaluation.failed["CT/Body/a"]
+    assert {len(scores) for scores in evaluation.scores.values()} == {9}
+
+
+@pytest.mark.parametrize("how", ["boxes missing", "box outside", "no boxes"])
+def test_bad_boxes_fail_a_volume_but_not_its_slices(data_dir: Path, how: str) -> None:
+    break_case(data_dir / "CT" / "Whole" / "v.npz", how)
+    assert run(data_dir).failed == {}
+    with pytest.raises(VolumeError, match=r"v\.npz"):
+        run(data_dir, "3d")
+
+
+def test_a_folder_without_cases_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(VolumeError, match="modality"):
+        run(tmp_path)
+
+
+def command(*arguments: object) -> Any:
+    app = typer.Typer()
+    app.command()(evaluate.main)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def two_models(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    def engine(directory: Path) -> RuleEngine:
+        return RuleEngine(bright_only=directory.name == "bright")
+
+    monkeypatch.setattr(evaluate, "OpenVINOEngine", engine)
+    return ["--model", "models/boxes", "--model", "models/bright"]
+
+
+def test_the_command_writes_json_and_csv(
+    data_dir: Path, tmp_path: Path, two_models: list[str]
+) -> None:
+    files = tmp_path / "out.json", tmp_path / "out.csv"
+    result = command(data_dir, *two_models, "--json", files[0], "--csv", files[1], "--seed", 3)
+    assert result.exit_code == 0, result.output
+    for word in ("CT/Body", "US", "macro", "boxes", "bright minus boxes", "met"):
+        assert word in result.output
+    whole = json.loads(files[0].read_text(encoding="utf-8"))
+    assert (whole["protocol"], whole["seed"], whole["limit"]) == ("2d", 3, None)
+    assert list(whole["models"]) == ["boxes", "bright"]
+    assert whole["models"]["bright"]["macro"]["dsc"] == 1
+    assert set(whole["cases"]) == {"CT/Body/a", "CT/Body/b", "CT/Whole/v", "US/Cyst/a"}
+    assert whole["cases"]["CT/Body/a"]["bright"]["n"] == 2
+    assert whole["failed"] == {}
+    gain = whole["differences"]["bright"]["macro"]["dsc"]["mean"]
+    assert gain == pytest.approx(1 - whole["models"]["boxes"]["macro"]["dsc"])
+    with files[1].open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 11
+    body = [float(r["dsc"]) for r in rows if (r["model"], r["data_set"]) == ("boxes", "CT/Body")]
+    assert np.mean(body) == pytest.approx(
+        whole["models"]["boxes"]["datasets"]["CT/Body"]["dsc"], abs=1e-6
+    )
+
+
+def test_the_command_ends_with_1_after_a_bad_case(
+    data_dir: Path, tmp_path: Path, two_models: list[str]
+) -> None:
+    break_case(data_dir / "CT" / "Body" / "b.npz", "cut")
+    file = tmp_path / "out.json"
+    result = command(data_dir, *two_models, "--json", file)
+    assert result.exit_code == 1
+    assert "b.npz" in result.output
+    whole = json.loads(file.read_text(encoding="utf-8"))
+    assert set(whole["failed"]) == {"CT/Body/b"}
+    assert whole["models"]["bright"]["datasets"]["CT/Body"]["n"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--model", "other/boxes"], "Rename"),
+        (["--json", "nowhere/out.json"], "existing folder"),
+        (["--protocol", "4d"], "protocol"),
+        (["--limit", "0"], "limit"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_once(
+    data_dir: Path, two_models: list[str], arguments: list[str], word: str
+) -> None:
+    result = command(data_dir, *two_models, *arguments)
+    assert result.exit_code != 0
+    assert word in result.output
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_a_model_directory_is_scored_by_the_plugins_engine(tmp_path: Path) -> None:
+    write_case(tmp_path, "CT/Body/a", squares((20, 24, 24)))
+    file = tmp_path / "out.json"
+    result = command(tmp_path, "--model", default_model(), "--json", file)
+    assert result.exit_code == 0, result.output
+    macro = json.loads(file.read_text(encoding="utf-8"))["models"][default_model().name]["macro"]
+    assert macro["dsc"] > 0.7
+    assert macro["ms"] > 0

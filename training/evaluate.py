@@ -1,0 +1,147 @@
+"""Scores model directories on cases with a reference, through the plugin's own session.
+
+python -m training.evaluate DATA_DIR --model A --model B --json OUT.json --csv OUT.csv
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from napari_medsamq.engine import Engine, OpenVINOEngine
+from napari_medsamq.errors import MedSAMQError, ModelError, SaveError
+from training.protocol import Protocol
+from training.score_tables import difference_table, score_csv, score_table
+from training.scores import summarise
+from training.scoring import score_models
+
+
+def main(
+    data_dir: Annotated[
+        Path, typer.Argument(help="Folder with <modality>/<data set>/<case>.npz (imgs, gts).")
+    ],
+    model: Annotated[
+        list[Path],
+        typer.Option(help="Model directory. Repeatable; the first is what others are compared to."),
+    ],
+    protocol: Annotated[
+        Protocol,
+        typer.Option(help="2d: objects in single slices. 3d: volumes, by the case's 3D boxes."),
+    ] = Protocol.slices,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Draw at most so many objects of each data set.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the boxes, the drawn objects and intervals.")] = 0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write means, times and intervals to this file.")
+    ] = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="Write one line per object and model to this file.")
+    ] = None,
+) -> None:
+    """Score models on cases whose reference is known: DSC, NSD and milliseconds.
+
+    Masks come from the plugin's own session. In 2D, each label id of at least
+    100 pixels in a slice is an object, prompted by its tight box with each side
+    moved outwards by 0 to 5 pixels; in 3D, each label id of a volume, prompted
+    by the case's own box. NSD tolerates 2 mm, or 2 pixels where the spacing is
+    unknown. A data set's value is the mean of its objects, a modality's the
+    mean of its data sets, macro the mean of all data sets; ms is the median
+    time to encode and decode one object, in 3D with all its slices. The same
+    seed gives the same boxes and the same scores.
+
+    A case that cannot be scored is reported, and the others go on; the exit
+    status is then 1.
+
+    Example: python -m training.evaluate cases --model float --model int8
+    """
+    try:
+        for path in (json_file, csv_file):
+            _check_target(path)
+        engines = _engines(model)
+        with _progress() as report:
+            evaluation = score_models(data_dir, engines, protocol, seed, limit, report)
+        summary = summarise(evaluation.scores, seed)
+        head = {"protocol": protocol.value, "seed": seed, "limit": limit}
+        _print(summary, evaluation.failed)
+        if json_file:
+            whole = {**head, **summary, "failed": evaluation.failed}
+            _write(json_file, json.dumps(whole, indent=2, allow_nan=False) + "\n")
+        if csv_file:
+            _write(csv_file, score_csv(evaluation.scores))
+    except MedSAMQError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from error
+    if evaluation.failed:
+        raise typer.Exit(1)
+
+
+def _engines(directories: Sequence[Path]) -> dict[str, Engine]:
+    engines: dict[str, Engine] = {}
+    for directory in directories:
+        name = directory.resolve().name
+        if name in engines:
+            raise ModelError(
+                f"{directory}: another model is called {name!r} too, and results are listed by the "
+                "name of the model directory. Rename one of them."
+            )
+        engines[name] = OpenVINOEngine(directory)
+    return engines
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("objects", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _print(summary: Mapping[str, Any], failed: Mapping[str, str]) -> None:
+    # Where nobody's screen ends, tables need not fold.
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(score_table(summary))
+    first = next(iter(summary["models"]))
+    for name, difference in summary["differences"].items():
+        console.print(difference_table(name, difference, first))
+    for error in failed.values():
+        typer.echo(f"Not scored: {error}", err=True)
+
+
+def _check_target(path: Path | None) -> None:
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise SaveError(
+            f"{path}: cannot be written: it is a folder, or its folder does not exist. Give a file "
+            "name in an existing folder."
+        )
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise SaveError(
+            f"{path}: cannot be written ({error.strerror or error}). Free space there, or give "
+            "another file."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,150 @@
+"""How well a mask agrees with its reference: DSC and NSD, for slices and for volumes.
+
+Numpy and scipy only, so that whatever produced a mask can be scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+Bool = npt.NDArray[np.bool_]
+Float64 = npt.NDArray[np.float64]
+
+
+def dsc(reference: Bool, mask: Bool) -> float:
+    """Return the Dice similarity coefficient, twice the overlap by the sum of both sizes.
+
+    Parameters
+    ----------
+    reference, mask : (H, W) or (D, H, W) bool
+        Of one shape.
+
+    Returns
+    -------
+    dsc : float
+        From 0 to 1; 1 where both are empty, 0 where one is.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are not bool, or their shapes differ.
+    """
+    _check(reference, mask)
+    both = int(np.count_nonzero(reference)) + int(np.count_nonzero(mask))
+    return 2 * int(np.count_nonzero(reference & mask)) / both if both else 1.0
+
+
+def nsd(reference: Bool, mask: Bool, spacing_mm: Sequence[float], tolerance_mm: float) -> float:
+    """Return the normalised surface Dice: the part of both surfaces that lies near the other one.
+
+    Defined by Nikolov et al. (2018, arXiv 1809.04430) and computed as their published code does,
+    which the MedSAM challenge uses as well: every point between 2 x 2 (x 2) voxels that are not all
+    alike is an element of the surface, weighted by the length (area) of the piece of surface there;
+    distances are taken between such points. The border of the array counts as a surface where the
+    object touches it. A slice is measured by its contour; the challenge's script makes plates of
+    its 2D masks, whose faces are surface too, so that its numbers for 2D images are higher.
+
+    Parameters
+    ----------
+    reference, mask : (H, W) or (D, H, W) bool
+        Of one shape.
+    spacing_mm : (2,) or (3,) float
+        Size of a voxel along each axis, array order. Where it is unknown, ones: then the
+        tolerance is in pixels.
+    tolerance_mm : float
+        Distance up to which surfaces agree.
+
+    Returns
+    -------
+    nsd : float
+        From 0 to 1; 1 where both are empty, 0 where one is.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are not bool, their shapes differ, they are not 2D or 3D, or the spacing does
+        not fit.
+    """
+    _check(reference, mask)
+    spacing = tuple(float(size) for size in spacing_mm)
+    if reference.ndim not in (2, 3) or len(spacing) != reference.ndim or min(spacing) <= 0:
+        raise ValueError(
+            f"surfaces are compared in 2D or 3D with one size above 0 for each axis, not in an "
+            f"array of shape {reference.shape} with {spacing} mm"
+        )
+    if not (reference.any() and mask.any()):
+        return float(reference.any() == mask.any())
+    # No surface lies outside this box, so neither does any distance between them.
+    box = ndimage.find_objects((reference | mask).astype(np.uint8))[0]
+    pieces = _surface(reference[box], spacing), _surface(mask[box], spacing)
+    near = far = 0.0
+    for own, other in (pieces, pieces[::-1]):
+        distance = ndimage.distance_transform_edt(other == 0, sampling=spacing)
+        near += float(own[distance <= tolerance_mm].sum())
+        far += float(own[distance > tolerance_mm].sum())
+    return near / (near + far)
+
+
+def _check(reference: Bool, mask: Bool) -> None:
+    if reference.dtype != bool or mask.dtype != bool or reference.shape != mask.shape:
+        raise ValueError(
+            f"a mask and its reference are bool arrays of one shape, not {mask.dtype} of "
+            f"{mask.shape} and {reference.dtype} of {reference.shape}"
+        )
+
+
+def _surface(mask: Bool, spacing: tuple[float, ...]) -> Float64:
+    """Return the length or area of surface at each point between voxels, one more than voxels."""
+    padded = np.pad(mask, 1).astype(np.uint8)
+    code = np.zeros([size + 1 for size in mask.shape], np.uint8)
+    for bit, corner in enumerate(product((0, 1), repeat=mask.ndim)):
+        window = (slice(c, c + size) for c, size in zip(corner, code.shape, strict=True))
+        code |= padded[tuple(window)] << np.uint8(bit)
+    pieces: Float64 = _pieces(spacing)[code]
+    return pieces
+
+
+@lru_cache(maxsize=256)
+def _pieces(spacing: tuple[float, ...]) -> Float64:
+    """Return the surface (16,) or (256,) float64 between the voxels of each neighbourhood.
+
+    As marching squares and cubes (Lorensen and Cline 1987) put it: each group of connected voxels
+    is cut off from the rest through the midpoints to its neighbours. Voxels that only touch across
+    a diagonal are cut off each for themselves, and what is inside or outside makes no difference.
+    """
+    axes = len(spacing)
+    corners = np.array(list(product((0, 1), repeat=axes)))
+    pieces = np.zeros(2 ** len(corners))
+    for code in range(1, len(pieces) - 1):
+        inside = (code >> np.arange(len(corners)) & 1).astype(bool)
+        if inside.sum() > len(corners) / 2:
+            inside = ~inside
+        groups, count = ndimage.label(inside.reshape((2,) * axes))
+        for group in range(1, count + 1):
+            members = groups.ravel() == group
+            pieces[code] += _cut(corners[members], corners[~members], np.array(spacing))
+    return pieces
+
+
+def _cut(members: npt.NDArray[np.int_], others: npt.NDArray[np.int_], spacing: Float64) -> float:
+    """Return length or area of the cut between some corners of a cell and the others."""
+    midpoints = np.array(
+        [(a + b) / 2 for a in members for b in others if np.abs(a - b).sum() == 1], np.float64
+    )
+    centre = midpoints.mean(axis=0)
+    spokes = midpoints - centre
+    if len(spacing) == 2:
+        return float(np.linalg.norm((spokes[1] - spokes[0]) * spacing))
+    # The midpoints form one ring around the direction in which the cut looks.
+    normal = centre - members.mean(axis=0)
+    across = np.cross(normal, spokes[0])
+    angle = np.arctan2(spokes @ across, spokes @ np.cross(across, normal))
+    ring = spokes[np.argsort(angle)] * spacing
+    triangles = np.cross(ring, np.roll(ring, -1, axis=0)) / 2
+    return float(np.linalg.norm(triangles, axis=1).sum())

@@ -1,0 +1,218 @@
+"""What an evaluation asks of a model: cases, their reference, and one box prompt for each object.
+
+2D: each label id in each slice where it covers at least 100 pixels; the prompt is its tight box,
+each side moved outwards by 0 to 5 pixels and clipped to the slice. 3D: each label id of a volume,
+prompted by the case's own 3D box. The slices are those across array axis 0. All that is drawn
+follows from the seed and from names, so that each model, run and machine sees the same boxes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from napari_medsamq.errors import VolumeError
+from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
+
+MIN_PIXELS = 100
+MAX_SHIFT = 5
+
+Label = npt.NDArray[np.integer]
+
+
+class Protocol(StrEnum):
+    """Whether single slices or whole volumes are scored."""
+
+    slices = "2d"
+    volumes = "3d"
+
+
+@dataclass(frozen=True)
+class Case:
+    """An .npz file with `imgs` and `gts`, at DATA_DIR/<modality>/<data set>/<name>.npz.
+
+    Attributes
+    ----------
+    path : Path
+    modality, data_set, name : str
+        `data_set` includes the modality, as in "MR/Heart".
+    """
+
+    path: Path
+    modality: str
+    data_set: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """One object to be segmented.
+
+    Attributes
+    ----------
+    case : Case
+    label_id : int
+    box : BoxPrompt or BoxPrompt3D
+    """
+
+    case: Case
+    label_id: int
+    box: BoxPrompt | BoxPrompt3D
+
+    @property
+    def index(self) -> int | None:
+        """The object's slice; None where it is the whole label id of a volume."""
+        return self.box.index if isinstance(self.box, BoxPrompt) else None
+
+    @property
+    def turn(self) -> tuple[int | None, int]:
+        """The objects of one turn are segmented by one model before the next one has its turn."""
+        return self.index, self.label_id if self.index is None else 0
+
+
+def generator(*key: object) -> np.random.Generator:
+    """Return a generator that depends on the words of `key` alone, on every machine."""
+    words = "\n".join(map(str, key)).encode()
+    digest = hashlib.blake2b(words, digest_size=16).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
+
+
+def find_cases(data_dir: Path) -> list[Case]:
+    """Find the cases in a folder, by modality, data set and name.
+
+    Raises
+    ------
+    VolumeError
+        If there is none.
+    """
+    cases = [
+        Case(path, path.parts[-3], "/".join(path.parts[-3:-1]), path.stem)
+        for path in data_dir.glob("*/*/*.npz")
+    ]
+    if not cases:
+        raise VolumeError(
+            f"{data_dir}: holds no case. Cases are expected at "
+            f"{data_dir}/<modality>/<data set>/<case>.npz; give the folder of the modalities."
+        )
+    return sorted(cases, key=lambda case: (case.data_set, case.name))
+
+
+def read_reference(case: Case) -> Label:
+    """Read the reference of a case: label ids (z, y, x), one slice for a 2D image.
+
+    Raises
+    ------
+    VolumeError
+        If the file cannot be read, or its `gts` is no such label.
+    """
+    label = _read(case.path, "gts")
+    if label.dtype.kind not in "iu" or label.ndim not in (2, 3) or label.size == 0:
+        raise VolumeError(
+            f"{case.path}: `gts` is {label.dtype} of shape {label.shape}; whole numbers of (H, W) "
+            "or (D, H, W) are needed. Make the case again."
+        )
+    return label.reshape((1, 1, *label.shape)[-3:])
+
+
+def list_targets(case: Case, protocol: Protocol, seed: int) -> list[Target]:
+    """List the objects of a case, by slice and label id; none where a 3D protocol finds no volume.
+
+    Raises
+    ------
+    VolumeError
+        If the case cannot be read, or its 3D boxes are not one for each label id.
+    """
+    label = read_reference(case)
+    if protocol is Protocol.slices:
+        return [
+            Target(case, label_id, _shifted_box(case, index, label_id, label[index], seed))
+            for index in range(len(label))
+            for label_id in _ids(label[index], MIN_PIXELS)
+        ]
+    # A single slice with a 3D box is an image of the 2D protocol.
+    if len(label) == 1:
+        return []
+    boxes = _read(case.path, "boxes")
+    if boxes.ndim == 2 and boxes.shape[1] == 4:
+        return []
+    ids = _ids(label, 1)
+    if boxes.shape != (len(ids), 6) or boxes.dtype.kind not in "iu":
+        raise VolumeError(
+            f"{case.path}: has {len(ids)} label ids and `boxes` {boxes.dtype} of shape "
+            f"{boxes.shape}; one row x0, y0, z0, x1, y1, z1 of whole numbers is needed for each "
+            "id, in their order. Make the case again."
+        )
+    return [
+        Target(case, label_id, _box_3d(case, row, label.shape))
+        for label_id, row in zip(ids, boxes.tolist(), strict=True)
+    ]
+
+
+def draw_targets(targets: Iterable[Target], limit: int, seed: int) -> list[Target]:
+    """Draw at most `limit` objects of each data set; the order stays as it is.
+
+    Parameters
+    ----------
+    targets : iterable of Target
+        The objects of one data set follow each other.
+    limit, seed : int
+    """
+    drawn = []
+    for data_set, group in groupby(targets, key=lambda target: target.case.data_set):
+        all_of_set = list(group)
+        order = generator(seed, data_set, "limit").permutation(len(all_of_set))
+        drawn += [all_of_set[i] for i in sorted(order[:limit])]
+    return drawn
+
+
+def _ids(label: Label, at_least: int) -> list[int]:
+    ids, counts = np.unique(label, return_counts=True)
+    return [int(i) for i, count in zip(ids, counts, strict=True) if i > 0 and count >= at_least]
+
+
+def _shifted_box(case: Case, index: int, label_id: int, label: Label, seed: int) -> BoxPrompt:
+    rows, columns = ndimage.find_objects((label == label_id).astype(np.uint8))[0]
+    left, top, right, bottom = generator(seed, case.name, index, label_id).integers(
+        0, MAX_SHIFT, size=4, endpoint=True
+    )
+    return BoxPrompt(
+        axis=0,
+        index=index,
+        x0=max(int(columns.start - left), 0),
+        y0=max(int(rows.start - top), 0),
+        x1=min(int(columns.stop - 1 + right), label.shape[1] - 1),
+        y1=min(int(rows.stop - 1 + bottom), label.shape[0] - 1),
+    )
+
+
+def _box_3d(case: Case, row: list[int], shape: tuple[int, ...]) -> BoxPrompt3D:
+    lower, upper = (row[2], row[1], row[0]), (row[5], row[4], row[3])
+    if not all(0 <= a <= b < size for a, b, size in zip(lower, upper, shape, strict=True)):
+        raise VolumeError(
+            f"{case.path}: the box {row} (x0, y0, z0, x1, y1, z1, the last voxel included) leaves "
+            f"a volume of {shape[::-1]} voxels (x, y, z), or is empty. Make the case again."
+        )
+    return BoxPrompt3D(lower, upper, axis=0)
+
+
+def _read(path: Path, key: str) -> npt.NDArray[np.generic]:
+    try:
+        # Opened here, as numpy leaves a damaged file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            array: npt.NDArray[np.generic] = arrays[key]
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.error, zlib.error) as error:
+        raise VolumeError(
+            f"{path}: cannot be read as a case with the array `{key}` ({error}). Copy or make it "
+            "again."
+        ) from error
+    return array

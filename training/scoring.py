@@ -1,0 +1,165 @@
+"""Runs models on cases, through the plugin's own session, and scores their masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from napari_medsamq.engine import Engine
+from napari_medsamq.errors import VolumeError
+from napari_medsamq.session import Session, SliceMask
+from napari_medsamq.volume_io import read_volume
+from training.metrics import dsc, nsd
+from training.protocol import (
+    Label,
+    Protocol,
+    Target,
+    draw_targets,
+    find_cases,
+    list_targets,
+    read_reference,
+)
+from training.scores import Score
+
+# In mm; in pixels where the spacing is unknown, which cases give as 1 mm.
+TOLERANCE_MM = 2.0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes
+    ----------
+    scores : dict of str to list of Score
+        By model, of the same objects in the same order.
+    failed : dict of str to str
+        By data set/case, why it could not be scored.
+    """
+
+    scores: dict[str, list[Score]]
+    failed: dict[str, str]
+
+
+def score_models(
+    data_dir: Path,
+    engines: Mapping[str, Engine],
+    protocol: Protocol,
+    seed: int,
+    limit: int | None = None,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Segment the objects of all cases with each model and score the masks.
+
+    Parameters
+    ----------
+    data_dir : Path
+        Holds <modality>/<data set>/<case>.npz.
+    engines : mapping of str to Engine
+        Models by name.
+    protocol : Protocol
+    seed : int
+        Of the boxes and of what `limit` draws.
+    limit : int, optional
+        At most so many objects of each data set.
+    report : callable
+        Told how many objects of how many are done.
+
+    Raises
+    ------
+    VolumeError
+        If there is no case, or no object in them. A single bad case is listed, not raised.
+    ModelError
+        If a network fails.
+    """
+    targets, failed = _all_targets(data_dir, protocol, seed)
+    if limit is not None:
+        targets = draw_targets(targets, limit, seed)
+    scores: dict[str, list[Score]] = {name: [] for name in engines}
+    done = 0
+    by_case = groupby(targets, key=lambda target: target.case)
+    for number, (case, group) in enumerate(by_case):
+        of_case = list(group)
+        try:
+            for name, own in _score_case(of_case, engines, number).items():
+                scores[name] += own
+        except VolumeError as error:
+            failed[f"{case.data_set}/{case.name}"] = str(error)
+        done += len(of_case)
+        report(done, len(targets))
+    if not any(scores.values()):
+        raise VolumeError(
+            f"{data_dir}: nothing could be scored by the {protocol} protocol; {len(failed)} cases "
+            f"failed. {next(iter(failed.values()), 'It needs cases with labelled objects.')}"
+        )
+    return Evaluation(scores, failed)
+
+
+def _all_targets(
+    data_dir: Path, protocol: Protocol, seed: int
+) -> tuple[list[Target], dict[str, str]]:
+    targets, failed = [], {}
+    for case in find_cases(data_dir):
+        try:
+            targets += list_targets(case, protocol, seed)
+        except VolumeError as error:
+            failed[f"{case.data_set}/{case.name}"] = str(error)
+    return targets, failed
+
+
+def _score_case(
+    targets: Sequence[Target], engines: Mapping[str, Engine], start: int
+) -> dict[str, list[Score]]:
+    case = targets[0].case
+    volume, label = read_volume(case.path), read_reference(case)
+    if volume.data.shape[:3] != label.shape:
+        raise VolumeError(
+            f"{case.path}: `gts` has the shape {label.shape} and the image {volume.data.shape[:3]} "
+            "(z, y, x); they must agree. Make the case again."
+        )
+    runs = [(name, _Run(Session(volume, engine))) for name, engine in engines.items()]
+    scores: dict[str, list[Score]] = {name: [] for name in engines}
+    # All models answer for one slice before the next one, and take turns in being first, so that
+    # what slows the machine down for a while slows down all of them.
+    for turn, (_, group) in enumerate(groupby(targets, key=lambda target: target.turn), start):
+        of_turn = list(group)
+        first = turn % len(runs)
+        for name, run in runs[first:] + runs[:first]:
+            scores[name] += [run.score(target, label) for target in of_turn]
+    return scores
+
+
+class _Run:
+    """One model on one case; remembers what encoding each slice took."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._encode_ms: dict[int, float] = {}
+
+    def score(self, target: Target, label: Label) -> Score:
+        masks = list(self._session.segment(target.box))
+        spacing = self._session.volume.spacing
+        if target.index is not None:
+            reference = label[target.index] == target.label_id
+            mask, spacing = masks[0].mask, spacing[1:]
+        else:
+            reference = label == target.label_id
+            mask = np.zeros(label.shape, bool)
+            for answer in masks:
+                mask[answer.index] = answer.mask
+        return Score(
+            target,
+            dsc=dsc(reference, mask),
+            nsd=nsd(reference, mask, spacing.tolist(), TOLERANCE_MM),
+            ms=sum(self._ms(answer) for answer in masks),
+        )
+
+    def _ms(self, answer: SliceMask) -> float:
+        # The embedding may be at hand from another object; each is charged as if it came alone.
+        encode_ms = answer.encode_ms or self._encode_ms[answer.index]
+        self._encode_ms[answer.index] = encode_ms
+        return encode_ms + answer.decode_ms
