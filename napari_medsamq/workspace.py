@@ -80,7 +80,6 @@ class Workspace:
         self.boxes = Shapes(
             ndim=3,
             name=f"{volume.name} boxes",
-            edge_width=max(1.0, max(session.label.shape[1:]) / 300),
             face_color="transparent",
             **shared,
         )
@@ -118,6 +117,7 @@ class Workspace:
     def set_plane(self, axis: int) -> None:
         """Say which array axis is normal to the canvas."""
         self._axis = axis
+        self.boxes.current_edge_width = self._edge_width(axis)
 
     def request(self, request: Request) -> None:
         """Queue a box for the network and show it."""
@@ -179,6 +179,7 @@ class Workspace:
             for item in shown:
                 self.boxes.add_rectangles(
                     rectangle(_on_one_slice(item.box)),
+                    edge_width=self._edge_width(item.box.axis),
                     edge_color=self.session.style(item.label_id).color,
                     face_color="transparent",
                 )
@@ -188,6 +189,13 @@ class Workspace:
             self._quiet = False
         self._shown = shown
         self._touched = False
+
+    def _edge_width(self, axis: int) -> float:
+        # napari measures edges in voxels. Where those are not square, the thinner lines are made
+        # just thick enough to be seen.
+        height, width = np.delete(self.session.label.shape, axis)
+        rows, columns = self.session.volume.pixel_size(axis)
+        return float(max(height * rows, width * columns) / 350 / min(rows, columns))
 
     def _follow_drag(self, layer: Shapes, event: Any) -> Any:
         self._dragging, self._moved = True, False
