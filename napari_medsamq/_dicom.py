@@ -105,7 +105,8 @@ def read_dicom_folder(folder: Path, series: str | None) -> Decoded:
         listing = "".join(f"\n  {_describe(uid, slices)}" for uid, slices in found.items())
         problem = f"has no series {series}" if series else f"holds {len(found)} series"
         raise VolumeError(
-            f"{folder}: {problem}. Choose one of these, by passing its UID as series=...{listing}"
+            f"{folder}: {problem}. Choose one of these: give its UID to "
+            f"--series on the command line, or open a folder that holds only that one.{listing}"
         )
     slices = found[series]
     if len(slices) == 1:

@@ -83,6 +83,10 @@ def gui(
     screenshot: Annotated[
         Path | None, typer.Option(help="Save a picture of the window and close it.")
     ] = None,
+    modality: Annotated[
+        Modality | None, typer.Option(help="What the image is, where the file does not say.")
+    ] = None,
+    series: Series = None,
     model: Model = None,
 ) -> None:
     """Open napari with the dock, and a volume if one is named."""
@@ -99,7 +103,10 @@ def gui(
                 'with: pip install "napari-medsamq[app]"'
             ) from error
         source = path if sample is None else SAMPLES / SAMPLE_FILES[sample]
-        run(source, box, PLANES.index(axis.value), screenshot, model)
+        if screenshot is not None and not screenshot.parent.is_dir():
+            raise SaveError(f"There is no folder {screenshot.parent} for the screenshot. Make it.")
+        said = None if modality is None else _MODALITY[modality]
+        run(source, box, PLANES.index(axis.value), screenshot, model, said, series)
 
 
 @app.command()

@@ -63,7 +63,9 @@ class Controller(QObject):
         self._view = view
         self._compute = compute
         self._files = files
+        self._closed = False
         workspace.add_to(viewer)
+        viewer.layers.selection.active = workspace.boxes
         self._wires = self._list_wires()
         for signal, slot in self._wires:
             signal.connect(slot)
@@ -87,8 +89,13 @@ class Controller(QObject):
 
     def close(self) -> None:
         """Let go of form and viewer; the workspace stays as it is."""
+        self._closed = True
         for signal, slot in self._wires:
             signal.disconnect(slot)
+        self.workspace.boxes.mode = "pan_zoom"
+        for layer in (self.workspace.labels, self.workspace.boxes):
+            for key in KEYS:
+                layer.bind_key(key, None, overwrite=True)
         self.deleteLater()
 
     def _list_wires(self) -> list[tuple[Any, Callable[..., None]]]:
@@ -111,6 +118,7 @@ class Controller(QObject):
             (workspace.labels.events.selected_label, self._on_selected_label),
             (workspace.image.events.contrast_limits, self._on_contrast_limits),
             (self._viewer.layers.events.removed, self._on_layer_removed),
+            (self._viewer.layers.selection.events.active, self._show_mode),
         ]
 
     # -- boxes and masks --------------------------------------------------------------------------
@@ -123,7 +131,12 @@ class Controller(QObject):
 
     def toggle_drawing(self) -> None:
         """Switch between drawing boxes and moving the picture."""
-        self.draw(self.workspace.boxes.mode != "add_rectangle")
+        self.draw(not self._drawing)
+
+    @property
+    def _drawing(self) -> bool:
+        boxes = self.workspace.boxes
+        return boxes.mode == "add_rectangle" and self._viewer.layers.selection.active is boxes
 
     def _on_request(self, request: Request) -> None:
         self._view.show_status("Segmenting…")
@@ -170,7 +183,11 @@ class Controller(QObject):
     # -- history and labels -----------------------------------------------------------------------
 
     def undo(self) -> None:
-        """Take back the last edit."""
+        """Take back the last edit, or the last box while it is being segmented."""
+        if self.workspace.requests:
+            self.workspace.drop(self.workspace.requests[-1])
+            self._view.show_status("Undone: the box that was being segmented.")
+            return
         self._tell("Undone", self.session.history.undo())
 
     def redo(self) -> None:
@@ -186,7 +203,7 @@ class Controller(QObject):
         self.workspace.show_label(label_id)
 
     def _on_remove_label(self, label_id: int) -> None:
-        self._tell("Done", self.session.remove_label(label_id))
+        self._tell("Done", self.workspace.remove_label(label_id))
 
     def _on_selected_label(self) -> None:
         # napari also emits this when the colours change.
@@ -230,9 +247,11 @@ class Controller(QObject):
         volume = self.session.volume.with_modality(modality)  # type: ignore[arg-type]
 
         def show(window: WindowLevel) -> None:
-            self.session.volume = volume
-            self._show_volume()
+            self.session.volume, self.session.window = volume, window
             self._on_window(window)
+            # Another volume may be in use by now.
+            if not self._closed:
+                self._show_volume()
 
         self._compute.submit(partial(default_window, volume), show, self.fail)
 
@@ -262,7 +281,7 @@ class Controller(QObject):
         self._show_mode()
 
     def _show_mode(self) -> None:
-        self._view.show_drawing(self.workspace.boxes.mode == "add_rectangle")
+        self._view.show_drawing(self._drawing)
 
     # -- saving -----------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from magicgui.widgets import (
     ComboBox,
     Container,
@@ -27,6 +28,7 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLabel,
     QPushButton,
+    QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -37,6 +39,7 @@ from napari_medsamq.history import LabelStyle
 from napari_medsamq.preprocess import WindowLevel
 
 MODALITIES = ("CT", "MR", "other")
+_LARGEST = 1e12
 IMAGE_FILES = (
     "Medical images (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.hdr *.dcm *.npz "
     "*.png *.jpg *.jpeg *.tif *.tiff);;All files (*)"
@@ -56,13 +59,15 @@ class VolumeForm(QGroupBox):
         super().__init__("1. Volume")
         self._layer = create_widget(annotation=Image, label="Layer", options={"nullable": True})
         self._modality = ComboBox(label="Modality", choices=MODALITIES)
-        self._level = FloatSpinBox(label="Level", min=-1e5, max=1e5, step=10)
-        self._width = FloatSpinBox(label="Width", min=0.01, max=1e5, step=10)
+        self._level = FloatSpinBox(label="Level", min=-_LARGEST, max=_LARGEST)
+        self._width = FloatSpinBox(label="Width", min=1 / _LARGEST, max=_LARGEST)
         for field in (self._level, self._width):
             # Typing 400 must not pass through 4 and 40.
             field.native.setKeyboardTracking(False)
             # Room for the number; the wheel and the arrow keys still step.
             field.native.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
+            # Otherwise as wide as the longest number there could be.
+            field.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             field.changed.connect(self._ask_for_window)
         self._layer.changed.connect(self.layer_requested.emit)
         self._modality.changed.connect(self.modality_requested.emit)
@@ -116,7 +121,12 @@ class VolumeForm(QGroupBox):
 
     def show_window(self, window: WindowLevel) -> None:
         """Show the display window."""
+        # Intensities may be HU, counts or 0.001 mm2/s: three digits below the width's first.
+        decimals = int(np.clip(3 - np.floor(np.log10(window.width)), 0, 12))
         with self._level.changed.blocked(), self._width.changed.blocked():
+            for field in (self._level, self._width):
+                field.native.setDecimals(decimals)
+                field.native.setSingleStep(window.width / 40)
             self._level.value, self._width.value = window.level, window.width
 
     def show_plane(self, number: int) -> None:

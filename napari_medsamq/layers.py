@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.errors import SaveError
+from napari_medsamq.errors import SaveError, VolumeError
 from napari_medsamq.geometry import BoxPrompt
 from napari_medsamq.preprocess import WindowLevel, default_window
 from napari_medsamq.volume_io import (
@@ -93,8 +93,19 @@ def foreign_volume(layer: Image) -> Volume:
     Raises
     ------
     VolumeError
-        If the layer is not a plain 2D or 3D array of numbers.
+        If the layer is not a plain 2D or 3D array of numbers, or is turned in the viewer.
     """
+    turned = not (
+        np.allclose(layer.affine.affine_matrix, np.eye(layer.ndim + 1))
+        and np.allclose(layer.rotate, np.eye(layer.ndim))
+        and np.allclose(layer.shear, 0)
+    )
+    if layer.multiscale or turned:
+        raise VolumeError(
+            f"{layer.name}: is shown {'turned' if turned else 'at several scales'}, so its voxels "
+            "cannot be told from what is seen. Open the image's file with the dock, or add it as "
+            "one plain array."
+        )
     spacing = tuple(float(value) for value in layer.scale[-min(layer.ndim, 3) :])
     return volume_from_array(np.asarray(layer.data), spacing, layer.name)
 

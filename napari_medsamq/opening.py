@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QInputDialog, QWidget
 
 from napari_medsamq.engine import Engine, OpenVINOEngine
-from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.errors import MedSAMQError, VolumeError
 from napari_medsamq.forms import MODALITIES
 from napari_medsamq.layers import foreign_volume, image_layer, layer_volume
 from napari_medsamq.session import Session
-from napari_medsamq.volume_io import Volume, can_read, read_volume
+from napari_medsamq.volume_io import Modality, Volume, can_read, read_volume
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Workspace, open_workspaces
 
@@ -35,6 +35,13 @@ class Opener(QObject):
         Threads for the network and for reading.
     model : Path, optional
         Model directory; the default model if not given.
+    ask : bool
+        Whether someone is there to answer questions; else they are errors.
+
+    Attributes
+    ----------
+    busy : bool
+        Whether a layer is about to be opened, or a question is open.
     """
 
     opened = Signal(Workspace)
@@ -48,13 +55,17 @@ class Opener(QObject):
         compute: Worker,
         files: Worker,
         model: Path | None,
+        *,
+        ask: bool,
     ) -> None:
         super().__init__(parent)
         self._parent = parent
         self._viewer = viewer
         self._compute = compute
         self._files = files
+        self._ask = ask
         self._engine: Engine | None = None
+        self.busy = False
         viewer.layers.events.inserted.connect(self._on_inserted)
         compute.submit(partial(OpenVINOEngine, model), self._on_engine, self.failed.emit)
 
@@ -62,10 +73,17 @@ class Opener(QObject):
         """Stop following the viewer."""
         self._viewer.layers.events.inserted.disconnect(self._on_inserted)
 
-    def open_path(self, path: Path) -> None:
+    def open_path(
+        self, path: Path, *, modality: Modality | None = None, series: str | None = None
+    ) -> None:
         """Read a file or DICOM folder in the background and show it."""
+
+        def read() -> Volume:
+            volume = read_volume(path, series)
+            return volume if modality is None else volume.with_modality(modality)
+
         self.said.emit(f"Reading {path.name}…")
-        self._files.submit(partial(read_volume, path), self._on_volume, self.failed.emit)
+        self._files.submit(read, self._on_volume, self.failed.emit)
 
     def open_layer(self, layer: Image | None) -> None:
         """Segment on an image layer, whoever made it."""
@@ -83,11 +101,11 @@ class Opener(QObject):
             self.open_path(Path(source))
             return
         try:
-            volume = volume or foreign_volume(layer)
+            volume = self._with_known_modality(volume or foreign_volume(layer))
         except MedSAMQError as error:
             self.failed.emit(error)
             return
-        self._prepare(self._with_known_modality(volume), layer, self._engine)
+        self._prepare(volume, layer, self._engine)
 
     def _on_engine(self, engine: Engine) -> None:
         self._engine = engine
@@ -98,7 +116,8 @@ class Opener(QObject):
             return
         images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
         ours = [layer for layer in images if layer_volume(layer) is not None]
-        self.open_layer(ours[-1] if ours else None)
+        if ours:
+            self._open_soon(ours[-1])
 
     def _on_volume(self, volume: Volume) -> None:
         data, arguments, _ = image_layer(volume)
@@ -107,11 +126,28 @@ class Opener(QObject):
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
         if isinstance(layer, Image) and layer_volume(layer) is not None:
-            self.open_layer(layer)
+            self._open_soon(layer)
+
+    def _open_soon(self, layer: Image) -> None:
+        # Not at once: a question would stop in its middle what is still going on, the adding of
+        # the layer by napari say.
+        def open_now() -> None:
+            try:
+                self.open_layer(layer)
+            finally:
+                self.busy = False
+
+        self.busy = True
+        QTimer.singleShot(0, open_now)
 
     def _with_known_modality(self, volume: Volume) -> Volume:
         if volume.modality_source != "ambiguous":
             return volume
+        if not self._ask:
+            raise VolumeError(
+                f"{volume.name} does not say whether it is CT or MR. "
+                "Add --modality ct, mr or other."
+            )
         choice, accepted = QInputDialog.getItem(
             self._parent,
             "CT or MR?",

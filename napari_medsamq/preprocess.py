@@ -40,7 +40,9 @@ class WindowLevel:
     width: float
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.level) and np.isfinite(self.width) and self.width > 0):
+        # In the precision in which it is applied.
+        low, high = (np.float32(limit) for limit in self.limits)
+        if not (np.isfinite(low) and np.isfinite(high) and low < high):
             raise ValueError(
                 "a window needs a finite level and a positive width, "
                 f"not {self.level:g}/{self.width:g}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from time import perf_counter
 
 import numpy as np
@@ -79,6 +80,8 @@ class Session:
         self.history = History(volume.data.shape[:3])
         self._styles: dict[int, LabelStyle] = {}
         self._embeddings = EmbeddingCache()
+        # A dock that was closed may still be at its last slice while the next one begins.
+        self._network = Lock()
 
     @property
     def label(self) -> Label:
@@ -214,18 +217,19 @@ class Session:
     def _segment_slice(
         self, axis: int, index: int, frame_box: Float32, window: WindowLevel
     ) -> SliceMask:
-        transform = self._transform(axis)
-        start = perf_counter()
-        key = (axis, index, window)
-        embedding = self._embeddings.get(key)
-        encode_ms = 0.0
-        if embedding is None:
-            array = window.apply(self.volume.slice(axis, index))
-            embedding = self.engine.encode(prepare_slice(array, transform))
-            self._embeddings.put(key, embedding)
-            encode_ms = (perf_counter() - start) * 1000
-        start = perf_counter()
-        logits, iou = self.engine.decode(embedding, *box_points(frame_box))
-        mask = transform.invert_mask(logits[0])
-        decode_ms = (perf_counter() - start) * 1000
-        return SliceMask(axis, index, mask, float(iou[0]), encode_ms, decode_ms)
+        with self._network:
+            transform = self._transform(axis)
+            start = perf_counter()
+            key = (axis, index, window)
+            embedding = self._embeddings.get(key)
+            encode_ms = 0.0
+            if embedding is None:
+                array = window.apply(self.volume.slice(axis, index))
+                embedding = self.engine.encode(prepare_slice(array, transform))
+                self._embeddings.put(key, embedding)
+                encode_ms = (perf_counter() - start) * 1000
+            start = perf_counter()
+            logits, iou = self.engine.decode(embedding, *box_points(frame_box))
+            mask = transform.invert_mask(logits[0])
+            decode_ms = (perf_counter() - start) * 1000
+            return SliceMask(axis, index, mask, float(iou[0]), encode_ms, decode_ms)

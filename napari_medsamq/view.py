@@ -10,6 +10,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QGridLayout,
     QGroupBox,
+    QMessageBox,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
@@ -79,9 +80,17 @@ class SegmentView(QScrollArea):
         name, _ = QFileDialog.getSaveFileName(
             self, "Save the label", str(self._target), LABEL_FILES
         )
-        if name:
-            path = Path(name)
-            self.save_requested.emit(path if path.suffix else path.with_name(f"{path.name}.nii.gz"))
+        if not name:
+            return
+        path = Path(name)
+        if not path.suffix:
+            path = path.with_name(f"{path.name}.nii.gz")
+            # The dialog has only asked about the name without its ending.
+            question = f"{path.name} exists. Replace it?"
+            buttons = QMessageBox.StandardButton
+            if path.exists() and buttons.Yes != QMessageBox.question(self, "Replace?", question):
+                return
+        self.save_requested.emit(path)
 
     def show_volume(
         self, layer: Image, facts: str, modality: str, window: WindowLevel, target: Path

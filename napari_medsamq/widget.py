@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import QEvent
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_medsamq.controller import KEYS, Controller, show_failure
 from napari_medsamq.layers import PLANES
 from napari_medsamq.opening import Opener
 from napari_medsamq.view import SegmentView
+from napari_medsamq.volume_io import Modality
 from napari_medsamq.worker import Worker
-from napari_medsamq.workspace import Workspace
+from napari_medsamq.workspace import Workspace, open_workspaces
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -31,9 +32,13 @@ class MedSAMQWidget(QWidget):
         napari passes its viewer under this name.
     model : Path, optional
         Model directory; the default model if not given.
+    ask : bool
+        Whether someone is there to answer questions; else they are errors.
     """
 
-    def __init__(self, napari_viewer: Viewer, model: Path | None = None) -> None:
+    def __init__(
+        self, napari_viewer: Viewer, model: Path | None = None, *, ask: bool = True
+    ) -> None:
         super().__init__()
         self._viewer = napari_viewer
         self._controller: Controller | None = None
@@ -44,19 +49,20 @@ class MedSAMQWidget(QWidget):
         self._view.show_status("Loading the network…")
         self._compute = Worker("medsamq-compute")
         self._files = Worker("medsamq-files")
-        self._opener = Opener(self, napari_viewer, self._compute, self._files, model)
+        self._opener = Opener(self, napari_viewer, self._compute, self._files, model, ask=ask)
         self._opener.opened.connect(self._take)
         self._opener.said.connect(self._view.show_status)
         self._opener.failed.connect(partial(show_failure, self._view))
-        self._view.volume.open_requested.connect(self._opener.open_path)
+        self._view.volume.open_requested.connect(self.open_path)
         self._view.volume.layer_requested.connect(self._opener.open_layer)
+        napari_viewer.layers.selection.events.active.connect(self._on_active_layer)
         for key, action in KEYS.items():
             napari_viewer.bind_key(key, self._on_key(action), overwrite=True)
 
     @property
     def busy(self) -> bool:
         """Whether something is still being read, computed or saved."""
-        return self._compute.busy or self._files.busy
+        return self._compute.busy or self._files.busy or self._opener.busy
 
     @property
     def controller(self) -> Controller | None:
@@ -68,9 +74,11 @@ class MedSAMQWidget(QWidget):
         """The line that says what happened last."""
         return self._view.status
 
-    def open_path(self, path: Path) -> None:
+    def open_path(
+        self, path: Path, *, modality: Modality | None = None, series: str | None = None
+    ) -> None:
         """Read a file or DICOM folder in the background and show it."""
-        self._opener.open_path(path)
+        self._opener.open_path(path, modality=modality, series=series)
 
     def reset_choices(self, event: object = None) -> None:
         """Follow the viewer's layers in the layer menu; napari calls this by name."""
@@ -93,10 +101,14 @@ class MedSAMQWidget(QWidget):
         self._compute.stop(drop_waiting=True)
         self._files.stop(drop_waiting=False)
         self._opener.close()
+        self._viewer.layers.selection.events.active.disconnect(self._on_active_layer)
         for key in KEYS:
             self._viewer.bind_key(key, None, overwrite=True)
         if self._controller is not None:
             self._controller.close()
+        # Now and here: left to the garbage collector, Qt's objects might end in a thread of theirs
+        # that must not touch them.
+        self.deleteLater()
 
     def _on_key(self, action: Callable[[Controller], None]) -> Callable[[Viewer], None]:
         def press(viewer: Viewer) -> None:
@@ -104,6 +116,23 @@ class MedSAMQWidget(QWidget):
                 action(self._controller)
 
         return press
+
+    def _on_active_layer(self) -> None:
+        # The dock follows the user from volume to volume.
+        active = self._viewer.layers.selection.active
+        if self._controller is None or active is None:
+            return
+        used = self._controller.workspace
+        for workspace in open_workspaces(self._viewer):
+            if workspace is not used and active in (workspace.labels, workspace.boxes):
+                # After napari is done with the selection.
+                QTimer.singleShot(0, partial(self._take_if_active, workspace))
+
+    def _take_if_active(self, workspace: Workspace) -> None:
+        used = self._controller.workspace if self._controller is not None else None
+        active = self._viewer.layers.selection.active
+        if workspace is not used and active in (workspace.labels, workspace.boxes):
+            self._take(workspace)
 
     def _take(self, workspace: Workspace) -> None:
         if self._controller is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import napari
@@ -12,6 +13,7 @@ from qtpy.QtWidgets import QApplication
 from napari_medsamq.cli import parse_box
 from napari_medsamq.errors import MedSAMQError, VolumeError
 from napari_medsamq.geometry import BoxPrompt
+from napari_medsamq.volume_io import Modality
 from napari_medsamq.widget import MedSAMQWidget
 from napari_medsamq.workspace import Request
 
@@ -24,6 +26,8 @@ def run(
     axis: int,
     screenshot: Path | None,
     model: Path | None,
+    modality: Modality | None,
+    series: str | None,
 ) -> None:
     """Open the window, then the volume, then the boxes one after the other, and stay.
 
@@ -39,12 +43,15 @@ def run(
         Where to save a picture of the window; the window is closed then.
     model : Path or None
         Model directory; the default model if None.
+    modality, series
+        Where the file does not say; without a screenshot the window asks for the modality.
     """
     viewer = napari.Viewer(title="MedSAM-Q")
     viewer.window.resize(1400, 900)
-    dock = MedSAMQWidget(viewer, model)
+    dock = MedSAMQWidget(viewer, model, ask=screenshot is None)
     viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
-    steps = _steps(viewer, dock, path, boxes, axis, screenshot)
+    read = None if path is None else partial(dock.open_path, path, modality=modality, series=series)
+    steps = _steps(viewer, dock, read, boxes, axis, screenshot)
     failures: list[MedSAMQError] = []
 
     def go_on() -> None:
@@ -67,15 +74,15 @@ def run(
 def _steps(
     viewer: napari.Viewer,
     dock: MedSAMQWidget,
-    path: Path | None,
+    read: Callable[[], None] | None,
     boxes: Sequence[str],
     axis: int,
     screenshot: Path | None,
 ) -> Iterator[None]:
     # Goes on to the next `yield` whenever the dock has nothing more to do.
     yield
-    if path is not None:
-        dock.open_path(path)
+    if read is not None:
+        read()
         yield
         if dock.controller is None:
             raise VolumeError(dock.status)

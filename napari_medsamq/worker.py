@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, Qt, Signal
-
-_log = logging.getLogger(__name__)
 
 
 class Worker(QObject):
@@ -78,7 +76,8 @@ class Worker(QObject):
         if self.running:
             self._done.emit((future, then, fail))
         elif not future.cancelled() and future.exception() is not None:
-            _log.error("A job of a closed dock failed: %s", future.exception())
+            # Nobody is left to tell it to but napari itself.
+            show_error(str(future.exception()))
 
     def _deliver(
         self,

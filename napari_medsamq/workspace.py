@@ -15,9 +15,9 @@ from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_medsamq.errors import PromptError
+from napari_medsamq.errors import PromptError, VolumeError
 from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
-from napari_medsamq.history import OKABE_ITO, Edit, Prompt
+from napari_medsamq.history import MAX_LABEL_ID, OKABE_ITO, Edit, Prompt
 from napari_medsamq.layers import VOLUME, drawn_box, rectangle, stroke_edit
 from napari_medsamq.session import Session, SliceMask
 
@@ -91,6 +91,7 @@ class Workspace:
         self._quiet = False
         self._dragging = self._moved = False
         self.labels.events.paint.connect(self._on_paint)
+        self.labels.events.data.connect(self._on_label_data)
         self.boxes.events.data.connect(self._on_boxes)
         self.boxes.mouse_drag_callbacks.append(self._follow_drag)
         self.show_label(self.label_id)
@@ -103,8 +104,8 @@ class Workspace:
         for layer in (self.image, self.labels, self.boxes):
             if layer not in viewer.layers:
                 viewer.add_layer(layer)
-                # Guards against the delete key; a script may still remove it.
-                layer.locked = True
+            # Guards against the delete key; a script may still remove it.
+            layer.locked = True
 
     def show_label(self, label_id: int) -> None:
         """Make `label_id` the one that the next box or stroke is drawn for."""
@@ -150,6 +151,13 @@ class Workspace:
         if request in self.requests:
             self.requests.remove(request)
         self.refresh()
+
+    def remove_label(self, label_id: int) -> Edit:
+        """Clear a label, its boxes, and its boxes that still wait."""
+        self.requests = [wait for wait in self.requests if wait.label_id != label_id]
+        edit = self.session.remove_label(label_id)
+        self.refresh()
+        return edit
 
     def refresh(self) -> None:
         """Show the session's label, colours and boxes."""
@@ -239,11 +247,22 @@ class Workspace:
 
     def _on_removed(self, items: list[Prompt | Request]) -> None:
         for item in items:
-            if isinstance(item, Prompt):
-                self.session.remove_prompt(item)
-            elif item in self.requests:
+            if isinstance(item, Request) and item in self.requests:
                 self.requests.remove(item)
+            prompt = self._committed(item)
+            if prompt is not None:
+                self.session.remove_prompt(prompt)
         self.refresh()
+
+    def _committed(self, item: Prompt | Request) -> Prompt | None:
+        """Find the prompt that a rectangle stands for, or will take the place of."""
+        for prompt in self.session.history.prompts:
+            # A request may have been answered since its rectangle was touched.
+            if prompt is item or prompt.box is item.box:
+                return prompt
+            if isinstance(item, Request) and prompt is item.replaces:
+                return prompt
+        return None
 
     def _on_moved(self, item: Prompt | Request, corners: Floats) -> None:
         try:
@@ -253,11 +272,32 @@ class Workspace:
             self.refused.emit(error)
             return
         moved = item.box.with_sides(box) if isinstance(item.box, BoxPrompt3D) else box
-        if isinstance(item, Prompt):
-            self.request(Request(moved, item.label_id, replaces=item))
-        else:
+        if isinstance(item, Request) and item in self.requests:
             self.requests.remove(item)
-            self.request(Request(moved, item.label_id, item.replaces))
+        self.request(Request(moved, item.label_id, replaces=self._committed(item)))
+
+    def _on_label_data(self) -> None:
+        data = np.asarray(self.labels.data)
+        label = self.session.label
+        if np.shares_memory(data, label):
+            return
+        # napari gave the layer another array, by a change of its data type say: what it shows is
+        # taken over, and the layer goes on showing the session's label.
+        if data.shape == label.shape and data.min() >= 0 and data.max() <= MAX_LABEL_ID:
+            changed = np.flatnonzero(data != label)
+            before = label.reshape(-1)[changed]
+            label.reshape(-1)[changed] = data.reshape(-1)[changed]
+            if changed.size:
+                self.session.history.record("edit of the layer", changed, before)
+        else:
+            self.refused.emit(
+                VolumeError(
+                    f"The label layer was given data of shape {data.shape} that is no label for "
+                    f"{label.shape} voxels. The label stays as it was."
+                )
+            )
+        self.labels.data = label
+        self.refresh()
 
     def _on_paint(self, event: Any) -> None:
         voxels, before = stroke_edit(event.value, self.session.label.shape)

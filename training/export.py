@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from napari_medsamq.errors import MedSAMQError, ModelError
 from napari_medsamq.model_spec import ModelSpec
-from training.checkpoint import MEMBER, PACKAGE, SHA256, file_sha256
+from training.checkpoint import MEMBER, PACKAGE, SHA256
+from training.files import file_sha256
 from training.models.sam import LiteMedSAM, build_lite_medsam
 
 # Sizes of -1 are dynamic; the engine refuses a model of other names or shapes.

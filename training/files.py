@@ -46,11 +46,12 @@ def path_sha256(path: Path) -> str:
     elif path.suffix.lower() in _WITH_DATA_BESIDE:
         files = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))
     else:
-        return _file_sha256(path)
-    names = "".join(f"{file.name} {_file_sha256(file)}\n" for file in files)
+        return file_sha256(path)
+    names = "".join(f"{file.name} {file_sha256(file)}\n" for file in files)
     return hashlib.sha256(names.encode()).hexdigest()
 
 
-def _file_sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of one file as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

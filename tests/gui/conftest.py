@@ -1,11 +1,14 @@
 """A real napari window, a dock in it, and a mouse."""
 
+import gc
+
 import numpy as np
 import pytest
 
 pytest.importorskip("napari")
 pytest.importorskip("qtpy")
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
@@ -107,9 +110,19 @@ class Window:
         QApplication.processEvents()
 
 
+@pytest.fixture(autouse=True)
+def _no_leftovers():
+    yield
+    # Qt's objects must end in the thread that made them, not wherever a later test collects them.
+    gc.collect()
+
+
 @pytest.fixture
 def window(make_napari_viewer, qtbot):
     # Shown, because napari draws nothing in a hidden window.
     opened = Window(make_napari_viewer(show=True), qtbot)
     yield opened
-    opened.dock.close()
+    if isalive(opened.dock):
+        opened.dock.close()
+    # Waiting also carries out what Qt put off: the deletion of the dock.
+    QTest.qWait(10)

@@ -9,14 +9,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 from napari.layers import Image, Shapes
+from qtpy.compat import isalive
 from qtpy.QtCore import QElapsedTimer, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QPushButton
 
-from napari_medsamq import opening
+from napari_medsamq import opening, view
 from napari_medsamq.geometry import BoxPrompt3D
 from napari_medsamq.layers import SAMPLES
 from napari_medsamq.model_spec import ModelSpec
+from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.workspace import Request
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
@@ -227,6 +229,23 @@ def test_a_moved_3d_box_keeps_its_slices(dock):
     assert moved.slices == range(10, 15)
     np.testing.assert_allclose(moved.lower, (10, 22, 32), atol=2)
     assert set(np.argwhere(dock.session.label)[:, 0]) == set(range(10, 15))
+
+
+def test_closing_the_dock_ends_its_parts_and_frees_the_keys(dock):
+    parts = [dock.dock, dock.dock.controller, dock.dock._view]
+    workspace = dock.workspace
+    dock.close_dock()
+    QTest.qWait(20)
+    # Ended by Qt in its own thread, not left to the garbage collector.
+    assert not any(isalive(part) for part in parts)
+    assert not workspace.labels.keymap
+    assert not workspace.boxes.keymap
+    dock.open_dock()
+    dock.wait()
+    dock.press(Qt.Key.Key_B)
+    dock.drag(*BOX)
+    dock.wait()
+    assert count(dock) > 0
 
 
 def test_saving_survives_closing_the_dock(dock, tmp_path):
@@ -449,3 +468,133 @@ def test_a_2d_picture_is_a_volume_of_one_slice(engine, window, tmp_path):
     assert window.session.label.shape == (1, 60, 80)
     assert count(window) > 0
     assert [type(layer) for layer in window.viewer.layers][::2] == [Image, Shapes]
+
+
+def test_undo_drops_a_box_that_is_still_being_segmented(dock, engine):
+    dock.drag(*BOX)
+    dock.wait()
+    before = dock.session.label.copy()
+    engine.open.clear()
+    dock.viewer.dims.set_point(0, 6 * 3.0)
+    dock.drag((6, 16, 24), (6, 47, 55))
+    dock.press(Qt.Key.Key_Z, CONTROL)
+    engine.open.set()
+    dock.wait()
+    np.testing.assert_array_equal(dock.session.label, before)
+    assert dock.workspace.boxes.nshapes == 1
+
+
+def test_a_moved_box_that_is_deleted_before_its_answer_is_gone(dock, engine):
+    dock.drag(*BOX)
+    dock.wait()
+    engine.open.clear()
+    # Another slice's embedding is not at hand, so the engine holds the answer back.
+    dock.session.window = WindowLevel(0, 500)
+    boxes = dock.workspace.boxes
+    boxes.mode = "select"
+    boxes.selected_data = {0}
+    dock.drag((12, 30, 40), (12, 36, 48))
+    QTest.qWait(50)
+    assert dock.workspace.requests
+    boxes.selected_data = {0}
+    dock.press(Qt.Key.Key_Delete)
+    QTest.qWait(50)
+    engine.open.set()
+    dock.wait()
+    assert not dock.session.label.any()
+    assert not dock.session.history.prompts
+    assert boxes.nshapes == 0
+
+
+def test_a_removed_label_does_not_come_back_by_a_late_answer(dock, engine):
+    engine.open.clear()
+    dock.drag(*BOX)
+    button(dock, "Remove label").click()
+    engine.open.set()
+    dock.wait()
+    assert not dock.session.label.any()
+
+
+def test_the_draw_button_says_what_a_drag_will_do(dock):
+    draw = button(dock, "Draw boxes")
+    assert draw.isChecked()
+    dock.viewer.layers.selection.active = dock.workspace.image
+    assert not draw.isChecked()
+    dock.press(Qt.Key.Key_B)
+    assert draw.isChecked()
+    dock.drag(*BOX)
+    dock.wait()
+    assert count(dock) > 0
+
+
+def test_selecting_a_label_layer_goes_back_to_its_volume(dock):
+    first = dock.workspace
+    dock.open(SAMPLES / "mr.nrrd")
+    dock.press(Qt.Key.Key_B)
+    second = dock.workspace
+    dock.viewer.layers.selection.active = first.labels
+    QTest.qWait(50)
+    assert dock.workspace is first
+    assert second.boxes.mode == "pan_zoom"
+    dock.press(Qt.Key.Key_B)
+    dock.viewer.dims.set_point(0, 12 * 3.0)
+    dock.drag(*BOX)
+    dock.wait()
+    assert count(dock) > 0
+
+
+def test_other_data_in_the_label_layer_is_taken_over(dock):
+    dock.drag(*BOX)
+    dock.wait()
+    painted = dock.session.label.astype(np.int32)
+    painted[3, :5, :5] = 4
+    dock.workspace.labels.data = painted
+    assert count(dock, 4) == 25
+    assert np.shares_memory(dock.workspace.labels.data, dock.session.label)
+    dock.press(Qt.Key.Key_Z, CONTROL)
+    assert count(dock, 4) == 0
+    assert count(dock) > 0
+
+
+@pytest.mark.parametrize("largest", [1e6, 0.003])
+def test_any_range_of_intensities_opens(engine, window, tmp_path, largest):
+    values = np.random.default_rng(3).uniform(0, largest, (20, 20, 5)).astype(np.float32)
+    path = tmp_path / "map.nii.gz"
+    nib.save(nib.Nifti1Image(values, np.diag([1.0, 1, 3, 1])), path)
+    window.open(path)
+    low, high = window.session.window.limits
+    assert low < 0.1 * largest
+    assert 0.9 * largest < high <= largest
+    shown = window.dock._view.volume._width.value
+    np.testing.assert_allclose(shown, high - low, rtol=1e-2)
+
+
+@pytest.mark.parametrize("how", ["turned", "multiscale"])
+def test_layers_whose_voxels_are_not_what_is_seen_are_refused(engine, window, how):
+    window.wait()
+    grey = np.random.default_rng(1).integers(0, 200, (6, 40, 40)).astype(np.uint16)
+    if how == "turned":
+        layer = window.viewer.add_image(grey, rotate=(0, 0, 90))
+    else:
+        layer = window.viewer.add_image([grey, grey[:, ::2, ::2]], multiscale=True)
+    window.dock._view.volume.layer_requested.emit(layer)
+    window.wait()
+    assert window.dock.controller is None
+    assert "Open the image's file" in window.dock.status
+
+
+def test_saving_under_a_name_without_ending_asks_before_it_replaces(dock, tmp_path, monkeypatch):
+    dock.drag(*BOX)
+    dock.wait()
+    target = tmp_path / "liver.nii.gz"
+    target.write_bytes(b"hours of work")
+    name = (str(tmp_path / "liver"), "")
+    monkeypatch.setattr(view.QFileDialog, "getSaveFileName", lambda *_: name)
+    answers = [view.QMessageBox.StandardButton.No, view.QMessageBox.StandardButton.Yes]
+    monkeypatch.setattr(view.QMessageBox, "question", lambda *_: answers.pop(0))
+    button(dock, "Save label").click()
+    dock.wait()
+    assert target.read_bytes() == b"hours of work"
+    button(dock, "Save label").click()
+    dock.wait()
+    assert nib.load(target).shape == (80, 64, 24)

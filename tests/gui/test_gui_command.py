@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import cv2
+import nibabel as nib
 import numpy as np
 
 COMMAND = [sys.executable, "-c", "from napari_medsamq.cli import app; app()", "gui"]
@@ -46,3 +47,15 @@ def test_a_file_that_cannot_be_opened_closes_the_window_and_says_why(tmp_path):
     done = run(str(missing), "--screenshot", str(target))
     assert done.returncode == 1
     assert str(missing) in done.stderr
+
+
+def test_a_picture_of_an_ambiguous_file_needs_its_modality(tmp_path):
+    values = np.random.default_rng(0).normal(0, 50, (20, 20, 5)).astype(np.float32)
+    path, target = tmp_path / "who_knows.nii.gz", tmp_path / "window.png"
+    nib.save(nib.Nifti1Image(values, np.diag([1.0, 1, 3, 1])), path)
+    done = run(str(path), "--screenshot", str(target))
+    assert done.returncode == 1
+    assert "--modality" in done.stderr
+    done = run(str(path), "--screenshot", str(target), "--modality", "mr")
+    assert done.returncode == 0, done.stderr
+    assert target.exists()

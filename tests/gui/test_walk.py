@@ -3,8 +3,11 @@
 import nibabel as nib
 import numpy as np
 from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 
+from napari_medsamq.geometry import BoxPrompt3D
 from napari_medsamq.layers import SAMPLES
+from napari_medsamq.workspace import Request
 
 
 def test_a_drag_on_the_sample_becomes_a_saved_liver_mask(window, tmp_path):
@@ -38,3 +41,15 @@ def test_a_drag_on_the_sample_becomes_a_saved_liver_mask(window, tmp_path):
     assert voxels.dtype.kind == "u"
     np.testing.assert_array_equal(window.session.volume.from_source(voxels), label)
     assert str(target) in window.dock.status
+
+
+def test_closing_the_dock_while_the_network_works_loses_no_box(window):
+    window.open(SAMPLES / "mr.nrrd")
+    window.workspace.request(Request(BoxPrompt3D((14, 139, 158), (17, 173, 198)), 1))
+    QTest.qWait(200)
+    assert window.dock.busy
+    window.close_dock()
+    window.open_dock()
+    window.wait()
+    assert len(window.session.history.prompts) == 1
+    assert np.count_nonzero(window.session.label[16]) > 300
