@@ -129,6 +129,8 @@ class MedSAMQWidget(QWidget):
                 QTimer.singleShot(0, partial(self._take_if_active, workspace))
 
     def _take_if_active(self, workspace: Workspace) -> None:
+        if not self._compute.running:
+            return
         used = self._controller.workspace if self._controller is not None else None
         active = self._viewer.layers.selection.active
         if workspace is not used and active in (workspace.labels, workspace.boxes):

@@ -49,7 +49,9 @@ class Worker(QObject):
         then: Callable[[Any], None],
         fail: Callable[[BaseException], None],
     ) -> None:
-        """Queue a job."""
+        """Queue a job; after `stop` it is forgotten."""
+        if not self.running:
+            return
         self._open += 1
         future = self._executor.submit(job)
         future.add_done_callback(lambda done: self._answer(done, then, fail))

@@ -104,8 +104,9 @@ class Workspace:
         for layer in (self.image, self.labels, self.boxes):
             if layer not in viewer.layers:
                 viewer.add_layer(layer)
-            # Guards against the delete key; a script may still remove it.
-            layer.locked = True
+            if VOLUME in layer.metadata:
+                # Guards what is ours against the delete key; a script may still remove it.
+                layer.locked = True
 
     def show_label(self, label_id: int) -> None:
         """Make `label_id` the one that the next box or stroke is drawn for."""

@@ -54,3 +54,11 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Phantom:
 def engine() -> OpenVINOEngine:
     """The model that comes with the program."""
     return OpenVINOEngine()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests that open windows last.
+
+    Others fork worker processes, and a fork of a process with windows inherits what it cannot end.
+    """
+    items.sort(key=lambda item: "gui" in item.path.parts)

@@ -417,6 +417,7 @@ def test_an_image_layer_of_someone_else_is_segmented_with_a_warning(engine, wind
     assert any("left and right" in warning for warning in volume.warnings)
     assert tuple(window.workspace.labels.translate) == (4, 5, 6)
     assert layer.data is grey
+    assert not layer.locked
     assert "medsamq_volume" not in layer.metadata
 
 

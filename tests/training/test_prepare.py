@@ -303,7 +303,8 @@ def test_a_table_names_pairs_and_defaults_fill_it(tmp_path: Path, delimiter: str
         ["series", "/l/b.nrrd", "MR", "second", "-600/1500", "all"],
     ]
     path = tmp_path / "cases.csv"
-    path.write_text("\ufeff" + "\n".join(delimiter.join(line) for line in lines) + "\n\n")
+    text = "\ufeff" + "\n".join(delimiter.join(line) for line in lines) + "\n\n"
+    path.write_text(text, encoding="utf-8")
     first, second = read_table(path, Defaults("CT", "Set"))
     assert first == Pair(tmp_path / "a.nii.gz", tmp_path / "l/a.nrrd", "CT", "Set", "a")
     assert (second.target, second.label) == (Path("MR/Set/second.npz"), Path("/l/b.nrrd"))
