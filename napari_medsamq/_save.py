@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 from uuid import uuid4
 
@@ -107,7 +108,8 @@ def check_target(path: Path, image: Path | None) -> None:
     Raises
     ------
     SaveError
-        If `path` is no NIfTI name, its folder is missing, or it is the segmented image itself.
+        If `path` is no NIfTI name, its folder is missing or may not be written to, or it is a
+        folder or the segmented image itself.
     """
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise SaveError(
@@ -116,10 +118,15 @@ def check_target(path: Path, image: Path | None) -> None:
     with _save_errors(path):
         if not path.parent.is_dir():
             raise SaveError(f"{path}: there is no folder {path.parent}. Make it or choose another.")
+        if path.is_dir():
+            raise SaveError(f"{path}: the label was not saved: it is a folder. Name a file.")
         if image is not None and path.exists() and image.exists() and path.samefile(image):
             raise SaveError(
                 f"{path}: is the image that was segmented and stays as it is. Choose another name."
             )
+        # Whether a folder may be written to is known only by writing to it.
+        with TemporaryFile(dir=path.parent):
+            pass
 
 
 @contextmanager

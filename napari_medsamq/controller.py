@@ -20,7 +20,7 @@ from napari_medsamq.session import Session, SliceMask
 from napari_medsamq.view import SegmentView
 from napari_medsamq.volume_io import SaveReceipt, Volume
 from napari_medsamq.worker import Worker
-from napari_medsamq.workspace import Request, Workspace
+from napari_medsamq.workspace import Request, Workspace, open_workspaces
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -65,6 +65,9 @@ class Controller(QObject):
         self._files = files
         self._closed = False
         workspace.add_to(viewer)
+        # Volumes lie over each other in the viewer, so only the one in use is shown.
+        for other in open_workspaces(viewer):
+            other.show(other is workspace)
         viewer.layers.selection.active = workspace.boxes
         self._wires = self._list_wires()
         for signal, slot in self._wires:
@@ -77,6 +80,9 @@ class Controller(QObject):
         shape = workspace.session.label.shape
         # A single slice is shown in the plane it was taken in.
         self.show_plane(shape.index(1) if 1 in shape else 0)
+        for axis, position in enumerate(self._point):
+            wanted = workspace.place(axis, workspace.left_at.get(axis, position))
+            viewer.dims.set_point(viewer.dims.ndim - 3 + axis, wanted)
         workspace.show_label(workspace.label_id)
         # Boxes whose masks were on their way when the dock was closed.
         for request in list(workspace.requests):
@@ -90,6 +96,8 @@ class Controller(QObject):
     def close(self) -> None:
         """Let go of form and viewer; the workspace stays as it is."""
         self._closed = True
+        if self._viewer.dims.ndim >= len(PLANES):  # else all layers are gone
+            self.workspace.left_at = dict(enumerate(self._point))
         for signal, slot in self._wires:
             signal.disconnect(slot)
         self.workspace.boxes.mode = "pan_zoom"
@@ -223,13 +231,21 @@ class Controller(QObject):
     def show_plane(self, number: int) -> None:
         """Show axial (0), coronal (1) or sagittal (2) slices in radiological convention."""
         plane = PLANES[number]
+        self.workspace.add_to(self._viewer)
         self.workspace.set_plane(plane.axis)
         # Layers with more axes, a time series say, put theirs in front of ours.
         extra = self._viewer.dims.ndim - len(plane.order)
         self._viewer.dims.order = (*range(extra), *(axis + extra for axis in plane.order))
         self._viewer.scene.camera.orientation2d = plane.orientation
-        self._viewer.reset_view()
+        # Other volumes may be larger, or lie elsewhere. napari fits to single layers only where
+        # they have all of its axes.
+        self._viewer.reset_view(layers=None if extra else [self.workspace.labels])
         self._view.volume.show_plane(number)
+
+    @property
+    def _point(self) -> tuple[float, ...]:
+        """Where the viewer is on the array axes (3,), in its mm."""
+        return tuple(self._viewer.dims.point[-3:])
 
     def _on_window(self, window: WindowLevel) -> None:
         image, (low, high) = self.workspace.image, window.limits

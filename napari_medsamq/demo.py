@@ -47,7 +47,7 @@ def run_demo(folder: Path, model: Path | None = None) -> dict[str, Any]:
         # Only an earlier demo's image is the sample itself.
         if present and not (image.exists() and filecmp.cmp(sample, image, shallow=False)):
             raise SaveError(f"{folder} holds a {present[0]} of other origin. Name an empty folder.")
-        shutil.copyfile(sample, image)
+        _copy(sample, image)
     except OSError as error:
         raise SaveError(f"The demo cannot write to {folder}: {error.strerror}.") from error
     volume = read_volume(image)
@@ -59,6 +59,16 @@ def run_demo(folder: Path, model: Path | None = None) -> dict[str, Any]:
         raise SaveError(f"{folder / 'overlay.png'} could not be written. Is the disk full?")
     report_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
+
+
+def _copy(source: Path, target: Path) -> None:
+    # The whole file or none: half of one would be taken for somebody else's the next time.
+    part = target.with_name(f".{target.name}.part")
+    try:
+        shutil.copyfile(source, part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _overlay(session: Session, index: int) -> npt.NDArray[np.uint8]:

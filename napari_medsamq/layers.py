@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.errors import SaveError, VolumeError
+from napari_medsamq.errors import PromptError, SaveError, VolumeError
 from napari_medsamq.geometry import BoxPrompt
 from napari_medsamq.preprocess import WindowLevel, default_window
 from napari_medsamq.volume_io import (
@@ -125,10 +125,16 @@ def drawn_box(corners: npt.NDArray[np.floating], axis: int, shape: tuple[int, ..
     Raises
     ------
     PromptError
-        If the rectangle lies outside the slice or is no larger than a click.
+        If the slice in view is none of the volume's, or the rectangle lies outside it or is no
+        larger than a click.
     """
     in_plane = np.delete(np.asarray(corners, float), axis, axis=1)
-    index = int(np.clip(np.rint(corners[0, axis]), 0, shape[axis] - 1))
+    index = int(np.rint(corners[0, axis]))
+    if not 0 <= index < shape[axis]:
+        raise PromptError(
+            f"The slice in view lies outside this volume, whose slices run from 0 to "
+            f"{shape[axis] - 1}. Move the slider below the picture until the volume is seen."
+        )
     return BoxPrompt.from_corners(axis, index, in_plane.min(axis=0), in_plane.max(axis=0), shape)
 
 

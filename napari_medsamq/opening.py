@@ -133,7 +133,9 @@ class Opener(QObject):
         # the layer by napari say.
         def open_now() -> None:
             try:
-                self.open_layer(layer)
+                # The dock may be gone by now.
+                if self._compute.running:
+                    self.open_layer(layer)
             finally:
                 self.busy = False
 
@@ -159,6 +161,8 @@ class Opener(QObject):
         return volume.with_modality(choice) if accepted else volume
 
     def _prepare(self, volume: Volume, layer: Image, engine: Engine) -> None:
+        if not self._compute.running:  # the dock was closed with the question still open
+            return
         self.said.emit(f"Preparing {volume.name}…")
         self._compute.submit(
             partial(Session, volume, engine),

@@ -40,8 +40,9 @@ class WindowLevel:
     width: float
 
     def __post_init__(self) -> None:
-        # In the precision in which it is applied.
-        low, high = (np.float32(limit) for limit in self.limits)
+        # In the precision in which it is applied; what overflows becomes infinite.
+        with np.errstate(over="ignore"):
+            low, high = (np.float32(limit) for limit in self.limits)
         if not (np.isfinite(low) and np.isfinite(high) and low < high):
             raise ValueError(
                 "a window needs a finite level and a positive width, "

@@ -47,8 +47,11 @@ class MedSAMQWidget(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._view)
         self._view.show_status("Loading the network…")
-        self._compute = Worker("medsamq-compute")
-        self._files = Worker("medsamq-files")
+        self._compute = Worker("medsamq-compute", self)
+        self._files = Worker("medsamq-files", self)
+        # A window that is closed with the dock in it ends the dock without a word to it. The
+        # network must not keep the program alive then.
+        self.destroyed.connect(partial(_stop, self._compute, self._files))
         self._opener = Opener(self, napari_viewer, self._compute, self._files, model, ask=ask)
         self._opener.opened.connect(self._take)
         self._opener.said.connect(self._view.show_status)
@@ -98,8 +101,7 @@ class MedSAMQWidget(QWidget):
     def _shut_down(self) -> None:
         if not self._compute.running:
             return
-        self._compute.stop(drop_waiting=True)
-        self._files.stop(drop_waiting=False)
+        _stop(self._compute, self._files)
         self._opener.close()
         self._viewer.layers.selection.events.active.disconnect(self._on_active_layer)
         for key in KEYS:
@@ -146,3 +148,9 @@ class MedSAMQWidget(QWidget):
         self._view.show_status(f"Press B, then drag a box around a structure of {volume.name}.")
         for warning in volume.warnings:
             show_warning(f"{volume.name}: {warning}")
+
+
+def _stop(compute: Worker, files: Worker) -> None:
+    compute.stop(drop_waiting=True)
+    # What is being saved still is.
+    files.stop(drop_waiting=False)

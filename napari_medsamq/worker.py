@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import RLock
 from typing import Any
 
 from napari.utils.notifications import show_error
@@ -20,6 +21,8 @@ class Worker(QObject):
     ----------
     name : str
         Of the thread.
+    parent : QObject
+        Deletes the worker, in its own thread; `stop` has to come before.
 
     Attributes
     ----------
@@ -29,11 +32,15 @@ class Worker(QObject):
 
     _done = Signal(object)
 
-    def __init__(self, name: str) -> None:
-        super().__init__()
+    def __init__(self, name: str, parent: QObject) -> None:
+        # With a parent, as the job's thread may be the last to know the worker, and an object of
+        # Qt's must not end there.
+        super().__init__(parent)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._open = 0
         self.running = True
+        # No answer may be on its way through Qt while `stop` allows Qt to delete the worker.
+        self._answering = RLock()
         # Queued even where a job is done before its callback is set, so that an answer never comes
         # in the middle of the asking.
         self._done.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
@@ -64,7 +71,8 @@ class Worker(QObject):
         drop_waiting : bool
             Forget the jobs that have not begun; those of a thread that saves must not be.
         """
-        self.running = False
+        with self._answering:
+            self.running = False
         self._open = 0
         self._executor.shutdown(wait=False, cancel_futures=drop_waiting)
 
@@ -75,9 +83,11 @@ class Worker(QObject):
         fail: Callable[[BaseException], None],
     ) -> None:
         # In the worker's thread, or in whichever dropped the job.
-        if self.running:
-            self._done.emit((future, then, fail))
-        elif not future.cancelled() and future.exception() is not None:
+        with self._answering:
+            heard = self.running
+            if heard:
+                self._done.emit((future, then, fail))
+        if not heard and not future.cancelled() and future.exception() is not None:
             # Nobody is left to tell it to but napari itself.
             show_error(str(future.exception()))
 

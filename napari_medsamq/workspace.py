@@ -57,6 +57,11 @@ class Workspace:
     session : Session
     image : Image
         The layer that shows the volume.
+
+    Attributes
+    ----------
+    left_at : dict of int to float
+        Where on each array axis, in the viewer's mm, the user left the volume for another one.
     """
 
     requested = Signal(Request)
@@ -67,6 +72,7 @@ class Workspace:
         self.session = session
         self.image = image
         self.label_id = 1
+        self.left_at: dict[int, float] = {}
         self.requests: list[Request] = []
         volume = session.volume
         shared: dict[str, Any] = {
@@ -107,6 +113,22 @@ class Workspace:
             if VOLUME in layer.metadata:
                 # Guards what is ours against the delete key; a script may still remove it.
                 layer.locked = True
+
+    def show(self, shown: bool) -> None:
+        """Show or hide those of the layers that are ours; the user's own are left alone."""
+        for layer in (self.image, self.labels, self.boxes):
+            if VOLUME in layer.metadata:
+                layer.visible = shown
+
+    def place(self, axis: int, position: float) -> float:
+        """Return a place on an array axis, in the viewer's mm: `position`, or the middle slice.
+
+        The middle slice is taken where `position` lies on none of the volume's slices.
+        """
+        size, spacing = self.session.label.shape[axis], self.session.volume.spacing[axis]
+        start = float(self.labels.translate[axis])
+        on_slice = -0.5 <= (position - start) / spacing <= size - 0.5
+        return position if on_slice else float(start + size // 2 * spacing)
 
     def show_label(self, label_id: int) -> None:
         """Make `label_id` the one that the next box or stroke is drawn for."""

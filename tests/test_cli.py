@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -15,7 +17,7 @@ from fake_engine import FakeEngine
 from grids import grid_affine
 from typer.testing import CliRunner, Result
 
-from napari_medsamq import __version__, headless
+from napari_medsamq import __version__, _save, headless
 from napari_medsamq.cli import app
 from napari_medsamq.layers import SAMPLES
 
@@ -134,6 +136,17 @@ def test_each_box_can_have_its_label_and_the_later_wins(plain: Path) -> None:
     expected[3:6, 5:8, 5] = 7
     np.testing.assert_array_equal(saved(plain), expected)
     assert result.stdout.index("7 Label 7: 9 voxels") < result.stdout.index("300 Label 300: 16")
+
+
+def test_a_target_that_cannot_be_is_refused_before_any_work(
+    plain: Path, fake: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(_save, "TemporaryFile", refuse)
+    refused(segment(plain, "--box", WHOLE, *WINDOW), "writing is not allowed there")
+    assert not fake.images
 
 
 @pytest.mark.usefixtures("fake")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -137,6 +138,23 @@ def test_a_run_that_was_interrupted_can_be_repeated(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     assert run_demo(tmp_path)["labels"]
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_run_that_found_the_disk_full_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes()[:1000])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", half)
+    with pytest.raises(SaveError, match="cannot write to"):
+        run_demo(tmp_path)
+    monkeypatch.undo()
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(headless, "OpenVINOEngine", lambda _model: FakeEngine())
+    assert run_demo(tmp_path)["labels"]
 
 
 @pytest.mark.parametrize("name", FILES)

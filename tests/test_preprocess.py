@@ -69,7 +69,15 @@ def test_the_soft_tissue_window_spans_minus_160_to_240_hu() -> None:
 
 @pytest.mark.parametrize(
     ("level", "width"),
-    [(0, 0), (0, -1), (float("nan"), 1), (0, float("inf")), (40, 1e-300), (1e30, 1e-30)],
+    [
+        (0, 0),
+        (0, -1),
+        (float("nan"), 1),
+        (0, float("inf")),
+        (40, 1e-300),
+        (1e30, 1e-30),
+        (1e300, 1),
+    ],
 )
 def test_a_window_without_extent_is_refused(level: float, width: float) -> None:
     with pytest.raises(ValueError, match="positive width"):

@@ -29,7 +29,7 @@ from napari_medsamq.volume_io import write_label
         ("a.nii", "is the image that was segmented"),
         ("link.nii", "is the image that was segmented"),
         ("long" * 80 + ".nii", "was not saved"),
-        ("folder.nii", "was not saved"),
+        ("folder.nii", "it is a folder"),
     ],
 )
 def test_targets_that_cannot_be(tmp_path: Path, name: str, message: str) -> None:
@@ -100,6 +100,7 @@ def cut_short(write: Callable[..., None]) -> Callable[..., None]:
         ("label_header", failing(errno.EROFS), "read-only"),
         ("Path.replace", failing(errno.EACCES), "not allowed"),
         ("Path.open", failing(errno.EACCES), "not allowed"),
+        ("TemporaryFile", failing(errno.EROFS), "read-only"),
         ("write_nifti", wrong_voxels(_save.write_nifti), "other voxels"),
         ("write_nifti", wrong_place(_save.write_nifti), "lies elsewhere"),
         ("write_nifti", cut_short(_save.write_nifti), "cannot be read back"),

@@ -12,7 +12,7 @@ COMMAND = [sys.executable, "-c", "from napari_medsamq.cli import app; app()", "g
 
 def run(*arguments):
     return subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=240, check=False
     )
 
 

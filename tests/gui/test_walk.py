@@ -46,7 +46,7 @@ def test_a_drag_on_the_sample_becomes_a_saved_liver_mask(window, tmp_path):
 def test_closing_the_dock_while_the_network_works_loses_no_box(window):
     window.open(SAMPLES / "mr.nrrd")
     window.workspace.request(Request(BoxPrompt3D((14, 139, 158), (17, 173, 198)), 1))
-    QTest.qWait(200)
+    QTest.qWait(20)
     assert window.dock.busy
     window.close_dock()
     window.open_dock()
