@@ -9,6 +9,7 @@ import pytest
 from grids import rotation
 
 from napari_medsamq.engine import OpenVINOEngine
+from napari_medsamq.model_spec import FLOAT_MODEL, MODELS
 from napari_medsamq.volume_io import Volume, read_volume
 
 
@@ -52,8 +53,8 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Phantom:
 
 @pytest.fixture(scope="session")
 def engine() -> OpenVINOEngine:
-    """The model that comes with the program."""
-    return OpenVINOEngine()
+    """The float model that comes with the program, equal to the published network."""
+    return OpenVINOEngine(MODELS / FLOAT_MODEL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 from napari_medsamq import __version__, _save, headless
 from napari_medsamq.cli import app
 from napari_medsamq.layers import SAMPLES
+from napari_medsamq.model_spec import default_model
 
 SHAPE = (12, 16, 14)
 # Bright in the file's own voxels (i, j, k), all of it off the centre.
@@ -286,7 +287,7 @@ def test_the_installed_command_segments_the_samples_liver(tmp_path: Path) -> Non
     image, output = SAMPLES / "ct.nii.gz", tmp_path / "liver.nii.gz"
     done = medsamq("segment", image, "-o", output, "--box", "110,192,10,268,384,10")
     assert done.returncode == 0, done.stderr
-    assert "CT, assumed; model litemedsam-float" in done.stdout
+    assert f"CT, assumed; model {default_model().name}" in done.stdout
     label, source = nib.load(output), nib.load(image)
     np.testing.assert_array_equal(label.affine, source.affine)
     i, j, k = np.nonzero(np.asarray(label.dataobj))

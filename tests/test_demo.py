@@ -22,6 +22,7 @@ from napari_medsamq import headless
 from napari_medsamq.demo import run_demo
 from napari_medsamq.errors import SaveError
 from napari_medsamq.layers import SAMPLES
+from napari_medsamq.model_spec import default_model
 
 OFFLINE = """
 import socket, sys
@@ -103,7 +104,7 @@ def test_its_report_says_what_was_found_and_how_long_it_took(
     ms = report["ms"]
     assert {"load_model", "encode_per_slice", "decode_per_slice", "save"} <= set(ms)
     assert all(value > 0 for value in ms.values())
-    assert (report["model"], report["modality"]) == ("litemedsam-float", "CT")
+    assert (report["model"], report["modality"]) == (default_model().name, "CT")
     sha256 = hashlib.sha256((folder / "label.nii.gz").read_bytes()).hexdigest()
     assert report["label_sha256"] == sha256
 

@@ -16,7 +16,7 @@ from reference import CASES, dsc, stored
 from napari_medsamq import engine as module
 from napari_medsamq.engine import OpenVINOEngine, box_points
 from napari_medsamq.errors import ModelError
-from napari_medsamq.model_spec import ModelSpec
+from napari_medsamq.model_spec import FLOAT_MODEL, MODELS, ModelSpec
 from napari_medsamq.preprocess import ResizeLongestSide
 
 IMAGE = [1, 3, 256, 256]
@@ -66,7 +66,7 @@ def test_several_boxes_at_once_answer_as_one_by_one(
 def test_the_number_of_threads_does_not_change_the_mask() -> None:
     answers = []
     for threads in (1, 2):
-        engine = OpenVINOEngine(threads=threads)
+        engine = OpenVINOEngine(MODELS / FLOAT_MODEL, threads=threads)
         embedding = engine.encode(published_image("mr_sarcoma"))
         answers.append(
             engine.decode(embedding, *box_points(stored("mr_sarcoma_slice")["boxes256"]))

@@ -127,8 +127,10 @@ def test_a_box_that_sticks_out_is_cut_to_the_slice() -> None:
         ([[2, 5.1, 7.2]] * 4, "covers 1 x 1 pixels"),
         ([[2, 5, 7], [2, 5, 15], [2, 5, 15], [2, 5, 7]], "covers 1 x 9 pixels"),
         ([[2, 50, 7], [2, 50, 15], [2, 60, 15], [2, 60, 7]], "outside the image"),
+        ([[99, 5, 7], [99, 5, 15], [99, 9, 15], [99, 9, 7]], "slice in view lies outside"),
+        ([[-0.6, 5, 7], [-0.6, 5, 15], [-0.6, 9, 15], [-0.6, 9, 7]], "slice in view"),
     ],
-    ids=["click", "line", "beside the image"],
+    ids=["click", "line", "beside the image", "above the volume", "below the volume"],
 )
 def test_what_is_no_box_is_refused(corners: list[list[float]], message: str) -> None:
     with pytest.raises(PromptError, match=message):

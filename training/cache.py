@@ -17,14 +17,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.preprocess import UInt8
 from training.cases import Label, open_npz, read_case
 from training.errors import DataError
 from training.files import path_sha256, replace_file
+from training.progress import progress_bar
 from training.protocol import Case, find_cases
 from training.slices import (
     AXES,
@@ -219,16 +218,14 @@ def main(
     unknown = sorted(set(axes.split(",")) - set(AXES))
     if unknown:
         raise typer.BadParameter(f"there is no axis {', '.join(unknown)}; use {', '.join(AXES)}")
-    columns = (TextColumn("cases"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
-        with Progress(*columns, console=Console(stderr=True)) as progress:
-            task = progress.add_task("")
+        with progress_bar("cases") as report:
             listed = cache_cases(
                 data_dir,
                 out,
                 axes=[AXES[axis] for axis in axes.split(",")],
                 min_pixels=min_pixels,
-                report=lambda done, total: progress.update(task, completed=done, total=total),
+                report=report,
             )
     except (MedSAMQError, OSError) as error:
         typer.echo(f"Error: {error}", err=True)

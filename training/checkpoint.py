@@ -76,6 +76,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return weights
 
 
+def describe_checkpoint(path: Path) -> dict[str, str]:
+    """Say where a float checkpoint comes from, as `model.json` has it."""
+    sha256 = file_sha256(path)
+    published = f"LiteMedSAM release, {MEMBER} of {PACKAGE}"
+    return {
+        "source": published if sha256 == SHA256 else f"LiteMedSAM network, {path.name}",
+        "checkpoint_sha256": sha256,
+        "licence": "Apache-2.0 (weights of the MedSAM authors, Ma et al. 2024)",
+    }
+
+
 def _intact(path: Path) -> bool:
     return path.is_file() and path.stat().st_size == SIZE and file_sha256(path) == SHA256
 

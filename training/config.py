@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
@@ -154,6 +154,21 @@ def load_config(
         return cls(**values)
     except ValueError as error:
         raise ConfigError(f"{source}: {error}. Correct it.") from error
+
+
+def config_text(config: Any, leave_out: Sequence[str] = ()) -> str:
+    """Write a dataclass as the YAML that `load_config` reads, without some of its keys."""
+    values = {key: _plain(v) for key, v in asdict(config).items() if key not in leave_out}
+    return yaml.safe_dump(values, sort_keys=False)
+
+
+def _plain(value: Any) -> Any:
+    """Turn paths and tuples into what YAML has."""
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

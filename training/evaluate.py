@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from napari_medsamq.engine import Engine, OpenVINOEngine
 from napari_medsamq.errors import MedSAMQError, ModelError, SaveError
+from training.latency import LAPTOP, goals, measure_apart, size_mb
+from training.progress import progress_bar
 from training.protocol import Protocol
-from training.score_tables import difference_table, score_csv, score_table
+from training.score_tables import difference_table, goal_table, score_csv, score_table
 from training.scores import summarise
 from training.scoring import score_models
+
+TIMING_ROUNDS = 15
 
 
 def main(
@@ -46,6 +48,13 @@ def main(
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write one line per object and model to this file.")
     ] = None,
+    latency: Annotated[
+        bool,
+        typer.Option(
+            help="Also time the models side by side, on this computer's instructions and on a "
+            "laptop's, and compare times and sizes with what an int8 model has to reach."
+        ),
+    ] = False,
 ) -> None:
     """Score models on cases whose reference is known: DSC, NSD and milliseconds.
 
@@ -67,13 +76,14 @@ def main(
         for path in (json_file, csv_file):
             _check_target(path)
         engines = _engines(model)
-        with _progress() as report:
+        with progress_bar("objects") as report:
             evaluation = score_models(data_dir, engines, protocol, seed, limit, report)
         summary = summarise(evaluation.scores, seed)
         head = {"protocol": protocol.value, "seed": seed, "limit": limit}
         _print(summary, evaluation.failed)
+        timed = _time(model) if latency else {}
         if json_file:
-            whole = {**head, **summary, "failed": evaluation.failed}
+            whole = {**head, **summary, **timed, "failed": evaluation.failed}
             _write(json_file, json.dumps(whole, indent=2, allow_nan=False) + "\n")
         if csv_file:
             _write(csv_file, score_csv(evaluation.scores))
@@ -97,28 +107,35 @@ def _engines(directories: Sequence[Path]) -> dict[str, Engine]:
     return engines
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("objects", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
 def _print(summary: Mapping[str, Any], failed: Mapping[str, str]) -> None:
-    # Where nobody's screen ends, tables need not fold.
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = _console()
     console.print(score_table(summary))
     first = next(iter(summary["models"]))
     for name, difference in summary["differences"].items():
         console.print(difference_table(name, difference, first))
     for error in failed.values():
         typer.echo(f"Not scored: {error}", err=True)
+
+
+def _time(directories: Sequence[Path]) -> dict[str, Any]:
+    """Print what models take and weigh, next to their goals; return it for the JSON file."""
+    first, *others = [directory.resolve() for directory in directories]
+    native = measure_apart(directories, TIMING_ROUNDS)
+    laptop = measure_apart(directories, TIMING_ROUNDS, LAPTOP)
+    console = _console()
+    reached = {}
+    for other in others:
+        rows = goals(other.name, first.name, native, laptop, size_mb(other))
+        console.print(goal_table(other.name, rows, first.name))
+        reached[other.name] = {
+            name: {"value": value, "at_most": most} for name, value, most in rows
+        }
+    return {"latency_ms": {"native": native, LAPTOP: laptop}, "latency_goals": reached}
+
+
+def _console() -> Console:
+    # Where nobody's screen ends, tables need not fold.
+    return Console(width=None if sys.stdout.isatty() else 200)
 
 
 def _check_target(path: Path | None) -> None:

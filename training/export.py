@@ -1,13 +1,16 @@
 """Writes model directories: traced networks as OpenVINO IR, and the `model.json` that vouches.
 
-python -m training.export --checkpoint FILE --out DIR [--name NAME] [--force]
+python -m training.export --checkpoint FILE --out DIR [--name NAME] [--force] [--report]
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -18,9 +21,15 @@ from torch import Tensor, nn
 
 from napari_medsamq.errors import MedSAMQError, ModelError
 from napari_medsamq.model_spec import ModelSpec
-from training.checkpoint import MEMBER, PACKAGE, SHA256
-from training.files import file_sha256
+from training.checkpoint import describe_checkpoint
+from training.compact import gather_biases, store_half
+from training.coverage import format_coverage, read_coverage
 from training.models.sam import LiteMedSAM, build_lite_medsam
+from training.network_file import read_network, read_tensors
+from training.qcdq import convert_quantized, is_quantized
+from training.quantized import FLOAT_BITS
+from training.restore import name_tensors
+from training.rewrites import optimise
 
 # Sizes of -1 are dynamic; the engine refuses a model of other names or shapes.
 ENCODER_INPUTS = {"image": [1, 3, 256, 256]}
@@ -36,12 +45,12 @@ DECODER_OUTPUTS = ["logits", "iou"]
 
 
 def convert_lite_medsam(net: LiteMedSAM) -> tuple[ov.Model, ov.Model]:
-    """Trace a float network into the two OpenVINO models of a model directory.
+    """Trace a network into the two OpenVINO models of a model directory.
 
     Parameters
     ----------
     net : LiteMedSAM
-        In evaluation mode.
+        In evaluation mode; float, or quantised by `training.quantized.quantize`.
 
     Returns
     -------
@@ -52,10 +61,24 @@ def convert_lite_medsam(net: LiteMedSAM) -> tuple[ov.Model, ov.Model]:
         `mask_input` (N, 1, 256, 256), `has_mask_input` (1,) -> `logits` (N, 256, 256), `iou` (N,).
         `mask_input` may also have one row, which serves all prompts.
     """
-    return (
-        _convert(net.image_encoder, ENCODER_INPUTS, ENCODER_OUTPUTS),
-        _convert(net.decoder().eval(), DECODER_INPUTS, DECODER_OUTPUTS),
-    )
+    return convert_encoder(net), convert_decoder(net)
+
+
+def convert_encoder(net: LiteMedSAM) -> ov.Model:
+    """Trace the encoder alone, as `convert_lite_medsam` does."""
+    model = _convert(net.image_encoder, ENCODER_INPUTS, ENCODER_OUTPUTS)
+    if is_quantized(net):
+        _finish(model, net.image_encoder, "image_encoder.")
+    return model
+
+
+def convert_decoder(net: LiteMedSAM) -> ov.Model:
+    """Trace prompt encoder and mask decoder alone, as `convert_lite_medsam` does."""
+    decoder = net.decoder().eval()
+    model = _convert(decoder, DECODER_INPUTS, DECODER_OUTPUTS)
+    if is_quantized(net):
+        _finish(model, decoder, "")
+    return model
 
 
 def write_model(
@@ -126,6 +149,8 @@ def _replace_directory(old: Path, new: Path, aside: Path) -> None:
 
 
 def _convert(net: nn.Module, inputs: Mapping[str, Sequence[int]], outputs: list[str]) -> ov.Model:
+    if is_quantized(net):
+        return convert_quantized(net, _example(inputs), inputs, outputs)
     model = ov.convert_model(net, example_input=_example(inputs), input=list(inputs.items()))
     # The names are the contract; the conversion leaves outputs without any.
     for port, name in zip(model.inputs, inputs, strict=True):
@@ -133,6 +158,16 @@ def _convert(net: nn.Module, inputs: Mapping[str, Sequence[int]], outputs: list[
     for port, name in zip(model.outputs, outputs, strict=True):
         port.get_tensor().set_names({name})
     return model
+
+
+def _finish(model: ov.Model, net: nn.Module, prefix: str) -> None:
+    """Make a part of a quantised network restorable, small and fast."""
+    name_tensors(model, net, prefix)
+    gather_biases(model, net, prefix)
+    if is_quantized(net):
+        optimise(model)
+    store_half(model)
+    model.validate_nodes_and_infer_types()
 
 
 def _example(inputs: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
@@ -143,41 +178,52 @@ def _example(inputs: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
     }
 
 
-def _provenance(checkpoint: Path) -> dict[str, str]:
-    sha256 = file_sha256(checkpoint)
-    published = f"LiteMedSAM release, {MEMBER} of {PACKAGE}"
-    return {
-        "source": published if sha256 == SHA256 else f"LiteMedSAM network, {checkpoint.name}",
-        "checkpoint_sha256": sha256,
-        "licence": "Apache-2.0 (weights of the MedSAM authors, Ma et al. 2024)",
-        "training": "none: the float network as published, weights stored as FP16",
-        "versions": f"openvino {ov.__version__}, torch {torch.__version__}",
-    }
+def _read(checkpoint: Path) -> tuple[LiteMedSAM, int, dict[str, str]]:
+    """Read either kind of file: the network, its bits, and where it comes from."""
+    versions = {"versions": f"openvino {ov.__version__}, torch {torch.__version__}"}
+    if "format" in read_tensors(checkpoint):
+        network = read_network(checkpoint)
+        versions["versions"] += f", brevitas {version('brevitas')}"
+        settings = {"quantisation": json.dumps(asdict(network.quant))}
+        return network.net, network.quant.bits, {**network.provenance, **settings, **versions}
+    story = {"training": "none: the float network as published, weights stored as FP16"}
+    return (
+        build_lite_medsam(checkpoint),
+        FLOAT_BITS,
+        {**describe_checkpoint(checkpoint), **story, **versions},
+    )
 
 
 def main(
     out: Annotated[Path, typer.Option(help="Model directory to write; new or empty.")],
-    checkpoint: Annotated[Path, typer.Option(help="Weights with LiteMedSAM's names (.pth).")],
+    checkpoint: Annotated[Path, typer.Option(help="Float weights or quantised network (.pth).")],
     name: Annotated[str | None, typer.Option(help="Name of the model; default: of DIR.")] = None,
     force: Annotated[bool, typer.Option(help="Replace the model in DIR.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Print what runs in 8-bit integers here.")
+    ] = False,
 ) -> None:
-    """Export a float LiteMedSAM checkpoint as a model directory."""
+    """Export LiteMedSAM, float or quantised, as a model directory."""
     try:
         _check_target(out, force=force)
-        encoder, decoder = convert_lite_medsam(build_lite_medsam(checkpoint))
+        net, bits, provenance = _read(checkpoint)
+        encoder, decoder = convert_lite_medsam(net)
         write_model(
             out,
             encoder,
             decoder,
             name=name or out.resolve().name,
-            bits=32,
-            provenance=_provenance(checkpoint),
+            bits=bits,
+            provenance=provenance,
             force=force,
         )
     except MedSAMQError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from error
     typer.echo(out)
+    if report:
+        for part in ("encoder", "decoder"):
+            typer.echo(format_coverage(part, read_coverage(out / f"{part}.xml")))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Quantised networks as files: weights, scales, how they were quantised, and where they come from.
+"""Quantised networks as files: weights, scales, how they were quantised, where they come from.
 
-Written by the training and read by the export. No code is in such a file, and none of a file is run.
+Written by the training and read by the export; such a file holds no code.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from napari_medsamq.errors import ModelError
+from napari_medsamq.errors import ModelError, SaveError
 from training.files import replace_file
 from training.models.sam import LiteMedSAM
-from training.quantize import QuantConfig, quantize
+from training.quantized import QuantConfig, quantize
 
 FORMAT = "quantised LiteMedSAM, 1"
 
@@ -48,7 +48,7 @@ def write_network(path: Path, network: QuantizedNetwork) -> None:
         "provenance": json.dumps(network.provenance),
         "weights": network.net.state_dict(),
     }
-    replace_file(path, lambda temporary: torch.save(content, temporary))
+    write_tensors(path, content)
 
 
 def read_network(path: Path) -> QuantizedNetwork:
@@ -93,6 +93,23 @@ def read_tensors(path: Path) -> dict[str, Any]:
             "file."
         )
     return content
+
+
+def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a mapping of tensors and plain values, whole or not at all.
+
+    Raises
+    ------
+    SaveError
+        If it cannot be written; an older file of this name is still there.
+    """
+    try:
+        replace_file(path, lambda temporary: torch.save(dict(content), temporary))
+    except (OSError, RuntimeError) as error:  # PyTorch's writer has RuntimeError for a full disk
+        raise SaveError(
+            f"{path}: cannot be written ({error}). Free space there, or use another folder; an "
+            "older file of this name is unharmed."
+        ) from error
 
 
 def load_weights(path: Path, net: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:

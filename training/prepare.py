@@ -6,14 +6,13 @@ python -m training.prepare OUT --images DIR --labels DIR --modality CT --dataset
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from napari_medsamq.errors import MedSAMQError
 from training.batch import Record, prepare_cases
@@ -21,6 +20,7 @@ from training.config import MODALITIES
 from training.convert import Limits
 from training.errors import DataError
 from training.pairing import Defaults, Pair, pair_folders, read_table
+from training.progress import progress_bar
 
 _FOLDERS = "Folders that are paired by name"
 _RULES = "What the cases become"
@@ -140,16 +140,14 @@ def _find_pairs(
 
 
 def _prepare(pairs: list[Pair], out: Path, limits: Limits, workers: int) -> list[Record]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("cases", total=len(pairs))
+    done = itertools.count(1)
+    with progress_bar("cases") as report:
         return prepare_cases(
-            pairs, out, limits=limits, workers=workers, report=lambda _: progress.advance(task)
+            pairs,
+            out,
+            limits=limits,
+            workers=workers,
+            report=lambda _: report(next(done), len(pairs)),
         )
 
 

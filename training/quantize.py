@@ -1,265 +1,123 @@
-"""From a float network to a quantised one, by one map of layer classes; the only user of Brevitas.
+"""Post-training quantisation of a float LiteMedSAM: a baseline, and where training starts.
 
-Weights and activations are rounded to integers of a bit width, as Jacob et al., "Quantization and
-Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference" (CVPR 2018) describe:
-weights with a scale per output channel or tensor, activations signed with one scale per tensor that
-is first measured and then trained.
+python -m training.quantize --out NETWORK.pth data=[CASES] [key=value ...]
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from fnmatch import fnmatch
-from typing import Any, Literal, TypeVar
+import itertools
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated
 
 import torch
-from torch import Tensor, nn
+import typer
 
-from training.config import require
-from training.models.layers import ConvNorm, MatmulOperand
-
-with warnings.catch_warnings():
-    # Brevitas 0.13 warns at import of an optional kernel that nothing here uses.
-    warnings.simplefilter("ignore")
-    import brevitas.nn as qnn
-    from brevitas.core.quant import IntQuant
-    from brevitas.graph.calibrate import bias_correction_mode, calibration_mode
-    from brevitas.graph.quantize import layerwise_quantize
-    from brevitas.quant import (
-        Int8ActPerTensorFloat,
-        Int8WeightPerChannelFloat,
-        Int8WeightPerTensorFloat,
-    )
-
-FLOAT_BITS = 32
-# Of a large activation so many values are enough to tell its percentile.
-_MOST_VALUES = 1_000_000
-
-Net = TypeVar("Net", bound=nn.Module)
-Sample = TypeVar("Sample")
-
-_PARTS = {
-    "encoder": ("image_encoder",),
-    "decoder": ("mask_decoder",),
-    "both": ("image_encoder", "mask_decoder"),
-}
-
-
-class SampledPercentile(nn.Module):
-    """A high percentile of the magnitude, of evenly spaced values where a tensor is large.
-
-    Brevitas makes it of its injected `high_percentile_q`, and keeps one scale per tensor.
-    """
-
-    def __init__(self, high_percentile_q: float) -> None:
-        super().__init__()
-        self.fraction = high_percentile_q / 100
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Reduce a tensor of any shape to a scalar."""
-        values = x.detach().abs().flatten()
-        # A step that is odd does not fall in with the sizes of maps and channels.
-        values = values[:: values.numel() // _MOST_VALUES | 1].float()
-        rank = max(1, round(self.fraction * values.numel()))
-        return values.kthvalue(rank).values
-
-
-class _Round(torch.autograd.Function):
-    """Round to multiples of a scale, with straight-through gradients.
-
-    As Brevitas' chain of small operations, but with a third of its passes over memory, which is
-    most of the time of training on a CPU.
-    """
-
-    @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, x: Tensor, scale: Tensor, least: float, most: float
-    ) -> Tensor:
-        """Quantise `x`, of any shape, by a scalar `scale` to integers from `least` to `most`."""
-        integer = torch.div(x, scale).round_()
-        inside = (integer >= least) & (integer <= most)
-        integer.clamp_(least, most)
-        ctx.save_for_backward(x, scale, integer, inside)
-        return integer * scale
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
-        """Pass the gradient where nothing was clamped; the scale's as in Esser et al. (LSQ)."""
-        x, scale, integer, inside = ctx.saved_tensors
-        passed = gradient * inside
-        of_scale = torch.sum(gradient * integer) - torch.sum(passed * x) / scale
-        return passed, of_scale.reshape(scale.shape), None, None
-
-
-class FusedIntQuant(IntQuant):  # type: ignore[misc]
-    """Brevitas' integer quantiser without zero point, as one operation."""
-
-    def forward(self, scale: Tensor, zero_point: Tensor, bit_width: Tensor, x: Tensor) -> Tensor:
-        """Quantise `x` and return it in floating point."""
-        least, most = float(self.min_int(bit_width)), float(self.max_int(bit_width))
-        quantised: Tensor = _Round.apply(x, scale.to(x.dtype), least, most)  # type: ignore[no-untyped-call]
-        return quantised
-
-
-class SignedActivation(Int8ActPerTensorFloat):  # type: ignore[misc]
-    """Signed integers with one scale per tensor, from a percentile, then trained."""
-
-    scaling_stats_impl = SampledPercentile
-    int_quant = FusedIntQuant
+from napari_medsamq.errors import MedSAMQError
+from training.checkpoint import describe_checkpoint, lite_medsam_checkpoint
+from training.config import DataConfig, load_config, require
+from training.dataset import Sample, SliceDataset
+from training.errors import ConfigError
+from training.models.sam import LiteMedSAM, build_lite_medsam
+from training.network_file import QuantizedNetwork, write_network
+from training.progress import progress_bar
+from training.quantized import QuantConfig, calibrate, quantize
+from training.sampler import BalancedSampler
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantConfig:
-    """Which layers are quantised, and how.
+class CalibrationConfig(DataConfig, QuantConfig):
+    """How a float network is quantised without training: keys of both, and on what.
 
     Attributes
     ----------
-    bits : int
-        Bit width of weights and activations, 2 to 8.
-    parts : "encoder", "decoder" or "both"
-        The prompt encoder stays float, as in the paper (arXiv 2412.11186).
-    weights : "per_channel" or "per_tensor"
-        What shares one scale.
-    overrides : dict of str to int
-        Bit widths of layers by name pattern (`image_encoder.neck.*`), the last match wins; 32
-        leaves a layer float.
+    samples : int
+        How many samples of the data, drawn as for an epoch, the activations are measured on.
+    correct_bias : bool
+        As in `calibrate`.
+    bf16 : bool
+        Compute in bfloat16 where PyTorch's autocast does.
     """
 
-    bits: int = 8
-    parts: Literal["encoder", "decoder", "both"] = "both"
-    weights: Literal["per_channel", "per_tensor"] = "per_channel"
-    overrides: dict[str, int] | None = None
+    samples: int = 32
+    correct_bias: bool = True
+    bf16: bool = False
 
     def __post_init__(self) -> None:
-        require(2 <= self.bits <= 8, f"`bits` lies in 2..8, not {self.bits}")
-        for pattern, bits in (self.overrides or {}).items():
-            require(
-                2 <= bits <= 8 or bits == FLOAT_BITS,
-                f"`overrides` gives `{pattern}` {bits} bits; 2 to 8 are possible, or 32 for float",
-            )
+        DataConfig.__post_init__(self)
+        QuantConfig.__post_init__(self)
+        require(self.samples >= 1, f"`samples` has to be 1 or more, not {self.samples}")
 
-    def bits_of(self, name: str) -> int:
-        """Return the bit width of the layer of this name."""
-        bits = self.bits
-        for pattern, own in (self.overrides or {}).items():
-            if fnmatch(name, pattern):
-                bits = own
-        return bits
+    def quant(self) -> QuantConfig:
+        """Return the keys that say how layers are quantised."""
+        return QuantConfig(**{f.name: getattr(self, f.name) for f in fields(QuantConfig)})
 
 
-def fold_batch_norm(net: nn.Module) -> None:
-    """Fold each batch norm into the convolution before it, in place.
-
-    Quantised weights have to be those that run, and the network is in evaluation mode when it runs.
-    """
-    for module in net.modules():
-        if isinstance(module, ConvNorm) and isinstance(module.bn, nn.BatchNorm2d):
-            module.c = nn.utils.fuse_conv_bn_eval(module.c.eval(), module.bn.eval())
-            module.bn = nn.Identity()
-
-
-def quantize(net: Net, config: QuantConfig) -> Net:
-    """Replace the layers of a float LiteMedSAM by quantised ones, in place.
-
-    Batch norms are folded first. The scales of the activations are not known before `calibrate`
-    or the first steps of training.
+def quantize_checkpoint(config: CalibrationConfig, checkpoint: Path) -> LiteMedSAM:
+    """Quantise a float checkpoint and calibrate it on samples.
 
     Raises
     ------
-    ValueError
-        If an override matches no layer.
+    ConfigError, DataError, ModelError
+        If the configuration does not fit the network, or a file cannot be read.
     """
-    fold_batch_norm(net)
-    layer_map = _layer_map(config)
-    names = [
-        name
-        for name, module in net.named_modules()
-        if name.split(".")[0] in _PARTS[config.parts] and type(module) in layer_map
-    ]
-    for pattern in config.overrides or {}:
-        require(
-            any(fnmatch(name, pattern) for name in names),
-            f"`overrides` names `{pattern}`, which matches no layer of the quantised parts",
-        )
-    quantised = {name for name in names if config.bits_of(name) != FLOAT_BITS}
-    for name in quantised:
-        _give_bias(net.get_submodule(name))
-    left_float = [
-        name
-        for name, module in net.named_modules()
-        if type(module) in layer_map and name not in quantised
-    ]
-    layerwise_quantize(net, compute_layer_map=layer_map, name_blacklist=left_float)
+    with progress_bar("cases") as report:
+        data = SliceDataset(config, report)
+    draws = itertools.islice(BalancedSampler(data.groups, config), config.samples)
+    samples = [data[draw] for draw in draws]
+    try:
+        net = quantize(build_lite_medsam(checkpoint), config.quant())
+    except ValueError as error:
+        raise ConfigError(f"The configuration does not fit: {error}. Correct it.") from error
+    with progress_bar("samples") as report:
+        passes, done = 1 + config.correct_bias, itertools.count(1)
+
+        def run(sample: Sample) -> None:
+            net(sample["image"][None], sample["box"][None])
+            report(next(done), passes * len(samples))
+
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+            calibrate(net, run, samples, correct_bias=config.correct_bias)
     return net
 
 
-def _give_bias(layer: nn.Module) -> None:
-    """Give a layer without bias one of zeros, as `calibrate` corrects biases."""
-    if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and layer.bias is None:
-        layer.register_parameter("bias", nn.Parameter(layer.weight.new_zeros(_outputs(layer))))
-
-
-def _outputs(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> int:
-    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-
-
-def calibrate(
-    net: nn.Module,
-    run: Callable[[Sample], object],
-    samples: Iterable[Sample],
-    *,
-    correct_bias: bool = True,
+def main(
+    out: Annotated[Path, typer.Option(help="Network file to write (.pth).")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="key=value: bits, parts, weights, overrides, samples, data, ..."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file with these keys, see training/configs.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Float weights (.pth). Default: the published LiteMedSAM."),
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Replace OUT.")] = False,
 ) -> None:
-    """Measure the activations' scales on samples (post-training quantisation), in place.
+    """Quantise a float LiteMedSAM without training it (post-training quantisation).
 
-    Parameters
-    ----------
-    net : nn.Module
-        From `quantize`.
-    run : callable
-        Runs `net` forwards on one sample.
-    samples : iterable
-        Gone through twice with `correct_bias`, so not a generator then.
-    correct_bias : bool
-        Also shift the biases so that the mean of every layer's output is that of the float layer
-        (Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction",
-        ICCV 2019).
+    The ranges of the activations are measured on samples of the data, and the
+    biases corrected. The result is a baseline, and where training starts.
+
+    Example: python -m training.quantize --out ptq.pth data=[cases-256] bits=8
     """
-    net.eval()
-    with torch.no_grad():
-        with calibration_mode(net):
-            for sample in samples:
-                run(sample)
-        if correct_bias:
-            with bias_correction_mode(net):
-                for sample in samples:
-                    run(sample)
-    net.eval()
+    try:
+        if out.exists() and not force:
+            raise ConfigError(f"{out}: is there already. Give another name, or --force.")
+        settings = load_config(CalibrationConfig, config, overrides or [])
+        path = checkpoint or lite_medsam_checkpoint()
+        net = quantize_checkpoint(settings, path)
+        data = ", ".join(folder.name for folder in settings.data)
+        story = f"post-training quantisation on {settings.samples} samples of {data}"
+        provenance = {**describe_checkpoint(path), "training": story}
+        write_network(out, QuantizedNetwork(net, settings.quant(), provenance))
+    except (MedSAMQError, OSError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(out)
 
 
-def _layer_map(
-    config: QuantConfig,
-) -> dict[type[nn.Module], tuple[type[nn.Module], dict[str, Any]]]:
-    per_channel = config.weights == "per_channel"
-    layer = {
-        "input_quant": SignedActivation,
-        "weight_quant": Int8WeightPerChannelFloat if per_channel else Int8WeightPerTensorFloat,
-        # Brevitas asks a lambda of these two arguments for each layer's own value.
-        "input_bit_width": lambda _module, name: config.bits_of(name),
-        "weight_bit_width": lambda _module, name: config.bits_of(name),
-        "bias_quant": None,
-        "return_quant_tensor": False,
-    }
-    operand = {
-        "act_quant": SignedActivation,
-        "bit_width": lambda _module, name: config.bits_of(name),
-        "return_quant_tensor": False,
-    }
-    return {
-        nn.Conv2d: (qnn.QuantConv2d, layer),
-        nn.ConvTranspose2d: (qnn.QuantConvTranspose2d, layer),
-        nn.Linear: (qnn.QuantLinear, layer),
-        MatmulOperand: (qnn.QuantIdentity, operand),
-    }
+if __name__ == "__main__":
+    typer.run(main)

@@ -69,6 +69,26 @@ def difference_table(name: str, difference: Mapping[str, Any], first: str) -> Ta
     return table
 
 
+def goal_table(name: str, rows: Sequence[tuple[str, float, float]], first: str) -> Table:
+    """Lay out what a model has to stay below.
+
+    Parameters
+    ----------
+    name, first : str
+        The model, and the one its times are divided by.
+    rows : sequence of (str, float, float)
+        What is measured, its value, and the most it may be.
+    """
+    table = Table(title=f"{name}: time (of {first}'s) and size")
+    for column in ("", "value", "goal", ""):
+        table.add_column(column, justify="right" if column else "left")
+    for what, value, most in rows:
+        met = value <= most
+        style = None if met else "bold red"
+        table.add_row(what, f"{value:.2f}", f"<= {most:g}", "met" if met else "missed", style=style)
+    return table
+
+
 def score_csv(scores: Mapping[str, Sequence[Score]]) -> str:
     """Write one line for each object and model; volumes leave `slice` empty."""
     text = io.StringIO(newline="")

@@ -15,6 +15,7 @@ from napari_medsamq.session import Session, SliceMask
 from napari_medsamq.volume_io import read_volume
 from training.metrics import dsc, nsd
 from training.protocol import (
+    Case,
     Label,
     Protocol,
     Target,
@@ -52,6 +53,7 @@ def score_models(
     seed: int,
     limit: int | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
+    modality: str | None = None,
 ) -> Evaluation:
     """Segment the objects of all cases with each model and score the masks.
 
@@ -68,6 +70,8 @@ def score_models(
         At most so many objects of each data set.
     report : callable
         Told how many objects of how many are done.
+    modality : str, optional
+        Only cases of this one.
 
     Raises
     ------
@@ -76,7 +80,8 @@ def score_models(
     ModelError
         If a network fails.
     """
-    targets, failed = _all_targets(data_dir, protocol, seed)
+    cases = [case for case in find_cases(data_dir) if modality in (None, case.modality)]
+    targets, failed = _all_targets(cases, protocol, seed)
     if limit is not None:
         targets = draw_targets(targets, limit, seed)
     scores: dict[str, list[Score]] = {name: [] for name in engines}
@@ -100,10 +105,10 @@ def score_models(
 
 
 def _all_targets(
-    data_dir: Path, protocol: Protocol, seed: int
+    cases: Sequence[Case], protocol: Protocol, seed: int
 ) -> tuple[list[Target], dict[str, str]]:
     targets, failed = [], {}
-    for case in find_cases(data_dir):
+    for case in cases:
         try:
             targets += list_targets(case, protocol, seed)
         except VolumeError as error:

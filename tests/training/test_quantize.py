@@ -16,7 +16,7 @@ from training.errors import ConfigError
 from training.models.layers import ConvNorm, LayerNorm2d
 from training.models.mask_decoder import CrossAttention
 from training.models.tiny_vit import MBConv, TransformerBlock
-from training.quantize import QuantConfig, calibrate, fold_batch_norm, quantize
+from training.quantized import QuantConfig, calibrate, fold_batch_norm, quantize
 
 
 class SmallNet(nn.Module):

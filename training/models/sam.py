@@ -14,6 +14,7 @@ from training.checkpoint import read_weights
 from training.models.mask_decoder import MaskDecoder
 from training.models.prompt_encoder import PromptEncoder
 from training.models.tiny_vit import IMAGE_SIDE, TinyViT
+from training.models.vit import ImageEncoderViT
 
 
 class PromptedDecoder(nn.Module):
@@ -59,11 +60,17 @@ class PromptedDecoder(nn.Module):
 
 
 class LiteMedSAM(nn.Module):
-    """The whole network: 9.8 M parameters."""
+    """The whole network: 9.8 M parameters.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    image_encoder : nn.Module, optional
+        In place of the TinyViT, for networks of the same embeddings.
+    """
+
+    def __init__(self, image_encoder: nn.Module | None = None) -> None:
         super().__init__()
-        self.image_encoder = TinyViT()
+        self.image_encoder = TinyViT() if image_encoder is None else image_encoder
         self.prompt_encoder = PromptEncoder()
         self.mask_decoder = MaskDecoder()
 
@@ -85,10 +92,14 @@ class LiteMedSAM(nn.Module):
         logits : (N, 256, 256) float32 Tensor
         iou : (N,) float32 Tensor
         """
+        return self.segment(self.image_encoder(image), boxes)
+
+    def segment(self, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Segment boxes on embeddings (1 or N, 256, 64, 64); the rest is as in `forward`."""
         labels = boxes.new_tensor([2, 3]).expand(len(boxes), -1)
         no_mask = boxes.new_zeros(1, 1, IMAGE_SIDE, IMAGE_SIDE)
         logits, iou = self.decoder()(
-            self.image_encoder(image), boxes.reshape(-1, 2, 2), labels, no_mask, boxes.new_zeros(1)
+            embedding, boxes.reshape(-1, 2, 2), labels, no_mask, boxes.new_zeros(1)
         )
         return logits, iou
 
@@ -108,12 +119,29 @@ def build_lite_medsam(checkpoint: Path | None = None) -> LiteMedSAM:
     """
     net = LiteMedSAM()
     if checkpoint is not None:
-        weights = read_weights(checkpoint)
-        try:
-            net.load_state_dict(weights, strict=True)
-        except RuntimeError as error:
-            raise ModelError(
-                f"{checkpoint} must hold exactly the weights of LiteMedSAM: {error}. "
-                "Give the file that `python -m training.checkpoint` names."
-            ) from error
+        cure = "Give the file that `python -m training.checkpoint` names."
+        _load(net, checkpoint, f"LiteMedSAM. {cure}")
     return net.eval()
+
+
+def build_medsam(checkpoint: Path) -> LiteMedSAM:
+    """Build MedSAM, the float network with SAM's ViT-B as encoder, in evaluation mode.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be read safely or is not a MedSAM ViT-B checkpoint.
+    """
+    net = LiteMedSAM(ImageEncoderViT())
+    _load(net, checkpoint, "MedSAM ViT-B. Give the file medsam_vit_b.pth of the MedSAM authors.")
+    return net.eval()
+
+
+def _load(net: LiteMedSAM, checkpoint: Path, wanted: str) -> None:
+    weights = read_weights(checkpoint)
+    try:
+        net.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise ModelError(
+            f"{checkpoint} must hold exactly the weights of {wanted} ({error})"
+        ) from error

@@ -98,18 +98,22 @@ class WindowAttention(nn.Module):
         Channels, and the number of heads they are shared by.
     window : int
         Side of the window in tokens.
+    side : int
+        Side of the square token grid; known beforehand, so that a trace is static.
     """
 
-    def __init__(self, dim: int, *, heads: int, window: int) -> None:
+    def __init__(self, dim: int, *, heads: int, window: int, side: int) -> None:
         super().__init__()
         self.heads = heads
         self.head_dim = dim // heads
-        self.tokens = window * window
+        self.window = window
+        self.side = side
+        self.windows = -(-side // window)
         self.norm = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.attention = DotProductAttention(self.head_dim)
         self.proj = nn.Linear(dim, dim)
-        self.attention_biases = nn.Parameter(torch.zeros(heads, self.tokens))
+        self.attention_biases = nn.Parameter(torch.zeros(heads, window * window))
         row = torch.arange(window).repeat_interleave(window)
         column = torch.arange(window).repeat(window)
         distance = window * _pairwise(row) + _pairwise(column)
@@ -117,13 +121,34 @@ class WindowAttention(nn.Module):
         self.register_buffer("bias_index", distance, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Transform the windows (B, window * window, dim)."""
-        qkv = self.qkv(self.norm(x)).reshape(-1, self.tokens, self.heads, 3 * self.head_dim)
-        query, key, value = (part.transpose(1, 2) for part in qkv.split(self.head_dim, dim=-1))
+        """Transform the tokens (B, side * side, dim) of a grid."""
+        # The published weights were trained with these zeros taking part in the attention.
+        margin = self.windows * self.window - self.side
+        grid = x.reshape(-1, self.side, self.side, x.shape[-1])
+        padded = F.pad(grid, (0, 0, 0, margin, 0, margin)).flatten(1, 2)
+        qkv = self.qkv(self.norm(padded))
+        # Windows and heads are split at once, and joined before `proj`: every transposition of
+        # these large tensors costs as much as a layer.
+        query, key, value = self._split(qkv)
         bias = self.attention_biases[:, self.bias_index]
-        attended = self.attention(query, key, value, bias)
-        y: Tensor = self.proj(attended.transpose(1, 2).flatten(2))
+        y: Tensor = self.proj(self._join(self.attention(query, key, value, bias)))
         return y
+
+    def _split(self, qkv: Tensor) -> tuple[Tensor, ...]:
+        """Cut the padded grid's (B, L, 3 * dim) into three (B * windows ** 2, heads, T, head_dim)."""
+        n, w = self.windows, self.window
+        parts = qkv.reshape(-1, n, w, n, w, self.heads, 3 * self.head_dim)
+        return tuple(
+            part.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, self.heads, w * w, self.head_dim)
+            for part in parts.split(self.head_dim, dim=-1)
+        )
+
+    def _join(self, x: Tensor) -> Tensor:
+        """Turn (B * windows ** 2, heads, T, head_dim) into tokens (B, side * side, dim)."""
+        n, w = self.windows, self.window
+        parts = x.reshape(-1, n, n, self.heads, w, w, self.head_dim).permute(0, 1, 4, 2, 5, 3, 6)
+        grid = parts.reshape(-1, n * w, n * w, self.heads * self.head_dim)
+        return grid[:, : self.side, : self.side].flatten(1, 2)
 
 
 class Mlp(nn.Module):
@@ -147,41 +172,23 @@ class TransformerBlock(nn.Module):
 
     Parameters
     ----------
-    dim, heads, window : int
+    dim, heads, window, side : int
         As in `WindowAttention`.
-    side : int
-        Side of the square token grid; known beforehand, so that a trace is static.
     """
 
     def __init__(self, dim: int, *, heads: int, window: int, side: int) -> None:
         super().__init__()
         self.side = side
-        self.window = window
-        self.windows = -(-side // window)
-        self.attn = WindowAttention(dim, heads=heads, window=window)
+        self.attn = WindowAttention(dim, heads=heads, window=window, side=side)
         self.local_conv = ConvNorm(dim, dim, kernel=3, groups=dim)
         self.mlp = Mlp(dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform the tokens (B, side * side, dim) of a grid."""
-        x = x + self._join(self.attn(self._split(x)))
+        x = x + self.attn(x)
         x = _to_tokens(self.local_conv(_to_map(x, self.side)))
         y: Tensor = x + self.mlp(x)
         return y
-
-    def _split(self, x: Tensor) -> Tensor:
-        """Cut (B, side * side, dim) into (B * windows ** 2, window ** 2, dim)."""
-        # The published weights were trained with these zeros taking part in the attention.
-        margin = self.windows * self.window - self.side
-        n, w, dim = self.windows, self.window, x.shape[-1]
-        grid = F.pad(x.reshape(-1, self.side, self.side, dim), (0, 0, 0, margin, 0, margin))
-        return grid.reshape(-1, n, w, n, w, dim).transpose(2, 3).reshape(-1, w * w, dim)
-
-    def _join(self, x: Tensor) -> Tensor:
-        """Undo `_split`."""
-        n, w, dim = self.windows, self.window, x.shape[-1]
-        grid = x.reshape(-1, n, n, w, w, dim).transpose(2, 3).reshape(-1, n * w, n * w, dim)
-        return grid[:, : self.side, : self.side].reshape(-1, self.side * self.side, dim)
 
 
 class TransformerStage(nn.Module):
@@ -261,11 +268,12 @@ def _pairwise(position: Tensor) -> Tensor:
     return (position[:, None] - position[None, :]).abs()
 
 
+# Written so that a map whose channels lie last in memory is not copied by either.
 def _to_tokens(x: Tensor) -> Tensor:
     """Turn a map (B, C, H, W) into tokens (B, H * W, C)."""
-    return x.flatten(2).transpose(1, 2)
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def _to_map(x: Tensor, side: int) -> Tensor:
     """Turn tokens (B, side * side, C) into a map (B, C, side, side)."""
-    return x.transpose(1, 2).reshape(-1, x.shape[-1], side, side)
+    return x.reshape(-1, side, side, x.shape[-1]).permute(0, 3, 1, 2)

@@ -1,0 +1,38 @@
+"""Which model is used when the user names none."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_medsamq import model_spec
+from napari_medsamq.model_spec import MODELS, ModelSpec, default_model
+
+
+@pytest.mark.parametrize(
+    ("features", "name"),
+    [
+        ({"avx2", "avx_vnni"}, "medsamq-int8"),
+        ({"avx2", "avx512f", "avx512_vnni"}, "medsamq-int8"),
+        ({"avx512f", "amx_int8", "amx_tile"}, "medsamq-int8"),
+        ({"avx2", "avx512f"}, "litemedsam-float"),
+        ({"asimd", "asimddp"}, "litemedsam-float"),
+        (set(), "litemedsam-float"),
+    ],
+)
+def test_the_processor_decides(
+    features: set[str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_spec, "_cpu_features", lambda: frozenset(features))
+    assert default_model() == MODELS / name
+
+
+def test_the_processor_of_this_computer_is_known() -> None:
+    assert model_spec._cpu_features()
+
+
+@pytest.mark.parametrize(("name", "bits"), [("medsamq-int8", 8), ("litemedsam-float", 32)])
+def test_shipped_models_are_whole(name: str, bits: int) -> None:
+    spec = ModelSpec.read(MODELS / name)
+    spec.verify(MODELS / name)
+    assert (spec.name, spec.bits) == (name, bits)
+    assert spec.provenance["licence"].startswith("Apache-2.0")

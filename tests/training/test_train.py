@@ -1,0 +1,324 @@
+"""Training learns, resumes exactly, and does not depend on how many processes share a batch."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("brevitas")
+pytest.importorskip("tensorboard")
+
+import torch
+from small_run import KEYS, small_net, small_network, write_cases
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from typer.testing import CliRunner
+
+from napari_medsamq.errors import ModelError, SaveError
+from training import network_file
+from training import train as command
+from training.config import load_config
+from training.dataset import SliceDataset
+from training.errors import ConfigError
+from training.frozen import Teacher, torch_encoder
+from training.models.sam import build_lite_medsam, build_medsam
+from training.models.vit import Attention
+from training.network_file import read_network, read_tensors, write_network
+from training.processes import Processes
+from training.run import Run
+from training.train import train
+from training.train_config import TrainConfig
+from training.trainer import Trainer, choose_parameters, learning_rate
+
+SCRIPT = Path(__file__).with_name("small_run.py")
+ALONE = Processes(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_cases(tmp_path_factory.mktemp("cases"))
+
+
+def config(cases: Path, *keys: str) -> TrainConfig:
+    return load_config(TrainConfig, overrides=[f"data={cases}", *KEYS, *keys])
+
+
+def trainer(cases: Path, *keys: str) -> Trainer:
+    settings = config(cases, *keys)
+    teacher = None
+    if settings.distill_weight:
+        net = small_net()
+        teacher = Teacher(net, ALONE.device, torch_encoder(net.image_encoder))
+    frozen = None
+    network = small_network()
+    if settings.trains == "decoder":
+        frozen = torch_encoder(network.net.image_encoder)
+    return Trainer(settings, network.net, SliceDataset(settings), teacher, frozen, ALONE)
+
+
+def run_script(*arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    words = [sys.executable, *launcher, str(SCRIPT), *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+
+
+def losses(folder: Path) -> list[float]:
+    with (folder / "log.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("trains", ["encoder", "decoder", "both"])
+def test_each_stage_learns_and_changes_only_its_part(cases: Path, trains: str) -> None:
+    distil = "distill_weight=0" if trains == "decoder" else "distill_weight=1"
+    used = trainer(cases, f"trains={trains}", distil, "learning_rate=1e-3", "epochs=6", "flip=0")
+    before = {name: value.clone() for name, value in used._net.state_dict().items()}
+    seen = list(used.run())
+    assert len(seen) == used.steps == 18
+    mean = [sum(step["dice"] for step in part) / 3 for part in (seen[:3], seen[-3:])]
+    assert mean[1] < mean[0]
+    changed = {
+        name.split(".")[0]
+        for name, value in used._net.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert (
+        changed
+        == {
+            "encoder": {"image_encoder"},
+            "decoder": {"mask_decoder"},
+            "both": {"image_encoder", "mask_decoder"},
+        }[trains]
+    )
+
+
+def test_the_teacher_is_followed_only_as_far_as_it_segments(cases: Path) -> None:
+    step = next(trainer(cases, "trains=encoder", "distill_weight=1").run())
+    assert step["distill"] > 0
+    # An untrained teacher's masks are poor, so that its weight is far from 1.
+    used = trainer(cases, "trains=encoder", "distill_weight=1")
+    batch = [used._data[draw] for draw in list(used.sampler)[:2]]
+    image, box, mask = (torch.stack([s[k] for s in batch]) for k in ("image", "box", "mask"))
+    shown = used._teacher(image, box)
+    with torch.no_grad():
+        embedding = used._net.image_encoder(image)
+    found, wanted = shown[1] > 0, mask > 0
+    iou = (found & wanted).sum(dim=(1, 2)) / (found | wanted).sum(dim=(1, 2))
+    far = (embedding - shown[0]).square().mean(dim=(1, 2, 3))
+    assert step["distill"] == pytest.approx(float((far * iou).mean()), rel=1e-3)
+
+
+def test_frozen_layers_stay(cases: Path) -> None:
+    net = small_network().net
+    learns = choose_parameters(
+        net, config(cases, "trains=both", "frozen=[image_encoder.conv.*, mask_decoder.iou*]")
+    )
+    assert "image_encoder.neck.0.weight" in learns
+    assert not any(name.startswith(("image_encoder.conv", "mask_decoder.iou")) for name in learns)
+    with pytest.raises(ValueError, match=r"image_encoder\.stem"):
+        choose_parameters(net, config(cases, "frozen=image_encoder.stem.*"))
+
+
+def test_the_learning_rate_warms_up_falls_and_stays() -> None:
+    keys = ("data=x", "trains=encoder", "epochs=16", "warmup_epochs=5", "last_epochs=1")
+    paper = load_config(TrainConfig, overrides=[*keys, "learning_rate=1e-2", "batch_size=2"])
+    rates = [learning_rate(paper, step, 10) for step in range(160)]
+    assert rates[0] == pytest.approx(1e-4)
+    assert rates[50] == pytest.approx(1e-2)
+    assert rates[100] == pytest.approx(5e-3, rel=0.01)
+    assert rates[150] == rates[159] == pytest.approx(1e-5)
+    assert rates[:50] == sorted(rates[:50])
+    assert rates[50:] == sorted(rates[50:], reverse=True)
+
+
+def test_small_parts_of_a_batch_give_the_gradient_of_the_whole(cases: Path) -> None:
+    whole, parts = (
+        trainer(cases, "trains=both", "batch_size=6", f"micro_batch={size}", "optimizer=sgd")
+        for size in (6, 2)
+    )
+    a, b = next(whole.run()), next(parts.run())
+    assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+    one, other = (
+        torch.cat([p.grad.flatten() for p in used._net.parameters() if p.grad is not None])
+        for used in (whole, parts)
+    )
+    assert float((one - other).norm()) < 0.02 * float(one.norm())
+
+
+def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(cases: Path, tmp_path: Path) -> None:
+    whole = run_script(cases, tmp_path / "whole")
+    finish(whole)
+    killed = run_script(cases, tmp_path / "killed")
+    checkpoint = tmp_path / "killed/checkpoint.pth"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    killed.kill()
+    killed.communicate()
+    assert checkpoint.exists()
+    assert not (tmp_path / "killed/network.pth").exists()
+    finish(run_script(cases, tmp_path / "killed", "--resume"))
+    a, b = (
+        read_tensors(tmp_path / name / "network.pth")["weights"] for name in ("whole", "killed")
+    )
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
+    assert len(losses(tmp_path / "whole")) == 9
+    events = EventAccumulator(str(tmp_path / "killed/events")).Reload()
+    assert [event.step for event in events.Scalars("loss")] == list(range(1, 10))
+
+
+def test_two_processes_learn_what_one_does(cases: Path, tmp_path: Path) -> None:
+    finish(run_script(cases, tmp_path / "one", "trains=both"))
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    finish(run_script(cases, tmp_path / "two", "trains=both", launcher=torchrun))
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(one) == len(two) == 9
+    assert one == pytest.approx(two, rel=1e-3)
+    assert one[0] != one[-1]
+
+
+def test_a_run_never_replaces_another(cases: Path, tmp_path: Path) -> None:
+    settings = config(cases, "epochs=1")
+    run = Run(tmp_path / "run", settings, resume=False, leads=True)
+    train(settings, run, small_network(), ALONE)
+    network = read_tensors(tmp_path / "run/network.pth")
+    assert "decoder: 3 steps of 2 samples" in network["provenance"]
+    with pytest.raises(ConfigError, match="--resume"):
+        Run(tmp_path / "run", settings, resume=False, leads=True)
+    with pytest.raises(ConfigError, match="another epochs"):
+        Run(tmp_path / "run", config(cases, "epochs=2"), resume=True, leads=True)
+    with pytest.raises(ConfigError, match="holds no run"):
+        Run(tmp_path / "other", settings, resume=True, leads=True)
+
+
+def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(
+    cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(cases, "epochs=1")
+    run = Run(tmp_path / "run", settings, resume=False, leads=True)
+    run.write_checkpoint({"step": 1})
+
+    def full(_content: Any, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file: No space left on device")
+
+    monkeypatch.setattr(network_file.torch, "save", full)
+    with pytest.raises(SaveError, match=r"checkpoint\.pth.*Free space"):
+        run.write_checkpoint({"step": 2})
+    assert run.read_checkpoint() == {"step": 1}
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoint.pth"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        (("distill_weight=1",), "has to be 0"),
+        (("batch_size=3", "micro_batch=2"), "multiple of `micro_batch`"),
+        (("epochs=2", "warmup_epochs=3"), "cannot be more"),
+        (("unlabelled=true",), "distillation only"),
+        (("iou_weight=0", "mask_weight=0"), "nothing is learnt"),
+        (("learning_rate=0",), "above 0"),
+        (("momentum=-1",), "`momentum`"),
+        (("sampels=3",), "no key `sampels`"),
+    ],
+)
+def test_impossible_configurations_are_refused(
+    cases: Path, keys: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        config(cases, *keys)
+
+
+def test_shipped_configurations_can_be_read() -> None:
+    folder = Path(command.__file__).parent / "configs"
+    stages = sorted([*folder.glob("cpu/[1-3]-*.yaml"), *folder.glob("paper/[1-3]-*.yaml")])
+    assert len(stages) == 6
+    for path in stages:
+        stage = load_config(TrainConfig, path)
+        assert stage.trains == ("encoder", "decoder", "both")[int(path.name[0]) - 1]
+
+
+def test_network_files_say_what_is_wrong_with_them(tmp_path: Path) -> None:
+    path = tmp_path / "network.pth"
+    write_network(path, small_network())
+    with pytest.raises(ModelError, match="exactly the weights of this network"):
+        read_network(path)
+    torch.save({"format": "other"}, path)
+    with pytest.raises(ModelError, match="Give a file that"):
+        read_network(path)
+    torch.save({"format": Path("code")}, path)
+    with pytest.raises(ModelError, match="without any code"):
+        read_network(path)
+    with pytest.raises(ModelError, match="cannot be read"):
+        read_network(tmp_path / "none.pth")
+
+
+def test_the_command_reports_errors_in_one_line(cases: Path, tmp_path: Path) -> None:
+    import typer
+
+    app = typer.Typer()
+    app.command()(command.main)
+    path = tmp_path / "stage.yaml"
+    path.write_text("trains: decoder\nlearning_rate: 1\nepochs: 1\nbatch_size: 1\n")
+    arguments = [str(path), "--out", str(tmp_path / "run"), f"data={cases}", "distill_weight=0"]
+    for more, words in (
+        ([], "Give --init-from"),
+        (["--init-from", str(tmp_path / "none.pth")], "There is no"),
+        (["epoch=3"], "Did you mean `epochs`"),
+    ):
+        result = CliRunner().invoke(app, [*arguments, *more])
+        assert result.exit_code == 1
+        assert words in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_medsam_has_the_published_parameters(tmp_path: Path) -> None:
+    weights = build_medsam_weights()
+    assert len(weights) == 314
+    assert weights["image_encoder.pos_embed"].shape == (1, 64, 64, 768)
+    assert weights["image_encoder.blocks.2.attn.rel_pos_h"].shape == (127, 64)
+    assert weights["image_encoder.blocks.11.mlp.lin1.weight"].shape == (3072, 768)
+    assert weights["image_encoder.blocks.0.attn.rel_pos_w"].shape == (27, 64)
+    path = tmp_path / "lite.pth"
+    torch.save(build_lite_medsam().state_dict(), path)
+    with pytest.raises(ModelError, match="MedSAM ViT-B"):
+        build_medsam(path)
+
+
+def build_medsam_weights() -> dict[str, torch.Tensor]:
+    from training.models.sam import LiteMedSAM
+    from training.models.vit import ImageEncoderViT
+
+    with torch.device("meta"):
+        encoder = ImageEncoderViT()
+    return LiteMedSAM(encoder).state_dict()
+
+
+def test_attention_adds_the_biases_of_row_and_column_distance() -> None:
+    torch.manual_seed(0)
+    attention = Attention(3)
+    for table in (attention.rel_pos_h, attention.rel_pos_w):
+        torch.nn.init.normal_(table)
+    query = torch.randn(1, 12, 9, 64)
+    bias = attention._bias(query, 3)
+    for token, other in ((0, 0), (5, 7), (8, 1)):
+        (y, x), (v, u) = divmod(token, 3), divmod(other, 3)
+        wanted = query[0, 4, token] @ (
+            attention.rel_pos_h[y - v + 2] + attention.rel_pos_w[x - u + 2]
+        )
+        assert float(bias[0, 4, token, other]) == pytest.approx(float(wanted), abs=1e-4)

@@ -1,0 +1,85 @@
+"""What the training minimises, sample by sample, so that batches can be split anywhere.
+
+Dice + binary cross entropy on masks, and the distance to a teacher's embedding weighted by how well
+the teacher segments the sample: QMedSAM (arXiv 2412.11186).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812 -- torch's own abbreviation
+from torch import Tensor
+
+
+def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Return 1 - soft Dice with squared terms (Milletari et al., V-Net, 3DV 2016).
+
+    Parameters
+    ----------
+    logits : (B, H, W) Tensor
+    mask : (B, H, W) Tensor
+        0 or 1.
+
+    Returns
+    -------
+    (B,) Tensor
+    """
+    probability = logits.float().sigmoid().flatten(1)
+    mask = mask.flatten(1)
+    both = (probability * mask).sum(dim=1)
+    sizes = probability.square().sum(dim=1) + mask.square().sum(dim=1)
+    return 1 - 2 * both / sizes.clamp(min=1e-5)
+
+
+def cross_entropy_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Return the binary cross entropy of each sample (B,), the mean over its pixels."""
+    per_pixel = F.binary_cross_entropy_with_logits(logits.float(), mask, reduction="none")
+    return per_pixel.flatten(1).mean(dim=1)
+
+
+def mask_iou(logits: Tensor, mask: Tensor) -> Tensor:
+    """Return the intersection over union (B,) of thresholded logits (B, H, W) with a mask."""
+    found, wanted = logits.flatten(1) > 0, mask.flatten(1) > 0
+    union = (found | wanted).sum(dim=1)
+    return (found & wanted).sum(dim=1) / union.clamp(min=1)
+
+
+def distillation_loss(embedding: Tensor, teacher: Tensor) -> Tensor:
+    """Return the mean squared distance (B,) of embeddings (B, 256, 64, 64)."""
+    return (embedding.float() - teacher.float()).square().flatten(1).mean(dim=1)
+
+
+def batch_losses(
+    student: tuple[Tensor, Tensor, Tensor],
+    mask: Tensor,
+    labelled: Tensor,
+    teacher: tuple[Tensor, Tensor] | None,
+) -> dict[str, Tensor]:
+    """Return the terms of the loss of a batch, each the mean over its samples.
+
+    Parameters
+    ----------
+    student : embedding (B, 256, 64, 64), logits (B, 256, 256), iou (B,)
+    mask : (B, 256, 256) Tensor
+        0 or 1.
+    labelled : (B,) Tensor
+        1 where the mask is known, 0 where the image counts for the distillation only.
+    teacher : embedding (B, 256, 64, 64), logits (B, 256, 256); or None
+        Of the same images and boxes; None without distillation.
+
+    Returns
+    -------
+    losses : dict of str to () Tensor
+        `dice`, `bce`, `iou` (of the predicted IoU) and `distill`.
+    """
+    embedding, logits, iou = student
+    terms = {
+        "dice": dice_loss(logits, mask) * labelled,
+        "bce": cross_entropy_loss(logits, mask) * labelled,
+        "iou": (iou.float() - mask_iou(logits.detach(), mask)).square() * labelled,
+    }
+    if teacher is not None:
+        # A teacher that fails on a sample is not worth following there.
+        trust = torch.where(labelled > 0, mask_iou(teacher[1], mask), 1.0)
+        terms["distill"] = distillation_loss(embedding, teacher[0]) * trust
+    return {name: term.mean() for name, term in terms.items()}

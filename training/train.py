@@ -1,0 +1,161 @@
+"""Quantisation-aware training, one stage at a time.
+
+python -m training.train CONFIG.yaml --out RUN --init-from NETWORK [key=value ...]
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_medsamq.errors import MedSAMQError, ModelError
+from training.checkpoint import lite_medsam_checkpoint
+from training.config import load_config
+from training.dataset import SliceDataset
+from training.errors import ConfigError
+from training.export import convert_encoder
+from training.frozen import Encoder, Teacher, openvino_encoder, torch_encoder
+from training.models.sam import LiteMedSAM, build_lite_medsam, build_medsam
+from training.network_file import QuantizedNetwork, read_network
+from training.processes import Processes, join_processes, keep_memory
+from training.progress import progress_bar
+from training.restore import restore_network
+from training.run import Run
+from training.train_config import TrainConfig
+from training.trainer import Trainer
+
+
+def train(
+    config: TrainConfig, run: Run, network: QuantizedNetwork, processes: Processes
+) -> QuantizedNetwork:
+    """Train a network by a configuration, from the run's last checkpoint on if there is one.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    run : Run
+    network : QuantizedNetwork
+        Where the run started; its weights are changed in place.
+    processes : Processes
+
+    Returns
+    -------
+    network : QuantizedNetwork
+
+    Raises
+    ------
+    ConfigError, DataError, ModelError, SaveError
+        If the configuration does not fit data, network or processes, or a file cannot be read or
+        written.
+    """
+    with progress_bar("cases", shown=processes.leads) as report:
+        data = SliceDataset(config, report)
+    frozen = fast_encoder(network.net, processes) if config.trains == "decoder" else None
+    teacher = _build_teacher(config, processes) if config.distill_weight > 0 else None
+    try:
+        trainer = Trainer(config, network.net, data, teacher, frozen, processes)
+    except ValueError as error:
+        raise ConfigError(f"The configuration does not fit: {error}. Correct it.") from error
+    if processes.leads:
+        typer.echo(trainer.sampler.table())
+    state = run.read_checkpoint()
+    if state is None:
+        run.begin(network)
+    else:
+        trainer.load_state(state)
+    with progress_bar("steps", shown=processes.leads) as report:
+        for values in trainer.run():
+            run.log(trainer.step, values)
+            report(trainer.step, trainer.steps)
+            if trainer.step % config.save_steps == 0 or trainer.step == trainer.steps:
+                run.write_checkpoint(trainer.state())
+    run.close()
+    story = {**network.provenance, "training": _story(config, network, trainer.steps)}
+    trained = QuantizedNetwork(network.net.cpu(), network.quant, story)
+    run.write_network(trained)
+    return trained
+
+
+def fast_encoder(net: LiteMedSAM, processes: Processes) -> Encoder:
+    """Return the fastest way to run a network's encoder without gradients."""
+    if processes.device.type == "cpu":
+        return openvino_encoder(convert_encoder(net))
+    return torch_encoder(net.image_encoder.eval().to(processes.device))
+
+
+def _build_teacher(config: TrainConfig, processes: Processes) -> Teacher:
+    if config.teacher is not None:
+        net = build_medsam(config.teacher)
+    else:
+        net = build_lite_medsam(lite_medsam_checkpoint())
+    return Teacher(net, processes.device, fast_encoder(net, processes))
+
+
+def _story(config: TrainConfig, network: QuantizedNetwork, steps: int) -> str:
+    """Say in one line what was trained, after what was done before."""
+    before = network.provenance.get("training")
+    data = ", ".join(folder.name for folder in config.data)
+    weights = f"mask {config.mask_weight:g}, IoU {config.iou_weight:g}"
+    stage = (
+        f"{config.trains}: {steps} steps of {config.batch_size} samples of {data}, "
+        f"{config.optimizer} {config.learning_rate:g}, {weights}, "
+        f"distillation {config.distill_weight:g}"
+    )
+    return f"{before}; {stage}" if before else stage
+
+
+def _read_start(path: Path | None) -> QuantizedNetwork:
+    if path is None:
+        raise ConfigError(
+            "Give --init-from: a network file (`python -m training.quantize`, or network.pth of a "
+            "run), or the directory of an int8 model."
+        )
+    if not path.exists():
+        raise ModelError(f"There is no {path}. Give a network file or a model directory.")
+    return restore_network(path) if path.is_dir() else read_network(path)
+
+
+def main(
+    config: Annotated[Path, typer.Argument(help="YAML file of the stage, see training/configs.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; new, or with --resume.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value, in place of what CONFIG says.")
+    ] = None,
+    init_from: Annotated[
+        Path | None,
+        typer.Option(help="Where to start: a network file, or the directory of an int8 model."),
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the run in OUT.")] = False,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, or auto: CUDA if there is a GPU.")
+    ] = "auto",
+) -> None:
+    """Train a quantised network for one stage.
+
+    The run's folder gets the configuration, log.csv, TensorBoard's events, a
+    checkpoint now and then, and at the end network.pth: the start of the next
+    stage, and what `python -m training.export` takes. A run that was killed
+    goes on with --resume and gives the same weights as if it had not been.
+
+    Several GPUs or machines: torchrun --nproc-per-node 4 -m training.train ...
+
+    Example: python -m training.train training/configs/cpu/1-encoder.yaml
+    --out runs/encoder --init-from ptq.pth data=[cases-256]
+    """
+    keep_memory()
+    try:
+        settings = load_config(TrainConfig, config, overrides or [])
+        with join_processes(device) as processes:
+            run = Run(out, settings, resume=resume, leads=processes.leads)
+            network = run.read_start() if resume else _read_start(init_from)
+            train(settings, run, network, processes)
+    except (MedSAMQError, OSError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(run.network)
+
+
+if __name__ == "__main__":
+    typer.run(main)
