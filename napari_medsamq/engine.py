@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +29,17 @@ _DECODER_INPUTS = {
     "has_mask_input": "[1]",
 }
 _DECODER_OUTPUTS = {"logits": "[?,256,256]", "iou": "[?]"}
+
+
+@cache
+def openvino_core() -> ov.Core:
+    """Return the one OpenVINO core of this process.
+
+    A core gives its thread a stack for signals, and puts back the one it found when it ends. Of
+    several cores that end in another order than they began, a stack stays that is gone, and the
+    next signal, the end of a child process say, kills the program.
+    """
+    return ov.Core()
 
 
 class Engine(Protocol):
@@ -76,7 +88,7 @@ class OpenVINOEngine:
         self.spec = ModelSpec.read(self.directory)
         self.spec.verify(self.directory)
         self.device = device
-        core = ov.Core()
+        core = openvino_core()
         config = _compile_config(device, threads)
         self._encoder = self._compile(core, "encoder", _ENCODER_INPUTS, _ENCODER_OUTPUTS, config)
         self._decoder = self._compile(core, "decoder", _DECODER_INPUTS, _DECODER_OUTPUTS, config)

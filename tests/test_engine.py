@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -278,3 +280,25 @@ def test_a_cache_folder_that_cannot_be_made_is_done_without(
     monkeypatch.setattr(module, "user_cache_path", lambda name: tmp_path / "file" / name)
     OpenVINOEngine(tiny).encode(np.zeros(IMAGE, np.float32))
     assert (tmp_path / "file").read_bytes() == b""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals and their stacks as on Linux")
+def test_a_signal_is_survived_after_engines_ended(tiny: Path) -> None:
+    code = f"""
+import gc, os, signal
+from pathlib import Path
+from napari_medsamq.engine import OpenVINOEngine
+
+engines = [OpenVINOEngine(Path({str(tiny)!r})) for _ in range(3)]
+while engines:
+    del engines[0]
+    gc.collect()
+seen = []
+signal.signal(signal.SIGCHLD, lambda number, frame: seen.append(number))
+os.kill(os.getpid(), signal.SIGCHLD)
+assert seen
+"""
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", code], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()

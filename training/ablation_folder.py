@@ -14,6 +14,7 @@ from typing import Any
 import openvino as ov
 import yaml
 
+from napari_medsamq.engine import openvino_core
 from napari_medsamq.errors import ModelError, SaveError
 from napari_medsamq.geometry import BoxPrompt
 from training.ablation import AblationConfig
@@ -128,7 +129,7 @@ class AblationFolder:
         """
         path = self.model(row) / "encoder.xml"
         try:
-            return ov.Core().read_model(path)
+            return openvino_core().read_model(path)
         except RuntimeError as error:
             raise ModelError(
                 f"{path}: cannot be read. Remove {path.parent}, and it will be made again."

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 
+from napari_medsamq.engine import openvino_core
 from training.graph import constant
 
 # One box; the sizes of -1 of the decoder.
@@ -61,7 +62,7 @@ def read_coverage(path: Path) -> list[Layer]:
     path : Path
         `encoder.xml` or `decoder.xml` of a model directory.
     """
-    core = ov.Core()
+    core = openvino_core()
     model = core.read_model(path)
     if len(model.inputs) > 1:
         model.reshape(_ONE_BOX)

@@ -12,6 +12,7 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
+from napari_medsamq.engine import openvino_core
 from training.models.sam import LiteMedSAM
 
 Encoder = Callable[[Tensor], Tensor]
@@ -54,7 +55,7 @@ def torch_encoder(encoder: nn.Module) -> Encoder:
 
 def openvino_encoder(model: ov.Model) -> Encoder:
     """Run an encoder of one image at a time by OpenVINO, in FP32 and int8."""
-    compiled = ov.Core().compile_model(
+    compiled = openvino_core().compile_model(
         model, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     )
     request = compiled.create_infer_request()

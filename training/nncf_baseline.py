@@ -14,7 +14,7 @@ import numpy as np
 import openvino as ov
 import typer
 
-from napari_medsamq.engine import Float32, OpenVINOEngine, box_points
+from napari_medsamq.engine import Float32, OpenVINOEngine, box_points, openvino_core
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.model_spec import MODELS
 from training.config import load_config
@@ -43,7 +43,7 @@ def quantize_by_nncf(
     -------
     encoder, decoder : openvino.Model
     """
-    engine, core = OpenVINOEngine(directory), ov.Core()
+    engine, core = OpenVINOEngine(directory), openvino_core()
     prompts = []
     for image, box in zip(images, boxes, strict=True):
         points, labels = box_points(box)

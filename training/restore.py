@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,12 +17,18 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
+from napari_medsamq.engine import openvino_core
 from napari_medsamq.errors import ModelError
 from napari_medsamq.model_spec import ModelSpec
 from training.graph import MOVES, constant, nodes
 from training.models.sam import LiteMedSAM
 from training.network_file import QuantizedNetwork
 from training.quantized import QuantConfig, quantize
+
+with warnings.catch_warnings():
+    # Brevitas 0.13 warns at import of an optional kernel that nothing here uses.
+    warnings.simplefilter("ignore")
+    from brevitas.proxy import ActQuantProxyFromInjector
 
 # Tables that the networks stack of parameters before they are used.
 _STACKS = {
@@ -137,10 +144,13 @@ def restore_network(directory: Path) -> QuantizedNetwork:
     quant = QuantConfig(**json.loads(settings))
     net = quantize(LiteMedSAM(), quant)
     found: Tensors = {}
-    core = ov.Core()
+    core = openvino_core()
     for part in ("encoder", "decoder"):
         found |= _read_tensors(core.read_model(directory / f"{part}.xml"), quant)
     state = net.state_dict()
+    for name, module in net.named_modules():
+        if isinstance(module, ActQuantProxyFromInjector) and module.is_quant_enabled:
+            state[f"{name}{_THRESHOLD}"] = torch.ones(())  # of its magnitude before calibration
     try:
         for name, tensor in state.items():
             if not _UNUSED.match(name):

@@ -18,6 +18,7 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
+from napari_medsamq.engine import openvino_core
 from training.latency import THREADS
 from training.models.tiny_vit import MBConv, Mlp, PatchMerging, TinyViT, WindowAttention
 from training.quantized import fold_batch_norm
@@ -93,7 +94,7 @@ def time_ratio(encoder: ov.Model, other: ov.Model, rounds: int) -> float:
         "INFERENCE_NUM_THREADS": THREADS,
     }
     requests = [
-        ov.Core().compile_model(model, "CPU", config).create_infer_request()
+        openvino_core().compile_model(model, "CPU", config).create_infer_request()
         for model in (encoder, other)
     ]
     times: tuple[list[float], list[float]] = ([], [])

@@ -84,6 +84,8 @@ def _replay(node: ov.Node, y: ov.Output) -> ov.Output:
         return quantize_like(node, y).output(0)
     if kind == "Gelu":
         return ops.gelu(y, attributes["approximation_mode"]).output(0)
+    if kind == "Clamp":
+        return ops.clamp(y, attributes["min"], attributes["max"]).output(0)
     if kind == "MVN":
         axis = ops.constant(np.array([-1], np.int64))
         variance, eps, mode = (attributes[k] for k in ("normalize_variance", "eps", "eps_mode"))

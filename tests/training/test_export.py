@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 import torch
 import typer
 
-from napari_medsamq.engine import OpenVINOEngine, box_points
+from napari_medsamq.engine import OpenVINOEngine, box_points, openvino_core
 from napari_medsamq.errors import ModelError
 from napari_medsamq.model_spec import MODELS, ModelSpec
 from training import export as module
@@ -40,7 +40,7 @@ def models(net: LiteMedSAM) -> Models:
 
 @pytest.fixture(scope="module")
 def decoder(models: Models) -> ov.CompiledModel:
-    return ov.Core().compile_model(models[1], "CPU", F32)
+    return openvino_core().compile_model(models[1], "CPU", F32)
 
 
 def _write(directory: Path, models: Models, name: str = "test", *, force: bool = False) -> None:
@@ -55,7 +55,7 @@ def _assert_equal(found: np.ndarray, expected: torch.Tensor) -> None:
 
 def test_the_encoder_equals_the_network(net: LiteMedSAM, models: Models) -> None:
     image = torch.rand(1, 3, 256, 256)
-    encoder = ov.Core().compile_model(models[0], "CPU", F32)
+    encoder = openvino_core().compile_model(models[0], "CPU", F32)
     found = encoder({"image": image.numpy()})
     _assert_equal(found["image_embedding"], net.image_encoder(image))
 

@@ -135,7 +135,7 @@ class WindowAttention(nn.Module):
         return y
 
     def _split(self, qkv: Tensor) -> tuple[Tensor, ...]:
-        """Cut the padded grid's (B, L, 3 * dim) into three (B * windows ** 2, heads, T, head_dim)."""
+        """Cut (B, L, 3 * dim) into three of (B * windows ** 2, heads, window ** 2, head_dim)."""
         n, w = self.windows, self.window
         parts = qkv.reshape(-1, n, w, n, w, self.heads, 3 * self.head_dim)
         return tuple(
