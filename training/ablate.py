@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -140,6 +140,20 @@ def _read_config(words: Sequence[str], config: Path) -> AblationConfig:
     return load_config(AblationConfig, config, [*overrides, *given])
 
 
+def _print(summary: Mapping[str, Any], outcome: Outcome) -> dict[str, str]:
+    """Print the tables and what is missing; return the cases that could not be scored."""
+    # Where nobody's screen ends, tables need not fold.
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    for printed in terminal_tables(summary):
+        console.print(printed)
+    unscored = {k: v for scores in outcome.scores.values() for k, v in scores.unscored.items()}
+    for reason in unscored.values():
+        typer.echo(f"Not scored: {reason}", err=True)
+    for name, reason in outcome.failed.items():
+        typer.echo(f"Not made: {name}: {reason}", err=True)
+    return unscored
+
+
 def main(
     data_train: Annotated[
         list[str],
@@ -207,14 +221,7 @@ def main(
     except (MedSAMQError, OSError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from error
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    for printed in terminal_tables(summary):
-        console.print(printed)
-    unscored = {k: v for scores in outcome.scores.values() for k, v in scores.unscored.items()}
-    for reason in unscored.values():
-        typer.echo(f"Not scored: {reason}", err=True)
-    for name, reason in outcome.failed.items():
-        typer.echo(f"Not made: {name}: {reason}", err=True)
+    unscored = _print(summary, outcome)
     typer.echo(folder.path / "ablation.md")
     if outcome.failed or unscored:
         raise typer.Exit(1)

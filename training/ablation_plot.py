@@ -94,4 +94,5 @@ def _draw_subsets(axes: Axes, rows: Sequence[Mapping[str, Any]], rarest: str) ->
     axes.scatter([], [], 30, RARE_COLOUR, marker="D", label=f"{rarest}, the rarest")
     axes.set_xlabel("DSC")
     axes.set_title("Subset that the decoder is trained on", loc="left", fontsize=9)
-    axes.legend(loc="best", frameon=False)
+    axes.set_ylim(-1.2, len(rows) - 0.5)  # the legend lies below the rows
+    axes.legend(loc="lower center", ncol=2, frameon=False)

@@ -172,6 +172,9 @@ def calibrate(
             with bias_correction_mode(net):
                 for sample in samples:
                     run(sample)
+    # Brevitas takes the measured ranges for parameters once they are loaded, not before; those of
+    # layers that never run are left out.
+    net.load_state_dict(net.state_dict(), strict=False)
     net.eval()
 
 

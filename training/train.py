@@ -52,6 +52,10 @@ def train(
     """
     with progress_bar("cases", shown=processes.leads) as report:
         data = SliceDataset(config, report)
+    state = run.read_checkpoint()
+    if state is not None:
+        # Before the optimiser takes the parameters: Brevitas makes new ones of the ranges it loads.
+        network.net.load_state_dict(state["weights"])
     frozen = fast_encoder(network.net, processes) if config.trains == "decoder" else None
     teacher = _build_teacher(config, processes) if config.distill_weight > 0 else None
     try:
@@ -60,7 +64,6 @@ def train(
         raise ConfigError(f"The configuration does not fit: {error}. Correct it.") from error
     if processes.leads:
         typer.echo(trainer.sampler.table())
-    state = run.read_checkpoint()
     if state is None:
         run.begin(network)
     else:

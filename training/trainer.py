@@ -110,9 +110,8 @@ class Trainer:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on after the step at which `state` was taken."""
+        """Go on after the step at which `state` was taken; the network has its weights already."""
         self.step = state["step"]
-        self._net.load_state_dict(state["weights"])
         self._optimizer.load_state_dict(state["optimizer"])
 
     def run(self) -> Iterator[dict[str, float]]:
