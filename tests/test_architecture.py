@@ -161,7 +161,7 @@ def test_everything_public_is_described(name: str) -> None:
 def test_the_command_line_starts_without_window_training_and_telemetry() -> None:
     program = "import sys, napari_medsamq.cli; print(*(n for n, m in sys.modules.items() if m))"
     loaded = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True
     ).stdout.split()
     roots = {name.split(".")[0] for name in loaded}
     assert {"napari_medsamq", "openvino"} <= roots

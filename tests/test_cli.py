@@ -280,7 +280,7 @@ def test_a_screenshot_needs_its_folder(tmp_path: Path) -> None:
 def medsamq(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     program = shutil.which("medsamq", path=str(Path(sys.executable).parent))
     assert program is not None
-    return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True)
+    return subprocess.run([program, *map(str, arguments)], capture_output=True, encoding="utf-8")
 
 
 def test_the_installed_command_segments_the_samples_liver(tmp_path: Path) -> None:

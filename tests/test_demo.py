@@ -49,7 +49,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProces
     # As on a user's computer: where these are set, OpenVINO sends no telemetry anyway.
     quiet = ("CI", "TF_BUILD", "JENKINS_URL")
     env = {name: value for name, value in os.environ.items() if name not in quiet}
-    return subprocess.run(command, capture_output=True, text=True, env=env)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", env=env)
 
 
 @pytest.fixture(scope="module")

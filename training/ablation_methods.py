@@ -129,15 +129,15 @@ class Workshop:
         )
         samples = [self._data[draw] for draw in draws]
         net = quantize(self._build(), row.quant).to(device)
-        done, total = itertools.count(1), (1 + config.correct_bias) * len(samples)
-        with progress_bar("calibration samples") as report:
 
-            def run(sample: Sample) -> None:
-                net(sample["image"][None].to(device), sample["box"][None].to(device))
-                report(next(done), total)
+        def run(sample: Sample) -> None:
+            net(sample["image"][None].to(device), sample["box"][None].to(device))
 
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
-                calibrate(net, run, samples, correct_bias=config.correct_bias)
+        with (
+            progress_bar("calibration") as report,
+            torch.autocast(device.type, torch.bfloat16, enabled=config.bf16),
+        ):
+            calibrate(net, run, samples, correct_bias=config.correct_bias, report=report)
         story = f"post-training quantisation on {len(samples)} samples"
         return self._quantized(QuantizedNetwork(net.cpu(), row.quant, {}), story)
 

@@ -96,7 +96,8 @@ def measure_apart(directories: Sequence[Path], rounds: int, isa: str | None = No
     done = subprocess.run(
         [*command, *map(str, directories)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         env=environment,
         check=False,
     )

@@ -175,7 +175,9 @@ def _separate_norms(model: ov.Model) -> None:
             continue
         weight = (most - least) / (above - below)
         y = ops.multiply(node.input_value(0), ops.constant(weight.astype(np.float32)))
-        y = ops.add(y, ops.constant((least - below * weight).astype(np.float32)))
+        shift = (least - below * weight).astype(np.float32)
+        if np.abs(shift).max() > 1e-5 * np.abs(least).max():  # else only a scale was folded
+            y = ops.add(y, ops.constant(shift))
         limits = [ops.constant(limit) for limit in (least, most, least, most)]
         fresh = ops.fake_quantize(y, *limits, node.get_attributes()["levels"])
         fresh.set_friendly_name(node.get_friendly_name())

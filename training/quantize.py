@@ -69,15 +69,15 @@ def quantize_checkpoint(config: CalibrationConfig, checkpoint: Path) -> LiteMedS
         net = quantize(build_lite_medsam(checkpoint), config.quant())
     except ValueError as error:
         raise ConfigError(f"The configuration does not fit: {error}. Correct it.") from error
-    with progress_bar("samples") as report:
-        passes, done = 1 + config.correct_bias, itertools.count(1)
 
-        def run(sample: Sample) -> None:
-            net(sample["image"][None], sample["box"][None])
-            report(next(done), passes * len(samples))
+    def run(sample: Sample) -> None:
+        net(sample["image"][None], sample["box"][None])
 
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-            calibrate(net, run, samples, correct_bias=config.correct_bias)
+    with (
+        progress_bar("runs") as report,
+        torch.autocast("cpu", torch.bfloat16, enabled=config.bf16),
+    ):
+        calibrate(net, run, samples, correct_bias=config.correct_bias, report=report)
     return net
 
 

@@ -8,8 +8,9 @@ is first measured and then trained.
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any, Literal, TypeVar
@@ -20,12 +21,17 @@ from torch import nn
 from training.config import require
 from training.models.layers import ConvNorm, MatmulOperand
 from training.quantizers import SignedActivation
+from training.smoothing import has_scales, insert_scales, smooth
 
 with warnings.catch_warnings():
     # Brevitas 0.13 warns at import of an optional kernel that nothing here uses.
     warnings.simplefilter("ignore")
     import brevitas.nn as qnn
-    from brevitas.graph.calibrate import bias_correction_mode, calibration_mode
+    from brevitas.graph.calibrate import (
+        bias_correction_mode,
+        calibration_mode,
+        quantization_status_manager,
+    )
     from brevitas.graph.quantize import layerwise_quantize
     from brevitas.quant import Int8WeightPerChannelFloat, Int8WeightPerTensorFloat
 
@@ -40,6 +46,10 @@ PARTS = {
     "decoder": ("mask_decoder",),
     "both": ("image_encoder", "mask_decoder"),
 }
+
+# Layers behind a GELU or a block's sum, whose channels differ most: half of all that rounding does
+# to an embedding was done at the two widest of them.
+_SMOOTHED = ("image_encoder.patch_embed.seq.2", "image_encoder.*.conv[123]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +69,8 @@ class QuantConfig:
         leaves a layer float.
     percentile : float
         Of an activation's magnitude, in percent: where its range ends before it is trained.
+    smooth : bool
+        Whether the encoder's convolutions get their channels in like ranges.
     """
 
     bits: int = 8
@@ -66,6 +78,7 @@ class QuantConfig:
     weights: Literal["per_channel", "per_tensor"] = "per_channel"
     overrides: dict[str, int] | None = None
     percentile: float = 99.999
+    smooth: bool = True
 
     def __post_init__(self) -> None:
         require(2 <= self.bits <= 8, f"`bits` lies in 2..8, not {self.bits}")
@@ -122,6 +135,10 @@ def quantize(net: Net, config: QuantConfig) -> Net:
     quantised = {name for name in names if config.bits_of(name) != FLOAT_BITS}
     for name in quantised:
         _give_bias(net.get_submodule(name))
+    if config.smooth:
+        layers = [name.removesuffix(".c") for name in names if name in quantised]
+        smoothed = [x for x in layers if any(fnmatch(x, p) for p in _SMOOTHED)]
+        insert_scales(net, smoothed, per_channel=config.weights == "per_channel")
     left_float = [
         name
         for name, module in net.named_modules()
@@ -144,11 +161,14 @@ def _outputs(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> int:
 def calibrate(
     net: nn.Module,
     run: Callable[[T], object],
-    samples: Iterable[T],
+    samples: Sequence[T],
     *,
     correct_bias: bool = True,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Measure the activations' scales on samples (post-training quantisation), in place.
+
+    Channels are brought to like ranges before, where `quantize` made room for that.
 
     Parameters
     ----------
@@ -156,22 +176,34 @@ def calibrate(
         From `quantize`.
     run : callable
         Runs `net` forwards on one sample.
-    samples : iterable
-        Gone through twice with `correct_bias`, so not a generator then.
+    samples : sequence
     correct_bias : bool
         Also shift the biases so that the mean of every layer's output is that of the float layer
         (Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction",
         ICCV 2019).
+    report : callable
+        Told how many runs of how many are done.
     """
     net.eval()
+    scaled = has_scales(net)
+    done, total = itertools.count(1), (scaled + 1 + correct_bias) * len(samples)
+
+    def run_all() -> None:
+        for sample in samples:
+            run(sample)
+            report(next(done), total)
+
     with torch.no_grad():
+        if scaled:
+            with quantization_status_manager(
+                net, disable_act_quant=True, disable_weight_quant=True, disable_bias_quant=True
+            ):
+                smooth(net, run_all)
         with calibration_mode(net):
-            for sample in samples:
-                run(sample)
+            run_all()
         if correct_bias:
             with bias_correction_mode(net):
-                for sample in samples:
-                    run(sample)
+                run_all()
     # Brevitas takes the measured ranges for parameters once they are loaded, not before; those of
     # layers that never run are left out.
     net.load_state_dict(net.state_dict(), strict=False)

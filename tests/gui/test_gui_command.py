@@ -12,7 +12,7 @@ COMMAND = [sys.executable, "-c", "from napari_medsamq.cli import app; app()", "g
 
 def run(*arguments):
     return subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, timeout=240, check=False
+        [*COMMAND, *arguments], capture_output=True, encoding="utf-8", timeout=240, check=False
     )
 
 

@@ -26,7 +26,7 @@ CONFIGS = Path(command.__file__).parent / "configs/cpu"
 
 def run(name: str, *arguments: object) -> str:
     words = [sys.executable, "-m", f"training.{name}", *map(str, arguments)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

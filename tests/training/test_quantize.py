@@ -13,10 +13,11 @@ from torch import nn
 
 from training.config import load_config
 from training.errors import ConfigError
-from training.models.layers import ConvNorm, LayerNorm2d
+from training.models.layers import LayerNorm2d
 from training.models.mask_decoder import CrossAttention
 from training.models.tiny_vit import MBConv, TransformerBlock
 from training.quantized import QuantConfig, calibrate, fold_batch_norm, quantize
+from training.smoothing import insert_scales, smooth
 
 
 class SmallNet(nn.Module):
@@ -128,7 +129,7 @@ def test_only_the_named_parts_are_quantised_and_those_wholly(
 def test_overrides_set_bits_by_name_and_leave_layers_float() -> None:
     net = quantised(overrides={"image_encoder.*": 4, "image_encoder.neck.*": 32})
     assert type(net.image_encoder["neck"][0]) is nn.Conv2d
-    conv: ConvNorm = net.image_encoder["conv"].conv1
+    conv = net.image_encoder["conv"].conv1
     assert int(conv.c.quant_weight().bit_width) == 4
     assert int(net.mask_decoder["up"].quant_weight().bit_width) == 8
 
@@ -143,6 +144,46 @@ def test_correcting_the_bias_keeps_the_mean_of_the_output() -> None:
     corrected = quantize(small_net(), QuantConfig(bits=4))
     calibrate(corrected, corrected, images())
     assert shift(corrected) < shift(quantised(bits=4))
+
+
+def uneven_net() -> SmallNet:
+    """A small network in which channels of ranges a hundredfold apart matter alike."""
+    net = small_net()
+    conv1, conv2 = net.image_encoder["conv"].conv1, net.image_encoder["conv"].conv2
+    factors = torch.logspace(-1, 1, len(conv1.bn.weight))
+    with torch.no_grad():
+        conv1.bn.weight *= factors
+        conv1.bn.bias *= factors
+        conv2.c.weight /= factors[:, None, None, None]
+    return net
+
+
+def test_scaling_channels_changes_no_output_and_makes_depthwise_inputs_alike() -> None:
+    net, samples = uneven_net(), images()
+    fold_batch_norm(net)
+    names = [f"image_encoder.conv.conv{number}" for number in (1, 2, 3)]
+    inputs: list[torch.Tensor] = []
+    with torch.no_grad():
+        wanted = [net(x) for x in samples]
+        insert_scales(net, names, per_channel=True)
+        smooth(net, lambda: [net(x) for x in samples])
+        conv2 = net.image_encoder["conv"].conv2
+        conv2.c.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+        for x, before in zip(samples, wanted, strict=True):
+            torch.testing.assert_close(net(x), before, rtol=1e-4, atol=1e-4)
+    largest = torch.cat(inputs).abs().amax(dim=(0, 2, 3))
+    torch.testing.assert_close(largest, torch.ones_like(largest))
+
+
+def test_scaling_channels_keeps_small_channels_from_being_rounded_away() -> None:
+    def squared(*, smooth: bool) -> float:
+        net, reference = uneven_net(), uneven_net()
+        quantize(net, QuantConfig(smooth=smooth, parts="encoder"))
+        calibrate(net, net, images(), correct_bias=False)
+        with torch.no_grad():
+            return sum(float((net(x) - reference(x)).square().mean()) for x in images(8)[4:])
+
+    assert 0 < squared(smooth=True) < 0.5 * squared(smooth=False)
 
 
 def test_gradients_reach_weights_and_scales() -> None:

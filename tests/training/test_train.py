@@ -67,7 +67,7 @@ def run_script(*arguments: object, launcher: tuple[str, ...] = ()) -> subprocess
     words = [sys.executable, *launcher, str(SCRIPT), *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", env=environment
     )
 
 
