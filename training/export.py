@@ -25,11 +25,12 @@ from training.checkpoint import describe_checkpoint
 from training.compact import gather_biases, store_half
 from training.coverage import format_coverage, read_coverage
 from training.models.sam import LiteMedSAM, build_lite_medsam
-from training.network_file import read_network, read_tensors
+from training.network_file import read_network
 from training.qcdq import convert_quantized, is_quantized
 from training.quantized import FLOAT_BITS
 from training.restore import name_tensors
 from training.rewrites import optimise
+from training.tensor_files import read_tensors
 
 # Sizes of -1 are dynamic; the engine refuses a model of other names or shapes.
 ENCODER_INPUTS = {"image": [1, 3, 256, 256]}

@@ -6,18 +6,13 @@ Written by the training and read by the export; such a file holds no code.
 from __future__ import annotations
 
 import json
-import pickle
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from napari_medsamq.errors import ModelError, SaveError
-from training.files import replace_file
+from napari_medsamq.errors import ModelError
 from training.models.sam import LiteMedSAM
 from training.quantized import QuantConfig, quantize
+from training.tensor_files import load_weights, read_tensors, write_tensors
 
 FORMAT = "quantised LiteMedSAM, 1"
 
@@ -67,63 +62,5 @@ def read_network(path: Path) -> QuantizedNetwork:
         )
     quant = QuantConfig(**json.loads(content["quant"]))
     net = quantize(LiteMedSAM(), quant)
-    load_weights(path, net, content["weights"])
+    load_weights(path, net, content["weights"], "LiteMedSAM quantised in this way")
     return QuantizedNetwork(net.eval(), quant, json.loads(content["provenance"]))
-
-
-def read_tensors(path: Path) -> dict[str, Any]:
-    """Read a file of torch.save that holds a mapping of tensors and plain values.
-
-    Raises
-    ------
-    ModelError
-        If it is missing or damaged, or holds anything else, code above all.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        raise ModelError(
-            f"{path} cannot be read as a checkpoint ({type(error).__name__}): it must be a file "
-            "of tensors written by torch.save, without any code. Give another file, or make it "
-            "again."
-        ) from error
-    if not isinstance(content, dict):
-        raise ModelError(
-            f"{path} must hold tensors by name, but holds a {type(content).__name__}. Give another "
-            "file."
-        )
-    return content
-
-
-def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a mapping of tensors and plain values, whole or not at all.
-
-    Raises
-    ------
-    SaveError
-        If it cannot be written; an older file of this name is still there.
-    """
-    try:
-        replace_file(path, lambda temporary: torch.save(dict(content), temporary))
-    except (OSError, RuntimeError) as error:  # PyTorch's writer has RuntimeError for a full disk
-        raise SaveError(
-            f"{path}: cannot be written ({error}). Free space there, or use another folder; an "
-            "older file of this name is unharmed."
-        ) from error
-
-
-def load_weights(path: Path, net: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
-    """Load all weights of a network.
-
-    Raises
-    ------
-    ModelError
-        If they are not exactly those of this network; `path` is named as their source.
-    """
-    try:
-        net.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
-        raise ModelError(
-            f"{path} must hold exactly the weights of this network: {error}. Give a file of the "
-            "same architecture and the same quantisation."
-        ) from error

@@ -17,13 +17,8 @@ from torch.utils.tensorboard import SummaryWriter
 from training.config import config_text
 from training.errors import ConfigError
 from training.files import replace_file
-from training.network_file import (
-    QuantizedNetwork,
-    read_network,
-    read_tensors,
-    write_network,
-    write_tensors,
-)
+from training.network_file import QuantizedNetwork, read_network, write_network
+from training.tensor_files import read_tensors, write_tensors
 from training.train_config import TrainConfig
 
 CONFIG, LOG = "config.yaml", "log.csv"

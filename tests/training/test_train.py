@@ -30,9 +30,10 @@ from training.errors import ConfigError
 from training.frozen import Teacher, torch_encoder
 from training.models.sam import build_lite_medsam, build_medsam
 from training.models.vit import Attention
-from training.network_file import read_network, read_tensors, write_network
+from training.network_file import read_network, write_network
 from training.processes import Processes
 from training.run import Run
+from training.tensor_files import read_tensors
 from training.train import train
 from training.train_config import TrainConfig
 from training.trainer import Trainer, choose_parameters, learning_rate

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from napari_medsamq.errors import ModelError
 from training.checkpoint import read_weights
 from training.models.mask_decoder import MaskDecoder
 from training.models.prompt_encoder import PromptEncoder
 from training.models.tiny_vit import IMAGE_SIDE, TinyViT
 from training.models.vit import ImageEncoderViT
+from training.tensor_files import load_weights
 
 
 class PromptedDecoder(nn.Module):
@@ -119,8 +119,7 @@ def build_lite_medsam(checkpoint: Path | None = None) -> LiteMedSAM:
     """
     net = LiteMedSAM()
     if checkpoint is not None:
-        cure = "Give the file that `python -m training.checkpoint` names."
-        _load(net, checkpoint, f"LiteMedSAM. {cure}")
+        load_weights(checkpoint, net, read_weights(checkpoint), "LiteMedSAM")
     return net.eval()
 
 
@@ -133,15 +132,5 @@ def build_medsam(checkpoint: Path) -> LiteMedSAM:
         If the file cannot be read safely or is not a MedSAM ViT-B checkpoint.
     """
     net = LiteMedSAM(ImageEncoderViT())
-    _load(net, checkpoint, "MedSAM ViT-B. Give the file medsam_vit_b.pth of the MedSAM authors.")
+    load_weights(checkpoint, net, read_weights(checkpoint), "MedSAM ViT-B")
     return net.eval()
-
-
-def _load(net: LiteMedSAM, checkpoint: Path, wanted: str) -> None:
-    weights = read_weights(checkpoint)
-    try:
-        net.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
-        raise ModelError(
-            f"{checkpoint} must hold exactly the weights of {wanted} ({error})"
-        ) from error
