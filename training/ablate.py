@@ -34,7 +34,7 @@ from training.errors import ConfigError
 from training.latency import measure, size_mb
 from training.models.sam import build_lite_medsam
 from training.processes import join_processes, keep_memory
-from training.progress import progress_bar
+from training.progress import error_message, progress_bar
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs/cpu/ablate.yaml"
 
@@ -197,7 +197,7 @@ def main(
     Example: python -m training.ablate cases-256 --val val --out ablation
     """
     keep_memory()
-    try:
+    with error_message():
         rows = choose_rows(table or [])
         settings = _read_config(data_train, config)
         source = checkpoint or lite_medsam_checkpoint()
@@ -218,9 +218,6 @@ def main(
             summary = write_results(
                 rows, outcome, folder, examination, settings.rounds, table or TABLES
             )
-    except (MedSAMQError, OSError) as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from error
     unscored = _print(summary, outcome)
     typer.echo(folder.path / "ablation.md")
     if outcome.failed or unscored:

@@ -18,12 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.preprocess import UInt8
 from training.cases import Label, open_npz, read_case
 from training.errors import DataError
 from training.files import path_sha256, replace_file
-from training.progress import progress_bar
+from training.progress import error_message, progress_bar
 from training.protocol import Case, find_cases
 from training.slices import (
     AXES,
@@ -218,18 +217,14 @@ def main(
     unknown = sorted(set(axes.split(",")) - set(AXES))
     if unknown:
         raise typer.BadParameter(f"there is no axis {', '.join(unknown)}; use {', '.join(AXES)}")
-    try:
-        with progress_bar("cases") as report:
-            listed = cache_cases(
-                data_dir,
-                out,
-                axes=[AXES[axis] for axis in axes.split(",")],
-                min_pixels=min_pixels,
-                report=report,
-            )
-    except (MedSAMQError, OSError) as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from error
+    with error_message(), progress_bar("cases") as report:
+        listed = cache_cases(
+            data_dir,
+            out,
+            axes=[AXES[axis] for axis in axes.split(",")],
+            min_pixels=min_pixels,
+            report=report,
+        )
     size = sum(path.stat().st_size for path in out.rglob("*.npz")) / 1e6
     slices = sum(case["slices"] for case in listed)
     typer.echo(f"{out}: {slices} slices of {len(listed)} cases, {size:.1f} MB")

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from napari_medsamq.errors import ModelError
 from training.files import file_sha256
+from training.progress import error_message
 from training.tensor_files import read_tensors
 
 # Ma et al., "Segment anything in medical images", Nature Communications 2024; Apache-2.0.
@@ -139,11 +140,8 @@ def main(
     path: Annotated[Path | None, typer.Option(help="A copy of lite_medsam.pth at hand.")] = None,
 ) -> None:
     """Fetch or verify the published LiteMedSAM checkpoint and print where it is."""
-    try:
+    with error_message():
         typer.echo(lite_medsam_checkpoint(path))
-    except ModelError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from error
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ import typer
 from rich.console import Console
 
 from napari_medsamq.engine import Engine, OpenVINOEngine
-from napari_medsamq.errors import MedSAMQError, ModelError, SaveError
+from napari_medsamq.errors import ModelError, SaveError
 from training.latency import LAPTOP, goals, measure_apart, size_mb
-from training.progress import progress_bar
+from training.progress import error_message, progress_bar
 from training.protocol import Protocol
 from training.score_tables import difference_table, goal_table, score_csv, score_table
 from training.scores import summarise
@@ -72,7 +72,7 @@ def main(
 
     Example: python -m training.evaluate cases --model float --model int8
     """
-    try:
+    with error_message():
         for path in (json_file, csv_file):
             _check_target(path)
         engines = _engines(model)
@@ -87,9 +87,6 @@ def main(
             _write(json_file, json.dumps(whole, indent=2, allow_nan=False) + "\n")
         if csv_file:
             _write(csv_file, score_csv(evaluation.scores))
-    except MedSAMQError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from error
     if evaluation.failed:
         raise typer.Exit(1)
 

@@ -19,13 +19,14 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from napari_medsamq.errors import MedSAMQError, ModelError
+from napari_medsamq.errors import ModelError
 from napari_medsamq.model_spec import ModelSpec
 from training.checkpoint import describe_checkpoint
 from training.compact import gather_biases, store_half
 from training.coverage import format_coverage, read_coverage
 from training.models.sam import LiteMedSAM, build_lite_medsam
 from training.network_file import read_network
+from training.progress import error_message
 from training.qcdq import convert_quantized, is_quantized
 from training.quantized import FLOAT_BITS
 from training.restore import name_tensors
@@ -205,7 +206,7 @@ def main(
     ] = False,
 ) -> None:
     """Export LiteMedSAM, float or quantised, as a model directory."""
-    try:
+    with error_message():
         _check_target(out, force=force)
         net, bits, provenance = _read(checkpoint)
         encoder, decoder = convert_lite_medsam(net)
@@ -218,9 +219,6 @@ def main(
             provenance=provenance,
             force=force,
         )
-    except MedSAMQError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from error
     typer.echo(out)
     if report:
         for part in ("encoder", "decoder"):

@@ -21,7 +21,8 @@ import numpy as np
 import typer
 
 from napari_medsamq.engine import OpenVINOEngine, box_points
-from napari_medsamq.errors import MedSAMQError, ModelError
+from napari_medsamq.errors import ModelError
+from training.progress import error_message
 
 THREADS = 2
 # oneDNN's name for what a recent laptop has; read when OpenVINO is loaded.
@@ -146,11 +147,8 @@ def main(
     ONEDNN_MAX_CPU_ISA=AVX2_VNNI in the environment limits the instructions to
     those of a recent laptop.
     """
-    try:
+    with error_message():
         times = measure(model, rounds)
-    except MedSAMQError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from error
     if as_json:
         typer.echo(json.dumps(times))
         return

@@ -15,12 +15,11 @@ import openvino as ov
 import typer
 
 from napari_medsamq.engine import Float32, OpenVINOEngine, box_points, openvino_core
-from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.model_spec import MODELS
 from training.config import load_config
 from training.dataset import SliceDataset
 from training.export import write_model
-from training.progress import progress_bar
+from training.progress import error_message, progress_bar
 from training.quantize import CalibrationConfig
 from training.sampler import BalancedSampler
 
@@ -85,7 +84,7 @@ def main(
 
     Example: python -m training.nncf_baseline --config training/configs/cpu/0-ptq.yaml --out nncf
     """
-    try:
+    with error_message():
         settings = load_config(CalibrationConfig, config, overrides or [])
         with progress_bar("cases") as report:
             data = SliceDataset(settings, report)
@@ -101,9 +100,6 @@ def main(
         }
         name = out.resolve().name
         write_model(out, encoder, decoder, name=name, bits=8, provenance=provenance, force=force)
-    except (MedSAMQError, OSError) as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from error
     typer.echo(out)
 
 

@@ -14,13 +14,12 @@ from typing import Annotated
 
 import typer
 
-from napari_medsamq.errors import MedSAMQError
 from training.batch import Record, prepare_cases
 from training.config import MODALITIES
 from training.convert import Limits
 from training.errors import DataError
 from training.pairing import Defaults, Pair, pair_folders, read_table
-from training.progress import progress_bar
+from training.progress import error_message, progress_bar
 
 _FOLDERS = "Folders that are paired by name"
 _RULES = "What the cases become"
@@ -100,14 +99,11 @@ def main(
     --label-suffix _seg --modality CT --dataset Liver
     """
     defaults = Defaults(modality, dataset, window, components)
-    try:
+    with error_message():
         pairs, alone = _find_pairs(table, images, labels, image_suffix, label_suffix, defaults)
         records = _prepare(
             pairs, out, Limits(min_voxels, min_pixels), workers or os.cpu_count() or 1
         )
-    except (MedSAMQError, OSError) as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from error
     failed = [record for record in records if record["status"] == "failed"]
     for record in failed:
         typer.echo(f"Failed: {record['case']}: {record['reason']}", err=True)

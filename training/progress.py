@@ -1,12 +1,25 @@
-"""The progress bar of every long command."""
+"""What every command shows: a progress bar while it works, and one line where it has to end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from napari_medsamq.errors import MedSAMQError
+
+
+@contextmanager
+def error_message() -> Iterator[None]:
+    """Show an error that its reader can cure as one line, and end the command with status 1."""
+    try:
+        yield
+    except (MedSAMQError, OSError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from error
 
 
 @contextmanager

@@ -13,14 +13,13 @@ from typing import Annotated
 import torch
 import typer
 
-from napari_medsamq.errors import MedSAMQError
 from training.checkpoint import describe_checkpoint, lite_medsam_checkpoint
 from training.config import DataConfig, load_config, require
 from training.dataset import Sample, SliceDataset
 from training.errors import ConfigError
 from training.models.sam import LiteMedSAM, build_lite_medsam
 from training.network_file import QuantizedNetwork, write_network
-from training.progress import progress_bar
+from training.progress import error_message, progress_bar
 from training.quantized import QuantConfig, calibrate, quantize
 from training.sampler import BalancedSampler
 
@@ -103,7 +102,7 @@ def main(
 
     Example: python -m training.quantize --out ptq.pth data=[cases-256] bits=8
     """
-    try:
+    with error_message():
         if out.exists() and not force:
             raise ConfigError(f"{out}: is there already. Give another name, or --force.")
         settings = load_config(CalibrationConfig, config, overrides or [])
@@ -113,9 +112,6 @@ def main(
         story = f"post-training quantisation on {settings.samples} samples of {data}"
         provenance = {**describe_checkpoint(path), "training": story}
         write_network(out, QuantizedNetwork(net, settings.quant(), provenance))
-    except (MedSAMQError, OSError) as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from error
     typer.echo(out)
 
 

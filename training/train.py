@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from napari_medsamq.errors import MedSAMQError, ModelError
+from napari_medsamq.errors import ModelError
 from training.checkpoint import lite_medsam_checkpoint
 from training.config import load_config
 from training.dataset import SliceDataset
@@ -20,7 +20,7 @@ from training.frozen import Encoder, Teacher, openvino_encoder, torch_encoder
 from training.models.sam import LiteMedSAM, build_lite_medsam, build_medsam
 from training.network_file import QuantizedNetwork, read_network
 from training.processes import Processes, join_processes, keep_memory
-from training.progress import progress_bar
+from training.progress import error_message, progress_bar
 from training.restore import restore_network
 from training.run import Run
 from training.train_config import TrainConfig
@@ -148,15 +148,12 @@ def main(
     --out runs/encoder --init-from ptq.pth data=[cases-256]
     """
     keep_memory()
-    try:
+    with error_message():
         settings = load_config(TrainConfig, config, overrides or [])
         with join_processes(device) as processes:
             run = Run(out, settings, resume=resume, leads=processes.leads)
             network = run.read_start() if resume else _read_start(init_from)
             train(settings, run, network, processes)
-    except (MedSAMQError, OSError) as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from error
     typer.echo(run.network)
 
 
