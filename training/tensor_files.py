@@ -73,10 +73,16 @@ def load_weights(
     ModelError
         If they are not exactly those of this network.
     """
-    try:
-        net.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
+    own = net.state_dict()
+    unlike = {
+        "lacking": [name for name in own if name not in weights],
+        "not known": [name for name in weights if name not in own],
+        "of other shapes": [n for n in own if n in weights and own[n].shape != weights[n].shape],
+    }
+    found = [f"{len(names)} {what} (`{names[0]}`)" for what, names in unlike.items() if names]
+    if found:
         raise ModelError(
-            f"{path} must hold exactly the weights of {wanted}: {error}. Give a file of it, or "
-            "make it again."
-        ) from error
+            f"{path} must hold exactly the weights of {wanted}; there are {', '.join(found)}. "
+            "Give a file of it, or make it again."
+        )
+    net.load_state_dict(weights)

@@ -22,7 +22,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from typer.testing import CliRunner
 
 from napari_medsamq.errors import ModelError, SaveError
-from training import network_file
 from training import train as command
 from training.config import load_config
 from training.dataset import SliceDataset
@@ -218,7 +217,7 @@ def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(
         path.write_bytes(b"half")
         raise RuntimeError("PytorchStreamWriter failed writing file: No space left on device")
 
-    monkeypatch.setattr(network_file.torch, "save", full)
+    monkeypatch.setattr(torch, "save", full)
     with pytest.raises(SaveError, match=r"checkpoint\.pth.*Free space"):
         run.write_checkpoint({"step": 2})
     assert run.read_checkpoint() == {"step": 1}
@@ -257,7 +256,8 @@ def test_shipped_configurations_can_be_read() -> None:
 def test_network_files_say_what_is_wrong_with_them(tmp_path: Path) -> None:
     path = tmp_path / "network.pth"
     write_network(path, small_network())
-    with pytest.raises(ModelError, match="exactly the weights of this network"):
+    wanted = r"exactly the weights of LiteMedSAM .* lacking \(`image_encoder\."
+    with pytest.raises(ModelError, match=wanted):
         read_network(path)
     torch.save({"format": "other"}, path)
     with pytest.raises(ModelError, match="Give a file that"):
