@@ -73,16 +73,15 @@ def load_weights(
     ModelError
         If they are not exactly those of this network.
     """
-    own = net.state_dict()
-    unlike = {
-        "lacking": [name for name in own if name not in weights],
-        "not known": [name for name in weights if name not in own],
-        "of other shapes": [n for n in own if n in weights and own[n].shape != weights[n].shape],
-    }
-    found = [f"{len(names)} {what} (`{names[0]}`)" for what, names in unlike.items() if names]
+    try:
+        lacking, unknown = net.load_state_dict(weights, strict=False)
+    except RuntimeError as error:  # torch lists every tensor of another shape, one a line
+        found = [str(error).splitlines()[1].strip("\t .")]
+    else:
+        unlike = {"lacking": lacking, "not known": unknown}
+        found = [f"{len(names)} {what} (`{names[0]}`)" for what, names in unlike.items() if names]
     if found:
         raise ModelError(
-            f"{path} must hold exactly the weights of {wanted}; there are {', '.join(found)}. "
+            f"{path} must hold exactly the weights of {wanted}, and differs: {', '.join(found)}. "
             "Give a file of it, or make it again."
         )
-    net.load_state_dict(weights)
