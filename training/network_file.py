@@ -62,5 +62,6 @@ def read_network(path: Path) -> QuantizedNetwork:
         )
     quant = QuantConfig(**json.loads(content["quant"]))
     net = quantize(LiteMedSAM(), quant)
-    load_weights(path, net, content["weights"], "LiteMedSAM quantised in this way")
+    wanted, cure = "LiteMedSAM quantised in this way", "Give a file of it, or make it again."
+    load_weights(path, net, content["weights"], wanted, cure)
     return QuantizedNetwork(net.eval(), quant, json.loads(content["provenance"]))

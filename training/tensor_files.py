@@ -55,7 +55,7 @@ def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def load_weights(
-    path: Path, net: torch.nn.Module, weights: Mapping[str, torch.Tensor], wanted: str
+    path: Path, net: torch.nn.Module, weights: Mapping[str, torch.Tensor], wanted: str, cure: str
 ) -> None:
     """Load all weights of a network.
 
@@ -65,8 +65,8 @@ def load_weights(
         Where the weights come from.
     net : nn.Module
     weights : mapping of str to Tensor
-    wanted : str
-        What network the weights have to be of.
+    wanted, cure : str
+        What network the weights have to be of, and a sentence that says where to get such a file.
 
     Raises
     ------
@@ -83,5 +83,5 @@ def load_weights(
     if found:
         raise ModelError(
             f"{path} must hold exactly the weights of {wanted}, and differs: {', '.join(found)}. "
-            "Give a file of it, or make it again."
+            f"{cure}"
         )

@@ -119,7 +119,8 @@ def build_lite_medsam(checkpoint: Path | None = None) -> LiteMedSAM:
     """
     net = LiteMedSAM()
     if checkpoint is not None:
-        load_weights(checkpoint, net, read_weights(checkpoint), "LiteMedSAM")
+        cure = "Give the file that `python -m training.checkpoint` names."
+        load_weights(checkpoint, net, read_weights(checkpoint), "LiteMedSAM", cure)
     return net.eval()
 
 
@@ -132,5 +133,6 @@ def build_medsam(checkpoint: Path) -> LiteMedSAM:
         If the file cannot be read safely or is not a MedSAM ViT-B checkpoint.
     """
     net = LiteMedSAM(ImageEncoderViT())
-    load_weights(checkpoint, net, read_weights(checkpoint), "MedSAM ViT-B")
+    cure = "Give the file medsam_vit_b.pth of the MedSAM authors."
+    load_weights(checkpoint, net, read_weights(checkpoint), "MedSAM ViT-B", cure)
     return net.eval()
