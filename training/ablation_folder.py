@@ -22,7 +22,7 @@ from training.config import config_text
 from training.errors import ConfigError
 from training.export import write_model
 from training.files import replace_file
-from training.network_file import QuantizedNetwork, write_network
+from training.network_file import StoredNetwork, write_network
 from training.protocol import Case, Target
 from training.scores import Score
 
@@ -115,7 +115,7 @@ class AblationFolder:
         """Write the model directory of a row."""
         write_model(self.model(row), encoder, decoder, name=row, bits=bits, provenance=provenance)
 
-    def write_network(self, row: str, network: QuantizedNetwork) -> None:
+    def write_network(self, row: str, network: StoredNetwork) -> None:
         """Write the network of a row."""
         write_network(self.network(row), network)
 

@@ -19,7 +19,7 @@ from training.dataset import Sample, SliceDataset
 from training.export import convert_decoder, convert_encoder
 from training.frozen import Encoder, Teacher, openvino_encoder, torch_encoder
 from training.models.sam import LiteMedSAM
-from training.network_file import QuantizedNetwork, read_network
+from training.network_file import StoredNetwork, read_network
 from training.processes import Processes
 from training.progress import progress_bar
 from training.quantized import FLOAT_BITS, calibrate, fold_batch_norm, quantize
@@ -52,7 +52,7 @@ class Made:
     bits : int
     story : str
         What was done, in one line.
-    quantized : QuantizedNetwork or None
+    quantized : StoredNetwork or None
         The network itself, where others may start from it.
     """
 
@@ -60,7 +60,7 @@ class Made:
     decoder: ov.Model
     bits: int
     story: str
-    quantized: QuantizedNetwork | None = None
+    quantized: StoredNetwork | None = None
 
 
 class Workshop:
@@ -139,7 +139,7 @@ class Workshop:
         ):
             calibrate(net, run, samples, correct_bias=config.correct_bias, report=report)
         story = f"post-training quantisation on {len(samples)} samples"
-        return self._quantized(QuantizedNetwork(net.cpu(), row.quant, {}), story)
+        return self._quantized(StoredNetwork(net.cpu(), row.quant, {}), story)
 
     def _qat(self, row: Row) -> Made:
         network = self._start(row)
@@ -194,10 +194,10 @@ class Workshop:
     def _whole(self, trains: Literal["encoder", "both"], rate: float) -> TrainConfig:
         return train_config(self._config, self._data.groups, trains, rate, self._config)
 
-    def _start(self, row: Row) -> QuantizedNetwork:
+    def _start(self, row: Row) -> StoredNetwork:
         return read_network(self._folder.network(str(row.start)))
 
-    def _quantized(self, network: QuantizedNetwork, story: str) -> Made:
+    def _quantized(self, network: StoredNetwork, story: str) -> Made:
         net, bits = network.net, network.quant.bits
         return Made(convert_encoder(net), convert_decoder(net), bits, story, network)
 

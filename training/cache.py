@@ -43,6 +43,7 @@ def cache_cases(
     *,
     axes: Sequence[int] = (0,),
     min_pixels: int = 100,
+    full: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict[str, Any]]:
     """Write the cache of a folder of cases; what is there and up to date is kept.
@@ -57,6 +58,8 @@ def cache_cases(
         Array axes across which volumes are cut into slices.
     min_pixels : int
         Slices without an object of so many pixels are left out.
+    full : bool
+        Keep slices that the frame would shrink as they are, for training on parts of them.
     report : callable
         Told how many cases of how many are done.
 
@@ -83,6 +86,7 @@ def cache_cases(
             "sha256": path_sha256(case.path),
             "axes": list(axes),
             "min_pixels": min_pixels,
+            "full": full,
         }
         if not target.exists() or _meta(target) != meta:
             _cache_case(case, target, axes, min_pixels, meta)
@@ -164,7 +168,8 @@ def _cache_case(
     for row in index.slices:
         transform = slice_transform(row)
         axis, position = int(row["axis"]), int(row["index"])
-        shrinks = transform.frame[0] * transform.frame[1] < int(row["height"]) * int(row["width"])
+        pixels = int(row["height"]) * int(row["width"])
+        shrinks = not meta["full"] and transform.frame[0] * transform.frame[1] < pixels
         image = volume.slice(axis, position)
         if image.ndim == 3 and (image == image[..., :1]).all():
             image = image[..., 0]
@@ -205,6 +210,9 @@ def main(
     min_pixels: Annotated[
         int, typer.Option(min=1, help="Leave out slices without an object of so many pixels.")
     ] = 100,
+    full: Annotated[
+        bool, typer.Option("--full", help="Keep large slices large, for training on crops.")
+    ] = False,
 ) -> None:
     """Copy cases into a small cache of slices, for fast training anywhere.
 
@@ -223,6 +231,7 @@ def main(
             out,
             axes=[AXES[axis] for axis in axes.split(",")],
             min_pixels=min_pixels,
+            full=full,
             report=report,
         )
     size = sum(path.stat().st_size for path in out.rglob("*.npz")) / 1e6

@@ -50,6 +50,16 @@ class DataConfig:
         Symmetric also moves them inwards, by at most a quarter of the box.
     flip : float
         Probability of mirroring, for each of the two axes.
+    crop : float
+        Probability of showing a part of the slice instead: a square of 1 to `crop_most` times the
+        object's longer side, somewhere around it. Parts are sharp only from cases, or from a cache
+        made with --full.
+    crop_most : float
+    intensity : float
+        How far grey levels are varied, by another window and gamma: 0 (not at all) to 1.
+    variants : int
+        After so many epochs, slices come in the same variants again, so that a teacher's answers
+        can be kept; 0 varies them for ever.
     strategy : "min", "fraction", "all" or "counts"
         What each group contributes to an epoch: as much as the smallest one; `fraction` of its
         own, but not less than the smallest has; everything; or what `counts` says.
@@ -71,6 +81,10 @@ class DataConfig:
     box_jitter: int = 10
     jitter: Literal["outwards", "symmetric"] = "outwards"
     flip: float = 0.5
+    crop: float = 0.0
+    crop_most: float = 8.0
+    intensity: float = 0.0
+    variants: int = 0
     strategy: Literal["min", "fraction", "all", "counts"] = "min"
     fraction: float = 0.1
     counts: dict[str, int] = field(default_factory=dict)
@@ -84,7 +98,12 @@ class DataConfig:
         require(len(set(self.axes)) == len(self.axes), "`axes` names an axis twice")
         require(self.min_pixels >= 1, f"`min_pixels` has to be 1 or more, not {self.min_pixels}")
         require(0 <= self.box_jitter <= 128, f"`box_jitter` lies in 0..128, not {self.box_jitter}")
-        require(0 <= self.flip <= 1, f"`flip` is a probability in 0..1, not {self.flip}")
+        for name in ("flip", "crop"):
+            chance = getattr(self, name)
+            require(0 <= chance <= 1, f"`{name}` is a probability in 0..1, not {chance}")
+        require(self.crop_most > 1, f"`crop_most` has to be above 1, not {self.crop_most}")
+        require(0 <= self.intensity <= 1, f"`intensity` lies in 0..1, not {self.intensity}")
+        require(self.variants >= 0, f"`variants` has to be 0 or more, not {self.variants}")
         require(0 < self.fraction <= 1, f"`fraction` lies above 0, up to 1, not {self.fraction}")
         require(self.memory_mb >= 0, f"`memory_mb` has to be 0 or more, not {self.memory_mb}")
         require(

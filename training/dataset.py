@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from napari_medsamq.geometry import Float64
 from napari_medsamq.preprocess import FRAME, ResizeLongestSide, UInt8, prepare_slice
+from training.augment import draw_crop, pretend_box, vary_intensity
 from training.cache import is_cached, read_cached_index, read_cached_slice
 from training.cases import DecodedCases, Label, read_case
 from training.config import MODALITIES, DataConfig
@@ -117,17 +118,30 @@ class SliceDataset(Dataset[Sample]):
         return len(self._index.slices)
 
     def __getitem__(self, draw: Draw) -> Sample:
-        row = self._index.slices[draw.item]
+        config, row = self._config, self._index.slices[draw.item]
         case = self._cases[row["case"]]
-        rng = generator(self._config.seed, "sample", draw.epoch, draw.item, draw.repeat)
+        epoch = draw.epoch % config.variants if config.variants else draw.epoch
+        place = (epoch, draw.item, draw.repeat)
+        rng = generator(config.seed, "sample", *place)
+        # Drawn from a generator of their own, views leave all other choices as they are.
+        view_rng = generator(config.seed, "view", *place)
+        image, label = self._read(row)
+        label_id, box = self._object(row, rng)
         transform = slice_transform(row)
-        image, label = self._frames(row, transform)
-        label_id, box = self._object(row, transform, rng)
+        if view_rng.random() < config.crop:
+            image, label, box, transform = self._cropped(view_rng, image, label, box, transform)
+        image = frame_image(image, transform)
+        if config.intensity > 0:
+            image = vary_intensity(view_rng, image, config.intensity)
         mask: npt.NDArray[np.bool_] = (
-            np.zeros(image.shape[:2], bool) if label is None else label == label_id
+            np.zeros(image.shape[:2], bool)
+            if label is None
+            else frame_label(label, transform) == label_id
         )
+        if label_id > 0:
+            box = self._loosened(box, transform, rng)
         for axis in (0, 1):
-            if rng.random() < self._config.flip:
+            if rng.random() < config.flip:
                 image, mask = np.flip(image, axis), np.flip(mask, axis)
                 box = _mirrored(box, transform, axis)
         padded = np.zeros((FRAME, FRAME), np.float32)
@@ -186,36 +200,63 @@ class SliceDataset(Dataset[Sample]):
         names = np.array([c.modality if by_modality else c.data_set for c in self._cases])
         return {str(name): np.flatnonzero((names == name)[of_slice]) for name in np.unique(names)}
 
-    def _frames(self, row: np.void, transform: ResizeLongestSide) -> tuple[UInt8, Label | None]:
-        """Return a slice and its label, resized to the frame but not padded."""
+    def _read(self, row: np.void) -> tuple[UInt8, Label | None]:
+        """Return a slice and its label, as they are or shrunk to the frame."""
         axis, index = int(row["axis"]), int(row["index"])
         case = self._cases[row["case"]]
         if self._cached[row["case"]]:
-            image, label = read_cached_slice(case.path, axis, index)
-        else:
-            volume, ids = self._decoded.read(case)
-            image = volume.slice(axis, index)
-            label = None if ids is None else np.moveaxis(ids, axis, 0)[index]
-        frame = frame_image(image, transform)
-        return frame, None if label is None else frame_label(label, transform)
+            return read_cached_slice(case.path, axis, index)
+        volume, ids = self._decoded.read(case)
+        return volume.slice(axis, index), None if ids is None else np.moveaxis(ids, axis, 0)[index]
 
-    def _object(
-        self, row: np.void, transform: ResizeLongestSide, rng: np.random.Generator
-    ) -> tuple[int, Float64]:
-        """Draw an object of a slice and a box (4,) around it, in slice pixels."""
-        last = np.array([transform.width, transform.height] * 2, np.float64) - 1
+    def _object(self, row: np.void, rng: np.random.Generator) -> tuple[int, Float64]:
+        """Draw an object of a slice; its tight box (4,), or that of the slice without objects."""
         objects = self._index.objects_of(row)
         if len(objects) == 0:
-            return 0, last * [0, 0, 1, 1]
+            return 0, np.array([0, 0, row["width"] - 1, row["height"] - 1], np.float64)
         label_id, _, *corners = objects[rng.integers(len(objects))].tolist()
-        box = np.array(corners, np.float64)
+        return label_id, np.array(corners, np.float64)
+
+    def _cropped(
+        self,
+        rng: np.random.Generator,
+        image: UInt8,
+        label: Label | None,
+        box: Float64,
+        transform: ResizeLongestSide,
+    ) -> tuple[UInt8, Label | None, Float64, ResizeLongestSide]:
+        """Cut a part around a box out of a slice; the box and transform are then of that part."""
+        height, width = image.shape[:2]
+        pixel_size = transform.pixel_size
+        if (height, width) != (transform.height, transform.width):  # of a cache of frames
+            pixel_size = (1.0, 1.0)
+            box = box * np.array([width / transform.width, height / transform.height] * 2)
+        around = box if label is not None else pretend_box(rng, (height, width))
+        crop = draw_crop(rng, (height, width), around, self._config.crop_most)
+        if crop is None:
+            return image, label, box, ResizeLongestSide(height, width, pixel_size)
+        image = np.ascontiguousarray(image[crop.place])
+        height, width = image.shape[:2]
+        whole = np.array([0, 0, width - 1, height - 1], np.float64)
+        return (
+            image,
+            None if label is None else np.ascontiguousarray(label[crop.place]),
+            whole if label is None else box - crop.origin,
+            ResizeLongestSide(height, width, pixel_size),
+        )
+
+    def _loosened(
+        self, box: Float64, transform: ResizeLongestSide, rng: np.random.Generator
+    ) -> Float64:
+        """Move the sides of a tight box (4,), as people draw it; all in slice pixels."""
+        last = np.array([transform.width, transform.height] * 2, np.float64) - 1
         most = self._config.box_jitter
         least = -most if self._config.jitter == "symmetric" else 0
         rows, columns = transform.scale
         scale = np.array([columns, rows, columns, rows])
         inwards = _MOST_INWARDS * np.tile(box[2:] - box[:2] + 1, 2) * scale
         shift = np.maximum(rng.integers(least, most, size=4, endpoint=True), -inwards)
-        return label_id, np.clip(box + np.array([-1, -1, 1, 1]) * shift / scale, 0, last)
+        return np.clip(box + np.array([-1, -1, 1, 1]) * shift / scale, 0, last)
 
 
 def _mirrored(box: Float64, transform: ResizeLongestSide, axis: int) -> Float64:

@@ -21,17 +21,15 @@ from torch import Tensor, nn
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.model_spec import ModelSpec
-from training.checkpoint import describe_checkpoint
 from training.compact import gather_biases, store_half
 from training.coverage import format_coverage, read_coverage
-from training.models.sam import LiteMedSAM, build_lite_medsam
+from training.models.sam import LiteMedSAM
 from training.network_file import read_network
 from training.progress import error_message
 from training.qcdq import convert_quantized, is_quantized
 from training.quantized import FLOAT_BITS
 from training.restore import name_tensors
 from training.rewrites import optimise
-from training.tensor_files import read_tensors
 
 # Sizes of -1 are dynamic; the engine refuses a model of other names or shapes.
 ENCODER_INPUTS = {"image": [1, 3, 256, 256]}
@@ -181,19 +179,17 @@ def _example(inputs: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
 
 
 def _read(checkpoint: Path) -> tuple[LiteMedSAM, int, dict[str, str]]:
-    """Read either kind of file: the network, its bits, and where it comes from."""
-    versions = {"versions": f"openvino {ov.__version__}, torch {torch.__version__}"}
-    if "format" in read_tensors(checkpoint):
-        network = read_network(checkpoint)
-        versions["versions"] += f", brevitas {version('brevitas')}"
-        settings = {"quantisation": json.dumps(asdict(network.quant))}
-        return network.net, network.quant.bits, {**network.provenance, **settings, **versions}
-    story = {"training": "none: the float network as published, weights stored as FP16"}
-    return (
-        build_lite_medsam(checkpoint),
-        FLOAT_BITS,
-        {**describe_checkpoint(checkpoint), **story, **versions},
-    )
+    """Read a network: itself, its bits, and where it comes from."""
+    network = read_network(checkpoint)
+    versions = f"openvino {ov.__version__}, torch {torch.__version__}"
+    story = {"training": "none: the float network as published", **network.provenance}
+    if network.quant is None:
+        story["training"] += ", weights stored as FP16"
+        return network.net, FLOAT_BITS, {**story, "versions": versions}
+    versions += f", brevitas {version('brevitas')}"
+    settings = json.dumps(asdict(network.quant))
+    story |= {"quantisation": settings, "versions": versions}
+    return network.net, network.quant.bits, story
 
 
 def main(
@@ -205,7 +201,7 @@ def main(
         bool, typer.Option("--report", help="Print what runs in 8-bit integers here.")
     ] = False,
 ) -> None:
-    """Export LiteMedSAM, float or quantised, as a model directory."""
+    """Export a network, float or quantised, as a model directory."""
     with error_message():
         _check_target(out, force=force)
         net, bits, provenance = _read(checkpoint)

@@ -50,36 +50,42 @@ def distillation_loss(embedding: Tensor, teacher: Tensor) -> Tensor:
 
 
 def batch_losses(
-    student: tuple[Tensor, Tensor, Tensor],
+    student: tuple[Tensor, tuple[Tensor, Tensor] | None],
     mask: Tensor,
     labelled: Tensor,
-    teacher: tuple[Tensor, Tensor] | None,
+    teacher: tuple[Tensor, Tensor | None] | None,
 ) -> dict[str, Tensor]:
     """Return the terms of the loss of a batch, each the mean over its samples.
 
     Parameters
     ----------
-    student : embedding (B, 256, 64, 64), logits (B, 256, 256), iou (B,)
+    student : embedding (B, 256, 64, 64); logits (B, 256, 256) and iou (B,), or None
+        None where the embeddings alone are taught.
     mask : (B, 256, 256) Tensor
         0 or 1.
     labelled : (B,) Tensor
         1 where the mask is known, 0 where the image counts for the distillation only.
-    teacher : embedding (B, 256, 64, 64), logits (B, 256, 256); or None
-        Of the same images and boxes; None without distillation.
+    teacher : embedding (B, 256, 64, 64); logits (B, 256, 256) or None; or None
+        Of the same images and boxes; None without distillation. Without its logits, its embedding
+        is followed on all samples alike.
 
     Returns
     -------
     losses : dict of str to () Tensor
-        `dice`, `bce`, `iou` (of the predicted IoU) and `distill`.
+        `dice`, `bce` and `iou` (of the predicted IoU) if there are logits; `distill` if there is a
+        teacher.
     """
-    embedding, logits, iou = student
-    terms = {
-        "dice": dice_loss(logits, mask) * labelled,
-        "bce": cross_entropy_loss(logits, mask) * labelled,
-        "iou": (iou.float() - mask_iou(logits.detach(), mask)).square() * labelled,
-    }
+    embedding, answer = student
+    terms: dict[str, Tensor] = {}
+    if answer is not None:
+        logits, iou = answer
+        terms["dice"] = dice_loss(logits, mask) * labelled
+        terms["bce"] = cross_entropy_loss(logits, mask) * labelled
+        terms["iou"] = (iou.float() - mask_iou(logits.detach(), mask)).square() * labelled
     if teacher is not None:
-        # A teacher that fails on a sample is not worth following there.
-        trust = torch.where(labelled > 0, mask_iou(teacher[1], mask), 1.0)
-        terms["distill"] = distillation_loss(embedding, teacher[0]) * trust
+        terms["distill"] = distillation_loss(embedding, teacher[0])
+        if teacher[1] is not None:
+            # A teacher that fails on a sample is not worth following there.
+            trust = torch.where(labelled > 0, mask_iou(teacher[1], mask), 1.0)
+            terms["distill"] = terms["distill"] * trust
     return {name: term.mean() for name, term in terms.items()}

@@ -1,4 +1,4 @@
-"""Quantised networks as files: weights, scales, how they were quantised, where they come from.
+"""Networks as files: weights, how they are quantised, where they come from.
 
 Written by the training and read by the export; such a file holds no code.
 """
@@ -6,48 +6,51 @@ Written by the training and read by the export; such a file holds no code.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from napari_medsamq.errors import ModelError
-from training.models.sam import LiteMedSAM
+from training.checkpoint import describe_checkpoint
+from training.models.sam import ENCODERS, PUBLISHED, LiteMedSAM, build_lite_medsam
 from training.quantized import QuantConfig, quantize
 from training.tensor_files import load_weights, read_tensors, write_tensors
 
-FORMAT = "quantised LiteMedSAM, 1"
+FORMAT = "network of napari-medsamq, 2"
 
 
 @dataclass(frozen=True)
-class QuantizedNetwork:
-    """A quantised LiteMedSAM and its story.
+class StoredNetwork:
+    """A network and its story.
 
     Attributes
     ----------
     net : LiteMedSAM
         In evaluation mode.
-    quant : QuantConfig
+    quant : QuantConfig or None
+        How it is quantised; None for a float network.
     provenance : dict of str to str
-        What `model.json` will say about the weights.
+        What `model.json` will say about the weights; its `architecture` names the encoder.
     """
 
     net: LiteMedSAM
-    quant: QuantConfig
+    quant: QuantConfig | None
     provenance: dict[str, str]
 
 
-def write_network(path: Path, network: QuantizedNetwork) -> None:
-    """Write a quantised network, whole or not at all."""
+def write_network(path: Path, network: StoredNetwork) -> None:
+    """Write a network, whole or not at all."""
     content = {
         "format": FORMAT,
-        "quant": json.dumps(asdict(network.quant)),
+        "quant": json.dumps(asdict(network.quant) if network.quant else None),
         "provenance": json.dumps(network.provenance),
         "weights": network.net.state_dict(),
     }
     write_tensors(path, content)
 
 
-def read_network(path: Path) -> QuantizedNetwork:
-    """Read a quantised network.
+def read_network(path: Path) -> StoredNetwork:
+    """Read a network that this program wrote, or a checkpoint of the published LiteMedSAM.
 
     Raises
     ------
@@ -55,13 +58,41 @@ def read_network(path: Path) -> QuantizedNetwork:
         If the file is missing, damaged, carries code, or holds another network.
     """
     content = read_tensors(path)
-    if content.get("format") != FORMAT:
+    if "format" not in content:
+        return StoredNetwork(build_lite_medsam(path), None, describe_checkpoint(path))
+    if content["format"] != FORMAT:
         raise ModelError(
-            f"{path} is no {FORMAT}. Give a file that `python -m training.quantize` or "
-            "`python -m training.train` wrote."
+            f"{path} is a {content['format']}; this program reads a {FORMAT}. Make it again with "
+            "`python -m training.quantize` or `python -m training.train`."
         )
-    quant = QuantConfig(**json.loads(content["quant"]))
-    net = quantize(LiteMedSAM(), quant)
-    wanted, cure = "LiteMedSAM quantised in this way", "Give a file of it, or make it again."
+    settings = json.loads(content["quant"])
+    quant = None if settings is None else QuantConfig(**settings)
+    provenance = json.loads(content["provenance"])
+    net = empty_network(provenance, quant)
+    wanted, cure = "the network it says it is", "Give another file, or make it again."
     load_weights(path, net, content["weights"], wanted, cure)
-    return QuantizedNetwork(net.eval(), quant, json.loads(content["provenance"]))
+    return StoredNetwork(net.eval(), quant, provenance)
+
+
+def empty_network(provenance: Mapping[str, str], quant: QuantConfig | None) -> LiteMedSAM:
+    """Build the network that a story is about, with random weights.
+
+    Raises
+    ------
+    ModelError
+        If its encoder is none of this program's.
+    """
+    architecture = provenance.get("architecture", PUBLISHED)
+    if architecture not in ENCODERS:
+        raise ModelError(
+            f"The architecture `{architecture}` is not known; there are {', '.join(ENCODERS)}. "
+            "Update napari-medsamq."
+        )
+    net = LiteMedSAM(ENCODERS[architecture]())
+    return net if quant is None else quantize(net, quant)
+
+
+def continue_story(provenance: Mapping[str, str], chapter: str) -> dict[str, str]:
+    """Add in one line what was done to a network, after what was done before."""
+    before = provenance.get("training")
+    return {**provenance, "training": f"{before}; {chapter}" if before else chapter}

@@ -1,4 +1,4 @@
-"""Post-training quantisation of a float LiteMedSAM: a baseline, and where training starts.
+"""Post-training quantisation of a float network: a baseline, and where training starts.
 
 python -m training.quantize --out NETWORK.pth data=[CASES] [key=value ...]
 """
@@ -13,12 +13,12 @@ from typing import Annotated
 import torch
 import typer
 
-from training.checkpoint import describe_checkpoint, lite_medsam_checkpoint
+from napari_medsamq.errors import ModelError
+from training.checkpoint import lite_medsam_checkpoint
 from training.config import DataConfig, load_config, require
 from training.dataset import Sample, SliceDataset
 from training.errors import ConfigError
-from training.models.sam import LiteMedSAM, build_lite_medsam
-from training.network_file import QuantizedNetwork, write_network
+from training.network_file import StoredNetwork, continue_story, read_network, write_network
 from training.progress import error_message, progress_bar
 from training.quantized import QuantConfig, calibrate, quantize
 from training.sampler import BalancedSampler
@@ -52,20 +52,23 @@ class CalibrationConfig(DataConfig, QuantConfig):
         return QuantConfig(**{f.name: getattr(self, f.name) for f in fields(QuantConfig)})
 
 
-def quantize_checkpoint(config: CalibrationConfig, checkpoint: Path) -> LiteMedSAM:
-    """Quantise a float checkpoint and calibrate it on samples.
+def quantize_network(config: CalibrationConfig, network: StoredNetwork) -> StoredNetwork:
+    """Quantise a float network, in place, and calibrate it on samples.
 
     Raises
     ------
     ConfigError, DataError, ModelError
-        If the configuration does not fit the network, or a file cannot be read.
+        If the network is quantised already, the configuration does not fit it, or a file cannot be
+        read.
     """
+    if network.quant is not None:
+        raise ModelError("The network is quantised already. Give a float one.")
     with progress_bar("cases") as report:
         data = SliceDataset(config, report)
     draws = itertools.islice(BalancedSampler(data.groups, config), config.samples)
     samples = [data[draw] for draw in draws]
     try:
-        net = quantize(build_lite_medsam(checkpoint), config.quant())
+        net = quantize(network.net, config.quant())
     except ValueError as error:
         raise ConfigError(f"The configuration does not fit: {error}. Correct it.") from error
 
@@ -77,7 +80,9 @@ def quantize_checkpoint(config: CalibrationConfig, checkpoint: Path) -> LiteMedS
         torch.autocast("cpu", torch.bfloat16, enabled=config.bf16),
     ):
         calibrate(net, run, samples, correct_bias=config.correct_bias, report=report)
-    return net
+    names = ", ".join(folder.name for folder in config.data)
+    story = f"post-training quantisation on {config.samples} samples of {names}"
+    return StoredNetwork(net, config.quant(), continue_story(network.provenance, story))
 
 
 def main(
@@ -91,11 +96,11 @@ def main(
     ] = None,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="Float weights (.pth). Default: the published LiteMedSAM."),
+        typer.Option(help="Float network (.pth). Default: the published LiteMedSAM."),
     ] = None,
     force: Annotated[bool, typer.Option(help="Replace OUT.")] = False,
 ) -> None:
-    """Quantise a float LiteMedSAM without training it (post-training quantisation).
+    """Quantise a float network without training it (post-training quantisation).
 
     The ranges of the activations are measured on samples of the data, and the
     biases corrected. The result is a baseline, and where training starts.
@@ -106,12 +111,8 @@ def main(
         if out.exists() and not force:
             raise ConfigError(f"{out}: is there already. Give another name, or --force.")
         settings = load_config(CalibrationConfig, config, overrides or [])
-        path = checkpoint or lite_medsam_checkpoint()
-        net = quantize_checkpoint(settings, path)
-        data = ", ".join(folder.name for folder in settings.data)
-        story = f"post-training quantisation on {settings.samples} samples of {data}"
-        provenance = {**describe_checkpoint(path), "training": story}
-        write_network(out, QuantizedNetwork(net, settings.quant(), provenance))
+        network = read_network(checkpoint or lite_medsam_checkpoint())
+        write_network(out, quantize_network(settings, network))
     typer.echo(out)
 
 

@@ -21,9 +21,8 @@ from napari_medsamq.engine import openvino_core
 from napari_medsamq.errors import ModelError
 from napari_medsamq.model_spec import ModelSpec
 from training.graph import MOVES, constant, nodes
-from training.models.sam import LiteMedSAM
-from training.network_file import QuantizedNetwork
-from training.quantized import QuantConfig, quantize
+from training.network_file import StoredNetwork, empty_network
+from training.quantized import QuantConfig
 
 with warnings.catch_warnings():
     # Brevitas 0.13 warns at import of an optional kernel that nothing here uses.
@@ -123,7 +122,7 @@ def _equal(node: ov.Node, values: np.ndarray) -> bool:
     )
 
 
-def restore_network(directory: Path) -> QuantizedNetwork:
+def restore_network(directory: Path) -> StoredNetwork:
     """Rebuild the quantised network of a model directory.
 
     What was stored as FP16 is restored as rounded; quantised weights are exactly those that run.
@@ -142,7 +141,7 @@ def restore_network(directory: Path) -> QuantizedNetwork:
             "quantised. Give the directory of an int8 model."
         )
     quant = QuantConfig(**json.loads(settings))
-    net = quantize(LiteMedSAM(), quant)
+    net = empty_network(spec.provenance, quant)
     found: Tensors = {}
     core = openvino_core()
     for part in ("encoder", "decoder"):
@@ -162,7 +161,7 @@ def restore_network(directory: Path) -> QuantizedNetwork:
         ) from error
     net.load_state_dict(state)
     provenance = {k: v for k, v in spec.provenance.items() if k not in ("quantisation", "versions")}
-    return QuantizedNetwork(net.eval(), quant, provenance)
+    return StoredNetwork(net.eval(), quant, provenance)
 
 
 def _read_tensors(model: ov.Model, quant: QuantConfig) -> Tensors:

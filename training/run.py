@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from training.config import config_text
 from training.errors import ConfigError
 from training.files import replace_file
-from training.network_file import QuantizedNetwork, read_network, write_network
+from training.network_file import StoredNetwork, read_network, write_network
 from training.tensor_files import read_tensors, write_tensors
 from training.train_config import TrainConfig
 
@@ -60,7 +60,7 @@ class Run:
                 "--resume to go on with the run in it, or another folder."
             )
 
-    def begin(self, network: QuantizedNetwork) -> None:
+    def begin(self, network: StoredNetwork) -> None:
         """Write down the network that the run starts from, and its configuration."""
         if self._leads:
             write_network(self.folder / START, network)
@@ -84,7 +84,7 @@ class Run:
                 "there, or begin a run in another folder."
             )
 
-    def read_start(self) -> QuantizedNetwork:
+    def read_start(self) -> StoredNetwork:
         """Read the network that the run started from."""
         return read_network(self.folder / START)
 
@@ -103,7 +103,7 @@ class Run:
         if self._leads:
             write_tensors(self.folder / CHECKPOINT, state)
 
-    def write_network(self, network: QuantizedNetwork) -> None:
+    def write_network(self, network: StoredNetwork) -> None:
         """Write the network that the run ends with."""
         if self._leads:
             write_network(self.network, network)

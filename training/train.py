@@ -1,4 +1,4 @@
-"""Quantisation-aware training, one stage at a time.
+"""Training, one stage at a time: of float networks, and aware of quantisation.
 
 python -m training.train CONFIG.yaml --out RUN --init-from NETWORK [key=value ...]
 """
@@ -16,9 +16,16 @@ from training.config import load_config
 from training.dataset import SliceDataset
 from training.errors import ConfigError
 from training.export import convert_encoder
-from training.frozen import Encoder, Teacher, openvino_encoder, torch_encoder
+from training.files import path_sha256
+from training.frozen import (
+    EmbeddingStore,
+    Encoder,
+    Teacher,
+    openvino_encoder,
+    torch_encoder,
+)
 from training.models.sam import LiteMedSAM, build_lite_medsam, build_medsam
-from training.network_file import QuantizedNetwork, read_network
+from training.network_file import StoredNetwork, continue_story, read_network
 from training.processes import Processes, join_processes, keep_memory
 from training.progress import error_message, progress_bar
 from training.restore import restore_network
@@ -28,21 +35,21 @@ from training.trainer import Trainer
 
 
 def train(
-    config: TrainConfig, run: Run, network: QuantizedNetwork, processes: Processes
-) -> QuantizedNetwork:
+    config: TrainConfig, run: Run, network: StoredNetwork, processes: Processes
+) -> StoredNetwork:
     """Train a network by a configuration, from the run's last checkpoint on if there is one.
 
     Parameters
     ----------
     config : TrainConfig
     run : Run
-    network : QuantizedNetwork
+    network : StoredNetwork
         Where the run started; its weights are changed in place.
     processes : Processes
 
     Returns
     -------
-    network : QuantizedNetwork
+    network : StoredNetwork
 
     Raises
     ------
@@ -75,45 +82,50 @@ def train(
             if trainer.step % config.save_steps == 0 or trainer.step == trainer.steps:
                 run.write_checkpoint(trainer.state())
     run.close()
-    story = {**network.provenance, "training": _story(config, network, trainer.steps)}
-    trained = QuantizedNetwork(network.net.cpu(), network.quant, story)
+    story = continue_story(network.provenance, _describe(config, trainer.steps))
+    trained = StoredNetwork(network.net.cpu(), network.quant, story)
     run.write_network(trained)
     return trained
 
 
-def fast_encoder(net: LiteMedSAM, processes: Processes) -> Encoder:
+def fast_encoder(net: LiteMedSAM, processes: Processes, *, bf16: bool = False) -> Encoder:
     """Return the fastest way to run a network's encoder without gradients."""
     if processes.device.type == "cpu":
-        return openvino_encoder(convert_encoder(net))
+        return openvino_encoder(convert_encoder(net), bf16=bf16)
     return torch_encoder(net.image_encoder.eval().to(processes.device))
 
 
 def _build_teacher(config: TrainConfig, processes: Processes) -> Teacher:
     if config.teacher is not None:
-        net = build_medsam(config.teacher)
+        path = config.teacher
+        net = build_medsam(path)
     else:
-        net = build_lite_medsam(lite_medsam_checkpoint())
-    return Teacher(net, processes.device, fast_encoder(net, processes))
+        path = lite_medsam_checkpoint()
+        net = build_lite_medsam(path)
+    encoder = fast_encoder(net, processes, bf16=config.teacher_bf16)
+    if config.teacher_cache is not None:
+        name = f"{path_sha256(path)} {config.teacher_bf16}"
+        encoder = EmbeddingStore(config.teacher_cache, encoder, name, config.teacher_cache_gb)
+    return Teacher(net, processes.device, encoder)
 
 
-def _story(config: TrainConfig, network: QuantizedNetwork, steps: int) -> str:
-    """Say in one line what was trained, after what was done before."""
-    before = network.provenance.get("training")
+def _describe(config: TrainConfig, steps: int) -> str:
+    """Say in one line what was trained."""
     data = ", ".join(folder.name for folder in config.data)
     weights = f"mask {config.mask_weight:g}, IoU {config.iou_weight:g}"
-    stage = (
+    return (
         f"{config.trains}: {steps} steps of {config.batch_size} samples of {data}, "
         f"{config.optimizer} {config.learning_rate:g}, {weights}, "
         f"distillation {config.distill_weight:g}"
     )
-    return f"{before}; {stage}" if before else stage
 
 
-def _read_start(path: Path | None) -> QuantizedNetwork:
+def _read_start(path: Path | None) -> StoredNetwork:
     if path is None:
         raise ConfigError(
-            "Give --init-from: a network file (`python -m training.quantize`, or network.pth of a "
-            "run), or the directory of an int8 model."
+            "Give --init-from: a network file (`python -m training.quantize`, "
+            "`python -m training.student`, or network.pth of a run), or the directory of an int8 "
+            "model."
         )
     if not path.exists():
         raise ModelError(f"There is no {path}. Give a network file or a model directory.")
@@ -135,7 +147,7 @@ def main(
         str, typer.Option(help="cpu, cuda, or auto: CUDA if there is a GPU.")
     ] = "auto",
 ) -> None:
-    """Train a quantised network for one stage.
+    """Train a network for one stage.
 
     The run's folder gets the configuration, log.csv, TensorBoard's events, a
     checkpoint now and then, and at the end network.pth: the start of the next

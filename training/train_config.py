@@ -42,6 +42,14 @@ class TrainConfig(DataConfig):
         embedding. Without distillation no teacher is needed.
     teacher : Path, optional
         Checkpoint of MedSAM ViT-B; without it the published LiteMedSAM teaches.
+    teacher_bf16 : bool
+        Whether a teacher on a CPU computes in bfloat16, which not every processor can.
+    teacher_cache : Path, optional
+        Folder that keeps the teacher's embeddings; pays if `variants` brings images again.
+    teacher_cache_gb : float
+        How large it may get, 2 MB for each image.
+    batch_norm : "frozen" or "trained"
+        Whether batch norms measure their statistics anew; a quantised network has none.
     bf16 : bool
         Compute in bfloat16 where PyTorch's autocast does.
     workers : int
@@ -68,6 +76,10 @@ class TrainConfig(DataConfig):
     iou_weight: float = 0.0
     distill_weight: float = 1.0
     teacher: Path | None = None
+    teacher_bf16: bool = False
+    teacher_cache: Path | None = None
+    teacher_cache_gb: float = 20.0
+    batch_norm: Literal["frozen", "trained"] = "frozen"
     bf16: bool = False
     workers: int = 0
     save_steps: int = 50
@@ -88,7 +100,7 @@ class TrainConfig(DataConfig):
                 "weight_decay",
                 "clip",
             ),
-            *("mask_weight", "iou_weight", "distill_weight", "workers"),
+            *("mask_weight", "iou_weight", "distill_weight", "workers", "teacher_cache_gb"),
         ):
             require(
                 getattr(self, name) >= 0, f"`{name}` has to be 0 or more, not {getattr(self, name)}"

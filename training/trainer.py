@@ -36,18 +36,22 @@ class Student(nn.Module):
     net : LiteMedSAM
     frozen_encoder : callable, optional
         Gives the embeddings where the encoder does not learn.
+    decodes : bool
+        Whether masks are wanted, and not the embeddings alone.
     """
 
-    def __init__(self, net: LiteMedSAM, frozen_encoder: Encoder | None) -> None:
+    def __init__(
+        self, net: LiteMedSAM, frozen_encoder: Encoder | None, *, decodes: bool = True
+    ) -> None:
         super().__init__()
         self.net = net
         self._frozen_encoder = frozen_encoder
+        self._decodes = decodes
 
-    def forward(self, image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return embeddings (B, 256, 64, 64), logits (B, 256, 256) and IoU (B,)."""
+    def forward(self, image: Tensor, boxes: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """Return embeddings (B, 256, 64, 64), and logits (B, 256, 256) with IoU (B,)."""
         embedding = (self._frozen_encoder or self.net.image_encoder)(image)
-        logits, iou = self.net.segment(embedding, boxes)
-        return embedding, logits, iou
+        return embedding, self.net.segment(embedding, boxes) if self._decodes else None
 
 
 class Trainer:
@@ -57,7 +61,7 @@ class Trainer:
     ----------
     config : TrainConfig
     net : LiteMedSAM
-        Quantised and calibrated; trained in place, in evaluation mode: its batch norms are folded
+        Float, or quantised and calibrated; trained in place. A quantised one has no batch norms,
         and the ranges of its activations are parameters.
     data : SliceDataset
     teacher : Teacher or None
@@ -82,6 +86,8 @@ class Trainer:
     ) -> None:
         self._config, self._teacher, self._processes = config, teacher, processes
         self._net = net.eval().to(processes.device)
+        if config.batch_norm == "trained":
+            _measure_statistics(net)
         self.sampler = BalancedSampler(
             data.groups,
             config,
@@ -92,7 +98,8 @@ class Trainer:
         self._data = data
         learns = choose_parameters(net, config)
         self._optimizer = build_optimizer(config, learns)
-        student = Student(self._net, frozen_encoder)
+        self._decodes = config.mask_weight + config.iou_weight > 0
+        student = Student(self._net, frozen_encoder, decodes=self._decodes)
         self._student: nn.Module = (
             DistributedDataParallel(student, find_unused_parameters=True)
             if processes.count > 1
@@ -160,20 +167,33 @@ class Trainer:
         config, device = self._config, self._processes.device
         image, boxes, mask = (batch[key][part].to(device) for key in ("image", "box", "mask"))
         labelled = (batch["label"][part] > 0).float().to(device)
-        shown = self._teacher(image, boxes) if self._teacher is not None else None
+        shown = None
+        if self._teacher is not None:
+            shown = self._teacher(image, boxes if self._decodes else None)
         # Gradients are exchanged once, with those of the last part.
         waits = isinstance(self._student, DistributedDataParallel) and not last
         with self._student.no_sync() if waits else nullcontext():  # type: ignore[operator]
             with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
                 student = self._student(image, boxes)
             losses = batch_losses(student, mask, labelled, shown)
-            loss = config.mask_weight * (losses["dice"] + losses["bce"])
-            loss = loss + config.iou_weight * losses["iou"]
-            if shown is not None:
-                loss = loss + config.distill_weight * losses["distill"]
+            weights = {
+                "dice": config.mask_weight,
+                "bce": config.mask_weight,
+                "iou": config.iou_weight,
+                "distill": config.distill_weight,
+            }
+            loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
             share = len(boxes) * self._processes.count / config.batch_size
             (loss * share).backward()
         return {"loss": loss.detach(), **{name: value.detach() for name, value in losses.items()}}
+
+
+def _measure_statistics(net: LiteMedSAM) -> None:
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    if not norms:
+        raise ValueError("`batch_norm: trained` needs batch norms, and the network has none")
+    for norm in norms:
+        norm.train()
 
 
 def choose_parameters(net: LiteMedSAM, config: TrainConfig) -> dict[str, nn.Parameter]:

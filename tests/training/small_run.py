@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from training.config import load_config
 from training.models.layers import LayerNorm2d
 from training.models.sam import LiteMedSAM
-from training.network_file import QuantizedNetwork
+from training.network_file import StoredNetwork
 from training.processes import join_processes
 from training.quantized import QuantConfig, calibrate, quantize
 from training.run import Run
@@ -42,13 +42,13 @@ def small_net() -> LiteMedSAM:
     return LiteMedSAM(SmallEncoder()).eval()
 
 
-def small_network(parts: str = "both") -> QuantizedNetwork:
+def small_network(parts: str = "both") -> StoredNetwork:
     """Build it quantised and calibrated."""
     config = QuantConfig(parts=parts)  # type: ignore[arg-type]
     net = quantize(small_net(), config)
     image, box = torch.rand(1, 3, 256, 256), torch.tensor([[60.0, 60, 180, 180]])
     calibrate(net, lambda _: net(image, box), [0], correct_bias=False)
-    return QuantizedNetwork(net, config, {"source": "test"})
+    return StoredNetwork(net, config, {"source": "test"})
 
 
 def write_cases(folder: Path, count: int = 6) -> Path:

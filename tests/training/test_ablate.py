@@ -24,7 +24,7 @@ from small_run import SmallEncoder, write_cases
 from torch import nn
 from typer.testing import CliRunner
 
-from training import ablate, ablation_methods, export, network_file, slim
+from training import ablate, ablation_methods, export, slim
 from training.ablation import ROWS, TABLES, AblationConfig, Row, choose_rows
 from training.ablation_examination import Examination, rarest_modality
 from training.ablation_folder import AblationFolder
@@ -33,7 +33,7 @@ from training.ablation_samples import part_of, scaled_quotas
 from training.config import DataConfig, load_config
 from training.dataset import SliceDataset
 from training.errors import ConfigError, DataError
-from training.models.sam import LiteMedSAM
+from training.models.sam import ENCODERS, PUBLISHED, LiteMedSAM
 from training.models.tiny_vit import MBConv, Mlp, PatchMerging, TinyViT, WindowAttention
 from training.processes import Processes
 from training.qcdq import is_quantized
@@ -110,7 +110,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def use_small_networks(patch: pytest.MonkeyPatch) -> None:
     """Read networks with the small encoder, and trace each decoder once, which takes longest."""
-    patch.setattr(network_file, "LiteMedSAM", lambda: LiteMedSAM(BlockEncoder()))
+    patch.setitem(ENCODERS, PUBLISHED, BlockEncoder)
     traced: dict[bytes, Any] = {}
 
     def convert(net: LiteMedSAM) -> Any:

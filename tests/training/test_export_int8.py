@@ -23,14 +23,14 @@ from torch import nn
 from napari_medsamq.engine import OpenVINOEngine, box_points, openvino_core
 from napari_medsamq.errors import ModelError
 from napari_medsamq.model_spec import MODELS, ModelSpec
-from training import export, restore
+from training import export
 from training.coverage import Layer, format_coverage, int8_share, read_coverage
 from training.export import convert_lite_medsam, main, write_model
 from training.graph import nodes, replace
 from training.models.layers import ConvNorm, LayerNorm2d
-from training.models.sam import LiteMedSAM
+from training.models.sam import ENCODERS, PUBLISHED, LiteMedSAM
 from training.models.tiny_vit import MBConv, PatchMerging, TransformerStage
-from training.network_file import QuantizedNetwork, write_network
+from training.network_file import StoredNetwork, write_network
 from training.qcdq import convert_quantized
 from training.quantized import QuantConfig, calibrate, quantize
 from training.restore import quantizer_name, restore_network
@@ -81,32 +81,32 @@ def image() -> torch.Tensor:
     return 0.5 * disc + 0.3 * noise + 0.1 * (columns / 256)
 
 
-def network(**config: Any) -> QuantizedNetwork:
+def network(**config: Any) -> StoredNetwork:
     quant = QuantConfig(**config)
     net = quantize(float_net(), quant)
     boxes = torch.from_numpy(BOXES)
     calibrate(net, lambda _: net(image(), boxes), [0], correct_bias=False)
-    return QuantizedNetwork(net.requires_grad_(False), quant, {"source": "test"})
+    return StoredNetwork(net.requires_grad_(False), quant, {"source": "test"})
 
 
 @pytest.fixture(scope="module")
-def quantised() -> QuantizedNetwork:
+def quantised() -> StoredNetwork:
     return network()
 
 
 @pytest.fixture(scope="module")
-def models(quantised: QuantizedNetwork) -> Models:
+def models(quantised: StoredNetwork) -> Models:
     return convert_lite_medsam(quantised.net)
 
 
 @pytest.fixture(scope="module")
 def directory(
-    quantised: QuantizedNetwork, models: Models, tmp_path_factory: pytest.TempPathFactory
+    quantised: StoredNetwork, models: Models, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     return write(tmp_path_factory.mktemp("models") / "int8", quantised, models)
 
 
-def write(path: Path, network: QuantizedNetwork, models: Models | None = None) -> Path:
+def write(path: Path, network: StoredNetwork, models: Models | None = None) -> Path:
     provenance = {**network.provenance, "quantisation": json.dumps(asdict(network.quant))}
     encoder, decoder = models or convert_lite_medsam(network.net)
     bits = network.quant.bits
@@ -131,7 +131,7 @@ def error(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def test_a_quantised_model_answers_as_its_network(
-    quantised: QuantizedNetwork, directory: Path
+    quantised: StoredNetwork, directory: Path
 ) -> None:
     embedding, logits = answers(directory)
     assert error(embedding, quantised.net.image_encoder(image()).numpy()) < 0.01
@@ -142,7 +142,7 @@ def test_a_quantised_model_answers_as_its_network(
 
 @pytest.mark.parametrize(("prompts", "points", "masks"), [(1, 2, 1), (3, 5, 1), (2, 1, 2)])
 def test_any_number_of_prompts_and_points_is_answered(
-    quantised: QuantizedNetwork, models: Models, prompts: int, points: int, masks: int
+    quantised: StoredNetwork, models: Models, prompts: int, points: int, masks: int
 ) -> None:
     torch.manual_seed(0)
     given = {
@@ -160,7 +160,7 @@ def test_any_number_of_prompts_and_points_is_answered(
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
-def test_rewrites_change_no_number(quantised: QuantizedNetwork, part: str) -> None:
+def test_rewrites_change_no_number(quantised: StoredNetwork, part: str) -> None:
     """Without the roundings, which amplify any difference, both compute the same."""
     inputs = getattr(export, f"{part.upper()}_INPUTS")
     outputs = getattr(export, f"{part.upper()}_OUTPUTS")
@@ -215,7 +215,7 @@ def test_a_quantised_model_is_small(directory: Path) -> None:
 def test_every_configuration_becomes_a_model_and_a_network_again(
     tmp_path: Path, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restore, "LiteMedSAM", lambda: LiteMedSAM(SmallEncoder()))
+    monkeypatch.setitem(ENCODERS, PUBLISHED, SmallEncoder)
     given = network(**config)
     embedding, logits = answers(write(tmp_path / "model", given))
     assert error(embedding, given.net.image_encoder(image()).numpy()) < 0.02
@@ -242,7 +242,7 @@ def assert_same_weights(restored: nn.Module, given: nn.Module) -> None:
 def test_a_restored_network_is_exported_as_the_same_model(
     directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restore, "LiteMedSAM", lambda: LiteMedSAM(SmallEncoder()))
+    monkeypatch.setitem(ENCODERS, PUBLISHED, SmallEncoder)
     restored = restore_network(directory)
     assert restored.provenance == {"source": "test"}
     again = write(tmp_path / "again", restored)
@@ -267,7 +267,7 @@ def test_only_quantised_models_can_be_restored(models: Models, tmp_path: Path) -
 
 
 def test_the_command_exports_a_network_file_and_reports(
-    quantised: QuantizedNetwork, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quantised: StoredNetwork, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "read_network", lambda _path: quantised)
     monkeypatch.setattr(export, "convert_lite_medsam", lambda _net: models)

@@ -10,11 +10,16 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from training.checkpoint import read_weights
+from training.models.fast_vit import FastViT
 from training.models.mask_decoder import MaskDecoder
 from training.models.prompt_encoder import PromptEncoder
-from training.models.tiny_vit import IMAGE_SIDE, TinyViT
+from training.models.tiny_vit import IMAGE_SIDE, TinyViT, spread_biases
 from training.models.vit import ImageEncoderViT
 from training.tensor_files import load_weights
+
+# The image encoders that networks have, by the name of the whole.
+PUBLISHED, FAST = "litemedsam", "medsamq-fast"
+ENCODERS: dict[str, type[nn.Module]] = {PUBLISHED: TinyViT, FAST: FastViT}
 
 
 class PromptedDecoder(nn.Module):
@@ -135,4 +140,21 @@ def build_medsam(checkpoint: Path) -> LiteMedSAM:
     net = LiteMedSAM(ImageEncoderViT())
     cure = "Give the file medsam_vit_b.pth of the MedSAM authors."
     load_weights(checkpoint, net, read_weights(checkpoint), "MedSAM ViT-B", cure)
+    return net.eval()
+
+
+def build_fast_medsam(published: LiteMedSAM) -> LiteMedSAM:
+    """Build the float network with the fast encoder, in evaluation mode, from the published one.
+
+    Prompt encoder, mask decoder and all blocks of the encoder get its weights; stem and neck, which
+    are of another shape, are random.
+    """
+    net = LiteMedSAM(FastViT())
+    weights = published.state_dict()
+    for name, own in net.state_dict().items():
+        other = weights.get(name)
+        if name.endswith("attention_biases") and other is not None:
+            other = spread_biases(other, own.shape[1])
+        if other is not None and other.shape == own.shape:
+            own.copy_(other)
     return net.eval()

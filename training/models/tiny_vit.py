@@ -80,10 +80,14 @@ class ConvStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform a map (B, dim, H, W)."""
+        y: Tensor = self.downsample(self.refine(x))
+        return y
+
+    def refine(self, x: Tensor) -> Tensor:
+        """Apply the blocks alone; the grid stays."""
         for block in self.blocks:
             x = block(x)
-        y: Tensor = self.downsample(x)
-        return y
+        return x
 
 
 class WindowAttention(nn.Module):
@@ -206,11 +210,15 @@ class TransformerStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform a map (B, dim, side, side)."""
+        y: Tensor = self.downsample(self.refine(x))
+        return y
+
+    def refine(self, x: Tensor) -> Tensor:
+        """Apply the blocks alone; the grid stays."""
         x = _to_tokens(x)
         for block in self.blocks:
             x = block(x)
-        y: Tensor = self.downsample(_to_map(x, self.side))
-        return y
+        return _to_map(x, self.side)
 
 
 class TinyViT(nn.Module):
@@ -261,6 +269,16 @@ class TinyViT(nn.Module):
         """
         embedding: Tensor = self.neck(self.layers(self.patch_embed(image)))
         return embedding
+
+
+def spread_biases(biases: Tensor, count: int) -> Tensor:
+    """Turn the biases (heads, w * w) of a window's distances into those of another window.
+
+    Distances that a smaller window does not have take the bias of its largest one.
+    """
+    old, new = round(biases.shape[1] ** 0.5), round(count**0.5)
+    nearest = torch.arange(new).clamp(max=old - 1)
+    return biases.unflatten(1, (old, old))[:, nearest][:, :, nearest].flatten(1)
 
 
 def _pairwise(position: Tensor) -> Tensor:

@@ -1,0 +1,50 @@
+"""The fast student before its training: LiteMedSAM with an encoder on a coarser grid.
+
+python -m training.student --out NETWORK.pth
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from training.checkpoint import describe_checkpoint, lite_medsam_checkpoint
+from training.errors import ConfigError
+from training.models.sam import FAST, build_fast_medsam, build_lite_medsam
+from training.network_file import StoredNetwork, write_network
+from training.progress import error_message
+
+_SEED = 0
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Network file to write (.pth).")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Float weights (.pth) to start from. Default: the published LiteMedSAM."),
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Replace OUT.")] = False,
+) -> None:
+    """Make the fast network that training starts from.
+
+    Its blocks and its decoder have the published weights; its stem and neck,
+    which LiteMedSAM does not have, are random, the same ones every time.
+
+    Example: python -m training.student --out student.pth
+    """
+    with error_message():
+        if out.exists() and not force:
+            raise ConfigError(f"{out}: is there already. Give another name, or --force.")
+        path = checkpoint or lite_medsam_checkpoint()
+        torch.manual_seed(_SEED)
+        net = build_fast_medsam(build_lite_medsam(path))
+        provenance = {**describe_checkpoint(path), "architecture": FAST}
+        write_network(out, StoredNetwork(net, None, provenance))
+    typer.echo(out)
+
+
+if __name__ == "__main__":
+    typer.run(main)
