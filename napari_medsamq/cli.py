@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -165,6 +166,36 @@ def demo(
         report = run_demo(output, model)
         typer.echo(_summary(report))
         typer.echo(f"{perf_counter() - start:.1f} s in all. Look at {output / 'overlay.png'}.")
+
+
+@app.command()
+def benchmark(
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(help="A model directory; all that come along if none is named. Repeatable."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each model.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="Each step is run so many times.")] = 7,
+    quick: Annotated[bool, typer.Option("--quick", help="Encoding and decoding alone.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the times here.")] = None,
+) -> None:
+    """Time the models on this computer, in turns: medians in ms."""
+    from napari_medsamq.benchmark import format_times, time_models
+
+    with _told_to_user():
+        times = time_models(model or [], threads=threads, rounds=rounds, quick=quick)
+        if json_file is not None:
+            _write_json(json_file, times)
+    typer.echo(format_times(times))
+
+
+def _write_json(path: Path, content: Any) -> None:
+    try:
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SaveError(
+            f"{path} cannot be written ({error.strerror}). Name a file in a folder that exists."
+        ) from error
 
 
 def parse_box(text: str, volume: Volume, axis: int) -> BoxPrompt | BoxPrompt3D:

@@ -21,8 +21,8 @@ from napari_medsamq.volume_io import read_volume
 
 _FILES = ("image.nii.gz", "label.nii.gz", "overlay.png", "report.json")
 _NAMES = {1: "Liver", 2: "Spleen"}
-# (z, y, x) array voxels, found by looking at the sample.
-_BOXES = (
+# Liver and spleen in (z, y, x) array voxels, found by looking at the sample, with their label ids.
+BOXES = (
     (BoxPrompt3D((0, 192, 102), (19, 384, 268)), 1),
     (BoxPrompt3D((0, 246, 308), (19, 378, 400)), 2),
 )
@@ -52,7 +52,7 @@ def run_demo(folder: Path, model: Path | None = None) -> dict[str, Any]:
         raise SaveError(f"The demo cannot write to {folder}: {error.strerror}.") from error
     volume = read_volume(image)
     session, report = segment_boxes(
-        volume, _BOXES, folder / "label.nii.gz", names=_NAMES, model=model
+        volume, BOXES, folder / "label.nii.gz", names=_NAMES, model=model
     )
     picture = np.hstack([_overlay(session, index) for index in (4, 10, 16)])
     if not cv2.imwrite(str(folder / "overlay.png"), picture):

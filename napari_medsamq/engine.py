@@ -17,6 +17,9 @@ from napari_medsamq.model_spec import ModelSpec, default_model
 
 Float32 = npt.NDArray[np.float32]
 
+# Names the folder for compiled models, in place of the user's cache folder.
+CACHE_VARIABLE = "MEDSAMQ_MODEL_CACHE"
+
 _EXPORT_AGAIN = "Export the model again with `python -m training.export`."
 _NO_MASK: Float32 = np.zeros((1, 1, 256, 256), np.float32)
 _ENCODER_INPUTS = {"image": "[1,3,256,256]"}
@@ -73,6 +76,8 @@ class OpenVINOEngine:
         OpenVINO device name.
     threads : int or None
         Number of CPU threads; None takes one per physical core.
+    precision : "f32", "bf16" or "f16"
+        Of what is not 8-bit. The plugin takes f32, so that every computer gives the same mask.
 
     Raises
     ------
@@ -82,14 +87,19 @@ class OpenVINOEngine:
     """
 
     def __init__(
-        self, directory: Path | None = None, *, device: str = "CPU", threads: int | None = None
+        self,
+        directory: Path | None = None,
+        *,
+        device: str = "CPU",
+        threads: int | None = None,
+        precision: str = "f32",
     ) -> None:
         self.directory = (directory or default_model()).resolve()
         self.spec = ModelSpec.read(self.directory)
         self.spec.verify(self.directory)
         self.device = device
         core = openvino_core()
-        config = _compile_config(device, threads)
+        config = _compile_config(device, threads, precision)
         self._encoder = self._compile(core, "encoder", _ENCODER_INPUTS, _ENCODER_OUTPUTS, config)
         self._decoder = self._compile(core, "decoder", _DECODER_INPUTS, _DECODER_OUTPUTS, config)
 
@@ -211,14 +221,15 @@ def box_points(boxes: npt.ArrayLike) -> tuple[Float32, Float32]:
     return corners, np.tile(np.array([2, 3], np.float32), (len(corners), 1))
 
 
-def _compile_config(device: str, threads: int | None) -> dict[str, Any]:
+def _compile_config(device: str, threads: int | None, precision: str) -> dict[str, Any]:
     # The precision is said, never left to the plugin: on CPUs with bf16 OpenVINO would otherwise
     # round, and two users would get different masks from the same model.
-    config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
     if threads is not None and device == "CPU":
         config["INFERENCE_NUM_THREADS"] = threads
     # A cache folder that cannot be made only costs compile time at the next start.
-    cache = user_cache_path("napari-medsamq") / "openvino"
+    named = os.environ.get(CACHE_VARIABLE)
+    cache = Path(named) if named else user_cache_path("napari-medsamq") / "openvino"
     if _writable(cache):
         config["CACHE_DIR"] = str(cache)
     return config

@@ -16,6 +16,7 @@ FORMAT_VERSION = 1
 MODELS = Path(__file__).parent / "models"
 INT8_MODEL = "medsamq-int8"
 FLOAT_MODEL = "litemedsam-float"
+FAST_MODEL = "medsamq-fast"
 
 # x86 with VNNI (as AVX-512 or, in laptops since 2021, as AVX) or AMX.
 _DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
@@ -151,6 +152,11 @@ def default_model() -> Path:
     float one. Never chosen by timing, so that the same computer always gives the same mask.
     """
     return MODELS / (INT8_MODEL if _DOT_PRODUCTS & _cpu_features() else FLOAT_MODEL)
+
+
+def shipped_models() -> list[Path]:
+    """Return the directories of the models that come along, by name."""
+    return sorted(path.parent for path in MODELS.glob("*/model.json"))
 
 
 @cache

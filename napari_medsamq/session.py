@@ -11,7 +11,7 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.embeddings import EmbeddingCache
+from napari_medsamq.embeddings import DEFAULT_BUDGET, EmbeddingCache
 from napari_medsamq.engine import Engine, box_points
 from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
@@ -64,6 +64,8 @@ class Session:
     engine : Engine
     window : WindowLevel, optional
         What the network sees; `default_window(volume)` if not given.
+    embedding_budget : int
+        Bytes that embeddings kept for later boxes may take.
 
     Attributes
     ----------
@@ -73,13 +75,20 @@ class Session:
         The label and how it came about.
     """
 
-    def __init__(self, volume: Volume, engine: Engine, window: WindowLevel | None = None) -> None:
+    def __init__(
+        self,
+        volume: Volume,
+        engine: Engine,
+        window: WindowLevel | None = None,
+        *,
+        embedding_budget: int = DEFAULT_BUDGET,
+    ) -> None:
         self.volume = volume
         self.engine = engine
         self.window = window or default_window(volume)
         self.history = History(volume.data.shape[:3])
         self._styles: dict[int, LabelStyle] = {}
-        self._embeddings = EmbeddingCache()
+        self._embeddings = EmbeddingCache(embedding_budget)
         # A dock that was closed may still be at its last slice while the next one begins.
         self._network = Lock()
 

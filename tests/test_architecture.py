@@ -34,7 +34,10 @@ CORE = (
     ("statistics",),
     ("layers",),
     ("headless",),
-    ("demo", "cli"),
+    ("demo",),
+    ("benchmark_worker",),
+    ("benchmark",),
+    ("cli",),
 )
 QT = (
     ("worker",),
@@ -50,7 +53,7 @@ LINE = {name: number for number, names in enumerate((*CORE, *QT)) for name in na
 CORE_NAMES = sorted({name for names in CORE for name in names} & set(MODULES))
 QT_NAMES = {name for names in QT for name in names}
 # Commands that import what only they need when they are called.
-LAZY = {("cli", "demo"), ("cli", "window")}
+LAZY = {("cli", "benchmark"), ("cli", "demo"), ("cli", "window")}
 ONLY_IN = {
     "openvino": {"engine"},
     "nibabel": {"_nifti", "_save"},

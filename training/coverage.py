@@ -11,8 +11,8 @@ import openvino as ov
 from napari_medsamq.engine import openvino_core
 from training.graph import constant
 
-# One box; the sizes of -1 of the decoder.
-_ONE_BOX = {
+# The shapes of the decoder for one box.
+ONE_BOX = {
     "image_embedding": [1, 256, 64, 64],
     "point_coords": [1, 2, 2],
     "point_labels": [1, 2],
@@ -65,7 +65,7 @@ def read_coverage(path: Path) -> list[Layer]:
     core = openvino_core()
     model = core.read_model(path)
     if len(model.inputs) > 1:
-        model.reshape(_ONE_BOX)
+        model.reshape(ONE_BOX)
     compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     running = {}
     for node in compiled.get_runtime_model().get_ordered_ops():

@@ -150,8 +150,8 @@ def _replace_directory(old: Path, new: Path, aside: Path) -> None:
 
 def _convert(net: nn.Module, inputs: Mapping[str, Sequence[int]], outputs: list[str]) -> ov.Model:
     if is_quantized(net):
-        return convert_quantized(net, _example(inputs), inputs, outputs)
-    model = ov.convert_model(net, example_input=_example(inputs), input=list(inputs.items()))
+        return convert_quantized(net, example_inputs(inputs), inputs, outputs)
+    model = ov.convert_model(net, example_input=example_inputs(inputs), input=list(inputs.items()))
     # The names are the contract; the conversion leaves outputs without any.
     for port, name in zip(model.inputs, inputs, strict=True):
         port.get_tensor().set_names({name})
@@ -170,7 +170,7 @@ def _finish(model: ov.Model, net: nn.Module, prefix: str) -> None:
     model.validate_nodes_and_infer_types()
 
 
-def _example(inputs: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+def example_inputs(inputs: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
     """Make zeros of each shape; 3 stands for a dynamic size, as 1 could be taken for fixed."""
     return {
         name: torch.zeros([3 if size == -1 else size for size in shape])

@@ -69,7 +69,9 @@ def read_network(path: Path) -> StoredNetwork:
     quant = None if settings is None else QuantConfig(**settings)
     provenance = json.loads(content["provenance"])
     net = empty_network(provenance, quant)
-    wanted, cure = "the network it says it is", "Give another file, or make it again."
+    kind = "float" if quant is None else "quantised"
+    wanted = f"a {kind} {provenance.get('architecture', PUBLISHED)}"
+    cure = "Give another file, or make it again."
     load_weights(path, net, content["weights"], wanted, cure)
     return StoredNetwork(net.eval(), quant, provenance)
 

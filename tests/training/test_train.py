@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from training.config import load_config
 from training.dataset import SliceDataset
 from training.errors import ConfigError
 from training.frozen import Teacher, torch_encoder
-from training.models.sam import build_lite_medsam, build_medsam
+from training.losses import distillation_loss
+from training.models.sam import build_fast_medsam, build_lite_medsam, build_medsam
 from training.models.vit import Attention
 from training.network_file import read_network, write_network
 from training.processes import Processes
@@ -119,6 +121,35 @@ def test_the_teacher_is_followed_only_as_far_as_it_segments(cases: Path) -> None
     iou = (found & wanted).sum(dim=(1, 2)) / (found | wanted).sum(dim=(1, 2))
     far = (embedding - shown[0]).square().mean(dim=(1, 2, 3))
     assert step["distill"] == pytest.approx(float((far * iou).mean()), rel=1e-3)
+
+
+def test_embeddings_alone_are_taught_without_a_decoder(
+    cases: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = trainer(cases, "trains=encoder", "mask_weight=0", "iou_weight=0", "distill_weight=1")
+    net = small_network().net
+    monkeypatch.setattr(type(used._net), "segment", lambda *_: pytest.fail("decoded"))
+    batch = [used._data[draw]["image"] for draw in list(used.sampler)[:2]]
+    step = next(used.run())
+    assert set(step) == {"loss", "distill", "learning_rate", "seconds"}
+    far = distillation_loss(
+        net.image_encoder(torch.stack(batch)), small_net().image_encoder(torch.stack(batch))
+    )
+    assert step["loss"] == step["distill"] == pytest.approx(float(far.mean()), rel=1e-3)
+
+
+def test_batch_norms_measure_anew_only_where_that_is_wanted(cases: Path) -> None:
+    settings = config(cases, "trains=encoder", "distill_weight=0")
+    for wanted in ("frozen", "trained"):
+        net = build_fast_medsam(build_lite_medsam())
+        before = net.image_encoder.patch_embed.seq[0].bn.running_mean.clone()
+        keys = replace(settings, batch_norm=wanted)
+        used = Trainer(keys, net, SliceDataset(keys), None, None, ALONE)
+        next(used.run())
+        after = used._net.image_encoder.patch_embed.seq[0].bn.running_mean
+        assert torch.equal(before, after) == (wanted == "frozen")
+    with pytest.raises(ValueError, match="the network has none"):
+        trainer(cases, "trains=encoder", "distill_weight=0", "batch_norm=trained")
 
 
 def test_frozen_layers_stay(cases: Path) -> None:
@@ -256,7 +287,7 @@ def test_shipped_configurations_can_be_read() -> None:
 def test_network_files_say_what_is_wrong_with_them(tmp_path: Path) -> None:
     path = tmp_path / "network.pth"
     write_network(path, small_network())
-    wanted = r"exactly the weights of LiteMedSAM .* image_encoder\.neck"
+    wanted = r"exactly the weights of a quantised litemedsam, .* image_encoder\.neck"
     with pytest.raises(ModelError, match=wanted):
         read_network(path)
     torch.save({"format": "other"}, path)
