@@ -62,8 +62,8 @@ def read_network(path: Path) -> StoredNetwork:
         return StoredNetwork(build_lite_medsam(path), None, describe_checkpoint(path))
     if content["format"] != FORMAT:
         raise ModelError(
-            f"{path} is a {content['format']}; this program reads a {FORMAT}. Make it again with "
-            "`python -m training.quantize` or `python -m training.train`."
+            f'{path} says it is "{content["format"]}"; this program reads "{FORMAT}". Give a file '
+            "that `python -m training.quantize` or `python -m training.train` wrote."
         )
     settings = json.loads(content["quant"])
     quant = None if settings is None else QuantConfig(**settings)
