@@ -165,7 +165,7 @@ def test_rewrites_change_no_number(quantised: StoredNetwork, part: str) -> None:
     inputs = getattr(export, f"{part.upper()}_INPUTS")
     outputs = getattr(export, f"{part.upper()}_OUTPUTS")
     net = quantised.net.image_encoder if part == "encoder" else quantised.net.decoder().eval()
-    example = export._example(inputs)
+    example = export.example_inputs(inputs)
     plain = convert_quantized(net, example, inputs, outputs)
     rewritten = plain.clone()
     optimise(rewritten)

@@ -49,8 +49,8 @@ def test_raw_volumes_become_the_model_that_the_plugin_loads(tmp_path: Path) -> N
     run("cache", cases, cache)
     small = (f"data=[{cache}]", "unlabelled=false")
     network = tmp_path / "ptq.pth"
-    run("quantize", "--config", CONFIGS / "0-ptq.yaml", "--out", network, *small, "samples=2")
-    one_step = ("strategy=counts", "counts={CT/Bone: 2}", "batch_size=2", "epochs=1")
+    run("quantize", "--config", CONFIGS / "0-ptq.yaml", "--out", network, *small, "samples=1")
+    one_step = ("strategy=counts", "counts={CT/Bone: 1}", "batch_size=1", "epochs=1")
     for stage in ("1-encoder", "2-decoder", "3-joint"):
         keys = small[:1] if stage == "2-decoder" else small
         out = tmp_path / stage

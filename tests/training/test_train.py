@@ -86,10 +86,10 @@ def losses(folder: Path) -> list[float]:
 @pytest.mark.parametrize("trains", ["encoder", "decoder", "both"])
 def test_each_stage_learns_and_changes_only_its_part(cases: Path, trains: str) -> None:
     distil = "distill_weight=0" if trains == "decoder" else "distill_weight=1"
-    used = trainer(cases, f"trains={trains}", distil, "learning_rate=1e-3", "epochs=4", "flip=0")
+    used = trainer(cases, f"trains={trains}", distil, "learning_rate=1e-3", "epochs=3", "flip=0")
     before = {name: value.clone() for name, value in used._net.state_dict().items()}
     seen = list(used.run())
-    assert len(seen) == used.steps == 12
+    assert len(seen) == used.steps == 9
     mean = [sum(step["dice"] for step in part) / 3 for part in (seen[:3], seen[-3:])]
     assert mean[1] < mean[0]
     changed = {
@@ -177,8 +177,8 @@ def test_the_learning_rate_warms_up_falls_and_stays() -> None:
 
 def test_small_parts_of_a_batch_give_the_gradient_of_the_whole(cases: Path) -> None:
     whole, parts = (
-        trainer(cases, "trains=both", "batch_size=6", f"micro_batch={size}", "optimizer=sgd")
-        for size in (6, 2)
+        trainer(cases, "trains=both", "batch_size=4", f"micro_batch={size}", "optimizer=sgd")
+        for size in (4, 2)
     )
     a, b = next(whole.run()), next(parts.run())
     assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
@@ -190,9 +190,9 @@ def test_small_parts_of_a_batch_give_the_gradient_of_the_whole(cases: Path) -> N
 
 
 def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(cases: Path, tmp_path: Path) -> None:
-    whole = run_script(cases, tmp_path / "whole")
+    whole = run_script(cases, tmp_path / "whole", "epochs=2")
     finish(whole)
-    killed = run_script(cases, tmp_path / "killed")
+    killed = run_script(cases, tmp_path / "killed", "epochs=2")
     checkpoint = tmp_path / "killed/checkpoint.pth"
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and time.monotonic() < deadline:
@@ -201,24 +201,24 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(cases: Path, tmp_pa
     killed.communicate()
     assert checkpoint.exists()
     assert not (tmp_path / "killed/network.pth").exists()
-    finish(run_script(cases, tmp_path / "killed", "--resume"))
+    finish(run_script(cases, tmp_path / "killed", "epochs=2", "--resume"))
     a, b = (
         read_tensors(tmp_path / name / "network.pth")["weights"] for name in ("whole", "killed")
     )
     assert a.keys() == b.keys()
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
-    assert len(losses(tmp_path / "whole")) == 9
+    assert len(losses(tmp_path / "whole")) == 6
     events = EventAccumulator(str(tmp_path / "killed/events")).Reload()
-    assert [event.step for event in events.Scalars("loss")] == list(range(1, 10))
+    assert [event.step for event in events.Scalars("loss")] == list(range(1, 7))
 
 
 def test_two_processes_learn_what_one_does(cases: Path, tmp_path: Path) -> None:
-    finish(run_script(cases, tmp_path / "one", "trains=both"))
+    finish(run_script(cases, tmp_path / "one", "trains=both", "epochs=1"))
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    finish(run_script(cases, tmp_path / "two", "trains=both", launcher=torchrun))
+    finish(run_script(cases, tmp_path / "two", "trains=both", "epochs=1", launcher=torchrun))
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
-    assert len(one) == len(two) == 9
+    assert len(one) == len(two) == 3
     assert one == pytest.approx(two, rel=1e-3)
     assert one[0] != one[-1]
 
