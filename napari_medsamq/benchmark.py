@@ -19,9 +19,9 @@ from pathlib import Path
 from statistics import median
 
 from napari_medsamq.benchmark_worker import MEMORY
-from napari_medsamq.engine import CACHE_VARIABLE
 from napari_medsamq.errors import ModelError
 from napari_medsamq.model_spec import shipped_models
+from napari_medsamq.networks import CACHE_VARIABLE
 
 # What is timed, and in words.
 STEPS = {
@@ -134,7 +134,8 @@ def measure(
     Returns
     -------
     times : dict
-        Row -> step -> median of the milliseconds; `memory` is the largest ever, in MB.
+        Row -> step -> median of the milliseconds; `memory` is the most that these steps took, in
+        MB.
 
     Raises
     ------
@@ -216,7 +217,12 @@ def time_models(
     ModelError
         If a model cannot be loaded or run.
     """
-    chosen = directories or shipped_models()
+    chosen = [path.resolve() for path in directories or shipped_models()]
+    if len({path.name for path in chosen}) < len(chosen):
+        raise ModelError(
+            "Two of the model directories have the same name, which is what their times are listed "
+            "by. Rename one."
+        )
     rows = [model_row(directory, threads=threads) for directory in chosen]
     if quick:
         return measure(rows, {"encode": rounds, "decode": rounds}, os.environ)

@@ -18,6 +18,7 @@ from napari_medsamq.geometry import PLANES, BoxPrompt, BoxPrompt3D, box_between
 from napari_medsamq.headless import segment_boxes
 from napari_medsamq.history import MAX_LABEL_ID
 from napari_medsamq.layers import SAMPLES
+from napari_medsamq.networks import CPU
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.volume_io import Modality as ModalityName
 from napari_medsamq.volume_io import Volume, read_volume
@@ -62,6 +63,9 @@ BOX_HELP = (
 )
 Boxes = Annotated[list[str], typer.Option("--box", help=BOX_HELP)]
 Model = Annotated[Path | None, typer.Option("--model", help="A model directory.")]
+Device = Annotated[
+    str, typer.Option("--device", help="OpenVINO device: CPU, GPU, or AUTO for its choice.")
+]
 Series = Annotated[str | None, typer.Option(help="Series UID, for a folder with several series.")]
 
 
@@ -89,6 +93,7 @@ def gui(
     ] = None,
     series: Series = None,
     model: Model = None,
+    device: Device = CPU,
 ) -> None:
     """Open napari with the dock, and a volume if one is named."""
     with _told_to_user():
@@ -107,7 +112,7 @@ def gui(
         if screenshot is not None and not screenshot.parent.is_dir():
             raise SaveError(f"There is no folder {screenshot.parent} for the screenshot. Make it.")
         said = None if modality is None else _MODALITY[modality]
-        run(source, box, PLANES.index(axis.value), screenshot, model, said, series)
+        run(source, box, PLANES.index(axis.value), screenshot, model, device, said, series)
 
 
 @app.command()
@@ -130,6 +135,7 @@ def segment(
     ] = None,
     series: Series = None,
     model: Model = None,
+    device: Device = CPU,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output file.")] = False,
 ) -> None:
     """Segment boxes of an image and save the label on the image's own grid."""
@@ -149,7 +155,9 @@ def segment(
         prompts = [parse_box(text, volume, PLANES.index(axis.value)) for text in box]
         label_ids = label * len(box) if len(label) == 1 else label
         boxes = list(zip(prompts, label_ids, strict=True))
-        _, report = segment_boxes(volume, boxes, output, window=_window(window), model=model)
+        _, report = segment_boxes(
+            volume, boxes, output, window=_window(window), model=model, device=device
+        )
         typer.echo(_summary(report))
 
 
@@ -157,13 +165,14 @@ def segment(
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="A folder for the results.")],
     model: Model = None,
+    device: Device = CPU,
 ) -> None:
     """Segment liver and spleen on the sample CT and show what came out."""
     from napari_medsamq.demo import run_demo
 
     with _told_to_user():
         start = perf_counter()
-        report = run_demo(output, model)
+        report = run_demo(output, model, device)
         typer.echo(_summary(report))
         typer.echo(f"{perf_counter() - start:.1f} s in all. Look at {output / 'overlay.png'}.")
 
@@ -183,10 +192,12 @@ def benchmark(
     from napari_medsamq.benchmark import format_times, time_models
 
     with _told_to_user():
+        if json_file is not None and not json_file.parent.is_dir():
+            raise SaveError(f"There is no folder {json_file.parent} for the times. Make it first.")
         times = time_models(model or [], threads=threads, rounds=rounds, quick=quick)
+        typer.echo(format_times(times))
         if json_file is not None:
             _write_json(json_file, times)
-    typer.echo(format_times(times))
 
 
 def _write_json(path: Path, content: Any) -> None:

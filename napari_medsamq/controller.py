@@ -12,6 +12,7 @@ import numpy as np
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject
 
+from napari_medsamq.engine import Engine, Engines
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.history import Edit, LabelStyle
 from napari_medsamq.layers import PLANES
@@ -44,6 +45,7 @@ class Controller(QObject):
     viewer : napari.Viewer
     view : SegmentView
     workspace : Workspace
+    engines : Engines
     compute, files : Worker
         Threads for the network and for saving.
     """
@@ -54,6 +56,7 @@ class Controller(QObject):
         viewer: Viewer,
         view: SegmentView,
         workspace: Workspace,
+        engines: Engines,
         compute: Worker,
         files: Worker,
     ) -> None:
@@ -61,9 +64,11 @@ class Controller(QObject):
         self.workspace = workspace
         self._viewer = viewer
         self._view = view
+        self._engines = engines
         self._compute = compute
         self._files = files
         self._closed = False
+        self._switching = False
         workspace.add_to(viewer)
         # Volumes lie over each other in the viewer, so only the one in use is shown.
         for other in open_workspaces(viewer):
@@ -147,6 +152,8 @@ class Controller(QObject):
         return boxes.mode == "add_rectangle" and self._viewer.layers.selection.active is boxes
 
     def _on_request(self, request: Request) -> None:
+        if self._switching:  # it waits for the network and the window of the new modality
+            return
         self._view.show_status("Segmenting…")
         self._compute.submit(
             # A dock that is closed waits for one slice, not for the whole volume.
@@ -262,21 +269,37 @@ class Controller(QObject):
     def _on_modality(self, modality: str) -> None:
         volume = self.session.volume.with_modality(modality)  # type: ignore[arg-type]
 
-        def show(window: WindowLevel) -> None:
+        def prepare() -> tuple[WindowLevel, Engine]:
+            return default_window(volume), self._engines.for_modality(volume.modality)
+
+        def show(prepared: tuple[WindowLevel, Engine]) -> None:
+            window, self.session.engine = prepared
             self.session.volume, self.session.window = volume, window
             self._on_window(window)
-            # Another volume may be in use by now.
-            if not self._closed:
-                self._show_volume()
+            self._end_switch()
 
-        self._compute.submit(partial(default_window, volume), show, self.fail)
+        def give_up(error: BaseException) -> None:
+            self._end_switch()
+            self.fail(error)
+
+        self._switching = True
+        self._compute.submit(prepare, show, give_up)
+
+    def _end_switch(self) -> None:
+        self._switching = False
+        # Another volume may be in use by now.
+        if not self._closed:
+            self._show_volume()
+            # Boxes that were drawn meanwhile; what was drawn before is done.
+            for request in list(self.workspace.requests):
+                self._on_request(request)
 
     def _show_volume(self) -> None:
         volume = self.session.volume
         folder = volume.path.parent if volume.path is not None else Path.cwd()
         self._view.show_volume(
             self.workspace.image,
-            _facts(volume),
+            _facts(volume, self.session.engine.spec.name),
             volume.modality,
             self.session.window,
             folder / f"{volume.name}_label.nii.gz",
@@ -330,8 +353,8 @@ def show_failure(view: SegmentView, error: BaseException) -> None:
     show_error(str(error))
 
 
-def _facts(volume: Volume) -> str:
+def _facts(volume: Volume, model: str) -> str:
     size = " x ".join(str(count) for count in volume.data.shape[2::-1])
     spacing = " x ".join(f"{value:.2f}" for value in volume.spacing[::-1])
     known = _MODALITY_SOURCES[volume.modality_source]
-    return f"{size} voxels\n{spacing} mm (x, y, z)\n{volume.modality}: {known}"
+    return f"{size} voxels\n{spacing} mm (x, y, z)\n{volume.modality}: {known}\nNetwork: {model}"

@@ -16,6 +16,7 @@ from napari_medsamq.errors import SaveError
 from napari_medsamq.geometry import BoxPrompt3D
 from napari_medsamq.headless import segment_boxes
 from napari_medsamq.layers import SAMPLES
+from napari_medsamq.networks import CPU
 from napari_medsamq.session import Session
 from napari_medsamq.volume_io import read_volume
 
@@ -28,7 +29,7 @@ BOXES = (
 )
 
 
-def run_demo(folder: Path, model: Path | None = None) -> dict[str, Any]:
+def run_demo(folder: Path, model: Path | None = None, device: str = CPU) -> dict[str, Any]:
     """Segment two organs of the sample CT into `folder`.
 
     Writes `image.nii.gz`, `label.nii.gz`, `overlay.png` and `report.json`, and returns the report.
@@ -52,7 +53,7 @@ def run_demo(folder: Path, model: Path | None = None) -> dict[str, Any]:
         raise SaveError(f"The demo cannot write to {folder}: {error.strerror}.") from error
     volume = read_volume(image)
     session, report = segment_boxes(
-        volume, BOXES, folder / "label.nii.gz", names=_NAMES, model=model
+        volume, BOXES, folder / "label.nii.gz", names=_NAMES, model=model, device=device
     )
     picture = np.hstack([_overlay(session, index) for index in (4, 10, 16)])
     if not cv2.imwrite(str(folder / "overlay.png"), picture):

@@ -1,48 +1,32 @@
-"""From images and prompts to logits and predicted IoU: the only module that runs OpenVINO."""
+"""From images and prompts to logits and predicted IoU."""
 
 from __future__ import annotations
 
-import os
-from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import openvino as ov
-from platformdirs import user_cache_path
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.model_spec import ModelSpec, default_model
+from napari_medsamq.networks import (
+    CPU,
+    Part,
+    channels_last,
+    compile_config,
+    compile_part,
+    last_line,
+    read_part,
+    without_mask,
+)
+from napari_medsamq.volume_io import Modality
 
 Float32 = npt.NDArray[np.float32]
 
-# Names the folder for compiled models, in place of the user's cache folder.
-CACHE_VARIABLE = "MEDSAMQ_MODEL_CACHE"
-
-_EXPORT_AGAIN = "Export the model again with `python -m training.export`."
-_NO_MASK: Float32 = np.zeros((1, 1, 256, 256), np.float32)
-_ENCODER_INPUTS = {"image": "[1,3,256,256]"}
-_ENCODER_OUTPUTS = {"image_embedding": "[1,256,64,64]"}
-_DECODER_INPUTS = {
-    "image_embedding": "[1,256,64,64]",
-    "point_coords": "[?,?,2]",
-    "point_labels": "[?,?]",
-    "mask_input": "[?,1,256,256]",
-    "has_mask_input": "[1]",
-}
-_DECODER_OUTPUTS = {"logits": "[?,256,256]", "iou": "[?]"}
-
-
-@cache
-def openvino_core() -> ov.Core:
-    """Return the one OpenVINO core of this process.
-
-    A core gives its thread a stack for signals, and puts back the one it found when it ends. Of
-    several cores that end in another order than they began, a stack stays that is gone, and the
-    next signal, the end of a child process say, kills the program.
-    """
-    return ov.Core()
+_CHANNELS_LAST = (1, 64, 64, 256)
 
 
 class Engine(Protocol):
@@ -88,45 +72,28 @@ class OpenVINOEngine:
 
     def __init__(
         self,
-        directory: Path | None = None,
+        directory: Path,
         *,
-        device: str = "CPU",
+        device: str = CPU,
         threads: int | None = None,
         precision: str = "f32",
     ) -> None:
-        self.directory = (directory or default_model()).resolve()
+        self.directory = directory.resolve()
         self.spec = ModelSpec.read(self.directory)
         self.spec.verify(self.directory)
         self.device = device
-        core = openvino_core()
-        config = _compile_config(device, threads, precision)
-        self._encoder = self._compile(core, "encoder", _ENCODER_INPUTS, _ENCODER_OUTPUTS, config)
-        self._decoder = self._compile(core, "decoder", _DECODER_INPUTS, _DECODER_OUTPUTS, config)
+        self._config = compile_config(device, threads, precision)
+        encoder = channels_last(self._read("encoder"), output=True)
+        self._encoder = self._compile("encoder", encoder)
+        self._decoder = self._compile("decoder", channels_last(without_mask(self._read("decoder"))))
+        self._masked_decoder: ov.InferRequest | None = None
+        self._lock = Lock()
 
-    def _compile(
-        self,
-        core: ov.Core,
-        part: str,
-        inputs: dict[str, str],
-        outputs: dict[str, str],
-        config: dict[str, Any],
-    ) -> ov.InferRequest:
-        path = self.directory / f"{part}.xml"
-        try:
-            model = core.read_model(path)
-        except RuntimeError as error:
-            raise ModelError(
-                f"OpenVINO cannot read {path}: {_last_line(error)} {_EXPORT_AGAIN}"
-            ) from error
-        _check_ports(path, "input", model.inputs, inputs)
-        _check_ports(path, "output", model.outputs, outputs)
-        try:
-            return core.compile_model(model, self.device, config).create_infer_request()
-        except RuntimeError as error:
-            raise ModelError(
-                f"OpenVINO {ov.__version__} cannot run {path} on device {self.device!r}: "
-                f"{_last_line(error)} Choose one of {', '.join(core.available_devices)}."
-            ) from error
+    def _read(self, part: Part) -> ov.Model:
+        return read_part(self.directory, part)
+
+    def _compile(self, part: Part, model: ov.Model) -> ov.InferRequest:
+        return compile_part(self.directory, part, model, self.device, self._config)
 
     def encode(self, image: Float32) -> Float32:
         """Encode one image.
@@ -144,8 +111,10 @@ class OpenVINOEngine:
         ModelError
             If OpenVINO fails, out of memory say.
         """
-        result = self._infer(self._encoder, {"image": image})
-        return np.array(result["image_embedding"], dtype=np.float32)
+        # Written by OpenVINO into memory that nobody else writes to.
+        embedding = np.empty(_CHANNELS_LAST, np.float32)
+        self._infer(self._encoder, {"image": image}, embedding)
+        return embedding.transpose(0, 3, 1, 2)
 
     def decode(
         self,
@@ -179,28 +148,69 @@ class OpenVINOEngine:
         ModelError
             If OpenVINO fails, out of memory say.
         """
-        # Without a mask prompt one empty row serves all prompts, which saves its downscaling.
-        dense = mask_input if mask_input is not None else _NO_MASK
-        result = self._infer(
-            self._decoder,
-            {
-                "image_embedding": embedding,
-                "point_coords": point_coords,
-                "point_labels": point_labels,
-                "mask_input": dense,
-                "has_mask_input": np.array([mask_input is not None], np.float32),
-            },
-        )
-        return np.array(result["logits"], np.float32), np.array(result["iou"], np.float32)
+        request = self._decoder
+        inputs = {
+            # Without a copy if it comes from `encode`.
+            "image_embedding": np.ascontiguousarray(embedding.transpose(0, 2, 3, 1)),
+            "point_coords": point_coords,
+            "point_labels": point_labels,
+        }
+        if mask_input is not None:
+            if self._masked_decoder is None:
+                model = channels_last(self._read("decoder"))
+                self._masked_decoder = self._compile("decoder", model)
+            request = self._masked_decoder
+            inputs |= {"mask_input": mask_input, "has_mask_input": np.ones(1, np.float32)}
+        result = self._infer(request, inputs)
+        return result["logits"], result["iou"]
 
-    def _infer(self, request: ov.InferRequest, inputs: dict[str, Float32]) -> Any:
+    def _infer(
+        self, request: ov.InferRequest, inputs: dict[str, Float32], output: Float32 | None = None
+    ) -> Any:
+        """Run a request; its answer is in memory of its own, or in `output`."""
         try:
-            return request.infer(inputs, share_inputs=True)
+            # Sessions of several volumes share an engine, and have threads of their own.
+            with self._lock:
+                if output is not None:
+                    request.set_output_tensor(ov.Tensor(output, shared_memory=True))
+                return request.infer(inputs, share_inputs=True, share_outputs=output is not None)
         except RuntimeError as error:
             raise ModelError(
-                f"The network {self.spec.name} failed on {self.device}: {_last_line(error)}. "
+                f"The network {self.spec.name} failed on {self.device}: {last_line(error)}. "
                 "Close other programs if memory is short, and try again."
             ) from error
+
+
+class Engines:
+    """The engines that a program needs, each loaded when an image first asks for it.
+
+    Parameters
+    ----------
+    model : Path, optional
+        Model directory for every image; `default_model` of its modality if not given.
+    device : str
+        OpenVINO device name: CPU, GPU, or AUTO for OpenVINO's choice.
+    """
+
+    def __init__(self, model: Path | None = None, device: str = CPU) -> None:
+        self._model = model
+        self._device = device
+        self._loaded: dict[Path, OpenVINOEngine] = {}
+        self._lock = Lock()
+
+    def for_modality(self, modality: Modality) -> OpenVINOEngine:
+        """Return the engine for images of a modality.
+
+        Raises
+        ------
+        ModelError
+            If its model cannot be loaded.
+        """
+        directory = self._model or default_model(modality)
+        with self._lock:
+            if directory not in self._loaded:
+                self._loaded[directory] = OpenVINOEngine(directory, device=self._device)
+            return self._loaded[directory]
 
 
 def box_points(boxes: npt.ArrayLike) -> tuple[Float32, Float32]:
@@ -219,38 +229,3 @@ def box_points(boxes: npt.ArrayLike) -> tuple[Float32, Float32]:
     """
     corners = np.asarray(boxes, dtype=np.float32).reshape(-1, 2, 2)
     return corners, np.tile(np.array([2, 3], np.float32), (len(corners), 1))
-
-
-def _compile_config(device: str, threads: int | None, precision: str) -> dict[str, Any]:
-    # The precision is said, never left to the plugin: on CPUs with bf16 OpenVINO would otherwise
-    # round, and two users would get different masks from the same model.
-    config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
-    if threads is not None and device == "CPU":
-        config["INFERENCE_NUM_THREADS"] = threads
-    # A cache folder that cannot be made only costs compile time at the next start.
-    named = os.environ.get(CACHE_VARIABLE)
-    cache = Path(named) if named else user_cache_path("napari-medsamq") / "openvino"
-    if _writable(cache):
-        config["CACHE_DIR"] = str(cache)
-    return config
-
-
-def _writable(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK)
-
-
-def _check_ports(path: Path, kind: str, ports: list[ov.Output], expected: dict[str, str]) -> None:
-    found = {port.any_name: str(port.partial_shape) for port in ports if port.names}
-    if found != expected:
-        raise ModelError(
-            f"{path} must have the {kind}s {expected}, but has {found}. {_EXPORT_AGAIN}"
-        )
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

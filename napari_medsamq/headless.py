@@ -8,9 +8,10 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from napari_medsamq.engine import OpenVINOEngine
+from napari_medsamq.engine import Engines
 from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 from napari_medsamq.history import LabelStyle
+from napari_medsamq.networks import CPU
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.session import Session, SliceMask
 from napari_medsamq.statistics import label_statistics
@@ -25,6 +26,7 @@ def segment_boxes(
     names: dict[int, str] | None = None,
     window: WindowLevel | None = None,
     model: Path | None = None,
+    device: str = CPU,
 ) -> tuple[Session, dict[str, Any]]:
     """Segment boxes one after the other and save the label.
 
@@ -40,7 +42,9 @@ def segment_boxes(
     window : WindowLevel, optional
         `default_window(volume)` if not given.
     model : Path, optional
-        Model directory; the default model if not given.
+        Model directory; `default_model` of the volume's modality if not given.
+    device : str
+        OpenVINO device name.
 
     Returns
     -------
@@ -55,7 +59,7 @@ def segment_boxes(
     """
     check_target(output, volume.path)
     start = perf_counter()
-    engine = OpenVINOEngine(model)
+    engine = Engines(model, device).for_modality(volume.modality)
     load_ms = (perf_counter() - start) * 1000
     session = Session(volume, engine, window)
     for label_id, name in (names or {}).items():
@@ -75,6 +79,7 @@ def segment_boxes(
         "window": {"level": session.window.level, "width": session.window.width},
         "warnings": list(volume.warnings),
         "model": engine.spec.name,
+        "device": device,
         "slices": len(answers),
         "ms": {
             "load_model": load_ms,

@@ -11,6 +11,7 @@ from pathlib import Path
 from archspec.cpu.detect import detected_info
 
 from napari_medsamq.errors import ModelError
+from napari_medsamq.volume_io import Modality
 
 FORMAT_VERSION = 1
 MODELS = Path(__file__).parent / "models"
@@ -20,6 +21,8 @@ FAST_MODEL = "medsamq-fast"
 
 # x86 with VNNI (as AVX-512 or, in laptops since 2021, as AVX) or AMX.
 _DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+# By the scores in the README, "Results".
+_FAST_FOR = frozenset({"CT", "MR"})
 _FILES = ("encoder.xml", "encoder.bin", "decoder.xml", "decoder.bin")
 _SPEC_FILE = "model.json"
 
@@ -145,13 +148,21 @@ class ModelSpec:
                 )
 
 
-def default_model() -> Path:
+def default_model(modality: Modality) -> Path:
     """Return the directory of the model that is used when the user names none.
 
-    The int8 model where the processor has 8-bit dot products, without which it is slower than the
-    float one. Never chosen by timing, so that the same computer always gives the same mask.
+    Where the processor has 8-bit dot products: the fast model for what it segments at least as well
+    as the float one, on cases that no model was trained on, and the int8 model for the rest. On
+    other processors, where 8 bits are slower, the float model. Never chosen by timing, so that the
+    same computer always gives the same mask.
+
+    Parameters
+    ----------
+    modality : "CT", "MR" or "other"
     """
-    return MODELS / (INT8_MODEL if _DOT_PRODUCTS & _cpu_features() else FLOAT_MODEL)
+    if not _DOT_PRODUCTS & _cpu_features():
+        return MODELS / FLOAT_MODEL
+    return MODELS / (FAST_MODEL if modality in _FAST_FOR else INT8_MODEL)
 
 
 def shipped_models() -> list[Path]:

@@ -10,7 +10,7 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QInputDialog, QWidget
 
-from napari_medsamq.engine import Engine, OpenVINOEngine
+from napari_medsamq.engine import Engine, Engines
 from napari_medsamq.errors import MedSAMQError, VolumeError
 from napari_medsamq.forms import MODALITIES
 from napari_medsamq.layers import foreign_volume, image_layer, layer_volume
@@ -33,8 +33,7 @@ class Opener(QObject):
     viewer : napari.Viewer
     compute, files : Worker
         Threads for the network and for reading.
-    model : Path, optional
-        Model directory; the default model if not given.
+    engines : Engines
     ask : bool
         Whether someone is there to answer questions; else they are errors.
 
@@ -54,7 +53,7 @@ class Opener(QObject):
         viewer: Viewer,
         compute: Worker,
         files: Worker,
-        model: Path | None,
+        engines: Engines,
         *,
         ask: bool,
     ) -> None:
@@ -64,10 +63,12 @@ class Opener(QObject):
         self._compute = compute
         self._files = files
         self._ask = ask
-        self._engine: Engine | None = None
+        self._engines = engines
+        self._ready = False
         self.busy = False
         viewer.layers.events.inserted.connect(self._on_inserted)
-        compute.submit(partial(OpenVINOEngine, model), self._on_engine, self.failed.emit)
+        # Most volumes are CT or MR; a picture's engine can wait until there is one.
+        compute.submit(partial(engines.for_modality, "CT"), self._on_engine, self.failed.emit)
 
     def close(self) -> None:
         """Stop following the viewer."""
@@ -88,7 +89,7 @@ class Opener(QObject):
     def open_layer(self, layer: Image | None) -> None:
         """Segment on an image layer, whoever made it."""
         # Until the network is there the layer waits; `_on_engine` comes back to it.
-        if layer is None or self._engine is None:
+        if layer is None or not self._ready:
             return
         for workspace in open_workspaces(self._viewer):
             if workspace.image is layer:
@@ -105,10 +106,10 @@ class Opener(QObject):
         except MedSAMQError as error:
             self.failed.emit(error)
             return
-        self._prepare(volume, layer, self._engine)
+        self._prepare(volume, layer)
 
     def _on_engine(self, engine: Engine) -> None:
-        self._engine = engine
+        self._ready = True
         self.said.emit(f"Ready: {engine.spec.name}. Open a volume to begin.")
         workspaces = open_workspaces(self._viewer)
         if workspaces:
@@ -160,12 +161,16 @@ class Opener(QObject):
         )
         return volume.with_modality(choice) if accepted else volume
 
-    def _prepare(self, volume: Volume, layer: Image, engine: Engine) -> None:
+    def _prepare(self, volume: Volume, layer: Image) -> None:
         if not self._compute.running:  # the dock was closed with the question still open
             return
         self.said.emit(f"Preparing {volume.name}…")
+
+        def begin() -> Session:
+            return Session(volume, self._engines.for_modality(volume.modality))
+
         self._compute.submit(
-            partial(Session, volume, engine),
+            begin,
             lambda session: self.opened.emit(Workspace(session, layer)),
             self.failed.emit,
         )

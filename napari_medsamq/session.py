@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
@@ -70,7 +71,7 @@ class Session:
     Attributes
     ----------
     volume, engine, window
-        As given; the window may be changed between prompts.
+        As given; volume (its modality), engine and window may be changed between prompts.
     history : History
         The label and how it came about.
     """
@@ -128,15 +129,15 @@ class Session:
         """
         self._check_inside(box)
         transform = self._transform(box.axis)
-        # One box, one window, also if the owner changes it meanwhile.
-        window = self.window
+        # One box, one engine and window, also if the owner changes them meanwhile.
+        ask = partial(self._segment_slice, self.engine, self.window, box.axis)
         if isinstance(box, BoxPrompt):
-            yield self._segment_slice(box.axis, box.index, transform.apply_box(box.xyxy), window)
+            yield ask(box.index, transform.apply_box(box.xyxy))
             return
         answers: list[SliceMask] = []
 
         def segment_slice(index: int, frame_box: Float32) -> Bool:
-            answers.append(self._segment_slice(box.axis, index, frame_box, window))
+            answers.append(ask(index, frame_box))
             return answers[-1].mask
 
         for _ in propagate(segment_slice, box, transform):
@@ -224,21 +225,21 @@ class Session:
         return ResizeLongestSide(height, width, self.volume.pixel_size(axis))
 
     def _segment_slice(
-        self, axis: int, index: int, frame_box: Float32, window: WindowLevel
+        self, engine: Engine, window: WindowLevel, axis: int, index: int, frame_box: Float32
     ) -> SliceMask:
         with self._network:
             transform = self._transform(axis)
             start = perf_counter()
-            key = (axis, index, window)
+            key = (engine, window, axis, index)
             embedding = self._embeddings.get(key)
             encode_ms = 0.0
             if embedding is None:
                 array = window.apply(self.volume.slice(axis, index))
-                embedding = self.engine.encode(prepare_slice(array, transform))
+                embedding = engine.encode(prepare_slice(array, transform))
                 self._embeddings.put(key, embedding)
                 encode_ms = (perf_counter() - start) * 1000
             start = perf_counter()
-            logits, iou = self.engine.decode(embedding, *box_points(frame_box))
+            logits, iou = engine.decode(embedding, *box_points(frame_box))
             mask = transform.invert_mask(logits[0])
             decode_ms = (perf_counter() - start) * 1000
             return SliceMask(axis, index, mask, float(iou[0]), encode_ms, decode_ms)

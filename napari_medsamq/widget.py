@@ -12,7 +12,9 @@ from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_medsamq.controller import KEYS, Controller, show_failure
+from napari_medsamq.engine import Engines
 from napari_medsamq.layers import PLANES
+from napari_medsamq.networks import CPU
 from napari_medsamq.opening import Opener
 from napari_medsamq.view import SegmentView
 from napari_medsamq.volume_io import Modality
@@ -31,13 +33,20 @@ class MedSAMQWidget(QWidget):
     napari_viewer : napari.Viewer
         napari passes its viewer under this name.
     model : Path, optional
-        Model directory; the default model if not given.
+        Model directory for every volume; `default_model` of its modality if not given.
+    device : str
+        OpenVINO device name.
     ask : bool
         Whether someone is there to answer questions; else they are errors.
     """
 
     def __init__(
-        self, napari_viewer: Viewer, model: Path | None = None, *, ask: bool = True
+        self,
+        napari_viewer: Viewer,
+        model: Path | None = None,
+        *,
+        device: str = CPU,
+        ask: bool = True,
     ) -> None:
         super().__init__()
         self._viewer = napari_viewer
@@ -52,7 +61,10 @@ class MedSAMQWidget(QWidget):
         # A window that is closed with the dock in it ends the dock without a word to it. The
         # network must not keep the program alive then.
         self.destroyed.connect(partial(_stop, self._compute, self._files))
-        self._opener = Opener(self, napari_viewer, self._compute, self._files, model, ask=ask)
+        self._engines = Engines(model, device)
+        self._opener = Opener(
+            self, napari_viewer, self._compute, self._files, self._engines, ask=ask
+        )
         self._opener.opened.connect(self._take)
         self._opener.said.connect(self._view.show_status)
         self._opener.failed.connect(partial(show_failure, self._view))
@@ -142,7 +154,7 @@ class MedSAMQWidget(QWidget):
         if self._controller is not None:
             self._controller.close()
         self._controller = Controller(
-            self, self._viewer, self._view, workspace, self._compute, self._files
+            self, self._viewer, self._view, workspace, self._engines, self._compute, self._files
         )
         volume = workspace.session.volume
         self._view.show_status(f"Press B, then drag a box around a structure of {volume.name}.")

@@ -26,6 +26,7 @@ def run(
     axis: int,
     screenshot: Path | None,
     model: Path | None,
+    device: str,
     modality: Modality | None,
     series: str | None,
 ) -> None:
@@ -42,13 +43,15 @@ def run(
     screenshot : Path or None
         Where to save a picture of the window; the window is closed then.
     model : Path or None
-        Model directory; the default model if None.
+        Model directory; `default_model` of the volume's modality if None.
+    device : str
+        OpenVINO device name.
     modality, series
         Where the file does not say; without a screenshot the window asks for the modality.
     """
     viewer = napari.Viewer(title="MedSAM-Q")
     viewer.window.resize(1400, 900)
-    dock = MedSAMQWidget(viewer, model, ask=screenshot is None)
+    dock = MedSAMQWidget(viewer, model, device=device, ask=screenshot is None)
     viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
     read = None if path is None else partial(dock.open_path, path, modality=modality, series=series)
     steps = _steps(viewer, dock, read, boxes, axis, screenshot)

@@ -26,6 +26,7 @@ CORE = (
     ("volume_io",),
     ("preprocess",),
     ("model_spec",),
+    ("networks",),
     ("engine",),
     ("embeddings",),
     ("propagation",),
@@ -55,7 +56,7 @@ QT_NAMES = {name for names in QT for name in names}
 # Commands that import what only they need when they are called.
 LAZY = {("cli", "benchmark"), ("cli", "demo"), ("cli", "window")}
 ONLY_IN = {
-    "openvino": {"engine"},
+    "openvino": {"engine", "networks"},
     "nibabel": {"_nifti", "_save"},
     "SimpleITK": {"_itk", "_dicom"},
 }

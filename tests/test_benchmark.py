@@ -10,11 +10,19 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from napari_medsamq.benchmark import Row, Worker, format_times, measure, measure_loads, model_row
+from napari_medsamq.benchmark import (
+    Row,
+    Worker,
+    format_times,
+    measure,
+    measure_loads,
+    model_row,
+    time_models,
+)
 from napari_medsamq.cli import app
-from napari_medsamq.engine import CACHE_VARIABLE
 from napari_medsamq.errors import ModelError
 from napari_medsamq.model_spec import MODELS
+from napari_medsamq.networks import CACHE_VARIABLE
 
 # Answers as a model would: loads in 7 ms, and takes as many ms as the step's name is long.
 PRETENDED = """
@@ -48,15 +56,14 @@ def test_rows_take_turns_and_warm_up_once(tmp_path: Path) -> None:
 
 def test_a_first_load_has_an_empty_cache_and_the_second_its_files(tmp_path: Path) -> None:
     loads = """
-import os, pathlib
+import os, pathlib, sys
 cache = pathlib.Path(os.environ["MEDSAMQ_MODEL_CACHE"])
 print('{"value": %d}' % (10 if any(cache.iterdir()) else 900), flush=True)
 (cache / "blob").write_text("compiled")
-input()
+sys.stdin.read()
 """
     assert CACHE_VARIABLE == "MEDSAMQ_MODEL_CACHE"
-    row = Row("model", ("-c", loads.replace("input()", "import sys; sys.stdin.read()")))
-    times = measure_loads([row], 2, os.environ)
+    times = measure_loads([Row("model", ("-c", loads))], 2, os.environ)
     assert times == {"model": {"load_cold": 900, "load_cached": 10}}
 
 
@@ -86,6 +93,11 @@ def test_every_step_runs_on_a_model_that_comes_along(tmp_path: Path) -> None:
     assert set(times) == {*steps, "memory"}
     assert all(value > 0 for value in times.values() if sys.platform != "win32")
     assert any(tmp_path.iterdir())  # the cache that was named
+
+
+def test_models_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="same name"):
+        time_models([tmp_path / "a/model", tmp_path / "b/model"], quick=True)
 
 
 def test_ratios_are_to_the_first_row() -> None:

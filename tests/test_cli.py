@@ -17,7 +17,7 @@ from fake_engine import FakeEngine
 from grids import grid_affine
 from typer.testing import CliRunner, Result
 
-from napari_medsamq import __version__, _save, headless
+from napari_medsamq import __version__, _save
 from napari_medsamq.cli import app
 from napari_medsamq.layers import SAMPLES
 from napari_medsamq.model_spec import default_model
@@ -32,7 +32,7 @@ WINDOW = ("--window", "100,200")
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     engine = FakeEngine()
-    monkeypatch.setattr(headless, "OpenVINOEngine", lambda _model: engine)
+    monkeypatch.setattr("napari_medsamq.engine.OpenVINOEngine", lambda _directory, **_: engine)
     return engine
 
 
@@ -228,6 +228,11 @@ def test_a_missing_model_directory_is_told(plain: Path, tmp_path: Path) -> None:
     refused(CliRunner().invoke(app, arguments), "is not a model directory")
 
 
+def test_a_device_that_is_not_there_is_told(plain: Path) -> None:
+    result = segment(plain, "--box", WHOLE, "--modality", "ct", "--device", "ABACUS")
+    refused(result, "ABACUS", "Choose one of CPU")
+
+
 @pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize("name", ["label.png", "lost/label.nii.gz"])
 def test_an_output_that_cannot_be_written_is_told(plain: Path, tmp_path: Path, name: str) -> None:
@@ -287,7 +292,7 @@ def test_the_installed_command_segments_the_samples_liver(tmp_path: Path) -> Non
     image, output = SAMPLES / "ct.nii.gz", tmp_path / "liver.nii.gz"
     done = medsamq("segment", image, "-o", output, "--box", "110,192,10,268,384,10")
     assert done.returncode == 0, done.stderr
-    assert f"CT, assumed; model {default_model().name}" in done.stdout
+    assert f"CT, assumed; model {default_model('CT').name}" in done.stdout
     label, source = nib.load(output), nib.load(image)
     np.testing.assert_array_equal(label.affine, source.affine)
     i, j, k = np.nonzero(np.asarray(label.dataobj))

@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from fake_engine import FakeEngine
 
-from napari_medsamq import headless
 from napari_medsamq.demo import run_demo
 from napari_medsamq.errors import SaveError
 from napari_medsamq.layers import SAMPLES
@@ -104,7 +103,7 @@ def test_its_report_says_what_was_found_and_how_long_it_took(
     ms = report["ms"]
     assert {"load_model", "encode_per_slice", "decode_per_slice", "save"} <= set(ms)
     assert all(value > 0 for value in ms.values())
-    assert (report["model"], report["modality"]) == (default_model().name, "CT")
+    assert (report["model"], report["modality"]) == (default_model("CT").name, "CT")
     sha256 = hashlib.sha256((folder / "label.nii.gz").read_bytes()).hexdigest()
     assert report["label_sha256"] == sha256
 
@@ -122,7 +121,9 @@ def test_its_picture_shows_three_slices_in_colour(folder: Path) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(headless, "OpenVINOEngine", lambda _model: FakeEngine())
+    monkeypatch.setattr(
+        "napari_medsamq.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()
+    )
 
 
 @pytest.mark.usefixtures("quick")
@@ -154,7 +155,9 @@ def test_a_run_that_found_the_disk_full_can_be_repeated(
         run_demo(tmp_path)
     monkeypatch.undo()
     assert not list(tmp_path.iterdir())
-    monkeypatch.setattr(headless, "OpenVINOEngine", lambda _model: FakeEngine())
+    monkeypatch.setattr(
+        "napari_medsamq.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()
+    )
     assert run_demo(tmp_path)["labels"]
 
 

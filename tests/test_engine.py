@@ -16,7 +16,8 @@ from openvino import opset13 as opset
 from reference import CASES, dsc, stored
 
 from napari_medsamq import engine as module
-from napari_medsamq.engine import OpenVINOEngine, box_points
+from napari_medsamq import networks
+from napari_medsamq.engine import Engines, OpenVINOEngine, box_points
 from napari_medsamq.errors import ModelError
 from napari_medsamq.model_spec import FLOAT_MODEL, MODELS, ModelSpec
 from napari_medsamq.preprocess import ResizeLongestSide
@@ -265,10 +266,26 @@ def test_an_unknown_device_is_refused_with_those_there_are(tiny: Path) -> None:
         OpenVINOEngine(tiny, device="ABACUS")
 
 
+def test_openvino_may_choose_the_device(tiny: Path) -> None:
+    image = np.random.default_rng(0).random(IMAGE, np.float32)
+    on_cpu, chosen = (OpenVINOEngine(tiny, device=name).encode(image) for name in ("CPU", "AUTO"))
+    np.testing.assert_array_equal(on_cpu, chosen)
+
+
+def test_an_engine_is_loaded_once_for_all_images_of_its_kind(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "default_model", lambda modality: tiny)
+    engines = Engines()
+    assert engines.for_modality("CT") is engines.for_modality("other")
+    with pytest.raises(ModelError, match="ABACUS"):
+        Engines(tiny, "ABACUS").for_modality("CT")
+
+
 def test_compiled_networks_are_kept_for_the_next_start(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "user_cache_path", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr(networks, "user_cache_path", lambda name: tmp_path / "cache" / name)
     OpenVINOEngine(tiny)
     assert list((tmp_path / "cache" / "napari-medsamq" / "openvino").glob("*.blob"))
 
@@ -277,7 +294,7 @@ def test_a_cache_folder_that_cannot_be_made_is_done_without(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(module, "user_cache_path", lambda name: tmp_path / "file" / name)
+    monkeypatch.setattr(networks, "user_cache_path", lambda name: tmp_path / "file" / name)
     OpenVINOEngine(tiny).encode(np.zeros(IMAGE, np.float32))
     assert (tmp_path / "file").read_bytes() == b""
 

@@ -19,18 +19,23 @@ from napari_medsamq.model_spec import MODELS, ModelSpec, default_model
         (set(), "litemedsam-float"),
     ],
 )
-def test_the_processor_decides(
+def test_processor_and_modality_decide(
     features: set[str], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_spec, "_cpu_features", lambda: frozenset(features))
-    assert default_model() == MODELS / name
+    assert default_model("other") == MODELS / name
+    for modality in ("CT", "MR"):
+        fast = MODELS / "medsamq-fast" if name == "medsamq-int8" else MODELS / name
+        assert default_model(modality) == fast  # type: ignore[arg-type]
 
 
 def test_the_processor_of_this_computer_is_known() -> None:
     assert model_spec._cpu_features()
 
 
-@pytest.mark.parametrize(("name", "bits"), [("medsamq-int8", 8), ("litemedsam-float", 32)])
+@pytest.mark.parametrize(
+    ("name", "bits"), [("medsamq-fast", 8), ("medsamq-int8", 8), ("litemedsam-float", 32)]
+)
 def test_shipped_models_are_whole(name: str, bits: int) -> None:
     spec = ModelSpec.read(MODELS / name)
     spec.verify(MODELS / name)

@@ -101,6 +101,19 @@ def test_one_window_serves_all_slices_of_a_box(fake: FakeEngine) -> None:
     assert len(fake.images) == 7
 
 
+def test_another_engine_encodes_for_itself(session: Session, fake: FakeEngine) -> None:
+    box, other = BoxPrompt(0, 4, 4, 6, 6, 9), FakeEngine()
+    drawn(session, box)
+    begun = session.segment(BoxPrompt3D((2, 5, 3), (8, 12, 7)))
+    next(begun)
+    session.engine = other
+    for _ in begun:  # what began with one engine ends with it
+        pass
+    assert not other.images
+    drawn(session, box)
+    assert len(other.images) == 1
+
+
 def test_nothing_found_is_refused_and_changes_nothing(session: Session, fake: FakeEngine) -> None:
     fake.blind = True
     for box in (BoxPrompt(0, 4, 3, 5, 7, 12), BoxPrompt3D((2, 5, 3), (8, 12, 7))):

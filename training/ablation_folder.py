@@ -14,9 +14,9 @@ from typing import Any
 import openvino as ov
 import yaml
 
-from napari_medsamq.engine import openvino_core
 from napari_medsamq.errors import ModelError, SaveError
 from napari_medsamq.geometry import BoxPrompt
+from napari_medsamq.networks import openvino_core
 from training.ablation import AblationConfig
 from training.config import config_text
 from training.errors import ConfigError

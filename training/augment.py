@@ -57,7 +57,8 @@ def draw_crop(
         Cut off where the slice ends; None if it would be the whole slice.
     """
     x0, y0 = np.floor(box[:2]).astype(int)
-    x1, y1 = np.ceil(box[2:]).astype(int) + 1
+    # A box of a shrunk slice may end between its last pixel and its edge.
+    x1, y1 = np.minimum(np.ceil(box[2:]).astype(int) + 1, shape[::-1])
     longer = max(x1 - x0, y1 - y0)
     side = max(_LEAST_SIDE, int(longer * np.exp(rng.uniform(0, np.log(most))) + 0.5))
     starts, stops = [], []

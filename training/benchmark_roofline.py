@@ -17,7 +17,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from napari_medsamq.benchmark import THREADS
-from napari_medsamq.engine import openvino_core
+from napari_medsamq.networks import channels_last, openvino_core, read_part, without_mask
 from training.coverage import ONE_BOX, read_coverage
 
 _SIDE = 2048
@@ -32,7 +32,8 @@ class Roofline:
     Attributes
     ----------
     gflop : float
-        10^9 multiplications and additions of its convolutions and matrix products.
+        10^9 multiplications and additions of its convolutions and matrix products; of a decoder
+        with those for a mask prompt, a hundredth, which a box alone does not need.
     megabytes : float
         10^6 bytes of weights, and of tensors between the nodes that run, written and read once.
     ms : float
@@ -134,9 +135,12 @@ def _compile(model: ov.Model) -> ov.CompiledModel:
 
 
 def _count_bytes(path: Path) -> int:
-    model = openvino_core().read_model(path)
-    if len(model.inputs) > 1:
-        model.reshape(ONE_BOX)
+    """Count what moves in a network as the engine compiles it."""
+    if path.stem == "encoder":
+        model = channels_last(read_part(path.parent, "encoder"), output=True)
+    else:
+        model = channels_last(without_mask(read_part(path.parent, "decoder")))
+        model.reshape({name: ONE_BOX[name] for name in ("point_coords", "point_labels")})
     total = 0
     for node in _compile(model).get_runtime_model().get_ordered_ops():
         kind = node.get_rt_info()["layerType"].astype(str)

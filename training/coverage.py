@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 
-from napari_medsamq.engine import openvino_core
+from napari_medsamq.networks import openvino_core
 from training.graph import constant
 
 # The shapes of the decoder for one box.

@@ -24,11 +24,10 @@ from napari_medsamq.model_spec import ModelSpec
 from training.compact import gather_biases, store_half
 from training.coverage import format_coverage, read_coverage
 from training.models.sam import LiteMedSAM
-from training.network_file import read_network
 from training.progress import error_message
 from training.qcdq import convert_quantized, is_quantized
 from training.quantized import FLOAT_BITS
-from training.restore import name_tensors
+from training.restore import name_tensors, read_start
 from training.rewrites import optimise
 
 # Sizes of -1 are dynamic; the engine refuses a model of other names or shapes.
@@ -180,7 +179,7 @@ def example_inputs(inputs: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
 
 def _read(checkpoint: Path) -> tuple[LiteMedSAM, int, dict[str, str]]:
     """Read a network: itself, its bits, and where it comes from."""
-    network = read_network(checkpoint)
+    network = read_start(checkpoint)
     versions = f"openvino {ov.__version__}, torch {torch.__version__}"
     story = {"training": "none: the float network as published", **network.provenance}
     if network.quant is None:
@@ -194,7 +193,12 @@ def _read(checkpoint: Path) -> tuple[LiteMedSAM, int, dict[str, str]]:
 
 def main(
     out: Annotated[Path, typer.Option(help="Model directory to write; new or empty.")],
-    checkpoint: Annotated[Path, typer.Option(help="Float weights or quantised network (.pth).")],
+    checkpoint: Annotated[
+        Path,
+        typer.Option(
+            help="Float weights, a network file (.pth), or the directory of an int8 model."
+        ),
+    ],
     name: Annotated[str | None, typer.Option(help="Name of the model; default: of DIR.")] = None,
     force: Annotated[bool, typer.Option(help="Replace the model in DIR.")] = False,
     report: Annotated[

@@ -15,7 +15,7 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
-from napari_medsamq.engine import openvino_core
+from napari_medsamq.networks import openvino_core
 from training.files import replace_file
 from training.models.sam import LiteMedSAM
 
@@ -86,7 +86,8 @@ class EmbeddingStore:
     name : str
         Of the encoder's weights; others do not get its embeddings.
     most_gb : float
-        When the folder holds so much (10^9 bytes), no more is kept. An embedding takes 2 MB.
+        When the folder holds so much (10^9 bytes) for this process, it keeps no more. An embedding
+        takes 2 MB.
 
     Raises
     ------
@@ -107,13 +108,14 @@ class EmbeddingStore:
         key = hashlib.blake2b(content, digest_size=16).hexdigest()
         path = self._folder / key[:2] / f"{key}.npy"
         if path.exists():
-            return torch.from_numpy(np.load(path)).to(image.device).float()
-        embedding = self._encoder(image)
-        half = embedding.half().cpu().numpy()
-        if half.nbytes <= self._left:
-            self._left -= half.nbytes
-            replace_file(path, lambda temporary: _save(temporary, half))
-        return embedding
+            half = np.load(path)
+        else:
+            half = self._encoder(image).half().cpu().numpy()
+            if half.nbytes <= self._left:
+                self._left -= half.nbytes
+                replace_file(path, lambda temporary: _save(temporary, half))
+        # Rounded the first time too, so that a run that goes on is taught the same.
+        return torch.from_numpy(half).to(image.device).float()
 
 
 def _save(path: Path, array: np.ndarray) -> None:

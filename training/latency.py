@@ -20,11 +20,11 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from napari_medsamq.benchmark import THREADS
 from napari_medsamq.engine import OpenVINOEngine, box_points
 from napari_medsamq.errors import ModelError
 from training.progress import error_message
 
-THREADS = 2
 # oneDNN's name for what a recent laptop has; read when OpenVINO is loaded.
 ISA_VARIABLE = "ONEDNN_MAX_CPU_ISA"
 LAPTOP = "AVX2_VNNI"

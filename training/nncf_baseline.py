@@ -14,8 +14,9 @@ import numpy as np
 import openvino as ov
 import typer
 
-from napari_medsamq.engine import Float32, OpenVINOEngine, box_points, openvino_core
+from napari_medsamq.engine import Float32, OpenVINOEngine, box_points
 from napari_medsamq.model_spec import MODELS
+from napari_medsamq.networks import openvino_core
 from training.config import load_config
 from training.dataset import SliceDataset
 from training.export import write_model

@@ -62,7 +62,10 @@ def quantize_network(config: CalibrationConfig, network: StoredNetwork) -> Store
         read.
     """
     if network.quant is not None:
-        raise ModelError("The network is quantised already. Give a float one.")
+        raise ModelError(
+            "A float network is wanted, and this one is quantised already. Give network.pth of a "
+            "run that began with `python -m training.student`, or leave --checkpoint out."
+        )
     with progress_bar("cases") as report:
         data = SliceDataset(config, report)
     draws = itertools.islice(BalancedSampler(data.groups, config), config.samples)
@@ -81,7 +84,7 @@ def quantize_network(config: CalibrationConfig, network: StoredNetwork) -> Store
     ):
         calibrate(net, run, samples, correct_bias=config.correct_bias, report=report)
     names = ", ".join(folder.name for folder in config.data)
-    story = f"post-training quantisation on {config.samples} samples of {names}"
+    story = f"post-training quantisation on {len(samples)} samples of {names}"
     return StoredNetwork(net, config.quant(), continue_story(network.provenance, story))
 
 

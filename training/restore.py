@@ -17,11 +17,11 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
-from napari_medsamq.engine import openvino_core
 from napari_medsamq.errors import ModelError
 from napari_medsamq.model_spec import ModelSpec
+from napari_medsamq.networks import openvino_core
 from training.graph import MOVES, constant, nodes
-from training.network_file import StoredNetwork, empty_network
+from training.network_file import StoredNetwork, empty_network, read_network
 from training.quantized import QuantConfig
 
 with warnings.catch_warnings():
@@ -162,6 +162,19 @@ def restore_network(directory: Path) -> StoredNetwork:
     net.load_state_dict(state)
     provenance = {k: v for k, v in spec.provenance.items() if k not in ("quantisation", "versions")}
     return StoredNetwork(net.eval(), quant, provenance)
+
+
+def read_start(path: Path) -> StoredNetwork:
+    """Read a network file, or the directory of an int8 model.
+
+    Raises
+    ------
+    ModelError
+        If it is missing or damaged.
+    """
+    if not path.exists():
+        raise ModelError(f"There is no {path}. Give a network file or a model directory.")
+    return restore_network(path) if path.is_dir() else read_network(path)
 
 
 def _read_tensors(model: ov.Model, quant: QuantConfig) -> Tensors:

@@ -18,7 +18,7 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
-from napari_medsamq.engine import openvino_core
+from napari_medsamq.networks import openvino_core
 from training.latency import THREADS
 from training.models.tiny_vit import MBConv, Mlp, PatchMerging, TinyViT, WindowAttention
 from training.quantized import fold_batch_norm

@@ -30,8 +30,9 @@ def main(
 ) -> None:
     """Make the fast network that training starts from.
 
-    Its blocks and its decoder have the published weights; its stem and neck,
-    which LiteMedSAM does not have, are random, the same ones every time.
+    Its blocks and its decoder have the published weights; the convolutions of
+    its stem and its neck, which LiteMedSAM does not have, are random, the same
+    ones every time.
 
     Example: python -m training.student --out student.pth
     """
@@ -41,7 +42,8 @@ def main(
         path = checkpoint or lite_medsam_checkpoint()
         torch.manual_seed(_SEED)
         net = build_fast_medsam(build_lite_medsam(path))
-        provenance = {**describe_checkpoint(path), "architecture": FAST}
+        story = "published blocks on a coarser grid, with a random stem and neck"
+        provenance = {**describe_checkpoint(path), "architecture": FAST, "training": story}
         write_network(out, StoredNetwork(net, None, provenance))
     typer.echo(out)
 

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from napari_medsamq.errors import ModelError
 from training.checkpoint import lite_medsam_checkpoint
 from training.config import load_config
 from training.dataset import SliceDataset
@@ -25,10 +24,10 @@ from training.frozen import (
     torch_encoder,
 )
 from training.models.sam import LiteMedSAM, build_lite_medsam, build_medsam
-from training.network_file import StoredNetwork, continue_story, read_network
+from training.network_file import StoredNetwork, continue_story
 from training.processes import Processes, join_processes, keep_memory
 from training.progress import error_message, progress_bar
-from training.restore import restore_network
+from training.restore import read_start
 from training.run import Run
 from training.train_config import TrainConfig
 from training.trainer import Trainer
@@ -83,7 +82,7 @@ def train(
                 run.write_checkpoint(trainer.state())
     run.close()
     story = continue_story(network.provenance, _describe(config, trainer.steps))
-    trained = StoredNetwork(network.net.cpu(), network.quant, story)
+    trained = StoredNetwork(network.net.cpu().eval(), network.quant, story)
     run.write_network(trained)
     return trained
 
@@ -127,9 +126,7 @@ def _read_start(path: Path | None) -> StoredNetwork:
             "`python -m training.student`, or network.pth of a run), or the directory of an int8 "
             "model."
         )
-    if not path.exists():
-        raise ModelError(f"There is no {path}. Give a network file or a model directory.")
-    return restore_network(path) if path.is_dir() else read_network(path)
+    return read_start(path)
 
 
 def main(

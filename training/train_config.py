@@ -49,7 +49,8 @@ class TrainConfig(DataConfig):
     teacher_cache_gb : float
         How large it may get, 2 MB for each image.
     batch_norm : "frozen" or "trained"
-        Whether batch norms measure their statistics anew; a quantised network has none.
+        Whether batch norms measure their statistics anew, each process on its own `micro_batch`;
+        a quantised network has none.
     bf16 : bool
         Compute in bfloat16 where PyTorch's autocast does.
     workers : int
@@ -123,6 +124,10 @@ class TrainConfig(DataConfig):
         require(
             self.distill_weight == 0 or self.trains != "decoder",
             "`distill_weight` teaches the encoder; with `trains: decoder` it has to be 0",
+        )
+        require(
+            self.batch_norm == "frozen" or self.trains != "decoder",
+            "`batch_norm: trained` is for the encoder; with `trains: decoder` it has to be frozen",
         )
         require(
             not self.unlabelled or self.distill_weight > 0,

@@ -15,7 +15,8 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QPushButton
 
 from napari_medsamq import opening, view
-from napari_medsamq.geometry import BoxPrompt3D
+from napari_medsamq.errors import ModelError
+from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 from napari_medsamq.layers import SAMPLES
 from napari_medsamq.model_spec import ModelSpec
 from napari_medsamq.preprocess import WindowLevel
@@ -35,8 +36,10 @@ class HeldEngine:
     def __init__(self):
         self.open = threading.Event()
         self.open.set()
+        self.encoded = 0
 
     def encode(self, image):
+        self.encoded += 1
         assert self.open.wait(timeout=60)
         return np.zeros((1, 256, 64, 64), np.float32)
 
@@ -51,9 +54,24 @@ class HeldEngine:
 @pytest.fixture
 def engine(monkeypatch):
     held = HeldEngine()
-    monkeypatch.setattr(opening, "OpenVINOEngine", lambda model: held)
+    monkeypatch.setattr("napari_medsamq.engine.OpenVINOEngine", lambda _directory, **_: held)
     yield held
     held.open.set()
+
+
+@pytest.fixture
+def engines(monkeypatch):
+    """The engines that were loaded, by their models' names, on a laptop of today."""
+    made = {}
+
+    def load(directory, device):
+        assert directory.name not in made
+        made[directory.name] = HeldEngine()
+        return made[directory.name]
+
+    monkeypatch.setattr("napari_medsamq.model_spec._cpu_features", lambda: {"avx_vnni"})
+    monkeypatch.setattr("napari_medsamq.engine.OpenVINOEngine", load)
+    return made
 
 
 @pytest.fixture
@@ -463,6 +481,45 @@ def test_an_ambiguous_file_is_asked_about(engine, window, tmp_path, monkeypatch)
     assert "who_knows" in asked[0]
     assert window.session.volume.modality == "CT"
     assert window.session.window.limits == (-160, 240)
+
+
+def test_each_kind_of_image_has_its_own_network(engines, window):
+    window.open(SAMPLES / "ct.nii.gz")
+    assert window.session.engine is engines["medsamq-fast"]
+    window.dock._view.volume._modality.value = "other"
+    window.wait()
+    assert window.session.engine is engines["medsamq-int8"]
+    window.dock._view.volume._modality.value = "MR"
+    window.wait()
+    assert window.session.engine is engines["medsamq-fast"]
+    assert len(engines) == 2
+
+
+def test_a_box_drawn_while_the_network_is_changed_waits_for_the_new_one(engines, window):
+    window.open(SAMPLES / "ct.nii.gz")
+    window.dock._view.volume._modality.value = "other"
+    window.workspace.request(Request(BoxPrompt(0, 10, 110, 192, 268, 384), 1))
+    window.wait()
+    assert [engine.encoded for engine in engines.values()] == [0, 1]
+    assert list(engines) == ["medsamq-fast", "medsamq-int8"]
+    assert count(window) > 0
+    assert not window.workspace.requests
+
+
+def test_a_network_that_cannot_be_loaded_leaves_everything_as_it_was(engines, window, monkeypatch):
+    window.open(SAMPLES / "ct.nii.gz")
+
+    def fail(directory, device):
+        raise ModelError(f"{directory.name} is damaged")
+
+    monkeypatch.setattr("napari_medsamq.engine.OpenVINOEngine", fail)
+    window.dock._view.volume._modality.value = "other"
+    window.workspace.request(Request(BoxPrompt(0, 10, 110, 192, 268, 384), 1))
+    window.wait()
+    assert window.dock._view.volume._modality.value == "CT"
+    assert window.session.volume.modality == "CT"
+    assert engines["medsamq-fast"].encoded == 1
+    assert count(window) > 0
 
 
 def test_the_window_is_the_same_for_eye_and_network(dock):

@@ -47,6 +47,13 @@ def test_no_part_is_cut_where_the_object_fills_the_slice() -> None:
     assert draw_crop(generator(0), (40, 40), np.array([0.0, 0, 39, 39]), most=4.0) is None
 
 
+def test_a_box_of_a_shrunk_slice_may_end_at_its_edge() -> None:
+    for seed in range(20):
+        crop = draw_crop(generator(seed), (256, 200), np.array([150.0, 200.5, 199.5, 255.5]), 2.0)
+        assert crop is not None
+        assert (crop.bottom, crop.right) == (256, 200)
+
+
 def test_a_pretended_box_lies_in_the_slice() -> None:
     for seed in range(50):
         x0, y0, x1, y1 = pretend_box(generator(seed), (50, 20))

@@ -436,8 +436,10 @@ def test_what_cannot_work_is_refused_at_once(
 def test_a_model_directory_is_scored_by_the_plugins_engine(tmp_path: Path) -> None:
     write_case(tmp_path, "CT/Body/a", squares((20, 24, 24)))
     file = tmp_path / "out.json"
-    result = command(tmp_path, "--model", default_model(), "--json", file)
+    result = command(tmp_path, "--model", default_model("CT"), "--json", file)
     assert result.exit_code == 0, result.output
-    macro = json.loads(file.read_text(encoding="utf-8"))["models"][default_model().name]["macro"]
+    macro = json.loads(file.read_text(encoding="utf-8"))["models"][default_model("CT").name][
+        "macro"
+    ]
     assert macro["dsc"] > 0.7
     assert macro["ms"] > 0

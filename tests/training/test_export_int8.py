@@ -20,9 +20,10 @@ import torch
 import typer
 from torch import nn
 
-from napari_medsamq.engine import OpenVINOEngine, box_points, openvino_core
+from napari_medsamq.engine import OpenVINOEngine, box_points
 from napari_medsamq.errors import ModelError
 from napari_medsamq.model_spec import MODELS, ModelSpec
+from napari_medsamq.networks import openvino_core
 from training import export
 from training.coverage import Layer, format_coverage, int8_share, read_coverage
 from training.export import convert_lite_medsam, main, write_model
@@ -269,7 +270,7 @@ def test_only_quantised_models_can_be_restored(models: Models, tmp_path: Path) -
 def test_the_command_exports_a_network_file_and_reports(
     quantised: StoredNetwork, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "read_network", lambda _path: quantised)
+    monkeypatch.setattr(export, "read_start", lambda _path: quantised)
     monkeypatch.setattr(export, "convert_lite_medsam", lambda _net: models)
     write_network(tmp_path / "network.pth", quantised)
     app = typer.Typer()

@@ -33,6 +33,7 @@ from training.models.sam import build_fast_medsam, build_lite_medsam, build_meds
 from training.models.vit import Attention
 from training.network_file import read_network, write_network
 from training.processes import Processes
+from training.quantize import CalibrationConfig
 from training.run import Run
 from training.tensor_files import read_tensors
 from training.train import train
@@ -263,6 +264,7 @@ def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(
         (("epochs=2", "warmup_epochs=3"), "cannot be more"),
         (("unlabelled=true",), "distillation only"),
         (("iou_weight=0", "mask_weight=0"), "nothing is learnt"),
+        (("batch_norm=trained",), "has to be frozen"),
         (("learning_rate=0",), "above 0"),
         (("momentum=-1",), "`momentum`"),
         (("sampels=3",), "no key `sampels`"),
@@ -277,11 +279,23 @@ def test_impossible_configurations_are_refused(
 
 def test_shipped_configurations_can_be_read() -> None:
     folder = Path(command.__file__).parent / "configs"
-    stages = sorted([*folder.glob("cpu/[1-3]-*.yaml"), *folder.glob("paper/[1-3]-*.yaml")])
-    assert len(stages) == 6
-    for path in stages:
-        stage = load_config(TrainConfig, path)
-        assert stage.trains == ("encoder", "decoder", "both")[int(path.name[0]) - 1]
+    trains = {
+        "cpu/1-encoder": "encoder",
+        "cpu/2-decoder": "decoder",
+        "cpu/3-joint": "both",
+        "fast/1-distill": "encoder",
+        "fast/2-masks": "both",
+        "fast/4-qat": "both",
+        "paper/1-encoder": "encoder",
+        "paper/2-decoder": "decoder",
+        "paper/3-joint": "both",
+    }
+    for name, part in trains.items():
+        assert load_config(TrainConfig, folder / f"{name}.yaml").trains == part
+    for name in ("cpu/0-ptq", "fast/3-ptq"):
+        assert load_config(CalibrationConfig, folder / f"{name}.yaml").bits == 8
+    found = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
+    assert found == {*trains, "cpu/0-ptq", "fast/3-ptq", "cpu/ablate", "paper/ablate"}
 
 
 def test_network_files_say_what_is_wrong_with_them(tmp_path: Path) -> None:

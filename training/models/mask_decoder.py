@@ -167,8 +167,8 @@ class MaskDecoder(nn.Module):
 
         Parameters
         ----------
-        image : (N or 1, 256, 64, 64) Tensor
-            Image embedding plus mask embedding.
+        image : (N or 1, 4096, 256) Tensor
+            Image embedding plus mask embedding, as tokens.
         image_pe : (1, 4096, 256) Tensor
             Position encoding of the grid.
         prompt : (N, P, 256) Tensor
@@ -181,7 +181,7 @@ class MaskDecoder(nn.Module):
         """
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own.expand(prompt.shape[0], -1, -1), prompt], dim=1)
-        tokens, pixels = self.transformer(tokens, image.flatten(2).transpose(1, 2), image_pe)
+        tokens, pixels = self.transformer(tokens, image, image_pe)
         features = self.output_upscaling(
             pixels.transpose(1, 2).reshape(-1, EMBEDDING_CHANNELS, GRID_SIDE, GRID_SIDE)
         )

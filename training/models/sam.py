@@ -13,7 +13,7 @@ from training.checkpoint import read_weights
 from training.models.fast_vit import FastViT
 from training.models.mask_decoder import MaskDecoder
 from training.models.prompt_encoder import PromptEncoder
-from training.models.tiny_vit import IMAGE_SIDE, TinyViT, spread_biases
+from training.models.tiny_vit import IMAGE_SIDE, TinyViT, spread_biases, to_tokens
 from training.models.vit import ImageEncoderViT
 from training.tensor_files import load_weights
 
@@ -60,7 +60,9 @@ class PromptedDecoder(nn.Module):
         prompt = self.prompt_encoder.embed_points(point_coords, point_labels)
         dense = self.prompt_encoder.embed_mask(mask_input, has_mask_input)
         image_pe = self.prompt_encoder.pe_layer.grid
-        logits, iou = self.mask_decoder(image_embedding + dense, image_pe, prompt)
+        # Tokens first, sum second: an embedding whose channels lie last is then copied by neither.
+        image = to_tokens(image_embedding) + to_tokens(dense)
+        logits, iou = self.mask_decoder(image, image_pe, prompt)
         return logits, iou
 
 
@@ -146,8 +148,8 @@ def build_medsam(checkpoint: Path) -> LiteMedSAM:
 def build_fast_medsam(published: LiteMedSAM) -> LiteMedSAM:
     """Build the float network with the fast encoder, in evaluation mode, from the published one.
 
-    Prompt encoder, mask decoder and all blocks of the encoder get its weights; stem and neck, which
-    are of another shape, are random.
+    Prompt encoder, mask decoder and all blocks of the encoder get its weights, and so do the norms
+    of the stem; its convolutions and the neck, which are of another shape, are random.
     """
     net = LiteMedSAM(FastViT())
     weights = published.state_dict()

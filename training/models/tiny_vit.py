@@ -141,6 +141,9 @@ class WindowAttention(nn.Module):
     def _split(self, qkv: Tensor) -> tuple[Tensor, ...]:
         """Cut (B, L, 3 * dim) into three of (B * windows ** 2, heads, window ** 2, head_dim)."""
         n, w = self.windows, self.window
+        if n == 1:
+            parts = qkv.reshape(-1, w * w, self.heads, 3 * self.head_dim)
+            return tuple(part.transpose(1, 2) for part in parts.split(self.head_dim, dim=-1))
         parts = qkv.reshape(-1, n, w, n, w, self.heads, 3 * self.head_dim)
         return tuple(
             part.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, self.heads, w * w, self.head_dim)
@@ -150,6 +153,8 @@ class WindowAttention(nn.Module):
     def _join(self, x: Tensor) -> Tensor:
         """Turn (B * windows ** 2, heads, T, head_dim) into tokens (B, side * side, dim)."""
         n, w = self.windows, self.window
+        if n == 1:
+            return x.transpose(1, 2).flatten(2)
         parts = x.reshape(-1, n, n, self.heads, w, w, self.head_dim).permute(0, 1, 4, 2, 5, 3, 6)
         grid = parts.reshape(-1, n * w, n * w, self.heads * self.head_dim)
         return grid[:, : self.side, : self.side].flatten(1, 2)
@@ -190,7 +195,7 @@ class TransformerBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Transform the tokens (B, side * side, dim) of a grid."""
         x = x + self.attn(x)
-        x = _to_tokens(self.local_conv(_to_map(x, self.side)))
+        x = to_tokens(self.local_conv(_to_map(x, self.side)))
         y: Tensor = x + self.mlp(x)
         return y
 
@@ -215,7 +220,7 @@ class TransformerStage(nn.Module):
 
     def refine(self, x: Tensor) -> Tensor:
         """Apply the blocks alone; the grid stays."""
-        x = _to_tokens(x)
+        x = to_tokens(x)
         for block in self.blocks:
             x = block(x)
         return _to_map(x, self.side)
@@ -287,7 +292,7 @@ def _pairwise(position: Tensor) -> Tensor:
 
 
 # Written so that a map whose channels lie last in memory is not copied by either.
-def _to_tokens(x: Tensor) -> Tensor:
+def to_tokens(x: Tensor) -> Tensor:
     """Turn a map (B, C, H, W) into tokens (B, H * W, C)."""
     return x.permute(0, 2, 3, 1).flatten(1, 2)
 
