@@ -271,9 +271,9 @@ def test_the_window_gets_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
     window = SimpleNamespace(run=lambda *arguments: calls.append(arguments))
     monkeypatch.setitem(sys.modules, "napari_medsamq.window", window)
     arguments = ["gui", "--sample", "mr", "--box", WHOLE, "--axis", "coronal", "--screenshot", "a"]
-    arguments += ["--modality", "other", "--series", "1.2"]
+    arguments += ["--modality", "other", "--series", "1.2", "--device", "GPU"]
     assert CliRunner().invoke(app, arguments).exit_code == 0
-    assert calls == [(SAMPLES / "mr.nrrd", [WHOLE], 1, Path("a"), None, "other", "1.2")]
+    assert calls == [(SAMPLES / "mr.nrrd", [WHOLE], 1, Path("a"), None, "GPU", "other", "1.2")]
 
 
 def test_a_screenshot_needs_its_folder(tmp_path: Path) -> None:

@@ -114,12 +114,11 @@ class FastViT(nn.Module):
         -------
         image_embedding : (B, 256, 64, 64) float32 Tensor
         """
-        convolutions, upper, *lower = self.layers
-        fine = convolutions.refine(self.patch_embed(image))
-        middle = upper.refine(convolutions.downsample(fine))
-        coarse = upper.downsample(middle)
-        for stage in lower:
-            coarse = stage(coarse)
+        first, second, *others = self.layers
+        fine, x = first(self.patch_embed(image))
+        middle, coarse = second(x)
+        for stage in others:
+            _, coarse = stage(coarse)
         embedding: Tensor = self.neck(fine, middle, coarse)
         return embedding
 

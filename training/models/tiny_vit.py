@@ -78,16 +78,11 @@ class ConvStage(nn.Module):
         self.blocks = nn.ModuleList(MBConv(dim) for _ in range(depth))
         self.downsample = downsample
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Transform a map (B, dim, H, W)."""
-        y: Tensor = self.downsample(self.refine(x))
-        return y
-
-    def refine(self, x: Tensor) -> Tensor:
-        """Apply the blocks alone; the grid stays."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Transform a map (B, dim, H, W); returns it after the blocks, and on the next grid."""
         for block in self.blocks:
             x = block(x)
-        return x
+        return x, self.downsample(x)
 
 
 class WindowAttention(nn.Module):
@@ -213,17 +208,13 @@ class TransformerStage(nn.Module):
         self.side = side
         self.downsample = downsample
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Transform a map (B, dim, side, side)."""
-        y: Tensor = self.downsample(self.refine(x))
-        return y
-
-    def refine(self, x: Tensor) -> Tensor:
-        """Apply the blocks alone; the grid stays."""
-        x = to_tokens(x)
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Transform a map (B, dim, side, side); returns two as `ConvStage` does."""
+        tokens = to_tokens(x)
         for block in self.blocks:
-            x = block(x)
-        return _to_map(x, self.side)
+            tokens = block(tokens)
+        x = _to_map(tokens, self.side)
+        return x, self.downsample(x)
 
 
 class TinyViT(nn.Module):
@@ -232,27 +223,29 @@ class TinyViT(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.patch_embed = PatchEmbed(64)
-        self.layers = nn.Sequential(
-            ConvStage(64, depth=2, downsample=PatchMerging(64, 128, stride=2)),
-            TransformerStage(
-                128,
-                depth=2,
-                heads=4,
-                window=7,
-                side=IMAGE_SIDE // 2,
-                downsample=PatchMerging(128, 160, stride=2),
-            ),
-            TransformerStage(
-                160,
-                depth=6,
-                heads=5,
-                window=14,
-                side=GRID_SIDE,
-                downsample=PatchMerging(160, 320, stride=1),
-            ),
-            TransformerStage(
-                320, depth=2, heads=10, window=7, side=GRID_SIDE, downsample=nn.Identity()
-            ),
+        self.layers = nn.ModuleList(
+            [
+                ConvStage(64, depth=2, downsample=PatchMerging(64, 128, stride=2)),
+                TransformerStage(
+                    128,
+                    depth=2,
+                    heads=4,
+                    window=7,
+                    side=IMAGE_SIDE // 2,
+                    downsample=PatchMerging(128, 160, stride=2),
+                ),
+                TransformerStage(
+                    160,
+                    depth=6,
+                    heads=5,
+                    window=14,
+                    side=GRID_SIDE,
+                    downsample=PatchMerging(160, 320, stride=1),
+                ),
+                TransformerStage(
+                    320, depth=2, heads=10, window=7, side=GRID_SIDE, downsample=nn.Identity()
+                ),
+            ]
         )
         self.neck = nn.Sequential(
             nn.Conv2d(320, EMBEDDING_CHANNELS, 1, bias=False),
@@ -272,7 +265,10 @@ class TinyViT(nn.Module):
         -------
         image_embedding : (B, 256, 64, 64) float32 Tensor
         """
-        embedding: Tensor = self.neck(self.layers(self.patch_embed(image)))
+        x = self.patch_embed(image)
+        for stage in self.layers:
+            _, x = stage(x)
+        embedding: Tensor = self.neck(x)
         return embedding
 
 
