@@ -25,7 +25,7 @@ _NAMES = {1: "Liver", 2: "Spleen"}
 # Liver and spleen in (z, y, x) array voxels, found by looking at the sample, with their label ids.
 BOXES = (
     (BoxPrompt3D((0, 192, 102), (19, 384, 268)), 1),
-    (BoxPrompt3D((0, 246, 308), (19, 378, 400)), 2),
+    (BoxPrompt3D((0, 240, 284), (19, 382, 402)), 2),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,8 +25,13 @@ def write_plot(path: Path, times: Mapping[str, Mapping[str, float]]) -> None:
     for panel, step in zip(panels, steps, strict=True):
         values = [times[name][step] for name in names]
         bars = panel.barh(names, values, color="#0072B2", height=0.7)
-        panel.bar_label(bars, [f"{value:.3g}" for value in values], padding=3, fontsize=8)
-        panel.set_title(f"{STEPS[step].split(',')[0]}, ms", fontsize=9)
+        panel.bar_label(
+            bars,
+            [f"{value:,.0f}" if value >= 100 else f"{value:.1f}" for value in values],
+            padding=3,
+            fontsize=8,
+        )
+        panel.set_title(f"{re.split('[,:]', STEPS[step])[0]}, ms", fontsize=9)
         panel.set_xlim(0, 1.35 * max(values))
         panel.set_xticks([])
         panel.spines[["top", "right", "bottom"]].set_visible(False)
