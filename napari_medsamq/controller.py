@@ -14,26 +14,18 @@ from qtpy.QtCore import QObject
 
 from napari_medsamq.engine import Engine, Engines
 from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.facts import describe_volume
 from napari_medsamq.history import Edit, LabelStyle
 from napari_medsamq.layers import PLANES
 from napari_medsamq.preprocess import WindowLevel, default_window
 from napari_medsamq.session import Session, SliceMask
 from napari_medsamq.view import SegmentView
-from napari_medsamq.volume_io import SaveReceipt, Volume
+from napari_medsamq.volume_io import SaveReceipt
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Request, Workspace, open_workspaces
 
 if TYPE_CHECKING:
     from napari import Viewer
-
-_MODALITY_SOURCES = {
-    "dicom": "from the DICOM header",
-    "case": "from the file",
-    "picture": "a picture",
-    "assumed": "assumed; change it if wrong",
-    "chosen": "as chosen",
-    "ambiguous": "unknown; please choose",
-}
 
 
 class Controller(QObject):
@@ -299,7 +291,7 @@ class Controller(QObject):
         folder = volume.path.parent if volume.path is not None else Path.cwd()
         self._view.show_volume(
             self.workspace.image,
-            _facts(volume, self.session.engine.spec.name),
+            describe_volume(volume, self.session.engine.spec.name),
             volume.modality,
             self.session.window,
             folder / f"{volume.name}_label.nii.gz",
@@ -351,10 +343,3 @@ def show_failure(view: SegmentView, error: BaseException) -> None:
     if not isinstance(error, MedSAMQError):
         raise error
     show_error(str(error))
-
-
-def _facts(volume: Volume, model: str) -> str:
-    size = " x ".join(str(count) for count in volume.data.shape[2::-1])
-    spacing = " x ".join(f"{value:.2f}" for value in volume.spacing[::-1])
-    known = _MODALITY_SOURCES[volume.modality_source]
-    return f"{size} voxels\n{spacing} mm (x, y, z)\n{volume.modality}: {known}\nNetwork: {model}"

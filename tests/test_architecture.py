@@ -24,7 +24,7 @@ CORE = (
     ("_itk", "_save"),
     ("_dicom",),
     ("volume_io",),
-    ("preprocess",),
+    ("preprocess", "facts"),
     ("model_spec",),
     ("networks",),
     ("engine",),

@@ -19,7 +19,7 @@ from napari_medsamq import engine as module
 from napari_medsamq import networks
 from napari_medsamq.engine import Engines, OpenVINOEngine, box_points
 from napari_medsamq.errors import ModelError
-from napari_medsamq.model_spec import FLOAT_MODEL, MODELS, ModelSpec
+from napari_medsamq.model_spec import ModelSpec, shipped_models
 from napari_medsamq.preprocess import ResizeLongestSide
 
 IMAGE = [1, 3, 256, 256]
@@ -66,10 +66,11 @@ def test_several_boxes_at_once_answer_as_one_by_one(
     assert dsc(together[0] > 0, together[1] > 0) < 0.5
 
 
-def test_the_number_of_threads_does_not_change_the_mask() -> None:
+@pytest.mark.parametrize("model", shipped_models(), ids=lambda path: path.name)
+def test_the_number_of_threads_does_not_change_the_mask(model: Path) -> None:
     answers = []
     for threads in (1, 2):
-        engine = OpenVINOEngine(MODELS / FLOAT_MODEL, threads=threads)
+        engine = OpenVINOEngine(model, threads=threads)
         embedding = engine.encode(published_image("mr_sarcoma"))
         answers.append(
             engine.decode(embedding, *box_points(stored("mr_sarcoma_slice")["boxes256"]))

@@ -1,0 +1,22 @@
+"""What the dock says about an open volume."""
+
+from __future__ import annotations
+
+from napari_medsamq.volume_io import Volume
+
+_SOURCES = {
+    "dicom": "from the DICOM header",
+    "case": "from the file",
+    "picture": "a picture",
+    "assumed": "assumed; change it if wrong",
+    "chosen": "as chosen",
+    "ambiguous": "unknown; please choose",
+}
+
+
+def describe_volume(volume: Volume, model: str) -> str:
+    """Return size, spacing, modality with how it is known, and the name of the network."""
+    size = " x ".join(str(count) for count in volume.data.shape[2::-1])
+    spacing = " x ".join(f"{value:.2f}" for value in volume.spacing[::-1])
+    known = _SOURCES[volume.modality_source]
+    return f"{size} voxels\n{spacing} mm (x, y, z)\n{volume.modality}: {known}\nNetwork: {model}"
