@@ -11,8 +11,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from math import isnan, nan
 from pathlib import Path
@@ -54,17 +54,11 @@ class Row:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def model_row(
-    directory: Path,
-    *,
-    threads: int = THREADS,
-    precision: str = "f32",
-    environment: Mapping[str, str] | None = None,
-) -> Row:
+def model_row(directory: Path, *, threads: int = THREADS, precision: str = "f32") -> Row:
     """Describe a model directory run by OpenVINO as the plugin runs it."""
     settings = {"threads": threads, "precision": precision}
     module = ("-m", "napari_medsamq.benchmark_worker", json.dumps(settings), str(directory))
-    return Row(directory.resolve().name, module, environment or {})
+    return Row(directory.resolve().name, module)
 
 
 class Worker:
@@ -145,9 +139,7 @@ def measure(
     found: dict[str, dict[str, list[float]]] = {row.name: {} for row in rows}
     total = len(rows) * sum(rounds.values())
     with ExitStack() as stack:
-        workers = {
-            row.name: stack.enter_context(_started(Worker(row, environment))) for row in rows
-        }
+        workers = {row.name: stack.enter_context(closing(Worker(row, environment))) for row in rows}
         done = 0
         for step, count in rounds.items():
             for turn in range(count + 1):
@@ -229,14 +221,6 @@ def time_models(
     steps = {step: rounds if step != "case" else min(rounds, 3) for step in STEPS}
     times, loads = measure(rows, steps, os.environ), measure_loads(rows, 3, os.environ)
     return {name: {**times[name], **loads[name]} for name in times}
-
-
-@contextmanager
-def _started(worker: Worker) -> Iterator[Worker]:
-    try:
-        yield worker
-    finally:
-        worker.close()
 
 
 def format_times(times: Mapping[str, Mapping[str, float]]) -> str:
