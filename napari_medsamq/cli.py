@@ -13,11 +13,14 @@ from typing import Annotated, Any
 import typer
 
 from napari_medsamq import __version__
+from napari_medsamq.engine import Engines
 from napari_medsamq.errors import MedSAMQError, PromptError, SaveError, VolumeError
 from napari_medsamq.geometry import PLANES, BoxPrompt, BoxPrompt3D, box_between
 from napari_medsamq.headless import segment_boxes
 from napari_medsamq.history import MAX_LABEL_ID
 from napari_medsamq.layers import SAMPLES
+from napari_medsamq.model_choice import describe_model, explain_default, find_model, time_steps
+from napari_medsamq.model_spec import shipped_models
 from napari_medsamq.networks import CPU
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.volume_io import Modality as ModalityName
@@ -62,7 +65,8 @@ BOX_HELP = (
     "One pair equal: a box on that slice; all different: a box through slices. Repeatable."
 )
 Boxes = Annotated[list[str], typer.Option("--box", help=BOX_HELP)]
-Model = Annotated[Path | None, typer.Option("--model", help="A model directory.")]
+MODEL_HELP = "A name that `medsamq models` lists, or a model directory."
+Model = Annotated[str | None, typer.Option("--model", help=MODEL_HELP)]
 Device = Annotated[
     str, typer.Option("--device", help="OpenVINO device: CPU, GPU, or AUTO for its choice.")
 ]
@@ -112,7 +116,8 @@ def gui(
         if screenshot is not None and not screenshot.parent.is_dir():
             raise SaveError(f"There is no folder {screenshot.parent} for the screenshot. Make it.")
         said = None if modality is None else _MODALITY[modality]
-        run(source, box, PLANES.index(axis.value), screenshot, model, device, said, series)
+        chosen = _model(model)
+        run(source, box, PLANES.index(axis.value), screenshot, chosen, device, said, series)
 
 
 @app.command()
@@ -156,7 +161,7 @@ def segment(
         label_ids = label * len(box) if len(label) == 1 else label
         boxes = list(zip(prompts, label_ids, strict=True))
         _, report = segment_boxes(
-            volume, boxes, output, window=_window(window), model=model, device=device
+            volume, boxes, output, window=_window(window), model=_model(model), device=device
         )
         typer.echo(_summary(report))
 
@@ -172,7 +177,7 @@ def demo(
 
     with _told_to_user():
         start = perf_counter()
-        report = run_demo(output, model, device)
+        report = run_demo(output, _model(model), device)
         typer.echo(_summary(report))
         typer.echo(f"{perf_counter() - start:.1f} s in all. Look at {output / 'overlay.png'}.")
 
@@ -180,8 +185,8 @@ def demo(
 @app.command()
 def benchmark(
     model: Annotated[
-        list[Path] | None,
-        typer.Option(help="A model directory; all that come along if none is named. Repeatable."),
+        list[str] | None,
+        typer.Option(help=f"{MODEL_HELP} All that come along if none is given. Repeatable."),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each model.")] = 2,
     rounds: Annotated[int, typer.Option(min=1, help="Each step is run so many times.")] = 7,
@@ -194,10 +199,32 @@ def benchmark(
     with _told_to_user():
         if json_file is not None and not json_file.parent.is_dir():
             raise SaveError(f"There is no folder {json_file.parent} for the times. Make it first.")
-        times = time_models(model or [], threads=threads, rounds=rounds, quick=quick)
+        directories = [find_model(name) for name in model or []]
+        times = time_models(directories, threads=threads, rounds=rounds, quick=quick)
         typer.echo(format_times(times))
         if json_file is not None:
             _write_json(json_file, times)
+
+
+@app.command()
+def models(
+    model: Annotated[
+        list[str] | None, typer.Option(help="Also this model directory. Repeatable.")
+    ] = None,
+    device: Device = CPU,
+) -> None:
+    """List the models: size, hash, DSC on cases that none was trained on, ms on this computer."""
+    with _told_to_user():
+        engines = Engines(device=device)
+        others = [find_model(name) for name in model or []]
+        for directory in dict.fromkeys([*shipped_models(), *others]):
+            engine = engines.load(directory)
+            typer.echo("\n".join(describe_model(engine, time_steps(engine))))
+        typer.echo(f"Without --model: {explain_default()}")
+
+
+def _model(name: str | None) -> Path | None:
+    return None if name is None else find_model(name)
 
 
 def _write_json(path: Path, content: Any) -> None:
@@ -249,7 +276,9 @@ def _window(text: str | None) -> WindowLevel | None:
 
 
 def _summary(report: dict[str, Any]) -> str:
-    lines = [f"{report['modality']}, {report['modality_source']}; model {report['model']}"]
+    scored = "" if report["model_dsc"] is None else f" (DSC {report['model_dsc']:.2f})"
+    model = f"{report['model']}{scored}"
+    lines = [f"{report['modality']}, {report['modality_source']}; model {model}"]
     for label_id, label in report["labels"].items():
         lines.append(
             f"{label_id} {label['name']}: {label['voxels']:,} voxels, {label['millilitres']:.2f} mL"

@@ -12,13 +12,15 @@ import numpy as np
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject
 
-from napari_medsamq.engine import Engine, Engines
+from napari_medsamq.engine import Engines
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.facts import describe_volume
 from napari_medsamq.history import Edit, LabelStyle
 from napari_medsamq.layers import PLANES
-from napari_medsamq.preprocess import WindowLevel, default_window
+from napari_medsamq.model_chooser import ModelChooser
+from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.session import Session, SliceMask
+from napari_medsamq.switch import Switch
 from napari_medsamq.view import SegmentView
 from napari_medsamq.volume_io import SaveReceipt
 from napari_medsamq.worker import Worker
@@ -38,6 +40,7 @@ class Controller(QObject):
     view : SegmentView
     workspace : Workspace
     engines : Engines
+    chooser : ModelChooser
     compute, files : Worker
         Threads for the network and for saving.
     """
@@ -49,6 +52,7 @@ class Controller(QObject):
         view: SegmentView,
         workspace: Workspace,
         engines: Engines,
+        chooser: ModelChooser,
         compute: Worker,
         files: Worker,
     ) -> None:
@@ -56,11 +60,18 @@ class Controller(QObject):
         self.workspace = workspace
         self._viewer = viewer
         self._view = view
-        self._engines = engines
+        self._chooser = chooser
         self._compute = compute
         self._files = files
         self._closed = False
-        self._switching = False
+        self._switch = Switch(
+            workspace,
+            engines,
+            compute,
+            show_window=self._on_window,
+            ended=self._end_switch,
+            fail=self.fail,
+        )
         workspace.add_to(viewer)
         # Volumes lie over each other in the viewer, so only the one in use is shown.
         for other in open_workspaces(viewer):
@@ -81,6 +92,9 @@ class Controller(QObject):
             wanted = workspace.place(axis, workspace.left_at.get(axis, position))
             viewer.dims.set_point(viewer.dims.ndim - 3 + axis, wanted)
         workspace.show_label(workspace.label_id)
+        # Another model may have been chosen while another volume was in use.
+        if workspace.model != engines.model:
+            self._switch.to_model(engines.model)
         # Boxes whose masks were on their way when the dock was closed.
         for request in list(workspace.requests):
             self._on_request(request)
@@ -106,7 +120,8 @@ class Controller(QObject):
     def _list_wires(self) -> list[tuple[Any, Callable[..., None]]]:
         view, workspace = self._view, self.workspace
         return [
-            (view.volume.modality_requested, self._on_modality),
+            (view.volume.modality_requested, self._switch.to_modality),
+            (view.volume.model.requested, self._switch.to_model),
             (view.volume.window_requested, self._on_window),
             (view.volume.plane_requested, self.show_plane),
             (view.label.label_requested, workspace.show_label),
@@ -144,7 +159,7 @@ class Controller(QObject):
         return boxes.mode == "add_rectangle" and self._viewer.layers.selection.active is boxes
 
     def _on_request(self, request: Request) -> None:
-        if self._switching:  # it waits for the network and the window of the new modality
+        if self._switch.active:  # it waits for the network and the window of the new modality
             return
         self._view.show_status("Segmenting…")
         self._compute.submit(
@@ -258,27 +273,7 @@ class Controller(QObject):
         self.session.window = WindowLevel.from_limits(float(low), float(high))
         self._view.volume.show_window(self.session.window)
 
-    def _on_modality(self, modality: str) -> None:
-        volume = self.session.volume.with_modality(modality)  # type: ignore[arg-type]
-
-        def prepare() -> tuple[WindowLevel, Engine]:
-            return default_window(volume), self._engines.for_modality(volume.modality)
-
-        def show(prepared: tuple[WindowLevel, Engine]) -> None:
-            window, self.session.engine = prepared
-            self.session.volume, self.session.window = volume, window
-            self._on_window(window)
-            self._end_switch()
-
-        def give_up(error: BaseException) -> None:
-            self._end_switch()
-            self.fail(error)
-
-        self._switching = True
-        self._compute.submit(prepare, show, give_up)
-
     def _end_switch(self) -> None:
-        self._switching = False
         # Another volume may be in use by now.
         if not self._closed:
             self._show_volume()
@@ -291,11 +286,12 @@ class Controller(QObject):
         folder = volume.path.parent if volume.path is not None else Path.cwd()
         self._view.show_volume(
             self.workspace.image,
-            describe_volume(volume, self.session.engine.spec.name),
+            describe_volume(volume),
             volume.modality,
             self.session.window,
             folder / f"{volume.name}_label.nii.gz",
         )
+        self._chooser.show(volume.modality)
         self._show_session()
 
     def _show_session(self) -> None:

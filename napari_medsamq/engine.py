@@ -190,10 +190,15 @@ class Engines:
         Model directory for every image; `default_model` of its modality if not given.
     device : str
         OpenVINO device name: CPU, GPU, or AUTO for OpenVINO's choice.
+
+    Attributes
+    ----------
+    model : Path or None
+        As given; may be changed.
     """
 
     def __init__(self, model: Path | None = None, device: str = CPU) -> None:
-        self._model = model
+        self.model = model
         self._device = device
         self._loaded: dict[Path, OpenVINOEngine] = {}
         self._lock = Lock()
@@ -206,7 +211,16 @@ class Engines:
         ModelError
             If its model cannot be loaded.
         """
-        directory = self._model or default_model(modality)
+        return self.load(self.model or default_model(modality))
+
+    def load(self, directory: Path) -> OpenVINOEngine:
+        """Return the engine of a model directory.
+
+        Raises
+        ------
+        ModelError
+            If the model cannot be loaded.
+        """
         with self._lock:
             if directory not in self._loaded:
                 self._loaded[directory] = OpenVINOEngine(directory, device=self._device)

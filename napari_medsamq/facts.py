@@ -14,9 +14,9 @@ _SOURCES = {
 }
 
 
-def describe_volume(volume: Volume, model: str) -> str:
-    """Return size, spacing, modality with how it is known, and the name of the network."""
+def describe_volume(volume: Volume) -> str:
+    """Return size, spacing, and modality with how it is known."""
     size = " x ".join(str(count) for count in volume.data.shape[2::-1])
     spacing = " x ".join(f"{value:.2f}" for value in volume.spacing[::-1])
     known = _SOURCES[volume.modality_source]
-    return f"{size} voxels\n{spacing} mm (x, y, z)\n{volume.modality}: {known}\nNetwork: {model}"
+    return f"{size} voxels\n{spacing} mm (x, y, z)\n{volume.modality}: {known}"

@@ -36,6 +36,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medsamq.history import LabelStyle
+from napari_medsamq.model_box import ModelBox
 from napari_medsamq.preprocess import WindowLevel
 
 MODALITIES = ("CT", "MR", "other")
@@ -47,7 +48,12 @@ IMAGE_FILES = (
 
 
 class VolumeForm(QGroupBox):
-    """Which volume is open, what it is, how it is windowed, and which plane is shown."""
+    """Which volume is open, what it is, how it is windowed, and which plane is shown.
+
+    Attributes
+    ----------
+    model : ModelBox
+    """
 
     open_requested = Signal(Path)
     layer_requested = Signal(object)
@@ -59,6 +65,7 @@ class VolumeForm(QGroupBox):
         super().__init__("1. Volume")
         self._layer = create_widget(annotation=Image, label="Layer", options={"nullable": True})
         self._modality = ComboBox(label="Modality", choices=MODALITIES)
+        self.model = ModelBox()
         self._level = FloatSpinBox(label="Level", min=-_LARGEST, max=_LARGEST)
         self._width = FloatSpinBox(label="Width", min=1 / _LARGEST, max=_LARGEST)
         for field in (self._level, self._width):
@@ -76,6 +83,9 @@ class VolumeForm(QGroupBox):
         open_row = QHBoxLayout()
         open_row.addWidget(button("Open file…", self._ask_for_file))
         open_row.addWidget(button("Open DICOM folder…", self._ask_for_folder))
+        model_row = QHBoxLayout()
+        model_row.addWidget(QLabel("Network"))
+        model_row.addWidget(self.model, 1)
         self._planes = QButtonGroup(self)
         plane_row = QHBoxLayout()
         for number, name in enumerate(planes):
@@ -90,6 +100,7 @@ class VolumeForm(QGroupBox):
         layout.addLayout(open_row)
         layout.addWidget(_fields(self._layer, self._modality))
         layout.addWidget(self._facts)
+        layout.addLayout(model_row)
         layout.addWidget(_fields(self._level, self._width, in_a_row=True))
         layout.addLayout(plane_row)
 

@@ -11,6 +11,7 @@ from typing import Any
 from napari_medsamq.engine import Engines
 from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 from napari_medsamq.history import LabelStyle
+from napari_medsamq.model_choice import validation_dsc
 from napari_medsamq.networks import CPU
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.session import Session, SliceMask
@@ -79,6 +80,8 @@ def segment_boxes(
         "window": {"level": session.window.level, "width": session.window.width},
         "warnings": list(volume.warnings),
         "model": engine.spec.name,
+        # On cases of this modality that the model was not trained on.
+        "model_dsc": validation_dsc(engine.spec, volume.modality),
         "device": device,
         "slices": len(answers),
         "ms": {

@@ -14,6 +14,7 @@ from napari_medsamq.errors import ModelError
 from napari_medsamq.volume_io import Modality
 
 FORMAT_VERSION = 1
+FLOAT_BITS = 32
 MODELS = Path(__file__).parent / "models"
 INT8_MODEL = "medsamq-int8"
 FLOAT_MODEL = "litemedsam-float"
@@ -44,7 +45,7 @@ class ModelSpec:
     name : str
         Name of the model directory.
     bits : int
-        Bit width of weights and activations; 32 for a float network.
+        Bit width of weights and activations; `FLOAT_BITS` for a float network.
     sha256 : dict of str to str
         Hash of each of the four IR files.
     provenance : dict of str to str
@@ -55,6 +56,9 @@ class ModelSpec:
         Version of this contract.
     preprocessing : Preprocessing
         How a slice becomes an image.
+    scores : dict of str to dict of str to float
+        `dsc` and `nsd` on cases that the model was not trained on, by modality and for `all`;
+        empty where they are unknown.
     """
 
     name: str
@@ -64,6 +68,7 @@ class ModelSpec:
     image_size: int = 256
     format_version: int = FORMAT_VERSION
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @classmethod
     def describe(
@@ -131,6 +136,11 @@ class ModelSpec:
                 f"{path} must list a SHA-256 for exactly {', '.join(_FILES)}. Export the model "
                 "again."
             )
+        if not isinstance(self.scores, dict) or not all(map(_is_score, self.scores.values())):
+            raise ModelError(
+                f"{path} must list scores as modality: {{dsc: number, nsd: number}}. Export the "
+                "model again."
+            )
 
     def verify(self, directory: Path) -> None:
         """Compare the IR files in `directory` with the hashes of this spec.
@@ -168,6 +178,10 @@ def default_model(modality: Modality) -> Path:
 def shipped_models() -> list[Path]:
     """Return the directories of the models that come along, by name."""
     return sorted(path.parent for path in MODELS.glob("*/model.json"))
+
+
+def _is_score(entry: object) -> bool:
+    return isinstance(entry, dict) and all(type(value) is float for value in entry.values())
 
 
 @cache

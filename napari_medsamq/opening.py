@@ -166,11 +166,13 @@ class Opener(QObject):
             return
         self.said.emit(f"Preparing {volume.name}…")
 
+        model = self._engines.model
+
         def begin() -> Session:
             return Session(volume, self._engines.for_modality(volume.modality))
 
         self._compute.submit(
             begin,
-            lambda session: self.opened.emit(Workspace(session, layer)),
+            lambda session: self.opened.emit(Workspace(session, layer, model)),
             self.failed.emit,
         )

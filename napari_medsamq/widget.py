@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_medsamq.controller import KEYS, Controller, show_failure
 from napari_medsamq.engine import Engines
 from napari_medsamq.layers import PLANES
+from napari_medsamq.model_chooser import ModelChooser
 from napari_medsamq.networks import CPU
 from napari_medsamq.opening import Opener
 from napari_medsamq.view import SegmentView
@@ -62,6 +63,7 @@ class MedSAMQWidget(QWidget):
         # network must not keep the program alive then.
         self.destroyed.connect(partial(_stop, self._compute, self._files))
         self._engines = Engines(model, device)
+        self._chooser = ModelChooser(self, self._view.volume.model, self._engines, self._compute)
         self._opener = Opener(
             self, napari_viewer, self._compute, self._files, self._engines, ask=ask
         )
@@ -154,7 +156,14 @@ class MedSAMQWidget(QWidget):
         if self._controller is not None:
             self._controller.close()
         self._controller = Controller(
-            self, self._viewer, self._view, workspace, self._engines, self._compute, self._files
+            self,
+            self._viewer,
+            self._view,
+            workspace,
+            self._engines,
+            self._chooser,
+            self._compute,
+            self._files,
         )
         volume = workspace.session.volume
         self._view.show_status(f"Press B, then drag a box around a structure of {volume.name}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -57,6 +58,8 @@ class Workspace:
     session : Session
     image : Image
         The layer that shows the volume.
+    model : Path, optional
+        The model that was chosen for the session's engine; None if the program chose.
 
     Attributes
     ----------
@@ -68,9 +71,10 @@ class Workspace:
     changed = Signal()
     refused = Signal(Exception)
 
-    def __init__(self, session: Session, image: Image) -> None:
+    def __init__(self, session: Session, image: Image, model: Path | None = None) -> None:
         self.session = session
         self.image = image
+        self.model = model
         self.label_id = 1
         self.left_at: dict[int, float] = {}
         self.requests: list[Request] = []

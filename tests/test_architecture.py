@@ -28,7 +28,7 @@ CORE = (
     ("model_spec",),
     ("networks",),
     ("engine",),
-    ("embeddings",),
+    ("embeddings", "model_choice"),
     ("propagation",),
     ("history",),
     ("session",),
@@ -41,11 +41,11 @@ CORE = (
     ("cli",),
 )
 QT = (
-    ("worker",),
+    ("worker", "model_box"),
     ("forms",),
-    ("view",),
+    ("view", "model_chooser"),
     ("workspace",),
-    ("opening",),
+    ("opening", "switch"),
     ("controller",),
     ("widget",),
     ("window",),

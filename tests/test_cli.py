@@ -223,9 +223,9 @@ def test_a_missing_image_is_told(tmp_path: Path) -> None:
 
 def test_a_missing_model_directory_is_told(plain: Path, tmp_path: Path) -> None:
     result = segment(plain, "--box", WHOLE, "--model", str(tmp_path / "lost"))
-    refused(result, str(tmp_path / "lost"), "is not a model directory")
+    refused(result, str(tmp_path / "lost"), "is no model")
     arguments = ["demo", "-o", str(tmp_path / "demo"), "--model", str(tmp_path / "lost")]
-    refused(CliRunner().invoke(app, arguments), "is not a model directory")
+    refused(CliRunner().invoke(app, arguments), "is no model")
 
 
 def test_a_device_that_is_not_there_is_told(plain: Path) -> None:

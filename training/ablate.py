@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 
 from napari_medsamq.errors import MedSAMQError, ModelError
+from napari_medsamq.model_choice import size_mb
 from napari_medsamq.model_spec import ModelSpec
 from training.ablation import TABLES, AblationConfig, Row, choose_rows
 from training.ablation_examination import Examination, rarest_modality
@@ -31,7 +32,7 @@ from training.checkpoint import describe_checkpoint, lite_medsam_checkpoint
 from training.config import load_config
 from training.dataset import SliceDataset
 from training.errors import ConfigError
-from training.latency import measure, size_mb
+from training.latency import measure
 from training.models.sam import build_lite_medsam
 from training.processes import join_processes, keep_memory
 from training.progress import error_message, progress_bar

@@ -6,9 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from napari_medsamq.model_spec import FLOAT_BITS
 from training.config import DataConfig, require
 from training.errors import ConfigError
-from training.quantized import FLOAT_BITS, QuantConfig
+from training.quantized import QuantConfig
 
 # By the name for the command line, what a table is called.
 TABLES = {

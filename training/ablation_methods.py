@@ -12,6 +12,7 @@ from typing import Literal
 import openvino as ov
 import torch
 
+from napari_medsamq.model_spec import FLOAT_BITS
 from training.ablation import AblationConfig, Row
 from training.ablation_folder import AblationFolder
 from training.ablation_samples import drawn_by, part_of, train_config
@@ -22,7 +23,7 @@ from training.models.sam import LiteMedSAM
 from training.network_file import StoredNetwork, read_network
 from training.processes import Processes
 from training.progress import progress_bar
-from training.quantized import FLOAT_BITS, calibrate, fold_batch_norm, quantize
+from training.quantized import calibrate, fold_batch_norm, quantize
 from training.sampler import BalancedSampler
 from training.slim import (
     BLOCKS,

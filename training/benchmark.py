@@ -26,6 +26,7 @@ from napari_medsamq.benchmark import (
     measure_loads,
     model_row,
 )
+from napari_medsamq.model_choice import size_mb
 from napari_medsamq.model_spec import INT8_MODEL, MODELS, shipped_models
 from training.benchmark_goals import TORCH, format_goals, list_goals
 from training.benchmark_plot import write_plot
@@ -40,7 +41,7 @@ from training.export import (
     write_model,
 )
 from training.files import replace_file
-from training.latency import ISA_VARIABLE, LAPTOP, size_mb
+from training.latency import ISA_VARIABLE, LAPTOP
 from training.models.sam import LiteMedSAM
 from training.progress import error_message, progress_bar
 from training.qcdq import write_qcdq

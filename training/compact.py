@@ -39,11 +39,16 @@ def gather_biases(model: ov.Model, net: nn.Module, prefix: str) -> None:
 
 
 def store_half(model: ov.Model) -> None:
-    """Store what is not an integer as FP16, but for scales and limits of roundings, in place."""
+    """Store what is not an integer as FP16, in place.
+
+    Scales and limits of roundings stay as they are, and so does what FP16 cannot hold.
+    """
     for node in nodes(model, "Constant"):
         readers = list(node.output(0).get_target_inputs())
         kept = any(_sets_a_scale(reader) for reader in readers)
         if node.get_element_type() != ov.Type.f32 or node.data.size == 1 or kept:
+            continue
+        if np.abs(node.data).max() > np.finfo(np.float16).max:
             continue
         half = ops.constant(node.data.astype(np.float16))
         half.set_friendly_name(node.get_friendly_name())

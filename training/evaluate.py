@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,11 +17,14 @@ from rich.console import Console
 
 from napari_medsamq.engine import Engine, OpenVINOEngine
 from napari_medsamq.errors import ModelError, SaveError
-from training.latency import LAPTOP, goals, measure_apart, size_mb
+from napari_medsamq.model_choice import size_mb
+from napari_medsamq.model_spec import ModelSpec
+from training.errors import ConfigError
+from training.latency import LAPTOP, goals, measure_apart
 from training.progress import error_message, progress_bar
 from training.protocol import Protocol
 from training.score_tables import difference_table, goal_table, score_csv, score_table
-from training.scores import summarise
+from training.scores import METRICS, summarise
 from training.scoring import score_models
 
 TIMING_ROUNDS = 15
@@ -48,6 +52,13 @@ def main(
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write one line per object and model to this file.")
     ] = None,
+    record: Annotated[
+        bool,
+        typer.Option(
+            "--record",
+            help="Write the scores into each model's model.json, where the plugin finds them.",
+        ),
+    ] = False,
     latency: Annotated[
         bool,
         typer.Option(
@@ -73,6 +84,8 @@ def main(
     Example: python -m training.evaluate cases --model float --model int8
     """
     with error_message():
+        if record and (limit is not None or protocol is not Protocol.slices):
+            raise ConfigError("--record is for the scores of all objects in 2D.")
         for path in (json_file, csv_file):
             _check_target(path)
         engines = _engines(model)
@@ -81,6 +94,9 @@ def main(
         summary = summarise(evaluation.scores, seed)
         head = {"protocol": protocol.value, "seed": seed, "limit": limit}
         _print(summary, evaluation.failed)
+        if record and not evaluation.failed:
+            for directory in model:
+                record_scores(directory, summary["models"][directory.resolve().name])
         timed = _time(model) if latency else {}
         if json_file:
             whole = {**head, **summary, **timed, "failed": evaluation.failed}
@@ -102,6 +118,13 @@ def _engines(directories: Sequence[Path]) -> dict[str, Engine]:
             )
         engines[name] = OpenVINOEngine(directory)
     return engines
+
+
+def record_scores(directory: Path, scores: Mapping[str, Any]) -> None:
+    """Write a model's macro scores, and those of its modalities, into its `model.json`."""
+    own = {"all": scores["macro"], **scores["modalities"]}
+    rounded = {name: {key: round(row[key], 4) for key in METRICS} for name, row in own.items()}
+    replace(ModelSpec.read(directory), scores=rounded).write(directory)
 
 
 def _print(summary: Mapping[str, Any], failed: Mapping[str, str]) -> None:

@@ -20,13 +20,13 @@ import typer
 from torch import Tensor, nn
 
 from napari_medsamq.errors import ModelError
-from napari_medsamq.model_spec import ModelSpec
+from napari_medsamq.model_spec import FLOAT_BITS, ModelSpec
 from training.compact import gather_biases, store_half
 from training.coverage import format_coverage, read_coverage
 from training.models.sam import LiteMedSAM
+from training.network_file import StoredNetwork
 from training.progress import error_message
 from training.qcdq import convert_quantized, is_quantized
-from training.quantized import FLOAT_BITS
 from training.restore import name_tensors, read_start
 from training.rewrites import optimise
 
@@ -177,18 +177,16 @@ def example_inputs(inputs: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
     }
 
 
-def _read(checkpoint: Path) -> tuple[LiteMedSAM, int, dict[str, str]]:
-    """Read a network: itself, its bits, and where it comes from."""
-    network = read_start(checkpoint)
+def describe_network(network: StoredNetwork) -> tuple[int, dict[str, str]]:
+    """Return a network's bits, and what `model.json` says about where it comes from."""
     versions = f"openvino {ov.__version__}, torch {torch.__version__}"
     story = {"training": "none: the float network as published", **network.provenance}
     if network.quant is None:
         story["training"] += ", weights stored as FP16"
-        return network.net, FLOAT_BITS, {**story, "versions": versions}
+        return FLOAT_BITS, {**story, "versions": versions}
     versions += f", brevitas {version('brevitas')}"
     settings = json.dumps(asdict(network.quant))
-    story |= {"quantisation": settings, "versions": versions}
-    return network.net, network.quant.bits, story
+    return network.quant.bits, {**story, "quantisation": settings, "versions": versions}
 
 
 def main(
@@ -208,8 +206,9 @@ def main(
     """Export a network, float or quantised, as a model directory."""
     with error_message():
         _check_target(out, force=force)
-        net, bits, provenance = _read(checkpoint)
-        encoder, decoder = convert_lite_medsam(net)
+        network = read_start(checkpoint)
+        bits, provenance = describe_network(network)
+        encoder, decoder = convert_lite_medsam(network.net)
         write_model(
             out,
             encoder,

@@ -109,12 +109,6 @@ def measure_apart(directories: Sequence[Path], rounds: int, isa: str | None = No
     return times
 
 
-def size_mb(directory: Path) -> float:
-    """Return the size of a model's IR files in MB (10^6 bytes)."""
-    files = [*directory.glob("*.xml"), *directory.glob("*.bin")]
-    return sum(file.stat().st_size for file in files) / 1e6
-
-
 def goals(
     model: str,
     reference: str,

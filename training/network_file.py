@@ -12,7 +12,13 @@ from pathlib import Path
 
 from napari_medsamq.errors import ModelError
 from training.checkpoint import describe_checkpoint
-from training.models.sam import ENCODERS, PUBLISHED, LiteMedSAM, build_lite_medsam
+from training.models.sam import (
+    ENCODERS,
+    PUBLISHED,
+    LiteMedSAM,
+    build_lite_medsam,
+    build_network,
+)
 from training.quantized import QuantConfig, quantize
 from training.tensor_files import load_weights, read_tensors, write_tensors
 
@@ -90,7 +96,7 @@ def empty_network(provenance: Mapping[str, str], quant: QuantConfig | None) -> L
             f"The architecture `{architecture}` is not known; there are {', '.join(ENCODERS)}. "
             "Update napari-medsamq."
         )
-    net = LiteMedSAM(ENCODERS[architecture]())
+    net = build_network(architecture)
     return net if quant is None else quantize(net, quant)
 
 

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import nn
 
+from napari_medsamq.model_spec import FLOAT_BITS
 from training.config import require
 from training.models.layers import ConvNorm, MatmulOperand
 from training.quantizers import SignedActivation
@@ -35,7 +36,6 @@ with warnings.catch_warnings():
     from brevitas.graph.quantize import layerwise_quantize
     from brevitas.quant import Int8WeightPerChannelFloat, Int8WeightPerTensorFloat
 
-FLOAT_BITS = 32
 
 Net = TypeVar("Net", bound=nn.Module)
 T = TypeVar("T")

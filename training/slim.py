@@ -1,8 +1,4 @@
-"""Smaller float encoders, as what quantisation competes with: narrower, or with fewer blocks.
-
-Channels go by the magnitude of their weights (Li et al., "Pruning Filters for Efficient ConvNets",
-ICLR 2017), and only between two layers of a block, so that all that is outside stays as it is.
-"""
+"""Smaller float encoders, as what quantisation competes with: narrower, or with fewer blocks."""
 
 from __future__ import annotations
 
@@ -11,15 +7,15 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from statistics import median
-from typing import Any
 
 import numpy as np
 import openvino as ov
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from napari_medsamq.networks import openvino_core
 from training.latency import THREADS
+from training.models.pruning import keep_inputs, keep_outputs, norms, prune_hidden, strongest
 from training.models.tiny_vit import MBConv, Mlp, PatchMerging, TinyViT, WindowAttention
 from training.quantized import fold_batch_norm
 
@@ -51,6 +47,24 @@ def prune_channels(encoder: nn.Module, share: float) -> None:
             _prune([module.fc1, module.fc2], share)
         elif isinstance(module, WindowAttention):
             _prune_heads(module, share)
+
+
+def _prune(layers: Sequence[nn.Module], share: float) -> None:
+    width = len(layers[0].get_parameter("weight"))
+    prune_hidden(layers, max(_WIDTH, _WIDTH * round(width * (1 - share) / _WIDTH)))
+
+
+def _prune_heads(module: WindowAttention, share: float) -> None:
+    """Remove the heads that are weakest by the same product of norms."""
+    made = module.qkv.weight.reshape(module.heads, -1)
+    read = module.proj.weight.transpose(0, 1).reshape(module.heads, -1)
+    kept = strongest(norms(made) * norms(read), max(1, round(module.heads * (1 - share))))
+    channels = torch.arange(3 * module.head_dim * module.heads).reshape(module.heads, -1)
+    keep_outputs(module.qkv, channels[kept].flatten())
+    channels = torch.arange(module.head_dim * module.heads).reshape(module.heads, -1)
+    keep_inputs(module.proj, channels[kept].flatten())
+    module.attention_biases = nn.Parameter(module.attention_biases.detach()[kept].clone())
+    module.heads = len(kept)
 
 
 def drop_blocks(encoder: TinyViT, count: int) -> None:
@@ -105,61 +119,6 @@ def time_ratio(encoder: ov.Model, other: ov.Model, rounds: int) -> float:
             if number:  # the first round warms up
                 own.append(time.perf_counter() - start)
     return median(times[0]) / median(times[1])
-
-
-def _prune(layers: Sequence[Any], share: float) -> None:
-    """Remove hidden channels of a chain: a layer that makes them, filters of each, one that reads.
-
-    A channel's strength is the product of the norms of its weights in all layers: it does not
-    depend on how a scale is shared among them, and one layer of zeros silences a channel.
-    """
-    first, *filters, last = layers
-    strength = _norms(last.weight.transpose(0, 1))
-    for layer in (first, *filters):
-        strength = strength * _norms(layer.weight)
-    width = len(strength)
-    kept = _strongest(strength, max(_WIDTH, _WIDTH * round(width * (1 - share) / _WIDTH)))
-    for layer in (first, *filters):
-        _keep_outputs(layer, kept)
-    for layer in filters:
-        layer.groups = layer.in_channels = len(kept)
-    _keep_inputs(last, kept)
-
-
-def _prune_heads(module: WindowAttention, share: float) -> None:
-    """Remove the heads that are weakest by the same product of norms."""
-    made = module.qkv.weight.reshape(module.heads, -1)
-    read = module.proj.weight.transpose(0, 1).reshape(module.heads, -1)
-    kept = _strongest(_norms(made) * _norms(read), max(1, round(module.heads * (1 - share))))
-    channels = torch.arange(3 * module.head_dim * module.heads).reshape(module.heads, -1)
-    _keep_outputs(module.qkv, channels[kept].flatten())
-    channels = torch.arange(module.head_dim * module.heads).reshape(module.heads, -1)
-    _keep_inputs(module.proj, channels[kept].flatten())
-    module.attention_biases = nn.Parameter(module.attention_biases.detach()[kept].clone())
-    module.heads = len(kept)
-
-
-def _strongest(strength: Tensor, count: int) -> Tensor:
-    """Return the indices of the strongest, in their order; all if there are not as many."""
-    return strength.topk(min(count, len(strength))).indices.sort().values
-
-
-def _norms(weight: Tensor) -> Tensor:
-    norms: Tensor = torch.linalg.vector_norm(weight.detach().flatten(1), dim=1)
-    return norms
-
-
-def _keep_outputs(layer: nn.Conv2d | nn.Linear, kept: Tensor) -> None:
-    layer.weight = nn.Parameter(layer.weight.detach()[kept].clone())
-    if layer.bias is not None:
-        layer.bias = nn.Parameter(layer.bias.detach()[kept].clone())
-    name = "out_features" if isinstance(layer, nn.Linear) else "out_channels"
-    setattr(layer, name, len(kept))
-
-
-def _keep_inputs(layer: nn.Conv2d | nn.Linear, kept: Tensor) -> None:
-    layer.weight = nn.Parameter(layer.weight.detach()[:, kept].clone())
-    setattr(layer, "in_features" if isinstance(layer, nn.Linear) else "in_channels", len(kept))
 
 
 def count_parameters(net: nn.Module) -> int:

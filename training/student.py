@@ -13,11 +13,34 @@ import typer
 
 from training.checkpoint import describe_checkpoint, lite_medsam_checkpoint
 from training.errors import ConfigError
+from training.models.fast_vit import DESIGNS
 from training.models.sam import FAST, build_fast_medsam, build_lite_medsam
 from training.network_file import StoredNetwork, write_network
 from training.progress import error_message
 
 _SEED = 0
+
+
+def student_network(checkpoint: Path, design: str = FAST) -> StoredNetwork:
+    """Build a fast network before its training, the same one every time.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        Float weights with LiteMedSAM's names.
+    design : str
+        One of `DESIGNS`.
+
+    Raises
+    ------
+    ModelError
+        If the file is not a LiteMedSAM checkpoint.
+    """
+    torch.manual_seed(_SEED)
+    net = build_fast_medsam(build_lite_medsam(checkpoint), design)
+    story = "published blocks on a coarser grid, with a random stem and neck, slimmed decoder"
+    provenance = {**describe_checkpoint(checkpoint), "architecture": design, "training": story}
+    return StoredNetwork(net, None, provenance)
 
 
 def main(
@@ -26,25 +49,24 @@ def main(
         Path | None,
         typer.Option(help="Float weights (.pth) to start from. Default: the published LiteMedSAM."),
     ] = None,
+    design: Annotated[str, typer.Option(help=f"One of {', '.join(DESIGNS)}.")] = FAST,
     force: Annotated[bool, typer.Option(help="Replace OUT.")] = False,
 ) -> None:
     """Make the fast network that training starts from.
 
-    Its blocks and its decoder have the published weights; the convolutions of
-    its stem and its neck, which LiteMedSAM does not have, are random, the same
-    ones every time.
+    Its blocks and its decoder have the published weights, the decoder without
+    the weakest channels of its perceptrons; the convolutions of its stem and
+    its neck, which LiteMedSAM does not have, are random, the same ones every
+    time.
 
     Example: python -m training.student --out student.pth
     """
     with error_message():
         if out.exists() and not force:
             raise ConfigError(f"{out}: is there already. Give another name, or --force.")
-        path = checkpoint or lite_medsam_checkpoint()
-        torch.manual_seed(_SEED)
-        net = build_fast_medsam(build_lite_medsam(path))
-        story = "published blocks on a coarser grid, with a random stem and neck"
-        provenance = {**describe_checkpoint(path), "architecture": FAST, "training": story}
-        write_network(out, StoredNetwork(net, None, provenance))
+        if design not in DESIGNS:
+            raise ConfigError(f"There is no design {design}; there are {', '.join(DESIGNS)}.")
+        write_network(out, student_network(checkpoint or lite_medsam_checkpoint(), design))
     typer.echo(out)
 
 

@@ -3,6 +3,7 @@
 The engine's masks fill the box, so that each test can say which voxels it expects.
 """
 
+import shutil
 import threading
 
 import nibabel as nib
@@ -18,9 +19,9 @@ from napari_medsamq import opening, view
 from napari_medsamq.errors import ModelError
 from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 from napari_medsamq.layers import SAMPLES
-from napari_medsamq.model_spec import ModelSpec
+from napari_medsamq.model_spec import MODELS, ModelSpec
 from napari_medsamq.preprocess import WindowLevel
-from napari_medsamq.workspace import Request
+from napari_medsamq.workspace import Request, open_workspaces
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -520,6 +521,77 @@ def test_a_network_that_cannot_be_loaded_leaves_everything_as_it_was(engines, wi
     assert window.session.volume.modality == "CT"
     assert engines["medsamq-fast"].encoded == 1
     assert count(window) > 0
+
+
+def lines(window):
+    box = window.dock._view.volume.model
+    return [box.itemData(row, Qt.ItemDataRole.AccessibleTextRole) for row in range(box.count())]
+
+
+def choose(window, line):
+    """Take the line of the menu of models that begins so, as a click does."""
+    box = window.dock._view.volume.model
+    (row,) = [n for n, text in enumerate(lines(window)) if text.startswith(line)]
+    box.setCurrentIndex(row)
+    box.activated.emit(row)
+    window.wait()
+
+
+def test_the_menu_of_models_shows_scores_and_times(engines, window):
+    window.open(SAMPLES / "ct.nii.gz")
+    assert lines(window)[0].startswith("Automatic: medsamq-fast, DSC 0.8")
+    assert list(engines) == ["medsamq-fast"]  # nothing is loaded for the menu alone
+    assert not any(" ms" in line for line in lines(window))
+    box = window.dock._view.volume.model
+    box.showPopup()
+    window.wait()
+    box.hidePopup()
+    assert all(" ms" in line for line in lines(window)[:-1])
+    assert set(engines) == {"medsamq-fast", "medsamq-int8", "litemedsam-float"}
+    assert "to encode a slice" in box.itemData(1, Qt.ItemDataRole.ToolTipRole)
+    assert "medsamq-fast for CT and MR" in box.itemData(0, Qt.ItemDataRole.ToolTipRole)
+    assert box.currentText() == "Automatic: medsamq-fast"
+
+
+def test_another_model_keeps_the_work_and_is_used_from_now_on(engines, window):
+    window.open(SAMPLES / "ct.nii.gz")
+    window.workspace.request(Request(BoxPrompt(0, 10, 110, 192, 268, 384), 1))
+    window.wait()
+    before, shown = window.session.label.copy(), window.session.window
+    choose(window, "medsamq-int8")
+    assert np.array_equal(window.session.label, before)
+    assert window.session.window == shown
+    window.workspace.request(Request(BoxPrompt(0, 11, 110, 192, 268, 384), 1))
+    window.wait()
+    assert engines["medsamq-int8"].encoded == 1
+    # Also for what is opened later, and for what was open before.
+    window.open(SAMPLES / "mr.nrrd")
+    assert window.session.engine is engines["medsamq-int8"]
+    choose(window, "Automatic")
+    assert window.session.engine is engines["medsamq-fast"]
+    (first, _) = open_workspaces(window.viewer)
+    window.viewer.layers.selection.active = first.labels
+    QTest.qWait(50)
+    window.wait()
+    assert window.session.engine is engines["medsamq-fast"]
+    assert lines(window)[window.dock._view.volume.model.currentIndex()].startswith("Automatic")
+
+
+def test_a_folder_that_holds_no_model_leaves_the_choice(window, tmp_path, monkeypatch):
+    window.open(SAMPLES / "ct.nii.gz")
+    engine = window.session.engine
+    dialog = "napari_medsamq.model_box.QFileDialog.getExistingDirectory"
+    monkeypatch.setattr(dialog, lambda *_: str(tmp_path))
+    choose(window, "Other folder")
+    assert "not a model directory" in window.dock.status
+    assert window.session.engine is engine
+    assert lines(window)[window.dock._view.volume.model.currentIndex()].startswith("Automatic")
+    monkeypatch.setattr(
+        dialog, lambda *_: str(shutil.copytree(MODELS / "medsamq-int8", tmp_path / "my"))
+    )
+    choose(window, "Other folder")
+    assert window.session.engine.directory == tmp_path / "my"
+    assert lines(window)[window.dock._view.volume.model.currentIndex()].startswith("medsamq-int8")
 
 
 def test_the_window_is_the_same_for_eye_and_network(dock):

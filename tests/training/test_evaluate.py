@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -422,6 +423,7 @@ def test_the_command_ends_with_1_after_a_bad_case(
         (["--json", "nowhere/out.json"], "existing folder"),
         (["--protocol", "4d"], "protocol"),
         (["--limit", "0"], "limit"),
+        (["--record", "--limit", "1"], "--record"),
     ],
 )
 def test_what_cannot_work_is_refused_at_once(
@@ -443,3 +445,17 @@ def test_a_model_directory_is_scored_by_the_plugins_engine(tmp_path: Path) -> No
     ]
     assert macro["dsc"] > 0.7
     assert macro["ms"] > 0
+
+
+def test_scores_are_recorded_where_the_plugin_finds_them(tmp_path: Path) -> None:
+    write_case(tmp_path, "CT/Body/a", squares((20, 24, 24)))
+    model = shutil.copytree(default_model("CT"), tmp_path / "mine")
+    before = ModelSpec.read(model)
+    file = tmp_path / "out.json"
+    result = command(tmp_path, "--model", model, "--json", file, "--record")
+    assert result.exit_code == 0, result.output
+    after = ModelSpec.read(model)
+    own = json.loads(file.read_text(encoding="utf-8"))["models"]["mine"]
+    assert after.scores["all"]["dsc"] == pytest.approx(own["macro"]["dsc"], abs=1e-4)
+    assert set(after.scores) == {"all", "CT"}
+    assert (after.sha256, after.provenance) == (before.sha256, before.provenance)

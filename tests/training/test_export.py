@@ -19,6 +19,7 @@ from napari_medsamq.model_spec import MODELS, ModelSpec
 from napari_medsamq.networks import openvino_core
 from training import export as module
 from training.checkpoint import SHA256
+from training.compact import store_half
 from training.export import convert_lite_medsam, main, write_model
 from training.models.sam import LiteMedSAM, build_lite_medsam
 
@@ -98,6 +99,16 @@ def test_a_written_model_is_small_and_names_no_place(models: Models, tmp_path: P
         text = (tmp_path / "model" / f"{part}.xml").read_text()
         for place in (Path.home(), Path.cwd(), tmp_path, Path(torch.__file__).parent):
             assert str(place) not in text
+
+
+def test_what_16_bits_cannot_hold_keeps_32() -> None:
+    x = ov.opset13.parameter([2], np.float32)
+    large = ov.opset13.constant(np.array([1e6, 1], np.float32))
+    small = ov.opset13.constant(np.array([0.1, 1], np.float32))
+    model = ov.Model([ov.opset13.add(ov.opset13.add(x, large), small)], [x])
+    store_half(model)
+    types = [op.get_element_type() for op in model.get_ops() if op.get_type_name() == "Constant"]
+    assert sorted(map(str, types)) == ["<Type: 'float16'>", "<Type: 'float32'>"]
 
 
 def test_a_directory_in_use_is_kept_unless_forced(models: Models, tmp_path: Path) -> None:

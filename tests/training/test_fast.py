@@ -16,8 +16,14 @@ from typer.testing import CliRunner
 
 from training import student
 from training.frozen import EmbeddingStore
-from training.models.fast_vit import FastViT
-from training.models.sam import FAST, LiteMedSAM, build_fast_medsam, build_lite_medsam
+from training.models.fast_vit import DESIGNS, FastViT
+from training.models.sam import (
+    FAST,
+    FAST_HIDDEN,
+    LiteMedSAM,
+    build_fast_medsam,
+    build_lite_medsam,
+)
 from training.models.tiny_vit import WindowAttention, spread_biases
 from training.network_file import read_network
 
@@ -31,7 +37,8 @@ def published() -> LiteMedSAM:
 def test_blocks_and_decoder_have_the_published_weights(published: LiteMedSAM) -> None:
     weights, own = published.state_dict(), build_fast_medsam(published).state_dict()
     taken = {name for name in own if name in weights and torch.equal(own[name], weights[name])}
-    assert {name for name in own if name.startswith(("mask_decoder", "prompt_encoder"))} <= taken
+    decoder = {name for name in own if name.startswith(("mask_decoder", "prompt_encoder"))}
+    assert all(".mlp.lin" in name for name in decoder - taken)
     assert "image_encoder.layers.0.blocks.1.conv2.c.weight" in taken
     assert "image_encoder.layers.3.blocks.0.attn.qkv.weight" in taken
     apart = {name for name in own if name.startswith("image_encoder.")} - taken
@@ -41,6 +48,24 @@ def test_blocks_and_decoder_have_the_published_weights(published: LiteMedSAM) ->
         for name in apart
         if name.startswith("image_encoder.layers")
     )
+
+
+def test_the_decoder_keeps_the_strongest_hidden_channels(published: LiteMedSAM) -> None:
+    mlp = published.mask_decoder.transformer.layers[0].mlp
+    slim = build_fast_medsam(published).mask_decoder.transformer.layers[0].mlp
+    strength = mlp.lin1.weight.norm(dim=1) * mlp.lin2.weight.norm(dim=0)
+    kept = strength.argsort(descending=True)[:FAST_HIDDEN].sort().values
+    assert torch.equal(slim.lin1.weight, mlp.lin1.weight[kept])
+    assert torch.equal(slim.lin1.bias, mlp.lin1.bias[kept])
+    assert torch.equal(slim.lin2.weight, mlp.lin2.weight[:, kept])
+    assert len(mlp.lin1.weight) == 2048  # the published network is as it was
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_every_design_gives_embeddings(published: LiteMedSAM, name: str) -> None:
+    encoder = build_fast_medsam(published, name).image_encoder
+    with torch.inference_mode():
+        assert encoder(torch.rand(1, 3, 256, 256)).shape == (1, 256, 64, 64)
 
 
 def test_a_window_as_large_as_the_grid_attends_to_all_of_it() -> None:

@@ -8,6 +8,9 @@ pixels; skips from the stages at 64 x 64 and 32 x 32 give the embedding its deta
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
+
 import torch.nn.functional as F  # noqa: N812 -- torch's own abbreviation
 from torch import Tensor, nn
 
@@ -15,25 +18,65 @@ from training.models.layers import ConvNorm, LayerNorm2d
 from training.models.tiny_vit import (
     EMBEDDING_CHANNELS,
     GRID_SIDE,
+    Activation,
     ConvStage,
     PatchMerging,
     TransformerStage,
 )
 
 _DIMS = (64, 128, 160, 320)
-_NECK = 128
+_HEADS = (4, 5, 10)
+
+
+@dataclass(frozen=True)
+class Design:
+    """What the architecture search chooses from.
+
+    Attributes
+    ----------
+    depths : (4,) tuple of int
+        Blocks on the grids of 64, 32, 16 and 16 tokens a side.
+    windows : (3,) tuple of int
+        Sides of the attention windows on the last three, in tokens.
+    neck : int
+        Channels in which the stages are joined.
+    fine : bool
+        Whether the stage at 64 x 64 has a skip.
+    stem_layers : int
+        3 x 3 convolutions of the stem at 128 x 128; the first of them is strided.
+    act : Activation
+    """
+
+    depths: tuple[int, int, int, int] = (2, 2, 6, 2)
+    windows: tuple[int, int, int] = (8, 16, 16)
+    neck: int = 128
+    fine: bool = True
+    stem_layers: int = 1
+    act: Activation = nn.GELU
+
+
+# Those that were tried, by name; the first is shipped.
+DESIGNS = {
+    "medsamq-fast": Design(),
+    "fast-shallow": Design(depths=(1, 1, 4, 1)),
+    "fast-wide-neck": Design(neck=256),
+    "fast-no-fine-skip": Design(fine=False),
+    "fast-relu": Design(act=nn.ReLU),
+    "fast-small-windows": Design(windows=(8, 8, 8)),
+    "fast-deep-stem": Design(stem_layers=2),
+}
 
 
 class StridedStem(nn.Module):
-    """Two 3 x 3 convolutions of stride 2."""
+    """3 x 3 convolutions, two of them of stride 2."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, layers: int, act: Activation) -> None:
         super().__init__()
-        self.seq = nn.Sequential(
-            ConvNorm(3, dim // 2, kernel=3, stride=2),
-            nn.GELU(),
-            ConvNorm(dim // 2, dim, kernel=3, stride=2),
-        )
+        half = dim // 2
+        parts = [ConvNorm(3, half, kernel=3, stride=2), act()]
+        for _ in range(layers - 1):
+            parts += [ConvNorm(half, half, kernel=3), act()]
+        self.seq = nn.Sequential(*parts, ConvNorm(half, dim, kernel=3, stride=2))
 
     def forward(self, image: Tensor) -> Tensor:
         """Map an image (B, 3, H, W) to features (B, dim, H / 4, W / 4)."""
@@ -42,66 +85,65 @@ class StridedStem(nn.Module):
 
 
 class SkipNeck(nn.Module):
-    """Joins the stages at 64 x 64, 32 x 32 and 16 x 16 into the embedding."""
+    """Joins the stages at 64 x 64, if it is wanted, 32 x 32 and 16 x 16 into the embedding."""
 
-    def __init__(self) -> None:
+    def __init__(self, design: Design) -> None:
         super().__init__()
         fine, middle, _, coarse = _DIMS
-        self.coarse = ConvNorm(coarse, _NECK)
-        self.middle = ConvNorm(middle, _NECK)
-        self.fine = ConvNorm(fine, _NECK)
-        self.act = nn.GELU()
-        self.mix = ConvNorm(_NECK, _NECK, kernel=3)
-        self.out = nn.Conv2d(_NECK, EMBEDDING_CHANNELS, 3, padding=1, bias=False)
+        width = design.neck
+        self.coarse = ConvNorm(coarse, width)
+        self.middle = ConvNorm(middle, width)
+        self.fine = ConvNorm(fine, width) if design.fine else None
+        self.act = design.act()
+        self.mix = ConvNorm(width, width, kernel=3)
+        self.out = nn.Conv2d(width, EMBEDDING_CHANNELS, 3, padding=1, bias=False)
         self.norm = LayerNorm2d(EMBEDDING_CHANNELS)
 
     def forward(self, fine: Tensor, middle: Tensor, coarse: Tensor) -> Tensor:
         """Join maps (B, 64, 64, 64), (B, 128, 32, 32) and (B, 320, 16, 16)."""
         x = self.middle(middle) + _doubled(self.coarse(coarse))
-        x = self.act(self.mix(self.act(x)))
-        x = self.act(self.fine(fine) + _doubled(x))
+        x = _doubled(self.act(self.mix(self.act(x))))
+        x = self.act(x if self.fine is None else self.fine(fine) + x)
         embedding: Tensor = self.norm(self.out(x))
         return embedding
 
 
 class FastViT(nn.Module):
-    """The encoder of medsamq-fast: 7.3 GFLOP per image."""
+    """The encoder of medsamq-fast: 7.3 GFLOP per image.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    design : Design
+    """
+
+    def __init__(self, design: Design) -> None:
         super().__init__()
-        fine, middle, low, coarse = _DIMS
-        side = GRID_SIDE
-        self.patch_embed = StridedStem(fine)
-        self.layers = nn.ModuleList(
-            [
-                ConvStage(fine, depth=2, downsample=PatchMerging(fine, middle, stride=2)),
-                TransformerStage(
-                    middle,
-                    depth=2,
-                    heads=4,
-                    window=8,
-                    side=side // 2,
-                    downsample=PatchMerging(middle, low, stride=2),
-                ),
-                TransformerStage(
-                    low,
-                    depth=6,
-                    heads=5,
-                    window=16,
-                    side=side // 4,
-                    downsample=PatchMerging(low, coarse, stride=1),
-                ),
-                TransformerStage(
-                    coarse,
-                    depth=2,
-                    heads=10,
-                    window=16,
-                    side=side // 4,
-                    downsample=nn.Identity(),
-                ),
-            ]
+        act, sides = design.act, (GRID_SIDE // 2, GRID_SIDE // 4, GRID_SIDE // 4)
+        self.patch_embed = StridedStem(_DIMS[0], design.stem_layers, act)
+        merge = partial(PatchMerging, act=act)
+        downsamples = [
+            merge(_DIMS[0], _DIMS[1], stride=2),
+            merge(_DIMS[1], _DIMS[2], stride=2),
+            merge(_DIMS[2], _DIMS[3], stride=1),
+            nn.Identity(),
+        ]
+        first: nn.Module = ConvStage(
+            _DIMS[0], depth=design.depths[0], downsample=downsamples[0], act=act
         )
-        self.neck = SkipNeck()
+        others = (
+            TransformerStage(
+                _DIMS[number],
+                depth=design.depths[number],
+                heads=_HEADS[number - 1],
+                window=design.windows[number - 1],
+                side=sides[number - 1],
+                downsample=downsamples[number],
+                act=act,
+            )
+            for number in range(1, len(_DIMS))
+        )
+        self.layers = nn.ModuleList([first, *others])
+        self.neck = SkipNeck(design)
 
     def forward(self, image: Tensor) -> Tensor:
         """Encode images.

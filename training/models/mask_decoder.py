@@ -17,6 +17,7 @@ from training.models.tiny_vit import EMBEDDING_CHANNELS, GRID_SIDE, IMAGE_SIDE
 
 HEADS = 8
 MASK_TOKENS = 4
+HIDDEN = 2048  # channels of the two-way blocks' perceptrons, as published
 
 
 class CrossAttention(nn.Module):
@@ -87,14 +88,14 @@ class TwoWayBlock(nn.Module):
         replaces them instead of adding to them.
     """
 
-    def __init__(self, dim: int, *, first: bool) -> None:
+    def __init__(self, dim: int, hidden: int, *, first: bool) -> None:
         super().__init__()
         self.first = first
         self.self_attn = CrossAttention(dim, dim)
         self.norm1 = nn.LayerNorm(dim)
         self.cross_attn_token_to_image = CrossAttention(dim, dim // 2)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = TokenMlp(dim, 2048)
+        self.mlp = TokenMlp(dim, hidden)
         self.norm3 = nn.LayerNorm(dim)
         self.norm4 = nn.LayerNorm(dim)
         self.cross_attn_image_to_token = CrossAttention(dim, dim // 2)
@@ -120,9 +121,9 @@ class TwoWayBlock(nn.Module):
 class TwoWayTransformer(nn.Module):
     """Two two-way blocks and a last look of the tokens at the image."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([TwoWayBlock(dim, first=True), TwoWayBlock(dim, first=False)])
+        self.layers = nn.ModuleList(TwoWayBlock(dim, hidden, first=n == 0) for n in range(2))
         self.final_attn_token_to_image = CrossAttention(dim, dim // 2)
         self.norm_final_attn = nn.LayerNorm(dim)
 
@@ -140,12 +141,17 @@ class MaskDecoder(nn.Module):
 
     The checkpoint holds four mask tokens; LiteMedSAM uses the first, so only its head runs, while
     all four take part in the attention.
+
+    Parameters
+    ----------
+    hidden : int
+        Channels of the two-way blocks' perceptrons.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: int = HIDDEN) -> None:
         super().__init__()
         dim = EMBEDDING_CHANNELS
-        self.transformer = TwoWayTransformer(dim)
+        self.transformer = TwoWayTransformer(dim, hidden)
         self.iou_token = nn.Embedding(1, dim)
         self.mask_tokens = nn.Embedding(MASK_TOKENS, dim)
         self.output_upscaling = nn.Sequential(

@@ -18,6 +18,8 @@ IMAGE_SIDE = 256
 GRID_SIDE = 64
 EMBEDDING_CHANNELS = 256
 
+Activation = type[nn.Module]
+
 
 class PatchEmbed(nn.Module):
     """The stem: two 1 x 1 convolutions at the resolution of the image."""
@@ -35,15 +37,15 @@ class PatchEmbed(nn.Module):
 class MBConv(nn.Module):
     """Inverted residual block: widen four times, filter each channel, narrow, add."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, act: Activation = nn.GELU) -> None:
         super().__init__()
         hidden = 4 * dim
         self.conv1 = ConvNorm(dim, hidden)
-        self.act1 = nn.GELU()
+        self.act1 = act()
         self.conv2 = ConvNorm(hidden, hidden, kernel=3, groups=hidden)
-        self.act2 = nn.GELU()
+        self.act2 = act()
         self.conv3 = ConvNorm(hidden, dim)
-        self.act3 = nn.GELU()
+        self.act3 = act()
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform a map (B, dim, H, W) into one of the same shape."""
@@ -56,12 +58,14 @@ class MBConv(nn.Module):
 class PatchMerging(nn.Module):
     """Change the number of channels and reduce the grid by `stride`."""
 
-    def __init__(self, dim_in: int, dim_out: int, *, stride: int) -> None:
+    def __init__(
+        self, dim_in: int, dim_out: int, *, stride: int, act: Activation = nn.GELU
+    ) -> None:
         super().__init__()
         self.conv1 = ConvNorm(dim_in, dim_out)
-        self.act1 = nn.GELU()
+        self.act1 = act()
         self.conv2 = ConvNorm(dim_out, dim_out, kernel=3, stride=stride, groups=dim_out)
-        self.act2 = nn.GELU()
+        self.act2 = act()
         self.conv3 = ConvNorm(dim_out, dim_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,9 +77,11 @@ class PatchMerging(nn.Module):
 class ConvStage(nn.Module):
     """MBConv blocks, then a change of grid."""
 
-    def __init__(self, dim: int, *, depth: int, downsample: nn.Module) -> None:
+    def __init__(
+        self, dim: int, *, depth: int, downsample: nn.Module, act: Activation = nn.GELU
+    ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(MBConv(dim) for _ in range(depth))
+        self.blocks = nn.ModuleList(MBConv(dim, act) for _ in range(depth))
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,11 +164,11 @@ class WindowAttention(nn.Module):
 class Mlp(nn.Module):
     """Layer norm and a perceptron with one hidden layer, applied to every token."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, act: Activation = nn.GELU) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.fc1 = nn.Linear(dim, 4 * dim)
-        self.act = nn.GELU()
+        self.act = act()
         self.fc2 = nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -178,14 +184,18 @@ class TransformerBlock(nn.Module):
     ----------
     dim, heads, window, side : int
         As in `WindowAttention`.
+    act : Activation
+        Of the perceptron.
     """
 
-    def __init__(self, dim: int, *, heads: int, window: int, side: int) -> None:
+    def __init__(
+        self, dim: int, *, heads: int, window: int, side: int, act: Activation = nn.GELU
+    ) -> None:
         super().__init__()
         self.side = side
         self.attn = WindowAttention(dim, heads=heads, window=window, side=side)
         self.local_conv = ConvNorm(dim, dim, kernel=3, groups=dim)
-        self.mlp = Mlp(dim)
+        self.mlp = Mlp(dim, act)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform the tokens (B, side * side, dim) of a grid."""
@@ -199,11 +209,20 @@ class TransformerStage(nn.Module):
     """Transformer blocks on a grid of `side` x `side`, then a change of grid."""
 
     def __init__(
-        self, dim: int, *, depth: int, heads: int, window: int, side: int, downsample: nn.Module
+        self,
+        dim: int,
+        *,
+        depth: int,
+        heads: int,
+        window: int,
+        side: int,
+        downsample: nn.Module,
+        act: Activation = nn.GELU,
     ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            TransformerBlock(dim, heads=heads, window=window, side=side) for _ in range(depth)
+            TransformerBlock(dim, heads=heads, window=window, side=side, act=act)
+            for _ in range(depth)
         )
         self.side = side
         self.downsample = downsample
