@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.notifications import show_error, show_info
+from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject
 
 from napari_medsamq.engine import Engines
@@ -17,6 +17,7 @@ from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.facts import describe_volume
 from napari_medsamq.history import Edit, LabelStyle
 from napari_medsamq.layers import PLANES
+from napari_medsamq.live import Live
 from napari_medsamq.model_chooser import ModelChooser
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.session import Session, SliceMask
@@ -43,6 +44,8 @@ class Controller(QObject):
     chooser : ModelChooser
     compute, files : Worker
         Threads for the network and for saving.
+    ahead : bool
+        Whether slices are encoded before they are needed.
     """
 
     def __init__(
@@ -55,6 +58,8 @@ class Controller(QObject):
         chooser: ModelChooser,
         compute: Worker,
         files: Worker,
+        *,
+        ahead: bool,
     ) -> None:
         super().__init__(parent)
         self.workspace = workspace
@@ -73,6 +78,7 @@ class Controller(QObject):
             fail=self.fail,
         )
         workspace.add_to(viewer)
+        self._live = Live(self, viewer, workspace, compute, view, ahead=ahead)
         # Volumes lie over each other in the viewer, so only the one in use is shown.
         for other in open_workspaces(viewer):
             other.show(other is workspace)
@@ -111,6 +117,7 @@ class Controller(QObject):
             self.workspace.left_at = dict(enumerate(self._point))
         for signal, slot in self._wires:
             signal.disconnect(slot)
+        self._live.close()
         self.workspace.boxes.mode = "pan_zoom"
         for layer in (self.workspace.labels, self.workspace.boxes):
             for key in KEYS:
@@ -127,6 +134,7 @@ class Controller(QObject):
             (view.label.label_requested, workspace.show_label),
             (view.label.style_requested, self._on_style),
             (view.label.remove_requested, self._on_remove_label),
+            (self._live.said, view.show_status),
             (view.draw_requested, self.draw),
             (view.undo_requested, self.undo),
             (view.redo_requested, self.redo),
@@ -177,6 +185,8 @@ class Controller(QObject):
         except MedSAMQError as error:
             self.fail(error)
             return
+        finally:
+            self._live.preview.hide()
         if edit is not None:
             self._view.show_status(self._report(request, masks, edit))
 
@@ -196,11 +206,12 @@ class Controller(QObject):
 
     def _on_box_failure(self, request: Request, error: BaseException) -> None:
         self.workspace.drop(request)
+        self._live.preview.hide()
         self.fail(error)
 
     def fail(self, error: BaseException) -> None:
         """Tell the user what went wrong."""
-        show_failure(self._view, error)
+        self._view.show_failure(error)
 
     # -- history and labels -----------------------------------------------------------------------
 
@@ -247,6 +258,7 @@ class Controller(QObject):
         plane = PLANES[number]
         self.workspace.add_to(self._viewer)
         self.workspace.set_plane(plane.axis)
+        self._live.look_along(plane.axis)
         # Layers with more axes, a time series say, put theirs in front of ours.
         extra = self._viewer.dims.ndim - len(plane.order)
         self._viewer.dims.order = (*range(extra), *(axis + extra for axis in plane.order))
@@ -277,6 +289,7 @@ class Controller(QObject):
         # Another volume may be in use by now.
         if not self._closed:
             self._show_volume()
+            self._live.wake()
             # Boxes that were drawn meanwhile; what was drawn before is done.
             for request in list(self.workspace.requests):
                 self._on_request(request)
@@ -331,11 +344,3 @@ KEYS: dict[str, Callable[[Controller], None]] = {
     "Control-Z": Controller.undo,
     "Control-Shift-Z": Controller.redo,
 }
-
-
-def show_failure(view: SegmentView, error: BaseException) -> None:
-    """Tell the user what went wrong; a defect of the program keeps its traceback."""
-    view.show_status(str(error))
-    if not isinstance(error, MedSAMQError):
-        raise error
-    show_error(str(error))

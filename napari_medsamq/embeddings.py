@@ -1,17 +1,20 @@
-"""Keeps the embeddings of recently used slices within a budget of memory."""
+"""Keeps embeddings of recently used slices within a budget of memory, and says which is next."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 import numpy.typing as npt
 
 Float32 = npt.NDArray[np.float32]
 
-# An embedding takes 4 MiB, so this holds 64 slices.
-DEFAULT_BUDGET = 256 * 2**20
+EMBEDDING_BYTES = 4 * 256 * 64 * 64
+# Holds 64 slices.
+DEFAULT_BUDGET = 64 * EMBEDDING_BYTES
+# Of the slices that are encoded ahead, those in the direction of scrolling.
+_AHEAD = 0.75
 
 
 class EmbeddingCache:
@@ -50,3 +53,39 @@ class EmbeddingCache:
         self._entries.move_to_end(key)
         while self.nbytes > self.budget:
             self._entries.popitem(last=False)
+
+
+def next_slice(
+    current: int, count: int, forwards: bool, most: int, is_ready: Callable[[int], bool]
+) -> int | None:
+    """Return the slice to encode next: the current one, then outwards, more of those ahead.
+
+    Parameters
+    ----------
+    current : int
+        The slice in view.
+    count : int
+        How many slices there are.
+    forwards : bool
+        Whether the user scrolls towards higher indices.
+    most : int
+        How many embeddings there is room for; no slice is named that would push out a nearer one.
+    is_ready : callable
+        Tells whether a slice has its embedding.
+
+    Returns
+    -------
+    index : int or None
+        None where all that there is room for is ready.
+    """
+    ahead = round(_AHEAD * (most - 1))
+    behind = most - 1 - ahead
+    step = 1 if forwards else -1
+    distances = [0] * (most > 0)
+    for distance in range(1, max(ahead, behind) + 1):
+        distances += [distance] * (distance <= ahead) + [-distance] * (distance <= behind)
+    for distance in distances:
+        index = current + step * distance
+        if 0 <= index < count and not is_ready(index):
+            return index
+    return None

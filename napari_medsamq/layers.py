@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.errors import PromptError, SaveError, VolumeError
-from napari_medsamq.geometry import BoxPrompt
+from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 from napari_medsamq.preprocess import WindowLevel, default_window
 from napari_medsamq.volume_io import (
     Volume,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari.types import LayerData, PathOrPaths
 
 VOLUME = "medsamq_volume"
-SESSION = "medsamq_session"
+PREVIEW = "medsamq_preview"
 SAMPLES = Path(__file__).parent / "resources" / "samples"
 
 
@@ -138,11 +138,15 @@ def drawn_box(corners: npt.NDArray[np.floating], axis: int, shape: tuple[int, ..
     return BoxPrompt.from_corners(axis, index, in_plane.min(axis=0), in_plane.max(axis=0), shape)
 
 
-def rectangle(box: BoxPrompt) -> npt.NDArray[np.float64]:
+def rectangle(box: BoxPrompt | BoxPrompt3D) -> npt.NDArray[np.float64]:
     """Return a box prompt as the corners (4, 3) of a napari rectangle, in array voxels (z, y, x).
+
+    A 3D box is shown on its middle slice.
 
     The corners are voxel centres, so that reading them back by `drawn_box` gives the same box.
     """
+    if isinstance(box, BoxPrompt3D):
+        box = box.slice_prompt(box.middle_slice)
     rows_columns = np.array(
         [[box.y0, box.x0], [box.y0, box.x1], [box.y1, box.x1], [box.y1, box.x0]], float
     )

@@ -36,6 +36,8 @@ class Opener(QObject):
     engines : Engines
     ask : bool
         Whether someone is there to answer questions; else they are errors.
+    memory : int
+        Bytes that the embeddings of each volume may take.
 
     Attributes
     ----------
@@ -56,6 +58,7 @@ class Opener(QObject):
         engines: Engines,
         *,
         ask: bool,
+        memory: int,
     ) -> None:
         super().__init__(parent)
         self._parent = parent
@@ -63,6 +66,7 @@ class Opener(QObject):
         self._compute = compute
         self._files = files
         self._ask = ask
+        self._memory = memory
         self._engines = engines
         self._ready = False
         self.busy = False
@@ -169,7 +173,8 @@ class Opener(QObject):
         model = self._engines.model
 
         def begin() -> Session:
-            return Session(volume, self._engines.for_modality(volume.modality))
+            engine = self._engines.for_modality(volume.modality)
+            return Session(volume, engine, embedding_budget=self._memory)
 
         self._compute.submit(
             begin,

@@ -12,7 +12,7 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.embeddings import DEFAULT_BUDGET, EmbeddingCache
+from napari_medsamq.embeddings import DEFAULT_BUDGET, EMBEDDING_BYTES, EmbeddingCache
 from napari_medsamq.engine import Engine, box_points
 from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
@@ -143,6 +143,26 @@ class Session:
         for _ in propagate(segment_slice, box, transform):
             yield answers.pop()
 
+    def is_ready(self, axis: int, index: int) -> bool:
+        """Tell whether a slice has its embedding at hand; may be asked in any thread."""
+        return (self.engine, self.window, axis, index) in self._embeddings
+
+    def prepare(self, axis: int, index: int) -> None:
+        """Encode a slice, so that a box on it need not wait; runs where `segment` runs.
+
+        Raises
+        ------
+        ModelError
+            If the network fails.
+        """
+        with self._network:
+            self._embedding(self.engine, self.window, axis, index)
+
+    @property
+    def slices_kept(self) -> int:
+        """How many slices there is room to keep the embeddings of."""
+        return self._embeddings.budget // EMBEDDING_BYTES
+
     def commit(
         self,
         box: BoxPrompt | BoxPrompt3D,
@@ -229,17 +249,23 @@ class Session:
     ) -> SliceMask:
         with self._network:
             transform = self._transform(axis)
-            start = perf_counter()
-            key = (engine, window, axis, index)
-            embedding = self._embeddings.get(key)
-            encode_ms = 0.0
-            if embedding is None:
-                array = window.apply(self.volume.slice(axis, index))
-                embedding = engine.encode(prepare_slice(array, transform))
-                self._embeddings.put(key, embedding)
-                encode_ms = (perf_counter() - start) * 1000
+            embedding, encode_ms = self._embedding(engine, window, axis, index)
             start = perf_counter()
             logits, iou = engine.decode(embedding, *box_points(frame_box))
             mask = transform.invert_mask(logits[0])
             decode_ms = (perf_counter() - start) * 1000
             return SliceMask(axis, index, mask, float(iou[0]), encode_ms, decode_ms)
+
+    def _embedding(
+        self, engine: Engine, window: WindowLevel, axis: int, index: int
+    ) -> tuple[Float32, float]:
+        """Return a slice's embedding, and the ms it took; 0 where it was at hand."""
+        key = (engine, window, axis, index)
+        embedding = self._embeddings.get(key)
+        if embedding is not None:
+            return embedding, 0.0
+        start = perf_counter()
+        array = window.apply(self.volume.slice(axis, index))
+        embedding = engine.encode(prepare_slice(array, self._transform(axis)))
+        self._embeddings.put(key, embedding)
+        return embedding, (perf_counter() - start) * 1000

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari.layers import Image
+from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QFileDialog,
@@ -17,6 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.forms import LabelForm, VolumeForm, button, wrapping_label
 from napari_medsamq.preprocess import WindowLevel
 
@@ -118,6 +120,13 @@ class SegmentView(QScrollArea):
     def show_status(self, text: str) -> None:
         """Show a line about what just happened."""
         self._status.setText(text)
+
+    def show_failure(self, error: BaseException) -> None:
+        """Tell what went wrong; a defect of the program keeps its traceback."""
+        self.show_status(str(error))
+        if not isinstance(error, MedSAMQError):
+            raise error
+        show_error(str(error))
 
     def set_open(self, is_open: bool) -> None:
         """Allow what needs an open volume."""

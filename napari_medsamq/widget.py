@@ -11,7 +11,8 @@ from napari.utils.notifications import show_warning
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_medsamq.controller import KEYS, Controller, show_failure
+from napari_medsamq.controller import KEYS, Controller
+from napari_medsamq.embeddings import DEFAULT_BUDGET
 from napari_medsamq.engine import Engines
 from napari_medsamq.layers import PLANES
 from napari_medsamq.model_chooser import ModelChooser
@@ -39,6 +40,10 @@ class MedSAMQWidget(QWidget):
         OpenVINO device name.
     ask : bool
         Whether someone is there to answer questions; else they are errors.
+    ahead : bool
+        Whether slices are encoded before they are needed.
+    memory : int
+        Bytes that the embeddings of each volume may take.
     """
 
     def __init__(
@@ -48,10 +53,13 @@ class MedSAMQWidget(QWidget):
         *,
         device: str = CPU,
         ask: bool = True,
+        ahead: bool = True,
+        memory: int = DEFAULT_BUDGET,
     ) -> None:
         super().__init__()
         self._viewer = napari_viewer
         self._controller: Controller | None = None
+        self._ahead = ahead
         self._view = SegmentView(tuple(plane.name for plane in PLANES))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -65,11 +73,17 @@ class MedSAMQWidget(QWidget):
         self._engines = Engines(model, device)
         self._chooser = ModelChooser(self, self._view.volume.model, self._engines, self._compute)
         self._opener = Opener(
-            self, napari_viewer, self._compute, self._files, self._engines, ask=ask
+            self,
+            napari_viewer,
+            self._compute,
+            self._files,
+            self._engines,
+            ask=ask,
+            memory=memory,
         )
         self._opener.opened.connect(self._take)
         self._opener.said.connect(self._view.show_status)
-        self._opener.failed.connect(partial(show_failure, self._view))
+        self._opener.failed.connect(self._view.show_failure)
         self._view.volume.open_requested.connect(self.open_path)
         self._view.volume.layer_requested.connect(self._opener.open_layer)
         napari_viewer.layers.selection.events.active.connect(self._on_active_layer)
@@ -164,6 +178,7 @@ class MedSAMQWidget(QWidget):
             self._chooser,
             self._compute,
             self._files,
+            ahead=self._ahead,
         )
         volume = workspace.session.volume
         self._view.show_status(f"Press B, then drag a box around a structure of {volume.name}.")

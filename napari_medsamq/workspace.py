@@ -16,10 +16,11 @@ from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from napari_medsamq.box_drag import BoxDrag
 from napari_medsamq.errors import PromptError, VolumeError
 from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 from napari_medsamq.history import MAX_LABEL_ID, OKABE_ITO, Edit, Prompt
-from napari_medsamq.layers import VOLUME, drawn_box, rectangle, stroke_edit
+from napari_medsamq.layers import PREVIEW, VOLUME, drawn_box, rectangle, stroke_edit
 from napari_medsamq.session import Session, SliceMask
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Workspace:
     """
 
     requested = Signal(Request)
+    dragged = Signal(object)
     changed = Signal()
     refused = Signal(Exception)
 
@@ -93,17 +95,26 @@ class Workspace:
             face_color="transparent",
             **shared,
         )
+        self.preview = Labels(
+            np.zeros((1, *session.label.shape[1:]), np.uint8),
+            name=f"{volume.name} preview",
+            opacity=0.6,
+            visible=False,
+            **{**shared, "metadata": {PREVIEW: volume}},
+        )
+        self.drag = BoxDrag(self.boxes)
         # Which prompt or request each rectangle of the box layer shows, in the layer's order.
         self._shown: list[Prompt | Request] = []
         self._touched = False
         self._colors: dict[int, str] = {}
         self._axis = 0
         self._quiet = False
-        self._dragging = self._moved = False
         self.labels.events.paint.connect(self._on_paint)
         self.labels.events.data.connect(self._on_label_data)
         self.boxes.events.data.connect(self._on_boxes)
-        self.boxes.mouse_drag_callbacks.append(self._follow_drag)
+        self.drag.changed.connect(self._on_dragged)
+        # Shows what came in during the drag.
+        self.drag.ended.connect(partial(self._later, self._show_boxes))
         self.show_label(self.label_id)
 
     def add_to(self, viewer: ViewerModel) -> None:
@@ -111,10 +122,10 @@ class Workspace:
         workspaces = _OPEN.setdefault(viewer, [])
         if self not in workspaces:
             workspaces.append(self)
-        for layer in (self.image, self.labels, self.boxes):
+        for layer in (self.image, self.labels, self.preview, self.boxes):
             if layer not in viewer.layers:
                 viewer.add_layer(layer)
-            if VOLUME in layer.metadata:
+            if VOLUME in layer.metadata or layer is self.preview:
                 # Guards what is ours against the delete key; a script may still remove it.
                 layer.locked = True
 
@@ -198,7 +209,7 @@ class Workspace:
                 color_dict={None: OKABE_ITO[0], 0: "transparent", **colors}
             )
         self.labels.refresh()
-        if not self._dragging:
+        if not self.drag.active:
             self._show_boxes()
         self.changed.emit()
 
@@ -213,7 +224,7 @@ class Workspace:
             self.boxes.data = []
             for item in shown:
                 self.boxes.add_rectangles(
-                    rectangle(_on_one_slice(item.box)),
+                    rectangle(item.box),
                     edge_width=self._edge_width(item.box.axis),
                     edge_color=self.session.style(item.label_id).color,
                     face_color="transparent",
@@ -232,15 +243,17 @@ class Workspace:
         rows, columns = self.session.volume.pixel_size(axis)
         return float(max(height * rows, width * columns) / 350 / min(rows, columns))
 
-    def _follow_drag(self, layer: Shapes, event: Any) -> Any:
-        self._dragging, self._moved = True, False
-        yield
-        while event.type == "mouse_move":
-            self._moved = True
-            yield
-        self._dragging = False
-        # Shows what came in during the drag.
-        self._later(self._show_boxes)
+    def _on_dragged(self, index: int) -> None:
+        """Say which box the mouse has drawn so far; None for one that is none yet."""
+        drawing = self.boxes.mode == "add_rectangle"
+        item = None if drawing else self._shown[index]
+        axis = self._axis if item is None else item.box.axis
+        try:
+            box = drawn_box(self.boxes.data[index], axis, self.session.label.shape)
+        except PromptError:
+            self.dragged.emit(None)
+            return
+        self.dragged.emit(Request(box, self.label_id if item is None else item.label_id))
 
     def _on_boxes(self, event: Any) -> None:
         # napari is still at work on its shapes when it emits; the answer waits for its end.
@@ -250,7 +263,7 @@ class Workspace:
         if event.action == "added":
             corners = self.boxes.data[-1]
             # A click without a drag leaves a rectangle of a fixed size on the screen: no box.
-            self._later(self._on_drawn, corners if self._moved else corners[:1])
+            self._later(self._on_drawn, corners if self.drag.moved else corners[:1])
         elif event.action == "removed":
             gone = [self._shown[index] for index in event.data_indices]
             self._shown = [item for item in self._shown if item not in gone]
@@ -335,7 +348,3 @@ class Workspace:
 def open_workspaces(viewer: ViewerModel) -> list[Workspace]:
     """Return the workspaces of a viewer, oldest first."""
     return list(_OPEN.get(viewer, []))
-
-
-def _on_one_slice(box: BoxPrompt | BoxPrompt3D) -> BoxPrompt:
-    return box if isinstance(box, BoxPrompt) else box.slice_prompt(box.middle_slice)

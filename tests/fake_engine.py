@@ -1,6 +1,8 @@
-"""An engine that answers at once, and whose masks are known."""
+"""Engines that answer at once, and whose masks are known."""
 
 from __future__ import annotations
+
+import threading
 
 import numpy as np
 
@@ -44,3 +46,33 @@ class FakeEngine:
             found = np.minimum.reduce([bright, *sides])
             logits.append(np.full_like(found, -1) if self.blind else found)
         return np.stack(logits).astype(np.float32), np.full(len(logits), 0.9, np.float32)
+
+
+class HeldEngine:
+    """Finds the whole box in every box, but only while `open` is set."""
+
+    spec = ModelSpec(name="box", bits=32, sha256={}, provenance={})
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.open.set()
+        self.encoded = self.decoded = 0
+
+    def encode(self, image: np.ndarray) -> np.ndarray:
+        self.encoded += 1
+        assert self.open.wait(timeout=60)
+        return np.zeros((1, 256, 64, 64), np.float32)
+
+    def decode(
+        self,
+        embedding: np.ndarray,
+        point_coords: np.ndarray,
+        point_labels: np.ndarray,
+        mask_input: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        self.decoded += 1
+        ((x0, y0), (x1, y1)) = point_coords[0]
+        rows, columns = np.mgrid[:256, :256]
+        # How far inside the nearest side: linear, so that resizing keeps the zero crossing.
+        inside = np.minimum.reduce([columns - x0, x1 - columns, rows - y0, y1 - rows])
+        return inside[None].astype(np.float32), np.array([0.9], np.float32)

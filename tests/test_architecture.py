@@ -41,11 +41,12 @@ CORE = (
     ("cli",),
 )
 QT = (
-    ("worker", "model_box"),
-    ("forms",),
+    ("worker", "model_box", "box_drag", "ready_bar"),
+    ("forms", "prefetch"),
     ("view", "model_chooser"),
     ("workspace",),
-    ("opening", "switch"),
+    ("opening", "switch", "preview"),
+    ("live",),
     ("controller",),
     ("widget",),
     ("window",),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_medsamq.embeddings import DEFAULT_BUDGET, EmbeddingCache
+from napari_medsamq.embeddings import DEFAULT_BUDGET, EmbeddingCache, next_slice
 
 SIZE = 4096  # bytes of one of the embeddings here
 
@@ -59,3 +59,32 @@ def test_a_negative_budget_is_refused() -> None:
 
 def test_the_default_budget_holds_the_slices_of_a_usual_volume() -> None:
     assert 60 * np.zeros((1, 256, 64, 64), np.float32).nbytes <= DEFAULT_BUDGET
+
+
+@pytest.mark.parametrize(
+    ("forwards", "ready", "wanted"),
+    [
+        (True, set(), 10),
+        (True, {10}, 11),
+        (False, {10}, 9),
+        (True, {10, 11}, 9),
+        (True, {9, 10, 11}, 12),
+        (True, {9, 10, 11, 12}, 13),
+        # Four are kept of those ahead, no more than one of those behind.
+        (True, {9, 10, 11, 12, 13}, None),
+        (False, {7, 8, 9, 10, 11}, None),
+    ],
+)
+def test_the_next_slice_is_the_nearest_and_most_lie_ahead(
+    forwards: bool, ready: set[int], wanted: int | None
+) -> None:
+    assert next_slice(10, 20, forwards, 5, ready.__contains__) == wanted
+
+
+def test_no_slice_beyond_the_volume_or_the_budget_is_next() -> None:
+    ready: set[int] = set()
+    while (index := next_slice(2, 4, True, 64, ready.__contains__)) is not None:
+        ready.add(index)
+    assert ready == {0, 1, 2, 3}
+    assert next_slice(2, 4, True, 0, set().__contains__) is None
+    assert next_slice(0, 1, True, 1, set().__contains__) == 0

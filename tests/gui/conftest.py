@@ -8,12 +8,14 @@ import pytest
 pytest.importorskip("napari")
 pytest.importorskip("qtpy")
 
+from fake_engine import HeldEngine
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
+from napari_medsamq.embeddings import DEFAULT_BUDGET
 from napari_medsamq.widget import MedSAMQWidget
 
 # napari drops mouse moves that follow each other by less than 5 ms.
@@ -29,8 +31,9 @@ class Window:
         viewer.window.resize(1300, 850)
         self.open_dock()
 
-    def open_dock(self):
-        self.dock = MedSAMQWidget(self.viewer)
+    def open_dock(self, *, ahead=False, memory=DEFAULT_BUDGET):
+        # Encoding ahead would count as encoding in tests that count.
+        self.dock = MedSAMQWidget(self.viewer, ahead=ahead, memory=memory)
         self.dock_frame = self.viewer.window.add_dock_widget(self.dock, name="MedSAM-Q")
 
     def close_dock(self):
@@ -108,6 +111,22 @@ class Window:
         self.native.setFocus()
         QTest.keyClick(self.native, key, modifier)
         QApplication.processEvents()
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    held = HeldEngine()
+    monkeypatch.setattr("napari_medsamq.engine.OpenVINOEngine", lambda _directory, **_: held)
+    yield held
+    held.open.set()
+
+
+@pytest.fixture
+def dock(engine, window, phantom):
+    window.open(phantom.volume.path)
+    window.viewer.dims.set_point(0, 12 * 3.0)
+    window.press(Qt.Key.Key_B)
+    return window
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ import threading
 import nibabel as nib
 import numpy as np
 import pytest
+from fake_engine import HeldEngine
 from napari.layers import Image, Shapes
 from qtpy.compat import isalive
 from qtpy.QtCore import QElapsedTimer, Qt, QTimer
@@ -19,7 +20,7 @@ from napari_medsamq import opening, view
 from napari_medsamq.errors import ModelError
 from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 from napari_medsamq.layers import SAMPLES
-from napari_medsamq.model_spec import MODELS, ModelSpec
+from napari_medsamq.model_spec import MODELS
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.workspace import Request, open_workspaces
 
@@ -27,37 +28,6 @@ CONTROL = Qt.KeyboardModifier.ControlModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier
 # First and last voxel of a box on an axial slice of the phantom.
 BOX = ((12, 16, 24), (12, 47, 55))
-
-
-class HeldEngine:
-    """Finds the whole box in every box, but only while `open` is set."""
-
-    spec = ModelSpec(name="box", bits=32, sha256={}, provenance={})
-
-    def __init__(self):
-        self.open = threading.Event()
-        self.open.set()
-        self.encoded = 0
-
-    def encode(self, image):
-        self.encoded += 1
-        assert self.open.wait(timeout=60)
-        return np.zeros((1, 256, 64, 64), np.float32)
-
-    def decode(self, embedding, point_coords, point_labels, mask_input=None):
-        ((x0, y0), (x1, y1)) = point_coords[0]
-        rows, columns = np.mgrid[:256, :256]
-        # How far inside the nearest side: linear, so that resizing keeps the zero crossing.
-        inside = np.minimum.reduce([columns - x0, x1 - columns, rows - y0, y1 - rows])
-        return inside[None].astype(np.float32), np.array([0.9], np.float32)
-
-
-@pytest.fixture
-def engine(monkeypatch):
-    held = HeldEngine()
-    monkeypatch.setattr("napari_medsamq.engine.OpenVINOEngine", lambda _directory, **_: held)
-    yield held
-    held.open.set()
 
 
 @pytest.fixture
@@ -73,14 +43,6 @@ def engines(monkeypatch):
     monkeypatch.setattr("napari_medsamq.model_spec._cpu_features", lambda: {"avx_vnni"})
     monkeypatch.setattr("napari_medsamq.engine.OpenVINOEngine", load)
     return made
-
-
-@pytest.fixture
-def dock(engine, window, phantom):
-    window.open(phantom.volume.path)
-    window.viewer.dims.set_point(0, 12 * 3.0)
-    window.press(Qt.Key.Key_B)
-    return window
 
 
 def count(window, label_id=1):
@@ -667,7 +629,7 @@ def test_a_2d_picture_is_a_volume_of_one_slice(engine, window, tmp_path):
     window.wait()
     assert window.session.label.shape == (1, 60, 80)
     assert count(window) > 0
-    assert [type(layer) for layer in window.viewer.layers][::2] == [Image, Shapes]
+    assert [type(layer) for layer in window.viewer.layers][::3] == [Image, Shapes]
 
 
 def test_undo_drops_a_box_that_is_still_being_segmented(dock, engine):

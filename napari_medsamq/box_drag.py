@@ -1,0 +1,58 @@
+"""Follows the mouse while it draws, moves or resizes a rectangle of a Shapes layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from napari.layers import Shapes
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+_DRAWING_MODES = ("add_rectangle", "select", "direct")
+
+
+class BoxDrag:
+    """Tells which rectangle the mouse is changing, once for each time the event loop comes round.
+
+    Parameters
+    ----------
+    layer : Shapes
+
+    Attributes
+    ----------
+    active : bool
+        Whether a button is held down on the layer.
+    moved : bool
+        Whether the mouse has moved since it was pressed.
+    """
+
+    began = Signal()
+    changed = Signal(int)  # the rectangle's place in the layer's order
+    ended = Signal()
+
+    def __init__(self, layer: Shapes) -> None:
+        self._layer = layer
+        self.active = self.moved = self._due = False
+        layer.mouse_drag_callbacks.append(self._follow)
+
+    def _follow(self, layer: Shapes, event: Any) -> Iterator[None]:
+        self.active, self.moved = True, False
+        self.began.emit()
+        yield
+        while event.type == "mouse_move":
+            self.moved = True
+            if not self._due:
+                # napari moves the rectangle after this; and moves that come before the event loop
+                # is there again count as one.
+                self._due = True
+                QTimer.singleShot(0, self._tell)
+            yield
+        self.active = False
+        self.ended.emit()
+
+    def _tell(self) -> None:
+        self._due = False
+        selected = self._layer.selected_data
+        if self.active and self._layer.mode in _DRAWING_MODES and len(selected) == 1:
+            self.changed.emit(next(iter(selected)))

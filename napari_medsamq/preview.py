@@ -1,0 +1,160 @@
+"""The mask of the box under the mouse, while it moves."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
+from qtpy.QtCore import QObject, Signal
+
+from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.session import Session, SliceMask
+from napari_medsamq.worker import Worker
+from napari_medsamq.workspace import Request, Workspace
+
+# Of the longer side of a slice; stripes and gaps are as wide.
+_STRIPES = 85
+
+
+class PreviewLayer:
+    """A layer of a single slice that shows a mask, striped so that nobody takes it for the label.
+
+    Parameters
+    ----------
+    layer : Labels
+        Of one slice of a volume.
+    """
+
+    def __init__(self, layer: Labels) -> None:
+        self._layer = layer
+        self._origin = np.array(layer.translate)
+        self._color = ""
+
+    def show(self, mask: SliceMask, color: str) -> None:
+        """Show a mask where its slice lies."""
+        layer = self._layer
+        data = np.expand_dims(striped(mask.mask), mask.axis)
+        place = self._origin.copy()
+        place[mask.axis] += mask.index * layer.scale[mask.axis]
+        if color != self._color:
+            self._color = color
+            layer.colormap = DirectLabelColormap(
+                color_dict={None: "transparent", 0: "transparent", 1: color}
+            )
+        if data.shape == layer.data.shape and np.array_equal(place, layer.translate):
+            layer.data[...] = data
+            layer.refresh(thumbnail=False, extent=False, highlight=False)
+        else:
+            layer.data = data
+            layer.translate = place
+        layer.visible = True
+
+    def hide(self) -> None:
+        """Show nothing."""
+        self._layer.visible = False
+
+
+def striped(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Return a mask (H, W) as diagonal stripes of ones within a closed outline."""
+    height, width = mask.shape
+    period = max(2, round(max(height, width) / _STRIPES))
+    rows, columns = np.ogrid[:height, :width]
+    inner = mask.copy()
+    for axis in (0, 1):
+        for step in (-1, 1):
+            inner &= np.roll(mask, step, axis)
+    stripes = (rows + columns) // period % 2 == 0
+    return (mask & (stripes | ~inner)).astype(np.uint8)
+
+
+class Preview(QObject):
+    """Asks the network for the mask of the box under the mouse, and shows it.
+
+    One box at a time is with the network, the next one is the newest: boxes in between, and
+    answers that come after the mouse has let go, are dropped.
+
+    Parameters
+    ----------
+    parent : QObject
+    workspace : Workspace
+    compute : Worker
+    """
+
+    said = Signal(str)
+
+    def __init__(self, parent: QObject, workspace: Workspace, compute: Worker) -> None:
+        super().__init__(parent)
+        self._workspace = workspace
+        self._compute = compute
+        self._layer = PreviewLayer(workspace.preview)
+        self._wanted: Request | None = None
+        self._asking = False
+        workspace.drag.began.connect(self._on_began)
+        workspace.dragged.connect(self._on_dragged)
+        workspace.drag.ended.connect(self._on_ended)
+
+    def close(self) -> None:
+        """Follow the mouse no more."""
+        drag = self._workspace.drag
+        drag.began.disconnect(self._on_began)
+        self._workspace.dragged.disconnect(self._on_dragged)
+        drag.ended.disconnect(self._on_ended)
+        self._wanted = None
+        self.hide()
+
+    def hide(self) -> None:
+        """Show no preview, now that there is the mask itself or none."""
+        if not self._workspace.drag.active:
+            self._layer.hide()
+
+    def _on_began(self) -> None:
+        self._wanted = None
+        self._layer.hide()
+
+    def _on_ended(self) -> None:
+        # What is shown stays until the mask of the finished box takes its place.
+        self._wanted = None
+        if not self._workspace.drag.moved:
+            self._layer.hide()
+
+    def _on_dragged(self, request: Request | None) -> None:
+        self._wanted = request
+        if request is None:
+            self._layer.hide()
+        else:
+            self._ask()
+
+    def _ask(self) -> None:
+        if self._wanted is None or self._asking:
+            return
+        request, self._wanted = self._wanted, None
+        self._asking = True
+        self._compute.submit(
+            partial(_first_mask, self._workspace.session, request),
+            partial(self._on_mask, request),
+            self._on_failure,
+        )
+
+    def _on_mask(self, request: Request, mask: SliceMask) -> None:
+        self._asking = False
+        if not self._workspace.drag.active:
+            return
+        self._layer.show(mask, self._workspace.session.style(request.label_id).color)
+        took = mask.encode_ms + mask.decode_ms
+        self.said.emit(f"Preview: {int(mask.mask.sum()):,} voxels, {took:.0f} ms.")
+        self._ask()
+
+    def _on_failure(self, error: BaseException) -> None:
+        self._asking = False
+        self._layer.hide()
+        if not isinstance(error, MedSAMQError):
+            raise error
+        self.said.emit(str(error))
+
+
+def _first_mask(session: Session, request: Request) -> Any:
+    return next(session.segment(request.box))
