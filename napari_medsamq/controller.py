@@ -18,6 +18,7 @@ from napari_medsamq.facts import describe_volume
 from napari_medsamq.history import Edit, LabelStyle
 from napari_medsamq.layers import PLANES
 from napari_medsamq.live import Live
+from napari_medsamq.locks import describe_overlap, overlap
 from napari_medsamq.model_chooser import ModelChooser
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.session import Session, SliceMask
@@ -180,6 +181,7 @@ class Controller(QObject):
         )
 
     def _on_masks(self, request: Request, masks: list[SliceMask]) -> None:
+        counts = overlap(self.session, masks, request.label_id)
         try:
             edit = self.workspace.commit(request, masks)
         except MedSAMQError as error:
@@ -188,10 +190,11 @@ class Controller(QObject):
         finally:
             self._live.preview.hide()
         if edit is not None:
-            self._view.show_status(self._report(request, masks, edit))
+            text = self._report(request, masks)
+            self._view.show_status(text + describe_overlap(self.session, counts, committed=True))
 
-    def _report(self, request: Request, masks: list[SliceMask], edit: Edit) -> str:
-        text = (
+    def _report(self, request: Request, masks: list[SliceMask]) -> str:
+        return (
             f"{self.session.style(request.label_id).name}: "
             f"{sum(int(mask.mask.sum()) for mask in masks):,} voxels on {len(masks)} "
             f"slice{'s' if len(masks) > 1 else ''}, "
@@ -199,10 +202,6 @@ class Controller(QObject):
             f"decode {sum(mask.decode_ms for mask in masks):.0f} ms, "
             f"predicted IoU {np.mean([mask.iou for mask in masks]):.2f}."
         )
-        for label_id, count in edit.taken.items():
-            name = self.session.style(label_id).name
-            text += f" {count:,} voxels were taken from {name}; undo gives them back."
-        return text
 
     def _on_box_failure(self, request: Request, error: BaseException) -> None:
         self.workspace.drop(request)
@@ -233,10 +232,14 @@ class Controller(QObject):
 
     def _on_style(self, label_id: int, style: LabelStyle) -> None:
         self.session.set_style(label_id, style)
-        self.workspace.show_label(label_id)
+        # Another label may have been locked or hidden than the one that is drawn for.
+        self.workspace.show_label(self.workspace.label_id)
 
     def _on_remove_label(self, label_id: int) -> None:
-        self._tell("Done", self.workspace.remove_label(label_id))
+        try:
+            self._tell("Done", self.workspace.remove_label(label_id))
+        except MedSAMQError as error:
+            self.fail(error)
 
     def _on_selected_label(self) -> None:
         # napari also emits this when the colours change.

@@ -1,4 +1,4 @@
-"""The two forms of the dock: about the volume, and about its labels."""
+"""The form about the volume, and what all forms are made of."""
 
 from __future__ import annotations
 
@@ -9,33 +9,24 @@ from magicgui.widgets import (
     ComboBox,
     Container,
     FloatSpinBox,
-    LineEdit,
-    SpinBox,
     Widget,
     create_widget,
 )
 from napari.layers import Image
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QAbstractSpinBox,
     QButtonGroup,
-    QColorDialog,
     QFileDialog,
     QGroupBox,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QPushButton,
     QSizePolicy,
-    QTableWidget,
-    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_medsamq.history import LabelStyle
 from napari_medsamq.model_box import ModelBox
 from napari_medsamq.preprocess import WindowLevel
 
@@ -154,91 +145,6 @@ class VolumeForm(QGroupBox):
             self._facts.setText("Open a volume, or drop a file or a DICOM folder on the window.")
 
 
-class LabelForm(QGroupBox):
-    """Which label the next box is for, and the labels of this volume."""
-
-    label_requested = Signal(int)
-    style_requested = Signal(int, LabelStyle)
-    remove_requested = Signal(int)
-
-    def __init__(self) -> None:
-        super().__init__("2. Label")
-        self._color = LabelStyle.default(1).color
-        self._id = SpinBox(label="Number", min=1, max=65535, value=1)
-        self._name = LineEdit(label="Name")
-        self._id.changed.connect(self.label_requested.emit)
-        self._name.native.editingFinished.connect(self._ask_for_style)
-        self._pick_color = button("Colour…", self._ask_for_color)
-        self._remove = button("Remove label", self._ask_for_removal)
-        self._remove.setToolTip("Clear all voxels and boxes of this label (undo restores them)")
-        self._table = self._build_table()
-
-        row = QHBoxLayout()
-        row.addWidget(self._pick_color)
-        row.addWidget(self._remove)
-        layout = QVBoxLayout(self)
-        layout.addWidget(_fields(self._id, self._name, in_a_row=True))
-        layout.addLayout(row)
-        layout.addWidget(self._table)
-
-    def _build_table(self) -> QTableWidget:
-        table = QTableWidget(0, 3)
-        table.setHorizontalHeaderLabels(["Label", "Voxels", "mL"])
-        table.setAccessibleName("Labels of this volume")
-        table.setToolTip("Click a label to draw for it")
-        table.verticalHeader().hide()
-        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        header = table.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        table.setFixedHeight(4 * table.fontMetrics().height() + 40)
-        table.cellClicked.connect(self._choose_row)
-        return table
-
-    def _ask_for_color(self) -> None:
-        color = QColorDialog.getColor(QColor(self._color), self, "Colour of this label")
-        if color.isValid():
-            self._color = color.name()
-            self._ask_for_style()
-
-    def _ask_for_style(self) -> None:
-        self.style_requested.emit(self._id.value, LabelStyle(self._name.value, self._color))
-
-    def _ask_for_removal(self) -> None:
-        self.remove_requested.emit(self._id.value)
-
-    def _choose_row(self, row: int) -> None:
-        self.label_requested.emit(self._table.item(row, 0).data(Qt.ItemDataRole.UserRole))
-
-    def show_label(self, label_id: int, style: LabelStyle) -> None:
-        """Show the label that the next box will be drawn for."""
-        self._color = style.color
-        with self._id.changed.blocked():
-            self._id.value = label_id
-        with QSignalBlocker(self._name.native):
-            self._name.value = style.name
-        self._pick_color.setIcon(_swatch(style.color))
-
-    def show_labels(self, rows: list[tuple[int, LabelStyle, int, float]]) -> None:
-        """List the labels in use: id, style, voxels, millilitres."""
-        self._table.setRowCount(len(rows))
-        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        for row, (label_id, style, voxels, millilitres) in enumerate(rows):
-            name = QTableWidgetItem(_swatch(style.color), f"{label_id}  {style.name}")
-            name.setData(Qt.ItemDataRole.UserRole, label_id)
-            self._table.setItem(row, 0, name)
-            for column, text in ((1, f"{voxels:,}"), (2, f"{millilitres:,.2f}")):
-                item = QTableWidgetItem(text)
-                item.setTextAlignment(right)
-                self._table.setItem(row, column, item)
-
-    def set_open(self, is_open: bool) -> None:
-        """Allow what needs an open volume."""
-        self.setEnabled(is_open)
-
-
 def _fields(*fields: Widget, in_a_row: bool = False) -> QWidget:
     layout = "horizontal" if in_a_row else "vertical"
     container = Container(widgets=fields, layout=layout, labels=True)
@@ -260,9 +166,3 @@ def wrapping_label(name: str) -> QLabel:
     label.setAccessibleName(name)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label
-
-
-def _swatch(color: str) -> QIcon:
-    pixmap = QPixmap(12, 12)
-    pixmap.fill(QColor(color))
-    return QIcon(pixmap)

@@ -21,10 +21,22 @@ OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "
 
 @dataclass(frozen=True)
 class LabelStyle:
-    """Name and colour (#RRGGBB) of one label id."""
+    """How a label is called and shown, and whether it is finished.
+
+    Attributes
+    ----------
+    name : str
+    color : str
+        #RRGGBB.
+    locked : bool
+        Whether no other label may take its voxels.
+    visible : bool
+    """
 
     name: str
     color: str
+    locked: bool = False
+    visible: bool = True
 
     @classmethod
     def default(cls, label_id: int) -> LabelStyle:
@@ -71,13 +83,6 @@ class Edit:
     after: Label
     prompts_before: tuple[Prompt, ...]
     prompts_after: tuple[Prompt, ...]
-
-    @property
-    def taken(self) -> dict[int, int]:
-        """Voxels that this edit took from other labels: count by label id."""
-        lost = self.before[(self.before != 0) & (self.after != 0)]
-        ids, counts = np.unique(lost, return_counts=True)
-        return {int(label_id): int(count) for label_id, count in zip(ids, counts, strict=True)}
 
 
 class History:

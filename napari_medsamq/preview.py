@@ -12,6 +12,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import QObject, Signal
 
 from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.locks import describe_overlap, overlap, without_locked
 from napari_medsamq.session import Session, SliceMask
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Request, Workspace
@@ -143,9 +144,13 @@ class Preview(QObject):
         self._asking = False
         if not self._workspace.drag.active:
             return
-        self._layer.show(mask, self._workspace.session.style(request.label_id).color)
-        took = mask.encode_ms + mask.decode_ms
-        self.said.emit(f"Preview: {int(mask.mask.sum()):,} voxels, {took:.0f} ms.")
+        session, label_id = self._workspace.session, request.label_id
+        self._layer.show(without_locked(session, mask, label_id), session.style(label_id).color)
+        counts = overlap(session, [mask], label_id)
+        self.said.emit(
+            f"Preview: {int(mask.mask.sum()):,} voxels, {mask.encode_ms + mask.decode_ms:.0f} ms."
+            + describe_overlap(session, counts, committed=False)
+        )
         self._ask()
 
     def _on_failure(self, error: BaseException) -> None:

@@ -105,8 +105,18 @@ class Session:
         return self._styles.get(label_id) or LabelStyle.default(label_id)
 
     def set_style(self, label_id: int, style: LabelStyle) -> None:
-        """Name and colour a label id (1..65535). Names are not part of the history."""
+        """Name, colour, lock or hide a label id (1..65535); not part of the history."""
         self._styles[label_id] = style
+
+    @property
+    def locked_ids(self) -> list[int]:
+        """The label ids whose voxels no other label may take."""
+        return [label_id for label_id, style in self._styles.items() if style.locked]
+
+    def owners(self, voxels: Voxels) -> str:
+        """Return the names of the labels that voxels (flat indices) have."""
+        ids = np.unique(self.label.reshape(-1)[voxels])
+        return ", ".join(self.style(int(label_id)).name for label_id in ids if label_id)
 
     def segment(self, box: BoxPrompt | BoxPrompt3D) -> Iterator[SliceMask]:
         """Ask the network for the masks of a box, slice by slice; nothing is committed.
@@ -185,14 +195,21 @@ class Session:
         Raises
         ------
         PromptError
-            If all masks are empty; the session stays as it is.
+            If all masks are empty, or lie in locked labels; the session stays as it is.
         """
         name = f"box for {self.style(label_id).name}"
-        voxels = np.unique(np.concatenate([self._flat_indices(mask) for mask in masks]))
-        if voxels.size == 0:
+        found = np.unique(np.concatenate([self._flat_indices(mask) for mask in masks]))
+        if found.size == 0:
             raise PromptError(
                 "The network found nothing in this box. Draw it closer around the structure, or "
                 "change the window so that the structure stands out."
+            )
+        locked = [other for other in self.locked_ids if other != label_id]
+        voxels = found[~np.isin(self.label.reshape(-1)[found], locked)]
+        if voxels.size == 0:
+            raise PromptError(
+                f"All that the network found belongs to {self.owners(found)}, which is locked. "
+                "Unlock it, or draw the box elsewhere."
             )
         values = np.full(voxels.size, label_id, np.uint16)
         prompts = self.history.prompts
@@ -211,7 +228,15 @@ class Session:
         return self.history.change("remove box", *self.history.without(prompt))
 
     def remove_label(self, label_id: int) -> Edit:
-        """Clear all voxels and boxes of a label id."""
+        """Clear all voxels and boxes of a label id.
+
+        Raises
+        ------
+        PromptError
+            If it is locked.
+        """
+        if label_id in self.locked_ids:
+            raise PromptError(f"{self.style(label_id).name} is locked. Unlock it to remove it.")
         voxels = np.flatnonzero(self.label == label_id)
         prompts = tuple(p for p in self.history.prompts if p.label_id != label_id)
         values = np.zeros(voxels.size, np.uint16)

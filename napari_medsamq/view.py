@@ -19,7 +19,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.forms import LabelForm, VolumeForm, button, wrapping_label
+from napari_medsamq.forms import VolumeForm, button, wrapping_label
+from napari_medsamq.label_form import LabelForm
 from napari_medsamq.preprocess import WindowLevel
 
 LABEL_FILES = "NIfTI label (*.nii.gz *.nii)"

@@ -17,10 +17,11 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_medsamq.box_drag import BoxDrag
-from napari_medsamq.errors import PromptError, VolumeError
+from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
-from napari_medsamq.history import MAX_LABEL_ID, OKABE_ITO, Edit, Prompt
-from napari_medsamq.layers import PREVIEW, VOLUME, drawn_box, rectangle, stroke_edit
+from napari_medsamq.history import OKABE_ITO, Edit, Prompt
+from napari_medsamq.label_edits import LabelEdits
+from napari_medsamq.layers import PREVIEW, VOLUME, drawn_box, rectangle
 from napari_medsamq.session import Session, SliceMask
 
 if TYPE_CHECKING:
@@ -109,8 +110,7 @@ class Workspace:
         self._colors: dict[int, str] = {}
         self._axis = 0
         self._quiet = False
-        self.labels.events.paint.connect(self._on_paint)
-        self.labels.events.data.connect(self._on_label_data)
+        self._edits = LabelEdits(session, self.labels, self.refresh, self.refused.emit)
         self.boxes.events.data.connect(self._on_boxes)
         self.drag.changed.connect(self._on_dragged)
         # Shows what came in during the drag.
@@ -200,7 +200,11 @@ class Workspace:
     def refresh(self) -> None:
         """Show the session's label, colours and boxes."""
         used = (*self.session.history.voxel_counts, self.label_id)
-        colors = {label_id: self.session.style(label_id).color for label_id in used}
+        styles = {label_id: self.session.style(label_id) for label_id in used}
+        colors = {
+            label_id: style.color if style.visible else "transparent"
+            for label_id, style in styles.items()
+        }
         if colors != self._colors:
             self._colors = colors
             self._touched = True
@@ -315,34 +319,6 @@ class Workspace:
         if isinstance(item, Request) and item in self.requests:
             self.requests.remove(item)
         self.request(Request(moved, item.label_id, replaces=self._committed(item)))
-
-    def _on_label_data(self) -> None:
-        data = np.asarray(self.labels.data)
-        label = self.session.label
-        if np.shares_memory(data, label):
-            return
-        # napari gave the layer another array, by a change of its data type say: what it shows is
-        # taken over, and the layer goes on showing the session's label.
-        if data.shape == label.shape and data.min() >= 0 and data.max() <= MAX_LABEL_ID:
-            changed = np.flatnonzero(data != label)
-            before = label.reshape(-1)[changed]
-            label.reshape(-1)[changed] = data.reshape(-1)[changed]
-            if changed.size:
-                self.session.history.record("edit of the layer", changed, before)
-        else:
-            self.refused.emit(
-                VolumeError(
-                    f"The label layer was given data of shape {data.shape} that is no label for "
-                    f"{label.shape} voxels. The label stays as it was."
-                )
-            )
-        self.labels.data = label
-        self.refresh()
-
-    def _on_paint(self, event: Any) -> None:
-        voxels, before = stroke_edit(event.value, self.session.label.shape)
-        self.session.history.record("brush stroke", voxels, before)
-        self.changed.emit()
 
 
 def open_workspaces(viewer: ViewerModel) -> list[Workspace]:

@@ -17,7 +17,7 @@ MODULES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}
 
 # Each module may import those of the lines above its own; private ones (_*) stand with volume_io.
 CORE = (
-    ("__init__", "errors"),
+    ("__init__", "errors", "organs"),
     ("geometry",),
     ("_source",),
     ("_nifti", "_case", "_modality"),
@@ -32,6 +32,7 @@ CORE = (
     ("propagation",),
     ("history",),
     ("session",),
+    ("locks",),
     ("statistics",),
     ("layers",),
     ("headless",),
@@ -43,6 +44,7 @@ CORE = (
 QT = (
     ("worker", "model_box", "box_drag", "ready_bar"),
     ("forms", "prefetch"),
+    ("label_form", "label_edits"),
     ("view", "model_chooser"),
     ("workspace",),
     ("opening", "switch", "preview"),

@@ -181,15 +181,6 @@ def test_what_can_be_undone_and_redone_has_a_name() -> None:
     assert (history.undo_name, history.redo_name) == (None, "brush stroke")
 
 
-def test_an_edit_tells_what_it_took_from_other_labels() -> None:
-    history = History(SHAPE)
-    history.change("a", np.arange(0, 6), np.full(6, 1, np.uint16), ())
-    history.change("b", np.arange(6, 8), np.full(2, 2, np.uint16), ())
-    edit = history.change("c", np.arange(3, 10), np.full(7, 3, np.uint16), ())
-    assert edit.taken == {1: 3, 2: 2}
-    assert history.change("d", np.arange(5), np.zeros(5, np.uint16), ()).taken == {}
-
-
 def test_a_voxel_changed_past_the_history_survives_undo_and_redo() -> None:
     history = History(SHAPE)
     history.change("a", np.arange(6), np.full(6, 1, np.uint16), ())
