@@ -7,13 +7,12 @@ from typing import Any
 
 from napari.layers import Shapes
 from psygnal import Signal
-from qtpy.QtCore import QTimer
 
 _DRAWING_MODES = ("add_rectangle", "select", "direct")
 
 
 class BoxDrag:
-    """Tells which rectangle the mouse is changing, once for each time the event loop comes round.
+    """Tells which rectangle the mouse is changing, move by move.
 
     Parameters
     ----------
@@ -33,8 +32,11 @@ class BoxDrag:
 
     def __init__(self, layer: Shapes) -> None:
         self._layer = layer
-        self.active = self.moved = self._due = False
+        self.active = self.moved = False
         layer.mouse_drag_callbacks.append(self._follow)
+        # Emitted once napari has moved the rectangle, and before it paints: a box that waited for
+        # the painting would come 40 ms late.
+        layer.events.set_data.connect(self._tell)
 
     def _follow(self, layer: Shapes, event: Any) -> Iterator[None]:
         self.active, self.moved = True, False
@@ -42,17 +44,11 @@ class BoxDrag:
         yield
         while event.type == "mouse_move":
             self.moved = True
-            if not self._due:
-                # napari moves the rectangle after this; and moves that come before the event loop
-                # is there again count as one.
-                self._due = True
-                QTimer.singleShot(0, self._tell)
             yield
         self.active = False
         self.ended.emit()
 
     def _tell(self) -> None:
-        self._due = False
         selected = self._layer.selected_data
-        if self.active and self._layer.mode in _DRAWING_MODES and len(selected) == 1:
+        if self.active and self.moved and self._layer.mode in _DRAWING_MODES and len(selected) == 1:
             self.changed.emit(next(iter(selected)))

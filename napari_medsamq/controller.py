@@ -79,7 +79,7 @@ class Controller(QObject):
             fail=self.fail,
         )
         workspace.add_to(viewer)
-        self._live = Live(self, viewer, workspace, compute, view, ahead=ahead)
+        self.live = Live(self, viewer, workspace, compute, view, ahead=ahead)
         # Volumes lie over each other in the viewer, so only the one in use is shown.
         for other in open_workspaces(viewer):
             other.show(other is workspace)
@@ -118,7 +118,7 @@ class Controller(QObject):
             self.workspace.left_at = dict(enumerate(self._point))
         for signal, slot in self._wires:
             signal.disconnect(slot)
-        self._live.close()
+        self.live.close()
         self.workspace.boxes.mode = "pan_zoom"
         for layer in (self.workspace.labels, self.workspace.boxes):
             for key in KEYS:
@@ -135,7 +135,7 @@ class Controller(QObject):
             (view.label.label_requested, workspace.show_label),
             (view.label.style_requested, self._on_style),
             (view.label.remove_requested, self._on_remove_label),
-            (self._live.said, view.show_status),
+            (self.live.said, view.show_status),
             (view.draw_requested, self.draw),
             (view.undo_requested, self.undo),
             (view.redo_requested, self.redo),
@@ -188,7 +188,7 @@ class Controller(QObject):
             self.fail(error)
             return
         finally:
-            self._live.preview.hide()
+            self.live.preview.hide()
         if edit is not None:
             text = self._report(request, masks)
             self._view.show_status(text + describe_overlap(self.session, counts, committed=True))
@@ -205,7 +205,7 @@ class Controller(QObject):
 
     def _on_box_failure(self, request: Request, error: BaseException) -> None:
         self.workspace.drop(request)
-        self._live.preview.hide()
+        self.live.preview.hide()
         self.fail(error)
 
     def fail(self, error: BaseException) -> None:
@@ -261,7 +261,7 @@ class Controller(QObject):
         plane = PLANES[number]
         self.workspace.add_to(self._viewer)
         self.workspace.set_plane(plane.axis)
-        self._live.look_along(plane.axis)
+        self.live.look_along(plane.axis)
         # Layers with more axes, a time series say, put theirs in front of ours.
         extra = self._viewer.dims.ndim - len(plane.order)
         self._viewer.dims.order = (*range(extra), *(axis + extra for axis in plane.order))
@@ -292,7 +292,7 @@ class Controller(QObject):
         # Another volume may be in use by now.
         if not self._closed:
             self._show_volume()
-            self._live.wake()
+            self.live.wake()
             # Boxes that were drawn meanwhile; what was drawn before is done.
             for request in list(self.workspace.requests):
                 self._on_request(request)

@@ -52,11 +52,16 @@ class PreviewLayer:
         else:
             layer.data = data
             layer.translate = place
-        layer.visible = True
+        self._set_visible(True)
 
     def hide(self) -> None:
         """Show nothing."""
-        self._layer.visible = False
+        self._set_visible(False)
+
+    def _set_visible(self, visible: bool) -> None:
+        # napari builds its shaders anew each time this is set, even to what it is.
+        if self._layer.visible != visible:
+            self._layer.visible = visible
 
 
 def striped(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
@@ -86,6 +91,7 @@ class Preview(QObject):
     """
 
     said = Signal(str)
+    shown = Signal(object)  # the request whose mask is seen
 
     def __init__(self, parent: QObject, workspace: Workspace, compute: Worker) -> None:
         super().__init__(parent)
@@ -146,6 +152,7 @@ class Preview(QObject):
             return
         session, label_id = self._workspace.session, request.label_id
         self._layer.show(without_locked(session, mask, label_id), session.style(label_id).color)
+        self.shown.emit(request)
         counts = overlap(session, [mask], label_id)
         self.said.emit(
             f"Preview: {int(mask.mask.sum()):,} voxels, {mask.encode_ms + mask.decode_ms:.0f} ms."

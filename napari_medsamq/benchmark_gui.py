@@ -1,0 +1,243 @@
+"""How quickly the window follows the mouse: what `medsamq benchmark gui` measures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import napari
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Shapes
+from qtpy.QtCore import QEvent, QPointF, Qt, QTimer
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QWidget
+
+from napari_medsamq.errors import VolumeError
+from napari_medsamq.layers import image_layer
+from napari_medsamq.volume_io import Volume, volume_from_array
+from napari_medsamq.widget import MedSAMQWidget
+from napari_medsamq.workspace import Request
+
+PHANTOM = (120, 512, 512)
+MOVES = 240
+MOVE_MS = 16  # a mouse reports 60 times a second or more
+ROUNDS = 3
+_TICK_MS = 5
+_SCROLLED = 10
+_STILL_MS = 300
+
+
+def phantom_volume(shape: tuple[int, int, int] = PHANTOM) -> Volume:
+    """Make up a CT (z, y, x) int16 of 2.5 x 0.8 x 0.8 mm: a body, two organs, and noise."""
+    z, y, x = (np.linspace(-1, 1, size, dtype=np.float32) for size in shape)
+    z, y, x = z[:, None, None], y[None, :, None], x[None, None, :]
+    voxels = np.full(shape, -1000, np.int16)
+    for centre, radii, value in (
+        ((0, 0, 0), (2, 0.75, 0.9), 20),
+        ((0, -0.1, -0.4), (0.8, 0.45, 0.35), 110),
+        ((0, 0.1, 0.5), (0.5, 0.25, 0.2), 130),
+    ):
+        inside = sum(
+            ((axis - middle) / radius) ** 2
+            for axis, middle, radius in zip((z, y, x), centre, radii, strict=True)
+        )
+        voxels[inside <= 1] = value
+    noise = np.random.default_rng(0).integers(-15, 16, shape, np.int16)
+    return volume_from_array(voxels + noise, (2.5, 0.8, 0.8), "phantom")
+
+
+@dataclass
+class Script:
+    """A scroll through slices and a drag, as a hand makes them.
+
+    Attributes
+    ----------
+    viewer : napari.Viewer
+    boxes : Shapes
+        The layer that is drawn on.
+    moved : list of float
+        When the mouse moved, in seconds.
+    gaps : list of float
+        How long the event loop was away each time, in ms.
+    """
+
+    viewer: napari.Viewer
+    boxes: Shapes
+    moved: list[float] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Scroll, draw a box that grows and shrinks, and let go."""
+        canvas = canvas_of(self.viewer)
+        with self._ticking():
+            for _ in range(_SCROLLED):
+                self.viewer.dims.set_current_step(0, self.viewer.dims.current_step[0] + 1)
+                QTest.qWait(MOVE_MS)
+            self.viewer.layers.selection.active = self.boxes
+            self.boxes.mode = "add_rectangle"
+            width, height = canvas.width(), canvas.height()
+            start = np.array([0.35 * width, 0.35 * height])
+            self._send(canvas, QEvent.Type.MouseMove, start, pressed=False)
+            self._send(canvas, QEvent.Type.MouseButtonPress, start)
+            place = start
+            for turn in np.linspace(0, 4 * np.pi, MOVES):
+                side = (0.18 - 0.1 * np.cos(turn)) * min(width, height)
+                place = start + side
+                QTest.qWait(MOVE_MS)
+                self.moved.append(perf_counter())
+                self._send(canvas, QEvent.Type.MouseMove, place)
+            QTest.qWait(20 * MOVE_MS)
+            self._send(canvas, QEvent.Type.MouseButtonRelease, place, pressed=False)
+            QTest.qWait(20 * MOVE_MS)
+
+    @contextmanager
+    def _ticking(self) -> Iterator[None]:
+        last = perf_counter()
+
+        def tick() -> None:
+            nonlocal last
+            now = perf_counter()
+            self.gaps.append((now - last) * 1000 - _TICK_MS)
+            last = now
+
+        ticker = QTimer()
+        ticker.setTimerType(Qt.TimerType.PreciseTimer)
+        ticker.timeout.connect(tick)
+        ticker.start(_TICK_MS)
+        yield
+        ticker.stop()
+
+    @staticmethod
+    def _send(
+        canvas: QWidget, kind: QEvent.Type, place: npt.NDArray[np.float64], *, pressed: bool = True
+    ) -> None:
+        none, left = Qt.MouseButton.NoButton, Qt.MouseButton.LeftButton
+        position = QPointF(*place)
+        event = QMouseEvent(
+            kind,
+            position,
+            QPointF(canvas.mapToGlobal(position.toPoint())),
+            none if kind == QEvent.Type.MouseMove else left,
+            left if pressed else none,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        QApplication.sendEvent(canvas, event)
+
+
+class Stopwatch:
+    """Notes when the mask of each move of the mouse, or of a later one, was on the screen.
+
+    Parameters
+    ----------
+    script : Script
+    dock : MedSAMQWidget
+    """
+
+    def __init__(self, script: Script, dock: MedSAMQWidget) -> None:
+        self._script = script
+        controller = dock.controller
+        if controller is None:
+            raise RuntimeError("no volume is open")
+        self._asked: dict[Request, int] = {}
+        self._shown = 0
+        self.ms: list[float] = []
+        controller.workspace.dragged.connect(self._on_dragged)
+        controller.live.preview.shown.connect(self._on_shown)
+        canvas_of(script.viewer).frameSwapped.connect(self._on_frame)
+
+    def _on_dragged(self, request: Request | None) -> None:
+        if request is not None:
+            self._asked[request] = len(self._script.moved)
+
+    def _on_shown(self, request: Request) -> None:
+        self._shown = self._asked[request]
+
+    def _on_frame(self) -> None:
+        now = perf_counter()
+        for moved in self._script.moved[len(self.ms) : self._shown]:
+            self.ms.append((now - moved) * 1000)
+
+
+def measure_window(volume: Volume) -> dict[str, Any]:
+    """Drag boxes on a volume in a real window, with the dock and without.
+
+    Returns
+    -------
+    found : dict
+        `drag_ms`: from a move of the mouse to the frame that shows the mask of its box, or of a
+        later one: `p50`, `p95`, `n`. `gui_block_ms`: the longest gap of the event loop less that
+        of the same script in a napari without the dock, medians of several runs each.
+    """
+    latencies: list[float] = []
+    ours, napari_alone = [], []
+    for _ in range(ROUNDS):
+        script, found = _with_dock(volume)
+        latencies += found
+        ours.append(max(script.gaps))
+        napari_alone.append(max(_without_dock(volume).gaps))
+    p50, p95 = np.percentile(latencies, [50, 95])
+    return {
+        "drag_ms": {"p50": float(p50), "p95": float(p95), "n": len(latencies)},
+        "gui_block_ms": median(ours) - median(napari_alone),
+    }
+
+
+def _with_dock(volume: Volume) -> tuple[Script, list[float]]:
+    viewer = _open_viewer()
+    dock = MedSAMQWidget(viewer, ask=False)
+    viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
+    data, arguments, _ = image_layer(volume)
+    viewer.add_image(data, **arguments)
+    _wait(dock)
+    if dock.controller is None:
+        raise VolumeError(dock.status)
+    script = Script(viewer, dock.controller.workspace.boxes)
+    stopwatch = Stopwatch(script, dock)
+    script.run()
+    _wait(dock)
+    viewer.close()
+    return script, stopwatch.ms
+
+
+def _without_dock(volume: Volume) -> Script:
+    viewer = _open_viewer()
+    data, arguments, _ = image_layer(volume)
+    scale = arguments["scale"]
+    viewer.add_image(data, **arguments)
+    viewer.add_labels(np.zeros(data.shape, np.uint16), scale=scale)
+    script = Script(viewer, viewer.add_shapes(ndim=3, scale=scale))
+    QTest.qWait(500)
+    script.run()
+    viewer.close()
+    return script
+
+
+def _open_viewer() -> napari.Viewer:
+    viewer = napari.Viewer()
+    viewer.window.resize(1300, 850)
+    return viewer
+
+
+def _wait(dock: MedSAMQWidget) -> None:
+    """Wait until nothing is read or computed, embeddings included."""
+    still = 0
+    while still < _STILL_MS:
+        QTest.qWait(_TICK_MS)
+        still = 0 if dock.busy else still + _TICK_MS
+
+
+def canvas_of(viewer: napari.Viewer) -> QWidget:
+    """Find the widget that napari draws on; it has no public name, but is the window's only one."""
+    (main,) = [
+        window
+        for window in QApplication.topLevelWidgets()
+        if window.isVisible() and window.windowTitle() == viewer.title
+    ]
+    (canvas,) = [w for w in main.findChildren(QWidget) if w.inherits("QOpenGLWidget")]
+    return canvas
