@@ -9,22 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject
 
 from napari_medsamq.engine import Engines
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.facts import describe_volume
 from napari_medsamq.history import Edit, LabelStyle
-from napari_medsamq.layers import PLANES
+from napari_medsamq.layers import PLANES, turn_viewer
 from napari_medsamq.live import Live
 from napari_medsamq.locks import describe_overlap, overlap
 from napari_medsamq.model_chooser import ModelChooser
 from napari_medsamq.preprocess import WindowLevel
-from napari_medsamq.session import Session, SliceMask
+from napari_medsamq.propagator import Propagator
+from napari_medsamq.reports import report_masks
+from napari_medsamq.saver import Saver
+from napari_medsamq.session import Session
+from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.switch import Switch
-from napari_medsamq.view import SegmentView
-from napari_medsamq.volume_io import SaveReceipt
+from napari_medsamq.view import DOWN, TO_VIEW, UP, SegmentView
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Request, Workspace, open_workspaces
 
@@ -68,8 +70,8 @@ class Controller(QObject):
         self._view = view
         self._chooser = chooser
         self._compute = compute
-        self._files = files
         self._closed = False
+        self._axis = 0
         self._switch = Switch(
             workspace,
             engines,
@@ -79,6 +81,8 @@ class Controller(QObject):
             fail=self.fail,
         )
         workspace.add_to(viewer)
+        self.propagator = Propagator(self, workspace, compute, view.show_status, self.fail)
+        self.saver = Saver(view, workspace.session, files)
         self.live = Live(self, viewer, workspace, compute, view, ahead=ahead)
         # Volumes lie over each other in the viewer, so only the one in use is shown.
         for other in open_workspaces(viewer):
@@ -118,6 +122,7 @@ class Controller(QObject):
             self.workspace.left_at = dict(enumerate(self._point))
         for signal, slot in self._wires:
             signal.disconnect(slot)
+        self.propagator.stop()
         self.live.close()
         self.workspace.boxes.mode = "pan_zoom"
         for layer in (self.workspace.labels, self.workspace.boxes):
@@ -137,9 +142,12 @@ class Controller(QObject):
             (view.label.remove_requested, self._on_remove_label),
             (self.live.said, view.show_status),
             (view.draw_requested, self.draw),
+            (view.propagate_requested, self.propagate),
+            (view.stop_requested, self.propagator.stop),
+            (self.propagator.changed, self._show_propagating),
             (view.undo_requested, self.undo),
             (view.redo_requested, self.redo),
-            (view.save_requested, self.save),
+            (view.save_requested, self.saver.save),
             (workspace.requested, self._on_request),
             (workspace.changed, self._show_session),
             (workspace.refused, self.fail),
@@ -190,23 +198,28 @@ class Controller(QObject):
         finally:
             self.live.preview.hide()
         if edit is not None:
-            text = self._report(request, masks)
+            text = report_masks(self.session.style(request.label_id).name, masks)
             self._view.show_status(text + describe_overlap(self.session, counts, committed=True))
-
-    def _report(self, request: Request, masks: list[SliceMask]) -> str:
-        return (
-            f"{self.session.style(request.label_id).name}: "
-            f"{sum(int(mask.mask.sum()) for mask in masks):,} voxels on {len(masks)} "
-            f"slice{'s' if len(masks) > 1 else ''}, "
-            f"encode {sum(mask.encode_ms for mask in masks):.0f} ms, "
-            f"decode {sum(mask.decode_ms for mask in masks):.0f} ms, "
-            f"predicted IoU {np.mean([mask.iou for mask in masks]):.2f}."
-        )
 
     def _on_box_failure(self, request: Request, error: BaseException) -> None:
         self.workspace.drop(request)
         self.live.preview.hide()
         self.fail(error)
+
+    def propagate(self, way: str | None = None) -> None:
+        """Carry the label that is drawn for through the volume; see `view.WAYS`."""
+        axis, last = self._axis, self.session.label.shape[self._axis] - 1
+        shown = self.workspace.slice_at(self._point[axis], axis)
+        chosen = way or self._view.way
+        ends = {UP: (last, last), DOWN: (0, 0), TO_VIEW: (shown, shown)}
+        try:
+            self.propagator.begin(axis, *ends.get(chosen, (0, last)))
+        except MedSAMQError as error:
+            self.fail(error)
+
+    def _show_propagating(self) -> None:
+        self._view.show_propagating(self.propagator.active)
+        self._show_session()
 
     def fail(self, error: BaseException) -> None:
         """Tell the user what went wrong."""
@@ -216,6 +229,7 @@ class Controller(QObject):
 
     def undo(self) -> None:
         """Take back the last edit, or the last box while it is being segmented."""
+        self.propagator.stop()
         if self.workspace.requests:
             self.workspace.drop(self.workspace.requests[-1])
             self._view.show_status("Undone: the box that was being segmented.")
@@ -260,15 +274,10 @@ class Controller(QObject):
         """Show axial (0), coronal (1) or sagittal (2) slices in radiological convention."""
         plane = PLANES[number]
         self.workspace.add_to(self._viewer)
+        self._axis = plane.axis
         self.workspace.set_plane(plane.axis)
         self.live.look_along(plane.axis)
-        # Layers with more axes, a time series say, put theirs in front of ours.
-        extra = self._viewer.dims.ndim - len(plane.order)
-        self._viewer.dims.order = (*range(extra), *(axis + extra for axis in plane.order))
-        self._viewer.scene.camera.orientation2d = plane.orientation
-        # Other volumes may be larger, or lie elsewhere. napari fits to single layers only where
-        # they have all of its axes.
-        self._viewer.reset_view(layers=None if extra else [self.workspace.labels])
+        turn_viewer(self._viewer, plane, self.workspace.labels)
         self._view.volume.show_plane(number)
 
     @property
@@ -326,24 +335,11 @@ class Controller(QObject):
     def _show_mode(self) -> None:
         self._view.show_drawing(self._drawing)
 
-    # -- saving -----------------------------------------------------------------------------------
-
-    def save(self, path: Path) -> None:
-        """Save the label in the background."""
-        # A copy, so that drawing may go on while the file is written.
-        label = self.session.label.copy()
-        self._view.show_status(f"Saving {path.name}…")
-        self._files.submit(partial(self.session.save, path, label), self._on_saved, self.fail)
-
-    def _on_saved(self, receipt: SaveReceipt) -> None:
-        voxels = sum(receipt.counts.values())
-        text = f"Saved and verified: {receipt.path} ({voxels:,} voxels)."
-        self._view.show_status(text)
-        show_info(text)
-
 
 KEYS: dict[str, Callable[[Controller], None]] = {
     "B": Controller.toggle_drawing,
+    "P": Controller.propagate,
+    "Escape": lambda controller: controller.propagator.stop(),
     "Control-Z": Controller.undo,
     "Control-Shift-Z": Controller.redo,
 }

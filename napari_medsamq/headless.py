@@ -14,7 +14,8 @@ from napari_medsamq.history import LabelStyle
 from napari_medsamq.model_choice import validation_dsc
 from napari_medsamq.networks import CPU
 from napari_medsamq.preprocess import WindowLevel
-from napari_medsamq.session import Session, SliceMask
+from napari_medsamq.session import Session
+from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.statistics import label_statistics
 from napari_medsamq.volume_io import Volume, check_target
 

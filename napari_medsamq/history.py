@@ -75,6 +75,10 @@ class Edit:
         Their label ids.
     prompts_before, prompts_after : tuple of Prompt
         The committed prompts, oldest first.
+    by_hand : bool
+        Whether a person set the voxels one by one, with a brush say.
+    group : object or None
+        Edits that follow each other and have the same are undone and done again together.
     """
 
     name: str
@@ -83,6 +87,8 @@ class Edit:
     after: Label
     prompts_before: tuple[Prompt, ...]
     prompts_after: tuple[Prompt, ...]
+    by_hand: bool = False
+    group: object | None = None
 
 
 class History:
@@ -125,17 +131,40 @@ class History:
         """What `redo` would do again; None at the end of the history."""
         return self._redo[-1].name if self._redo else None
 
-    def change(self, name: str, voxels: Voxels, values: Label, prompts: tuple[Prompt, ...]) -> Edit:
-        """Set voxels (flat indices, each once) and prompts as one new edit."""
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """The edits that the label shows, oldest first."""
+        return tuple(self._undo)
+
+    def change(
+        self,
+        name: str,
+        voxels: Voxels,
+        values: Label,
+        prompts: tuple[Prompt, ...],
+        *,
+        by_hand: bool = False,
+        group: object | None = None,
+    ) -> Edit:
+        """Set voxels (flat indices, each once) and prompts as one new edit; see `Edit`."""
         before = self.label.reshape(-1)[voxels]
         changed = before != values
-        edit = Edit(name, voxels[changed], before[changed], values[changed], self.prompts, prompts)
+        edit = Edit(
+            name,
+            voxels[changed],
+            before[changed],
+            values[changed],
+            self.prompts,
+            prompts,
+            by_hand,
+            group,
+        )
         self._redo.clear()
         self._do(edit)
         return edit
 
     def record(self, name: str, voxels: Voxels, before: Label) -> Edit:
-        """Enter an edit that the label already shows, a brush stroke say.
+        """Enter an edit by hand that the label already shows, a brush stroke say.
 
         Parameters
         ----------
@@ -148,24 +177,20 @@ class History:
         flat = self.label.reshape(-1)
         after = flat[voxels]
         flat[voxels] = before
-        return self.change(name, voxels, after, self.prompts)
+        return self.change(name, voxels, after, self.prompts, by_hand=True)
 
     def undo(self) -> Edit | None:
-        """Take back the last edit and return it; None if there is none."""
-        if not self._undo:
-            return None
-        edit = self._undo.pop()
-        self._write(edit.voxels, edit.after, edit.before)
-        self.prompts = edit.prompts_before
-        self._redo.append(edit)
+        """Take back the last edit, with its group, and return it; None if there is none."""
+        edit = self._take_back() if self._undo else None
+        while edit is not None and self._undo and _together(edit, self._undo[-1]):
+            edit = self._take_back()
         return edit
 
     def redo(self) -> Edit | None:
-        """Make the last undone edit again and return it; None if there is none."""
-        if not self._redo:
-            return None
-        edit = self._redo.pop()
-        self._do(edit)
+        """Make the last undone edit again, with its group, and return it; None if there is none."""
+        edit = self._do(self._redo.pop()) if self._redo else None
+        while edit is not None and self._redo and _together(edit, self._redo[-1]):
+            edit = self._do(self._redo.pop())
         return edit
 
     def without(self, prompt: Prompt) -> tuple[Voxels, Label, tuple[Prompt, ...]]:
@@ -190,10 +215,18 @@ class History:
             values[np.isin(owned, other.voxels, assume_unique=True)] = other.label_id
         return owned, values, others
 
-    def _do(self, edit: Edit) -> None:
+    def _do(self, edit: Edit) -> Edit:
         self._write(edit.voxels, edit.before, edit.after)
         self.prompts = edit.prompts_after
         self._undo.append(edit)
+        return edit
+
+    def _take_back(self) -> Edit:
+        edit = self._undo.pop()
+        self._write(edit.voxels, edit.after, edit.before)
+        self.prompts = edit.prompts_before
+        self._redo.append(edit)
+        return edit
 
     def _write(self, voxels: Voxels, expected: Label, values: Label) -> None:
         # A voxel that was changed past the history keeps what it was given last.
@@ -203,3 +236,7 @@ class History:
         for ids, sign in ((expected, -1), (values, 1)):
             self._counts += sign * np.bincount(ids[untouched], minlength=self._counts.size)
         self._counts[0] = 0
+
+
+def _together(edit: Edit, other: Edit) -> bool:
+    return edit.group is not None and edit.group is other.group

@@ -26,6 +26,7 @@ from napari_medsamq.volume_io import (
 )
 
 if TYPE_CHECKING:
+    from napari.components import ViewerModel
     from napari.layers import Image, Layer
     from napari.types import LayerData, PathOrPaths
 
@@ -61,6 +62,17 @@ PLANES = (
     Plane("Coronal", 1, (1, 0, 2), ("up", "right")),
     Plane("Sagittal", 2, (2, 0, 1), ("up", "right")),
 )
+
+
+def turn_viewer(viewer: ViewerModel, plane: Plane, layer: Layer) -> None:
+    """Show the slices of a plane, and all of a layer."""
+    # Layers with more axes, a time series say, put theirs in front of ours.
+    extra = viewer.dims.ndim - len(plane.order)
+    viewer.dims.order = (*range(extra), *(axis + extra for axis in plane.order))
+    viewer.scene.camera.orientation2d = plane.orientation
+    # Other volumes may be larger, or lie elsewhere. napari fits to single layers only where they
+    # have all of its axes.
+    viewer.reset_view(layers=None if extra else [layer])
 
 
 def image_layer(volume: Volume, window: WindowLevel | None = None) -> LayerData:

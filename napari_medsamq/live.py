@@ -99,10 +99,8 @@ class Live(QObject):
         dims = self._viewer.dims
         if dims.ndim < 3:  # all layers are gone
             return
-        place = dims.point[dims.ndim - 3 + axis] - workspace.labels.translate[axis]
-        index = round(place / workspace.labels.scale[axis])
-        last = workspace.session.label.shape[axis] - 1
-        self.prefetch.look_at(axis, min(max(index, 0), last))
+        place = dims.point[dims.ndim - 3 + axis]
+        self.prefetch.look_at(axis, workspace.slice_at(place, axis))
         # The slider of another plane is laid out once the event loop is back.
         QTimer.singleShot(0, self._attach_bar)
 

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.history import Label, Voxels
-from napari_medsamq.session import Session, SliceMask
+from napari_medsamq.session import Session
+from napari_medsamq.slice_network import SliceMask
 
 
 def overlap(session: Session, masks: Iterable[SliceMask], label_id: int) -> Counter[int]:

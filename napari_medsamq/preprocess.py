@@ -150,6 +150,13 @@ class ResizeLongestSide:
         truncated: Float32 = np.trunc(scaled).astype(np.float32)
         return truncated
 
+    def apply_mask(self, mask: Bool) -> Bool:
+        """Resize a mask (H, W) bool into the frame: (256, 256) bool, where half a pixel counts."""
+        framed = np.zeros((FRAME, FRAME), bool)
+        height, width = self.frame
+        framed[:height, :width] = self.apply_image(mask.astype(np.uint8) * 255) > 127
+        return framed
+
     def invert_logits(self, logits: Float32) -> Float32:
         """Resize logits (256, 256) back to the slice (H, W), bilinear."""
         height, width = self.frame

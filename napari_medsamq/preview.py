@@ -13,7 +13,8 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.locks import describe_overlap, overlap, without_locked
-from napari_medsamq.session import Session, SliceMask
+from napari_medsamq.session import Session
+from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Request, Workspace
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.geometry import BoxPrompt3D
 from napari_medsamq.preprocess import FRAME, ResizeLongestSide
+from napari_medsamq.stop_rules import Sight, StopRules
 
 Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
+
+Direction = Literal["up", "down"]
 
 # Frame pixels that the reference inference adds around the previous slice's mask.
 MARGIN = 3
@@ -61,3 +67,128 @@ def _next_box(mask: Bool, transform: ResizeLongestSide, otherwise: Float32) -> F
     low = np.maximum([columns.min() - MARGIN, rows.min() - MARGIN], 0)
     high = np.minimum([columns.max() + MARGIN, rows.max() + MARGIN], FRAME)
     return np.concatenate([low, high]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a structure was carried no further.
+
+    Attributes
+    ----------
+    index : int
+        The first slice without a mask.
+    direction : "up" or "down"
+        Towards higher or lower indices.
+    reason : str
+        In words; empty at an end that was asked for, that of the volume for instance.
+    """
+
+    index: int
+    direction: Direction
+    reason: str
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """Carries a structure from slices where it is known to those where it is not.
+
+    Attributes
+    ----------
+    segment : callable
+        Takes a slice index and a box (4,) XYXY in frame pixels; returns the mask (H, W) bool, and
+        what is seen there.
+    look : callable
+        Takes a slice index and a known mask (H, W) bool; returns what is seen there.
+    transform : ResizeLongestSide
+        Of the slices.
+    rules : StopRules
+    """
+
+    segment: Callable[[int, Float32], tuple[Bool, Sight]]
+    look: Callable[[int, Bool], Sight]
+    transform: ResizeLongestSide
+    rules: StopRules = field(default_factory=StopRules)
+
+    def carry(
+        self, anchors: Mapping[int, Bool], first: int, last: int
+    ) -> Iterator[tuple[int, Bool] | Stop]:
+        """Yield masks of slices around and between anchors, and why it ends on either side.
+
+        Between two anchors the structure is taken to go on; each half is carried from its own
+        anchor, and its boxes are led towards the other one. Beyond the outer anchors it is carried
+        until the rules stop it. Anchors themselves stay as they are; an empty one is a wall, where
+        the structure is known not to be.
+
+        Parameters
+        ----------
+        anchors : mapping of int to (H, W) bool
+            Known masks by slice, at least one of them not empty.
+        first, last : int
+            Where to stop at the latest, both included.
+
+        Yields
+        ------
+        index, mask : int, (H, W) bool
+        or Stop
+        """
+        known = sorted(index for index, mask in anchors.items() if mask.any())
+        walls = sorted(set(anchors) - set(known))
+        for low, high in pairwise(known):
+            if any(low < wall < high for wall in walls):
+                yield from self._outwards(anchors, low, high - 1, "up", walls)
+                yield from self._outwards(anchors, high, low + 1, "down", walls)
+            else:
+                middle = (low + high) // 2
+                yield from self._bridge(anchors, low, high, range(low + 1, middle + 1))
+                yield from self._bridge(anchors, high, low, range(high - 1, middle, -1))
+        yield from self._outwards(anchors, known[-1], last, "up", walls)
+        yield from self._outwards(anchors, known[0], first, "down", walls)
+
+    def _outwards(
+        self,
+        anchors: Mapping[int, Bool],
+        start: int,
+        end: int,
+        direction: Direction,
+        walls: Sequence[int],
+    ) -> Iterator[tuple[int, Bool] | Stop]:
+        """Carry from an anchor to `end`, included, or to the wall before it."""
+        if direction == "up":
+            end = min([wall - 1 for wall in walls if wall > start] + [end])
+            slices = range(start + 1, end + 1)
+        else:
+            end = max([wall + 1 for wall in walls if wall < start] + [end])
+            slices = range(start - 1, end - 1, -1)
+        yield from self._run(anchors[start], start, slices, direction)
+
+    def _bridge(
+        self, anchors: Mapping[int, Bool], near: int, far: int, slices: range
+    ) -> Iterator[tuple[int, Bool]]:
+        start, goal = (_tight_box(anchors[index], self.transform) for index in (near, far))
+        previous = anchors[near]
+        for index in slices:
+            share = (index - near) / (far - near)
+            between = (1 - share) * start + share * goal
+            box = (_next_box(previous, self.transform, between) + between) / 2
+            previous, sight = self.segment(index, np.rint(box).astype(np.float32))
+            if sight.area >= self.rules.least_area:
+                yield index, previous
+
+    def _run(
+        self, start: Bool, at: int, slices: range, direction: Direction
+    ) -> Iterator[tuple[int, Bool] | Stop]:
+        anchor = before = self.look(at, start)
+        mask, box = start, _tight_box(start, self.transform)
+        for index in slices:
+            mask, now = self.segment(index, _next_box(mask, self.transform, box))
+            reason = self.rules.reason(now, before, anchor)
+            if reason is not None:
+                yield Stop(index, direction, reason)
+                return
+            before = now
+            yield index, mask
+        yield Stop(slices.stop, direction, "")
+
+
+def _tight_box(mask: Bool, transform: ResizeLongestSide) -> Float32:
+    return _next_box(mask, transform, np.array([0, 0, FRAME, FRAME], np.float32))

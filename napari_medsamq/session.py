@@ -2,55 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from threading import Lock
-from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.embeddings import DEFAULT_BUDGET, EMBEDDING_BYTES, EmbeddingCache
-from napari_medsamq.engine import Engine, box_points
+from napari_medsamq.embeddings import DEFAULT_BUDGET
+from napari_medsamq.engine import Engine
 from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 from napari_medsamq.history import MAX_LABEL_ID, Edit, History, Label, LabelStyle, Prompt, Voxels
-from napari_medsamq.preprocess import (
-    ResizeLongestSide,
-    WindowLevel,
-    default_window,
-    prepare_slice,
-)
-from napari_medsamq.propagation import propagate
+from napari_medsamq.preprocess import WindowLevel, default_window
+from napari_medsamq.propagation import Carrier, Stop, propagate
+from napari_medsamq.slice_network import Lens, SliceMask, SliceNetwork
+from napari_medsamq.stop_rules import Sight
 from napari_medsamq.volume_io import SaveReceipt, Volume, write_label
 
 Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class SliceMask:
-    """The network's answer for one slice.
-
-    Attributes
-    ----------
-    axis, index : int
-        Array axis normal to the slice, and the slice's index on it.
-    mask : (H, W) bool
-    iou : float
-        Intersection over union that the network predicts for its mask.
-    encode_ms, decode_ms : float
-        Time taken; `encode_ms` is 0 where the embedding was at hand.
-    """
-
-    axis: int
-    index: int
-    mask: Bool
-    iou: float
-    encode_ms: float
-    decode_ms: float
 
 
 class Session:
@@ -89,9 +61,7 @@ class Session:
         self.window = window or default_window(volume)
         self.history = History(volume.data.shape[:3])
         self._styles: dict[int, LabelStyle] = {}
-        self._embeddings = EmbeddingCache(embedding_budget)
-        # A dock that was closed may still be at its last slice while the next one begins.
-        self._network = Lock()
+        self._network = SliceNetwork(volume, embedding_budget)
 
     @property
     def label(self) -> Label:
@@ -138,9 +108,8 @@ class Session:
             If the network fails.
         """
         self._check_inside(box)
-        transform = self._transform(box.axis)
-        # One box, one engine and window, also if the owner changes them meanwhile.
-        ask = partial(self._segment_slice, self.engine, self.window, box.axis)
+        transform = self._network.transform(box.axis)
+        ask = partial(self._network.segment, self._lens(box.axis))
         if isinstance(box, BoxPrompt):
             yield ask(box.index, transform.apply_box(box.xyxy))
             return
@@ -153,9 +122,63 @@ class Session:
         for _ in propagate(segment_slice, box, transform):
             yield answers.pop()
 
+    def carry(
+        self, axis: int, anchors: Mapping[int, Bool], first: int, last: int
+    ) -> Iterator[SliceMask | Stop]:
+        """Carry a structure from slices where it is known through the volume; nothing is committed.
+
+        Runs where `segment` runs; see `Carrier.carry`.
+
+        Parameters
+        ----------
+        axis : int
+            Array axis normal to the slices.
+        anchors : mapping of int to (H, W) bool
+            Known masks by slice, as `known_slices` gives them; an empty one is a wall.
+        first, last : int
+            Where to stop at the latest, both included.
+
+        Yields
+        ------
+        SliceMask
+            Of each slice between and around the anchors.
+        Stop
+            Why it ends, once upwards and once downwards.
+
+        Raises
+        ------
+        PromptError
+            If nothing is known, or something beyond first and last.
+        ModelError
+            If the network fails.
+        """
+        count = self.label.shape[axis]
+        known = [index for index, mask in anchors.items() if mask.any()]
+        if not known:
+            raise PromptError(
+                "There is no mask to carry on. Draw a box around the structure on this plane first."
+            )
+        if not 0 <= first <= min(known) <= max(known) <= last < count:
+            raise PromptError(
+                f"The slices {first} to {last} have to hold those that are known, {min(known)} to "
+                f"{max(known)}, and lie within 0 to {count - 1}. Choose others."
+            )
+        network, lens = self._network, self._lens(axis)
+        answers: list[SliceMask] = []
+
+        def segment(index: int, frame_box: Float32) -> tuple[Bool, Sight]:
+            answer, sight = network.segment_and_see(lens, index, frame_box)
+            answers.append(answer)
+            return answer.mask, sight
+
+        carrier = Carrier(segment, partial(network.look, lens), network.transform(axis))
+        for found in carrier.carry(anchors, first, last):
+            yield found if isinstance(found, Stop) else answers[-1]
+            answers.clear()
+
     def is_ready(self, axis: int, index: int) -> bool:
         """Tell whether a slice has its embedding at hand; may be asked in any thread."""
-        return (self.engine, self.window, axis, index) in self._embeddings
+        return self._network.is_ready(self._lens(axis), index)
 
     def prepare(self, axis: int, index: int) -> None:
         """Encode a slice, so that a box on it need not wait; runs where `segment` runs.
@@ -165,13 +188,12 @@ class Session:
         ModelError
             If the network fails.
         """
-        with self._network:
-            self._embedding(self.engine, self.window, axis, index)
+        self._network.prepare(self._lens(axis), index)
 
     @property
     def slices_kept(self) -> int:
         """How many slices there is room to keep the embeddings of."""
-        return self._embeddings.budget // EMBEDDING_BYTES
+        return self._network.slices_kept
 
     def commit(
         self,
@@ -223,6 +245,54 @@ class Session:
             touched = voxels
         return self.history.change(name, touched, values, (*prompts, Prompt(box, label_id, voxels)))
 
+    def known_slices(self, axis: int, label_id: int) -> dict[int, Bool]:
+        """Return what is known of a label for certain: its masks where a person had a hand in them.
+
+        Parameters
+        ----------
+        axis : int
+            Array axis normal to the slices.
+        label_id : int
+
+        Returns
+        -------
+        masks : dict of int to (H, W) bool
+            By slice: where a box of the label was drawn on such a slice, or where a brush changed
+            the label; copies.
+        """
+        indices = {
+            prompt.box.index
+            for prompt in self.history.prompts
+            if isinstance(prompt.box, BoxPrompt)
+            and (prompt.box.axis, prompt.label_id) == (axis, label_id)
+        }
+        for edit in self.history.edits:
+            if edit.by_hand:
+                own = edit.voxels[(edit.before == label_id) | (edit.after == label_id)]
+                indices.update(np.unravel_index(own, self.label.shape)[axis].tolist())
+        planes = np.moveaxis(self.label, axis, 0)
+        return {index: planes[index] == label_id for index in sorted(indices)}
+
+    def commit_carried(self, mask: SliceMask, label_id: int, group: object) -> Edit:
+        """Let a carried mask take the place of what the label has on its slice.
+
+        Parameters
+        ----------
+        mask : SliceMask
+        label_id : int
+        group : object
+            The same for all slices that one undo takes back.
+        """
+        found = self._flat_indices(mask)
+        locked = [other for other in self.locked_ids if other != label_id]
+        found = found[~np.isin(self.label.reshape(-1)[found], locked)]
+        planes = np.moveaxis(self.label, mask.axis, 0)
+        old = self._flat_indices(replace(mask, mask=planes[mask.index] == label_id))
+        voxels = np.union1d(found, old)
+        values = np.where(np.isin(voxels, found), label_id, 0).astype(np.uint16)
+        name = f"propagation of {self.style(label_id).name}"
+        return self.history.change(name, voxels, values, self.history.prompts, group=group)
+
     def remove_prompt(self, prompt: Prompt) -> Edit:
         """Take back one committed box; what other boxes cover stays theirs."""
         return self.history.change("remove box", *self.history.without(prompt))
@@ -265,32 +335,6 @@ class Session:
                 f"{self.label.shape} (z, y, x). Draw it inside the image."
             )
 
-    def _transform(self, axis: int) -> ResizeLongestSide:
-        height, width = self.volume.slice(axis, 0).shape[:2]
-        return ResizeLongestSide(height, width, self.volume.pixel_size(axis))
-
-    def _segment_slice(
-        self, engine: Engine, window: WindowLevel, axis: int, index: int, frame_box: Float32
-    ) -> SliceMask:
-        with self._network:
-            transform = self._transform(axis)
-            embedding, encode_ms = self._embedding(engine, window, axis, index)
-            start = perf_counter()
-            logits, iou = engine.decode(embedding, *box_points(frame_box))
-            mask = transform.invert_mask(logits[0])
-            decode_ms = (perf_counter() - start) * 1000
-            return SliceMask(axis, index, mask, float(iou[0]), encode_ms, decode_ms)
-
-    def _embedding(
-        self, engine: Engine, window: WindowLevel, axis: int, index: int
-    ) -> tuple[Float32, float]:
-        """Return a slice's embedding, and the ms it took; 0 where it was at hand."""
-        key = (engine, window, axis, index)
-        embedding = self._embeddings.get(key)
-        if embedding is not None:
-            return embedding, 0.0
-        start = perf_counter()
-        array = window.apply(self.volume.slice(axis, index))
-        embedding = engine.encode(prepare_slice(array, self._transform(axis)))
-        self._embeddings.put(key, embedding)
-        return embedding, (perf_counter() - start) * 1000
+    def _lens(self, axis: int) -> Lens:
+        """Return what slices are seen through now; the owner may change it meanwhile."""
+        return Lens(self.engine, self.window, axis)

@@ -8,6 +8,7 @@ from napari.layers import Image
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
+    QComboBox,
     QFileDialog,
     QGridLayout,
     QGroupBox,
@@ -23,6 +24,8 @@ from napari_medsamq.forms import VolumeForm, button, wrapping_label
 from napari_medsamq.label_form import LabelForm
 from napari_medsamq.preprocess import WindowLevel
 
+BOTH_WAYS, UP, DOWN, TO_VIEW = "both ways", "up", "down", "to the slice in view"
+WAYS = (BOTH_WAYS, UP, DOWN, TO_VIEW)
 LABEL_FILES = "NIfTI label (*.nii.gz *.nii)"
 
 
@@ -42,10 +45,13 @@ class SegmentView(QScrollArea):
     undo_requested = Signal()
     redo_requested = Signal()
     save_requested = Signal(Path)
+    propagate_requested = Signal(str)
+    stop_requested = Signal()
 
     def __init__(self, planes: tuple[str, ...]) -> None:
         super().__init__()
         self._target = Path("label.nii.gz")
+        self._propagating = False
         self.volume = VolumeForm(planes)
         self.label = LabelForm()
         self._status = wrapping_label("Status")
@@ -68,16 +74,42 @@ class SegmentView(QScrollArea):
         self._draw.setCheckable(True)
         self._draw.setToolTip("Drag a box around a structure; its mask appears on release")
         self._draw.clicked.connect(self.draw_requested.emit)
+        self._way = QComboBox()
+        self._way.addItems(list(WAYS))
+        self._way.setAccessibleName("Where to propagate")
+        self._way.setToolTip("Where the structure is carried; it stops where the structure ends")
+        self._propagate = button("Propagate  (P)", self._on_propagate)
+        self._propagate.setToolTip(
+            "Carry the label from the boxes drawn for it through the slices of this plane"
+        )
         self._undo = button("Undo  (Ctrl+Z)", self.undo_requested.emit)
         self._redo = button("Redo  (Ctrl+Shift+Z)", self.redo_requested.emit)
         self._save = button("Save label…", self._ask_for_target)
         group = QGroupBox("3. Segment")
         grid = QGridLayout(group)
         grid.addWidget(self._draw, 0, 0, 1, 2)
-        grid.addWidget(self._undo, 1, 0)
-        grid.addWidget(self._redo, 1, 1)
-        grid.addWidget(self._save, 2, 0, 1, 2)
+        grid.addWidget(self._propagate, 1, 0)
+        grid.addWidget(self._way, 1, 1)
+        grid.addWidget(self._undo, 2, 0)
+        grid.addWidget(self._redo, 2, 1)
+        grid.addWidget(self._save, 3, 0, 1, 2)
         return group
+
+    def _on_propagate(self) -> None:
+        if self._propagating:
+            self.stop_requested.emit()
+        else:
+            self.propagate_requested.emit(self.way)
+
+    @property
+    def way(self) -> str:
+        """Where to propagate: one of `WAYS`."""
+        return str(self._way.currentText())
+
+    def show_propagating(self, propagating: bool) -> None:
+        """Show whether a propagation is on its way; the button then stops it."""
+        self._propagating = propagating
+        self._propagate.setText("Stop  (Esc)" if propagating else "Propagate  (P)")
 
     def _ask_for_target(self) -> None:
         name, _ = QFileDialog.getSaveFileName(
@@ -133,6 +165,6 @@ class SegmentView(QScrollArea):
         """Allow what needs an open volume."""
         self.volume.set_open(is_open)
         self.label.set_open(is_open)
-        for push in (self._draw, self._save):
+        for push in (self._draw, self._propagate, self._way, self._save):
             push.setEnabled(is_open)
         self.show_history(None, None)

@@ -22,7 +22,8 @@ from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 from napari_medsamq.history import OKABE_ITO, Edit, Prompt
 from napari_medsamq.label_edits import LabelEdits
 from napari_medsamq.layers import PREVIEW, VOLUME, drawn_box, rectangle
-from napari_medsamq.session import Session, SliceMask
+from napari_medsamq.session import Session
+from napari_medsamq.slice_network import SliceMask
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -135,6 +136,11 @@ class Workspace:
             if VOLUME in layer.metadata:
                 layer.visible = shown
 
+    def slice_at(self, position: float, axis: int) -> int:
+        """Return the slice on an array axis that lies nearest to a place in the viewer's mm."""
+        index = round((position - self.labels.translate[axis]) / self.labels.scale[axis])
+        return int(min(max(index, 0), self.session.label.shape[axis] - 1))
+
     def place(self, axis: int, position: float) -> float:
         """Return a place on an array axis, in the viewer's mm: `position`, or the middle slice.
 
@@ -183,6 +189,11 @@ class Workspace:
             )
         finally:
             self.refresh()
+
+    def commit_carried(self, mask: SliceMask, label_id: int, group: object) -> None:
+        """Write a carried mask into the label, and show it if its slice is in sight."""
+        self.session.commit_carried(mask, label_id, group)
+        self.labels.refresh(thumbnail=False, extent=False, highlight=False)
 
     def drop(self, request: Request) -> None:
         """Forget a request that cannot be answered."""

@@ -29,10 +29,11 @@ CORE = (
     ("networks",),
     ("engine",),
     ("embeddings", "model_choice"),
-    ("propagation",),
+    ("stop_rules",),
+    ("propagation", "slice_network"),
     ("history",),
     ("session",),
-    ("locks",),
+    ("locks", "reports"),
     ("statistics",),
     ("layers",),
     ("headless",),
@@ -47,11 +48,11 @@ QT = (
     ("label_form", "label_edits"),
     ("view", "model_chooser"),
     ("workspace",),
-    ("opening", "switch", "preview"),
+    ("opening", "switch", "preview", "propagator", "saver"),
     ("live",),
     ("controller",),
     ("widget",),
-    ("window",),
+    ("window", "benchmark_gui"),
 )
 LINE = {name: number for number, names in enumerate((*CORE, *QT)) for name in names}
 CORE_NAMES = sorted({name for names in CORE for name in names} & set(MODULES))

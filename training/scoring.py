@@ -11,7 +11,8 @@ import numpy as np
 
 from napari_medsamq.engine import Engine
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.session import Session, SliceMask
+from napari_medsamq.session import Session
+from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.volume_io import read_volume
 from training.metrics import dsc, nsd
 from training.protocol import (

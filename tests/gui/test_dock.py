@@ -234,7 +234,7 @@ def test_saving_survives_closing_the_dock(dock, tmp_path):
     dock.wait()
     paths = [tmp_path / f"{number}.nii.gz" for number in range(3)]
     for path in paths:
-        dock.dock.controller.save(path)
+        dock.dock.controller.saver.save(path)
     dock.close_dock()
     dock.qtbot.waitUntil(lambda: all(path.exists() for path in paths), timeout=60_000)
 
@@ -243,7 +243,7 @@ def test_closing_the_window_ends_the_threads_of_the_dock(dock, engine, tmp_path)
     engine.open.clear()
     dock.workspace.request(Request(BoxPrompt3D((10, 16, 24), (14, 47, 55)), 1))
     target = tmp_path / "label.nii.gz"
-    dock.dock.controller.save(target)
+    dock.dock.controller.saver.save(target)
     workers = [dock.dock._compute, dock.dock._files]
     threads = [thread for thread in threading.enumerate() if thread.name.startswith("medsamq-")]
     # As the user does it: the dock is not closed before.
@@ -423,7 +423,7 @@ def test_a_label_that_cannot_be_saved_is_explained_and_kept(dock, tmp_path):
     dock.drag(*BOX)
     dock.wait()
     missing = tmp_path / "nowhere" / "label.nii.gz"
-    dock.dock.controller.save(missing)
+    dock.dock.controller.saver.save(missing)
     dock.wait()
     assert str(missing) in dock.dock.status
     assert count(dock) > 0

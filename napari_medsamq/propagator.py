@@ -1,0 +1,139 @@
+"""Carries a label through the volume while the window stays alive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from time import perf_counter
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.propagation import Stop
+from napari_medsamq.reports import report_carried, report_progress
+from napari_medsamq.slice_network import SliceMask
+from napari_medsamq.worker import Worker
+from napari_medsamq.workspace import Workspace
+
+# How long the compute thread goes on before it looks whether anything else is wanted.
+_CHUNK_S = 0.06
+
+Found = SliceMask | Stop
+
+
+@dataclass(eq=False)
+class _Run:
+    """A propagation on its way."""
+
+    label_id: int
+    found: Iterator[Found]
+    masks: list[SliceMask] = field(default_factory=list)
+    stops: list[Stop] = field(default_factory=list)
+
+
+class Propagator(QObject):
+    """Runs one propagation at a time; each slice is in the label as soon as it is there.
+
+    Parameters
+    ----------
+    parent : QObject
+    workspace : Workspace
+    compute : Worker
+    say : callable
+        Told in words how far it is, and what came of it.
+    fail : callable
+        Told why it cannot go on.
+    """
+
+    changed = Signal()  # it has begun or ended
+
+    def __init__(
+        self,
+        parent: QObject,
+        workspace: Workspace,
+        compute: Worker,
+        say: Callable[[str], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__(parent)
+        self._workspace = workspace
+        self._compute = compute
+        self._say = say
+        self._fail = fail
+        self._run: _Run | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether a propagation is on its way."""
+        return self._run is not None
+
+    def begin(self, axis: int, first: int, last: int) -> None:
+        """Carry the label that is drawn for from its known slices to `first` and `last`.
+
+        Known slices beyond `first` and `last` count as those next to them: a direction that is not
+        wanted is cut off at the slices that are known.
+        """
+        if self.active:
+            return
+        workspace, session = self._workspace, self._workspace.session
+        known = session.known_slices(axis, workspace.label_id)
+        drawn = [index for index, mask in known.items() if mask.any()]
+        if drawn:
+            first, last = min(first, *drawn), max(last, *drawn)
+        run = _Run(workspace.label_id, session.carry(axis, known, first, last))
+        self._run = run
+        self.changed.emit()
+        self._go_on(run)
+
+    def stop(self) -> None:
+        """Stop at once; what is there stays, and one undo takes it back."""
+        if self._run is not None:
+            self._end(self._run, stopped=True)
+
+    def _go_on(self, run: _Run) -> None:
+        self._compute.submit(
+            partial(_take, run.found), partial(self._on_found, run), partial(self._on_failure, run)
+        )
+
+    def _on_found(self, run: _Run, found: list[Found]) -> None:
+        if run is not self._run:
+            return
+        if found:
+            self._go_on(run)  # the thread works on while the label is written
+        for item in found:
+            if isinstance(item, Stop):
+                run.stops.append(item)
+            else:
+                run.masks.append(item)
+                self._workspace.commit_carried(item, run.label_id, run)
+        name = self._workspace.session.style(run.label_id).name
+        if found:
+            self._say(report_progress(name, run.masks))
+        else:
+            self._end(run, stopped=False)
+
+    def _on_failure(self, run: _Run, error: BaseException) -> None:
+        if run is not self._run:
+            return
+        self._end(run, stopped=True)
+        if not isinstance(error, MedSAMQError):
+            raise error
+        self._fail(error)
+
+    def _end(self, run: _Run, *, stopped: bool) -> None:
+        self._run = None
+        self._workspace.refresh()
+        name = self._workspace.session.style(run.label_id).name
+        self._say(report_carried(name, run.masks, run.stops, stopped=stopped))
+        self.changed.emit()
+
+
+def _take(found: Iterator[Found]) -> list[Found]:
+    """Take what comes within a while; nothing means that there is no more."""
+    end, taken = perf_counter() + _CHUNK_S, []
+    for item in found:
+        taken.append(item)
+        if perf_counter() > end:
+            break
+    return taken

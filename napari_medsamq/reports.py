@@ -1,0 +1,47 @@
+"""What the user is told about masks that have come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from napari_medsamq.propagation import Stop
+from napari_medsamq.slice_network import SliceMask
+
+_WAYS = {"up": "Upwards", "down": "Downwards"}
+
+
+def report_masks(name: str, masks: Sequence[SliceMask]) -> str:
+    """Say what the masks of a box for a label of that name are."""
+    return (
+        f"{name}: {sum(int(mask.mask.sum()) for mask in masks):,} voxels on {_slices(len(masks))}, "
+        f"encode {sum(mask.encode_ms for mask in masks):.0f} ms, "
+        f"decode {sum(mask.decode_ms for mask in masks):.0f} ms, "
+        f"predicted IoU {np.mean([mask.iou for mask in masks]):.2f}."
+    )
+
+
+def report_progress(name: str, masks: Sequence[SliceMask]) -> str:
+    """Say how far a propagation has come."""
+    at = f", at slice {masks[-1].index}" if masks else ""
+    return f"Propagating {name}: {_slices(len(masks))}{at}. Esc stops it."
+
+
+def report_carried(
+    name: str, masks: Sequence[SliceMask], stops: Sequence[Stop], *, stopped: bool
+) -> str:
+    """Say what a propagation has brought, and why it ended on either side."""
+    text = f"{name}: {_slices(len(masks))} by propagation"
+    if masks:
+        took = sum(mask.encode_ms + mask.decode_ms for mask in masks)
+        text += f", {took / len(masks):.0f} ms each"
+    text += "; you stopped it." if stopped else "."
+    for stop in stops:
+        if stop.reason:
+            text += f" {_WAYS[stop.direction]} it ended before slice {stop.index}: {stop.reason}."
+    return text
+
+
+def _slices(count: int) -> str:
+    return f"{count} slice{'' if count == 1 else 's'}"

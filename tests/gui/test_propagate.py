@@ -1,0 +1,150 @@
+"""One key carries a box through the volume; it can be watched, stopped and undone."""
+
+import numpy as np
+import pytest
+from fake_engine import FakeEngine
+from qtpy.QtCore import QElapsedTimer, Qt
+from qtpy.QtTest import QTest
+
+from napari_medsamq.layers import SAMPLES, image_layer
+from napari_medsamq.preprocess import WindowLevel
+from napari_medsamq.view import WAYS
+from napari_medsamq.volume_io import volume_from_array
+
+BOX = ((10, 192, 110), (10, 384, 268))
+
+
+class SlowEngine(FakeEngine):
+    """Takes its time, so that there is time to stop it."""
+
+    def decode(self, *arguments):
+        QTest.qSleep(30)
+        return super().decode(*arguments)
+
+
+@pytest.fixture
+def liver(window):
+    """A box around the liver on the sample CT, with the network that ships."""
+    window.open(SAMPLES / "ct.nii.gz")
+    window.viewer.dims.set_point(0, 20.0)
+    window.press(Qt.Key.Key_B)
+    window.drag(*BOX)
+    window.wait()
+    return window
+
+
+def slices(window):
+    return np.unique(np.nonzero(window.session.label)[0]).tolist()
+
+
+def settle(window):
+    window.qtbot.waitUntil(lambda: not window.dock.controller.propagator.active, timeout=120_000)
+    window.wait()
+
+
+def test_one_key_fills_the_liver_and_one_undo_takes_it_back(liver):
+    alone = liver.session.label.copy()
+    liver.press(Qt.Key.Key_P)
+    settle(liver)
+    assert slices(liver) == list(range(20))
+    areas = np.count_nonzero(liver.session.label, axis=(1, 2))
+    assert areas.min() > 10_000
+    assert "19 slices by propagation" in liver.dock.status
+    liver.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(liver.session.label, alone)
+    assert len(liver.session.history.prompts) == 1
+
+
+@pytest.mark.parametrize(
+    ("way", "wanted"),
+    [("up", range(10, 20)), ("down", range(11)), ("to the slice in view", range(10, 15))],
+)
+def test_it_goes_where_it_is_asked_to(liver, way, wanted):
+    liver.viewer.dims.set_point(0, 14 * 2.0)
+    liver.dock._view._way.setCurrentIndex(WAYS.index(way))
+    liver.dock._view._propagate.click()
+    settle(liver)
+    assert slices(liver) == list(wanted)
+
+
+def test_a_slice_corrected_with_the_brush_is_left_and_steers(liver):
+    liver.press(Qt.Key.Key_P)
+    settle(liver)
+    labels = liver.workspace.labels
+    liver.viewer.dims.set_point(0, 14 * 2.0)
+    liver.viewer.layers.selection.active = labels
+    labels.mode = "erase"
+    labels.brush_size = 30
+    liver.drag((14, 290, 150), (14, 290, 190))
+    corrected = liver.session.label[14].copy()
+    assert np.count_nonzero(corrected) > 0
+    liver.press(Qt.Key.Key_P)
+    settle(liver)
+    np.testing.assert_array_equal(liver.session.label[14], corrected)
+    assert slices(liver) == list(range(20))
+
+
+@pytest.fixture
+def slow(monkeypatch, window):
+    """A long bar in a volume, a box on it, and a network that takes its time."""
+    engine = SlowEngine()
+    monkeypatch.setattr("napari_medsamq.engine.OpenVINOEngine", lambda _directory, **_: engine)
+    window.close_dock()
+    window.open_dock()
+    array = np.full((60, 16, 14), 10, np.int16)
+    array[:, 5:13, 3:11] = 200
+    volume = volume_from_array(array, (1, 1, 1), "bar").with_modality("CT")
+    data, arguments, _ = image_layer(volume)
+    window.wait()
+    window.viewer.add_image(data, **arguments)
+    window.wait()
+    window.session.window = WindowLevel(127.5, 255)
+    window.viewer.dims.set_point(0, 30.0)
+    window.press(Qt.Key.Key_B)
+    window.drag((30, 5, 3), (30, 12, 10))
+    window.wait()
+    assert slices(window) == [30]
+    return window
+
+
+def test_slices_appear_one_by_one_and_escape_stops_within_100_ms(slow):
+    slow.press(Qt.Key.Key_P)
+    slow.qtbot.waitUntil(lambda: len(slices(slow)) > 6, timeout=20_000)
+    assert slow.dock.controller.propagator.active
+    assert "Propagating" in slow.dock.status
+    assert slow.dock._view._propagate.text().startswith("Stop")
+    clock = QElapsedTimer()
+    clock.start()
+    slow.press(Qt.Key.Key_Escape)
+    assert not slow.dock.controller.propagator.active
+    assert clock.elapsed() < 100
+    stopped = slices(slow)
+    slow.wait()
+    assert slices(slow) == stopped
+    assert len(stopped) < 60
+    assert "you stopped it" in slow.dock.status
+    assert slow.dock._view._propagate.text().startswith("Propagate")
+
+
+def test_undo_in_the_middle_takes_back_what_there_is(slow):
+    slow.press(Qt.Key.Key_P)
+    slow.qtbot.waitUntil(lambda: len(slices(slow)) > 4, timeout=20_000)
+    slow.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    slow.wait()
+    assert slices(slow) == [30]
+
+
+def test_the_window_closed_in_the_middle_keeps_what_there_is(slow):
+    slow.press(Qt.Key.Key_P)
+    slow.qtbot.waitUntil(lambda: len(slices(slow)) > 4, timeout=20_000)
+    slow.close_dock()
+    slow.open_dock()
+    slow.wait()
+    assert 4 < len(slices(slow)) < 60
+
+
+def test_a_box_on_another_plane_is_asked_for(slow):
+    slow.dock.controller.show_plane(1)
+    slow.press(Qt.Key.Key_P)
+    slow.wait()
+    assert "Draw a box" in slow.dock.status
