@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -177,7 +179,8 @@ def measure_window(volume: Volume) -> dict[str, Any]:
     latencies: list[float] = []
     ours, napari_alone = [], []
     for _ in range(ROUNDS):
-        script, found = _with_dock(volume)
+        with tempfile.TemporaryDirectory() as journals:
+            script, found = _with_dock(volume, Path(journals))
         latencies += found
         ours.append(max(script.gaps))
         napari_alone.append(max(_without_dock(volume).gaps))
@@ -188,9 +191,9 @@ def measure_window(volume: Volume) -> dict[str, Any]:
     }
 
 
-def _with_dock(volume: Volume) -> tuple[Script, list[float]]:
+def _with_dock(volume: Volume, journals: Path) -> tuple[Script, list[float]]:
     viewer = _open_viewer()
-    dock = MedSAMQWidget(viewer, ask=False)
+    dock = MedSAMQWidget(viewer, ask=False, journals=journals)
     viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
     data, arguments, _ = image_layer(volume)
     viewer.add_image(data, **arguments)

@@ -19,3 +19,7 @@ class ModelError(MedSAMQError):
 
 class SaveError(MedSAMQError):
     """A label that could not be written or did not read back as drawn."""
+
+
+class JournalError(MedSAMQError):
+    """A journal that cannot be read or written, or is another volume's."""

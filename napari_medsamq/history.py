@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 
 Label = npt.NDArray[np.uint16]
 Voxels = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
 
 MAX_LABEL_ID = int(np.iinfo(np.uint16).max)
 
@@ -105,11 +107,14 @@ class History:
         One array for good, so that a layer can show it; changed in place.
     prompts : tuple of Prompt
         The committed prompts, oldest first.
+    watch : callable
+        Told "edit", "undo" or "redo" after each, and the edit; a group is told by its last one.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.label: Label = np.zeros(shape, np.uint16)
         self.prompts: tuple[Prompt, ...] = ()
+        self.watch: Callable[[str, Edit], None] = lambda _kind, _edit: None
         self._counts = np.zeros(MAX_LABEL_ID + 1, np.int64)
         self._undo: list[Edit] = []
         self._redo: list[Edit] = []
@@ -130,11 +135,6 @@ class History:
     def redo_name(self) -> str | None:
         """What `redo` would do again; None at the end of the history."""
         return self._redo[-1].name if self._redo else None
-
-    @property
-    def edits(self) -> tuple[Edit, ...]:
-        """The edits that the label shows, oldest first."""
-        return tuple(self._undo)
 
     def change(
         self,
@@ -161,6 +161,7 @@ class History:
         )
         self._redo.clear()
         self._do(edit)
+        self.watch("edit", edit)
         return edit
 
     def record(self, name: str, voxels: Voxels, before: Label) -> Edit:
@@ -184,6 +185,8 @@ class History:
         edit = self._take_back() if self._undo else None
         while edit is not None and self._undo and _together(edit, self._undo[-1]):
             edit = self._take_back()
+        if edit is not None:
+            self.watch("undo", edit)
         return edit
 
     def redo(self) -> Edit | None:
@@ -191,6 +194,8 @@ class History:
         edit = self._do(self._redo.pop()) if self._redo else None
         while edit is not None and self._redo and _together(edit, self._redo[-1]):
             edit = self._do(self._redo.pop())
+        if edit is not None:
+            self.watch("redo", edit)
         return edit
 
     def without(self, prompt: Prompt) -> tuple[Voxels, Label, tuple[Prompt, ...]]:
@@ -214,6 +219,34 @@ class History:
         for other in others:
             values[np.isin(owned, other.voxels, assume_unique=True)] = other.label_id
         return owned, values, others
+
+    def known_slices(self, axis: int, label_id: int) -> dict[int, Bool]:
+        """Return what is known of a label for certain: its masks where a person had a hand in them.
+
+        Parameters
+        ----------
+        axis : int
+            Array axis normal to the slices.
+        label_id : int
+
+        Returns
+        -------
+        masks : dict of int to (H, W) bool
+            By slice: where a box of the label was drawn on such a slice, or where a brush changed
+            the label; copies.
+        """
+        indices = {
+            prompt.box.index
+            for prompt in self.prompts
+            if isinstance(prompt.box, BoxPrompt)
+            and (prompt.box.axis, prompt.label_id) == (axis, label_id)
+        }
+        for edit in self._undo:
+            if edit.by_hand:
+                own = edit.voxels[(edit.before == label_id) | (edit.after == label_id)]
+                indices.update(np.unravel_index(own, self.label.shape)[axis].tolist())
+        planes = np.moveaxis(self.label, axis, 0)
+        return {index: planes[index] == label_id for index in sorted(indices)}
 
     def _do(self, edit: Edit) -> Edit:
         self._write(edit.voxels, edit.before, edit.after)

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
+from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QInputDialog, QWidget
 
 from napari_medsamq.engine import Engine, Engines
-from napari_medsamq.errors import MedSAMQError, VolumeError
+from napari_medsamq.errors import JournalError, MedSAMQError, VolumeError
 from napari_medsamq.forms import MODALITIES
+from napari_medsamq.journal import Journal
 from napari_medsamq.layers import foreign_volume, image_layer, layer_volume
+from napari_medsamq.past import Past, find_past, wants_past
+from napari_medsamq.recording import Recorder
 from napari_medsamq.session import Session
 from napari_medsamq.volume_io import Modality, Volume, can_read, read_volume
 from napari_medsamq.worker import Worker
@@ -38,6 +42,8 @@ class Opener(QObject):
         Whether someone is there to answer questions; else they are errors.
     memory : int
         Bytes that the embeddings of each volume may take.
+    journals : Path
+        Folder of the journals.
 
     Attributes
     ----------
@@ -48,6 +54,7 @@ class Opener(QObject):
     opened = Signal(Workspace)
     said = Signal(str)
     failed = Signal(object)
+    _lost = Signal(object)
 
     def __init__(
         self,
@@ -59,6 +66,7 @@ class Opener(QObject):
         *,
         ask: bool,
         memory: int,
+        journals: Path,
     ) -> None:
         super().__init__(parent)
         self._parent = parent
@@ -67,6 +75,9 @@ class Opener(QObject):
         self._files = files
         self._ask = ask
         self._memory = memory
+        self._journals = journals
+        # From a journal's own thread.
+        self._lost.connect(self.failed.emit)
         self._engines = engines
         self._ready = False
         self.busy = False
@@ -172,12 +183,29 @@ class Opener(QObject):
 
         model = self._engines.model
 
-        def begin() -> Session:
+        def begin() -> tuple[Session, Past]:
             engine = self._engines.for_modality(volume.modality)
-            return Session(volume, engine, embedding_budget=self._memory)
+            session = Session(volume, engine, embedding_budget=self._memory)
+            return session, find_past(volume, self._journals)
 
-        self._compute.submit(
-            begin,
-            lambda session: self.opened.emit(Workspace(session, layer, model)),
-            self.failed.emit,
-        )
+        self._compute.submit(begin, partial(self._begin, layer, model), self.failed.emit)
+
+    def _begin(self, layer: Image, model: Path | None, found: tuple[Session, Past]) -> None:
+        session, past = found
+        volume, restored = session.volume, None
+        if past.warning:
+            self.failed.emit(JournalError(f"{volume.name}: {past.warning}"))
+        content = past.content
+        try:
+            if self._ask and wants_past(self._parent, volume, past):
+                restored = past.restored
+                session.restore(past.restored.history, past.restored.styles)
+            elif past.restored is not None:
+                content = None
+            journal = Journal(past.path, volume, past.key, content, self._lost.emit)
+            Recorder(session, journal, restored)
+            if journal.kept is not None:
+                show_info(f"The earlier work on {volume.name} was kept as {journal.kept}.")
+        except JournalError as error:
+            self.failed.emit(error)
+        self.opened.emit(Workspace(session, layer, model))

@@ -77,12 +77,14 @@ class Propagator(QObject):
         if self.active:
             return
         workspace, session = self._workspace, self._workspace.session
-        known = session.known_slices(axis, workspace.label_id)
+        known = session.history.known_slices(axis, workspace.label_id)
         drawn = [index for index, mask in known.items() if mask.any()]
         if drawn:
             first, last = min(first, *drawn), max(last, *drawn)
         run = _Run(workspace.label_id, session.carry(axis, known, first, last))
         self._run = run
+        asked = {"label": run.label_id, "axis": axis, "first": first, "last": last, "group": run}
+        session.watch("carry", asked)
         self.changed.emit()
         self._go_on(run)
 

@@ -37,6 +37,7 @@ class Saver:
         self._files.submit(job, self._on_saved, self._view.show_failure)
 
     def _on_saved(self, receipt: SaveReceipt) -> None:
+        self._session.watch("save", {"path": str(receipt.path), "sha256": receipt.sha256})
         voxels = sum(receipt.counts.values())
         text = f"Saved and verified: {receipt.path} ({voxels:,} voxels)."
         self._view.show_status(text)

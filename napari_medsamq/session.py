@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,9 @@ class Session:
         As given; volume (its modality), engine and window may be changed between prompts.
     history : History
         The label and how it came about.
+    watch : callable
+        Told what else is done, in a word and in what JSON can hold: label styles, propagations,
+        saves.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Session:
         self.engine = engine
         self.window = window or default_window(volume)
         self.history = History(volume.data.shape[:3])
+        self.watch: Callable[[str, dict[str, Any]], None] = lambda _kind, _content: None
         self._styles: dict[int, LabelStyle] = {}
         self._network = SliceNetwork(volume, embedding_budget)
 
@@ -77,6 +82,20 @@ class Session:
     def set_style(self, label_id: int, style: LabelStyle) -> None:
         """Name, colour, lock or hide a label id (1..65535); not part of the history."""
         self._styles[label_id] = style
+        self.watch("style", {"label": label_id, "style": asdict(style)})
+
+    def restore(self, history: History, styles: Mapping[int, LabelStyle]) -> None:
+        """Go on with an earlier session's history and styles.
+
+        Raises
+        ------
+        ValueError
+            If the history is that of another shape.
+        """
+        if history.label.shape != self.label.shape:
+            raise ValueError(f"a history of {history.label.shape} for {self.label.shape} voxels")
+        self.history = history
+        self._styles = dict(styles)
 
     @property
     def locked_ids(self) -> list[int]:
@@ -134,7 +153,7 @@ class Session:
         axis : int
             Array axis normal to the slices.
         anchors : mapping of int to (H, W) bool
-            Known masks by slice, as `known_slices` gives them; an empty one is a wall.
+            Known masks by slice, as `History.known_slices` gives them; an empty one is a wall.
         first, last : int
             Where to stop at the latest, both included.
 
@@ -244,34 +263,6 @@ class Session:
         else:
             touched = voxels
         return self.history.change(name, touched, values, (*prompts, Prompt(box, label_id, voxels)))
-
-    def known_slices(self, axis: int, label_id: int) -> dict[int, Bool]:
-        """Return what is known of a label for certain: its masks where a person had a hand in them.
-
-        Parameters
-        ----------
-        axis : int
-            Array axis normal to the slices.
-        label_id : int
-
-        Returns
-        -------
-        masks : dict of int to (H, W) bool
-            By slice: where a box of the label was drawn on such a slice, or where a brush changed
-            the label; copies.
-        """
-        indices = {
-            prompt.box.index
-            for prompt in self.history.prompts
-            if isinstance(prompt.box, BoxPrompt)
-            and (prompt.box.axis, prompt.label_id) == (axis, label_id)
-        }
-        for edit in self.history.edits:
-            if edit.by_hand:
-                own = edit.voxels[(edit.before == label_id) | (edit.after == label_id)]
-                indices.update(np.unravel_index(own, self.label.shape)[axis].tolist())
-        planes = np.moveaxis(self.label, axis, 0)
-        return {index: planes[index] == label_id for index in sorted(indices)}
 
     def commit_carried(self, mask: SliceMask, label_id: int, group: object) -> Edit:
         """Let a carried mask take the place of what the label has on its slice.

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_medsamq.controller import KEYS, Controller
 from napari_medsamq.embeddings import DEFAULT_BUDGET
 from napari_medsamq.engine import Engines
+from napari_medsamq.journal import journal_folder
 from napari_medsamq.layers import PLANES
 from napari_medsamq.model_chooser import ModelChooser
 from napari_medsamq.networks import CPU
@@ -44,6 +45,8 @@ class MedSAMQWidget(QWidget):
         Whether slices are encoded before they are needed.
     memory : int
         Bytes that the embeddings of each volume may take.
+    journals : Path, optional
+        Folder of the journals; in the user's data folder if not given.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class MedSAMQWidget(QWidget):
         ask: bool = True,
         ahead: bool = True,
         memory: int = DEFAULT_BUDGET,
+        journals: Path | None = None,
     ) -> None:
         super().__init__()
         self._viewer = napari_viewer
@@ -80,6 +84,7 @@ class MedSAMQWidget(QWidget):
             self._engines,
             ask=ask,
             memory=memory,
+            journals=journals or journal_folder(),
         )
         self._opener.opened.connect(self._take)
         self._opener.said.connect(self._view.show_status)

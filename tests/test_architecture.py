@@ -33,7 +33,9 @@ CORE = (
     ("propagation", "slice_network"),
     ("history",),
     ("session",),
-    ("locks", "reports"),
+    ("locks", "reports", "journal_file"),
+    ("journal",),
+    ("recording",),
     ("statistics",),
     ("layers",),
     ("headless",),
@@ -43,7 +45,7 @@ CORE = (
     ("cli",),
 )
 QT = (
-    ("worker", "model_box", "box_drag", "ready_bar"),
+    ("worker", "model_box", "box_drag", "ready_bar", "past"),
     ("forms", "prefetch"),
     ("label_form", "label_edits"),
     ("view", "model_chooser"),

@@ -130,6 +130,12 @@ def dock(engine, window, phantom):
 
 
 @pytest.fixture(autouse=True)
+def _journals_of_its_own(tmp_path, monkeypatch):
+    """Journals of tests lie in none of the user's folders."""
+    monkeypatch.setattr("napari_medsamq.widget.journal_folder", lambda: tmp_path / "journals")
+
+
+@pytest.fixture(autouse=True)
 def _no_leftovers():
     # Qt's objects must end in the thread that made them, not in the worker's or a later test's
     # because that happens to start a collection.

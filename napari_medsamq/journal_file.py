@@ -1,0 +1,157 @@
+"""The bytes of a journal: records that are appended, each of which proves that it is whole.
+
+A file begins with `MAGIC` and a version. A record is its length and checksum (CRC-32), then JSON
+that says what it is, then compressed arrays. There is nothing in it that could be run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medsamq.errors import JournalError
+
+MAGIC = b"medsamq journal"
+VERSION = 1
+_HEAD = struct.Struct("<15sI")
+_FRAME = struct.Struct("<II")  # length and checksum of what follows
+_JSON = struct.Struct("<I")
+# No edit of a volume that fits into memory needs more.
+_LARGEST = 2**31 - 1
+_LARGEST_ARRAY = 2**34
+_DTYPES = {"int64": np.int64, "uint16": np.uint16}
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a journal says at one place.
+
+    Attributes
+    ----------
+    content : dict
+        What JSON can hold; `kind` says what the record is.
+    arrays : mapping of str to (n,) int64 or uint16
+    """
+
+    content: dict[str, Any]
+    arrays: Arrays
+
+
+def write_head(file: BinaryIO) -> None:
+    """Begin a journal."""
+    file.write(_HEAD.pack(MAGIC, VERSION))
+
+
+def append_record(file: BinaryIO, record: Record) -> None:
+    """Append a record, and wait until the disk has it."""
+    parts, described = [], {}
+    for name, array in record.arrays.items():
+        # Indices are ascending for the most part: their differences are small and repeat.
+        stored = np.diff(array, prepend=array.dtype.type(0)) if array.dtype == np.int64 else array
+        packed = zlib.compress(np.ascontiguousarray(stored).tobytes(), 1)
+        described[name] = {"dtype": str(array.dtype), "count": array.size, "bytes": len(packed)}
+        parts.append(packed)
+    # Numbers of numpy's are written as plain ones.
+    head = json.dumps({**record.content, "arrays": described}, default=int).encode()
+    payload = b"".join([_JSON.pack(len(head)), head, *parts])
+    file.write(_FRAME.pack(len(payload), zlib.crc32(payload)) + payload)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a journal holds.
+
+    Attributes
+    ----------
+    records : list of Record
+        Those that are whole, up to the first one that is not.
+    size : int
+        Bytes up to the end of the last of them.
+    damaged : bool
+        Whether something follows that is not whole.
+    """
+
+    records: list[Record]
+    size: int
+    damaged: bool
+
+
+def read_journal(path: Path) -> Content:
+    """Read a journal as far as it is whole.
+
+    Raises
+    ------
+    JournalError
+        If it cannot be read, is none, or was written by a newer version.
+    """
+    try:
+        total = path.stat().st_size
+        with path.open("rb") as file:
+            _check_head(path, file.read(_HEAD.size))
+            records, size = [], file.tell()
+            for record in _records(file, total):
+                records.append(record)
+                size = file.tell()
+    except OSError as error:
+        raise JournalError(
+            f"The journal {path} cannot be read ({error.strerror or error}). Check that the file "
+            "is there and may be read."
+        ) from error
+    return Content(records, size, damaged=size < total)
+
+
+def _check_head(path: Path, head: bytes) -> None:
+    if len(head) < _HEAD.size or not head.startswith(MAGIC):
+        raise JournalError(f"{path} is no journal of this program. Choose another file.")
+    _, version = _HEAD.unpack(head)
+    if version > VERSION:
+        raise JournalError(
+            f"{path} was written by a newer version of this program (format {version}; this one "
+            f"reads {VERSION}). Update napari-medsamq."
+        )
+
+
+def _records(file: BinaryIO, total: int) -> Iterator[Record]:
+    """Yield records until one is cut off or altered."""
+    while True:
+        frame = file.read(_FRAME.size)
+        if len(frame) < _FRAME.size:
+            return
+        length, checksum = _FRAME.unpack(frame)
+        # Checked before memory is taken.
+        if length > min(_LARGEST, total - file.tell()):
+            return
+        payload = file.read(length)
+        if zlib.crc32(payload) != checksum:
+            return
+        yield _unpack(payload)
+
+
+def _unpack(payload: bytes) -> Record:
+    (length,) = _JSON.unpack_from(payload)
+    place = _JSON.size + length
+    content = json.loads(payload[_JSON.size : place])
+    arrays = {}
+    for name, described in content.pop("arrays").items():
+        dtype = np.dtype(_DTYPES[described["dtype"]])
+        count, size = described["count"], described["bytes"]
+        if count * dtype.itemsize > _LARGEST_ARRAY:
+            raise JournalError(f"The journal asks for {count:,} numbers at once; it is damaged.")
+        raw = zlib.decompressobj().decompress(payload[place : place + size], count * dtype.itemsize)
+        array = np.frombuffer(raw, dtype)
+        arrays[name] = np.cumsum(array) if dtype == np.int64 else array
+        place += size
+    return Record(content, arrays)

@@ -1,0 +1,81 @@
+"""What was done to a volume before, and the question whether to go on with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from qtpy.QtWidgets import QMessageBox, QWidget
+
+from napari_medsamq.errors import JournalError
+from napari_medsamq.journal import check_volume, journal_path, volume_hash
+from napari_medsamq.journal_file import Content, read_journal
+from napari_medsamq.recording import EDIT, Restored, restore
+from napari_medsamq.volume_io import Volume
+
+
+@dataclass(frozen=True)
+class Past:
+    """Where a volume's journal lies, and what it holds.
+
+    Attributes
+    ----------
+    path : Path
+    key : str
+        The volume's hash.
+    content : Content or None
+        None where there is no journal yet, or one that cannot be gone on with.
+    restored : Restored or None
+        None where nothing was done.
+    warning : str
+        What the user should know about the file; empty if nothing.
+    """
+
+    path: Path
+    key: str
+    content: Content | None
+    restored: Restored | None
+    warning: str = ""
+
+
+def find_past(volume: Volume, folder: Path) -> Past:
+    """Read the journal of a volume, if there is one; takes a while, and touches no widget."""
+    key = volume_hash(volume)
+    path = journal_path(folder, key)
+    if not path.exists():
+        return Past(path, key, None, None)
+    try:
+        content = read_journal(path)
+        check_volume(path, content, key)
+        edits = any(record.content["kind"] == EDIT for record in content.records)
+        restored = restore(content.records, volume.data.shape[:3]) if edits else None
+    except JournalError as error:
+        return Past(path, key, None, None, f"{error} A new one begins; this one is kept.")
+    damaged = "The end of its journal was cut off; all before it is there."
+    return Past(path, key, content, restored, damaged if content.damaged else "")
+
+
+def wants_past(parent: QWidget, volume: Volume, past: Past) -> bool:
+    """Ask whether to go on with what was done before."""
+    if past.restored is None:
+        return False
+    history, styles = past.restored.history, past.restored.styles
+    when = datetime.fromtimestamp(past.path.stat().st_mtime).astimezone()
+    labels = ", ".join(
+        f"{styles[label_id].name if label_id in styles else f'Label {label_id}'} ({count:,} voxels)"
+        for label_id, count in history.voxel_counts.items()
+    )
+    box = QMessageBox(parent)
+    box.setIcon(QMessageBox.Icon.Question)
+    box.setWindowTitle("Go on with earlier work?")
+    box.setText(f"{volume.name} was worked on before, last on {when:%d %B %Y at %H:%M}.")
+    box.setInformativeText(
+        f"Labels: {labels or 'none'}. {past.warning}\n\nEverything can be undone, as then. If you "
+        "start anew, the earlier work is kept in a file of its own."
+    )
+    go_on = box.addButton("Go on", QMessageBox.ButtonRole.AcceptRole)
+    box.addButton("Start anew", QMessageBox.ButtonRole.RejectRole)
+    box.setDefaultButton(go_on)
+    box.exec()
+    return bool(box.clickedButton() is go_on)

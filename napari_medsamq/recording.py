@@ -1,0 +1,207 @@
+"""Turns what happens in a session into records of its journal, and records into a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medsamq.errors import JournalError
+from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
+from napari_medsamq.history import Edit, History, LabelStyle, Prompt
+from napari_medsamq.journal import Journal
+from napari_medsamq.journal_file import Record
+from napari_medsamq.session import Session
+
+EDIT, UNDO, REDO, STYLE, CARRY = "edit", "undo", "redo", "style", "carry"
+
+
+class Recorder:
+    """Follows a session, and writes down what is done.
+
+    Parameters
+    ----------
+    session : Session
+    journal : Journal
+    restored : Restored or None
+        What the journal holds already.
+    """
+
+    def __init__(self, session: Session, journal: Journal, restored: Restored | None) -> None:
+        self._session = session
+        self._journal = journal
+        self._prompts = {} if restored is None else {p: n for n, p in restored.prompts.items()}
+        self._groups: dict[object, int] = {}
+        self._next_group = 0 if restored is None else restored.groups
+        session.history.watch = self._on_history
+        session.watch = self._on_session
+
+    def _on_history(self, kind: str, edit: Edit) -> None:
+        if kind != EDIT:
+            self._journal.write(kind, {})
+            return
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "voxels": edit.voxels,
+            "before": edit.before,
+            "after": edit.after,
+        }
+        fresh = [prompt for prompt in edit.prompts_after if prompt not in self._prompts]
+        described = []
+        for prompt in fresh:
+            number = self._prompts[prompt] = len(self._prompts)
+            described.append(
+                {"number": number, "label": prompt.label_id, **_box_content(prompt.box)}
+            )
+            arrays[f"prompt {number}"] = prompt.voxels
+        self._journal.write(
+            EDIT,
+            {
+                "name": edit.name,
+                "by_hand": edit.by_hand,
+                "group": self._group(edit.group),
+                "prompts": [self._prompts[prompt] for prompt in edit.prompts_after],
+                "fresh": described,
+                **self._seen_through(),
+            },
+            arrays,
+        )
+
+    def _on_session(self, kind: str, content: dict[str, Any]) -> None:
+        if kind == CARRY:
+            group = self._group(content["group"])
+            content = {**content, "group": group, **self._seen_through()}
+        self._journal.write(kind, content)
+
+    def _group(self, group: object | None) -> int | None:
+        if group is None:
+            return None
+        if group not in self._groups:
+            self._groups[group] = self._next_group
+            self._next_group += 1
+        return self._groups[group]
+
+    def _seen_through(self) -> dict[str, Any]:
+        """What the network was and saw, for those who want to ask it again."""
+        session = self._session
+        return {
+            "window": [session.window.level, session.window.width],
+            "modality": session.volume.modality,
+            "model": session.engine.spec.name,
+            "model_sha256": session.engine.spec.sha256,
+        }
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A session's past, from a journal.
+
+    Attributes
+    ----------
+    history : History
+    styles : dict of int to LabelStyle
+    prompts : dict of int to Prompt
+        By the number that the journal gives them.
+    groups : int
+        How many groups of edits there are.
+    """
+
+    history: History
+    styles: dict[int, LabelStyle]
+    prompts: dict[int, Prompt]
+    groups: int
+
+
+class Replay:
+    """Does again what a journal says, record by record.
+
+    Parameters
+    ----------
+    shape : (3,) int
+        Of the label.
+
+    Attributes
+    ----------
+    history : History
+    styles : dict of int to LabelStyle
+    prompts : dict of int to Prompt
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.history = History(shape)
+        self.styles: dict[int, LabelStyle] = {}
+        self.prompts: dict[int, Prompt] = {}
+        self._groups: dict[int, object] = {}
+
+    def apply(self, record: Record) -> None:
+        """Do again what a record says.
+
+        Raises
+        ------
+        JournalError
+            If it does not follow from those before.
+        """
+        content, kind = record.content, record.content["kind"]
+        if kind == EDIT:
+            self._edit(record)
+        elif kind == UNDO:
+            self.history.undo()
+        elif kind == REDO:
+            self.history.redo()
+        elif kind == STYLE:
+            self.styles[content["label"]] = LabelStyle(**content["style"])
+
+    def restored(self) -> Restored:
+        """Return where that has led to."""
+        return Restored(self.history, self.styles, self.prompts, len(self._groups))
+
+    def _edit(self, record: Record) -> None:
+        content, arrays = record.content, record.arrays
+        for fresh in content["fresh"]:
+            number = fresh["number"]
+            self.prompts[number] = Prompt(
+                read_box(fresh), fresh["label"], arrays[f"prompt {number}"]
+            )
+        voxels = arrays["voxels"]
+        if voxels.size and not 0 <= voxels.min() <= voxels.max() < self.history.label.size:
+            raise JournalError("The journal names voxels outside the volume; it is damaged.")
+        if not np.array_equal(self.history.label.reshape(-1)[voxels], arrays["before"]):
+            raise JournalError(
+                "An edit in the journal does not fit the ones before it; it is damaged there."
+            )
+        group = content["group"]
+        self.history.change(
+            content["name"],
+            voxels,
+            arrays["after"],
+            tuple(self.prompts[number] for number in content["prompts"]),
+            by_hand=content["by_hand"],
+            group=None if group is None else self._groups.setdefault(group, object()),
+        )
+
+
+def restore(records: Iterable[Record], shape: tuple[int, ...]) -> Restored:
+    """Do again all that a journal says.
+
+    Raises
+    ------
+    JournalError
+        If it is damaged in a way that its checksums do not show.
+    """
+    replay = Replay(shape)
+    for record in records:
+        replay.apply(record)
+    return replay.restored()
+
+
+def _box_content(box: BoxPrompt | BoxPrompt3D) -> dict[str, Any]:
+    return {"box": "2d" if isinstance(box, BoxPrompt) else "3d", **asdict(box)}
+
+
+def read_box(content: dict[str, Any]) -> BoxPrompt | BoxPrompt3D:
+    """Return the box of a prompt, from what the journal says about it."""
+    if content["box"] == "2d":
+        return BoxPrompt(**{key: content[key] for key in ("axis", "index", "x0", "y0", "x1", "y1")})
+    return BoxPrompt3D(tuple(content["lower"]), tuple(content["upper"]), content["axis"])

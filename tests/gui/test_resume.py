@@ -1,0 +1,165 @@
+"""Work that was not saved is there when its volume is opened again."""
+
+import shutil
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QMessageBox
+
+from napari_medsamq.journal_file import read_journal
+from napari_medsamq.layers import VOLUME
+
+BOX = ((12, 16, 24), (12, 47, 55))
+
+
+@pytest.fixture
+def answer(monkeypatch):
+    """Answers the question whether to go on, and remembers what was asked."""
+    asked = []
+
+    def take(wanted):
+        def execute(box):
+            asked.append((box.text(), box.informativeText()))
+            (button,) = [b for b in box.buttons() if box.buttonRole(b) == wanted]
+            monkeypatch.setattr(QMessageBox, "clickedButton", lambda _: button)
+
+        monkeypatch.setattr(QMessageBox, "exec", execute)
+        return asked
+
+    return take
+
+
+def journals(window, tmp_path):
+    return sorted((tmp_path / "journals").glob("*.journal"))
+
+
+def forget(window):
+    """End the program as a crash does: nothing is saved, nothing asked."""
+    from napari_medsamq.workspace import _OPEN
+
+    for workspace in _OPEN.pop(window.viewer, []):
+        for layer in (workspace.image, workspace.labels, workspace.preview, workspace.boxes):
+            layer.locked = False
+        journal = workspace.session.history.watch.__self__._journal
+        journal.close()
+        workspace.session.history.watch = lambda *_: None
+    window.close_dock()
+    window.viewer.layers.clear()
+    window.open_dock()
+
+
+@pytest.fixture
+def worked(dock):
+    """A box, another one of a named label that was undone, and a brush stroke."""
+    dock.drag(*BOX)
+    dock.wait()
+    dock.dock._view.label._id.value = 2
+    dock.dock._view.label._name.setEditText("Spleen")
+    dock.dock._view.label._ask_for_style()
+    dock.drag((12, 20, 10), (12, 40, 20))
+    dock.wait()
+    dock.dock.controller.undo()
+    labels = dock.workspace.labels
+    dock.viewer.layers.selection.active = labels
+    labels.mode = "paint"
+    dock.drag((12, 50, 60), (12, 50, 70))
+    dock.wait()
+    return dock
+
+
+def test_everything_comes_back_and_can_still_be_undone(worked, phantom, answer):
+    label = worked.session.label.copy()
+    assert np.unique(label).tolist() == [0, 1, 2]
+    asked = answer(QMessageBox.ButtonRole.AcceptRole)
+    forget(worked)
+    worked.open(phantom.volume.path)
+    assert len(asked) == 1
+    assert "phantom was worked on before" in asked[0][0]
+    assert "Label 1 (961 voxels), Spleen" in asked[0][1]
+    np.testing.assert_array_equal(worked.session.label, label)
+    assert len(worked.workspace.boxes.data) == 1
+    assert worked.session.style(2).name == "Spleen"
+    assert worked.workspace.labels.metadata[VOLUME] is worked.session.volume
+    worked.dock.controller.undo()
+    worked.dock.controller.undo()
+    assert not worked.session.label.any()
+    worked.dock.controller.redo()
+    assert np.count_nonzero(worked.session.label == 1) == 961
+
+
+def test_work_that_was_gone_on_with_comes_back_again(worked, phantom, answer):
+    answer(QMessageBox.ButtonRole.AcceptRole)
+    forget(worked)
+    worked.open(phantom.volume.path)
+    worked.viewer.dims.set_point(0, 8 * 3.0)
+    worked.press(Qt.Key.Key_B)
+    worked.drag((8, 20, 20), (8, 40, 40))
+    worked.wait()
+    label = worked.session.label.copy()
+    forget(worked)
+    worked.open(phantom.volume.path)
+    np.testing.assert_array_equal(worked.session.label, label)
+
+
+def test_starting_anew_keeps_the_earlier_work_in_a_file(worked, phantom, answer, tmp_path):
+    (path,) = journals(worked, tmp_path)
+    before = len(read_journal(path).records)
+    answer(QMessageBox.ButtonRole.RejectRole)
+    forget(worked)
+    worked.open(phantom.volume.path)
+    assert not worked.session.label.any()
+    assert len(journals(worked, tmp_path)) == 2
+    (kept,) = [other for other in journals(worked, tmp_path) if other != path]
+    assert len(read_journal(kept).records) == before
+
+
+def test_a_volume_that_nothing_was_done_to_is_not_asked_about(dock, phantom, answer):
+    asked = answer(QMessageBox.ButtonRole.AcceptRole)
+    forget(dock)
+    dock.open(phantom.volume.path)
+    assert asked == []
+
+
+def test_a_cut_off_journal_gives_what_it_has_and_says_so(worked, phantom, answer, tmp_path):
+    (path,) = journals(worked, tmp_path)
+    answer(QMessageBox.ButtonRole.AcceptRole)
+    forget(worked)
+    path.write_bytes(path.read_bytes()[:-9])
+    worked.open(phantom.volume.path)
+    assert np.unique(worked.session.label).tolist() == [0, 1]
+    assert not read_journal(path).damaged
+
+
+def test_a_journal_of_a_newer_version_is_kept_and_told(worked, phantom, answer, tmp_path):
+    (path,) = journals(worked, tmp_path)
+    answer(QMessageBox.ButtonRole.AcceptRole)
+    forget(worked)
+    raw = bytearray(path.read_bytes())
+    raw[15] = 9
+    path.write_bytes(raw)
+    worked.open(phantom.volume.path)
+    assert not worked.session.label.any()
+    assert any(other.read_bytes() == raw for other in journals(worked, tmp_path))
+
+
+def test_a_volume_open_in_another_window_is_worked_on_with_a_warning(
+    worked, phantom, answer, tmp_path
+):
+    from napari_medsamq.journal import Journal, journal_path, volume_hash
+
+    answer(QMessageBox.ButtonRole.AcceptRole)
+    forget(worked)
+    shutil.rmtree(tmp_path / "journals")
+    volume = phantom.volume
+    path = journal_path(tmp_path / "journals", volume_hash(volume))
+    other = Journal(path, volume, volume_hash(volume), None, lambda error: None)
+    worked.open(volume.path)
+    assert worked.session.volume.name == "phantom"
+    worked.press(Qt.Key.Key_B)
+    worked.viewer.dims.set_point(0, 12 * 3.0)
+    worked.drag(*BOX)
+    worked.wait()
+    assert worked.session.label.any()
+    other.close()
+    assert len(read_journal(path).records) == 1

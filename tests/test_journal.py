@@ -1,0 +1,321 @@
+"""What is done is on disk, comes back exactly, and survives what happens to disks and programs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_engine import FakeEngine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_medsamq import journal as module
+from napari_medsamq.errors import JournalError
+from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
+from napari_medsamq.history import History, LabelStyle
+from napari_medsamq.journal import Journal, check_volume, journal_path, volume_hash
+from napari_medsamq.journal_file import Content, read_journal
+from napari_medsamq.preprocess import IDENTITY
+from napari_medsamq.recording import Recorder, Restored, restore
+from napari_medsamq.session import Session
+from napari_medsamq.volume_io import Volume, volume_from_array
+
+SHAPE = (6, 16, 14)
+BOX = BoxPrompt(0, 3, 3, 5, 10, 12)
+
+
+def make_volume(shift: int = 0) -> Volume:
+    array = np.full(SHAPE, 10, np.int16)
+    array[1:5, 5:13, 3:11] = 200 + shift
+    return volume_from_array(array, (1, 1, 1), "block")
+
+
+def never(error: JournalError) -> None:
+    raise error
+
+
+class Work:
+    """A session that is recorded in a folder."""
+
+    def __init__(self, folder: Path, content: Content | None = None) -> None:
+        self.volume = make_volume()
+        self.session = Session(self.volume, FakeEngine(), IDENTITY)
+        key = volume_hash(self.volume)
+        self.path = journal_path(folder, key)
+        self.restored: Restored | None = None
+        if content is not None:
+            self.restored = restore(content.records, SHAPE)
+            self.session.restore(self.restored.history, self.restored.styles)
+        self.journal = Journal(self.path, self.volume, key, content, never)
+        Recorder(self.session, self.journal, self.restored)
+
+    def box(self, label_id: int = 1, box: BoxPrompt | BoxPrompt3D = BOX) -> None:
+        self.session.commit(box, list(self.session.segment(box)), label_id)
+
+    def stroke(self, start: int, count: int, label_id: int) -> None:
+        voxels = np.arange(start, start + count)
+        flat = self.session.label.reshape(-1)
+        before = flat[voxels].copy()
+        flat[voxels] = label_id
+        self.session.history.record("brush stroke", voxels, before)
+
+
+def states(history: History) -> list[tuple[bytes, int]]:
+    """The label and the number of prompts at each step back, and then again forwards."""
+    found = [(history.label.tobytes(), len(history.prompts))]
+    while history.undo():
+        found.append((history.label.tobytes(), len(history.prompts)))
+    while history.redo():
+        found.append((history.label.tobytes(), len(history.prompts)))
+    return found
+
+
+ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("box"), st.integers(1, 3), st.integers(1, 4)),
+        st.tuples(st.just("stroke"), st.integers(0, 900), st.integers(0, 3)),
+        st.tuples(st.sampled_from(["undo", "redo", "remove", "carry"]), st.just(0), st.just(0)),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(actions=ACTIONS)
+def test_whatever_was_done_comes_back_with_its_past_and_future(
+    actions: list[tuple[str, int, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    work = Work(tmp_path_factory.mktemp("journals"))
+    session, history = work.session, work.session.history
+    for name, first, second in actions:
+        if name == "box":
+            work.box(first, replace(BOX, index=second))
+        elif name == "stroke":
+            work.stroke(first, 40, second)
+        elif name == "remove":
+            session.remove_label(1)
+        elif name == "carry" and any(m.any() for m in history.known_slices(0, 1).values()):
+            group = object()
+            for mask in session.carry(0, history.known_slices(0, 1), 0, 5):
+                if hasattr(mask, "iou"):
+                    session.commit_carried(mask, 1, group)
+        elif name in ("undo", "redo"):
+            getattr(history, name)()
+    session.set_style(2, LabelStyle("Spleen", "#123456", locked=True))
+    work.journal.close()
+    history.watch = lambda *_: None
+    found = restore(read_journal(work.path).records, SHAPE)
+    assert [p.box for p in found.history.prompts] == [p.box for p in history.prompts]
+    assert found.history.voxel_counts == history.voxel_counts
+    assert found.styles == {2: LabelStyle("Spleen", "#123456", locked=True)}
+    assert states(found.history) == states(history)
+
+
+def test_work_goes_on_where_it_was(tmp_path: Path) -> None:
+    first = Work(tmp_path)
+    first.box(1)
+    first.box(2, BoxPrompt3D((1, 5, 3), (4, 12, 6), 0))
+    first.journal.close()
+    second = Work(tmp_path, read_journal(first.path))
+    second.session.history.undo()
+    second.stroke(0, 5, 4)
+    second.journal.close()
+    third = restore(read_journal(first.path).records, SHAPE)
+    np.testing.assert_array_equal(third.history.label, second.session.label)
+    assert third.history.undo_name == "brush stroke"
+    assert [prompt.box for prompt in third.history.prompts] == [BOX]
+
+
+def recorded(folder: Path) -> tuple[bytes, list[bytes], Path]:
+    """Return a journal's bytes, the label after each of its records, and where it lies."""
+    work = Work(folder)
+    work.box()
+    work.stroke(0, 3, 2)
+    work.session.history.undo()
+    work.stroke(7, 2, 3)
+    work.journal.close()
+    records = read_journal(work.path).records
+    labels = [
+        restore(records[:count], SHAPE).history.label.tobytes() for count in range(len(records) + 1)
+    ]
+    return work.path.read_bytes(), labels, work.path
+
+
+def test_a_file_cut_off_anywhere_gives_all_that_came_before(tmp_path: Path) -> None:
+    whole, labels, path = recorded(tmp_path)
+    before = 0
+    for size in range(19, len(whole) + 1):
+        path.write_bytes(whole[:size])
+        content = read_journal(path)
+        count = len(content.records)
+        assert count >= before
+        before = count
+        assert content.damaged == (content.size < size)
+        assert restore(content.records, SHAPE).history.label.tobytes() == labels[count]
+    assert before == len(labels) - 1
+
+
+def test_an_altered_byte_is_noticed(tmp_path: Path) -> None:
+    whole, labels, path = recorded(tmp_path)
+    for place in range(19, len(whole), 7):
+        altered = bytearray(whole)
+        altered[place] ^= 0x40
+        path.write_bytes(altered)
+        content = read_journal(path)
+        assert content.damaged
+        assert restore(content.records, SHAPE).history.label.tobytes() in labels
+
+
+def test_a_length_that_cannot_be_takes_no_memory(tmp_path: Path) -> None:
+    whole, _, path = recorded(tmp_path)
+    path.write_bytes(whole[:19] + struct.pack("<II", 2**31 - 2, 0) + whole[27:])
+    assert read_journal(path).records == []
+
+
+def test_what_was_cut_off_is_written_over(tmp_path: Path) -> None:
+    whole, _, path = recorded(tmp_path)
+    path.write_bytes(whole[:-5])
+    work = Work(tmp_path, read_journal(path))
+    work.stroke(20, 4, 5)
+    work.journal.close()
+    content = read_journal(path)
+    assert not content.damaged
+    assert restore(content.records, SHAPE).history.voxel_counts[5] == 4
+
+
+@pytest.mark.parametrize(
+    ("head", "word"),
+    [
+        (b"not a journal of ours at all", "no journal"),
+        (b"medsamq journal" + struct.pack("<I", 2), "newer version"),
+        (b"", "no journal"),
+    ],
+)
+def test_what_is_no_journal_of_ours_is_refused(tmp_path: Path, head: bytes, word: str) -> None:
+    path = tmp_path / "a.journal"
+    path.write_bytes(head)
+    with pytest.raises(JournalError, match=word):
+        read_journal(path)
+    with pytest.raises(JournalError, match="cannot be read"):
+        read_journal(tmp_path / "lost.journal")
+
+
+def test_the_journal_of_another_volume_is_refused(tmp_path: Path) -> None:
+    _, _, path = recorded(tmp_path)
+    content = read_journal(path)
+    check_volume(path, content, volume_hash(make_volume()))
+    with pytest.raises(JournalError, match="the journal of block, not of this image"):
+        check_volume(path, content, volume_hash(make_volume(shift=1)))
+
+
+def test_the_hash_is_that_of_voxels_and_geometry() -> None:
+    volume = make_volume()
+    assert volume_hash(volume) == volume_hash(make_volume())
+    moved = volume.affine.copy()
+    moved[0, 3] += 1
+    assert volume_hash(replace(volume, affine=moved)) != volume_hash(volume)
+    assert volume_hash(volume.with_modality("MR")) == volume_hash(volume)
+
+
+def test_a_second_window_is_told_and_the_first_goes_on(tmp_path: Path) -> None:
+    first = Work(tmp_path)
+    with pytest.raises(JournalError, match="open in another window"):
+        Work(tmp_path)
+    first.box()
+    first.journal.close()
+    assert len(read_journal(first.path).records) == 2
+    Work(tmp_path, read_journal(first.path)).journal.close()
+
+
+def test_a_disk_that_is_full_is_told_once_and_work_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    volume = make_volume()
+    session = Session(volume, FakeEngine(), IDENTITY)
+    journal = Journal(
+        tmp_path / "a.journal", volume, "key", None, lambda error: told.append(str(error))
+    )
+    Recorder(session, journal, None)
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "append_record", fail)
+    for index in (1, 2, 3):
+        box = replace(BOX, index=index)
+        session.commit(box, list(session.segment(box)), 1)
+    journal.close()
+    assert len(told) == 1
+    assert "No space left" in told[0]
+    assert "save your label yourself" in told[0]
+    assert session.history.voxel_counts == {1: 3 * 64}
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(JournalError, match="cannot be written"):
+        Work(tmp_path / "journals")
+
+
+CHILD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_journal import Work
+work = Work(Path({folder!r}))
+for number in range(10_000):
+    work.stroke(number % 1000, 30, 1 + number % 5)
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_a_program_killed_at_any_moment_loses_the_edit_in_hand_at_most(tmp_path: Path) -> None:
+    code = CHILD.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    for line in child.stdout:
+        if int(line) == 40:
+            break
+    time.sleep(0.3)
+    child.send_signal(signal.SIGKILL)
+    done = int((child.stdout.read().splitlines() or ["40"])[-1].split()[0])
+    child.wait()
+    (path,) = tmp_path.glob("*.journal")
+    content = read_journal(path)
+    found = restore(content.records, SHAPE)
+    strokes = len(content.records) - 1
+    # The journal's thread may be behind by what the loop, which never waits, has queued.
+    assert 1 <= strokes <= done + 2
+    assert found.history.undo_name == "brush stroke"
+    Work(tmp_path, content).journal.close()  # the lock died with the child
+
+
+def test_a_large_edit_is_queued_at_once_and_many_are_read_quickly(tmp_path: Path) -> None:
+    volume = volume_from_array(np.arange(64**3).reshape(64, 64, 64), (1, 1, 1), "cube")
+    session = Session(volume, FakeEngine(), IDENTITY)
+    path = tmp_path / "a.journal"
+    journal = Journal(path, volume, "key", None, never)
+    Recorder(session, journal, None)
+    history = session.history
+    voxels = np.arange(200_000)
+    start = time.perf_counter()
+    history.change("large", voxels, np.full(voxels.size, 1, np.uint16), ())
+    assert time.perf_counter() - start < 1
+    for number in range(300):
+        history.change("small", np.array([number]), np.array([2], np.uint16), ())
+    journal.close()
+    start = time.perf_counter()
+    found = restore(read_journal(path).records, volume.data.shape)
+    assert time.perf_counter() - start < 10
+    np.testing.assert_array_equal(found.history.label, history.label)
