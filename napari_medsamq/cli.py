@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from time import perf_counter
@@ -23,6 +20,15 @@ from napari_medsamq.model_choice import describe_model, explain_default, find_mo
 from napari_medsamq.model_spec import shipped_models
 from napari_medsamq.networks import CPU
 from napari_medsamq.preprocess import WindowLevel
+from napari_medsamq.replay import replay
+from napari_medsamq.terminal import (
+    MODEL_HELP,
+    Device,
+    Model,
+    chosen_model,
+    told_to_user,
+    write_json,
+)
 from napari_medsamq.volume_io import Modality as ModalityName
 from napari_medsamq.volume_io import Volume, read_volume
 
@@ -32,6 +38,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
+
+
+app.command()(replay)
 
 
 class Sample(StrEnum):
@@ -65,11 +74,6 @@ BOX_HELP = (
     "One pair equal: a box on that slice; all different: a box through slices. Repeatable."
 )
 Boxes = Annotated[list[str], typer.Option("--box", help=BOX_HELP)]
-MODEL_HELP = "A name that `medsamq models` lists, or a model directory."
-Model = Annotated[str | None, typer.Option("--model", help=MODEL_HELP)]
-Device = Annotated[
-    str, typer.Option("--device", help="OpenVINO device: CPU, GPU, or AUTO for its choice.")
-]
 Series = Annotated[str | None, typer.Option(help="Series UID, for a folder with several series.")]
 
 
@@ -100,7 +104,7 @@ def gui(
     device: Device = CPU,
 ) -> None:
     """Open napari with the dock, and a volume if one is named."""
-    with _told_to_user():
+    with told_to_user():
         if path is not None and sample is not None:
             raise VolumeError("Name a file or a sample, not both.")
         if box and path is None and sample is None:
@@ -116,7 +120,7 @@ def gui(
         if screenshot is not None and not screenshot.parent.is_dir():
             raise SaveError(f"There is no folder {screenshot.parent} for the screenshot. Make it.")
         said = None if modality is None else _MODALITY[modality]
-        chosen = _model(model)
+        chosen = chosen_model(model)
         run(source, box, PLANES.index(axis.value), screenshot, chosen, device, said, series)
 
 
@@ -144,7 +148,7 @@ def segment(
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output file.")] = False,
 ) -> None:
     """Segment boxes of an image and save the label on the image's own grid."""
-    with _told_to_user():
+    with told_to_user():
         if output.exists() and not overwrite:
             raise SaveError(f"{output} exists. Choose another name, or add --overwrite.")
         if len(label) not in (1, len(box)):
@@ -161,7 +165,7 @@ def segment(
         label_ids = label * len(box) if len(label) == 1 else label
         boxes = list(zip(prompts, label_ids, strict=True))
         _, report = segment_boxes(
-            volume, boxes, output, window=_window(window), model=_model(model), device=device
+            volume, boxes, output, window=_window(window), model=chosen_model(model), device=device
         )
         typer.echo(_summary(report))
 
@@ -175,9 +179,9 @@ def demo(
     """Segment liver and spleen on the sample CT and show what came out."""
     from napari_medsamq.demo import run_demo
 
-    with _told_to_user():
+    with told_to_user():
         start = perf_counter()
-        report = run_demo(output, _model(model), device)
+        report = run_demo(output, chosen_model(model), device)
         typer.echo(_summary(report))
         typer.echo(f"{perf_counter() - start:.1f} s in all. Look at {output / 'overlay.png'}.")
 
@@ -196,14 +200,14 @@ def benchmark(
     """Time the models on this computer, in turns: medians in ms."""
     from napari_medsamq.benchmark import format_times, time_models
 
-    with _told_to_user():
+    with told_to_user():
         if json_file is not None and not json_file.parent.is_dir():
             raise SaveError(f"There is no folder {json_file.parent} for the times. Make it first.")
         directories = [find_model(name) for name in model or []]
         times = time_models(directories, threads=threads, rounds=rounds, quick=quick)
         typer.echo(format_times(times))
         if json_file is not None:
-            _write_json(json_file, times)
+            write_json(json_file, times)
 
 
 @app.command()
@@ -214,26 +218,13 @@ def models(
     device: Device = CPU,
 ) -> None:
     """List the models: size, hash, DSC on cases that none was trained on, ms on this computer."""
-    with _told_to_user():
+    with told_to_user():
         engines = Engines(device=device)
         others = [find_model(name) for name in model or []]
         for directory in dict.fromkeys([*shipped_models(), *others]):
             engine = engines.load(directory)
             typer.echo("\n".join(describe_model(engine, time_steps(engine))))
         typer.echo(f"Without --model: {explain_default()}")
-
-
-def _model(name: str | None) -> Path | None:
-    return None if name is None else find_model(name)
-
-
-def _write_json(path: Path, content: Any) -> None:
-    try:
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise SaveError(
-            f"{path} cannot be written ({error.strerror}). Name a file in a folder that exists."
-        ) from error
 
 
 def parse_box(text: str, volume: Volume, axis: int) -> BoxPrompt | BoxPrompt3D:
@@ -291,12 +282,3 @@ def _summary(report: dict[str, Any]) -> str:
     lines.extend(f"Note: {warning}" for warning in report["warnings"])
     lines.append(f"Saved and verified: {report['label_file']}")
     return "\n".join(lines)
-
-
-@contextmanager
-def _told_to_user() -> Iterator[None]:
-    try:
-        yield
-    except MedSAMQError as error:
-        typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
-        raise typer.Exit(1) from error

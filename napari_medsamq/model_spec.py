@@ -170,7 +170,7 @@ def default_model(modality: Modality) -> Path:
     ----------
     modality : "CT", "MR" or "other"
     """
-    if not _DOT_PRODUCTS & _cpu_features():
+    if not _DOT_PRODUCTS & cpu_features():
         return MODELS / FLOAT_MODEL
     return MODELS / (FAST_MODEL if modality in _FAST_FOR else INT8_MODEL)
 
@@ -185,7 +185,7 @@ def _is_score(entry: object) -> bool:
 
 
 @cache
-def _cpu_features() -> frozenset[str]:
+def cpu_features() -> frozenset[str]:
     """Return the names of the processor's instructions, as Linux has them in /proc/cpuinfo."""
     return frozenset(detected_info().features)
 

@@ -14,10 +14,14 @@ from openvino.preprocess import PrePostProcessor
 from platformdirs import user_cache_path
 
 from napari_medsamq.errors import ModelError
+from napari_medsamq.model_spec import cpu_features
 
 Part = Literal["encoder", "decoder"]
 
 # Names the folder for compiled models, in place of the user's cache folder.
+_INSTRUCTIONS = frozenset(
+    {"avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp"}
+)
 CACHE_VARIABLE = "MEDSAMQ_MODEL_CACHE"
 CPU = "CPU"
 
@@ -150,3 +154,12 @@ def last_line(error: Exception) -> str:
     """Return the last line of OpenVINO's message, which says what is wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
+
+
+def environment() -> dict[str, Any]:
+    """Return what, besides model and image, decides about the last bit of a mask.
+
+    JSON can hold it: the version of OpenVINO, and which instructions this processor has of those
+    that matter to it.
+    """
+    return {"openvino": ov.__version__, "instructions": sorted(_INSTRUCTIONS & cpu_features())}

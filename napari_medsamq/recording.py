@@ -14,9 +14,11 @@ from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 from napari_medsamq.history import Edit, History, LabelStyle, Prompt
 from napari_medsamq.journal import Journal
 from napari_medsamq.journal_file import Record
+from napari_medsamq.networks import environment
 from napari_medsamq.session import Session
 
-EDIT, UNDO, REDO, STYLE, CARRY = "edit", "undo", "redo", "style", "carry"
+BEGIN, EDIT, UNDO, REDO = "begin", "edit", "undo", "redo"
+STYLE, CARRY = "style", "carry"
 
 
 class Recorder:
@@ -36,6 +38,7 @@ class Recorder:
         self._prompts = {} if restored is None else {p: n for n, p in restored.prompts.items()}
         self._groups: dict[object, int] = {}
         self._next_group = 0 if restored is None else restored.groups
+        journal.write(BEGIN, environment())
         session.history.watch = self._on_history
         session.watch = self._on_session
 

@@ -55,7 +55,7 @@ def test_time_is_that_of_one_slice_and_one_box() -> None:
 def test_the_default_is_explained(
     features: set[str], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_spec, "_cpu_features", lambda: frozenset(features))
+    monkeypatch.setattr(model_spec, "cpu_features", lambda: frozenset(features))
     assert explain_default().startswith(words)
 
 

@@ -22,7 +22,7 @@ from napari_medsamq.model_spec import MODELS, ModelSpec, default_model
 def test_processor_and_modality_decide(
     features: set[str], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_spec, "_cpu_features", lambda: frozenset(features))
+    monkeypatch.setattr(model_spec, "cpu_features", lambda: frozenset(features))
     assert default_model("other") == MODELS / name
     for modality in ("CT", "MR"):
         fast = MODELS / "medsamq-fast" if name == "medsamq-int8" else MODELS / name
@@ -30,7 +30,7 @@ def test_processor_and_modality_decide(
 
 
 def test_the_processor_of_this_computer_is_known() -> None:
-    assert model_spec._cpu_features()
+    assert model_spec.cpu_features()
 
 
 @pytest.mark.parametrize(

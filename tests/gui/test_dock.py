@@ -40,7 +40,7 @@ def engines(monkeypatch):
         made[directory.name] = HeldEngine()
         return made[directory.name]
 
-    monkeypatch.setattr("napari_medsamq.model_spec._cpu_features", lambda: {"avx_vnni"})
+    monkeypatch.setattr("napari_medsamq.model_spec.cpu_features", lambda: {"avx_vnni"})
     monkeypatch.setattr("napari_medsamq.engine.OpenVINOEngine", load)
     return made
 

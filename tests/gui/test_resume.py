@@ -2,13 +2,18 @@
 
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QMessageBox
+from typer.testing import CliRunner
 
+from napari_medsamq.cli import app
+from napari_medsamq.journal import Journal, journal_path, volume_hash
 from napari_medsamq.journal_file import read_journal
-from napari_medsamq.layers import VOLUME
+from napari_medsamq.layers import SAMPLES, VOLUME
+from napari_medsamq.workspace import _OPEN
 
 BOX = ((12, 16, 24), (12, 47, 55))
 
@@ -36,8 +41,6 @@ def journals(window, tmp_path):
 
 def forget(window):
     """End the program as a crash does: nothing is saved, nothing asked."""
-    from napari_medsamq.workspace import _OPEN
-
     for workspace in _OPEN.pop(window.viewer, []):
         for layer in (workspace.image, workspace.labels, workspace.preview, workspace.boxes):
             layer.locked = False
@@ -146,8 +149,6 @@ def test_a_journal_of_a_newer_version_is_kept_and_told(worked, phantom, answer, 
 def test_a_volume_open_in_another_window_is_worked_on_with_a_warning(
     worked, phantom, answer, tmp_path
 ):
-    from napari_medsamq.journal import Journal, journal_path, volume_hash
-
     answer(QMessageBox.ButtonRole.AcceptRole)
     forget(worked)
     shutil.rmtree(tmp_path / "journals")
@@ -162,4 +163,39 @@ def test_a_volume_open_in_another_window_is_worked_on_with_a_warning(
     worked.wait()
     assert worked.session.label.any()
     other.close()
-    assert len(read_journal(path).records) == 1
+    assert len(read_journal(path).records) == 1  # the volume's own
+
+
+def test_a_journal_of_the_window_replays_to_the_same_voxels(window, tmp_path):
+    """Boxes, a propagation, brush strokes, undo and redo, with the network that ships."""
+    window.open(SAMPLES / "ct.nii.gz")
+    window.viewer.dims.set_point(0, 10 * 2.0)
+    window.press(Qt.Key.Key_B)
+    window.drag((10, 192, 110), (10, 384, 268))
+    window.wait()
+    window.press(Qt.Key.Key_P)
+    window.qtbot.waitUntil(lambda: not window.dock.controller.propagator.active, timeout=60_000)
+    window.wait()
+    labels = window.workspace.labels
+    window.viewer.layers.selection.active = labels
+    labels.mode = "paint"
+    window.drag((10, 120, 100), (10, 120, 120))
+    labels.mode = "erase"
+    window.drag((10, 290, 170), (10, 290, 180))
+    for action in (window.dock.controller.undo,) * 3 + (window.dock.controller.redo,) * 2:
+        action()
+    window.wait()
+    label = window.session.label.copy()
+    assert len(np.unique(np.nonzero(label)[0])) > 1
+    (path,) = journals(window, tmp_path)
+    window.session.history.watch.__self__._journal.close()
+    output = tmp_path / "again.nii.gz"
+    arguments = ["replay", path, SAMPLES / "ct.nii.gz", "-o", output, "--verify"]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    window.session.history.watch = lambda *_: None
+    assert result.exit_code == 0, result.output
+    count = int(result.stdout.split(" of ")[0].splitlines()[-1])
+    assert count > 2
+    assert f"{count} of {count} masks are the same" in result.stdout
+    saved = np.asarray(nib.load(output).dataobj)
+    np.testing.assert_array_equal(window.session.volume.from_source(saved), label)

@@ -1,0 +1,87 @@
+"""`medsamq replay`: the label of a journal, and whether the network would answer the same again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_medsamq.errors import SaveError
+from napari_medsamq.journal import check_volume, volume_hash
+from napari_medsamq.journal_file import Content, read_journal
+from napari_medsamq.recording import Restored, restore
+from napari_medsamq.terminal import Model, chosen_model, told_to_user
+from napari_medsamq.verification import Verdict, Verifier
+from napari_medsamq.volume_io import Volume, check_target, read_volume, write_label
+
+
+def replay(
+    journal: Annotated[Path, typer.Argument(help="A journal of the user's data folder.")],
+    image: Annotated[Path, typer.Argument(help="The image that it was written for.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The label: .nii.gz or .nii.")],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Ask the network for every mask again, and compare.")
+    ] = False,
+    model: Model = None,
+    series: Annotated[
+        str | None, typer.Option(help="Series UID, for a folder with several series.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing output file.")] = False,
+) -> None:
+    """Save the label that a journal leads to, without a network.
+
+    With --verify each mask of a box or a propagation is asked for again. Where
+    model, OpenVINO and the processor's instructions are those of the journal,
+    every voxel has to be the same, else the exit status is 1; elsewhere the
+    DSC of each label is reported.
+    """
+    with told_to_user():
+        if output.exists() and not overwrite:
+            raise SaveError(f"{output} exists. Choose another name, or add --overwrite.")
+        volume = read_volume(image, series)
+        check_target(output, volume.path)
+        content = read_journal(journal)
+        check_volume(journal, content, volume_hash(volume))
+        restored = restore(content.records, volume.data.shape[:3])
+        receipt = write_label(output, restored.history.label, volume)
+        typer.echo(_describe(restored, content))
+        typer.echo(f"Saved and verified: {receipt.path}")
+        if verify and not _verify(volume, content, chosen_model(model), restored):
+            raise typer.Exit(1)
+
+
+def _describe(restored: Restored, content: Content) -> str:
+    counts = restored.history.voxel_counts
+    lines = [
+        f"{label_id} {_name(restored, label_id)}: {count:,} voxels"
+        for label_id, count in counts.items()
+    ]
+    if content.damaged:
+        lines.append("Note: the end of the journal was cut off or altered; all before it is there.")
+    return "\n".join(lines or ["The journal ends with an empty label."])
+
+
+def _name(restored: Restored, label_id: int) -> str:
+    style = restored.styles.get(label_id)
+    return f"Label {label_id}" if style is None else style.name
+
+
+def _verify(volume: Volume, content: Content, model: Path | None, restored: Restored) -> bool:
+    verifier = Verifier(volume, model)
+    for record in content.records:
+        verifier.apply(record)
+    verdict = verifier.verdict
+    typer.echo(f"{verdict.identical} of {verdict.masks} masks are the same, voxel by voxel.")
+    for label_id, dsc in verdict.dsc().items():
+        typer.echo(f"{label_id} {_name(restored, label_id)}: DSC {dsc:.4f}")
+    return _is_right(verdict)
+
+
+def _is_right(verdict: Verdict) -> bool:
+    if not verdict.same_setting:
+        typer.echo(
+            "Model, OpenVINO or processor are others than those of the journal: masks may differ."
+        )
+        return True
+    return verdict.identical == verdict.masks

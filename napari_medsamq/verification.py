@@ -1,0 +1,140 @@
+"""Asks the network again what it answered when a journal was written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medsamq.engine import Engines
+from napari_medsamq.journal_file import Record
+from napari_medsamq.model_choice import find_model
+from napari_medsamq.networks import environment
+from napari_medsamq.preprocess import WindowLevel
+from napari_medsamq.recording import BEGIN, CARRY, EDIT, Replay, read_box
+from napari_medsamq.session import Session
+from napari_medsamq.slice_network import SliceMask
+from napari_medsamq.volume_io import Volume
+
+Bool = npt.NDArray[np.bool_]
+
+
+@dataclass
+class Verdict:
+    """What came of asking again.
+
+    Attributes
+    ----------
+    masks : int
+        How many masks were asked for again.
+    identical : int
+        How many of them are the same, voxel by voxel.
+    same_setting : bool
+        Whether model, OpenVINO and instructions are all those of the journal, so that all masks
+        have to be identical.
+    common, either : dict of int to int
+        By label: twice the voxels in both masks, and the voxels of both.
+    """
+
+    masks: int = 0
+    identical: int = 0
+    same_setting: bool = True
+    common: dict[int, int] = field(default_factory=dict)
+    either: dict[int, int] = field(default_factory=dict)
+
+    def compare(self, label_id: int, recorded: Bool, found: Bool) -> None:
+        """Count a mask."""
+        self.masks += 1
+        self.identical += bool(np.array_equal(recorded, found))
+        common = 2 * int(np.count_nonzero(recorded & found))
+        either = int(np.count_nonzero(recorded)) + int(np.count_nonzero(found))
+        self.common[label_id] = self.common.get(label_id, 0) + common
+        self.either[label_id] = self.either.get(label_id, 0) + either
+
+    def dsc(self) -> dict[int, float]:
+        """Return the DSC of recorded and new masks, by label id."""
+        return {
+            label_id: self.common[label_id] / either if either else 1.0
+            for label_id, either in self.either.items()
+        }
+
+
+class Verifier:
+    """Goes through a journal, and asks for every mask of a box or a propagation again.
+
+    Parameters
+    ----------
+    volume : Volume
+        The journal's.
+    model : Path or None
+        Asked in place of the models that the journal names.
+    """
+
+    def __init__(self, volume: Volume, model: Path | None) -> None:
+        self._volume = volume
+        self._model = model
+        self._engines = Engines()
+        self._replay = Replay(volume.data.shape[:3])
+        # By group: label, and the masks that its edits are to bring.
+        self._carried: dict[int, tuple[int, list[SliceMask]]] = {}
+        self.verdict = Verdict()
+
+    def apply(self, record: Record) -> None:
+        """Follow a record, and compare the masks in it.
+
+        Raises
+        ------
+        JournalError, ModelError
+        """
+        content = record.content
+        if content["kind"] == BEGIN:
+            here = environment()
+            self.verdict.same_setting &= all(content[key] == here[key] for key in here)
+        elif content["kind"] == CARRY:
+            self._carried[content["group"]] = self._carry(content)
+        elif content["kind"] == EDIT:
+            for fresh in content["fresh"]:
+                self._compare_box(content, fresh, record)
+        self._replay.apply(record)
+        if content["kind"] == EDIT and content["group"] in self._carried:
+            label_id, masks = self._carried[content["group"]]
+            if masks:
+                self._compare_carried(masks.pop(0), label_id)
+
+    def _session(self, content: dict[str, Any]) -> Session:
+        engine = self._engines.load(self._model or find_model(content["model"]))
+        self.verdict.same_setting &= engine.spec.sha256 == content["model_sha256"]
+        volume = self._volume.with_modality(content["modality"])
+        return Session(volume, engine, WindowLevel(*content["window"]))
+
+    def _compare_box(self, content: dict[str, Any], fresh: dict[str, Any], record: Record) -> None:
+        shape, label_id = self._replay.history.label.shape, fresh["label"]
+        found = np.zeros(shape, bool)
+        for mask in self._session(content).segment(read_box(fresh)):
+            np.moveaxis(found, mask.axis, 0)[mask.index] = mask.mask
+        found &= ~self._locked(label_id)
+        recorded = np.zeros(shape, bool)
+        recorded.reshape(-1)[record.arrays[f"prompt {fresh['number']}"]] = True
+        self.verdict.compare(label_id, recorded, found)
+
+    def _carry(self, content: dict[str, Any]) -> tuple[int, list[SliceMask]]:
+        axis, label_id = content["axis"], content["label"]
+        known = self._replay.history.known_slices(axis, label_id)
+        found = self._session(content).carry(axis, known, content["first"], content["last"])
+        return label_id, [mask for mask in found if isinstance(mask, SliceMask)]
+
+    def _compare_carried(self, mask: SliceMask, label_id: int) -> None:
+        planes = np.moveaxis(self._replay.history.label, mask.axis, 0)
+        locked = np.moveaxis(self._locked(label_id), mask.axis, 0)[mask.index]
+        recorded = planes[mask.index] == label_id
+        self.verdict.compare(label_id, recorded, mask.mask & ~locked)
+
+    def _locked(self, label_id: int) -> Bool:
+        """Return the voxels (z, y, x) bool that labels other than one keep."""
+        styles = self._replay.styles.items()
+        ids = [other for other, style in styles if style.locked and other != label_id]
+        locked: Bool = np.isin(self._replay.history.label, ids)
+        return locked

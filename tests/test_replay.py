@@ -1,0 +1,132 @@
+"""A journal gives the same label again, and the network the same masks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from fake_engine import FakeEngine
+from typer.testing import CliRunner, Result
+
+from napari_medsamq import recording, verification
+from napari_medsamq.cli import app
+from napari_medsamq.geometry import BoxPrompt
+from napari_medsamq.journal import Journal, volume_hash
+from napari_medsamq.preprocess import IDENTITY
+from napari_medsamq.recording import Recorder
+from napari_medsamq.session import Session
+from napari_medsamq.slice_network import SliceMask
+from napari_medsamq.volume_io import Volume, read_volume
+
+BOX = BoxPrompt(0, 3, 3, 5, 10, 12)
+
+
+class Work:
+    """An image on disk, and a journal of boxes, a propagation, a stroke, undo and redo."""
+
+    def __init__(self, folder: Path) -> None:
+        voxels = np.full((14, 16, 6), 10, np.int16)
+        voxels[3:11, 5:13, 1:5] = 200
+        self.image, self.journal = folder / "image.nii.gz", folder / "a.journal"
+        nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1, 1, 1])), self.image)
+        volume: Volume = read_volume(self.image).with_modality("CT")
+        self.session = session = Session(volume, FakeEngine(), IDENTITY)
+        journal = Journal(self.journal, volume, volume_hash(volume), None, lambda error: None)
+        Recorder(session, journal, None)
+        session.commit(BOX, list(session.segment(BOX)), 1)
+        group, known = object(), session.history.known_slices(0, 1)
+        asked = {"label": 1, "axis": 0, "first": 0, "last": 5, "group": group}
+        session.watch("carry", asked)
+        for found in session.carry(0, known, 0, 5):
+            if isinstance(found, SliceMask):
+                session.commit_carried(found, 1, group)
+        session.set_style(1, replace(session.style(1), name="Liver", locked=True))
+        other = replace(BOX, x1=12)
+        session.commit(replace(other, y1=14), [self.mask()], 2)
+        session.history.undo()
+        session.history.redo()
+        stroke = np.arange(4)
+        session.label.reshape(-1)[stroke] = 3
+        session.history.record("brush stroke", stroke, np.zeros(4, np.uint16))
+        journal.close()
+
+    def mask(self) -> SliceMask:
+        """What the network finds, and a column beside it."""
+        found = next(self.session.segment(replace(BOX, index=2)))
+        grown = found.mask | np.roll(found.mask, 1, 1)
+        return replace(found, mask=grown)
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Work:
+    monkeypatch.setattr(
+        "napari_medsamq.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()
+    )
+    monkeypatch.setattr(verification, "find_model", lambda name: Path(name))
+    return Work(tmp_path)
+
+
+def run(work: Work, *arguments: str) -> Result:
+    output = work.image.with_name("out.nii.gz")
+    command = ["replay", str(work.journal), str(work.image), "-o", str(output), *arguments]
+    return CliRunner().invoke(app, command)
+
+
+def test_the_label_is_that_of_the_session(work: Work) -> None:
+    result = run(work)
+    assert result.exit_code == 0, result.output
+    assert "1 Liver:" in result.stdout
+    saved = np.asarray(nib.load(work.image.with_name("out.nii.gz")).dataobj)
+    np.testing.assert_array_equal(
+        work.session.volume.from_source(saved), work.session.label.astype(saved.dtype)
+    )
+    assert "add --overwrite" in run(work).stderr
+    assert run(work, "--overwrite").exit_code == 0
+
+
+def test_a_mask_that_the_network_would_not_give_again_is_found(work: Work) -> None:
+    result = run(work, "--verify")
+    assert result.exit_code == 1
+    # The box and the three slices of the propagation are; the mask that was tampered with is not.
+    assert "4 of 5 masks are the same" in result.stdout
+    assert "1 Liver: DSC 1.0000" in result.stdout
+
+
+def test_on_another_computer_differences_are_reported_alone(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "environment", lambda: {"openvino": "2030.1"})
+    result = run(work, "--verify")
+    assert result.exit_code == 0
+    assert "4 of 5" in result.stdout
+    assert "masks may differ" in result.stdout
+
+
+def test_another_image_is_refused(work: Work) -> None:
+    voxels = np.asarray(nib.load(work.image).dataobj).copy()
+    voxels[0, 0, 0] += 1
+    nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1, 1, 1])), work.image)
+    result = run(work)
+    assert result.exit_code == 1
+    assert "not of this image" in result.stderr
+    assert not work.image.with_name("out.nii.gz").exists()
+
+
+def test_a_cut_off_journal_gives_what_it_has(work: Work) -> None:
+    work.journal.write_bytes(work.journal.read_bytes()[:-3])
+    result = run(work)
+    assert result.exit_code == 0
+    assert "cut off" in result.stdout
+    assert "Label 3" not in result.stdout
+
+
+def test_the_environment_is_written_down(work: Work) -> None:
+    from napari_medsamq.journal_file import read_journal
+
+    kinds = [record.content["kind"] for record in read_journal(work.journal).records]
+    assert kinds[:3] == ["volume", "begin", "edit"]
+    assert kinds[3] == recording.CARRY
+    assert kinds[-3:] == ["undo", "redo", "edit"]
