@@ -20,6 +20,7 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
+from napari_medsamq.canvas import find_canvas
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.layers import image_layer
 from napari_medsamq.volume_io import Volume, volume_from_array
@@ -236,11 +237,13 @@ def _wait(dock: MedSAMQWidget) -> None:
 
 
 def canvas_of(viewer: napari.Viewer) -> QWidget:
-    """Find the widget that napari draws on; it has no public name, but is the window's only one."""
+    """Find the canvas of a viewer by the title of its window."""
     (main,) = [
         window
         for window in QApplication.topLevelWidgets()
         if window.isVisible() and window.windowTitle() == viewer.title
     ]
-    (canvas,) = [w for w in main.findChildren(QWidget) if w.inherits("QOpenGLWidget")]
+    canvas = find_canvas(main)
+    if canvas is None:
+        raise RuntimeError("napari has no canvas, or several")
     return canvas

@@ -31,6 +31,7 @@ from napari_medsamq.terminal import (
 )
 from napari_medsamq.volume_io import Modality as ModalityName
 from napari_medsamq.volume_io import Volume, read_volume
+from napari_medsamq.windows import named_window
 
 app = typer.Typer(
     name="medsamq",
@@ -137,7 +138,8 @@ def segment(
     ] = [1],  # noqa: B006
     axis: Annotated[Axis, typer.Option(help="Direction of 3D boxes.")] = Axis.axial,
     window: Annotated[
-        str | None, typer.Option(help="LEVEL,WIDTH in the image's unit, e.g. 40,400 for CT.")
+        str | None,
+        typer.Option(help="LEVEL,WIDTH in the image's unit, e.g. 40,400 for CT; or a name: Lung."),
     ] = None,
     modality: Annotated[
         Modality | None, typer.Option(help="What the image is, where the file does not say.")
@@ -165,7 +167,12 @@ def segment(
         label_ids = label * len(box) if len(label) == 1 else label
         boxes = list(zip(prompts, label_ids, strict=True))
         _, report = segment_boxes(
-            volume, boxes, output, window=_window(window), model=chosen_model(model), device=device
+            volume,
+            boxes,
+            output,
+            window=_window(window, volume),
+            model=chosen_model(model),
+            device=device,
         )
         typer.echo(_summary(report))
 
@@ -254,9 +261,11 @@ _MODALITY: dict[Modality, ModalityName] = {
 }
 
 
-def _window(text: str | None) -> WindowLevel | None:
+def _window(text: str | None, volume: Volume) -> WindowLevel | None:
     if text is None:
         return None
+    if "," not in text:
+        return named_window(volume, text, volume.slice(0, volume.slice_count(0) // 2))
     try:
         level, width = (float(part) for part in text.split(","))
         return WindowLevel(level, width)

@@ -14,12 +14,13 @@ from qtpy.QtCore import QObject
 from napari_medsamq.engine import Engines
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.facts import describe_volume
+from napari_medsamq.forms import FIRST_PLANE_KEY
 from napari_medsamq.history import Edit, LabelStyle
 from napari_medsamq.layers import PLANES, turn_viewer
 from napari_medsamq.live import Live
 from napari_medsamq.locks import describe_overlap, overlap
 from napari_medsamq.model_chooser import ModelChooser
-from napari_medsamq.preprocess import WindowLevel
+from napari_medsamq.orientation import OrientationLetters
 from napari_medsamq.propagator import Propagator
 from napari_medsamq.reports import report_masks
 from napari_medsamq.saver import Saver
@@ -27,6 +28,8 @@ from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.switch import Switch
 from napari_medsamq.view import DOWN, TO_VIEW, UP, SegmentView
+from napari_medsamq.windowing import Windowing
+from napari_medsamq.windows import window_names
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Request, Workspace, open_workspaces
 
@@ -72,17 +75,21 @@ class Controller(QObject):
         self._compute = compute
         self._closed = False
         self._axis = 0
+        self.windowing = Windowing(
+            viewer, view.volume, workspace, lambda: (self._axis, self._shown_slice), self.fail
+        )
         self._switch = Switch(
             workspace,
             engines,
             compute,
-            show_window=self._on_window,
+            show_window=self.windowing.show,
             ended=self._end_switch,
             fail=self.fail,
         )
         workspace.add_to(viewer)
         self.propagator = Propagator(self, workspace, compute, view.show_status, self.fail)
         self.saver = Saver(view, workspace.session, files)
+        self.letters = OrientationLetters(self, viewer, view, workspace.session.volume)
         self.live = Live(self, viewer, workspace, compute, view, ahead=ahead)
         # Volumes lie over each other in the viewer, so only the one in use is shown.
         for other in open_workspaces(viewer):
@@ -124,6 +131,8 @@ class Controller(QObject):
             signal.disconnect(slot)
         self.propagator.stop()
         self.live.close()
+        self.windowing.close()
+        self.letters.close()
         self.workspace.boxes.mode = "pan_zoom"
         for layer in (self.workspace.labels, self.workspace.boxes):
             for key in KEYS:
@@ -135,7 +144,6 @@ class Controller(QObject):
         return [
             (view.volume.modality_requested, self._switch.to_modality),
             (view.volume.model.requested, self._switch.to_model),
-            (view.volume.window_requested, self._on_window),
             (view.volume.plane_requested, self.show_plane),
             (view.label.label_requested, workspace.show_label),
             (view.label.style_requested, self._on_style),
@@ -153,7 +161,6 @@ class Controller(QObject):
             (workspace.refused, self.fail),
             (workspace.boxes.events.mode, self._show_mode),
             (workspace.labels.events.selected_label, self._on_selected_label),
-            (workspace.image.events.contrast_limits, self._on_contrast_limits),
             (self._viewer.layers.events.removed, self._on_layer_removed),
             (self._viewer.layers.selection.events.active, self._show_mode),
         ]
@@ -209,7 +216,7 @@ class Controller(QObject):
     def propagate(self, way: str | None = None) -> None:
         """Carry the label that is drawn for through the volume; see `view.WAYS`."""
         axis, last = self._axis, self.session.label.shape[self._axis] - 1
-        shown = self.workspace.slice_at(self._point[axis], axis)
+        shown = self._shown_slice
         chosen = way or self._view.way
         ends = {UP: (last, last), DOWN: (0, 0), TO_VIEW: (shown, shown)}
         try:
@@ -281,21 +288,13 @@ class Controller(QObject):
         self._view.volume.show_plane(number)
 
     @property
+    def _shown_slice(self) -> int:
+        return self.workspace.slice_at(self._point[self._axis], self._axis)
+
+    @property
     def _point(self) -> tuple[float, ...]:
         """Where the viewer is on the array axes (3,), in its mm."""
         return tuple(self._viewer.dims.point[-3:])
-
-    def _on_window(self, window: WindowLevel) -> None:
-        image, (low, high) = self.workspace.image, window.limits
-        lowest, highest = image.contrast_limits_range
-        image.contrast_limits_range = (min(lowest, low), max(highest, high))
-        image.contrast_limits = (low, high)
-
-    def _on_contrast_limits(self) -> None:
-        # What is seen is what the network sees, whichever control changed it.
-        low, high = self.workspace.image.contrast_limits
-        self.session.window = WindowLevel.from_limits(float(low), float(high))
-        self._view.volume.show_window(self.session.window)
 
     def _end_switch(self) -> None:
         # Another volume may be in use by now.
@@ -314,6 +313,7 @@ class Controller(QObject):
             describe_volume(volume),
             volume.modality,
             self.session.window,
+            window_names(volume),
             folder / f"{volume.name}_label.nii.gz",
         )
         self._chooser.show(volume.modality)
@@ -340,6 +340,11 @@ KEYS: dict[str, Callable[[Controller], None]] = {
     "B": Controller.toggle_drawing,
     "P": Controller.propagate,
     "Escape": lambda controller: controller.propagator.stop(),
+    "W": lambda controller: controller.windowing.show_next(),
+    **{
+        f"F{number + FIRST_PLANE_KEY}": partial(Controller.show_plane, number=number)
+        for number in range(len(PLANES))
+    },
     "Control-Z": Controller.undo,
     "Control-Shift-Z": Controller.redo,
 }

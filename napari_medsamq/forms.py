@@ -17,6 +17,8 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QButtonGroup,
+    QCheckBox,
+    QComboBox,
     QFileDialog,
     QGroupBox,
     QHBoxLayout,
@@ -31,6 +33,7 @@ from napari_medsamq.model_box import ModelBox
 from napari_medsamq.preprocess import WindowLevel
 
 MODALITIES = ("CT", "MR", "other")
+FIRST_PLANE_KEY = 2  # F2; F1 is help everywhere
 _LARGEST = 1e12
 IMAGE_FILES = (
     "Medical images (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.hdr *.dcm *.npz "
@@ -50,6 +53,8 @@ class VolumeForm(QGroupBox):
     layer_requested = Signal(object)
     modality_requested = Signal(str)
     window_requested = Signal(WindowLevel)
+    preset_requested = Signal(str)
+    follow_requested = Signal(bool)
     plane_requested = Signal(int)
 
     def __init__(self, planes: tuple[str, ...]) -> None:
@@ -74,13 +79,27 @@ class VolumeForm(QGroupBox):
         open_row = QHBoxLayout()
         open_row.addWidget(button("Open file…", self._ask_for_file))
         open_row.addWidget(button("Open DICOM folder…", self._ask_for_folder))
+        self._preset = QComboBox()
+        self._preset.setAccessibleName("Window")
+        self._preset.setToolTip("Window of the display (W for the next one); Ctrl and drag adjusts")
+        self._preset.textActivated.connect(self.preset_requested.emit)
+        self._follow = QCheckBox("network sees it")
+        self._follow.setChecked(True)
+        self._follow.setToolTip(
+            "On: the network sees the window that you see. Off: the default one for the modality."
+        )
+        self._follow.toggled.connect(self.follow_requested.emit)
+        window_row = QHBoxLayout()
+        window_row.addWidget(QLabel("Window"))
+        window_row.addWidget(self._preset, 1)
+        window_row.addWidget(self._follow)
         model_row = QHBoxLayout()
         model_row.addWidget(QLabel("Network"))
         model_row.addWidget(self.model, 1)
         self._planes = QButtonGroup(self)
         plane_row = QHBoxLayout()
         for number, name in enumerate(planes):
-            plane_button = QPushButton(name)
+            plane_button = QPushButton(f"{name}  (F{number + FIRST_PLANE_KEY})")
             plane_button.setCheckable(True)
             plane_button.setToolTip(f"Show and draw on {name.lower()} slices")
             self._planes.addButton(plane_button, number)
@@ -92,6 +111,7 @@ class VolumeForm(QGroupBox):
         layout.addWidget(_fields(self._layer, self._modality))
         layout.addWidget(self._facts)
         layout.addLayout(model_row)
+        layout.addLayout(window_row)
         layout.addWidget(_fields(self._level, self._width, in_a_row=True))
         layout.addLayout(plane_row)
 
@@ -112,8 +132,27 @@ class VolumeForm(QGroupBox):
         """Read the viewer's image layers anew; a chosen layer stays chosen."""
         self._layer.reset_choices()
 
-    def show_volume(self, layer: Image, facts: str, modality: str, window: WindowLevel) -> None:
+    @property
+    def follows(self) -> bool:
+        """Whether the network sees the window that the user sees."""
+        return bool(self._follow.isChecked())
+
+    @property
+    def preset_number(self) -> int:
+        """Where in the list the window that was chosen last is."""
+        return int(self._preset.currentIndex())
+
+    def show_preset(self, name: str) -> None:
+        """Show which window was chosen last."""
+        self._preset.setCurrentText(name)
+
+    def show_volume(
+        self, layer: Image, facts: str, modality: str, window: WindowLevel, presets: list[str]
+    ) -> None:
         """Show the open volume; `facts` is a line or two about it."""
+        if [self._preset.itemText(n) for n in range(self._preset.count())] != presets:
+            self._preset.clear()
+            self._preset.addItems(presets)
         self._facts.setText(facts)
         with self._layer.changed.blocked():
             self._layer.value = layer
@@ -139,6 +178,8 @@ class VolumeForm(QGroupBox):
         """Allow what needs an open volume."""
         for field in (self._modality, self._level, self._width):
             field.enabled = is_open
+        for widget in (self._preset, self._follow):
+            widget.setEnabled(is_open)
         for plane_button in self._planes.buttons():
             plane_button.setEnabled(is_open)
         if not is_open:

@@ -128,11 +128,17 @@ class SegmentView(QScrollArea):
         self.save_requested.emit(path)
 
     def show_volume(
-        self, layer: Image, facts: str, modality: str, window: WindowLevel, target: Path
+        self,
+        layer: Image,
+        facts: str,
+        modality: str,
+        window: WindowLevel,
+        presets: list[str],
+        target: Path,
     ) -> None:
         """Show the open volume; `target` is the file that saving suggests."""
         self._target = target
-        self.volume.show_volume(layer, facts, modality, window)
+        self.volume.show_volume(layer, facts, modality, window, presets)
         self.set_open(True)
 
     def show_history(self, undo: str | None, redo: str | None) -> None:

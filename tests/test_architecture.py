@@ -25,6 +25,7 @@ CORE = (
     ("_dicom",),
     ("volume_io",),
     ("preprocess", "facts"),
+    ("windows",),
     ("model_spec",),
     ("networks",),
     ("engine",),
@@ -47,12 +48,12 @@ CORE = (
     ("cli",),
 )
 QT = (
-    ("worker", "model_box", "box_drag", "ready_bar", "past"),
-    ("forms", "prefetch"),
+    ("worker", "model_box", "box_drag", "ready_bar", "past", "canvas"),
+    ("forms", "prefetch", "orientation"),
     ("label_form", "label_edits"),
     ("view", "model_chooser"),
     ("workspace",),
-    ("opening", "switch", "preview", "propagator", "saver"),
+    ("opening", "switch", "preview", "propagator", "saver", "windowing"),
     ("live",),
     ("controller",),
     ("widget",),
