@@ -24,7 +24,7 @@ from training.latency import LAPTOP, goals, measure_apart
 from training.progress import error_message, progress_bar
 from training.protocol import Protocol
 from training.score_tables import difference_table, goal_table, score_csv, score_table
-from training.scores import METRICS, summarise
+from training.scores import METRICS, ghost_share, summarise
 from training.scoring import score_models
 
 TIMING_ROUNDS = 15
@@ -40,7 +40,10 @@ def main(
     ],
     protocol: Annotated[
         Protocol,
-        typer.Option(help="2d: objects in single slices. 3d: volumes, by the case's 3D boxes."),
+        typer.Option(
+            help="2d: objects in single slices. 3d: volumes, by the case's 3D boxes. propagate: "
+            "volumes, by a box on the middle slice, beside 3d."
+        ),
     ] = Protocol.slices,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Draw at most so many objects of each data set.")
@@ -94,6 +97,11 @@ def main(
         summary = summarise(evaluation.scores, seed)
         head = {"protocol": protocol.value, "seed": seed, "limit": limit}
         _print(summary, evaluation.failed)
+        ghosts = {name: ghost_share(own) for name, own in evaluation.scores.items()}
+        if protocol is not Protocol.slices:
+            for name, share in ghosts.items():
+                typer.echo(f"{name}: {share:.1%} of its slices have no reference")
+            summary["ghosts"] = ghosts
         if record and not evaluation.failed:
             for directory in model:
                 record_scores(directory, summary["models"][directory.resolve().name])

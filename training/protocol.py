@@ -2,8 +2,10 @@
 
 2D: each label id in each slice where it covers at least 100 pixels; the prompt is its tight box,
 each side moved outwards by 0 to 5 pixels and clipped to the slice. 3D: each label id of a volume,
-prompted by the case's own 3D box. The slices are those across array axis 0. All that is drawn
-follows from the seed and from names, so that each model, run and machine sees the same boxes.
+prompted by the case's own 3D box. Propagation: the same, but prompted by a box on the middle slice
+alone, as in 2D, without a word about where the structure ends. The slices are those across array
+axis 0. All that is drawn follows from the seed and from names, so that each model, run and machine
+sees the same boxes.
 """
 
 from __future__ import annotations
@@ -31,10 +33,11 @@ Label = npt.NDArray[np.integer]
 
 
 class Protocol(StrEnum):
-    """Whether single slices or whole volumes are scored."""
+    """Whether single slices are scored, or volumes: from a 3D box, or from a box on one slice."""
 
     slices = "2d"
     volumes = "3d"
+    propagate = "propagate"
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,23 @@ def list_targets(case: Case, protocol: Protocol, seed: int) -> list[Target]:
         Target(case, label_id, _box_3d(case, row, label.shape))
         for label_id, row in zip(ids, boxes.tolist(), strict=True)
     ]
+
+
+def middle_box(target: Target, label: Label, seed: int) -> BoxPrompt:
+    """Return the 2D box of a volume's object on its middle slice, or the nearest one that has it.
+
+    Parameters
+    ----------
+    target : Target
+        Of a 3D protocol.
+    label : (z, y, x) integer
+        The case's reference.
+    seed : int
+    """
+    indices = np.flatnonzero((label == target.label_id).any((1, 2)))
+    middle = (target.box.lower[0] + target.box.upper[0]) // 2  # type: ignore[union-attr]
+    index = int(indices[np.abs(indices - middle).argmin()])
+    return _shifted_box(target.case, index, target.label_id, label[index], seed)
 
 
 def draw_targets(targets: Iterable[Target], limit: int, seed: int) -> list[Target]:

@@ -36,12 +36,16 @@ class Score:
     ms : float
         Encoding the object's slice and decoding its box, in milliseconds; in a volume, of all its
         slices. Each object carries its slice's whole encoding, also where others share it.
+    ghosts, slices : int
+        In a volume, slices with a mask where the reference has none, and all slices with a mask.
     """
 
     target: Target
     dsc: float
     nsd: float
     ms: float
+    ghosts: int = 0
+    slices: int = 0
 
 
 def summarise(scores: Mapping[str, Sequence[Score]], seed: int) -> dict[str, Any]:
@@ -74,6 +78,12 @@ def summarise(scores: Mapping[str, Sequence[Score]], seed: int) -> dict[str, Any
             if name != first
         },
     }
+
+
+def ghost_share(scores: Sequence[Score]) -> float:
+    """Return what part of the slices with a mask have none in the reference."""
+    slices = sum(score.slices for score in scores)
+    return sum(score.ghosts for score in scores) / slices if slices else 0.0
 
 
 def _model(scores: Sequence[Score], draws: dict[str, Draws]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_medsamq.engine import Engine
 from napari_medsamq.errors import VolumeError
@@ -23,9 +24,12 @@ from training.protocol import (
     draw_targets,
     find_cases,
     list_targets,
+    middle_box,
     read_reference,
 )
 from training.scores import Score
+
+Bool = npt.NDArray[np.bool_]
 
 # In mm; in pixels where the spacing is unknown, which cases give as 1 mm.
 TOLERANCE_MM = 2.0
@@ -85,13 +89,13 @@ def score_models(
     targets, failed = _all_targets(cases, protocol, seed)
     if limit is not None:
         targets = draw_targets(targets, limit, seed)
-    scores: dict[str, list[Score]] = {name: [] for name in engines}
+    scores: dict[str, list[Score]] = {name: [] for name in _run_names(engines, protocol)}
     done = 0
     by_case = groupby(targets, key=lambda target: target.case)
     for number, (case, group) in enumerate(by_case):
         of_case = list(group)
         try:
-            for name, own in _score_case(of_case, engines, number).items():
+            for name, own in _score_case(of_case, engines, number, protocol, seed).items():
                 scores[name] += own
         except VolumeError as error:
             failed[f"{case.data_set}/{case.name}"] = str(error)
@@ -117,8 +121,23 @@ def _all_targets(
     return targets, failed
 
 
+def _run_names(engines: Mapping[str, Engine], protocol: Protocol) -> dict[str, tuple[str, bool]]:
+    """Return what is scored: its name, the model, and whether a box on one slice is propagated.
+
+    A propagation stands beside what the model does with a 3D box.
+    """
+    if protocol is not Protocol.propagate:
+        return {name: (name, False) for name in engines}
+    runs = {f"{name}, 3D box": (name, False) for name in engines}
+    return {**runs, **{name: (name, True) for name in engines}}
+
+
 def _score_case(
-    targets: Sequence[Target], engines: Mapping[str, Engine], start: int
+    targets: Sequence[Target],
+    engines: Mapping[str, Engine],
+    start: int,
+    protocol: Protocol,
+    seed: int,
 ) -> dict[str, list[Score]]:
     case = targets[0].case
     volume, label = read_volume(case.path), read_reference(case)
@@ -127,8 +146,12 @@ def _score_case(
             f"{case.path}: `gts` has the shape {label.shape} and the image {volume.data.shape[:3]} "
             "(z, y, x); they must agree. Make the case again."
         )
-    runs = [(name, _Run(Session(volume, engine))) for name, engine in engines.items()]
-    scores: dict[str, list[Score]] = {name: [] for name in engines}
+    named = _run_names(engines, protocol)
+    runs = [
+        (name, _Run(Session(volume, engines[model]), seed if propagates else None))
+        for name, (model, propagates) in named.items()
+    ]
+    scores: dict[str, list[Score]] = {name: [] for name in named}
     # All models answer for one slice before the next one, and take turns in being first, so that
     # what slows the machine down for a while slows down all of them.
     for turn, (_, group) in enumerate(groupby(targets, key=lambda target: target.turn), start):
@@ -140,14 +163,22 @@ def _score_case(
 
 
 class _Run:
-    """One model on one case; remembers what encoding each slice took."""
+    """One model on one case; remembers what encoding each slice took.
 
-    def __init__(self, session: Session) -> None:
+    Parameters
+    ----------
+    session : Session
+    seed : int or None
+        Of the boxes on middle slices, which are propagated; None takes the targets' own boxes.
+    """
+
+    def __init__(self, session: Session, seed: int | None) -> None:
         self._session = session
+        self._seed = seed
         self._encode_ms: dict[int, float] = {}
 
     def score(self, target: Target, label: Label) -> Score:
-        masks = list(self._session.segment(target.box))
+        masks = self._masks(target, label)
         spacing = self._session.volume.spacing
         if target.index is not None:
             reference = label[target.index] == target.label_id
@@ -162,10 +193,26 @@ class _Run:
             dsc=dsc(reference, mask),
             nsd=nsd(reference, mask, spacing.tolist(), TOLERANCE_MM),
             ms=sum(self._ms(answer) for answer in masks),
+            **({} if target.index is not None else _count_slices(reference, mask)),
         )
+
+    def _masks(self, target: Target, label: Label) -> list[SliceMask]:
+        if self._seed is None:
+            return list(self._session.segment(target.box))
+        (first,) = self._session.segment(middle_box(target, label, self._seed))
+        if not first.mask.any():
+            return [first]
+        last = len(label) - 1
+        found = self._session.carry(0, {first.index: first.mask}, 0, last)
+        return [first, *(mask for mask in found if isinstance(mask, SliceMask))]
 
     def _ms(self, answer: SliceMask) -> float:
         # The embedding may be at hand from another object; each is charged as if it came alone.
         encode_ms = answer.encode_ms or self._encode_ms[answer.index]
         self._encode_ms[answer.index] = encode_ms
         return encode_ms + answer.decode_ms
+
+
+def _count_slices(reference: Bool, mask: Bool) -> dict[str, int]:
+    found, wanted = mask.any((1, 2)), reference.any((1, 2))
+    return {"ghosts": int(np.sum(found & ~wanted)), "slices": int(np.sum(found))}

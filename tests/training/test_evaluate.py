@@ -16,7 +16,7 @@ from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 from napari_medsamq.model_spec import ModelSpec, default_model
 from training import evaluate
 from training.metrics import nsd
-from training.protocol import Protocol, Target, find_cases, list_targets
+from training.protocol import Protocol, Target, find_cases, list_targets, middle_box
 from training.score_tables import difference_table
 from training.scores import Score, summarise
 from training.scoring import Evaluation, score_models
@@ -46,11 +46,11 @@ class RuleEngine:
         point_labels: np.ndarray,
         mask_input: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        found = np.full((1, 256, 256), -1, np.float32)
+        found = np.full((1, 256, 256), -4, np.float32)
         (x0, y0), (x1, y1) = point_coords[0].astype(int)
         box = np.s_[0, y0 : y1 + SCALE, x0 : x1 + SCALE]
         bright = embedding[0, :16].reshape(1, 256, 256) > 0.5
-        found[box] = np.where(bright[box], 1, -1) if self.bright_only else 1
+        found[box] = np.where(bright[box], 4, -4) if self.bright_only else 4
         return found, np.ones(1, np.float32)
 
 
@@ -197,7 +197,7 @@ def test_each_object_is_charged_with_its_slices_encoding(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = iter(range(10**6))
-    monkeypatch.setattr("napari_medsamq.session.perf_counter", lambda: float(next(now)))
+    monkeypatch.setattr("napari_medsamq.slice_network.perf_counter", lambda: float(next(now)))
     scores = run(data_dir).scores["bright"]
     # One second for the encoding and one for the decoding, also where the embedding was at hand.
     assert {score.ms for score in scores} == {2000}
@@ -459,3 +459,17 @@ def test_scores_are_recorded_where_the_plugin_finds_them(tmp_path: Path) -> None
     assert after.scores["all"]["dsc"] == pytest.approx(own["macro"]["dsc"], abs=1e-4)
     assert set(after.scores) == {"all", "CT"}
     assert (after.sha256, after.provenance) == (before.sha256, before.provenance)
+
+
+def test_a_propagation_starts_from_the_middle_slice_and_counts_its_ghosts(tmp_path: Path) -> None:
+    label = np.zeros((9, SIZE, SIZE), np.uint16)
+    label[2:7, 20:40, 20:40] = 1
+    path = write_case(tmp_path, "CT/Body/a", label, boxes=[[18, 18, 1, 42, 42, 7]])
+    evaluation = score_models(tmp_path, {"rule": RuleEngine()}, Protocol.propagate, 0)
+    assert list(evaluation.scores) == ["rule, 3D box", "rule"]
+    (carried,) = evaluation.scores["rule"]
+    assert carried.dsc == pytest.approx(1)
+    assert (carried.ghosts, carried.slices) == (0, 5)
+    (target,) = list_targets(find_cases(tmp_path)[0], Protocol.propagate, 0)
+    assert middle_box(target, label, 0).index == 4
+    assert path.exists()
