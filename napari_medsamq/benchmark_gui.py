@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,38 +24,34 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_medsamq.canvas import find_canvas
-from napari_medsamq.errors import VolumeError
+from napari_medsamq.embeddings import DEFAULT_BUDGET, EMBEDDING_BYTES
+from napari_medsamq.engine import Engines
+from napari_medsamq.errors import MedSAMQError, VolumeError
+from napari_medsamq.geometry import BoxPrompt
 from napari_medsamq.layers import image_layer
-from napari_medsamq.volume_io import Volume, volume_from_array
+from napari_medsamq.phantom import phantom_volume
+from napari_medsamq.session import Session
+from napari_medsamq.slice_network import SliceMask
+from napari_medsamq.volume_io import Volume
 from napari_medsamq.widget import MedSAMQWidget
 from napari_medsamq.workspace import Request
 
-PHANTOM = (120, 512, 512)
 MOVES = 240
 MOVE_MS = 16  # a mouse reports 60 times a second or more
 ROUNDS = 3
 _TICK_MS = 5
 _SCROLLED = 10
+_CARRIED = 40
+# What has to be reached: name in words, path into the result, at most.
+GOALS = (
+    ("from a move of the mouse to its mask on the screen, median, ms", ("drag_ms", "p50"), 80),
+    ("the same, 95th percentile, ms", ("drag_ms", "p95"), 150),
+    ("longest gap of the event loop that is ours, ms", ("gui_block_ms",), 50),
+    ("propagation, times encoding and decoding alone", ("propagation_overhead", "fresh"), 1.15),
+    ("the same, embeddings at hand, times decoding", ("propagation_overhead", "cached"), 1.3),
+    ("memory with 512 x 512 x 300 voxels and 40 embeddings, GB", ("memory_gb",), 1.6),
+)
 _STILL_MS = 300
-
-
-def phantom_volume(shape: tuple[int, int, int] = PHANTOM) -> Volume:
-    """Make up a CT (z, y, x) int16 of 2.5 x 0.8 x 0.8 mm: a body, two organs, and noise."""
-    z, y, x = (np.linspace(-1, 1, size, dtype=np.float32) for size in shape)
-    z, y, x = z[:, None, None], y[None, :, None], x[None, None, :]
-    voxels = np.full(shape, -1000, np.int16)
-    for centre, radii, value in (
-        ((0, 0, 0), (2, 0.75, 0.9), 20),
-        ((0, -0.1, -0.4), (0.8, 0.45, 0.35), 110),
-        ((0, 0.1, 0.5), (0.5, 0.25, 0.2), 130),
-    ):
-        inside = sum(
-            ((axis - middle) / radius) ** 2
-            for axis, middle, radius in zip((z, y, x), centre, radii, strict=True)
-        )
-        voxels[inside <= 1] = value
-    noise = np.random.default_rng(0).integers(-15, 16, shape, np.int16)
-    return volume_from_array(voxels + noise, (2.5, 0.8, 0.8), "phantom")
 
 
 @dataclass
@@ -192,13 +191,94 @@ def measure_window(volume: Volume) -> dict[str, Any]:
     }
 
 
-def _with_dock(volume: Volume, journals: Path) -> tuple[Script, list[float]]:
-    viewer = _open_viewer()
-    dock = MedSAMQWidget(viewer, ask=False, journals=journals)
+def measure_propagation(volume: Volume) -> dict[str, float]:
+    """Return how much longer carrying a structure takes than its encoding and decoding alone.
+
+    Returns
+    -------
+    found : dict
+        `fresh`, where each slice is encoded on the way; `cached`, where embeddings are at hand.
+    """
+    engine = Engines().for_modality(volume.modality)
+    session = Session(volume, engine, embedding_budget=(_CARRIED + 2) * EMBEDDING_BYTES)
+    middle, (height, width) = volume.slice_count(0) // 2, volume.slice(0, 0).shape[:2]
+    box = BoxPrompt(0, middle, width // 8, height // 5, width // 2, 2 * height // 3)
+    (first,) = session.segment(box)
+    ends = middle - _CARRIED // 2, middle + _CARRIED // 2
+    found = {}
+    for name in ("fresh", "cached"):
+        start = perf_counter()
+        carried = list(session.carry(0, {middle: first.mask}, *ends))
+        took = (perf_counter() - start) * 1000
+        masks = [mask for mask in carried if isinstance(mask, SliceMask)]
+        found[name] = took / sum(mask.encode_ms + mask.decode_ms for mask in masks)
+    return found
+
+
+def measure_memory() -> float | None:
+    """Return the peak memory in GB of a window in a process of its own; None on Windows."""
+    if sys.platform == "win32":
+        return None
+    command = [sys.executable, "-m", "napari_medsamq.benchmark_gui"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    if done.returncode != 0:
+        raise MedSAMQError(f"The memory cannot be measured: {done.stderr.strip()[-300:]}")
+    return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+def measure_all(volume: Volume | None) -> dict[str, Any]:
+    """Measure a volume, or a made-up one, in every way; see `GOALS`."""
+    chosen = volume or phantom_volume()
+    return {
+        **measure_window(chosen),
+        "propagation_overhead": measure_propagation(chosen),
+        "memory_gb": measure_memory(),
+    }
+
+
+def format_goals(found: dict[str, Any]) -> str:
+    """Lay out values and goals as a Markdown table."""
+    lines = ["| | value | goal | |", "|---|---|---|---|"]
+    for words, path, most in GOALS:
+        value: Any = found
+        for key in path:
+            value = value[key]
+        if value is not None:
+            verdict = "met" if value <= most else "**missed**"
+            text = f"{value:.0f}" if most > 10 else f"{value:.2f}"
+            lines.append(f"| {words} | {text} | {most} | {verdict} |")
+    lines.append(f"{found['drag_ms']['n']} moves of the mouse.")
+    return "\n".join(lines)
+
+
+def _peak_gb() -> float:
+    """Open a large volume, fill the embeddings, and return this process's peak memory in GB."""
+    import resource
+
+    with tempfile.TemporaryDirectory() as journals:
+        viewer = _open_viewer()
+        dock = _open_dock(viewer, Path(journals), 40 * EMBEDDING_BYTES)
+        _show(viewer, dock, phantom_volume((300, 512, 512)))
+        viewer.close()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def _open_dock(viewer: napari.Viewer, journals: Path, memory: int) -> MedSAMQWidget:
+    dock = MedSAMQWidget(viewer, ask=False, journals=journals, memory=memory)
     viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
+    return dock
+
+
+def _show(viewer: napari.Viewer, dock: MedSAMQWidget, volume: Volume) -> None:
     data, arguments, _ = image_layer(volume)
     viewer.add_image(data, **arguments)
     _wait(dock)
+
+
+def _with_dock(volume: Volume, journals: Path) -> tuple[Script, list[float]]:
+    viewer = _open_viewer()
+    dock = _open_dock(viewer, journals, DEFAULT_BUDGET)
+    _show(viewer, dock, volume)
     if dock.controller is None:
         raise VolumeError(dock.status)
     script = Script(viewer, dock.controller.workspace.boxes)
@@ -247,3 +327,7 @@ def canvas_of(viewer: napari.Viewer) -> QWidget:
     if canvas is None:
         raise RuntimeError("napari has no canvas, or several")
     return canvas
+
+
+if __name__ == "__main__":
+    print(json.dumps(_peak_gb()))

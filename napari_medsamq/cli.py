@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_medsamq import __version__
+from napari_medsamq.cli_benchmark import benchmark
 from napari_medsamq.engine import Engines
 from napari_medsamq.errors import MedSAMQError, PromptError, SaveError, VolumeError
 from napari_medsamq.geometry import PLANES, BoxPrompt, BoxPrompt3D, box_between
@@ -22,12 +23,10 @@ from napari_medsamq.networks import CPU
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.replay import replay
 from napari_medsamq.terminal import (
-    MODEL_HELP,
     Device,
     Model,
     chosen_model,
     told_to_user,
-    write_json,
 )
 from napari_medsamq.volume_io import Modality as ModalityName
 from napari_medsamq.volume_io import Volume, read_volume
@@ -42,6 +41,7 @@ app = typer.Typer(
 
 
 app.command()(replay)
+app.add_typer(benchmark, name="benchmark")
 
 
 class Sample(StrEnum):
@@ -191,30 +191,6 @@ def demo(
         report = run_demo(output, chosen_model(model), device)
         typer.echo(_summary(report))
         typer.echo(f"{perf_counter() - start:.1f} s in all. Look at {output / 'overlay.png'}.")
-
-
-@app.command()
-def benchmark(
-    model: Annotated[
-        list[str] | None,
-        typer.Option(help=f"{MODEL_HELP} All that come along if none is given. Repeatable."),
-    ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of each model.")] = 2,
-    rounds: Annotated[int, typer.Option(min=1, help="Each step is run so many times.")] = 7,
-    quick: Annotated[bool, typer.Option("--quick", help="Encoding and decoding alone.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the times here.")] = None,
-) -> None:
-    """Time the models on this computer, in turns: medians in ms."""
-    from napari_medsamq.benchmark import format_times, time_models
-
-    with told_to_user():
-        if json_file is not None and not json_file.parent.is_dir():
-            raise SaveError(f"There is no folder {json_file.parent} for the times. Make it first.")
-        directories = [find_model(name) for name in model or []]
-        times = time_models(directories, threads=threads, rounds=rounds, quick=quick)
-        typer.echo(format_times(times))
-        if json_file is not None:
-            write_json(json_file, times)
 
 
 @app.command()

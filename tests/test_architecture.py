@@ -24,7 +24,7 @@ CORE = (
     ("_itk", "_save"),
     ("_dicom",),
     ("volume_io",),
-    ("preprocess", "facts"),
+    ("preprocess", "facts", "phantom"),
     ("windows",),
     ("model_spec",),
     ("networks",),
@@ -45,6 +45,7 @@ CORE = (
     ("demo",),
     ("benchmark_worker",),
     ("benchmark",),
+    ("cli_benchmark",),
     ("cli",),
 )
 QT = (
@@ -63,7 +64,12 @@ LINE = {name: number for number, names in enumerate((*CORE, *QT)) for name in na
 CORE_NAMES = sorted({name for names in CORE for name in names} & set(MODULES))
 QT_NAMES = {name for names in QT for name in names}
 # Commands that import what only they need when they are called.
-LAZY = {("cli", "benchmark"), ("cli", "demo"), ("cli", "window")}
+LAZY = {
+    ("cli_benchmark", "benchmark"),
+    ("cli_benchmark", "benchmark_gui"),
+    ("cli", "demo"),
+    ("cli", "window"),
+}
 ONLY_IN = {
     "openvino": {"engine", "networks"},
     "nibabel": {"_nifti", "_save"},

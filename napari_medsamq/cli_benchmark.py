@@ -1,0 +1,78 @@
+"""`medsamq benchmark`: how long models and window take on this computer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_medsamq.errors import MedSAMQError, SaveError
+from napari_medsamq.model_choice import find_model
+from napari_medsamq.terminal import MODEL_HELP, told_to_user, write_json
+from napari_medsamq.volume_io import read_volume
+
+benchmark = typer.Typer(
+    help="Time the models on this computer, in turns: medians in ms. `gui` times the window.",
+    invoke_without_command=True,
+    add_completion=False,
+)
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")]
+
+
+@benchmark.callback()
+def models(
+    context: typer.Context,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help=f"{MODEL_HELP} All that come along if none is given. Repeatable."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each model.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="Each step is run so many times.")] = 7,
+    quick: Annotated[bool, typer.Option("--quick", help="Encoding and decoding alone.")] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Time the models on this computer, in turns: medians in ms. `gui` times the window."""
+    if context.invoked_subcommand is not None:
+        return
+    from napari_medsamq.benchmark import format_times, time_models
+
+    with told_to_user():
+        _check(json_file)
+        directories = [find_model(name) for name in model or []]
+        times = time_models(directories, threads=threads, rounds=rounds, quick=quick)
+        typer.echo(format_times(times))
+        if json_file is not None:
+            write_json(json_file, times)
+
+
+@benchmark.command()
+def gui(
+    volume: Annotated[
+        Path | None, typer.Option(help="A CT or MR volume; a made-up one if none is named.")
+    ] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Time the window: real moves of the mouse, propagation, memory; with goals.
+
+    It opens napari's window several times, and takes a minute or two. Leave the
+    mouse alone meanwhile, or run it under xvfb-run.
+    """
+    with told_to_user():
+        _check(json_file)
+        try:
+            from napari_medsamq.benchmark_gui import format_goals, measure_all
+        except ImportError as error:
+            raise MedSAMQError(
+                f"The window needs napari and Qt, which are not installed ({error}). Install them "
+                'with: pip install "napari-medsamq[app]"'
+            ) from error
+        found = measure_all(None if volume is None else read_volume(volume))
+        typer.echo(format_goals(found))
+        if json_file is not None:
+            write_json(json_file, found)
+
+
+def _check(json_file: Path | None) -> None:
+    if json_file is not None and not json_file.parent.is_dir():
+        raise SaveError(f"There is no folder {json_file.parent} for the numbers. Make it first.")

@@ -1,0 +1,37 @@
+"""The benchmark of the window measures real moves of the mouse."""
+
+import pytest
+
+from napari_medsamq import benchmark_gui
+from napari_medsamq.benchmark_gui import GOALS, format_goals, measure_propagation, measure_window
+from napari_medsamq.phantom import phantom_volume
+
+
+def test_every_move_is_timed(monkeypatch, qtbot):
+    monkeypatch.setattr(benchmark_gui, "MOVES", 20)
+    monkeypatch.setattr(benchmark_gui, "ROUNDS", 1)
+    found = measure_window(phantom_volume((14, 64, 64)))
+    assert 15 <= found["drag_ms"]["n"] <= 20
+    assert 1 < found["drag_ms"]["p50"] <= found["drag_ms"]["p95"] < 10_000
+    assert abs(found["gui_block_ms"]) < 10_000
+
+
+def test_a_propagation_takes_at_least_what_its_steps_take():
+    found = measure_propagation(phantom_volume((50, 96, 96)))
+    assert 1 <= found["fresh"] < 5
+    assert 1 <= found["cached"] < 5
+
+
+def test_the_table_has_every_goal_and_tells_what_is_missed():
+    found = {
+        "drag_ms": {"p50": 70.0, "p95": 160.0, "n": 720},
+        "gui_block_ms": 3.0,
+        "propagation_overhead": {"fresh": 1.05, "cached": 1.2},
+        "memory_gb": None,
+    }
+    text = format_goals(found)
+    assert text.count("met |") == len(GOALS) - 2
+    assert "160 | 150 | **missed** |" in text
+    assert "720 moves" in text
+    with pytest.raises(KeyError):
+        format_goals({})
