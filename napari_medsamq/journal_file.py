@@ -29,6 +29,8 @@ _JSON = struct.Struct("<I")
 _LARGEST = 2**31 - 1
 _LARGEST_ARRAY = 2**34
 _DTYPES = {"int64": np.int64, "uint16": np.uint16}
+# What a record raises whose checksum fits, but which this program did not write.
+_MALFORMED = (AttributeError, KeyError, TypeError, ValueError, struct.error, zlib.error)
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -65,6 +67,8 @@ def append_record(file: BinaryIO, record: Record) -> None:
     # Numbers of numpy's are written as plain ones.
     head = json.dumps({**record.content, "arrays": described}, default=int).encode()
     payload = b"".join([_JSON.pack(len(head)), head, *parts])
+    if len(payload) > _LARGEST:
+        raise OverflowError(f"a record of {len(payload):,} bytes is more than a journal takes")
     file.write(_FRAME.pack(len(payload), zlib.crc32(payload)) + payload)
     file.flush()
     os.fsync(file.fileno())
@@ -80,13 +84,18 @@ class Content:
         Those that are whole, up to the first one that is not.
     size : int
         Bytes up to the end of the last of them.
-    damaged : bool
-        Whether something follows that is not whole.
+    total : int
+        Bytes of the whole file.
     """
 
     records: list[Record]
     size: int
-    damaged: bool
+    total: int
+
+    @property
+    def damaged(self) -> bool:
+        """Whether something follows that is not whole."""
+        return self.size < self.total
 
 
 def read_journal(path: Path) -> Content:
@@ -110,7 +119,7 @@ def read_journal(path: Path) -> Content:
             f"The journal {path} cannot be read ({error.strerror or error}). Check that the file "
             "is there and may be read."
         ) from error
-    return Content(records, size, damaged=size < total)
+    return Content(records, size, total)
 
 
 def _check_head(path: Path, head: bytes) -> None:
@@ -137,7 +146,11 @@ def _records(file: BinaryIO, total: int) -> Iterator[Record]:
         payload = file.read(length)
         if zlib.crc32(payload) != checksum:
             return
-        yield _unpack(payload)
+        try:
+            record = _unpack(payload)
+        except _MALFORMED:
+            return
+        yield record
 
 
 def _unpack(payload: bytes) -> Record:
@@ -147,10 +160,13 @@ def _unpack(payload: bytes) -> Record:
     arrays = {}
     for name, described in content.pop("arrays").items():
         dtype = np.dtype(_DTYPES[described["dtype"]])
-        count, size = described["count"], described["bytes"]
-        if count * dtype.itemsize > _LARGEST_ARRAY:
-            raise JournalError(f"The journal asks for {count:,} numbers at once; it is damaged.")
-        raw = zlib.decompressobj().decompress(payload[place : place + size], count * dtype.itemsize)
+        nbytes, size = described["count"] * dtype.itemsize, described["bytes"]
+        if not 0 <= nbytes <= _LARGEST_ARRAY:
+            raise ValueError(f"an array of {nbytes} bytes")
+        # One byte more shows that there is more than was said, without unpacking it.
+        raw = zlib.decompressobj().decompress(payload[place : place + size], nbytes + 1)
+        if len(raw) != nbytes:
+            raise ValueError(f"an array that has not {nbytes} bytes")
         array = np.frombuffer(raw, dtype)
         arrays[name] = np.cumsum(array) if dtype == np.int64 else array
         place += size
