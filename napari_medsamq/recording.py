@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.errors import JournalError
 from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
-from napari_medsamq.history import Edit, History, LabelStyle, Prompt
+from napari_medsamq.history import Edit, History, LabelStyle, Prompt, Voxels
 from napari_medsamq.journal import Journal
 from napari_medsamq.journal_file import Record
 from napari_medsamq.networks import environment
@@ -146,6 +145,15 @@ class Replay:
         JournalError
             If it does not follow from those before.
         """
+        try:
+            self._apply(record)
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            raise JournalError(
+                f"The journal holds a record that makes no sense here ({error!r}). It was written "
+                "by another version of this program, or altered."
+            ) from error
+
+    def _apply(self, record: Record) -> None:
         content, kind = record.content, record.content["kind"]
         if kind == EDIT:
             self._edit(record)
@@ -155,6 +163,9 @@ class Replay:
             self.history.redo()
         elif kind == STYLE:
             self.styles[content["label"]] = LabelStyle(**content["style"])
+        elif kind == CARRY:
+            # Its number is taken, also if nothing came of it.
+            self._groups.setdefault(content["group"], object())
 
     def restored(self) -> Restored:
         """Return where that has led to."""
@@ -165,15 +176,12 @@ class Replay:
         for fresh in content["fresh"]:
             number = fresh["number"]
             self.prompts[number] = Prompt(
-                read_box(fresh), fresh["label"], arrays[f"prompt {number}"]
+                read_box(fresh), fresh["label"], self._inside(arrays[f"prompt {number}"])
             )
-        voxels = arrays["voxels"]
-        if voxels.size and not 0 <= voxels.min() <= voxels.max() < self.history.label.size:
-            raise JournalError("The journal names voxels outside the volume; it is damaged.")
-        if not np.array_equal(self.history.label.reshape(-1)[voxels], arrays["before"]):
-            raise JournalError(
-                "An edit in the journal does not fit the ones before it; it is damaged there."
-            )
+        voxels = self._inside(arrays["voxels"])
+        # What was done in the middle of a brush stroke met voxels that the stroke had painted, but
+        # that are entered only at its end.
+        self.history.label.reshape(-1)[voxels] = arrays["before"]
         group = content["group"]
         self.history.change(
             content["name"],
@@ -183,6 +191,11 @@ class Replay:
             by_hand=content["by_hand"],
             group=None if group is None else self._groups.setdefault(group, object()),
         )
+
+    def _inside(self, voxels: Voxels) -> Voxels:
+        if voxels.size and not 0 <= voxels.min() <= voxels.max() < self.history.label.size:
+            raise JournalError("The journal names voxels outside the volume; it is damaged.")
+        return voxels
 
 
 def restore(records: Iterable[Record], shape: tuple[int, ...]) -> Restored:

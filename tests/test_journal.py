@@ -12,6 +12,7 @@ import time
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from napari_medsamq.errors import JournalError
 from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 from napari_medsamq.history import History, LabelStyle
 from napari_medsamq.journal import Journal, check_volume, journal_path, volume_hash
-from napari_medsamq.journal_file import Content, read_journal
+from napari_medsamq.journal_file import Content, Record, read_journal
 from napari_medsamq.preprocess import IDENTITY
 from napari_medsamq.recording import Recorder, Restored, restore
 from napari_medsamq.session import Session
@@ -329,6 +330,20 @@ def test_a_large_edit_is_queued_at_once_and_many_are_read_quickly(tmp_path: Path
     np.testing.assert_array_equal(found.history.label, history.label)
 
 
+def test_a_stroke_under_way_does_not_keep_a_journal_from_being_read(tmp_path: Path) -> None:
+    work = Work(tmp_path)
+    history, flat = work.session.history, work.session.label.reshape(-1)
+    stroke = np.arange(100, 110)
+    before = flat[stroke].copy()
+    flat[stroke] = 7  # painted, but the mouse button is still down
+    history.change("propagation", np.arange(95, 105), np.full(10, 2, np.uint16), ())
+    history.record("brush stroke", stroke, before)
+    work.journal.close()
+    found = restore(read_journal(work.path).records, SHAPE)
+    history.watch = found.history.watch  # what follows is not recorded
+    assert states(found.history) == states(history)
+
+
 def payload(head: object, *parts: bytes) -> bytes:
     text = json.dumps(head).encode()
     return b"".join([struct.pack("<I", len(text)), text, *parts])
@@ -363,3 +378,44 @@ def test_a_record_that_only_looks_whole_ends_the_journal(tmp_path: Path, altered
     content = read_journal(path)
     assert content.size == len(whole)
     assert content.damaged
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"kind": "edit", "name": "of another version"},
+        {"kind": "style", "label": 1, "style": {"name": "Liver", "colour": "#000000"}},
+        {
+            "kind": "edit",
+            "name": "a",
+            "by_hand": False,
+            "group": None,
+            "prompts": [7],
+            "fresh": [],
+        },
+    ],
+)
+def test_a_record_that_makes_no_sense_is_told_in_words(content: dict[str, Any]) -> None:
+    nothing = {
+        "voxels": np.zeros(0, np.int64),
+        "before": np.zeros(0, np.uint16),
+        "after": np.zeros(0, np.uint16),
+    }
+    with pytest.raises(JournalError, match="makes no sense"):
+        restore([Record(content, nothing)], SHAPE)
+
+
+def test_propagations_of_two_days_are_not_undone_together(tmp_path: Path) -> None:
+    first = Work(tmp_path)
+    group = object()
+    for nothing_or_something in (object(), group):
+        first.session.watch("carry", {"group": nothing_or_something})
+    first.session.history.change("a", np.array([1]), np.array([1], np.uint16), (), group=group)
+    first.journal.close()
+    second, later = Work(tmp_path, read_journal(first.path)), object()
+    second.session.watch("carry", {"group": later})
+    second.session.history.change("b", np.array([2]), np.array([1], np.uint16), (), group=later)
+    second.journal.close()
+    found = restore(read_journal(first.path).records, SHAPE).history
+    found.undo()
+    assert found.undo_name == "a"
