@@ -23,3 +23,7 @@ class SaveError(MedSAMQError):
 
 class JournalError(MedSAMQError):
     """A journal that cannot be read or written, or is another volume's."""
+
+
+class JournalChangedError(JournalError):
+    """A journal that another window has gone on with since it was read."""

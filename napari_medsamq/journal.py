@@ -7,19 +7,20 @@ edit, so that label, undo and redo come back exactly, without a network.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock, Timeout
 from platformdirs import user_data_path
 
 from napari_medsamq import __version__
-from napari_medsamq.errors import JournalError
+from napari_medsamq.errors import JournalChangedError, JournalError
 from napari_medsamq.journal_file import Arrays, Content, Record, append_record, write_head
 from napari_medsamq.volume_io import Volume
 
@@ -36,7 +37,8 @@ def volume_hash(volume: Volume) -> str:
     digest = hashlib.sha256()
     digest.update(f"{volume.data.shape} {volume.data.dtype.str}".encode())
     # Rounded, so that the same file gives the same hash on every computer.
-    digest.update(np.round(volume.affine, 4).tobytes())
+    # Added to, as -0.0 has other bytes than 0.0.
+    digest.update((np.round(volume.affine, 4) + 0.0).tobytes())
     for plane in volume.data:
         digest.update(np.ascontiguousarray(plane).data)
     return digest.hexdigest()
@@ -62,15 +64,17 @@ class Journal:
         What was read from the file, whose whole part is gone on with. Without it a new journal is
         begun, and one that is there gets another name.
     fail : callable
-        Told once, in the journal's thread, why nothing more can be written; work may go on.
+        Told once, in whichever thread finds out, why nothing more can be written; work may go on.
 
     Attributes
     ----------
     kept : Path or None
-        Where an earlier journal was put.
+        Where an earlier journal was put, or the copy of one that was damaged.
 
     Raises
     ------
+    JournalChangedError
+        If another window has gone on with it since `content` was read.
     JournalError
         If another program writes to it, or it cannot be written.
     """
@@ -86,7 +90,8 @@ class Journal:
         self.path = path
         self._fail = fail
         self._broken = False
-        self._lock = FileLock(path.with_suffix(".lock"))
+        # Whichever thread sees the last of the journal gives the lock back.
+        self._lock = FileLock(path.with_suffix(".lock"), thread_local=False)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
@@ -99,25 +104,21 @@ class Journal:
             raise _unwritable(path, error) from error
         self.kept: Path | None = None
         try:
-            if content is None and path.exists():
-                self.kept = _set_aside(path)
-            self._file = path.open("r+b" if content else "wb")
-            if content:
-                # What a kill had cut off.
-                self._file.truncate(content.size)
-                self._file.seek(content.size)
-            else:
-                write_head(self._file)
+            self._file = self._begin() if content is None else self._go_on(content)
         except OSError as error:
             self._lock.release()
             raise _unwritable(path, error) from error
+        except JournalChangedError:
+            self._lock.release()
+            raise
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="medsamq-journal")
         if content is None:
             self.write("volume", _describe(volume, key))
 
     def write(self, kind: str, content: Mapping[str, Any], arrays: Arrays = _NOTHING) -> None:
         """Queue a record; its arrays must not change any more."""
-        self._writer.submit(self._append, Record({"kind": kind, **content}, arrays))
+        record = Record({"kind": kind, **content}, arrays)
+        self._writer.submit(self._append, record).add_done_callback(self._check)
 
     def close(self) -> None:
         """Wait until everything is written, and let others write."""
@@ -125,12 +126,38 @@ class Journal:
         self._file.close()
         self._lock.release()
 
+    def _begin(self) -> BinaryIO:
+        if self.path.exists():
+            self.kept = _name_aside(self.path)
+            self.path.rename(self.kept)
+        file = self.path.open("wb")
+        write_head(file)
+        return file
+
+    def _go_on(self, content: Content) -> BinaryIO:
+        # What was read before the lock was held may be old by now.
+        if self.path.stat().st_size != content.total:
+            raise JournalChangedError(
+                f"{self.path} has been gone on with in another window since it was read. Open the "
+                "volume again."
+            )
+        if content.damaged:
+            # A kill leaves half a record; but if a disk has altered one, whole ones may follow.
+            self.kept = _name_aside(self.path)
+            shutil.copyfile(self.path, self.kept)
+        file = self.path.open("r+b")
+        file.truncate(content.size)
+        file.seek(content.size)
+        return file
+
     def _append(self, record: Record) -> None:
-        if self._broken:
-            return
-        try:
+        if not self._broken:
             append_record(self._file, record)
-        except OSError as error:
+
+    def _check(self, done: Future[None]) -> None:
+        # Whatever it was: a record is missing, and those after it would not fit without it.
+        error = done.exception()
+        if error is not None:
             self._broken = True
             self._fail(_unwritable(self.path, error))
 
@@ -152,12 +179,10 @@ def check_volume(path: Path, content: Content, key: str) -> None:
         )
 
 
-def _set_aside(path: Path) -> Path:
-    """Give a journal another name, which nothing replaces; return it."""
+def _name_aside(path: Path) -> Path:
+    """Return a name beside a journal under which nothing lies."""
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S-%f")
-    kept = path.with_name(f"{path.stem}-{stamp}{path.suffix}")
-    path.rename(kept)
-    return kept
+    return path.with_name(f"{path.stem}-{stamp}{path.suffix}")
 
 
 def _describe(volume: Volume, key: str) -> dict[str, Any]:
@@ -172,8 +197,9 @@ def _describe(volume: Volume, key: str) -> dict[str, Any]:
     }
 
 
-def _unwritable(path: Path, error: OSError) -> JournalError:
+def _unwritable(path: Path, error: BaseException) -> JournalError:
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return JournalError(
-        f"The journal {path} cannot be written ({error.strerror or error}). What you do from now "
+        f"The journal {path} cannot be written ({reason}). What you do from now "
         "on is not recorded: save your label yourself, and free space there."
     )

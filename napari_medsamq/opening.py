@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QInputDialog, QWidget
 
 from napari_medsamq.engine import Engine, Engines
-from napari_medsamq.errors import JournalError, MedSAMQError, VolumeError
+from napari_medsamq.errors import JournalChangedError, JournalError, MedSAMQError, VolumeError
 from napari_medsamq.forms import MODALITIES
 from napari_medsamq.journal import Journal
 from napari_medsamq.layers import foreign_volume, image_layer, layer_volume
@@ -206,6 +206,10 @@ class Opener(QObject):
             Recorder(session, journal, restored)
             if journal.kept is not None:
                 show_info(f"The earlier work on {volume.name} was kept as {journal.kept}.")
+        except JournalChangedError:
+            # The question was about what is old by now.
+            self._prepare(volume, layer)
+            return
         except JournalError as error:
             self.failed.emit(error)
         self.opened.emit(Workspace(session, layer, model))

@@ -52,7 +52,10 @@ def find_past(volume: Volume, folder: Path) -> Past:
         restored = restore(content.records, volume.data.shape[:3]) if edits else None
     except JournalError as error:
         return Past(path, key, None, None, f"{error} A new one begins; this one is kept.")
-    damaged = "The end of its journal was cut off; all before it is there."
+    damaged = (
+        f"The journal {path} was cut off or altered; all before that place is there. A copy of the "
+        "file is kept."
+    )
     return Past(path, key, content, restored, damaged if content.damaged else "")
 
 

@@ -12,7 +12,8 @@ import time
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_medsamq import journal as module
-from napari_medsamq.errors import JournalError
+from napari_medsamq.errors import JournalChangedError, JournalError
 from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 from napari_medsamq.history import History, LabelStyle
 from napari_medsamq.journal import Journal, check_volume, journal_path, volume_hash
@@ -344,6 +345,67 @@ def test_a_stroke_under_way_does_not_keep_a_journal_from_being_read(tmp_path: Pa
     assert states(found.history) == states(history)
 
 
+def test_what_another_window_did_since_it_was_read_is_not_cut_off(tmp_path: Path) -> None:
+    first = Work(tmp_path)
+    first.stroke(0, 5, 1)
+    first.journal.close()
+    old = read_journal(first.path)  # a question about it is on the screen
+    other = Work(tmp_path, read_journal(first.path))
+    other.stroke(10, 5, 2)
+    other.journal.close()
+    whole = first.path.read_bytes()
+    with pytest.raises(JournalChangedError, match="another window"):
+        Work(tmp_path, old)
+    assert first.path.read_bytes() == whole
+    # It may be opened once it has been read again.
+    Work(tmp_path, read_journal(first.path)).journal.close()
+
+
+def test_records_behind_an_altered_one_are_kept_in_a_copy(tmp_path: Path) -> None:
+    whole, _, path = recorded(tmp_path)
+    altered = bytearray(whole)
+    altered[len(whole) // 2] ^= 1
+    path.write_bytes(altered)
+    work = Work(tmp_path, read_journal(path))
+    work.stroke(20, 4, 5)
+    work.journal.close()
+    assert work.journal.kept is not None
+    assert work.journal.kept.read_bytes() == altered
+    assert not read_journal(path).damaged
+
+
+@pytest.mark.parametrize("error", [MemoryError(), TypeError("no such thing")])
+def test_whatever_keeps_a_record_from_being_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    told: list[JournalError] = []
+    journal = Journal(tmp_path / "a.journal", make_volume(), "key", None, told.append)
+    original, calls = module.append_record, []
+
+    def fail_once(file: BinaryIO, record: Record) -> None:
+        calls.append(record)
+        if record.content.get("number") == 1:
+            raise error
+        original(file, record)
+
+    monkeypatch.setattr(module, "append_record", fail_once)
+    for number in range(3):
+        journal.write("save", {"number": number})
+    journal.close()
+    # One that came after the gap would not fit to what is there.
+    written = [record.content.get("number") for record in read_journal(journal.path).records]
+    assert written == [None, 0]
+    assert len(told) == 1
+
+
+def test_a_journal_is_given_back_by_any_thread(tmp_path: Path) -> None:
+    work = Work(tmp_path)
+    thread = Thread(target=work.journal.close)
+    thread.start()
+    thread.join()
+    Work(tmp_path, read_journal(work.path)).journal.close()
+
+
 def payload(head: object, *parts: bytes) -> bytes:
     text = json.dumps(head).encode()
     return b"".join([struct.pack("<I", len(text)), text, *parts])
@@ -419,3 +481,10 @@ def test_propagations_of_two_days_are_not_undone_together(tmp_path: Path) -> Non
     found = restore(read_journal(first.path).records, SHAPE).history
     found.undo()
     assert found.undo_name == "a"
+
+
+def test_a_zero_of_either_sign_is_the_same_geometry() -> None:
+    volume = make_volume()
+    tilted = volume.affine.copy()
+    tilted[0, 1] = -1e-9
+    assert volume_hash(replace(volume, affine=tilted)) == volume_hash(volume)

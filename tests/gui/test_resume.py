@@ -13,6 +13,8 @@ from napari_medsamq.cli import app
 from napari_medsamq.journal import Journal, journal_path, volume_hash
 from napari_medsamq.journal_file import read_journal
 from napari_medsamq.layers import SAMPLES, VOLUME
+from napari_medsamq.recording import Recorder, restore
+from napari_medsamq.session import Session
 from napari_medsamq.workspace import _OPEN
 
 BOX = ((12, 16, 24), (12, 47, 55))
@@ -103,6 +105,36 @@ def test_work_that_was_gone_on_with_comes_back_again(worked, phantom, answer):
     forget(worked)
     worked.open(phantom.volume.path)
     np.testing.assert_array_equal(worked.session.label, label)
+
+
+def test_what_another_window_does_while_the_question_is_open_is_asked_about_again(
+    worked, phantom, answer, tmp_path, monkeypatch
+):
+    asked = answer(QMessageBox.ButtonRole.AcceptRole)
+    forget(worked)
+    (path,) = journals(worked, tmp_path)
+    click = QMessageBox.exec
+
+    def work_elsewhere(box):
+        monkeypatch.setattr(QMessageBox, "exec", click)
+        content, volume = read_journal(path), phantom.volume
+        past = restore(content.records, volume.data.shape)
+        session = Session(volume, worked.dock._engines.for_modality("CT"))
+        session.restore(past.history, past.styles)
+        other = Journal(path, volume, volume_hash(volume), content, lambda error: None)
+        Recorder(session, other, past)
+        session.history.change("a", np.arange(5), np.full(5, 9, np.uint16), session.history.prompts)
+        other.close()
+        click(box)
+
+    monkeypatch.setattr(QMessageBox, "exec", work_elsewhere)
+    worked.open(phantom.volume.path)
+    assert len(asked) == 2
+    assert "Label 9 (5 voxels)" not in asked[0][1]
+    assert "Label 9 (5 voxels)" in asked[1][1]
+    assert np.count_nonzero(worked.session.label == 9) == 5
+    worked.dock.controller.undo()
+    assert np.unique(worked.session.label).tolist() == [0, 1, 2]
 
 
 def test_starting_anew_keeps_the_earlier_work_in_a_file(worked, phantom, answer, tmp_path):
