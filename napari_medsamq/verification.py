@@ -103,6 +103,10 @@ class Verifier:
             label_id, masks = self._carried[content["group"]]
             if masks:
                 self._compare_carried(masks.pop(0), label_id)
+            else:
+                # A slice that the propagation no longer comes to.
+                recorded = record.arrays["after"] == label_id
+                self.verdict.compare(label_id, recorded, np.zeros_like(recorded))
 
     def _session(self, content: dict[str, Any]) -> Session:
         engine = self._engines.load(self._model or find_model(content["model"]))

@@ -95,6 +95,21 @@ def test_a_mask_that_the_network_would_not_give_again_is_found(work: Work) -> No
     assert "1 Liver: DSC 1.0000" in result.stdout
 
 
+def test_a_slice_that_a_propagation_no_longer_comes_to_is_found(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry = Session.carry
+    monkeypatch.setattr(
+        Session,
+        "carry",
+        lambda *asked: [next(carry(*asked))],  # it stops at once
+    )
+    result = run(work, "--verify")
+    assert result.exit_code == 1
+    assert "2 of 5 masks are the same" in result.stdout
+    assert "1 Liver: DSC 0.6" in result.stdout
+
+
 def test_on_another_computer_differences_are_reported_alone(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
