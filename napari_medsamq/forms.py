@@ -83,7 +83,8 @@ class VolumeForm(QGroupBox):
         self._preset.setAccessibleName("Window")
         self._preset.setToolTip("Window of the display (W for the next one); Ctrl and drag adjusts")
         self._preset.textActivated.connect(self.preset_requested.emit)
-        self._follow = QCheckBox("network sees it")
+        narrow(self._preset)
+        self._follow = QCheckBox("The network sees this window")
         self._follow.setChecked(True)
         self._follow.setToolTip(
             "On: the network sees the window that you see. Off: the default one for the modality."
@@ -92,14 +93,13 @@ class VolumeForm(QGroupBox):
         window_row = QHBoxLayout()
         window_row.addWidget(QLabel("Window"))
         window_row.addWidget(self._preset, 1)
-        window_row.addWidget(self._follow)
         model_row = QHBoxLayout()
         model_row.addWidget(QLabel("Network"))
         model_row.addWidget(self.model, 1)
         self._planes = QButtonGroup(self)
         plane_row = QHBoxLayout()
         for number, name in enumerate(planes):
-            plane_button = QPushButton(f"{name}  (F{number + FIRST_PLANE_KEY})")
+            plane_button = QPushButton(f"{name} F{number + FIRST_PLANE_KEY}")
             plane_button.setCheckable(True)
             plane_button.setToolTip(f"Show and draw on {name.lower()} slices")
             self._planes.addButton(plane_button, number)
@@ -113,6 +113,7 @@ class VolumeForm(QGroupBox):
         layout.addLayout(model_row)
         layout.addLayout(window_row)
         layout.addWidget(_fields(self._level, self._width, in_a_row=True))
+        layout.addWidget(self._follow)
         layout.addLayout(plane_row)
 
     def _ask_for_file(self) -> None:
@@ -191,6 +192,11 @@ def _fields(*fields: Widget, in_a_row: bool = False) -> QWidget:
     container = Container(widgets=fields, layout=layout, labels=True)
     container.margins = (0, 0, 0, 0)
     return container.native
+
+
+def narrow(box: QComboBox) -> None:
+    """Let a menu take what room there is, not what its longest line wants: the dock is narrow."""
+    box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
 
 def button(text: str, slot: object) -> QPushButton:

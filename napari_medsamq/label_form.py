@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
-from napari_medsamq.forms import button
+from napari_medsamq.forms import button, narrow
 from napari_medsamq.history import LabelStyle
 from napari_medsamq.organs import ORGANS
 
@@ -47,8 +47,10 @@ class LabelForm(QGroupBox):
         self._name.setEditable(True)
         self._name.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         self._name.setAccessibleName("Name")
-        self._name.setMinimumContentsLength(8)
+        narrow(self._name)
+        self._name.setMinimumWidth(110)
         self._name.addItems(ORGANS)
+        self._id.native.setMaximumWidth(90)
         self._id.changed.connect(self.label_requested.emit)
         self._name.lineEdit().editingFinished.connect(self._ask_for_style)
         self._name.activated.connect(self._ask_for_style)
@@ -60,7 +62,7 @@ class LabelForm(QGroupBox):
         name_row, row = QHBoxLayout(), QHBoxLayout()
         for text, field in (("Number", self._id.native), ("Name", self._name)):
             name_row.addWidget(QLabel(text))
-            name_row.addWidget(field, 1 + (field is self._name))
+            name_row.addWidget(field, int(field is self._name))
         row.addWidget(self._pick_color)
         row.addWidget(self._remove)
         layout = QVBoxLayout(self)

@@ -77,6 +77,7 @@ class Prefetch(QObject):
             partial(session.is_ready, axis),
         )
         if index is None:
+            self.changed.emit()  # boxes may have made slices ready, too
             return
         self._running = True
         self._compute.submit(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from napari.layers import Image
 from napari.utils.notifications import show_error
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.forms import VolumeForm, button, wrapping_label
+from napari_medsamq.forms import VolumeForm, button, narrow, wrapping_label
 from napari_medsamq.label_form import LabelForm
 from napari_medsamq.preprocess import WindowLevel
 
@@ -64,10 +64,16 @@ class SegmentView(QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QScrollArea.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        # Room for the vertical bar, so that it never covers the form.
-        bar = self.verticalScrollBar().sizeHint().width()
-        self.setMinimumWidth(content.minimumSizeHint().width() + bar)
+        content.installEventFilter(self)
         self.set_open(False)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (Qt's name)
+        """Stay as wide as the form needs to be, which changes with what it shows."""
+        if event.type() == QEvent.Type.LayoutRequest:
+            # Room for the vertical bar, so that it never covers the form.
+            bar = self.verticalScrollBar().sizeHint().width()
+            self.setMinimumWidth(self.widget().minimumSizeHint().width() + bar)
+        return bool(super().eventFilter(watched, event))
 
     def _build_actions(self) -> QGroupBox:
         self._draw = QPushButton("Draw boxes  (B)")
@@ -76,6 +82,7 @@ class SegmentView(QScrollArea):
         self._draw.clicked.connect(self.draw_requested.emit)
         self._way = QComboBox()
         self._way.addItems(list(WAYS))
+        narrow(self._way)
         self._way.setAccessibleName("Where to propagate")
         self._way.setToolTip("Where the structure is carried; it stops where the structure ends")
         self._propagate = button("Propagate  (P)", self._on_propagate)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import numpy.typing as npt
@@ -207,10 +208,12 @@ class _Run:
         return [first, *(mask for mask in found if isinstance(mask, SliceMask))]
 
     def _ms(self, answer: SliceMask) -> float:
-        # The embedding may be at hand from another object; each is charged as if it came alone.
-        encode_ms = answer.encode_ms or self._encode_ms[answer.index]
-        self._encode_ms[answer.index] = encode_ms
-        return encode_ms + answer.decode_ms
+        # The embedding may be at hand from another object; each is charged as if it came alone. A
+        # propagation that ended on a slice has encoded it, and does not say how long that took.
+        if answer.encode_ms > 0:
+            self._encode_ms[answer.index] = answer.encode_ms
+        usual = median(self._encode_ms.values())
+        return self._encode_ms.get(answer.index, usual) + answer.decode_ms
 
 
 def _count_slices(reference: Bool, mask: Bool) -> dict[str, int]:
