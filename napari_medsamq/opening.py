@@ -17,6 +17,7 @@ from napari_medsamq.forms import MODALITIES
 from napari_medsamq.journal import Journal
 from napari_medsamq.layers import foreign_volume, image_layer, layer_volume
 from napari_medsamq.past import Past, find_past, wants_past
+from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.recording import Recorder
 from napari_medsamq.session import Session
 from napari_medsamq.volume_io import Modality, Volume, can_read, read_volume
@@ -200,6 +201,7 @@ class Opener(QObject):
             if self._ask and wants_past(self._parent, volume, past):
                 restored = past.restored
                 session.restore(past.restored.history, past.restored.styles)
+                self._show_window(session, layer, past.restored.window)
             elif past.restored is not None:
                 content = None
             journal = Journal(past.path, volume, past.key, content, self._lost.emit)
@@ -213,3 +215,11 @@ class Opener(QObject):
         except JournalError as error:
             self.failed.emit(error)
         self.opened.emit(Workspace(session, layer, model))
+
+    @staticmethod
+    def _show_window(session: Session, layer: Image, window: WindowLevel | None) -> None:
+        if window is not None:
+            session.window = window
+            low, high = layer.contrast_limits_range
+            layer.contrast_limits_range = min(low, window.limits[0]), max(high, window.limits[1])
+            layer.contrast_limits = window.limits

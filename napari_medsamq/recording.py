@@ -14,6 +14,7 @@ from napari_medsamq.history import Edit, History, LabelStyle, Prompt, Voxels
 from napari_medsamq.journal import Journal
 from napari_medsamq.journal_file import Record
 from napari_medsamq.networks import environment
+from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.session import Session
 
 BEGIN, EDIT, UNDO, REDO = "begin", "edit", "undo", "redo"
@@ -108,12 +109,15 @@ class Restored:
         By the number that the journal gives them.
     groups : int
         How many groups of edits there are.
+    window : WindowLevel or None
+        Through which the network saw the volume last.
     """
 
     history: History
     styles: dict[int, LabelStyle]
     prompts: dict[int, Prompt]
     groups: int
+    window: WindowLevel | None
 
 
 class Replay:
@@ -136,6 +140,7 @@ class Replay:
         self.styles: dict[int, LabelStyle] = {}
         self.prompts: dict[int, Prompt] = {}
         self._groups: dict[int, object] = {}
+        self._window: WindowLevel | None = None
 
     def apply(self, record: Record) -> None:
         """Do again what a record says.
@@ -169,7 +174,8 @@ class Replay:
 
     def restored(self) -> Restored:
         """Return where that has led to."""
-        return Restored(self.history, self.styles, self.prompts, len(self._groups))
+        groups = len(self._groups)
+        return Restored(self.history, self.styles, self.prompts, groups, self._window)
 
     def _edit(self, record: Record) -> None:
         content, arrays = record.content, record.arrays
@@ -178,6 +184,7 @@ class Replay:
             self.prompts[number] = Prompt(
                 read_box(fresh), fresh["label"], self._inside(arrays[f"prompt {number}"])
             )
+        self._window = WindowLevel(*content["window"])
         voxels = self._inside(arrays["voxels"])
         # What was done in the middle of a brush stroke met voxels that the stroke had painted, but
         # that are entered only at its end.

@@ -98,6 +98,7 @@ def test_work_that_was_gone_on_with_comes_back_again(worked, phantom, answer):
     forget(worked)
     worked.open(phantom.volume.path)
     worked.viewer.dims.set_point(0, 8 * 3.0)
+    worked.workspace.image.contrast_limits = (-500, 700)
     worked.press(Qt.Key.Key_B)
     worked.drag((8, 20, 20), (8, 40, 40))
     worked.wait()
@@ -105,6 +106,9 @@ def test_work_that_was_gone_on_with_comes_back_again(worked, phantom, answer):
     forget(worked)
     worked.open(phantom.volume.path)
     np.testing.assert_array_equal(worked.session.label, label)
+    # What was seen, too.
+    assert worked.session.window.limits == (-500, 700)
+    assert tuple(worked.workspace.image.contrast_limits) == (-500, 700)
 
 
 def test_what_another_window_does_while_the_question_is_open_is_asked_about_again(
