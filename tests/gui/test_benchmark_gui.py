@@ -7,6 +7,7 @@ from napari_medsamq.benchmark_gui import GOALS, format_goals, measure_propagatio
 from napari_medsamq.phantom import phantom_volume
 
 
+@pytest.mark.slow
 def test_every_move_is_timed(monkeypatch, qtbot):
     monkeypatch.setattr(benchmark_gui, "MOVES", 20)
     monkeypatch.setattr(benchmark_gui, "ROUNDS", 1)
@@ -16,6 +17,7 @@ def test_every_move_is_timed(monkeypatch, qtbot):
     assert abs(found["gui_block_ms"]) < 10_000
 
 
+@pytest.mark.slow
 def test_a_propagation_takes_at_least_what_its_steps_take():
     found = measure_propagation(phantom_volume((50, 96, 96)))
     assert 1 <= found["fresh"] < 5

@@ -57,7 +57,11 @@ def test_one_key_fills_the_liver_and_one_undo_takes_it_back(liver):
 
 @pytest.mark.parametrize(
     ("way", "wanted"),
-    [("up", range(10, 20)), ("down", range(11)), ("to the slice in view", range(10, 15))],
+    [
+        ("to the slice in view", range(10, 15)),
+        pytest.param("up", range(10, 20), marks=pytest.mark.slow),
+        pytest.param("down", range(11), marks=pytest.mark.slow),
+    ],
 )
 def test_it_goes_where_it_is_asked_to(liver, way, wanted):
     liver.viewer.dims.set_point(0, 14 * 2.0)
