@@ -204,7 +204,8 @@ def measure_propagation(volume: Volume) -> dict[str, float]:
     middle, (height, width) = volume.slice_count(0) // 2, volume.slice(0, 0).shape[:2]
     box = BoxPrompt(0, middle, width // 8, height // 5, width // 2, 2 * height // 3)
     (first,) = session.segment(box)
-    ends = middle - _CARRIED // 2, middle + _CARRIED // 2
+    last = volume.slice_count(0) - 1
+    ends = max(0, middle - _CARRIED // 2), min(last, middle + _CARRIED // 2)
     found = {}
     for name in ("fresh", "cached"):
         start = perf_counter()

@@ -19,7 +19,7 @@ def test_every_move_is_timed(monkeypatch, qtbot):
 
 @pytest.mark.slow
 def test_a_propagation_takes_at_least_what_its_steps_take():
-    found = measure_propagation(phantom_volume((50, 96, 96)))
+    found = measure_propagation(phantom_volume((30, 96, 96)))
     assert 1 <= found["fresh"] < 5
     assert 1 <= found["cached"] < 5
 
