@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import napari
 from qtpy.QtCore import QTimer
@@ -49,9 +50,13 @@ def run(
     modality, series
         Where the file does not say; without a screenshot the window asks for the modality.
     """
+    # A picture of the window is no work that anybody wants to go on with.
+    passing = TemporaryDirectory(ignore_cleanup_errors=True)
+    journals = None if screenshot is None else Path(passing.name)
     viewer = napari.Viewer(title="MedSAM-Q")
     viewer.window.resize(1400, 900)
-    dock = MedSAMQWidget(viewer, model, device=device, ask=screenshot is None)
+    ask = screenshot is None
+    dock = MedSAMQWidget(viewer, model, device=device, ask=ask, journals=journals)
     viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
     read = None if path is None else partial(dock.open_path, path, modality=modality, series=series)
     steps = _steps(viewer, dock, read, boxes, axis, screenshot)
@@ -70,6 +75,7 @@ def run(
     timer.timeout.connect(go_on)
     timer.start(_POLL_MS)
     napari.run()
+    passing.cleanup()
     if failures:
         raise failures[0]
 
