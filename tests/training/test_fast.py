@@ -61,6 +61,7 @@ def test_the_decoder_keeps_the_strongest_hidden_channels(published: LiteMedSAM) 
     assert len(mlp.lin1.weight) == 2048  # the published network is as it was
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DESIGNS)
 def test_every_design_gives_embeddings(published: LiteMedSAM, name: str) -> None:
     encoder = build_fast_medsam(published, name).image_encoder
