@@ -1,10 +1,11 @@
 """One key carries a box through the volume; it can be watched, stopped and undone."""
 
+import time
+
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
 from qtpy.QtCore import QElapsedTimer, Qt
-from qtpy.QtTest import QTest
 
 from napari_medsamq.layers import SAMPLES, image_layer
 from napari_medsamq.preprocess import WindowLevel
@@ -18,7 +19,7 @@ class SlowEngine(FakeEngine):
     """Takes its time, so that there is time to stop it."""
 
     def decode(self, *arguments):
-        QTest.qSleep(30)
+        time.sleep(0.03)
         return super().decode(*arguments)
 
 
