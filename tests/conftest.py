@@ -7,15 +7,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 from grids import rotation
-from hypothesis import settings
 
 from napari_medsamq.engine import OpenVINOEngine
 from napari_medsamq.model_spec import FLOAT_MODEL, MODELS
 from napari_medsamq.volume_io import Volume, read_volume
-
-# A busy machine is no defect.
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
 
 
 @dataclass(frozen=True)

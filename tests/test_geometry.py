@@ -5,7 +5,7 @@ import doctest
 import numpy as np
 import pytest
 from grids import ALL_48, grid_affine
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_medsamq import geometry
@@ -82,6 +82,7 @@ def test_an_axis_without_length_is_refused() -> None:
 numbers = st.floats(-100, 200, allow_nan=False)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2), st.tuples(numbers, numbers), st.tuples(numbers, numbers))
 def test_corners_in_any_order_give_one_box_inside_the_slice(
     axis: int, a: tuple[float, float], b: tuple[float, float]
@@ -157,6 +158,7 @@ def test_the_sides_of_a_3d_box_on_each_plane(axis: int, expected: tuple[int, ...
     assert list(box.slices) == list(range(box.lower[axis], box.upper[axis] + 1))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 200), st.integers(0, 200))
 def test_the_middle_slice_is_that_of_the_reference_inference(low: int, extent: int) -> None:
     high = low + extent

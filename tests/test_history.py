@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_medsamq.geometry import BoxPrompt
@@ -91,6 +91,7 @@ def state(session: Session) -> tuple[Any, ...]:
     return history.label.tolist(), history.prompts, history.voxel_counts
 
 
+@settings(deadline=None)
 @given(st.lists(edits, max_size=12))
 def test_undo_and_redo_pass_through_every_state(sequence: list[tuple[Any, ...]]) -> None:
     session = new_session()
@@ -119,6 +120,7 @@ def made(edit: tuple[Any, ...], before: tuple[Any, ...]) -> bool:
     return bool(before[1]) or edit[0] not in ("replace", "remove prompt")
 
 
+@settings(deadline=None)
 @given(st.lists(box_edits, max_size=10))
 def test_the_label_is_what_the_remaining_boxes_give_in_their_order(
     sequence: list[tuple[Any, ...]],
@@ -132,6 +134,7 @@ def test_the_label_is_what_the_remaining_boxes_give_in_their_order(
     np.testing.assert_array_equal(session.label, expected)
 
 
+@settings(deadline=None)
 @given(st.lists(edits, max_size=6), edits)
 def test_a_new_edit_ends_what_could_be_redone(
     sequence: list[tuple[Any, ...]], last: tuple[Any, ...]

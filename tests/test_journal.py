@@ -92,7 +92,7 @@ ACTIONS = st.lists(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(actions=ACTIONS)
 def test_whatever_was_done_comes_back_with_its_past_and_future(
     actions: list[tuple[str, int, int]], tmp_path_factory: pytest.TempPathFactory

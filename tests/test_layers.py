@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from grids import grid_affine
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_medsamq import layers
@@ -105,6 +105,7 @@ def boxes(draw: st.DrawFn) -> BoxPrompt:
     return BoxPrompt(axis, draw(st.integers(0, SHAPE[axis] - 1)), x0, y0, x1, y1)
 
 
+@settings(deadline=None)
 @given(boxes(), st.permutations(range(4)))
 def test_a_box_shown_and_read_back_is_the_same(box: BoxPrompt, order: list[int]) -> None:
     assert drawn_box(rectangle(box)[order], box.axis, SHAPE) == box

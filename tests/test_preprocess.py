@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import CASES, DATA, dsc, stored
 
@@ -140,6 +140,7 @@ def test_the_thinnest_slices_go_there_and_back(shape: tuple[int, int]) -> None:
     assert transform.invert_mask(np.ones((256, 256), np.float32)).all()
 
 
+@settings(deadline=None)
 @given(height=sides, width=sides, row=sizes, column=sizes)
 def test_the_longest_side_fills_the_frame(
     height: int, width: int, row: float, column: float
