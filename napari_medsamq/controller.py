@@ -89,7 +89,7 @@ class Controller(QObject):
         workspace.add_to(viewer)
         self.propagator = Propagator(self, workspace, compute, view.show_status, self.fail)
         self.saver = Saver(view, workspace.session, files)
-        self.letters = OrientationLetters(self, viewer, view, workspace.session.volume)
+        self.letters = OrientationLetters(self, viewer, view, workspace.labels)
         self.live = Live(self, viewer, workspace, compute, view, ahead=ahead)
         # Volumes lie over each other in the viewer, so only the one in use is shown.
         for other in open_workspaces(viewer):

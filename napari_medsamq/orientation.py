@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_medsamq.canvas import find_canvas
 from napari_medsamq.geometry import is_oblique, obliquity
+from napari_medsamq.layers import VOLUME
 from napari_medsamq.volume_io import LEFT_RIGHT_UNKNOWN, Volume
 
 if TYPE_CHECKING:
     from napari import Viewer
+    from napari.layers import Layer
 
 # At the low and the high end of each array axis (z, y, x).
 _ENDS = (("I", "S"), ("A", "P"), ("R", "L"))
@@ -51,14 +54,19 @@ class OrientationLetters(QObject):
     viewer : napari.Viewer
     dock : QWidget
         In the window whose canvas it is.
-    volume : Volume
+    layer : Layer
+        Of the volume, as its metadata say; once it is turned in the viewer, there are no letters.
     """
 
-    def __init__(self, parent: QObject, viewer: Viewer, dock: QWidget, volume: Volume) -> None:
+    def __init__(self, parent: QObject, viewer: Viewer, dock: QWidget, layer: Layer) -> None:
         super().__init__(parent)
+        volume: Volume = layer.metadata[VOLUME]
         self._viewer = viewer
         # Pictures and cases, which hold grey values, do not say how the patient lies in them.
-        self._known = LEFT_RIGHT_UNKNOWN not in volume.warnings and not volume.windowed
+        self._known = LEFT_RIGHT_UNKNOWN not in volume.warnings and not (
+            volume.windowed or volume.modality_source == "picture"
+        )
+        self._layer = layer
         self._canvas = find_canvas(dock.window())
         self.letters = [self._label(14) for _ in range(4)]
         self.badge = self._label(10)
@@ -70,6 +78,8 @@ class OrientationLetters(QObject):
             viewer.dims.events.order,
             viewer.dims.events.ndisplay,
             viewer.scene.camera.events.orientation,
+            layer.events.rotate,
+            layer.events.affine,
         )
         for event in self._events:
             event.connect(self.refresh)
@@ -88,7 +98,10 @@ class OrientationLetters(QObject):
     def refresh(self) -> None:
         """Show what is true for the view as it is now."""
         flat = self._viewer.dims.ndisplay == 2 and self._viewer.dims.ndim >= 3
-        seen = flat and self._known and self._canvas is not None
+        straight = np.allclose(self._layer.rotate, np.eye(self._layer.ndim)) and np.allclose(
+            self._layer.affine.affine_matrix, np.eye(self._layer.ndim + 1)
+        )
+        seen = flat and straight and self._known and self._canvas is not None
         if seen:
             extra = self._viewer.dims.ndim - 3
             order = tuple(axis - extra for axis in self._viewer.dims.order[-3:])

@@ -98,7 +98,10 @@ class Windowing:
 
     def _drag(self, viewer: Viewer, event: Any) -> Iterator[None]:
         """Ctrl and drag: to the right widens the window, upwards raises its level."""
-        if "Control" not in event.modifiers or self._workspace.boxes.mode != "pan_zoom":
+        # With a tool in hand, a drag is the tool's.
+        active = viewer.layers.selection.active
+        moves = active is None or active.mode == "pan_zoom"
+        if "Control" not in event.modifiers or not moves:
             return
         camera, pans = viewer.scene.camera, viewer.scene.camera.mouse_pan
         camera.mouse_pan = False

@@ -14,6 +14,8 @@ from napari_medsamq.layers import SAMPLES
 from napari_medsamq.orientation import edge_letters
 from napari_medsamq.preprocess import SOFT_TISSUE, WindowLevel
 
+CONTROL = Qt.KeyboardModifier.ControlModifier
+
 
 def letters(window):
     """Top, bottom, left, right; empty where nothing is shown."""
@@ -44,6 +46,17 @@ def test_letters_follow_a_flipped_and_a_transposed_view(dock):
     dock.viewer.scene.camera.orientation2d = ("down", "right")
     dock.viewer.dims.order = (0, 2, 1)
     assert letters(dock) == "RLAP"
+
+
+def test_layers_that_napari_turned_have_no_letters(dock):
+    for layer in dock.viewer.layers:
+        layer.rotate = (0, 0, 90)
+    assert letters(dock) == ""
+    for layer in dock.viewer.layers:
+        layer.rotate = (0, 0, 0)
+    assert letters(dock) == "APRL"
+    dock.press(Qt.Key.Key_T, CONTROL | Qt.KeyboardModifier.AltModifier)
+    assert letters(dock) == ""
 
 
 def test_letters_are_right_for_a_file_of_any_axis_order(engine, window, tmp_path):
