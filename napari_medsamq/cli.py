@@ -12,7 +12,7 @@ import typer
 from napari_medsamq import __version__
 from napari_medsamq.cli_benchmark import benchmark
 from napari_medsamq.engine import Engines
-from napari_medsamq.errors import MedSAMQError, PromptError, SaveError, VolumeError
+from napari_medsamq.errors import PromptError, SaveError, VolumeError
 from napari_medsamq.geometry import PLANES, BoxPrompt, BoxPrompt3D, box_between
 from napari_medsamq.headless import segment_boxes
 from napari_medsamq.history import MAX_LABEL_ID
@@ -26,6 +26,7 @@ from napari_medsamq.terminal import (
     Device,
     Model,
     chosen_model,
+    no_window,
     told_to_user,
 )
 from napari_medsamq.volume_io import Modality as ModalityName
@@ -113,10 +114,7 @@ def gui(
         try:
             from napari_medsamq.window import run
         except ImportError as error:
-            raise MedSAMQError(
-                f"The window needs napari and Qt, which are not installed ({error}). Install them "
-                'with: pip install "napari-medsamq[app]"'
-            ) from error
+            raise no_window(error) from error
         source = path if sample is None else SAMPLES / SAMPLE_FILES[sample]
         if screenshot is not None and not screenshot.parent.is_dir():
             raise SaveError(f"There is no folder {screenshot.parent} for the screenshot. Make it.")

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from napari_medsamq.errors import MedSAMQError, SaveError
+from napari_medsamq.errors import SaveError
 from napari_medsamq.model_choice import find_model
-from napari_medsamq.terminal import MODEL_HELP, told_to_user, write_json
+from napari_medsamq.terminal import MODEL_HELP, no_window, told_to_user, write_json
 from napari_medsamq.volume_io import read_volume
 
 benchmark = typer.Typer(
@@ -63,10 +63,7 @@ def gui(
         try:
             from napari_medsamq.benchmark_gui import format_goals, measure_all
         except ImportError as error:
-            raise MedSAMQError(
-                f"The window needs napari and Qt, which are not installed ({error}). Install them "
-                'with: pip install "napari-medsamq[app]"'
-            ) from error
+            raise no_window(error) from error
         found = measure_all(None if volume is None else read_volume(volume))
         typer.echo(format_goals(found))
         if json_file is not None:

@@ -26,7 +26,7 @@ def overlap(session: Session, masks: Iterable[SliceMask], label_id: int) -> Coun
 
 def without_locked(session: Session, mask: SliceMask, label_id: int) -> SliceMask:
     """Return a mask for a label without the voxels that other, locked labels keep."""
-    locked = [other for other in session.locked_ids if other != label_id]
+    locked = session.locked_against(label_id)
     if not locked:
         return mask
     return replace(mask, mask=mask.mask & ~np.isin(_slice(session, mask), locked))

@@ -102,6 +102,10 @@ class Session:
         """The label ids whose voxels no other label may take."""
         return [label_id for label_id, style in self._styles.items() if style.locked]
 
+    def locked_against(self, label_id: int) -> list[int]:
+        """The other label ids, whose voxels a label may not take."""
+        return [other for other in self.locked_ids if other != label_id]
+
     def owners(self, voxels: Voxels) -> str:
         """Return the names of the labels that voxels (flat indices) have."""
         ids = np.unique(self.label.reshape(-1)[voxels])
@@ -245,8 +249,7 @@ class Session:
                 "The network found nothing in this box. Draw it closer around the structure, or "
                 "change the window so that the structure stands out."
             )
-        locked = [other for other in self.locked_ids if other != label_id]
-        voxels = found[~np.isin(self.label.reshape(-1)[found], locked)]
+        voxels = self._takeable(found, label_id)
         if voxels.size == 0:
             raise PromptError(
                 f"All that the network found belongs to {self.owners(found)}, which is locked. "
@@ -274,9 +277,7 @@ class Session:
         group : object
             The same for all slices that one undo takes back.
         """
-        found = self._flat_indices(mask)
-        locked = [other for other in self.locked_ids if other != label_id]
-        found = found[~np.isin(self.label.reshape(-1)[found], locked)]
+        found = self._takeable(self._flat_indices(mask), label_id)
         planes = np.moveaxis(self.label, mask.axis, 0)
         old = self._flat_indices(replace(mask, mask=planes[mask.index] == label_id))
         voxels = np.union1d(found, old)
@@ -310,6 +311,12 @@ class Session:
         See `volume_io.write_label`.
         """
         return write_label(path, self.label if label is None else label, self.volume)
+
+    def _takeable(self, voxels: Voxels, label_id: int) -> Voxels:
+        """Return those voxels (flat indices) that no other, locked label keeps."""
+        kept = np.isin(self.label.reshape(-1)[voxels], self.locked_against(label_id))
+        takeable: Voxels = voxels[~kept]
+        return takeable
 
     def _flat_indices(self, mask: SliceMask) -> Voxels:
         position: list[Voxels] = list(np.nonzero(mask.mask))

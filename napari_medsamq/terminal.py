@@ -30,6 +30,14 @@ def told_to_user() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
+def no_window(error: ImportError) -> MedSAMQError:
+    """Return what to tell the user where napari or Qt cannot be imported."""
+    return MedSAMQError(
+        f"The window needs napari and Qt, which are not installed ({error}). Install them with: "
+        'pip install "napari-medsamq[app]"'
+    )
+
+
 def chosen_model(name: str | None) -> Path | None:
     """Return the directory of a model that was named; None if none was."""
     return None if name is None else find_model(name)
