@@ -23,7 +23,7 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_medsamq.canvas import find_canvas
+from napari_medsamq.canvas import canvas_widget
 from napari_medsamq.embeddings import DEFAULT_BUDGET, EMBEDDING_BYTES
 from napari_medsamq.engine import Engines
 from napari_medsamq.errors import MedSAMQError, VolumeError
@@ -324,10 +324,7 @@ def canvas_of(viewer: napari.Viewer) -> QWidget:
         for window in QApplication.topLevelWidgets()
         if window.isVisible() and window.windowTitle() == viewer.title
     ]
-    canvas = find_canvas(main)
-    if canvas is None:
-        raise RuntimeError("napari has no canvas, or several")
-    return canvas
+    return canvas_widget(main)
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def segment(
     axis: Annotated[Axis, typer.Option(help="Direction of 3D boxes.")] = Axis.axial,
     window: Annotated[
         str | None,
-        typer.Option(help="LEVEL,WIDTH in the image's unit, e.g. 40,400 for CT; or a name: Lung."),
+        typer.Option(help="LEVEL,WIDTH in the image's unit, or a preset: lung, bone, brain..."),
     ] = None,
     modality: Annotated[
         Modality | None, typer.Option(help="What the image is, where the file does not say.")
@@ -238,8 +238,8 @@ _MODALITY: dict[Modality, ModalityName] = {
 def _window(text: str | None, volume: Volume) -> WindowLevel | None:
     if text is None:
         return None
-    if "," not in text:
-        return named_window(volume, text, volume.slice(0, volume.slice_count(0) // 2))
+    if text[:1].isalpha() and "," not in text:
+        return named_window(text, volume)
     try:
         level, width = (float(part) for part in text.split(","))
         return WindowLevel(level, width)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QObject
 
+from napari_medsamq.canvas import canvas_widget
 from napari_medsamq.engine import Engines
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.facts import describe_volume
@@ -20,7 +21,7 @@ from napari_medsamq.layers import PLANES, turn_viewer
 from napari_medsamq.live import Live
 from napari_medsamq.locks import describe_overlap, overlap
 from napari_medsamq.model_chooser import ModelChooser
-from napari_medsamq.orientation import OrientationLetters
+from napari_medsamq.orientation import Orientation
 from napari_medsamq.propagator import Propagator
 from napari_medsamq.reports import report_masks
 from napari_medsamq.saver import Saver
@@ -29,7 +30,6 @@ from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.switch import Switch
 from napari_medsamq.view import DOWN, TO_VIEW, UP, SegmentView
 from napari_medsamq.windowing import Windowing
-from napari_medsamq.windows import window_names
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Request, Workspace, open_workspaces
 
@@ -75,22 +75,21 @@ class Controller(QObject):
         self._compute = compute
         self._closed = False
         self._axis = 0
-        self.windowing = Windowing(
-            viewer, view.volume, workspace, lambda: (self._axis, self._shown_slice), self.fail
-        )
         self._switch = Switch(
             workspace,
             engines,
             compute,
-            show_window=self.windowing.show,
+            show_window=lambda window: self.windowing.show(window),
             ended=self._end_switch,
             fail=self.fail,
         )
         workspace.add_to(viewer)
         self.propagator = Propagator(self, workspace, compute, view.show_status, self.fail)
         self.saver = Saver(view, workspace.session, files)
-        self.letters = OrientationLetters(self, viewer, view, workspace.labels)
         self.live = Live(self, viewer, workspace, compute, view, ahead=ahead)
+        canvas = canvas_widget(view)
+        self.windowing = Windowing(self, viewer, view, workspace, self.live, canvas)
+        self.orientation = Orientation(self, viewer, workspace, canvas)
         # Volumes lie over each other in the viewer, so only the one in use is shown.
         for other in open_workspaces(viewer):
             other.show(other is workspace)
@@ -130,9 +129,9 @@ class Controller(QObject):
         for signal, slot in self._wires:
             signal.disconnect(slot)
         self.propagator.stop()
-        self.live.close()
         self.windowing.close()
-        self.letters.close()
+        self.orientation.close()
+        self.live.close()
         self.workspace.boxes.mode = "pan_zoom"
         for layer in (self.workspace.labels, self.workspace.boxes):
             for key in KEYS:
@@ -300,6 +299,7 @@ class Controller(QObject):
         # Another volume may be in use by now.
         if not self._closed:
             self._show_volume()
+            self.windowing.refresh()
             self.live.wake()
             # Boxes that were drawn meanwhile; what was drawn before is done.
             for request in list(self.workspace.requests):
@@ -312,8 +312,6 @@ class Controller(QObject):
             self.workspace.image,
             describe_volume(volume),
             volume.modality,
-            self.session.window,
-            window_names(volume),
             folder / f"{volume.name}_label.nii.gz",
         )
         self._chooser.show(volume.modality)
@@ -340,7 +338,7 @@ KEYS: dict[str, Callable[[Controller], None]] = {
     "B": Controller.toggle_drawing,
     "P": Controller.propagate,
     "Escape": lambda controller: controller.propagator.stop(),
-    "W": lambda controller: controller.windowing.show_next(),
+    "W": lambda controller: controller.windowing.next_preset(),
     **{
         f"F{number + FIRST_PLANE_KEY}": partial(Controller.show_plane, number=number)
         for number in range(len(PLANES))

@@ -57,8 +57,8 @@ class Live(QObject):
         self.prefetch.paused = not ahead
         self.prefetch.changed.connect(self._show_ready)
         self.bar = ReadyBar()
-        workspace.drag.began.connect(self._on_drag_began)
-        workspace.drag.ended.connect(self._on_drag_ended)
+        workspace.drag.began.connect(self.pause)
+        workspace.drag.ended.connect(self.go_on)
         viewer.dims.events.current_step.connect(self._on_view)
         viewer.dims.events.order.connect(self._on_view)
         viewer.dims.events.ndisplay.connect(self._on_view)
@@ -67,8 +67,8 @@ class Live(QObject):
     def close(self) -> None:
         """Follow them no more."""
         viewer, workspace = self._viewer, self._workspace
-        workspace.drag.began.disconnect(self._on_drag_began)
-        workspace.drag.ended.disconnect(self._on_drag_ended)
+        workspace.drag.began.disconnect(self.pause)
+        workspace.drag.ended.disconnect(self.go_on)
         viewer.dims.events.current_step.disconnect(self._on_view)
         viewer.dims.events.order.disconnect(self._on_view)
         viewer.dims.events.ndisplay.disconnect(self._on_view)
@@ -87,10 +87,12 @@ class Live(QObject):
         """Look again for slices to encode: window, modality or model have changed."""
         self.prefetch.wake()
 
-    def _on_drag_began(self) -> None:
+    def pause(self) -> None:
+        """Encode nothing ahead while the mouse drags."""
         self.prefetch.paused = True
 
-    def _on_drag_ended(self) -> None:
+    def go_on(self) -> None:
+        """Encode ahead again."""
         self.prefetch.paused = not self._ahead
         self.prefetch.wake()
 

@@ -1,139 +1,149 @@
-"""Letters at the edges of the canvas that say which way the patient lies."""
+"""Letters at the edges of the canvas that say where right, front and head of the patient are."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QLabel, QWidget
 
-from napari_medsamq.canvas import find_canvas
 from napari_medsamq.geometry import is_oblique, obliquity
-from napari_medsamq.layers import VOLUME
-from napari_medsamq.volume_io import LEFT_RIGHT_UNKNOWN, Volume
+from napari_medsamq.layers import EdgeLetters, edge_letters
+from napari_medsamq.workspace import Workspace
 
 if TYPE_CHECKING:
     from napari import Viewer
-    from napari.layers import Layer
 
-# At the low and the high end of each array axis (z, y, x).
-_ENDS = (("I", "S"), ("A", "P"), ("R", "L"))
+_UNKNOWN = EdgeLetters("?", "?", "?", "?")
 _MARGIN = 6
+# White on half-transparent black: read on a white picture as on a black one.
 _STYLE = (
-    "color: #F0E442; background: rgba(0, 0, 0, 140); border-radius: 3px; padding: 1px 5px;"
-    "font-weight: bold; font-size: {size}pt;"
+    "color: white; background-color: rgba(0, 0, 0, 150); border-radius: 4px; "
+    "padding: 1px 6px; font-weight: bold; font-size: {}px;"
 )
 
 
-def edge_letters(order: tuple[int, ...], orientation: tuple[str, str]) -> tuple[str, str, str, str]:
-    """Return the letters at the top, bottom, left and right of the canvas.
+class Orientation(QObject):
+    """Shows the letters for as long as a workspace is the one in use.
 
-    Parameters
-    ----------
-    order : (3,) int
-        napari's `dims.order` of the array axes (z, y, x): the cut one, rows, columns.
-    orientation : (str, str)
-        napari's `camera.orientation2d`: where rows and columns run to.
-    """
-    top, bottom = _ENDS[order[1]]
-    left, right = _ENDS[order[2]]
-    if str(orientation[0]) == "up":
-        top, bottom = bottom, top
-    if str(orientation[1]) == "left":
-        left, right = right, left
-    return top, bottom, left, right
-
-
-class OrientationLetters(QObject):
-    """Shows letters over the canvas, and a badge where the slices are tilted.
+    They follow whatever turns the picture: our planes, and napari's buttons that flip, roll,
+    transpose and rotate. Nothing is shown in 3D, nor for pictures, which have no patient axes.
 
     Parameters
     ----------
     parent : QObject
     viewer : napari.Viewer
-    dock : QWidget
-        In the window whose canvas it is.
-    layer : Layer
-        Of the volume, as its metadata say; once it is turned in the viewer, there are no letters.
+    workspace : Workspace
+    canvas : QWidget
     """
 
-    def __init__(self, parent: QObject, viewer: Viewer, dock: QWidget, layer: Layer) -> None:
+    def __init__(
+        self, parent: QObject, viewer: Viewer, workspace: Workspace, canvas: QWidget
+    ) -> None:
         super().__init__(parent)
-        volume: Volume = layer.metadata[VOLUME]
         self._viewer = viewer
-        # Pictures and cases, which hold grey values, do not say how the patient lies in them.
-        self._known = LEFT_RIGHT_UNKNOWN not in volume.warnings and not (
-            volume.windowed or volume.modality_source == "picture"
-        )
-        self._layer = layer
-        self._canvas = find_canvas(dock.window())
-        self.letters = [self._label(14) for _ in range(4)]
-        self.badge = self._label(10)
-        if is_oblique(volume.affine):
-            self.badge.setText(f"oblique {obliquity(volume.affine):.0f}°")
-        if self._canvas is not None:
-            self._canvas.installEventFilter(self)
+        self._workspace = workspace
+        self._canvas = canvas
+        self._edges = {edge: QLabel(canvas) for edge in asdict(_UNKNOWN)}
+        for edge, label in self._edges.items():
+            label.setObjectName(f"patient side: {edge}")
+            label.setStyleSheet(_STYLE.format(15))
+            # A box may begin under a letter.
+            label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self._badge = self._oblique_badge()
         self._events = (
             viewer.dims.events.order,
             viewer.dims.events.ndisplay,
+            viewer.dims.events.ndim,
             viewer.scene.camera.events.orientation,
-            layer.events.rotate,
-            layer.events.affine,
+            viewer.layers.events.inserted,
+            viewer.layers.events.removed,
+            workspace.image.events.affine,
         )
         for event in self._events:
-            event.connect(self.refresh)
-        self.refresh()
+            event.connect(self._show)
+        canvas.installEventFilter(self)
+        self._show()
 
     def close(self) -> None:
         """Take the letters away."""
         for event in self._events:
-            event.disconnect(self.refresh)
-        if self._canvas is not None:
-            self._canvas.removeEventFilter(self)
-        for label in (*self.letters, self.badge):
+            event.disconnect(self._show)
+        self._canvas.removeEventFilter(self)
+        for label in (*self._edges.values(), self._badge):
             label.hide()
             label.deleteLater()
 
-    def refresh(self) -> None:
-        """Show what is true for the view as it is now."""
-        flat = self._viewer.dims.ndisplay == 2 and self._viewer.dims.ndim >= 3
-        straight = np.allclose(self._layer.rotate, np.eye(self._layer.ndim)) and np.allclose(
-            self._layer.affine.affine_matrix, np.eye(self._layer.ndim + 1)
-        )
-        seen = flat and straight and self._known and self._canvas is not None
-        if seen:
-            extra = self._viewer.dims.ndim - 3
-            order = tuple(axis - extra for axis in self._viewer.dims.order[-3:])
-            orientation = self._viewer.scene.camera.orientation2d
-            for label, letter in zip(self.letters, edge_letters(order, orientation), strict=True):
-                label.setText(letter)
-        for label in self.letters:
-            label.setVisible(seen)
-        self.badge.setVisible(seen and bool(self.badge.text()))
-        self._place()
-
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (Qt's name)
         """Stay at the edges."""
-        if event.type() == QEvent.Type.Resize:
+        if event.type() in (QEvent.Type.Resize, QEvent.Type.Show):
             self._place()
         return False
 
-    def _label(self, size: int) -> QLabel:
-        label = QLabel(self._canvas)
-        label.setStyleSheet(_STYLE.format(size=size))
-        label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        return label
+    def _oblique_badge(self) -> QLabel:
+        degrees = obliquity(self._workspace.session.volume.affine)
+        badge = QLabel(f"oblique {degrees:.0f}°", self._canvas)
+        badge.setObjectName("oblique badge")
+        badge.setStyleSheet(_STYLE.format(12))
+        badge.setToolTip(
+            f"The slices are tilted by {degrees:.1f} degrees against the patient's axes, as they "
+            "were taken. The letters name the sides of the patient that the edges are nearest to."
+        )
+        return badge
+
+    def _show(self) -> None:
+        letters = self._letters()
+        for edge, label in self._edges.items():
+            label.setVisible(letters is not None)
+            if letters is not None:
+                label.setText(getattr(letters, edge))
+        volume = self._workspace.session.volume
+        self._badge.setVisible(
+            letters is not None and volume.orientation_known and is_oblique(volume.affine)
+        )
+        self._place()
+
+    def _letters(self) -> EdgeLetters | None:
+        volume, dims = self._workspace.session.volume, self._viewer.dims
+        shown = [axis - (dims.ndim - 3) for axis in dims.displayed]
+        if (
+            self._workspace.image not in self._viewer.layers
+            or len(shown) != 2
+            or min(shown) < 0  # an axis of someone else's time series
+        ):
+            return None
+        if not volume.orientation_known:
+            return None if 1 in volume.data.shape[:3] else _UNKNOWN
+        vertical, horizontal = self._viewer.scene.camera.orientation2d
+        down, right = (self._step(axis) for axis in shown)
+        return edge_letters(
+            volume.affine,
+            right if horizontal == "right" else -right,
+            down if vertical == "down" else -down,
+        )
+
+    def _step(self, axis: int) -> npt.NDArray[np.floating]:
+        """Return which way (3,) a step along an axis of the viewer leads in the array."""
+        # The image may be rotated in the viewer, by its button say.
+        image, step = self._workspace.image, np.zeros(3)
+        step[axis] = 1.0
+        return np.asarray(image.world_to_data(step)) - np.asarray(image.world_to_data(np.zeros(3)))
 
     def _place(self) -> None:
-        if self._canvas is None:
-            return
         width, height = self._canvas.width(), self._canvas.height()
-        for label in (*self.letters, self.badge):
+        for label in (*self._edges.values(), self._badge):
             label.adjustSize()
-        top, bottom, left, right = self.letters
-        top.move((width - top.width()) // 2, _MARGIN)
-        bottom.move((width - bottom.width()) // 2, height - bottom.height() - _MARGIN)
-        left.move(_MARGIN, (height - left.height()) // 2)
-        right.move(width - right.width() - _MARGIN, (height - right.height()) // 2)
-        self.badge.move(_MARGIN, _MARGIN)
+            label.raise_()
+        for edge, label in self._edges.items():
+            across, along = width - label.width(), height - label.height()
+            place = {
+                "left": (_MARGIN, along // 2),
+                "right": (across - _MARGIN, along // 2),
+                "top": (across // 2, _MARGIN),
+                "bottom": (across // 2, along - _MARGIN),
+            }
+            label.move(*place[edge])
+        self._badge.move(_MARGIN, _MARGIN)

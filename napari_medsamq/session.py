@@ -45,6 +45,8 @@ class Session:
     ----------
     volume, engine, window
         As given; volume (its modality), engine and window may be changed between prompts.
+    standard_window : WindowLevel
+        The window it began with; for another modality, that modality's own.
     history : History
         The label and how it came about.
     watch : callable
@@ -62,7 +64,7 @@ class Session:
     ) -> None:
         self.volume = volume
         self.engine = engine
-        self.window = window or default_window(volume)
+        self.window = self.standard_window = window or default_window(volume)
         self.history = History(volume.data.shape[:3])
         self.watch: Callable[[str, dict[str, Any]], None] = lambda _kind, _content: None
         self._styles: dict[int, LabelStyle] = {}

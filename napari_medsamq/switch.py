@@ -64,6 +64,7 @@ class Switch:
         def show(prepared: tuple[WindowLevel, Engine]) -> None:
             window, session.engine = prepared
             session.volume, session.window = volume, window
+            session.standard_window = window
             self._show_window(window)
 
         self._begin(prepare, show, lambda: None)

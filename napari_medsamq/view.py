@@ -22,7 +22,6 @@ from qtpy.QtWidgets import (
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.forms import VolumeForm, button, narrow, wrapping_label
 from napari_medsamq.label_form import LabelForm
-from napari_medsamq.preprocess import WindowLevel
 
 BOTH_WAYS, UP, DOWN, TO_VIEW = "both ways", "up", "down", "to the slice in view"
 WAYS = (BOTH_WAYS, UP, DOWN, TO_VIEW)
@@ -134,18 +133,10 @@ class SegmentView(QScrollArea):
                 return
         self.save_requested.emit(path)
 
-    def show_volume(
-        self,
-        layer: Image,
-        facts: str,
-        modality: str,
-        window: WindowLevel,
-        presets: list[str],
-        target: Path,
-    ) -> None:
+    def show_volume(self, layer: Image, facts: str, modality: str, target: Path) -> None:
         """Show the open volume; `target` is the file that saving suggests."""
         self._target = target
-        self.volume.show_volume(layer, facts, modality, window, presets)
+        self.volume.show_volume(layer, facts, modality)
         self.set_open(True)
 
     def show_history(self, undo: str | None, redo: str | None) -> None:

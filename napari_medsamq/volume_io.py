@@ -60,6 +60,8 @@ class Volume:
         is a mere guess that the user has to confirm; "chosen" is what the user said.
     windowed : bool
         Whether the values are grey values 0..255 to be taken as they are.
+    orientation_known : bool
+        Whether the file says how the patient lies in it.
     warnings : tuple of str
         What the user should know about the file.
     source : Source
@@ -73,6 +75,7 @@ class Volume:
     modality: Modality
     modality_source: ModalitySource
     windowed: bool
+    orientation_known: bool
     warnings: tuple[str, ...]
     source: Source
 
@@ -278,6 +281,8 @@ def _volume(decoded: Decoded, path: Path | None, name: str) -> Volume:
         modality=modality,
         modality_source=known_by,
         windowed=decoded.kind == "case" or eight_bit_picture or array.ndim == 4,
+        orientation_known=decoded.kind in ("image", "dicom")
+        and LEFT_RIGHT_UNKNOWN not in decoded.warnings,
         warnings=decoded.warnings,
         source=source,
     )

@@ -1,115 +1,190 @@
-"""Wires the display window: its form, its presets, and dragging on the canvas."""
+"""Sets the window by preset, number, fit or drag of the mouse, and shares it with the network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.forms import VolumeForm
-from napari_medsamq.preprocess import WindowLevel, default_window
-from napari_medsamq.windows import named_window, window_names
+from qtpy.QtCore import QEvent, QObject, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtWidgets import QWidget
+
+from napari_medsamq.errors import VolumeError
+from napari_medsamq.layers import layer_volume
+from napari_medsamq.live import Live
+from napari_medsamq.preprocess import WindowLevel
+from napari_medsamq.view import SegmentView
+from napari_medsamq.windows import (
+    dragged_window,
+    intensity_range,
+    preset_of,
+    presets,
+    slice_window,
+)
 from napari_medsamq.workspace import Workspace
 
 if TYPE_CHECKING:
     from napari import Viewer
 
-# Of the canvas, what a drag has to cross to double the width.
-_DOUBLES = 250.0
 
+class Windowing(QObject):
+    """Keeps picture, form and session at one window while a workspace is the one in use.
 
-class Windowing:
-    """Keeps what the user sees and what the network sees the same, unless told otherwise.
+    The window is the image layer's contrast limits and nothing else, so that it may also be changed
+    by napari's own controls, and no voxel changes.
+
+    A drag with Ctrl held down is taken before napari sees it: in every mode of every layer it would
+    draw, paint or select otherwise. Only layers that are transformed keep it, as napari scales by
+    it then.
 
     Parameters
     ----------
+    parent : QObject
     viewer : napari.Viewer
-    form : VolumeForm
+    view : SegmentView
     workspace : Workspace
-    shown_index : callable
-        Gives the axis and the index of the slice in view.
-    fail : callable
-        Told why a window cannot be shown.
+    live : Live
+        Rests during a drag, so that no window on the way is encoded.
+    canvas : QWidget
     """
 
     def __init__(
         self,
+        parent: QObject,
         viewer: Viewer,
-        form: VolumeForm,
+        view: SegmentView,
         workspace: Workspace,
-        shown_index: Callable[[], tuple[int, int]],
-        fail: Callable[[BaseException], None],
+        live: Live,
+        canvas: QWidget,
     ) -> None:
+        super().__init__(parent)
         self._viewer = viewer
-        self._form = form
+        self._view = view
+        self._form = view.volume.window_form
         self._workspace = workspace
-        self._shown_index = shown_index
-        self._fail = fail
-        form.window_requested.connect(self.show)
-        form.preset_requested.connect(self.show_named)
-        form.follow_requested.connect(self._follow)
-        workspace.image.events.contrast_limits.connect(self._on_contrast_limits)
-        viewer.mouse_drag_callbacks.append(self._drag)
+        self._live = live
+        self._canvas = canvas
+        self._limits = intensity_range(workspace.session.volume)
+        self._drag: tuple[QPointF, WindowLevel] | None = None
+        self._wires = (
+            (self._form.window_requested, self.show),
+            (self._form.fit_requested, self.fit),
+            (self._form.sharing_requested, self.share),
+            (workspace.image.events.contrast_limits, self._on_contrast_limits),
+        )
+        for signal, slot in self._wires:
+            signal.connect(slot)
+        canvas.installEventFilter(self)
+        self.refresh(adopt=layer_volume(workspace.image) is not None)
 
     def close(self) -> None:
-        """Let go of form and viewer."""
-        self._form.window_requested.disconnect(self.show)
-        self._form.preset_requested.disconnect(self.show_named)
-        self._form.follow_requested.disconnect(self._follow)
-        self._workspace.image.events.contrast_limits.disconnect(self._on_contrast_limits)
-        self._viewer.mouse_drag_callbacks.remove(self._drag)
+        """Let go of form and canvas."""
+        self._end_drag()
+        self._canvas.removeEventFilter(self)
+        for signal, slot in self._wires:
+            signal.disconnect(slot)
+
+    @property
+    def window(self) -> WindowLevel:
+        """The window that is shown."""
+        low, high = self._workspace.image.contrast_limits
+        return WindowLevel.from_limits(float(low), float(high))
+
+    def refresh(self, *, adopt: bool = False) -> None:
+        """Offer the presets of the modality, and show the window.
+
+        Parameters
+        ----------
+        adopt : bool
+            Whether the picture takes the session's window over, and not the session the picture's:
+            our own layer was made before its modality was asked for, someone else's is as they
+            want it.
+        """
+        workspace = self._workspace
+        self._presets = presets(workspace.session.volume, workspace.session.standard_window)
+        self._form.show_presets(self._presets)
+        if self._presets:
+            if adopt and workspace.shares_window:
+                self.show(workspace.session.window)
+            self._on_contrast_limits()
+        self._form.show_sharing(workspace.shares_window, workspace.session.standard_window)
 
     def show(self, window: WindowLevel) -> None:
-        """Show a window; intensities stay as they are."""
+        """Show the picture through a window."""
         image, (low, high) = self._workspace.image, window.limits
         lowest, highest = image.contrast_limits_range
         image.contrast_limits_range = (min(lowest, low), max(highest, high))
         image.contrast_limits = (low, high)
 
-    def show_named(self, name: str) -> None:
-        """Show a window by its name."""
-        volume = self._workspace.session.volume
-        try:
-            self.show(named_window(volume, name, volume.slice(*self._shown_index())))
-        except MedSAMQError as error:
-            self._fail(error)
+    def next_preset(self) -> None:
+        """Take the preset after the one that is shown, or the first."""
+        if not self._presets:
+            return
+        shown = preset_of(self.window, self._presets)
+        place = -1 if shown is None else self._presets.index(shown)
+        preset = self._presets[(place + 1) % len(self._presets)]
+        self.show(preset.window)
+        self._view.show_status(f"Window: {preset.name}, {preset.detail}.")
 
-    def show_next(self) -> None:
-        """Show the window that comes next in the list."""
-        names = window_names(self._workspace.session.volume)
-        name = names[(self._form.preset_number + 1) % len(names)]
-        self._form.show_preset(name)
-        self.show_named(name)
+    def fit(self) -> None:
+        """Fit the window to the slice in view."""
+        workspace, dims = self._workspace, self._viewer.dims
+        across = dims.order[-3]
+        axis = across - (dims.ndim - 3)
+        index = workspace.slice_at(dims.point[across], axis)
+        try:
+            self.show(slice_window(workspace.session.volume, axis, index))
+        except VolumeError as error:
+            self._view.show_failure(error)
+
+    def share(self, sharing: bool) -> None:
+        """Let the network see the window that is shown, or always the modality's own."""
+        workspace = self._workspace
+        workspace.shares_window = sharing
+        seen = self.window if sharing else workspace.session.standard_window
+        workspace.session.window = seen
+        self._form.show_sharing(sharing, workspace.session.standard_window)
+        whatever = "as you see it" if sharing else "whatever you see"
+        self._view.show_status(
+            f"The network sees level {seen.level:g}, width {seen.width:g}, {whatever}."
+        )
+        self._live.wake()
 
     def _on_contrast_limits(self) -> None:
-        # What is seen is what the network sees, whichever control changed it.
-        window = self._shown_window()
-        if self._form.follows:
-            self._workspace.session.window = window
-        self._form.show_window(window)
+        if self._workspace.shares_window:
+            self._workspace.session.window = self.window
+        self._form.show_window(self.window)
 
-    def _follow(self, follows: bool) -> None:
-        session = self._workspace.session
-        session.window = self._shown_window() if follows else default_window(session.volume)
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (Qt's name)
+        """Take the drags that set the window; napari gets all the others."""
+        kind = event.type()
+        if kind in (QEvent.Type.MouseButtonPress, QEvent.Type.MouseButtonDblClick):
+            if self._drag is None and self._begins_drag(event):
+                self._drag = event.position(), self.window
+                self._live.pause()
+            return self._drag is not None
+        if self._drag is None:
+            return False
+        if kind == QEvent.Type.MouseMove:
+            start, window = self._drag
+            way = event.position() - start
+            self.show(dragged_window(window, way.x(), way.y(), self._limits))
+            return True
+        if kind == QEvent.Type.MouseButtonRelease:
+            if event.button() == Qt.MouseButton.LeftButton:
+                self._end_drag()
+            return True
+        return False
 
-    def _shown_window(self) -> WindowLevel:
-        low, high = self._workspace.image.contrast_limits
-        return WindowLevel.from_limits(float(low), float(high))
+    def _begins_drag(self, event: QMouseEvent) -> bool:
+        active = self._viewer.layers.selection.active
+        return (
+            bool(self._presets)
+            and event.button() == Qt.MouseButton.LeftButton
+            and event.modifiers() == Qt.KeyboardModifier.ControlModifier
+            and (active is None or active.mode != "transform")
+        )
 
-    def _drag(self, viewer: Viewer, event: Any) -> Iterator[None]:
-        """Ctrl and drag: to the right widens the window, upwards raises its level."""
-        # With a tool in hand, a drag is the tool's.
-        active = viewer.layers.selection.active
-        moves = active is None or active.mode == "pan_zoom"
-        if "Control" not in event.modifiers or not moves:
-            return
-        camera, pans = viewer.scene.camera, viewer.scene.camera.mouse_pan
-        camera.mouse_pan = False
-        window, (x, y) = self._shown_window(), event.pos
-        yield
-        while event.type == "mouse_move":
-            right, up = event.pos[0] - x, y - event.pos[1]
-            width = window.width * 2 ** (right / _DOUBLES)
-            self.show(WindowLevel(window.level + window.width * up / _DOUBLES / 2, width))
-            yield
-        camera.mouse_pan = pans
+    def _end_drag(self) -> None:
+        if self._drag is not None:
+            self._drag = None
+            self._live.go_on()

@@ -1,75 +1,179 @@
-"""Display windows by name, and from what is in a slice."""
+"""Windows to choose from: presets by modality, one for a slice, and one dragged with the mouse.
+
+The CT presets are in common use (level / width in HU): abdomen as in MedSAM's published
+preprocessing, lung, bone, brain and mediastinum as in Radiopaedia's article "Windowing (CT)". For
+liver sources differ (Radiopaedia 30 / 150, the OHIF viewer 90 / 150); the level here lies between.
+MR and other images have no unit, so that their windows are percentiles of what is there.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.preprocess import WindowLevel, default_window
+from napari_medsamq.preprocess import IDENTITY, SOFT_TISSUE, WindowLevel, default_window
 from napari_medsamq.volume_io import Volume
 
-AUTO, DEFAULT = "Auto: slice in view", "Default"
-# Level and width in HU, as radiologists set them (Hofer, "CT Teaching Manual", 2021).
-CT_WINDOWS = {
-    "Abdomen": (40, 400),
-    "Lung": (-600, 1500),
-    "Bone": (400, 1800),
-    "Brain": (40, 80),
-    "Mediastinum": (50, 350),
-    "Liver": (60, 160),
-}
-# Percentiles of the voxels that are not zero; the first are those of MedSAM's preprocessing.
-MR_WINDOWS = {"0.5 to 99.5 %": (0.5, 99.5), "2 to 98 %": (2.0, 98.0), "5 to 95 %": (5.0, 95.0)}
-_AUTO_PERCENTILES = (1.0, 99.0)
-# A percentile of a large volume is as good from part of its slices.
-_SLICES = 40
+# In percent; the network was trained with the wider ones.
+_STANDARD, _CONTRAST = (0.5, 99.5), (2.0, 98.0)
+# More voxels change a percentile by less than is seen, and take longer.
+_ENOUGH_VOXELS = 1_000_000
+# The air around the patient would take half of the range.
+_AIR_BELOW = -500.0
+# How far the mouse moves to double the width, and to move the level by the width, in pixels.
+_DOUBLING, _ONE_WIDTH = 150, 300
 
 
-def window_names(volume: Volume) -> list[str]:
-    """Return the windows that can be chosen for a volume."""
-    own = {"CT": list(CT_WINDOWS), "MR": list(MR_WINDOWS), "other": []}[volume.modality]
-    return [DEFAULT, AUTO, *([] if volume.windowed else own)]
+@dataclass(frozen=True)
+class Preset:
+    """A window with a name.
+
+    Attributes
+    ----------
+    name : str
+    window : WindowLevel
+    detail : str
+        Where the window lies, in a few characters.
+    """
+
+    name: str
+    window: WindowLevel
+    detail: str
 
 
-def named_window(volume: Volume, name: str, shown: npt.NDArray[np.generic]) -> WindowLevel:
-    """Return a window by its name.
+def _ct(name: str, window: WindowLevel) -> Preset:
+    return Preset(name, window, f"{window.level:g} / {window.width:g}")
+
+
+CT_PRESETS = (
+    _ct("Abdomen", SOFT_TISSUE),
+    _ct("Lung", WindowLevel(-600, 1500)),
+    _ct("Bone", WindowLevel(400, 1800)),
+    _ct("Brain", WindowLevel(40, 80)),
+    _ct("Mediastinum", WindowLevel(50, 350)),
+    _ct("Liver", WindowLevel(60, 160)),
+)
+
+
+def presets(volume: Volume, standard: WindowLevel) -> tuple[Preset, ...]:
+    """Return the presets for a volume's modality; quick enough to wait for.
 
     Parameters
     ----------
     volume : Volume
-    name : str
-        One of `window_names`.
-    shown : (H, W) or (H, W, 3) array
-        The slice in view.
+    standard : WindowLevel
+        `default_window(volume)`, which takes long for a large volume without a unit.
+
+    Returns
+    -------
+    presets : tuple of Preset
+        None for colours, which are shown as they are.
+    """
+    if volume.data.ndim == 4:
+        return ()
+    if volume.windowed:
+        return (Preset("Standard", IDENTITY, "0 - 255"),)
+    if volume.modality == "CT":
+        return CT_PRESETS
+    sample = _sample(volume)
+    low, high = np.percentile(sample[sample != 0], _CONTRAST) if sample.any() else (0.0, 0.0)
+    found = [Preset("Standard", standard, "{:g} - {:g} %".format(*_STANDARD))]
+    if low < high:  # else too few voxels differ
+        contrast = WindowLevel.from_limits(float(low), float(high))
+        found.append(Preset("Contrast", contrast, "{:g} - {:g} %".format(*_CONTRAST)))
+    return tuple(found)
+
+
+def preset_of(window: WindowLevel, known: tuple[Preset, ...]) -> Preset | None:
+    """Return the preset that looks like a window; None if there is none."""
+    for preset in known:
+        if np.allclose(window.limits, preset.window.limits, rtol=0, atol=1e-3 * window.width):
+            return preset
+    return None
+
+
+def named_window(name: str, volume: Volume) -> WindowLevel:
+    """Return a volume's preset of a name, in capitals or not.
 
     Raises
     ------
     VolumeError
-        If there is no such window, or all that it looks at has one value.
+        If its modality has no such preset.
     """
-    if name not in window_names(volume):
-        raise VolumeError(
-            f"There is no window {name!r} for this {volume.modality} volume. There are: "
-            f"{', '.join(window_names(volume))}; or give LEVEL,WIDTH."
-        )
-    if name == DEFAULT:
-        return default_window(volume)
-    if name == AUTO:
-        return _percentiles(volume.name, shown, _AUTO_PERCENTILES)
-    if volume.modality == "CT":
-        return WindowLevel(*CT_WINDOWS[name])
-    some = volume.data[:: max(1, len(volume.data) // _SLICES)]
-    return _percentiles(volume.name, some[some != 0], MR_WINDOWS[name])
+    known = presets(volume, default_window(volume))
+    for preset in known:
+        if preset.name.lower() == name.strip().lower():
+            return preset.window
+    names = ", ".join(preset.name.lower() for preset in known) or "none, as it has colours"
+    raise VolumeError(
+        f"{volume.name}: {name!r} is no window for {volume.modality}. Those with names are: "
+        f"{names}. Or give LEVEL,WIDTH in the image's unit."
+    )
 
 
-def _percentiles(
-    name: str, values: npt.NDArray[np.generic], limits: tuple[float, float]
-) -> WindowLevel:
-    low, high = np.percentile(np.asarray(values, np.float64), limits) if values.size else (0.0, 0.0)
+def slice_window(volume: Volume, axis: int, index: int) -> WindowLevel:
+    """Fit a window to the slice that lies across an array axis: the 2nd to the 98th percentile.
+
+    Voxels of the slice's lowest value, as outside the field of view, and of air around a CT do not
+    count.
+
+    Raises
+    ------
+    VolumeError
+        If all the others have one value.
+    """
+    array = volume.slice(axis, index)
+    inside = array[array > _floor(volume, array)]
+    low, high = np.percentile(inside, _CONTRAST) if inside.size else (0.0, 0.0)
+    if low == high and inside.size:
+        low, high = float(inside.min()), float(inside.max())
     if low == high:
         raise VolumeError(
-            f"{name}: what is in view has the value {low:g} nearly everywhere, so no window can be "
-            "taken from it. Choose another one."
+            f"There is nothing to fit a window to on this slice of {volume.name}. Go to a slice "
+            "that shows something, or choose a preset."
         )
     return WindowLevel.from_limits(float(low), float(high))
+
+
+def _floor(volume: Volume, array: npt.NDArray[np.generic]) -> float:
+    lowest, highest = float(array.min()), float(array.max())
+    above_air = volume.modality == "CT" and highest > _AIR_BELOW
+    return max(lowest, _AIR_BELOW) if above_air else lowest
+
+
+def intensity_range(volume: Volume) -> tuple[float, float]:
+    """Return the lowest and highest intensity, of a sample where a volume is large."""
+    sample = _sample(volume)
+    return float(sample.min()), float(sample.max())
+
+
+def _sample(volume: Volume) -> npt.NDArray[np.generic]:
+    step = max(1, round((volume.data.size / _ENOUGH_VOXELS) ** (1 / 3)))
+    return volume.data[::step, ::step, ::step]
+
+
+def dragged_window(
+    start: WindowLevel, right: float, down: float, limits: tuple[float, float]
+) -> WindowLevel:
+    """Return the window that a drag of the mouse makes of another, as viewers of DICOM do.
+
+    Parameters
+    ----------
+    start : WindowLevel
+        Where the drag began.
+    right, down : float
+        Pixels from there. To the right the window grows wider; down, its level rises, so that the
+        picture grows darker.
+    limits : (float, float)
+        Lowest and highest intensity there is; neither level nor width goes far beyond.
+    """
+    low, high = min(limits[0], start.limits[0]), max(limits[1], start.limits[1])
+    widest = high - low
+    # As far as the level lies from 0, single precision tells no narrower window.
+    narrowest = min(start.width, max(widest, abs(low), abs(high)) * 1e-5)
+    width = start.width * 2 ** float(np.clip(right / _DOUBLING, -20, 20))
+    level = start.level + down * start.width / _ONE_WIDTH
+    return WindowLevel(float(np.clip(level, low, high)), float(np.clip(width, narrowest, widest)))

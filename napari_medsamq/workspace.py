@@ -68,6 +68,8 @@ class Workspace:
     ----------
     left_at : dict of int to float
         Where on each array axis, in the viewer's mm, the user left the volume for another one.
+    shares_window : bool
+        Whether the network sees what the user sees, or always the session's standard window.
     """
 
     requested = Signal(Request)
@@ -81,6 +83,7 @@ class Workspace:
         self.model = model
         self.label_id = 1
         self.left_at: dict[int, float] = {}
+        self.shares_window = True
         self.requests: list[Request] = []
         volume = session.volume
         shared: dict[str, Any] = {

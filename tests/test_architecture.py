@@ -49,13 +49,14 @@ CORE = (
     ("cli",),
 )
 QT = (
-    ("worker", "model_box", "box_drag", "ready_bar", "past", "canvas"),
-    ("forms", "prefetch", "orientation"),
+    ("worker", "model_box", "box_drag", "ready_bar", "past", "canvas", "window_form"),
+    ("forms", "prefetch"),
     ("label_form", "label_edits"),
     ("view", "model_chooser"),
     ("workspace",),
-    ("opening", "switch", "preview", "propagator", "saver", "windowing"),
-    ("live",),
+    ("opening", "switch", "preview", "propagator", "saver"),
+    ("live", "orientation"),
+    ("windowing",),
     ("controller",),
     ("widget",),
     ("window", "benchmark_gui"),

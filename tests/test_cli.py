@@ -184,6 +184,17 @@ def test_a_window_below_zero_is_taken(plain: Path) -> None:
     assert result.exit_code == 0, result.stderr
 
 
+def test_a_window_may_be_named(tmp_path: Path, fake: FakeEngine) -> None:
+    path = tmp_path / "image.nii.gz"
+    hounsfield = np.linspace(-300, 300, np.prod(SHAPE)).reshape(SHAPE).astype(np.int16)
+    nib.save(nib.Nifti1Image(hounsfield, np.diag([-1.0, -1, 1, 1])), path)
+    for window in ("Bone", "400,1800", "brain"):
+        segment(path, "--box", "2,5,3,8,12,3", "--window", window, "--overwrite")
+    named, numbers, other = fake.images
+    np.testing.assert_array_equal(named, numbers)
+    assert not np.array_equal(named, other)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -197,6 +208,7 @@ def test_a_window_below_zero_is_taken(plain: Path) -> None:
         (["--box", WHOLE, "--window", "40"], ["LEVEL,WIDTH", "'40'"]),
         (["--box", WHOLE, "--window", "40,0"], ["LEVEL,WIDTH", "positive width"]),
         (["--box", WHOLE, "--window", "wide,open"], ["LEVEL,WIDTH"]),
+        (["--box", WHOLE, "--window", "lung"], ["'lung' is no window for MR", "standard"]),
         (["--box", WHOLE, "--label", "1", "--label", "2"], ["2 labels for 1 boxes"]),
         (["--box", "0,0,0,1,1,0", *WINDOW], ["found nothing in this box"]),
     ],

@@ -1,52 +1,134 @@
-"""Windows by name, and from what is in view."""
-
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.preprocess import SOFT_TISSUE, WindowLevel
-from napari_medsamq.volume_io import Volume, volume_from_array
-from napari_medsamq.windows import AUTO, CT_WINDOWS, DEFAULT, named_window, window_names
+from napari_medsamq.layers import SAMPLES
+from napari_medsamq.preprocess import IDENTITY, WindowLevel, default_window
+from napari_medsamq.volume_io import Volume, read_volume, volume_from_array
+from napari_medsamq.windows import dragged_window, named_window, presets, slice_window
+
+RANGE = (-1024.0, 3071.0)
 
 
-def volume(modality: str) -> Volume:
-    array = np.zeros((4, 20, 20), np.int16)
-    array[:, 2:] = np.arange(360).reshape(18, 20) + 1
-    return volume_from_array(array, (1, 1, 1), "ramp").with_modality(modality)  # type: ignore[arg-type]
+def volume(data: np.ndarray, modality: str = "MR") -> Volume:
+    return volume_from_array(data, (1, 1, 1), "made-up").with_modality(modality)  # type: ignore[arg-type]
 
 
-def named(modality: str, name: str) -> WindowLevel:
-    own = volume(modality)
-    return named_window(own, name, own.slice(0, 1))
+@pytest.fixture(scope="module")
+def mr() -> Volume:
+    return read_volume(SAMPLES / "mr.nrrd")
 
 
-def test_ct_has_the_windows_of_radiologists() -> None:
-    assert window_names(volume("CT")) == [DEFAULT, AUTO, *CT_WINDOWS]
-    assert named("CT", "Lung") == WindowLevel(-600, 1500)
-    assert named("CT", "Brain").limits == (0, 80)
-    assert named("CT", DEFAULT) == SOFT_TISSUE
+@pytest.mark.parametrize(
+    ("name", "limits"),
+    [
+        ("abdomen", (-160, 240)),
+        ("lung", (-1350, 150)),
+        ("bone", (-500, 1300)),
+        ("brain", (0, 80)),
+        ("Mediastinum", (-125, 225)),
+        (" LIVER ", (-20, 140)),
+    ],
+)
+def test_ct_has_presets_by_name(name: str, limits: tuple[float, float]) -> None:
+    ct = volume(np.arange(8.0).reshape(2, 2, 2), "CT")
+    assert named_window(name, ct).limits == limits
 
 
-def test_mr_windows_are_percentiles_of_what_is_not_zero() -> None:
-    low, high = named("MR", "2 to 98 %").limits
-    assert low == pytest.approx(0.02 * 360, abs=1)
-    assert high == pytest.approx(0.98 * 360, abs=1)
-    wide = named("MR", "0.5 to 99.5 %")
-    assert wide.width > high - low
-    assert wide == named("MR", DEFAULT)
+def test_a_ct_opens_with_its_first_preset() -> None:
+    ct = volume(np.arange(8.0).reshape(2, 2, 2), "CT")
+    assert presets(ct, default_window(ct))[0].window == default_window(ct)
 
 
-def test_auto_looks_at_the_slice_alone() -> None:
-    own = volume("CT")
-    dark = named_window(own, AUTO, own.slice(0, 1)[:4])
-    bright = named_window(own, AUTO, own.slice(0, 1)[16:])
-    assert dark.level < bright.level
-    with pytest.raises(VolumeError, match="nearly everywhere"):
-        named_window(own, AUTO, np.zeros((5, 5)))
+def test_mr_has_percentiles_of_what_is_not_zero(mr: Volume) -> None:
+    standard, contrast = presets(mr, default_window(mr))
+    assert standard.window == default_window(mr)
+    assert contrast.window == named_window("contrast", mr)
+    values = mr.data[mr.data != 0]
+    expected = np.percentile(values, (2, 98))
+    # A sample of the voxels is asked.
+    np.testing.assert_allclose(contrast.window.limits, expected, atol=0.01 * np.ptp(expected))
 
 
-def test_a_window_of_another_modality_is_refused_by_name() -> None:
-    with pytest.raises(VolumeError, match=r"no window 'Lung' for this MR volume.*LEVEL,WIDTH"):
-        named("MR", "Lung")
+def test_a_name_of_another_modality_is_refused_with_those_there_are(mr: Volume) -> None:
+    with pytest.raises(VolumeError, match=r"'lung' is no window for MR.*standard, contrast"):
+        named_window("lung", mr)
+
+
+def test_colours_have_no_window_and_what_is_windowed_keeps_its_own() -> None:
+    colours = np.random.default_rng(0).integers(0, 255, (5, 6, 3)).astype(np.uint8)
+    assert presets(volume_from_array(colours, (1, 1), "skin"), IDENTITY) == ()
+    grey = replace(volume(np.arange(8).reshape(2, 2, 2)), windowed=True)
+    (only,) = presets(grey, default_window(grey))
+    assert only.window == IDENTITY
+
+
+def test_few_voxels_that_differ_give_one_preset() -> None:
+    data = np.zeros((3, 40, 40), np.int16)
+    data[1, 5:30, 5:30] = 7
+    sparse = volume(data)
+    assert [preset.name for preset in presets(sparse, default_window(sparse))] == ["Standard"]
+
+
+def test_a_slice_gets_the_window_of_what_it_shows(mr: Volume) -> None:
+    index = 16
+    window = slice_window(mr, 0, index)
+    inside = mr.slice(0, index)[mr.slice(0, index) > mr.slice(0, index).min()]
+    np.testing.assert_allclose(window.limits, np.percentile(inside, (2, 98)))
+
+
+def test_the_air_around_a_ct_does_not_count() -> None:
+    data = np.full((1, 100, 100), -1000, np.int16)
+    data[0, 40:60, 40:60] = np.linspace(-100, 200, 400).reshape(20, 20)
+    low, high = slice_window(volume(data, "CT"), 0, 0).limits
+    assert -100 <= low < -80
+    assert 180 < high <= 200
+    # A slice of air alone shows what there is.
+    air = np.random.default_rng(0).integers(-1020, -980, (1, 20, 20)).astype(np.int16)
+    low, high = slice_window(volume(air, "CT"), 0, 0).limits
+    assert -1020 <= low < high < -980
+
+
+def test_a_slice_of_one_value_has_no_window() -> None:
+    data = np.zeros((2, 4, 4), np.int16)
+    data[1, 0, 0] = 5
+    with pytest.raises(VolumeError, match="nothing to fit"):
+        slice_window(volume(data), 0, 0)
+
+
+def test_a_slice_with_one_speck_gets_the_window_up_to_it() -> None:
+    data = np.zeros((1, 20, 20), np.int16)
+    data[0, 2:18, 2:18] = 5
+    data[0, 4, 4] = 9
+    assert slice_window(volume(data), 0, 0).limits == (5, 9)
+
+
+def test_a_drag_to_the_right_widens_and_down_raises_the_level() -> None:
+    start = WindowLevel(40, 400)
+    assert dragged_window(start, 150, 0, RANGE) == WindowLevel(40, 800)
+    assert dragged_window(start, -150, 0, RANGE) == WindowLevel(40, 200)
+    assert dragged_window(start, 0, 150, RANGE) == WindowLevel(240, 400)
+    assert dragged_window(start, 0, 0, RANGE) == start
+
+
+@given(
+    level=st.floats(-1e6, 1e6),
+    width=st.floats(1e-3, 1e6),
+    right=st.floats(-5000, 5000),
+    down=st.floats(-5000, 5000),
+)
+def test_no_drag_gets_lost(level: float, width: float, right: float, down: float) -> None:
+    try:
+        start = WindowLevel(level, width)
+    except ValueError:
+        return  # single precision tells no such window
+    dragged = dragged_window(start, right, down, RANGE)
+    low, high = min(RANGE[0], start.limits[0]), max(RANGE[1], start.limits[1])
+    assert low <= dragged.level <= high
+    assert 0 < dragged.width <= (high - low) * 1.001

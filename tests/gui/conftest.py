@@ -20,6 +20,7 @@ from napari_medsamq.widget import MedSAMQWidget
 
 # napari drops mouse moves that follow each other by less than 5 ms.
 MOVE_MS = 15
+PLAIN = Qt.KeyboardModifier.NoModifier
 
 
 class Window:
@@ -76,7 +77,7 @@ class Window:
         target = (np.array(voxel) * self.session.volume.spacing)[shown]
         return np.linalg.solve(matrix, target - origin)
 
-    def mouse(self, kind, pixel, button=Qt.MouseButton.LeftButton, buttons=None):
+    def mouse(self, kind, pixel, button=Qt.MouseButton.LeftButton, buttons=None, modifier=PLAIN):
         position = QPointF(*pixel)
         pressed = Qt.MouseButton.LeftButton if buttons is None else buttons
         event = QMouseEvent(
@@ -85,7 +86,7 @@ class Window:
             QPointF(self.native.mapToGlobal(position.toPoint())),
             button,
             pressed,
-            Qt.KeyboardModifier.NoModifier,
+            modifier,
         )
         QApplication.sendEvent(self.native, event)
         QApplication.processEvents()
@@ -106,7 +107,7 @@ class Window:
     def click(self, voxel):
         self.drag(voxel, voxel, steps=0)
 
-    def press(self, key, modifier=Qt.KeyboardModifier.NoModifier):
+    def press(self, key, modifier=PLAIN):
         """Press a key with the canvas in focus."""
         self.native.setFocus()
         QTest.keyClick(self.native, key, modifier)

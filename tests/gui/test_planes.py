@@ -1,167 +1,213 @@
-"""Planes by key, letters that say how the patient lies, and windows."""
+"""Which way the patient lies on the canvas: planes by key, and the letters at the edges."""
 
 import nibabel as nib
 import numpy as np
 import pytest
 from grids import grid_affine
-from qtpy.compat import isalive
-from qtpy.QtCore import QEvent, QPointF, Qt
-from qtpy.QtGui import QMouseEvent
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QLabel
 
-from napari_medsamq.layers import SAMPLES
-from napari_medsamq.orientation import edge_letters
-from napari_medsamq.preprocess import SOFT_TISSUE, WindowLevel
+from napari_medsamq.layers import PLANES
 
-CONTROL = Qt.KeyboardModifier.ControlModifier
+ALT, CONTROL = Qt.KeyboardModifier.AltModifier, Qt.KeyboardModifier.ControlModifier
+KEYS = (Qt.Key.Key_F2, Qt.Key.Key_F3, Qt.Key.Key_F4)
+# Left, right, top and bottom of axial, coronal and sagittal slices in radiological convention.
+LETTERS = ("RLAP", "RLSI", "APSI")
+# LPS directions of the letters.
+TOWARDS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
+# Voxels of a box on the axial slice in view.
+BOX = ((6, 4, 4), (6, 10, 11))
+
+
+def labels(window):
+    found = {label.objectName(): label for label in window.native.findChildren(QLabel)}
+    return [found[f"patient side: {edge}"] for edge in ("left", "right", "top", "bottom")]
 
 
 def letters(window):
-    """Top, bottom, left, right; empty where nothing is shown."""
-    found = window.dock.controller.letters.letters
-    return "".join(label.text() for label in found if label.isVisible())
+    """What is read at the left, right, top and bottom edge; nothing where nothing is shown."""
+    return "".join(label.text() for label in labels(window) if label.isVisible())
 
 
-@pytest.mark.parametrize(
-    ("key", "wanted", "axis"),
-    [(Qt.Key.Key_F2, "APRL", 0), (Qt.Key.Key_F3, "SIRL", 1), (Qt.Key.Key_F4, "SIAP", 2)],
-)
-def test_a_key_shows_a_plane_with_its_letters(dock, key, wanted, axis):
-    dock.press(key)
-    assert dock.viewer.dims.order[0] == axis
-    assert letters(dock) == wanted
-    canvas = dock.native
-    top, bottom, left, right = dock.dock.controller.letters.letters
-    assert top.parent() is canvas
-    assert abs(top.geometry().center().x() - canvas.width() / 2) < 3
-    assert bottom.y() > canvas.height() * 0.9
-    assert left.x() < 20
-    assert right.geometry().right() > canvas.width() - 20
+def badge(window):
+    (found,) = window.native.findChildren(QLabel, "oblique badge")
+    return found
 
 
-def test_letters_follow_a_flipped_and_a_transposed_view(dock):
-    dock.viewer.scene.camera.orientation2d = ("up", "left")
-    assert letters(dock) == "PALR"
-    dock.viewer.scene.camera.orientation2d = ("down", "right")
-    dock.viewer.dims.order = (0, 2, 1)
-    assert letters(dock) == "RLAP"
-
-
-def test_layers_that_napari_turned_have_no_letters(dock):
-    for layer in dock.viewer.layers:
-        layer.rotate = (0, 0, 90)
-    assert letters(dock) == ""
-    for layer in dock.viewer.layers:
-        layer.rotate = (0, 0, 0)
-    assert letters(dock) == "APRL"
-    dock.press(Qt.Key.Key_T, CONTROL | Qt.KeyboardModifier.AltModifier)
-    assert letters(dock) == ""
-
-
-def test_letters_are_right_for_a_file_of_any_axis_order(engine, window, tmp_path):
-    voxels = np.random.default_rng(0).integers(0, 900, (20, 30, 25)).astype(np.int16)
-    affine = grid_affine((1, 2, 0), (-1, 1, -1), (0, 0, 0), (1, 1, 1))
-    nib.save(nib.Nifti1Image(voxels, affine), tmp_path / "turned.nii.gz")
-    window.open(tmp_path / "turned.nii.gz")
-    assert letters(window) == "APRL"
-    assert not window.dock.controller.letters.badge.isVisible()
-
-
-def test_a_tilted_volume_has_a_badge(dock):
-    badge = dock.dock.controller.letters.badge
-    assert badge.isVisible()
-    assert badge.text() == "oblique 14°"
-
-
-def test_letters_stay_away_where_they_would_be_wrong(dock, tmp_path):
-    dock.viewer.dims.ndisplay = 3
-    assert letters(dock) == ""
-    dock.viewer.dims.ndisplay = 2
-    assert letters(dock) == "APRL"
-    shown = dock.dock.controller.letters.letters
-    dock.close_dock()
-    assert not any(isalive(label) for label in shown)
-
-
-def test_a_picture_has_no_letters(engine, window, tmp_path):
-    from PIL import Image
-
-    pixels = np.random.default_rng(0).integers(0, 255, (40, 50), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "picture.png")
-    window.open(tmp_path / "picture.png")
-    assert letters(window) == ""
-
-
-def test_edges_of_each_plane() -> None:
-    assert "".join(edge_letters((0, 1, 2), ("down", "right"))) == "APRL"
-    assert "".join(edge_letters((1, 0, 2), ("up", "right"))) == "SIRL"
-    assert "".join(edge_letters((2, 0, 1), ("up", "right"))) == "SIAP"
+def save(path, affine, *, coded=True, shape=(13, 14, 15)):
+    """Write a volume whose file says, or does not say, how the patient lies in it."""
+    values = np.random.default_rng(0).integers(0, 200, shape).astype(np.int16)
+    image = nib.Nifti1Image(values, np.diag([-1.0, -1, 1, 1]) @ affine)
+    image.set_qform(image.affine, code=int(coded))
+    image.set_sform(image.affine, code=int(coded))
+    nib.save(image, path)
+    return path
 
 
 @pytest.fixture
-def ct(engine, window):
-    window.open(SAMPLES / "ct.nii.gz")
+def straight(engine, window, tmp_path):
+    window.open(save(tmp_path / "straight.nii.gz", grid_affine((0, 1, 2), (1, 1, 1))))
     return window
 
 
-def form(window):
-    return window.dock._view.volume
+def patient_letters(window):
+    """Find the letters by a road of their own: screen to voxel to millimetres in the patient."""
+    affine = window.session.volume.affine[:3, :3]
+    shown = list(window.viewer.dims.displayed)
+    centre = np.array(window.session.label.shape) / 2
+    steps = []
+    for axis in shown:
+        step = np.zeros(3)
+        step[axis] = 2
+        steps.append(window.pixel(centre + step) - window.pixel(centre))
+    # Which combination of the two axes leads one pixel right, and one pixel down.
+    right, down = np.linalg.inv(np.array(steps).T).T * 2
+    found = ""
+    for weights in (-right, right, -down, down):
+        voxels = np.zeros(3)
+        voxels[shown] = weights
+        direction = affine @ voxels
+        world = int(np.abs(direction).argmax())
+        sign = np.sign(direction[world])
+        found += next(letter for letter, place in TOWARDS.items() if place == (world, sign))
+    return found
 
 
-def test_a_preset_changes_what_is_seen_and_what_the_network_sees(ct, engine):
-    box = form(ct)._preset
-    assert box.currentText() == "Default"
-    box.setCurrentText("Lung")
-    box.textActivated.emit("Lung")
-    assert tuple(ct.workspace.image.contrast_limits) == (-1350, 150)
-    assert ct.session.window == WindowLevel(-600, 1500)
-    assert form(ct)._level.value == -600
-    assert engine.encoded == 0
-    ct.press(Qt.Key.Key_W)
-    assert box.currentText() == "Bone"
-    assert ct.session.window == WindowLevel(400, 1800)
+@pytest.mark.parametrize(
+    ("axes", "signs", "degrees"),
+    [
+        ((0, 1, 2), (1, 1, 1), (0, 0, 0)),
+        ((0, 1, 2), (-1, -1, 1), (0, 0, 0)),
+        ((2, 0, 1), (-1, 1, -1), (0, 0, 0)),
+        ((1, 2, 0), (-1, -1, 1), (-20, 5, 12)),
+    ],
+    ids=["straight", "mirrored", "permuted", "oblique"],
+)
+def test_each_plane_has_a_key_and_its_letters(engine, window, tmp_path, axes, signs, degrees):
+    window.open(save(tmp_path / "image.nii.gz", grid_affine(axes, signs, degrees)))
+    for number in (1, 2, 0):
+        window.press(KEYS[number])
+        assert window.viewer.dims.order[0] == PLANES[number].axis
+        assert letters(window) == LETTERS[number] == patient_letters(window)
 
 
-def test_the_network_can_be_left_its_own_window(ct):
-    form(ct)._follow.setChecked(False)
-    form(ct)._preset.textActivated.emit("Lung")
-    assert tuple(ct.workspace.image.contrast_limits) == (-1350, 150)
-    assert ct.session.window == SOFT_TISSUE
-    form(ct)._follow.setChecked(True)
-    assert ct.session.window == WindowLevel(-600, 1500)
+@pytest.mark.parametrize("layer", ["labels", "boxes", "image"])
+def test_the_keys_of_the_planes_work_on_every_layer(straight, layer):
+    straight.viewer.layers.selection.active = getattr(straight.workspace, layer)
+    for key, plane in zip(KEYS, PLANES, strict=True):
+        straight.press(key)
+        assert straight.viewer.dims.order == plane.order
+    assert straight.workspace.boxes.mode == "pan_zoom"
 
 
-def test_ctrl_and_drag_adjusts_the_window_and_moves_nothing(ct):
-    def send(kind, place, pressed=True):
-        left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
-        position = QPointF(*place)
-        event = QMouseEvent(
-            kind,
-            position,
-            QPointF(ct.native.mapToGlobal(position.toPoint())),
-            none if kind == QEvent.Type.MouseMove else left,
-            left if pressed else none,
-            Qt.KeyboardModifier.ControlModifier,
-        )
-        QApplication.sendEvent(ct.native, event)
-        QTest.qWait(15)
-
-    centre = ct.viewer.scene.camera.center
-    before = ct.session.window
-    send(QEvent.Type.MouseButtonPress, (300, 300))
-    for step in range(1, 6):
-        send(QEvent.Type.MouseMove, (300 + 20 * step, 300 - 10 * step))
-    send(QEvent.Type.MouseButtonRelease, (400, 250), pressed=False)
-    assert ct.session.window.width == pytest.approx(before.width * 2 ** (100 / 250), rel=0.01)
-    assert ct.session.window.level > before.level
-    assert ct.viewer.scene.camera.center == centre
-    assert ct.viewer.scene.camera.mouse_pan
+def test_the_letters_follow_napari_when_it_flips_the_view(straight):
+    camera = straight.viewer.scene.camera
+    camera.orientation2d = ("up", "right")
+    assert letters(straight) == "RLPA" == patient_letters(straight)
+    camera.orientation2d = ("up", "left")
+    assert letters(straight) == "LRPA" == patient_letters(straight)
 
 
-def test_mr_has_windows_of_its_own(ct):
-    form(ct)._modality.value = "MR"
-    ct.wait()
-    names = [form(ct)._preset.itemText(n) for n in range(form(ct)._preset.count())]
-    assert "2 to 98 %" in names
-    assert "Lung" not in names
+@pytest.mark.parametrize(
+    ("key", "modifier", "expected", "presses"),
+    [
+        (Qt.Key.Key_T, CONTROL, "APRL", 2),
+        (Qt.Key.Key_E, CONTROL, "APIS", 3),
+        (Qt.Key.Key_T, CONTROL | ALT, "APLR", 4),
+    ],
+    ids=["transposed", "rolled", "rotated"],
+)
+def test_the_letters_follow_napari_when_it_turns_the_view(
+    straight, key, modifier, expected, presses
+):
+    straight.press(key, modifier)
+    assert letters(straight) == expected
+    for _ in range(presses - 1):
+        straight.press(key, modifier)
+    assert letters(straight) == "RLAP"
+
+
+def test_in_3d_there_are_no_letters(straight):
+    straight.viewer.dims.ndisplay = 3
+    assert letters(straight) == ""
+    straight.viewer.dims.ndisplay = 2
+    assert letters(straight) == "RLAP"
+
+
+def test_no_letters_stay_behind_without_a_volume(straight):
+    straight.viewer.layers.clear()
+    assert letters(straight) == ""
+    straight.press(KEYS[0])
+    assert letters(straight) == "RLAP"
+    straight.close_dock()
+    QTest.qWait(20)
+    assert not [
+        label for label in straight.native.findChildren(QLabel) if "patient" in label.objectName()
+    ]
+
+
+def test_letters_stay_at_the_edges_of_the_canvas(straight):
+    for size in ((1200, 800), (900, 600)):
+        straight.viewer.window.resize(*size)
+        QTest.qWait(50)
+        width, height = straight.native.width(), straight.native.height()
+        left, right, top, bottom = (label.geometry() for label in labels(straight))
+        assert 0 < left.left() < 15
+        assert 0 < width - right.right() < 15
+        assert 0 < top.top() < 15
+        assert 0 < height - bottom.bottom() < 15
+        for beside in (left, right):
+            assert abs(beside.center().y() - height / 2) <= 2
+        for above in (top, bottom):
+            assert abs(above.center().x() - width / 2) <= 2
+
+
+def test_a_box_may_begin_under_a_letter(straight):
+    straight.press(Qt.Key.Key_B)
+    spot = labels(straight)[0].geometry().center()
+    assert straight.native.childAt(spot) is None
+    assert straight.native.childAt(QPoint(5, 5)) is None
+
+
+def test_an_oblique_volume_says_so(engine, window, tmp_path):
+    window.open(save(tmp_path / "tilted.nii.gz", grid_affine((0, 1, 2), (1, 1, 1), (12, 0, 0))))
+    assert badge(window).isVisible()
+    assert badge(window).text() == "oblique 12°"
+    assert "tilted by 12.0 degrees" in badge(window).toolTip()
+    window.open(save(tmp_path / "nearly.nii.gz", grid_affine((0, 1, 2), (1, 1, 1), (0.5, 0, 0))))
+    QApplication.sendPostedEvents()
+    QTest.qWait(20)
+    assert not badge(window).isVisible()
+
+
+def test_an_unknown_orientation_is_a_question_mark(engine, window, tmp_path):
+    window.open(save(tmp_path / "unknown.nii.gz", np.eye(4), coded=False))
+    assert not window.session.volume.orientation_known
+    assert letters(window) == "????"
+
+
+def test_a_picture_has_no_letters(engine, window, tmp_path):
+    import cv2
+
+    picture = np.random.default_rng(2).integers(0, 255, (60, 80, 3)).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "skin.png"), picture)
+    window.open(tmp_path / "skin.png")
+    assert letters(window) == ""
+    assert not badge(window).isVisible()
+
+
+def test_letters_belong_to_the_volume_in_use(straight, tmp_path):
+    first = straight.workspace
+    straight.open(save(tmp_path / "unknown.nii.gz", np.eye(4), coded=False))
+    assert letters(straight) == "????"
+    straight.dock._view.volume.layer_requested.emit(first.image)
+    straight.wait()
+    assert letters(straight) == "RLAP"
+
+
+def test_a_floating_dock_keeps_the_letters(engine, window, tmp_path):
+    window.wait()
+    window.dock_frame.setFloating(True)
+    window.open(save(tmp_path / "straight.nii.gz", grid_affine((0, 1, 2), (1, 1, 1))))
+    assert letters(window) == "RLAP"
