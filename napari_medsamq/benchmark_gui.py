@@ -23,6 +23,7 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
+from napari_medsamq.benchmark_worker import peak_memory_mb
 from napari_medsamq.canvas import canvas_widget
 from napari_medsamq.embeddings import DEFAULT_BUDGET, EMBEDDING_BYTES
 from napari_medsamq.engine import Engines
@@ -254,14 +255,12 @@ def format_goals(found: dict[str, Any]) -> str:
 
 def _peak_gb() -> float:
     """Open a large volume, fill the embeddings, and return this process's peak memory in GB."""
-    import resource
-
     with tempfile.TemporaryDirectory() as journals:
         viewer = _open_viewer()
         dock = _open_dock(viewer, Path(journals), 40 * EMBEDDING_BYTES)
         _show(viewer, dock, phantom_volume((300, 512, 512)))
         viewer.close()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return peak_memory_mb() / 1e3
 
 
 def _open_dock(viewer: napari.Viewer, journals: Path, memory: int) -> MedSAMQWidget:

@@ -82,6 +82,8 @@ class Opener(QObject):
         self._engines = engines
         self._ready = False
         self.busy = False
+        # A layer may be asked for again, by the arrival of the network say, while it is prepared.
+        self._preparing: list[Image] = []
         viewer.layers.events.inserted.connect(self._on_inserted)
         # Most volumes are CT or MR; a picture's engine can wait until there is one.
         compute.submit(partial(engines.for_modality, "CT"), self._on_engine, self.failed.emit)
@@ -105,7 +107,7 @@ class Opener(QObject):
     def open_layer(self, layer: Image | None) -> None:
         """Segment on an image layer, whoever made it."""
         # Until the network is there the layer waits; `_on_engine` comes back to it.
-        if layer is None or not self._ready:
+        if layer is None or not self._ready or any(layer is other for other in self._preparing):
             return
         for workspace in open_workspaces(self._viewer):
             if workspace.image is layer:
@@ -189,7 +191,19 @@ class Opener(QObject):
             session = Session(volume, engine, embedding_budget=self._memory)
             return session, find_past(volume, self._journals)
 
-        self._compute.submit(begin, partial(self._begin, layer, model), self.failed.emit)
+        def forget() -> None:
+            self._preparing = [other for other in self._preparing if other is not layer]
+
+        def opened(found: tuple[Session, Past]) -> None:
+            forget()
+            self._begin(layer, model, found)
+
+        def failed(error: MedSAMQError) -> None:
+            forget()
+            self.failed.emit(error)
+
+        self._preparing.append(layer)
+        self._compute.submit(begin, opened, failed)
 
     def _begin(self, layer: Image, model: Path | None, found: tuple[Session, Past]) -> None:
         session, past = found

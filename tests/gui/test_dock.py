@@ -621,6 +621,16 @@ def test_a_volume_opened_before_the_dock_is_found(engine, window, phantom):
     assert window.session.label.shape == phantom.reference.shape
 
 
+def test_a_volume_asked_for_twice_opens_once(engine, window, phantom):
+    window.wait()
+    (layer,) = window.viewer.open(str(phantom.volume.path), plugin="napari-medsamq")
+    window.dock._view.volume.layer_requested.emit(layer)
+    window.dock._view.volume.layer_requested.emit(layer)
+    window.wait()
+    assert len(open_workspaces(window.viewer)) == 1
+    assert "another window" not in window.dock.status
+
+
 def test_a_2d_picture_is_a_volume_of_one_slice(engine, window, tmp_path):
     import cv2
 
