@@ -86,8 +86,8 @@ class Controller(QObject):
         workspace.add_to(viewer)
         self.propagator = Propagator(self, workspace, compute, view.show_status, self.fail)
         self.saver = Saver(view, workspace.session, files)
-        self.live = Live(self, viewer, workspace, compute, view, ahead=ahead)
         canvas = canvas_widget(view)
+        self.live = Live(self, viewer, workspace, compute, canvas, ahead=ahead)
         self.windowing = Windowing(self, viewer, view, workspace, self.live, canvas)
         self.orientation = Orientation(self, viewer, workspace, canvas)
         # Volumes lie over each other in the viewer, so only the one in use is shown.

@@ -27,7 +27,7 @@ class Live(QObject):
     viewer : napari.Viewer
     workspace : Workspace
     compute : Worker
-    dock : QWidget
+    canvas : QWidget
         In the window whose slice slider gets the ready-bar.
     ahead : bool
         Whether slices are encoded before they are needed.
@@ -41,17 +41,17 @@ class Live(QObject):
         viewer: Viewer,
         workspace: Workspace,
         compute: Worker,
-        dock: QWidget,
+        canvas: QWidget,
         *,
         ahead: bool,
     ) -> None:
         super().__init__(parent)
         self._viewer = viewer
         self._workspace = workspace
-        self._dock = dock
+        self._canvas = canvas
         self._ahead = ahead
         self._axis = 0
-        self.preview = Preview(self, workspace, compute)
+        self.preview = Preview(self, workspace, compute, canvas)
         self.preview.said.connect(self.said.emit)
         self.prefetch = Prefetch(self, workspace.session, compute)
         self.prefetch.paused = not ahead
@@ -111,7 +111,7 @@ class Live(QObject):
             self.bar.attach(None)
             return
         count = self._workspace.session.label.shape[self._axis]
-        self.bar.attach(slice_slider(self._dock.window(), count))
+        self.bar.attach(slice_slider(self._canvas.window(), count))
 
     def _show_ready(self) -> None:
         session, axis = self._workspace.session, self._axis

@@ -10,7 +10,9 @@ import numpy.typing as npt
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QWidget
 
+from napari_medsamq.canvas import Hold
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.locks import describe_overlap, overlap, without_locked
 from napari_medsamq.session import Session
@@ -89,13 +91,18 @@ class Preview(QObject):
     parent : QObject
     workspace : Workspace
     compute : Worker
+    canvas : QWidget
+        Where it is seen.
     """
 
     said = Signal(str)
     shown = Signal(object)  # the request whose mask is seen
 
-    def __init__(self, parent: QObject, workspace: Workspace, compute: Worker) -> None:
+    def __init__(
+        self, parent: QObject, workspace: Workspace, compute: Worker, canvas: QWidget
+    ) -> None:
         super().__init__(parent)
+        self._hold = Hold(self, canvas)
         self._workspace = workspace
         self._compute = compute
         self._layer = PreviewLayer(workspace.preview)
@@ -112,6 +119,7 @@ class Preview(QObject):
         self._workspace.dragged.disconnect(self._on_dragged)
         drag.ended.disconnect(self._on_ended)
         self._wanted = None
+        self._hold.release()
         self.hide()
 
     def hide(self) -> None:
@@ -146,24 +154,31 @@ class Preview(QObject):
             partial(self._on_mask, request),
             self._on_failure,
         )
+        self._hold.hold()
 
     def _on_mask(self, request: Request, mask: SliceMask) -> None:
         self._asking = False
         if not self._workspace.drag.active:
+            self._hold.release()
             return
         session, label_id = self._workspace.session, request.label_id
         self._layer.show(without_locked(session, mask, label_id), session.style(label_id).color)
         self.shown.emit(request)
+        # The network sees to the next box while this one is painted.
+        self._ask()
+        self._hold.release()
+        if self._asking:
+            self._hold.hold()
         counts = overlap(session, [mask], label_id)
         self.said.emit(
             f"Preview: {int(mask.mask.sum()):,} voxels, {mask.encode_ms + mask.decode_ms:.0f} ms."
             + describe_overlap(session, counts, committed=False)
         )
-        self._ask()
 
     def _on_failure(self, error: BaseException) -> None:
         self._asking = False
         self._layer.hide()
+        self._hold.release()
         if not isinstance(error, MedSAMQError):
             raise error
         self.said.emit(str(error))

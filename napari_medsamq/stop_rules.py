@@ -103,7 +103,7 @@ class StopRules:
     most_growth: float = 2.0
     most_shift: float = 0.6
     least_overlap: float = 0.2
-    most_doubt: float = 0.45
+    most_doubt: float = 0.40
 
     def reason(self, now: Sight, before: Sight, anchor: Sight) -> str | None:
         """Say why to stop before a slice; None to go on.

@@ -246,3 +246,15 @@ def test_the_bar_along_the_slider_shows_what_is_ready(ahead):
     assert "ready for a box" in bar.toolTip()
     ahead.close_dock()
     assert not isalive(bar)
+
+
+def test_the_canvas_is_not_kept_from_painting_for_long(dock, engine):
+    engine.open.clear()
+    drag = Drag(dock, BOX[0])
+    drag.to(BOX[1], steps=3)
+    QTest.qWait(100)
+    assert dock.native.updatesEnabled(), "the box follows the mouse, whatever the network does"
+    drag.to((12, 40, 40))
+    dock.close_dock()
+    assert dock.native.updatesEnabled()
+    engine.open.set()
