@@ -17,6 +17,7 @@ from napari_medsamq.forms import MODALITIES
 from napari_medsamq.journal import Journal
 from napari_medsamq.layers import foreign_volume, image_layer, layer_volume
 from napari_medsamq.past import Past, find_past, wants_past
+from napari_medsamq.preferences import embedding_bytes
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.recording import Recorder
 from napari_medsamq.session import Session
@@ -41,8 +42,8 @@ class Opener(QObject):
     engines : Engines
     ask : bool
         Whether someone is there to answer questions; else they are errors.
-    memory : int
-        Bytes that the embeddings of each volume may take.
+    memory : int, optional
+        Bytes that the embeddings of each volume may take; what the user prefers if not given.
     journals : Path
         Folder of the journals.
 
@@ -66,7 +67,7 @@ class Opener(QObject):
         engines: Engines,
         *,
         ask: bool,
-        memory: int,
+        memory: int | None,
         journals: Path,
     ) -> None:
         super().__init__(parent)
@@ -185,10 +186,11 @@ class Opener(QObject):
         self.said.emit(f"Preparing {volume.name}…")
 
         model = self._engines.model
+        memory = embedding_bytes() if self._memory is None else self._memory
 
         def begin() -> tuple[Session, Past]:
             engine = self._engines.for_modality(volume.modality)
-            session = Session(volume, engine, embedding_budget=self._memory)
+            session = Session(volume, engine, embedding_budget=memory)
             return session, find_past(volume, self._journals)
 
         def forget() -> None:

@@ -11,10 +11,9 @@ from napari.utils.notifications import show_warning
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_medsamq import preferences
 from napari_medsamq.controller import KEYS, Controller
-from napari_medsamq.embeddings import DEFAULT_BUDGET
 from napari_medsamq.engine import Engines
-from napari_medsamq.journal import journal_folder
 from napari_medsamq.layers import PLANES
 from napari_medsamq.model_chooser import ModelChooser
 from napari_medsamq.networks import CPU
@@ -41,12 +40,12 @@ class MedSAMQWidget(QWidget):
         OpenVINO device name.
     ask : bool
         Whether someone is there to answer questions; else they are errors.
-    ahead : bool
+    ahead : bool, optional
         Whether slices are encoded before they are needed.
-    memory : int
+    memory : int, optional
         Bytes that the embeddings of each volume may take.
     journals : Path, optional
-        Folder of the journals; in the user's data folder if not given.
+        Folder of the journals. For all three the user's preferences count if they are not given.
     """
 
     def __init__(
@@ -56,8 +55,8 @@ class MedSAMQWidget(QWidget):
         *,
         device: str = CPU,
         ask: bool = True,
-        ahead: bool = True,
-        memory: int = DEFAULT_BUDGET,
+        ahead: bool | None = None,
+        memory: int | None = None,
         journals: Path | None = None,
     ) -> None:
         super().__init__()
@@ -84,7 +83,7 @@ class MedSAMQWidget(QWidget):
             self._engines,
             ask=ask,
             memory=memory,
-            journals=journals or journal_folder(),
+            journals=journals or preferences.journals(),
         )
         self._opener.opened.connect(self._take)
         self._opener.said.connect(self._view.show_status)
@@ -183,7 +182,7 @@ class MedSAMQWidget(QWidget):
             self._chooser,
             self._compute,
             self._files,
-            ahead=self._ahead,
+            ahead=preferences.encodes_ahead() if self._ahead is None else self._ahead,
         )
         volume = workspace.session.volume
         self._view.show_status(f"Press B, then drag a box around a structure of {volume.name}.")

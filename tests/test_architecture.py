@@ -49,7 +49,16 @@ CORE = (
     ("cli",),
 )
 QT = (
-    ("worker", "model_box", "box_drag", "ready_bar", "past", "canvas", "window_form"),
+    (
+        "worker",
+        "model_box",
+        "box_drag",
+        "ready_bar",
+        "past",
+        "canvas",
+        "window_form",
+        "preferences",
+    ),
     ("forms", "prefetch"),
     ("label_form", "label_edits"),
     ("view", "model_chooser"),

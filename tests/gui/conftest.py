@@ -9,6 +9,8 @@ pytest.importorskip("napari")
 pytest.importorskip("qtpy")
 
 from fake_engine import HeldEngine
+from napari.settings import get_plugin_settings
+from npe2 import PluginManifest
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
@@ -16,6 +18,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_medsamq.embeddings import DEFAULT_BUDGET
+from napari_medsamq.preferences import PLUGIN
 from napari_medsamq.widget import MedSAMQWidget
 
 # napari drops mouse moves that follow each other by less than 5 ms.
@@ -131,9 +134,12 @@ def dock(engine, window, phantom):
 
 
 @pytest.fixture(autouse=True)
-def _journals_of_its_own(tmp_path, monkeypatch):
-    """Journals of tests lie in none of the user's folders."""
-    monkeypatch.setattr("napari_medsamq.widget.journal_folder", lambda: tmp_path / "journals")
+def settings(plugin_settings, npe2pm, tmp_path):
+    """The preferences that a test sets; neither they nor journals lie in the user's folders."""
+    npe2pm.register(PluginManifest.from_distribution(PLUGIN))
+    own = get_plugin_settings(PLUGIN)
+    own.journals.folder = str(tmp_path / "journals")
+    return own
 
 
 @pytest.fixture(autouse=True)
