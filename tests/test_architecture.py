@@ -68,7 +68,8 @@ QT = (
     ("windowing",),
     ("controller",),
     ("widget",),
-    ("window", "benchmark_gui"),
+    ("window", "gui_script"),
+    ("benchmark_gui",),
 )
 LINE = {name: number for number, names in enumerate((*CORE, *QT)) for name in names}
 CORE_NAMES = sorted({name for names in CORE for name in names} & set(MODULES))

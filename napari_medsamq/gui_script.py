@@ -1,0 +1,152 @@
+"""A hand that scrolls and draws in napari's window, and a stopwatch beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import napari
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Shapes
+from qtpy.QtCore import QEvent, QPointF, Qt, QTimer
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QWidget
+
+from napari_medsamq.canvas import canvas_widget
+from napari_medsamq.controller import Controller
+from napari_medsamq.workspace import Request
+
+MOVES = 240
+MOVE_MS = 16  # a mouse reports 60 times a second or more
+_TICK_MS = 5
+_SCROLLED = 10
+
+
+def open_viewer() -> napari.Viewer:
+    """Open napari in a window of 1300 x 850 pixels."""
+    viewer = napari.Viewer()
+    viewer.window.resize(1300, 850)
+    return viewer
+
+
+def _canvas_of(viewer: napari.Viewer) -> QWidget:
+    """Find the canvas of a viewer by the title of its window."""
+    (main,) = [
+        window
+        for window in QApplication.topLevelWidgets()
+        if window.isVisible() and window.windowTitle() == viewer.title
+    ]
+    return canvas_widget(main)
+
+
+@dataclass
+class Script:
+    """A scroll through slices and a drag, as a hand makes them.
+
+    Attributes
+    ----------
+    viewer : napari.Viewer
+    boxes : Shapes
+        The layer that is drawn on.
+    moved : list of float
+        When the mouse moved, in seconds.
+    gaps : list of float
+        How long the event loop was away each time, in ms.
+    """
+
+    viewer: napari.Viewer
+    boxes: Shapes
+    moved: list[float] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Scroll, draw a box that grows and shrinks, and let go."""
+        canvas = _canvas_of(self.viewer)
+        with self._ticking():
+            for _ in range(_SCROLLED):
+                self.viewer.dims.set_current_step(0, self.viewer.dims.current_step[0] + 1)
+                QTest.qWait(MOVE_MS)
+            self.viewer.layers.selection.active = self.boxes
+            self.boxes.mode = "add_rectangle"
+            width, height = canvas.width(), canvas.height()
+            start = np.array([0.35 * width, 0.35 * height])
+            self._send(canvas, QEvent.Type.MouseMove, start, pressed=False)
+            self._send(canvas, QEvent.Type.MouseButtonPress, start)
+            place = start
+            for turn in np.linspace(0, 4 * np.pi, MOVES):
+                side = (0.18 - 0.1 * np.cos(turn)) * min(width, height)
+                place = start + side
+                QTest.qWait(MOVE_MS)
+                self.moved.append(perf_counter())
+                self._send(canvas, QEvent.Type.MouseMove, place)
+            QTest.qWait(20 * MOVE_MS)
+            self._send(canvas, QEvent.Type.MouseButtonRelease, place, pressed=False)
+            QTest.qWait(20 * MOVE_MS)
+
+    @contextmanager
+    def _ticking(self) -> Iterator[None]:
+        last = perf_counter()
+
+        def tick() -> None:
+            nonlocal last
+            now = perf_counter()
+            self.gaps.append((now - last) * 1000 - _TICK_MS)
+            last = now
+
+        ticker = QTimer()
+        ticker.setTimerType(Qt.TimerType.PreciseTimer)
+        ticker.timeout.connect(tick)
+        ticker.start(_TICK_MS)
+        yield
+        ticker.stop()
+
+    @staticmethod
+    def _send(
+        canvas: QWidget, kind: QEvent.Type, place: npt.NDArray[np.float64], *, pressed: bool = True
+    ) -> None:
+        none, left = Qt.MouseButton.NoButton, Qt.MouseButton.LeftButton
+        position = QPointF(*place)
+        event = QMouseEvent(
+            kind,
+            position,
+            QPointF(canvas.mapToGlobal(position.toPoint())),
+            none if kind == QEvent.Type.MouseMove else left,
+            left if pressed else none,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        QApplication.sendEvent(canvas, event)
+
+
+class Stopwatch:
+    """Notes when the mask of each move of the mouse, or of a later one, was on the screen.
+
+    Parameters
+    ----------
+    script : Script
+    controller : Controller
+    """
+
+    def __init__(self, script: Script, controller: Controller) -> None:
+        self._script = script
+        self._asked: dict[Request, int] = {}
+        self._shown = 0
+        self.ms: list[float] = []
+        controller.workspace.dragged.connect(self._on_dragged)
+        controller.live.preview.shown.connect(self._on_shown)
+        _canvas_of(script.viewer).frameSwapped.connect(self._on_frame)
+
+    def _on_dragged(self, request: Request | None) -> None:
+        if request is not None:
+            self._asked[request] = len(self._script.moved)
+
+    def _on_shown(self, request: Request) -> None:
+        self._shown = self._asked[request]
+
+    def _on_frame(self) -> None:
+        now = perf_counter()
+        for moved in self._script.moved[len(self.ms) : self._shown]:
+            self.ms.append((now - moved) * 1000)
