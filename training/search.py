@@ -159,9 +159,14 @@ def write_plot(path: Path, rows: Mapping[str, Mapping[str, Any]]) -> None:
         zorder=0,
     )
     for name, row in rows.items():
-        axes.scatter(row["encode"], row["dsc"], 40, "#D55E00" if name in best else "#0072B2")
+        ahead = name in best
+        axes.scatter(row["encode"], row["dsc"], 40, "#D55E00" if ahead else "#0072B2")
         axes.annotate(
-            name, (row["encode"], row["dsc"]), (5, 4), textcoords="offset points", fontsize=8
+            name,
+            (row["encode"], row["dsc"]),
+            (5, 4 if ahead else -11),
+            textcoords="offset points",
+            fontsize=8,
         )
     axes.margins(x=0.25, y=0.15)
     axes.set_xlabel("ms to encode a slice")
