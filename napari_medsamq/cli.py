@@ -145,6 +145,7 @@ def segment(
     series: Series = None,
     model: Model = None,
     device: Device = CPU,
+    zoom: Annotated[bool, typer.Option(help="Show the network small structures enlarged.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output file.")] = False,
 ) -> None:
     """Segment boxes of an image and save the label on the image's own grid."""
@@ -171,6 +172,7 @@ def segment(
             window=_window(window, volume),
             model=chosen_model(model),
             device=device,
+            zoom=zoom,
         )
         typer.echo(_summary(report))
 

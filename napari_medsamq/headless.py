@@ -17,6 +17,7 @@ from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.statistics import label_statistics
+from napari_medsamq.views import Zoom
 from napari_medsamq.volume_io import Volume, check_target
 
 
@@ -29,6 +30,7 @@ def segment_boxes(
     window: WindowLevel | None = None,
     model: Path | None = None,
     device: str = CPU,
+    zoom: bool = True,
 ) -> tuple[Session, dict[str, Any]]:
     """Segment boxes one after the other and save the label.
 
@@ -47,6 +49,8 @@ def segment_boxes(
         Model directory; `default_model` of the volume's modality if not given.
     device : str
         OpenVINO device name.
+    zoom : bool
+        Whether small boxes are zoomed in on.
 
     Returns
     -------
@@ -63,7 +67,7 @@ def segment_boxes(
     start = perf_counter()
     engine = Engines(model, device).for_modality(volume.modality)
     load_ms = (perf_counter() - start) * 1000
-    session = Session(volume, engine, window)
+    session = Session(volume, engine, window, zoom=Zoom() if zoom else None)
     for label_id, name in (names or {}).items():
         session.set_style(label_id, LabelStyle(name, session.style(label_id).color))
     answers: list[SliceMask] = []
@@ -85,6 +89,7 @@ def segment_boxes(
         "model_dsc": validation_dsc(engine.spec, volume.modality),
         "device": device,
         "slices": len(answers),
+        "zoomed_slices": sum(answer.zoomed for answer in answers),
         "ms": {
             "load_model": load_ms,
             # Slices whose embedding was at hand did not encode.

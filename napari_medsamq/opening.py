@@ -21,6 +21,7 @@ from napari_medsamq.preferences import embedding_bytes
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.recording import Recorder
 from napari_medsamq.session import Session
+from napari_medsamq.views import Zoom
 from napari_medsamq.volume_io import Modality, Volume, can_read, read_volume
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Workspace, open_workspaces
@@ -190,7 +191,7 @@ class Opener(QObject):
 
         def begin() -> tuple[Session, Past]:
             engine = self._engines.for_modality(volume.modality)
-            session = Session(volume, engine, embedding_budget=memory)
+            session = Session(volume, engine, zoom=Zoom(), embedding_budget=memory)
             return session, find_past(volume, self._journals)
 
         def forget() -> None:

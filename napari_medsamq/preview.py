@@ -185,4 +185,4 @@ class Preview(QObject):
 
 
 def _first_mask(session: Session, request: Request) -> Any:
-    return next(session.segment(request.box))
+    return next(session.segment(request.box, preview=True))

@@ -10,23 +10,25 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.geometry import BoxPrompt3D
-from napari_medsamq.preprocess import FRAME, ResizeLongestSide
+from napari_medsamq.geometry import BoxPrompt3D, Float64
+from napari_medsamq.preprocess import FRAME
 from napari_medsamq.stop_rules import Sight, StopRules
+from napari_medsamq.views import View, tight_box
 
 Bool = npt.NDArray[np.bool_]
-Float32 = npt.NDArray[np.float32]
 
 Direction = Literal["up", "down"]
 
+# Of a mask too small to be seen in the frame.
+_NOWHERE = np.zeros(4)
 # Frame pixels that the reference inference adds around the previous slice's mask.
 MARGIN = 3
 
 
 def propagate(
-    segment: Callable[[int, Float32], Bool],
+    segment: Callable[[int, Float64], Bool],
     box: BoxPrompt3D,
-    transform: ResizeLongestSide,
+    view: Callable[[Float64], View],
 ) -> Iterator[tuple[int, Bool]]:
     """Segment every slice of a 3D box from its middle outwards.
 
@@ -37,11 +39,11 @@ def propagate(
     Parameters
     ----------
     segment : callable
-        Takes a slice index and a box (4,) XYXY in frame pixels, returns the mask (H, W) bool.
+        Takes a slice index and a box (4,) XYXY in slice pixels, returns the mask (H, W) bool.
     box : BoxPrompt3D
         Carried along `box.axis`.
-    transform : ResizeLongestSide
-        Of the slices normal to that axis.
+    view : callable
+        Takes such a box; returns what of a slice the network is shown for it.
 
     Yields
     ------
@@ -49,24 +51,27 @@ def propagate(
         From the middle slice to the upper end, then from below the middle to the lower end.
     """
     middle = box.middle_slice
-    first_box = transform.apply_box(box.slice_prompt(middle).xyxy)
+    first_box = box.slice_prompt(middle).xyxy
     first_mask = segment(middle, first_box)
     yield middle, first_mask
     slices = box.slices
     for order in (range(middle + 1, slices.stop), range(middle - 1, slices.start - 1, -1)):
         previous = first_mask
         for index in order:
-            previous = segment(index, _next_box(previous, transform, first_box))
+            previous = segment(index, _next_box(previous, view, first_box))
             yield index, previous
 
 
-def _next_box(mask: Bool, transform: ResizeLongestSide, otherwise: Float32) -> Float32:
-    rows, columns = np.nonzero(transform.apply_image(mask.astype(np.uint8)))
-    if rows.size == 0:
+def _next_box(mask: Bool, view: Callable[[Float64], View], otherwise: Float64) -> Float64:
+    around = tight_box(mask)
+    if around is None:
         return otherwise
-    low = np.maximum([columns.min() - MARGIN, rows.min() - MARGIN], 0)
-    high = np.minimum([columns.max() + MARGIN, rows.max() + MARGIN], FRAME)
-    return np.concatenate([low, high]).astype(np.float32)
+    seen = view(around)
+    in_frame = tight_box(seen.frame_area(mask))
+    if in_frame is None:  # too small to be seen there
+        return otherwise
+    wider = in_frame + np.array([-MARGIN, -MARGIN, MARGIN, MARGIN])
+    return seen.invert_box(np.clip(wider, 0, FRAME))
 
 
 @dataclass(frozen=True)
@@ -95,18 +100,18 @@ class Carrier:
     Attributes
     ----------
     segment : callable
-        Takes a slice index and a box (4,) XYXY in frame pixels; returns the mask (H, W) bool, and
+        Takes a slice index and a box (4,) XYXY in slice pixels; returns the mask (H, W) bool, and
         what is seen there.
     look : callable
         Takes a slice index and a known mask (H, W) bool; returns what is seen there.
-    transform : ResizeLongestSide
-        Of the slices.
+    view : callable
+        Takes such a box; returns what of a slice the network is shown for it.
     rules : StopRules
     """
 
-    segment: Callable[[int, Float32], tuple[Bool, Sight]]
+    segment: Callable[[int, Float64], tuple[Bool, Sight]]
     look: Callable[[int, Bool], Sight]
-    transform: ResizeLongestSide
+    view: Callable[[Float64], View]
     rules: StopRules = field(default_factory=StopRules)
 
     def carry(
@@ -164,23 +169,23 @@ class Carrier:
     def _bridge(
         self, anchors: Mapping[int, Bool], near: int, far: int, slices: range
     ) -> Iterator[tuple[int, Bool]]:
-        start, goal = (_tight_box(anchors[index], self.transform) for index in (near, far))
+        start, goal = (_next_box(anchors[index], self.view, _NOWHERE) for index in (near, far))
         previous = anchors[near]
         for index in slices:
             share = (index - near) / (far - near)
             between = (1 - share) * start + share * goal
-            box = (_next_box(previous, self.transform, between) + between) / 2
-            previous, sight = self.segment(index, np.rint(box).astype(np.float32))
-            if sight.area >= self.rules.least_area:
+            box = (_next_box(previous, self.view, between) + between) / 2
+            previous, sight = self.segment(index, box)
+            if sight.pixels >= self.rules.least_area:
                 yield index, previous
 
     def _run(
         self, start: Bool, at: int, slices: range, direction: Direction
     ) -> Iterator[tuple[int, Bool] | Stop]:
         anchor = before = self.look(at, start)
-        mask, box = start, _tight_box(start, self.transform)
+        mask, box = start, _next_box(start, self.view, _NOWHERE)
         for index in slices:
-            mask, now = self.segment(index, _next_box(mask, self.transform, box))
+            mask, now = self.segment(index, _next_box(mask, self.view, box))
             reason = self.rules.reason(now, before, anchor)
             if reason is not None:
                 yield Stop(index, direction, reason)
@@ -188,7 +193,3 @@ class Carrier:
             before = now
             yield index, mask
         yield Stop(slices.stop, direction, "")
-
-
-def _tight_box(mask: Bool, transform: ResizeLongestSide) -> Float32:
-    return _next_box(mask, transform, np.array([0, 0, FRAME, FRAME], np.float32))

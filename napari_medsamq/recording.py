@@ -91,6 +91,7 @@ class Recorder:
         session = self._session
         return {
             "window": [session.window.level, session.window.width],
+            "zoom": None if session.zoom is None else asdict(session.zoom),
             "modality": session.volume.modality,
             "model": session.engine.spec.name,
             "model_sha256": session.engine.spec.sha256,

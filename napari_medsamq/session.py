@@ -14,16 +14,16 @@ import numpy.typing as npt
 from napari_medsamq.embeddings import DEFAULT_BUDGET
 from napari_medsamq.engine import Engine
 from napari_medsamq.errors import PromptError
-from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
+from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D, Float64
 from napari_medsamq.history import MAX_LABEL_ID, Edit, History, Label, LabelStyle, Prompt, Voxels
 from napari_medsamq.preprocess import WindowLevel, default_window
 from napari_medsamq.propagation import Carrier, Stop, propagate
 from napari_medsamq.slice_network import Lens, SliceMask, SliceNetwork
 from napari_medsamq.stop_rules import Sight
+from napari_medsamq.views import Zoom
 from napari_medsamq.volume_io import SaveReceipt, Volume, write_label
 
 Bool = npt.NDArray[np.bool_]
-Float32 = npt.NDArray[np.float32]
 
 
 class Session:
@@ -38,13 +38,15 @@ class Session:
     engine : Engine
     window : WindowLevel, optional
         What the network sees; `default_window(volume)` if not given.
+    zoom : Zoom, optional
+        How small boxes are zoomed in on; without it the network is shown whole slices.
     embedding_budget : int
         Bytes that embeddings kept for later boxes may take.
 
     Attributes
     ----------
-    volume, engine, window
-        As given; volume (its modality), engine and window may be changed between prompts.
+    volume, engine, window, zoom
+        As given; all but the volume's voxels may be changed between prompts.
     standard_window : WindowLevel
         The window it began with; for another modality, that modality's own.
     history : History
@@ -60,10 +62,12 @@ class Session:
         engine: Engine,
         window: WindowLevel | None = None,
         *,
+        zoom: Zoom | None = None,
         embedding_budget: int = DEFAULT_BUDGET,
     ) -> None:
         self.volume = volume
         self.engine = engine
+        self.zoom = zoom
         self.window = self.standard_window = window or default_window(volume)
         self.history = History(volume.data.shape[:3])
         self.watch: Callable[[str, dict[str, Any]], None] = lambda _kind, _content: None
@@ -113,13 +117,17 @@ class Session:
         ids = np.unique(self.label.reshape(-1)[voxels])
         return ", ".join(self.style(int(label_id)).name for label_id in ids if label_id)
 
-    def segment(self, box: BoxPrompt | BoxPrompt3D) -> Iterator[SliceMask]:
+    def segment(
+        self, box: BoxPrompt | BoxPrompt3D, *, preview: bool = False
+    ) -> Iterator[SliceMask]:
         """Ask the network for the masks of a box, slice by slice; nothing is committed.
 
         Parameters
         ----------
         box : BoxPrompt or BoxPrompt3D
             On one slice, or carried through a range of slices.
+        preview : bool
+            Whether to do without zoom, which encodes each box anew.
 
         Yields
         ------
@@ -133,18 +141,20 @@ class Session:
             If the network fails.
         """
         self._check_inside(box)
-        transform = self._network.transform(box.axis)
-        ask = partial(self._network.segment, self._lens(box.axis))
+        lens = self._lens(box.axis)
+        if preview:
+            lens = replace(lens, zoom=None)
+        ask = partial(self._network.segment, lens)
         if isinstance(box, BoxPrompt):
-            yield ask(box.index, transform.apply_box(box.xyxy))
+            yield ask(box.index, box.xyxy)
             return
         answers: list[SliceMask] = []
 
-        def segment_slice(index: int, frame_box: Float32) -> Bool:
-            answers.append(ask(index, frame_box))
+        def segment_slice(index: int, xyxy: Float64) -> Bool:
+            answers.append(ask(index, xyxy))
             return answers[-1].mask
 
-        for _ in propagate(segment_slice, box, transform):
+        for _ in propagate(segment_slice, box, partial(self._network.view, lens)):
             yield answers.pop()
 
     def carry(
@@ -191,12 +201,12 @@ class Session:
         network, lens = self._network, self._lens(axis)
         answers: list[SliceMask] = []
 
-        def segment(index: int, frame_box: Float32) -> tuple[Bool, Sight]:
-            answer, sight = network.segment_and_see(lens, index, frame_box)
+        def segment(index: int, xyxy: Float64) -> tuple[Bool, Sight]:
+            answer, sight = network.segment_and_see(lens, index, xyxy)
             answers.append(answer)
             return answer.mask, sight
 
-        carrier = Carrier(segment, partial(network.look, lens), network.transform(axis))
+        carrier = Carrier(segment, partial(network.look, lens), partial(network.view, lens))
         for found in carrier.carry(anchors, first, last):
             yield found if isinstance(found, Stop) else answers[-1]
             answers.clear()
@@ -337,4 +347,4 @@ class Session:
 
     def _lens(self, axis: int) -> Lens:
         """Return what slices are seen through now; the owner may change it meanwhile."""
-        return Lens(self.engine, self.window, axis)
+        return Lens(self.engine, self.window, axis, self.zoom)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from threading import Lock
 from time import perf_counter
@@ -11,8 +12,9 @@ import numpy.typing as npt
 
 from napari_medsamq.embeddings import EMBEDDING_BYTES, EmbeddingCache
 from napari_medsamq.engine import Engine, box_points
-from napari_medsamq.preprocess import ResizeLongestSide, WindowLevel, prepare_slice
+from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.stop_rules import Sight, observe, stability_of
+from napari_medsamq.views import View, Zoom, tight_box
 from napari_medsamq.volume_io import Volume
 
 Bool = npt.NDArray[np.bool_]
@@ -32,6 +34,8 @@ class SliceMask:
         Intersection over union that the network predicts for its mask.
     encode_ms, decode_ms : float
         Time taken; `encode_ms` is 0 where the embedding was at hand.
+    zoomed : bool
+        Whether the network saw a part of the slice.
     """
 
     axis: int
@@ -40,6 +44,7 @@ class SliceMask:
     iou: float
     encode_ms: float
     decode_ms: float
+    zoomed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +57,14 @@ class Lens:
     window : WindowLevel
     axis : int
         Array axis normal to the slices.
+    zoom : Zoom or None
+        How small boxes are zoomed in on; None shows the network whole slices.
     """
 
     engine: Engine
     window: WindowLevel
     axis: int
+    zoom: Zoom | None = None
 
 
 class SliceNetwork:
@@ -80,14 +88,14 @@ class SliceNetwork:
         """How many slices there is room to keep the embeddings of."""
         return self._embeddings.budget // EMBEDDING_BYTES
 
-    def transform(self, axis: int) -> ResizeLongestSide:
-        """Return the transform of the slices normal to an array axis."""
-        height, width = self._volume.slice(axis, 0).shape[:2]
-        return ResizeLongestSide(height, width, self._volume.pixel_size(axis))
+    def view(self, lens: Lens, xyxy: npt.ArrayLike) -> View:
+        """Return what of a slice the network is shown for a box (4,) XYXY in slice pixels."""
+        whole = self._whole(lens.axis)
+        return whole if lens.zoom is None else lens.zoom.view(xyxy, whole)
 
     def is_ready(self, lens: Lens, index: int) -> bool:
         """Tell whether a slice has its embedding at hand."""
-        return self._key(lens, index) in self._embeddings
+        return self._key(lens, index, self._whole(lens.axis)) in self._embeddings
 
     def prepare(self, lens: Lens, index: int) -> None:
         """Encode a slice that is not ready.
@@ -98,35 +106,49 @@ class SliceNetwork:
             If the network fails.
         """
         with self._lock:
-            self._embedding(lens, index)
+            self._embedding(lens, index, self._whole(lens.axis))
 
-    def segment(self, lens: Lens, index: int, frame_box: Float32) -> SliceMask:
-        """Decode a box (4,) XYXY in frame pixels on a slice.
+    def segment(self, lens: Lens, index: int, xyxy: npt.ArrayLike) -> SliceMask:
+        """Decode a box (4,) XYXY in slice pixels.
 
         Raises
         ------
         ModelError
             If the network fails.
         """
-        return self._decode(lens, index, frame_box)[0]
+        return self._decode(lens, index, self.view(lens, xyxy), xyxy)[0]
 
     def segment_and_see(
-        self, lens: Lens, index: int, frame_box: Float32
+        self, lens: Lens, index: int, xyxy: npt.ArrayLike
     ) -> tuple[SliceMask, Sight]:
         """Decode a box as `segment` does, and observe what is within the mask."""
-        answer, logits, embedding = self._decode(lens, index, frame_box)
-        height, width = self.transform(lens.axis).frame
+        view = self.view(lens, xyxy)
+        answer, logits, embedding = self._decode(lens, index, view, xyxy)
+        height, width = view.transform.frame
         found = logits > 0
         found[height:] = found[:, width:] = False
         stability = stability_of(logits[:height, :width])
-        return answer, observe(found, stability, embedding, self._grey(lens, index, answer.mask))
+        return answer, self._observe(lens, index, answer.mask, found, stability, embedding)
 
     def look(self, lens: Lens, index: int, mask: Bool) -> Sight:
-        """Observe what is within a known mask (H, W) bool of a slice."""
+        """Observe what is within a known mask (H, W) bool of a slice, empty or not."""
+        box = tight_box(mask)
+        view = self._whole(lens.axis) if box is None else self.view(lens, box)
         with self._lock:
-            embedding, _ = self._embedding(lens, index)
-        found = self.transform(lens.axis).apply_mask(mask)
-        return observe(found, 1.0, embedding, self._grey(lens, index, mask))
+            embedding, _ = self._embedding(lens, index, view)
+        return self._observe(lens, index, mask, view.apply_mask(mask), 1.0, embedding)
+
+    def _observe(
+        self,
+        lens: Lens,
+        index: int,
+        mask: Bool,
+        seen: Bool,
+        stability: float,
+        embedding: Float32,
+    ) -> Sight:
+        framed = self._whole(lens.axis).apply_mask(mask)
+        return observe(framed, seen, stability, embedding, self._grey(lens, index, mask))
 
     def _grey(self, lens: Lens, index: int, mask: Bool) -> Float32:
         pixels = lens.window.apply(self._volume.slice(lens.axis, index)[mask])
@@ -134,29 +156,34 @@ class SliceNetwork:
         return grey
 
     def _decode(
-        self, lens: Lens, index: int, frame_box: Float32
+        self, lens: Lens, index: int, view: View, xyxy: npt.ArrayLike
     ) -> tuple[SliceMask, Float32, Float32]:
         with self._lock:
-            embedding, encode_ms = self._embedding(lens, index)
+            embedding, encode_ms = self._embedding(lens, index, view)
             start = perf_counter()
-            logits, iou = lens.engine.decode(embedding, *box_points(frame_box))
-            mask = self.transform(lens.axis).invert_mask(logits[0])
+            logits, iou = lens.engine.decode(embedding, *box_points(view.apply_box(xyxy)))
+            mask = view.invert_mask(logits[0])
             decode_ms = (perf_counter() - start) * 1000
-        answer = SliceMask(lens.axis, index, mask, float(iou[0]), encode_ms, decode_ms)
+        zoomed = view.crop is not None
+        answer = SliceMask(lens.axis, index, mask, float(iou[0]), encode_ms, decode_ms, zoomed)
         return answer, logits[0], embedding
 
-    def _embedding(self, lens: Lens, index: int) -> tuple[Float32, float]:
-        """Return a slice's embedding, and the ms it took; 0 where it was at hand."""
-        key = self._key(lens, index)
+    def _embedding(self, lens: Lens, index: int, view: View) -> tuple[Float32, float]:
+        """Return the embedding of a view of a slice, and the ms it took; 0 if it was at hand."""
+        key = self._key(lens, index, view)
         embedding = self._embeddings.get(key)
         if embedding is not None:
             return embedding, 0.0
         start = perf_counter()
         array = lens.window.apply(self._volume.slice(lens.axis, index))
-        embedding = lens.engine.encode(prepare_slice(array, self.transform(lens.axis)))
+        embedding = lens.engine.encode(view.image(array))
         self._embeddings.put(key, embedding)
         return embedding, (perf_counter() - start) * 1000
 
+    def _whole(self, axis: int) -> View:
+        height, width = self._volume.slice(axis, 0).shape[:2]
+        return View((height, width), self._volume.pixel_size(axis))
+
     @staticmethod
-    def _key(lens: Lens, index: int) -> tuple[Engine, WindowLevel, int, int]:
-        return lens.engine, lens.window, lens.axis, index
+    def _key(lens: Lens, index: int, view: View) -> Hashable:
+        return lens.engine, lens.window, lens.axis, index, view.crop

@@ -29,7 +29,9 @@ class Sight:
     Attributes
     ----------
     mask : (256, 256) bool
-        In the frame.
+        In the frame that shows the whole slice.
+    pixels : int
+        Of the mask in the frame that the network saw, which may show a part of the slice.
     stability : float
         Intersection over union of the masks at logits of +1 and -1.
     look : (256,) float32
@@ -39,6 +41,7 @@ class Sight:
     """
 
     mask: Bool
+    pixels: int
     stability: float
     look: Float32
     brightness: float
@@ -46,28 +49,31 @@ class Sight:
 
     @property
     def area(self) -> int:
-        """Pixels in the frame."""
+        """Pixels of `mask`."""
         return int(np.count_nonzero(self.mask))
 
 
-def observe(mask: Bool, stability: float, embedding: Float32, grey: Float32) -> Sight:
+def observe(mask: Bool, seen: Bool, stability: float, embedding: Float32, grey: Float32) -> Sight:
     """Gather what the rules look at.
 
     Parameters
     ----------
     mask : (256, 256) bool
-        In the frame.
+        In the frame that shows the whole slice.
+    seen : (256, 256) bool
+        The same in the frame that the network saw.
     stability : float
     embedding : (1, 256, 64, 64) float32
     grey : (n,) float32
         Windowed intensities of the mask's pixels, from 0 to 1.
     """
-    cells = mask.reshape(_GRID, 4, _GRID, 4).mean((1, 3), dtype=np.float32).reshape(-1)
+    cells = seen.reshape(_GRID, 4, _GRID, 4).mean((1, 3), dtype=np.float32).reshape(-1)
     look = cells @ embedding[0].transpose(1, 2, 0).reshape(_GRID * _GRID, -1)
     length = float(np.linalg.norm(look))
     known = grey.size > 0
     return Sight(
         mask,
+        int(np.count_nonzero(seen)),
         stability,
         look / length if length > 0 else look,
         float(grey.mean()) if known else 0.0,
@@ -88,7 +94,7 @@ class StopRules:
     Attributes
     ----------
     least_area : int
-        Pixels in the frame below which a structure has vanished.
+        Pixels in the frame that the network saw, below which a structure has vanished.
     most_growth : float
         How much larger than on the slice before a mask may be before it is taken for a leak.
     most_shift : float
@@ -113,7 +119,7 @@ class StopRules:
         now, before, anchor : Sight
             On that slice, on the one before, and where the structure is known.
         """
-        if now.area < self.least_area:
+        if now.pixels < self.least_area:
             return "nothing was found"
         growth = now.area / max(1, before.area)
         if growth > self.most_growth:

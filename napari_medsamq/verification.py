@@ -17,6 +17,7 @@ from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.recording import BEGIN, CARRY, EDIT, Replay, read_box
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
+from napari_medsamq.views import Zoom
 from napari_medsamq.volume_io import Volume
 
 Bool = npt.NDArray[np.bool_]
@@ -112,7 +113,13 @@ class Verifier:
         engine = self._engines.load(self._model or find_model(content["model"]))
         self.verdict.same_setting &= engine.spec.sha256 == content["model_sha256"]
         volume = self._volume.with_modality(content["modality"])
-        return Session(volume, engine, WindowLevel(*content["window"]))
+        zoom = content.get("zoom")  # journals of before there was any have none
+        return Session(
+            volume,
+            engine,
+            WindowLevel(*content["window"]),
+            zoom=None if zoom is None else Zoom(**zoom),
+        )
 
     def _compare_box(self, content: dict[str, Any], fresh: dict[str, Any], record: Record) -> None:
         shape, label_id = self._replay.history.label.shape, fresh["label"]

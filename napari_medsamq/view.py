@@ -6,8 +6,9 @@ from pathlib import Path
 
 from napari.layers import Image
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QFileDialog,
     QGridLayout,
@@ -45,6 +46,7 @@ class SegmentView(QScrollArea):
     redo_requested = Signal()
     save_requested = Signal(Path)
     propagate_requested = Signal(str)
+    zoom_requested = Signal(bool)
     stop_requested = Signal()
 
     def __init__(self, planes: tuple[str, ...]) -> None:
@@ -79,6 +81,12 @@ class SegmentView(QScrollArea):
         self._draw.setCheckable(True)
         self._draw.setToolTip("Drag a box around a structure; its mask appears on release")
         self._draw.clicked.connect(self.draw_requested.emit)
+        self._zoom = QCheckBox("Zoom in on small structures")
+        self._zoom.setToolTip(
+            "Ticked: for a box of less than a quarter of the slice, the network is shown what lies "
+            "around it, enlarged, once you let go of the mouse.\nNot ticked: always whole slices."
+        )
+        self._zoom.toggled.connect(self.zoom_requested.emit)
         self._way = QComboBox()
         self._way.addItems(list(WAYS))
         narrow(self._way)
@@ -94,11 +102,12 @@ class SegmentView(QScrollArea):
         group = QGroupBox("3. Segment")
         grid = QGridLayout(group)
         grid.addWidget(self._draw, 0, 0, 1, 2)
-        grid.addWidget(self._propagate, 1, 0)
-        grid.addWidget(self._way, 1, 1)
-        grid.addWidget(self._undo, 2, 0)
-        grid.addWidget(self._redo, 2, 1)
-        grid.addWidget(self._save, 3, 0, 1, 2)
+        grid.addWidget(self._zoom, 1, 0, 1, 2)
+        grid.addWidget(self._propagate, 2, 0)
+        grid.addWidget(self._way, 2, 1)
+        grid.addWidget(self._undo, 3, 0)
+        grid.addWidget(self._redo, 3, 1)
+        grid.addWidget(self._save, 4, 0, 1, 2)
         return group
 
     def _on_propagate(self) -> None:
@@ -111,6 +120,11 @@ class SegmentView(QScrollArea):
     def way(self) -> str:
         """Where to propagate: one of `WAYS`."""
         return str(self._way.currentText())
+
+    def show_zoom(self, zoom: bool) -> None:
+        """Show whether small structures are zoomed in on."""
+        with QSignalBlocker(self._zoom):
+            self._zoom.setChecked(zoom)
 
     def show_propagating(self, propagating: bool) -> None:
         """Show whether a propagation is on its way; the button then stops it."""
@@ -169,6 +183,6 @@ class SegmentView(QScrollArea):
         """Allow what needs an open volume."""
         self.volume.set_open(is_open)
         self.label.set_open(is_open)
-        for push in (self._draw, self._propagate, self._way, self._save):
+        for push in (self._draw, self._zoom, self._propagate, self._way, self._save):
             push.setEnabled(is_open)
         self.show_history(None, None)

@@ -1,4 +1,4 @@
-"""Sets the window by preset, number, fit or drag of the mouse, and shares it with the network."""
+"""What the network sees: the window, by preset, number, fit or drag of the mouse, and zoom."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from napari_medsamq.layers import layer_volume
 from napari_medsamq.live import Live
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.view import SegmentView
+from napari_medsamq.views import Zoom
 from napari_medsamq.windows import (
     dragged_window,
     intensity_range,
@@ -69,6 +70,7 @@ class Windowing(QObject):
             (self._form.window_requested, self.show),
             (self._form.fit_requested, self.fit),
             (self._form.sharing_requested, self.share),
+            (view.zoom_requested, self.zoom_in),
             (workspace.image.events.contrast_limits, self._on_contrast_limits),
         )
         for signal, slot in self._wires:
@@ -107,6 +109,11 @@ class Windowing(QObject):
                 self.show(workspace.session.window)
             self._on_contrast_limits()
         self._form.show_sharing(workspace.shares_window, workspace.session.standard_window)
+        self._view.show_zoom(workspace.session.zoom is not None)
+
+    def zoom_in(self, zooms: bool) -> None:
+        """Let the network see small structures enlarged, or always whole slices."""
+        self._workspace.session.zoom = Zoom() if zooms else None
 
     def show(self, window: WindowLevel) -> None:
         """Show the picture through a window."""

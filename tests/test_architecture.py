@@ -25,7 +25,7 @@ CORE = (
     ("_dicom",),
     ("volume_io",),
     ("preprocess", "facts", "phantom"),
-    ("windows",),
+    ("windows", "views"),
     ("model_spec",),
     ("networks",),
     ("engine",),

@@ -10,15 +10,20 @@ from fake_engine import FakeEngine
 
 from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import BoxPrompt
-from napari_medsamq.preprocess import IDENTITY, ResizeLongestSide
+from napari_medsamq.preprocess import IDENTITY
 from napari_medsamq.propagation import Carrier, Stop
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.stop_rules import Sight, StopRules, observe, stability_of
+from napari_medsamq.views import View, Zoom
 from napari_medsamq.volume_io import volume_from_array
 
 SIZE = (64, 64)
 SIDE = 4  # frame pixels of a slice pixel
+
+
+def whole(box: np.ndarray) -> View:
+    return View(SIZE, (1.0, 1.0))
 
 
 def square(row: int, column: int, side: int = 12) -> np.ndarray:
@@ -33,7 +38,7 @@ def sight(
     direction = np.zeros(256, np.float32)
     direction[look] = 1
     framed = np.kron(mask, np.ones((SIDE, SIDE), bool)).astype(bool)
-    return Sight(framed, stability, direction, brightness, 0.1)
+    return Sight(framed, int(framed.sum()), stability, direction, brightness, 0.1)
 
 
 class World:
@@ -45,7 +50,7 @@ class World:
         self.boxes: dict[int, list[float]] = {}
 
     def segment(self, index: int, box: np.ndarray) -> tuple[np.ndarray, Sight]:
-        self.boxes[index] = box.tolist()
+        self.boxes[index] = whole(box).apply_box(box).tolist()
         mask = self.masks.get(index, np.zeros(SIZE, bool))
         return mask, self.odd.get(index) or sight(mask)
 
@@ -53,7 +58,7 @@ class World:
         return sight(mask)
 
     def carry(self, anchors: dict[int, np.ndarray], first: int = 0, last: int = 30) -> tuple:
-        carrier = Carrier(self.segment, self.look, ResizeLongestSide(*SIZE))
+        carrier = Carrier(self.segment, self.look, whole)
         found = list(carrier.carry(anchors, first, last))
         masks = {item[0]: item[1] for item in found if not isinstance(item, Stop)}
         return masks, {item.direction: item for item in found if isinstance(item, Stop)}
@@ -117,7 +122,7 @@ def test_a_structure_that_changes_slowly_is_not_cut_off() -> None:
     rules = StopRules()
     anchor = before = sight(square(20, 20, 20))
     for side in range(19, 9, -1):
-        now = sight(square(20, 20 + (20 - side) // 2, side), stability=0.8, brightness=0.52)
+        now = sight(square(20, 20 + (20 - side) // 2, side), stability=0.9, brightness=0.52)
         assert rules.reason(now, before, anchor) is None
         before = now
 
@@ -144,9 +149,7 @@ def test_an_empty_anchor_is_a_wall() -> None:
 
 def test_closing_it_stops_the_network() -> None:
     world = World(straight(0, 30))
-    steps = Carrier(world.segment, world.look, ResizeLongestSide(*SIZE)).carry(
-        {9: square(20, 20)}, 0, 30
-    )
+    steps = Carrier(world.segment, world.look, whole).carry({9: square(20, 20)}, 0, 30)
     next(steps)
     steps.close()
     assert list(world.boxes) == [10]
@@ -158,7 +161,7 @@ def test_what_is_seen_is_what_lies_within_the_mask() -> None:
     embedding[0, 5, 32:] = 1
     mask = np.zeros((256, 256), bool)
     mask[:128] = True
-    seen = observe(mask, 0.7, embedding, np.array([0.2, 0.4], np.float32))
+    seen = observe(mask, mask, 0.7, embedding, np.array([0.2, 0.4], np.float32))
     assert seen.look[3] == pytest.approx(1)
     assert (seen.brightness, seen.spread) == pytest.approx((0.3, 0.1))
     logits = np.full((256, 256), -5, np.float32)
@@ -248,3 +251,24 @@ def test_boxes_of_another_plane_or_label_are_no_anchors(session: Session) -> Non
         carried(session, axis=1)
     with pytest.raises(PromptError, match="lie within 0 to 11"):
         next(session.carry(0, session.history.known_slices(0, 1), 0, 12))
+
+
+def test_a_small_structure_is_carried_in_parts_of_the_slices() -> None:
+    array = np.full((12, 100, 100), 10, np.int16)
+    array[3:9, 40:50, 60:70] = 200
+    engine = FakeEngine()
+    volume = volume_from_array(array, (1, 1, 1), "block")
+    session = Session(volume, engine, IDENTITY, zoom=Zoom())
+    box = BoxPrompt(0, 5, 60, 40, 69, 49)
+    (first,) = session.segment(box)
+    assert first.zoomed
+    session.commit(box, [first], 1)
+    carried(session)
+    found = np.argwhere(session.label)
+    np.testing.assert_allclose(found.min(0), [3, 40, 60], atol=1)
+    np.testing.assert_allclose(found.max(0), [8, 49, 69], atol=1)
+    # Bright voxels fill a part of the frame that they would not fill in whole slices.
+    assert all((image[0, 0] > 0.5).mean() > 0.03 for image in engine.images[:4])
+    # Without it, only whole slices are shown.
+    session.zoom = None
+    assert not next(session.segment(box)).zoomed

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from napari_medsamq.geometry import BoxPrompt3D
-from napari_medsamq.preprocess import ResizeLongestSide
 from napari_medsamq.propagation import propagate
+from napari_medsamq.views import View
 
 MARGIN = 3  # frame pixels, as in the reference inference
 SHAPE = (20, 24, 32)
@@ -14,19 +14,20 @@ NEAR, FAR = (3, 4, 6), (12, 15, 21)
 
 def walk(axis: int, moving: float = 0, empty: tuple[int, ...] = ()) -> tuple[list[int], dict]:
     """Carry a box along an axis; masks are a square that moves by `moving` columns per slice."""
-    size = tuple(np.delete(SHAPE, axis))
+    size = tuple(np.delete(SHAPE, axis).tolist())
     box = BoxPrompt3D(NEAR, FAR, axis)
     asked: dict[int, list[float]] = {}
+    view = View(size, (1.0, 1.0))
 
-    def segment(index: int, frame_box: np.ndarray) -> np.ndarray:
-        asked[index] = frame_box.tolist()
+    def segment(index: int, xyxy: np.ndarray) -> np.ndarray:
+        asked[index] = view.apply_box(xyxy).tolist()
         mask = np.zeros(size, bool)
         if index not in empty:
             left = 8 + round(moving * (index - box.middle_slice))
             mask[6:10, left : left + 4] = True
         return mask
 
-    steps = list(propagate(segment, box, ResizeLongestSide(*size)))
+    steps = list(propagate(segment, box, lambda _: view))
     for index, mask in steps:
         assert mask.shape == size
         assert mask.any() == (index not in empty)
@@ -80,16 +81,18 @@ def test_an_empty_middle_asks_with_the_sides_both_ways() -> None:
 
 def test_the_box_stays_within_the_frame() -> None:
     asked = []
+    view = View((24, 32), (1.0, 1.0))
 
-    def segment(index: int, frame_box: np.ndarray) -> np.ndarray:
-        asked.append(frame_box)
+    def segment(index: int, xyxy: np.ndarray) -> np.ndarray:
+        asked.append(view.apply_box(xyxy))
         return np.ones((24, 32), bool)
 
-    list(propagate(segment, BoxPrompt3D((0, 0, 0), (2, 23, 31)), ResizeLongestSide(24, 32)))
+    list(propagate(segment, BoxPrompt3D((0, 0, 0), (2, 23, 31)), lambda _: view))
     assert asked[1].tolist() == asked[2].tolist() == [0, 0, 256, 191 + MARGIN]
 
 
 def test_one_slice_is_one_step() -> None:
     box = BoxPrompt3D((5, 1, 1), (5, 8, 9))
-    steps = propagate(lambda index, _: np.ones((24, 32), bool), box, ResizeLongestSide(24, 32))
+    view = View((24, 32), (1.0, 1.0))
+    steps = propagate(lambda index, _: np.ones((24, 32), bool), box, lambda _: view)
     assert [index for index, _ in steps] == [5]

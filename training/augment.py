@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from napari_medsamq.geometry import Float64
 from napari_medsamq.preprocess import UInt8
+from napari_medsamq.views import LEAST_SIDE, Crop
 
-# A smaller part of a slice shows too little to be learnt from.
-_LEAST_SIDE = 24
 # At full strength: the largest gamma (or its inverse), and what a window may cut off at either end,
 # as part of the range.
 _GAMMA = 1.5
 _CUT = 0.15
-
-
-class Crop(NamedTuple):
-    """A part of a slice, in whole pixels; `bottom` and `right` lie behind it."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-    @property
-    def place(self) -> tuple[slice, slice]:
-        """Rows and columns, to index a slice with."""
-        return slice(self.top, self.bottom), slice(self.left, self.right)
-
-    @property
-    def origin(self) -> Float64:
-        """What boxes (4,) XYXY of the slice are shifted by."""
-        return np.array([self.left, self.top] * 2, np.float64)
 
 
 def draw_crop(
@@ -60,7 +38,7 @@ def draw_crop(
     # A box of a shrunk slice may end between its last pixel and its edge.
     x1, y1 = np.minimum(np.ceil(box[2:]).astype(int) + 1, shape[::-1])
     longer = max(x1 - x0, y1 - y0)
-    side = max(_LEAST_SIDE, int(longer * np.exp(rng.uniform(0, np.log(most))) + 0.5))
+    side = max(LEAST_SIDE, int(longer * np.exp(rng.uniform(0, np.log(most))) + 0.5))
     starts, stops = [], []
     for first, last, length in ((y0, y1, shape[0]), (x0, x1, shape[1])):
         size = min(side, length)

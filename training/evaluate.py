@@ -62,6 +62,9 @@ def main(
             help="Write the scores into each model's model.json, where the plugin finds them.",
         ),
     ] = False,
+    zoom: Annotated[
+        bool, typer.Option("--zoom", help="Also score each model as it zooms in on small boxes.")
+    ] = False,
     latency: Annotated[
         bool,
         typer.Option(
@@ -93,7 +96,7 @@ def main(
             _check_target(path)
         engines = _engines(model)
         with progress_bar("objects") as report:
-            evaluation = score_models(data_dir, engines, protocol, seed, limit, report)
+            evaluation = score_models(data_dir, engines, protocol, seed, limit, report, zoom=zoom)
         summary = summarise(evaluation.scores, seed)
         head = {"protocol": protocol.value, "seed": seed, "limit": limit}
         _print(summary, evaluation.failed)

@@ -15,6 +15,7 @@ from napari_medsamq.engine import Engine
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
+from napari_medsamq.views import Zoom
 from napari_medsamq.volume_io import read_volume
 from training.metrics import dsc, nsd
 from training.protocol import (
@@ -60,6 +61,8 @@ def score_models(
     limit: int | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
     modality: str | None = None,
+    *,
+    zoom: bool = False,
 ) -> Evaluation:
     """Segment the objects of all cases with each model and score the masks.
 
@@ -78,6 +81,8 @@ def score_models(
         Told how many objects of how many are done.
     modality : str, optional
         Only cases of this one.
+    zoom : bool
+        Whether each model is also scored where it zooms in on small boxes.
 
     Raises
     ------
@@ -90,13 +95,14 @@ def score_models(
     targets, failed = _all_targets(cases, protocol, seed)
     if limit is not None:
         targets = draw_targets(targets, limit, seed)
-    scores: dict[str, list[Score]] = {name: [] for name in _run_names(engines, protocol)}
+    runs = _list_runs(engines, protocol, zoom)
+    scores: dict[str, list[Score]] = {name: [] for name in runs}
     done = 0
     by_case = groupby(targets, key=lambda target: target.case)
     for number, (case, group) in enumerate(by_case):
         of_case = list(group)
         try:
-            for name, own in _score_case(of_case, engines, number, protocol, seed).items():
+            for name, own in _score_case(of_case, engines, number, runs, seed).items():
                 scores[name] += own
         except VolumeError as error:
             failed[f"{case.data_set}/{case.name}"] = str(error)
@@ -122,22 +128,34 @@ def _all_targets(
     return targets, failed
 
 
-def _run_names(engines: Mapping[str, Engine], protocol: Protocol) -> dict[str, tuple[str, bool]]:
-    """Return what is scored: its name, the model, and whether a box on one slice is propagated.
+@dataclass(frozen=True)
+class _Way:
+    """A model, and how it is asked: whether it zooms in, and whether one slice is propagated."""
 
-    A propagation stands beside what the model does with a 3D box.
+    model: str
+    zoom: bool
+    propagates: bool
+
+
+def _list_runs(engines: Mapping[str, Engine], protocol: Protocol, zoom: bool) -> dict[str, _Way]:
+    """Return what is scored, by name.
+
+    A propagation stands beside what the model does with a 3D box, and zoom beside whole slices.
     """
-    if protocol is not Protocol.propagate:
-        return {name: (name, False) for name in engines}
-    runs = {f"{name}, 3D box": (name, False) for name in engines}
-    return {**runs, **{name: (name, True) for name in engines}}
+    runs = {}
+    for suffix, zooms in (("", False), (" + zoom", True))[: 1 + zoom]:
+        if protocol is Protocol.propagate:
+            runs |= {f"{name}{suffix}, 3D box": _Way(name, zooms, False) for name in engines}
+        propagates = protocol is Protocol.propagate
+        runs |= {f"{name}{suffix}": _Way(name, zooms, propagates) for name in engines}
+    return runs
 
 
 def _score_case(
     targets: Sequence[Target],
     engines: Mapping[str, Engine],
     start: int,
-    protocol: Protocol,
+    ways: Mapping[str, _Way],
     seed: int,
 ) -> dict[str, list[Score]]:
     case = targets[0].case
@@ -147,12 +165,11 @@ def _score_case(
             f"{case.path}: `gts` has the shape {label.shape} and the image {volume.data.shape[:3]} "
             "(z, y, x); they must agree. Make the case again."
         )
-    named = _run_names(engines, protocol)
-    runs = [
-        (name, _Run(Session(volume, engines[model]), seed if propagates else None))
-        for name, (model, propagates) in named.items()
-    ]
-    scores: dict[str, list[Score]] = {name: [] for name in named}
+    runs = []
+    for name, way in ways.items():
+        session = Session(volume, engines[way.model], zoom=Zoom() if way.zoom else None)
+        runs.append((name, _Run(session, seed if way.propagates else None)))
+    scores: dict[str, list[Score]] = {name: [] for name in ways}
     # All models answer for one slice before the next one, and take turns in being first, so that
     # what slows the machine down for a while slows down all of them.
     for turn, (_, group) in enumerate(groupby(targets, key=lambda target: target.turn), start):

@@ -1,0 +1,165 @@
+"""Which part of a slice the network is shown: all of it, or what lies around a small box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medsamq.geometry import Float64
+from napari_medsamq.preprocess import ResizeLongestSide, prepare_slice
+
+Bool = npt.NDArray[np.bool_]
+Float32 = npt.NDArray[np.float32]
+UInt8 = npt.NDArray[np.uint8]
+
+# A smaller part of a slice shows too little to tell anything from.
+LEAST_SIDE = 24
+
+
+class Crop(NamedTuple):
+    """A part of a slice, in whole pixels; `bottom` and `right` lie behind it."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """Rows and columns, to index a slice with."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    @property
+    def origin(self) -> Float64:
+        """What boxes (4,) XYXY of the slice are shifted by."""
+        return np.array([self.left, self.top] * 2, np.float64)
+
+
+def tight_box(mask: Bool) -> Float64 | None:
+    """Return the tight box (4,) XYXY of a mask (H, W) bool, inclusive; None if it is empty."""
+    rows, columns = np.nonzero(mask)
+    if rows.size == 0:
+        return None
+    return np.array([columns.min(), rows.min(), columns.max(), rows.max()], np.float64)
+
+
+@dataclass(frozen=True)
+class View:
+    """A part of a slice, and its way to the 256 px frame and back.
+
+    Attributes
+    ----------
+    shape : (height, width)
+        Of the slice.
+    pixel_size : (row, column) float
+        In mm.
+    crop : Crop or None
+        The part; None for all of the slice.
+    """
+
+    shape: tuple[int, int]
+    pixel_size: tuple[float, float]
+    crop: Crop | None = None
+
+    @cached_property
+    def transform(self) -> ResizeLongestSide:
+        """The transform between the part and the frame."""
+        height, width = self.shape
+        if self.crop is not None:
+            height, width = self.crop.bottom - self.crop.top, self.crop.right - self.crop.left
+        return ResizeLongestSide(height, width, self.pixel_size)
+
+    def image(self, array: UInt8) -> Float32:
+        """Turn the slice (H, W) or (H, W, 3) uint8 into the network's image of the part."""
+        part = array if self.crop is None else np.ascontiguousarray(array[self.crop.place])
+        return prepare_slice(part, self.transform)
+
+    def apply_box(self, xyxy: npt.ArrayLike) -> Float32:
+        """Map a box (4,) XYXY from slice pixels to frame pixels, truncated to integers."""
+        return self.transform.apply_box(np.asarray(xyxy, np.float64) - self._origin)
+
+    def invert_box(self, frame_box: npt.ArrayLike) -> Float64:
+        """Return a box (4,) XYXY in slice pixels that `apply_box` maps to a box of whole pixels."""
+        rows, columns = self.transform.scale
+        # A quarter of a pixel above what would be truncated to the pixel before.
+        inside = np.asarray(frame_box, np.float64) + 0.25
+        box: Float64 = inside / np.array([columns, rows, columns, rows]) + self._origin
+        return box
+
+    def apply_mask(self, mask: Bool) -> Bool:
+        """Show a mask (H, W) bool of the slice in the frame: (256, 256) bool."""
+        return self.transform.apply_mask(mask if self.crop is None else mask[self.crop.place])
+
+    def frame_area(self, mask: Bool) -> Bool:
+        """Return where the frame shows anything of a mask (H, W) bool of the slice.
+
+        As LiteMedSAM's inference sees a mask from which it takes the next box: (h, w) bool.
+        """
+        part = mask if self.crop is None else mask[self.crop.place]
+        shown: Bool = self.transform.apply_image(part.astype(np.uint8)) > 0
+        return shown
+
+    def invert_mask(self, logits: Float32) -> Bool:
+        """Bring logits (256, 256) back to the slice, thresholded at 0: (H, W) bool."""
+        part = self.transform.invert_mask(logits)
+        if self.crop is None:
+            return part
+        mask = np.zeros(self.shape, bool)
+        mask[self.crop.place] = part
+        return mask
+
+    @property
+    def _origin(self) -> Float64:
+        return np.zeros(4) if self.crop is None else self.crop.origin
+
+
+@dataclass(frozen=True)
+class Zoom:
+    """When the network is shown a part of a slice instead of all of it, and how large a part.
+
+    The numbers are those that scored best on the training data among parts of 1.5 to 8 times the
+    box, and boxes of up to a twelfth to a half of the slice.
+
+    Attributes
+    ----------
+    times : float
+        The part is a square of so many times the box's longer side, around the box.
+    most : float
+        Boxes are zoomed in on whose longer side is less than this share of the slice's longer one.
+    """
+
+    times: float = 4.0
+    most: float = 0.25
+
+    def view(self, xyxy: npt.ArrayLike, whole: View) -> View:
+        """Return what the network is shown for a box (4,) XYXY in slice pixels.
+
+        Parameters
+        ----------
+        xyxy : (4,) float
+        whole : View
+            All of the slice.
+        """
+        box = np.asarray(xyxy, np.float64)
+        rows, columns = whole.transform.scale
+        # In frame pixels, which are square where a slice's are not.
+        longer = float(max((box[2] - box[0]) * columns, (box[3] - box[1]) * rows))
+        if longer >= self.most * max(whole.transform.frame):
+            return whole
+        starts, stops = [], []
+        for low, high, scale, length in (
+            (box[1], box[3], rows, whole.shape[0]),
+            (box[0], box[2], columns, whole.shape[1]),
+        ):
+            size = min(length, max(LEAST_SIDE, int(np.ceil(self.times * longer / scale))))
+            start = min(max(0, round((low + high - size) / 2)), length - size)
+            starts.append(start)
+            stops.append(start + size)
+        crop = Crop(*starts, *stops)
+        if crop == (0, 0, *whole.shape):
+            return whole
+        return View(whole.shape, whole.pixel_size, crop)
