@@ -21,11 +21,11 @@ from napari_medsamq.controller import Controller
 from napari_medsamq.embeddings import DEFAULT_BUDGET, EMBEDDING_BYTES
 from napari_medsamq.engine import Engines
 from napari_medsamq.errors import MedSAMQError, VolumeError
-from napari_medsamq.geometry import BoxPrompt
 from napari_medsamq.gui_script import Script, Stopwatch, open_viewer
 from napari_medsamq.layers import image_layer
 from napari_medsamq.phantom import phantom_volume
 from napari_medsamq.preprocess import FRAME
+from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.volume_io import Volume

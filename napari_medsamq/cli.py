@@ -13,7 +13,7 @@ from napari_medsamq import __version__
 from napari_medsamq.cli_benchmark import benchmark
 from napari_medsamq.engine import Engines
 from napari_medsamq.errors import PromptError, SaveError, VolumeError
-from napari_medsamq.geometry import PLANES, BoxPrompt, BoxPrompt3D, box_between
+from napari_medsamq.geometry import PLANES
 from napari_medsamq.headless import segment_boxes
 from napari_medsamq.history import MAX_LABEL_ID
 from napari_medsamq.layers import SAMPLES
@@ -21,6 +21,7 @@ from napari_medsamq.model_choice import describe_model, explain_default, find_mo
 from napari_medsamq.model_spec import shipped_models
 from napari_medsamq.networks import CPU
 from napari_medsamq.preprocess import WindowLevel
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between
 from napari_medsamq.replay import replay
 from napari_medsamq.terminal import (
     Device,

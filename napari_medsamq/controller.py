@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QObject
 
+from napari_medsamq.answers import Answers
 from napari_medsamq.canvas import canvas_widget
+from napari_medsamq.clicking import Clicking
 from napari_medsamq.engine import Engines
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.facts import describe_volume
@@ -19,19 +20,16 @@ from napari_medsamq.forms import FIRST_PLANE_KEY
 from napari_medsamq.history import Edit, LabelStyle
 from napari_medsamq.layers import PLANES, turn_viewer
 from napari_medsamq.live import Live
-from napari_medsamq.locks import describe_overlap, overlap
 from napari_medsamq.model_chooser import ModelChooser
 from napari_medsamq.orientation import Orientation
 from napari_medsamq.propagator import Propagator
-from napari_medsamq.reports import report_masks
 from napari_medsamq.saver import Saver
 from napari_medsamq.session import Session
-from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.switch import Switch
 from napari_medsamq.view import DOWN, TO_VIEW, UP, SegmentView
 from napari_medsamq.windowing import Windowing
 from napari_medsamq.worker import Worker
-from napari_medsamq.workspace import Request, Workspace, open_workspaces
+from napari_medsamq.workspace import Workspace, open_workspaces
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -88,6 +86,17 @@ class Controller(QObject):
         self.saver = Saver(view, workspace.session, files)
         canvas = canvas_widget(view)
         self.live = Live(self, viewer, workspace, compute, canvas, ahead=ahead)
+        self.answers = Answers(
+            workspace,
+            compute,
+            self.live.preview,
+            may_ask=lambda: not self._switch.active,
+            say=view.show_status,
+            fail=self.fail,
+        )
+        self.clicking = Clicking(
+            self, viewer, workspace, compute, lambda: (self._axis, self._shown_slice), self.fail
+        )
         self.windowing = Windowing(self, viewer, view, workspace, self.live, canvas)
         self.orientation = Orientation(self, viewer, workspace, canvas)
         # Volumes lie over each other in the viewer, so only the one in use is shown.
@@ -113,8 +122,7 @@ class Controller(QObject):
         if workspace.model != engines.model:
             self._switch.to_model(engines.model)
         # Boxes whose masks were on their way when the dock was closed.
-        for request in list(workspace.requests):
-            self._on_request(request)
+        self.answers.ask_all()
 
     @property
     def session(self) -> Session:
@@ -129,6 +137,7 @@ class Controller(QObject):
         for signal, slot in self._wires:
             signal.disconnect(slot)
         self.propagator.stop()
+        self.clicking.close()
         self.windowing.close()
         self.orientation.close()
         self.live.close()
@@ -155,7 +164,10 @@ class Controller(QObject):
             (view.undo_requested, self.undo),
             (view.redo_requested, self.redo),
             (view.save_requested, self.saver.save),
-            (workspace.requested, self._on_request),
+            (workspace.requested, self.answers.ask),
+            (self.clicking.changed, self._show_mode),
+            (view.click_requested, self.clicking.switch),
+            (view.improve_requested, self.clicking.improve),
             (workspace.changed, self._show_session),
             (workspace.refused, self.fail),
             (workspace.boxes.events.mode, self._show_mode),
@@ -180,37 +192,6 @@ class Controller(QObject):
     def _drawing(self) -> bool:
         boxes = self.workspace.boxes
         return boxes.mode == "add_rectangle" and self._viewer.layers.selection.active is boxes
-
-    def _on_request(self, request: Request) -> None:
-        if self._switch.active:  # it waits for the network and the window of the new modality
-            return
-        self._view.show_status("Segmenting…")
-        self._compute.submit(
-            # A dock that is closed waits for one slice, not for the whole volume.
-            lambda: list(
-                takewhile(lambda _: self._compute.running, self.session.segment(request.box))
-            ),
-            partial(self._on_masks, request),
-            partial(self._on_box_failure, request),
-        )
-
-    def _on_masks(self, request: Request, masks: list[SliceMask]) -> None:
-        counts = overlap(self.session, masks, request.label_id)
-        try:
-            edit = self.workspace.commit(request, masks)
-        except MedSAMQError as error:
-            self.fail(error)
-            return
-        finally:
-            self.live.preview.hide()
-        if edit is not None:
-            text = report_masks(self.session.style(request.label_id).name, masks)
-            self._view.show_status(text + describe_overlap(self.session, counts, committed=True))
-
-    def _on_box_failure(self, request: Request, error: BaseException) -> None:
-        self.workspace.drop(request)
-        self.live.preview.hide()
-        self.fail(error)
 
     def propagate(self, way: str | None = None) -> None:
         """Carry the label that is drawn for through the volume; see `view.WAYS`."""
@@ -302,8 +283,7 @@ class Controller(QObject):
             self.windowing.refresh()
             self.live.wake()
             # Boxes that were drawn meanwhile; what was drawn before is done.
-            for request in list(self.workspace.requests):
-                self._on_request(request)
+            self.answers.ask_all()
 
     def _show_volume(self) -> None:
         volume = self.session.volume
@@ -331,11 +311,16 @@ class Controller(QObject):
         self._show_mode()
 
     def _show_mode(self) -> None:
-        self._view.show_drawing(self._drawing)
+        # Whoever draws, paints or takes another tool in hand does not click.
+        if self.clicking.active and self.workspace.boxes.mode != "pan_zoom":
+            self.clicking.switch(False)
+        self._view.show_mode(self._drawing, self.clicking.active)
 
 
 KEYS: dict[str, Callable[[Controller], None]] = {
     "B": Controller.toggle_drawing,
+    "C": lambda controller: controller.clicking.switch(not controller.clicking.active),
+    "R": lambda controller: controller.clicking.improve(),
     "P": Controller.propagate,
     "Escape": lambda controller: controller.propagator.stop(),
     "W": lambda controller: controller.windowing.next_preset(),

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.errors import SaveError
-from napari_medsamq.geometry import BoxPrompt3D
 from napari_medsamq.headless import segment_boxes
 from napari_medsamq.layers import SAMPLES
 from napari_medsamq.networks import CPU
+from napari_medsamq.prompts import BoxPrompt3D
 from napari_medsamq.session import Session
 from napari_medsamq.volume_io import read_volume
 

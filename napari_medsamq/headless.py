@@ -9,11 +9,11 @@ from time import perf_counter
 from typing import Any
 
 from napari_medsamq.engine import Engines
-from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 from napari_medsamq.history import LabelStyle
 from napari_medsamq.model_choice import validation_dsc
 from napari_medsamq.networks import CPU
 from napari_medsamq.preprocess import WindowLevel
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.statistics import label_statistics

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 
 Label = npt.NDArray[np.uint16]
 Voxels = npt.NDArray[np.int64]
@@ -56,11 +56,14 @@ class Prompt:
     label_id : int
     voxels : (n,) int64
         Flat indices into the label of all voxels of the mask, ascending.
+    start : (m,) int64 or None
+        The same of a mask that it improved, where that did not come from the box.
     """
 
     box: BoxPrompt | BoxPrompt3D
     label_id: int
     voxels: Voxels
+    start: Voxels | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,6 +222,25 @@ class History:
         for other in others:
             values[np.isin(owned, other.voxels, assume_unique=True)] = other.label_id
         return owned, values, others
+
+    def given_up(
+        self, replaces: Prompt | None, began: Voxels | None, label_id: int
+    ) -> tuple[Voxels, Label, tuple[Prompt, ...]]:
+        """Return what a new prompt frees, as `without` does for the prompt that it replaces.
+
+        Parameters
+        ----------
+        replaces : Prompt or None
+        began : (n,) int64 or None
+            Flat indices of the mask that it improves, where that came from no prompt.
+        label_id : int
+        """
+        if replaces is not None:
+            return self.without(replaces)
+        freed = np.zeros(0, np.int64)
+        if began is not None:
+            freed = began[self.label.reshape(-1)[began] == label_id]
+        return freed, np.zeros(freed.size, np.uint16), self.prompts
 
     def known_slices(self, axis: int, label_id: int) -> dict[int, Bool]:
         """Return what is known of a label for certain: its masks where a person had a hand in them.

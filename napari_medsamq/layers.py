@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.errors import PromptError, SaveError, VolumeError
-from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D, axis_codes
+from napari_medsamq.geometry import axis_codes
 from napari_medsamq.preprocess import WindowLevel, default_window
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.volume_io import (
     Volume,
     can_read,

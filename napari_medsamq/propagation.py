@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.geometry import BoxPrompt3D, Float64
+from napari_medsamq.geometry import Float64
 from napari_medsamq.preprocess import FRAME
+from napari_medsamq.prompts import BoxPrompt3D
 from napari_medsamq.stop_rules import Sight, StopRules
 from napari_medsamq.views import View, tight_box
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy.typing as npt
 
 from napari_medsamq.errors import JournalError
-from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 from napari_medsamq.history import Edit, History, LabelStyle, Prompt, Voxels
 from napari_medsamq.journal import Journal
 from napari_medsamq.journal_file import Record
 from napari_medsamq.networks import environment
 from napari_medsamq.preprocess import WindowLevel
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
 from napari_medsamq.session import Session
 
 BEGIN, EDIT, UNDO, REDO = "begin", "edit", "undo", "redo"
@@ -59,6 +59,8 @@ class Recorder:
                 {"number": number, "label": prompt.label_id, **_box_content(prompt.box)}
             )
             arrays[f"prompt {number}"] = prompt.voxels
+            if prompt.start is not None:
+                arrays[f"start {number}"] = prompt.start
         self._journal.write(
             EDIT,
             {
@@ -182,8 +184,12 @@ class Replay:
         content, arrays = record.content, record.arrays
         for fresh in content["fresh"]:
             number = fresh["number"]
+            start = arrays.get(f"start {number}")
             self.prompts[number] = Prompt(
-                read_box(fresh), fresh["label"], self._inside(arrays[f"prompt {number}"])
+                read_box(fresh),
+                fresh["label"],
+                self._inside(arrays[f"prompt {number}"]),
+                None if start is None else self._inside(start),
             )
         self._window = WindowLevel(*content["window"])
         voxels = self._inside(arrays["voxels"])
@@ -227,5 +233,8 @@ def _box_content(box: BoxPrompt | BoxPrompt3D) -> dict[str, Any]:
 def read_box(content: dict[str, Any]) -> BoxPrompt | BoxPrompt3D:
     """Return the box of a prompt, from what the journal says about it."""
     if content["box"] == "2d":
-        return BoxPrompt(**{key: content[key] for key in ("axis", "index", "x0", "y0", "x1", "y1")})
+        sides = {key: content[key] for key in ("axis", "index", "x0", "y0", "x1", "y1")}
+        # Journals of before there were clicks do not mention any.
+        clicks = tuple(Click(**click) for click in content.get("clicks", ()))
+        return BoxPrompt(**sides, clicks=clicks)
     return BoxPrompt3D(tuple(content["lower"]), tuple(content["upper"]), content["axis"])

@@ -14,9 +14,10 @@ import numpy.typing as npt
 from napari_medsamq.embeddings import DEFAULT_BUDGET
 from napari_medsamq.engine import Engine
 from napari_medsamq.errors import PromptError
-from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D, Float64
+from napari_medsamq.geometry import Float64
 from napari_medsamq.history import MAX_LABEL_ID, Edit, History, Label, LabelStyle, Prompt, Voxels
 from napari_medsamq.preprocess import WindowLevel, default_window
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, check_inside
 from napari_medsamq.propagation import Carrier, Stop, propagate
 from napari_medsamq.slice_network import Lens, SliceMask, SliceNetwork
 from napari_medsamq.stop_rules import Sight
@@ -118,14 +119,16 @@ class Session:
         return ", ".join(self.style(int(label_id)).name for label_id in ids if label_id)
 
     def segment(
-        self, box: BoxPrompt | BoxPrompt3D, *, preview: bool = False
+        self, box: BoxPrompt | BoxPrompt3D, start: Bool | None = None, *, preview: bool = False
     ) -> Iterator[SliceMask]:
         """Ask the network for the masks of a box, slice by slice; nothing is committed.
 
         Parameters
         ----------
         box : BoxPrompt or BoxPrompt3D
-            On one slice, or carried through a range of slices.
+            On one slice, with its clicks, or carried through a range of slices.
+        start : (H, W) bool, optional
+            A mask of the slice that box and clicks are to improve.
         preview : bool
             Whether to do without zoom, which encodes each box anew.
 
@@ -140,13 +143,13 @@ class Session:
         ModelError
             If the network fails.
         """
-        self._check_inside(box)
+        check_inside(box, self.label.shape)
         lens = self._lens(box.axis)
         if preview:
             lens = replace(lens, zoom=None)
         ask = partial(self._network.segment, lens)
         if isinstance(box, BoxPrompt):
-            yield ask(box.index, box.xyxy)
+            yield ask(box.index, box.xyxy, box.clicks, start)
             return
         answers: list[SliceMask] = []
 
@@ -236,6 +239,7 @@ class Session:
         masks: Iterable[SliceMask],
         label_id: int,
         replaces: Prompt | None = None,
+        start: Bool | None = None,
     ) -> Edit:
         """Write the masks of a box into the label as one step of the history.
 
@@ -248,13 +252,16 @@ class Session:
             From 1 to 65535.
         replaces : Prompt, optional
             A committed prompt that this box takes the place of.
+        start : (H, W) bool, optional
+            The mask that `segment` was given; what it had and the new one has not is freed.
 
         Raises
         ------
         PromptError
             If all masks are empty, or lie in locked labels; the session stays as it is.
         """
-        name = f"box for {self.style(label_id).name}"
+        corrects = start is not None or (isinstance(box, BoxPrompt) and box.clicks)
+        name = f"{'correction of' if corrects else 'box for'} {self.style(label_id).name}"
         found = np.unique(np.concatenate([self._flat_indices(mask) for mask in masks]))
         if found.size == 0:
             raise PromptError(
@@ -267,17 +274,15 @@ class Session:
                 f"All that the network found belongs to {self.owners(found)}, which is locked. "
                 "Unlock it, or draw the box elsewhere."
             )
-        values = np.full(voxels.size, label_id, np.uint16)
-        prompts = self.history.prompts
-        if replaces is not None:
-            freed, left, prompts = self.history.without(replaces)
-            # The new mask comes first, so that it wins where both say something.
-            voxels_and_freed = np.concatenate([voxels, freed])
-            touched, first = np.unique(voxels_and_freed, return_index=True)
-            values = np.concatenate([values, left])[first]
-        else:
-            touched = voxels
-        return self.history.change(name, touched, values, (*prompts, Prompt(box, label_id, voxels)))
+        began = None
+        if start is not None and isinstance(box, BoxPrompt):
+            began = self._flat_indices(SliceMask(box.axis, box.index, start, 0, 0, 0))
+        freed, left, prompts = self.history.given_up(replaces, began, label_id)
+        # The new mask comes first, so that it wins where both say something.
+        touched, first = np.unique(np.concatenate([voxels, freed]), return_index=True)
+        values = np.concatenate([np.full(voxels.size, label_id, np.uint16), left])[first]
+        prompt = Prompt(box, label_id, voxels, began)
+        return self.history.change(name, touched, values, (*prompts, prompt))
 
     def commit_carried(self, mask: SliceMask, label_id: int, group: object) -> Edit:
         """Let a carried mask take the place of what the label has on its slice.
@@ -318,10 +323,7 @@ class Session:
         return self.history.change(name, voxels, values, prompts)
 
     def save(self, path: Path, label: Label | None = None) -> SaveReceipt:
-        """Write the label, or an earlier copy of it, on the source's grid.
-
-        See `volume_io.write_label`.
-        """
+        """Write the label, or an earlier copy of it, on the source's grid; see `write_label`."""
         return write_label(path, self.label if label is None else label, self.volume)
 
     def _takeable(self, voxels: Voxels, label_id: int) -> Voxels:
@@ -334,16 +336,6 @@ class Session:
         position: list[Voxels] = list(np.nonzero(mask.mask))
         position.insert(mask.axis, np.full(position[0].size, mask.index))
         return np.ravel_multi_index(tuple(position), self.label.shape)
-
-    def _check_inside(self, box: BoxPrompt | BoxPrompt3D) -> None:
-        corner = [box.y1, box.x1] if isinstance(box, BoxPrompt) else list(box.upper)
-        if isinstance(box, BoxPrompt):
-            corner.insert(box.axis, box.index)
-        if any(high >= size for high, size in zip(corner, self.label.shape, strict=True)):
-            raise PromptError(
-                f"The box reaches voxel {tuple(corner)}, outside a volume of shape "
-                f"{self.label.shape} (z, y, x). Draw it inside the image."
-            )
 
     def _lens(self, axis: int) -> Lens:
         """Return what slices are seen through now; the owner may change it meanwhile."""

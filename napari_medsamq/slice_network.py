@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from time import perf_counter
@@ -10,9 +10,11 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.corrections import decode_corrected, with_clicks
 from napari_medsamq.embeddings import EMBEDDING_BYTES, EmbeddingCache
-from napari_medsamq.engine import Engine, box_points
+from napari_medsamq.engine import Engine
 from napari_medsamq.preprocess import WindowLevel
+from napari_medsamq.prompts import Click
 from napari_medsamq.stop_rules import Sight, observe, stability_of
 from napari_medsamq.views import View, Zoom, tight_box
 from napari_medsamq.volume_io import Volume
@@ -108,15 +110,24 @@ class SliceNetwork:
         with self._lock:
             self._embedding(lens, index, self._whole(lens.axis))
 
-    def segment(self, lens: Lens, index: int, xyxy: npt.ArrayLike) -> SliceMask:
-        """Decode a box (4,) XYXY in slice pixels.
+    def segment(
+        self,
+        lens: Lens,
+        index: int,
+        xyxy: npt.ArrayLike,
+        clicks: Sequence[Click] = (),
+        start: Bool | None = None,
+    ) -> SliceMask:
+        """Decode a box (4,) XYXY in slice pixels; see `decode_corrected`.
 
         Raises
         ------
         ModelError
             If the network fails.
         """
-        return self._decode(lens, index, self.view(lens, xyxy), xyxy)[0]
+        around = with_clicks(xyxy, clicks)
+        view = self.view(lens, around)
+        return self._decode(lens, index, view, around, clicks, start)[0]
 
     def segment_and_see(
         self, lens: Lens, index: int, xyxy: npt.ArrayLike
@@ -156,17 +167,23 @@ class SliceNetwork:
         return grey
 
     def _decode(
-        self, lens: Lens, index: int, view: View, xyxy: npt.ArrayLike
+        self,
+        lens: Lens,
+        index: int,
+        view: View,
+        xyxy: npt.ArrayLike,
+        clicks: Sequence[Click] = (),
+        start: Bool | None = None,
     ) -> tuple[SliceMask, Float32, Float32]:
         with self._lock:
             embedding, encode_ms = self._embedding(lens, index, view)
-            start = perf_counter()
-            logits, iou = lens.engine.decode(embedding, *box_points(view.apply_box(xyxy)))
-            mask = view.invert_mask(logits[0])
-            decode_ms = (perf_counter() - start) * 1000
+            begun = perf_counter()
+            logits, iou = decode_corrected(lens.engine, embedding, view, xyxy, clicks, start)
+            mask = view.invert_mask(logits)
+            decode_ms = (perf_counter() - begun) * 1000
         zoomed = view.crop is not None
-        answer = SliceMask(lens.axis, index, mask, float(iou[0]), encode_ms, decode_ms, zoomed)
-        return answer, logits[0], embedding
+        answer = SliceMask(lens.axis, index, mask, iou, encode_ms, decode_ms, zoomed)
+        return answer, logits, embedding
 
     def _embedding(self, lens: Lens, index: int, view: View) -> tuple[Float32, float]:
         """Return the embedding of a view of a slice, and the ms it took; 0 if it was at hand."""

@@ -124,7 +124,14 @@ class Verifier:
     def _compare_box(self, content: dict[str, Any], fresh: dict[str, Any], record: Record) -> None:
         shape, label_id = self._replay.history.label.shape, fresh["label"]
         found = np.zeros(shape, bool)
-        for mask in self._session(content).segment(read_box(fresh)):
+        box = read_box(fresh)
+        start = record.arrays.get(f"start {fresh['number']}")
+        began = None
+        if start is not None:
+            whole = np.zeros(shape, bool)
+            whole.reshape(-1)[start] = True
+            began = np.moveaxis(whole, box.axis, 0)[box.index]  # type: ignore[union-attr]
+        for mask in self._session(content).segment(box, began):
             np.moveaxis(found, mask.axis, 0)[mask.index] = mask.mask
         found &= ~self._locked(label_id)
         recorded = np.zeros(shape, bool)

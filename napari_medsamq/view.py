@@ -46,6 +46,8 @@ class SegmentView(QScrollArea):
     redo_requested = Signal()
     save_requested = Signal(Path)
     propagate_requested = Signal(str)
+    click_requested = Signal(bool)
+    improve_requested = Signal()
     zoom_requested = Signal(bool)
     stop_requested = Signal()
 
@@ -81,6 +83,16 @@ class SegmentView(QScrollArea):
         self._draw.setCheckable(True)
         self._draw.setToolTip("Drag a box around a structure; its mask appears on release")
         self._draw.clicked.connect(self.draw_requested.emit)
+        self._click = QPushButton("Correct by clicks  (C)")
+        self._click.setCheckable(True)
+        self._click.setToolTip(
+            "Click on what is missing; with the right button or Alt, on what does not belong"
+        )
+        self._click.clicked.connect(self.click_requested.emit)
+        self._improve = button("Improve mask  (R)", self.improve_requested.emit)
+        self._improve.setToolTip(
+            "Let the network improve the label's mask on this slice, drawn or propagated"
+        )
         self._zoom = QCheckBox("Zoom in on small structures")
         self._zoom.setToolTip(
             "Ticked: for a box of less than a quarter of the slice, the network is shown what lies "
@@ -99,15 +111,18 @@ class SegmentView(QScrollArea):
         self._undo = button("Undo  (Ctrl+Z)", self.undo_requested.emit)
         self._redo = button("Redo  (Ctrl+Shift+Z)", self.redo_requested.emit)
         self._save = button("Save label…", self._ask_for_target)
+        self._tools = (self._draw, self._click, self._improve, self._zoom)
         group = QGroupBox("3. Segment")
         grid = QGridLayout(group)
         grid.addWidget(self._draw, 0, 0, 1, 2)
         grid.addWidget(self._zoom, 1, 0, 1, 2)
-        grid.addWidget(self._propagate, 2, 0)
-        grid.addWidget(self._way, 2, 1)
-        grid.addWidget(self._undo, 3, 0)
-        grid.addWidget(self._redo, 3, 1)
-        grid.addWidget(self._save, 4, 0, 1, 2)
+        grid.addWidget(self._click, 2, 0)
+        grid.addWidget(self._improve, 2, 1)
+        grid.addWidget(self._propagate, 3, 0)
+        grid.addWidget(self._way, 3, 1)
+        grid.addWidget(self._undo, 4, 0)
+        grid.addWidget(self._redo, 4, 1)
+        grid.addWidget(self._save, 5, 0, 1, 2)
         return group
 
     def _on_propagate(self) -> None:
@@ -159,9 +174,10 @@ class SegmentView(QScrollArea):
             push.setEnabled(name is not None)
             push.setToolTip(f"{verb}: {name}" if name else "")
 
-    def show_drawing(self, drawing: bool) -> None:
-        """Show whether a drag on the canvas draws a box."""
+    def show_mode(self, drawing: bool, clicking: bool) -> None:
+        """Show whether a drag on the canvas draws a box, or a click corrects a mask."""
         self._draw.setChecked(drawing)
+        self._click.setChecked(clicking)
 
     @property
     def status(self) -> str:
@@ -183,6 +199,6 @@ class SegmentView(QScrollArea):
         """Allow what needs an open volume."""
         self.volume.set_open(is_open)
         self.label.set_open(is_open)
-        for push in (self._draw, self._zoom, self._propagate, self._way, self._save):
+        for push in (*self._tools, self._propagate, self._way, self._save):
             push.setEnabled(is_open)
         self.show_history(None, None)

@@ -82,6 +82,15 @@ class View:
         """Map a box (4,) XYXY from slice pixels to frame pixels, truncated to integers."""
         return self.transform.apply_box(np.asarray(xyxy, np.float64) - self._origin)
 
+    def apply_point(self, x: float, y: float) -> tuple[int, int]:
+        """Return the frame pixel (x, y) that shows a slice pixel, the nearest one if none does."""
+        rows, columns = self.transform.scale
+        left, top = self._origin[:2]
+        framed = np.floor([(x + 0.5 - left) * columns, (y + 0.5 - top) * rows])
+        height, width = self.transform.frame
+        found = np.clip(framed, 0, [width - 1, height - 1])
+        return int(found[0]), int(found[1])
+
     def invert_box(self, frame_box: npt.ArrayLike) -> Float64:
         """Return a box (4,) XYXY in slice pixels that `apply_box` maps to a box of whole pixels."""
         rows, columns = self.transform.scale

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_medsamq.cli import parse_box
 from napari_medsamq.errors import MedSAMQError, VolumeError
-from napari_medsamq.geometry import BoxPrompt
+from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.volume_io import Modality
 from napari_medsamq.widget import MedSAMQWidget
 from napari_medsamq.workspace import Request

@@ -17,11 +17,12 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_medsamq.box_drag import BoxDrag
+from napari_medsamq.click_marks import marks_layer, show_clicks
 from napari_medsamq.errors import PromptError
-from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 from napari_medsamq.history import OKABE_ITO, Edit, Prompt
 from napari_medsamq.label_edits import LabelEdits
 from napari_medsamq.layers import PREVIEW, VOLUME, drawn_box, rectangle
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
 
@@ -44,11 +45,14 @@ class Request:
     label_id : int
     replaces : Prompt or None
         The committed prompt that this box is a new version of.
+    start : (H, W) bool or None
+        The mask of the slice that it improves.
     """
 
     box: BoxPrompt | BoxPrompt3D
     label_id: int
     replaces: Prompt | None = None
+    start: npt.NDArray[np.bool_] | None = None
 
 
 class Workspace:
@@ -107,6 +111,7 @@ class Workspace:
             visible=False,
             **{**shared, "metadata": {PREVIEW: volume}},
         )
+        self.marks = marks_layer(name=f"{volume.name} clicks", **shared)
         self.drag = BoxDrag(self.boxes)
         # Which prompt or request each rectangle of the box layer shows, in the layer's order.
         self._shown: list[Prompt | Request] = []
@@ -126,7 +131,7 @@ class Workspace:
         workspaces = _OPEN.setdefault(viewer, [])
         if self not in workspaces:
             workspaces.append(self)
-        for layer in (self.image, self.labels, self.preview, self.boxes):
+        for layer in (self.image, self.labels, self.preview, self.marks, self.boxes):
             if layer not in viewer.layers:
                 viewer.add_layer(layer)
             if VOLUME in layer.metadata or layer is self.preview:
@@ -135,7 +140,7 @@ class Workspace:
 
     def show(self, shown: bool) -> None:
         """Show or hide those of the layers that are ours; the user's own are left alone."""
-        for layer in (self.image, self.labels, self.boxes):
+        for layer in (self.image, self.labels, self.marks, self.boxes):
             if VOLUME in layer.metadata:
                 layer.visible = shown
 
@@ -188,7 +193,7 @@ class Workspace:
         self.requests.remove(request)
         try:
             return self.session.commit(
-                request.box, masks, request.label_id, replaces=request.replaces
+                request.box, masks, request.label_id, request.replaces, request.start
             )
         finally:
             self.refresh()
@@ -235,6 +240,7 @@ class Workspace:
         replaced = [request.replaces for request in self.requests]
         prompts = [prompt for prompt in self.session.history.prompts if prompt not in replaced]
         shown: list[Prompt | Request] = [*prompts, *self.requests]
+        show_clicks(self.marks, [item.box for item in shown])
         if shown == self._shown and not self._touched:
             return
         self._quiet = True

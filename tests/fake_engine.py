@@ -13,6 +13,19 @@ from napari_medsamq.model_spec import ModelSpec
 _MARGIN = 12
 
 
+# Frame pixels around a click that it gives to the mask, or takes from it.
+REACH = 12
+
+
+def clicked(logits: np.ndarray, coords: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Do to logits (256, 256) what the clicks of the first prompt ask for."""
+    rows, columns = np.mgrid[:256, :256]
+    for (x, y), label in zip(coords[0, 2:], labels[0, 2:], strict=True):
+        near = REACH - np.hypot(columns - x, rows - y)
+        logits = np.maximum(logits, near) if label else np.minimum(logits, -near)
+    return logits
+
+
 class FakeEngine:
     """Finds what is bright within each box, voxel by voxel, or nothing at all while `blind`."""
 
@@ -35,15 +48,16 @@ class FakeEngine:
         point_labels: np.ndarray,
         mask_input: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        assert np.array_equal(point_labels, np.tile([2, 3], (len(point_coords), 1)))
+        assert np.array_equal(point_labels[:, :2], np.tile([2, 3], (len(point_coords), 1)))
+        assert mask_input is not None or point_labels.shape[1] == 2, "clicks correct a mask"
         rows, columns = np.mgrid[:256, :256]
         bright = np.where(embedding[0, :16].reshape(256, 256) > 0.5, 256, -1)
         logits = []
-        for (x0, y0), (x1, y1) in point_coords:
+        for (x0, y0), (x1, y1) in point_coords[:, :2]:
             self.boxes.append([float(x0), float(y0), float(x1), float(y1)])
             # Linear across the sides of the box, so that resizing keeps them in place.
             sides = (columns - x0, x1 + _MARGIN - columns, rows - y0, y1 + _MARGIN - rows)
-            found = np.minimum.reduce([bright, *sides])
+            found = clicked(np.minimum.reduce([bright, *sides]), point_coords, point_labels)
             logits.append(np.full_like(found, -1) if self.blind else found)
         return np.stack(logits).astype(np.float32), np.full(len(logits), 0.9, np.float32)
 
@@ -71,8 +85,9 @@ class HeldEngine:
         mask_input: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         self.decoded += 1
-        ((x0, y0), (x1, y1)) = point_coords[0]
+        ((x0, y0), (x1, y1)) = point_coords[0, :2]
         rows, columns = np.mgrid[:256, :256]
         # How far inside the nearest side: linear, so that resizing keeps the zero crossing.
         inside = np.minimum.reduce([columns - x0, x1 - columns, rows - y0, y1 - rows])
+        inside = clicked(inside, point_coords, point_labels)
         return inside[None].astype(np.float32), np.array([0.9], np.float32)

@@ -9,8 +9,8 @@ import pytest
 from fake_engine import FakeEngine
 
 from napari_medsamq.errors import PromptError
-from napari_medsamq.geometry import BoxPrompt
 from napari_medsamq.preprocess import IDENTITY
+from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.propagation import Carrier, Stop
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask

@@ -8,11 +8,9 @@ from grids import ALL_48, grid_affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_medsamq import geometry
+from napari_medsamq import geometry, prompts
 from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import (
-    BoxPrompt,
-    BoxPrompt3D,
     axis_codes,
     has_shear,
     is_oblique,
@@ -21,6 +19,7 @@ from napari_medsamq.geometry import (
     reorient_affine,
     voxel_sizes,
 )
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 
 SHAPE = (7, 40, 50)
 
@@ -173,7 +172,7 @@ def test_a_3d_box_cannot_be_made_inside_out() -> None:
 
 
 def test_two_voxels_span_a_box_on_a_slice_or_through_slices() -> None:
-    box_between = geometry.box_between
+    box_between = prompts.box_between
     assert box_between((1, 2, 3), (4, 5, 6), 1) == BoxPrompt3D((1, 2, 3), (4, 5, 6), 1)
     assert box_between((1, 2, 3), (4, 2, 6)) == BoxPrompt(1, 2, x0=3, y0=1, x1=6, y1=4)
     with pytest.raises(PromptError, match="more than one axis"):

@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 
 from napari_medsamq import journal as module
 from napari_medsamq.errors import JournalChangedError, JournalError
-from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 from napari_medsamq.history import History, LabelStyle
 from napari_medsamq.journal import Journal, check_volume, journal_path, volume_hash
 from napari_medsamq.journal_file import Content, Record, read_journal
 from napari_medsamq.preprocess import IDENTITY
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.recording import Recorder, Restored, restore
 from napari_medsamq.session import Session
 from napari_medsamq.volume_io import Volume, volume_from_array

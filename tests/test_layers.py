@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from napari_medsamq import layers
 from napari_medsamq.errors import PromptError, SaveError, VolumeError
-from napari_medsamq.geometry import BoxPrompt
 from napari_medsamq.layers import (
     PLANES,
     VOLUME,
@@ -27,6 +26,7 @@ from napari_medsamq.layers import (
     write_labels,
 )
 from napari_medsamq.preprocess import WindowLevel
+from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.volume_io import Volume, volume_from_array
 
 SHAPE = (6, 20, 30)

@@ -9,9 +9,9 @@ import pytest
 from fake_engine import FakeEngine
 
 from napari_medsamq.errors import PromptError
-from napari_medsamq.geometry import BoxPrompt
 from napari_medsamq.locks import describe_overlap, keep_locked, overlap, without_locked
 from napari_medsamq.preprocess import IDENTITY
+from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.volume_io import volume_from_array

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_medsamq.geometry import BoxPrompt3D
+from napari_medsamq.prompts import BoxPrompt3D
 from napari_medsamq.propagation import propagate
 from napari_medsamq.views import View
 

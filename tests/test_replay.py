@@ -13,9 +13,9 @@ from typer.testing import CliRunner, Result
 
 from napari_medsamq import recording, verification
 from napari_medsamq.cli import app
-from napari_medsamq.geometry import BoxPrompt
 from napari_medsamq.journal import Journal, volume_hash
 from napari_medsamq.preprocess import IDENTITY
+from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.recording import Recorder
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask

@@ -9,9 +9,9 @@ from reference import DATA, dsc, stored
 
 from napari_medsamq.engine import OpenVINOEngine
 from napari_medsamq.errors import PromptError
-from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 from napari_medsamq.history import LabelStyle
 from napari_medsamq.preprocess import IDENTITY, SOFT_TISSUE, WindowLevel
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.session import Session
 from napari_medsamq.volume_io import read_volume, volume_from_array
 

@@ -15,8 +15,8 @@ import openvino as ov
 import yaml
 
 from napari_medsamq.errors import ModelError, SaveError
-from napari_medsamq.geometry import BoxPrompt
 from napari_medsamq.networks import openvino_core
+from napari_medsamq.prompts import BoxPrompt
 from training.ablation import AblationConfig
 from training.config import config_text
 from training.errors import ConfigError

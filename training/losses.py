@@ -6,6 +6,8 @@ the teacher segments the sample: QMedSAM (arXiv 2412.11186).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F  # noqa: N812 -- torch's own abbreviation
 from torch import Tensor
@@ -50,7 +52,7 @@ def distillation_loss(embedding: Tensor, teacher: Tensor) -> Tensor:
 
 
 def batch_losses(
-    student: tuple[Tensor, tuple[Tensor, Tensor] | None],
+    student: tuple[Tensor, Sequence[tuple[Tensor, Tensor]]],
     mask: Tensor,
     labelled: Tensor,
     teacher: tuple[Tensor, Tensor | None] | None,
@@ -59,8 +61,8 @@ def batch_losses(
 
     Parameters
     ----------
-    student : embedding (B, 256, 64, 64); logits (B, 256, 256) and iou (B,), or None
-        None where the embeddings alone are taught.
+    student : embedding (B, 256, 64, 64); list of logits (B, 256, 256) and iou (B,)
+        One of each for every round of clicks; none where the embeddings alone are taught.
     mask : (B, 256, 256) Tensor
         0 or 1.
     labelled : (B,) Tensor
@@ -75,13 +77,12 @@ def batch_losses(
         `dice`, `bce` and `iou` (of the predicted IoU) if there are logits; `distill` if there is a
         teacher.
     """
-    embedding, answer = student
+    embedding, answers = student
     terms: dict[str, Tensor] = {}
-    if answer is not None:
-        logits, iou = answer
-        terms["dice"] = dice_loss(logits, mask) * labelled
-        terms["bce"] = cross_entropy_loss(logits, mask) * labelled
-        terms["iou"] = (iou.float() - mask_iou(logits.detach(), mask)).square() * labelled
+    if answers:
+        rounds = [_mask_terms(logits, iou, mask) for logits, iou in answers]
+        for name in rounds[0]:
+            terms[name] = torch.stack([own[name] for own in rounds]).mean(dim=0) * labelled
     if teacher is not None:
         terms["distill"] = distillation_loss(embedding, teacher[0])
         if teacher[1] is not None:
@@ -89,3 +90,11 @@ def batch_losses(
             trust = torch.where(labelled > 0, mask_iou(teacher[1], mask), 1.0)
             terms["distill"] = terms["distill"] * trust
     return {name: term.mean() for name, term in terms.items()}
+
+
+def _mask_terms(logits: Tensor, iou: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    return {
+        "dice": dice_loss(logits, mask),
+        "bce": cross_entropy_loss(logits, mask),
+        "iou": (iou.float() - mask_iou(logits.detach(), mask)).square(),
+    }

@@ -14,7 +14,7 @@ import hashlib
 import zipfile
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
@@ -24,7 +24,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 
 MIN_PIXELS = 100
 MAX_SHIFT = 5
@@ -33,11 +33,22 @@ Label = npt.NDArray[np.integer]
 
 
 class Protocol(StrEnum):
-    """Whether single slices are scored, or volumes: from a 3D box, or from a box on one slice."""
+    """What is asked of a model.
+
+    Objects in single slices: from a box, from one that is looser and looser, or from a box and one
+    click after the other; or volumes: from a 3D box, or from a box on one slice.
+    """
 
     slices = "2d"
+    loose = "loose"
+    clicks = "clicks"
     volumes = "3d"
     propagate = "propagate"
+
+    @property
+    def of_slices(self) -> bool:
+        """Whether the objects lie in single slices."""
+        return self in (Protocol.slices, Protocol.loose, Protocol.clicks)
 
 
 @dataclass(frozen=True)
@@ -136,7 +147,7 @@ def list_targets(case: Case, protocol: Protocol, seed: int) -> list[Target]:
         If the case cannot be read, or its 3D boxes are not one for each label id.
     """
     label = read_reference(case)
-    if protocol is Protocol.slices:
+    if protocol.of_slices:
         return [
             Target(case, label_id, _shifted_box(case, index, label_id, label[index], seed))
             for index in range(len(label))
@@ -176,6 +187,20 @@ def middle_box(target: Target, label: Label, seed: int) -> BoxPrompt:
     middle = (target.box.lower[0] + target.box.upper[0]) // 2  # type: ignore[union-attr]
     index = int(indices[np.abs(indices - middle).argmin()])
     return _shifted_box(target.case, index, target.label_id, label[index], seed)
+
+
+def loosened(box: BoxPrompt, share: float, shape: tuple[int, ...]) -> BoxPrompt:
+    """Enlarge a box evenly by a share of its size, within a slice of a shape (height, width)."""
+    across, down = (
+        share * (high - low + 1) / 2 for low, high in ((box.x0, box.x1), (box.y0, box.y1))
+    )
+    return replace(
+        box,
+        x0=max(0, round(box.x0 - across)),
+        y0=max(0, round(box.y0 - down)),
+        x1=min(shape[1] - 1, round(box.x1 + across)),
+        y1=min(shape[0] - 1, round(box.y1 + down)),
+    )
 
 
 def draw_targets(targets: Iterable[Target], limit: int, seed: int) -> list[Target]:

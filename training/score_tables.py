@@ -31,7 +31,7 @@ def score_table(summary: Mapping[str, Any]) -> Table:
     for name in models:
         table.add_column(name, justify="right", overflow="fold")
     first = next(iter(models.values()))
-    for level in ("datasets", "modalities"):
+    for level in ("datasets", "modalities", "sizes"):
         for key, row in first[level].items():
             cells = [_cell(model[level][key]) for model in models.values()]
             table.add_row(key, str(row["n"]), *cells)
@@ -58,8 +58,9 @@ def difference_table(name: str, difference: Mapping[str, Any], first: str) -> Ta
     )
     for column in ("", "", "difference", "95 % interval", "goal", ""):
         table.add_column(column, justify="right" if column else "left")
-    for key, row in {"macro": difference["macro"], **difference["modalities"]}.items():
-        goal = GOALS["macro" if key == "macro" else "modality"]
+    rows = {"macro": difference["macro"], **difference["modalities"], **difference["sizes"]}
+    for key, row in rows.items():
+        goal = GOALS["modality" if key in difference["modalities"] else "macro"]
         for metric in METRICS:
             value = row[metric]
             verdict = _verdict(value, goal)

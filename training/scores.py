@@ -18,6 +18,8 @@ from training.protocol import Target, generator
 
 DRAWS = 2000
 METRICS = ("dsc", "nsd")
+# Sizes of objects by what part of their slice they cover, which is less than this.
+SIZES = {"small (< 1 %)": 0.01, "medium (1-5 %)": 0.05, "large (> 5 %)": 2.0}
 
 Float64 = npt.NDArray[np.float64]
 # Data set -> values (DRAWS,) float64 of its mean, each with other cases drawn.
@@ -38,6 +40,8 @@ class Score:
         slices. Each object carries its slice's whole encoding, also where others share it.
     ghosts, slices : int
         In a volume, slices with a mask where the reference has none, and all slices with a mask.
+    share : float or None
+        What part of its slice the object covers; None in a volume.
     """
 
     target: Target
@@ -46,6 +50,14 @@ class Score:
     ms: float
     ghosts: int = 0
     slices: int = 0
+    share: float | None = None
+
+    @property
+    def size(self) -> str | None:
+        """How large the object is, in words; None in a volume."""
+        if self.share is None:
+            return None
+        return next(name for name, most in SIZES.items() if self.share < most)
 
 
 def summarise(scores: Mapping[str, Sequence[Score]], seed: int) -> dict[str, Any]:
@@ -61,23 +73,56 @@ def summarise(scores: Mapping[str, Sequence[Score]], seed: int) -> dict[str, Any
     Returns
     -------
     summary : dict
-        What JSON can hold. `models`: name -> `macro`, `modalities`, `datasets`, with means `dsc`
-        and `nsd`, median `ms`, number of objects `n`, and `ci95`. `cases`: data set/case -> name ->
-        the same means. `differences`: name -> `macro`, `modalities`: mean and 95 % interval of
-        what the model has more than the first one. Intervals come from a bootstrap over the cases
-        of each data set; a set of one case adds no width, and None stands where all are such.
+        What JSON can hold. `models`: name -> `macro`, `modalities`, `datasets`, `sizes` (of
+        objects in slices), with means `dsc` and `nsd`, median `ms`, number of objects `n`, and
+        `ci95`. `cases`: data set/case -> name -> the same means. `differences`: name -> `macro`,
+        `modalities`, `sizes`: mean and 95 % interval of what the model has more than the first
+        one. Intervals come from a bootstrap over the cases of each data set; a set of one case adds
+        no width, and None stands where all are such.
     """
     draws = {name: _bootstrap(own, seed) for name, own in scores.items()}
     first = next(iter(scores))
     return {
-        "models": {name: _model(own, draws[name]) for name, own in scores.items()},
+        "models": {
+            name: {**_model(own, draws[name]), "sizes": _sizes(own, seed)}
+            for name, own in scores.items()
+        },
         "cases": _cases(scores),
         "differences": {
-            name: _differences(scores[first], own, draws[first], draws[name])
+            name: {
+                **_differences(scores[first], own, draws[first], draws[name]),
+                "sizes": _size_differences(scores[first], own, seed),
+            }
             for name, own in scores.items()
             if name != first
         },
     }
+
+
+def clicks_needed(scores: Sequence[Sequence[Score]], wanted: float) -> tuple[float, float]:
+    """Return how many clicks it takes to a DSC, and how many objects never get there.
+
+    Parameters
+    ----------
+    scores : sequence of sequence of Score
+        After no click, one, two ...; of the same objects in the same order.
+    wanted : float
+
+    Returns
+    -------
+    clicks, failed : float
+        Means over data sets; an object that does not get there counts with one click more than were
+        tried, and in the share that failed.
+    """
+    tried = len(scores) - 1
+    clicks: dict[str, list[int]] = {}
+    for own in zip(*scores, strict=True):
+        needed = (number for number, score in enumerate(own) if score.dsc >= wanted)
+        clicks.setdefault(own[0].target.case.data_set, []).append(next(needed, tried + 1))
+    return (
+        fmean(fmean(own) for own in clicks.values()),
+        fmean(fmean(number > tried for number in own) for own in clicks.values()),
+    )
 
 
 def ghost_share(scores: Sequence[Score]) -> float:
@@ -120,27 +165,54 @@ def _cases(scores: Mapping[str, Sequence[Score]]) -> dict[str, Any]:
     return cases
 
 
+def _sizes(scores: Sequence[Score], seed: int) -> dict[str, Any]:
+    return {size: _row(own, _bootstrap(own, seed)) for size, own in _by_size(scores).items() if own}
+
+
+def _size_differences(
+    first: Sequence[Score], other: Sequence[Score], seed: int
+) -> dict[str, dict[str, Any]]:
+    before, after = _by_size(first), _by_size(other)
+    return {
+        size: _compare(own, after[size], _bootstrap(own, seed), _bootstrap(after[size], seed))
+        for size, own in before.items()
+        if own
+    }
+
+
+def _by_size(scores: Sequence[Score]) -> dict[str, list[Score]]:
+    return {size: [score for score in scores if score.size == size] for size in SIZES}
+
+
+def _compare(
+    before: Sequence[Score],
+    after: Sequence[Score],
+    draws_before: dict[str, Draws],
+    draws_after: dict[str, Draws],
+) -> dict[str, Any]:
+    sets = _grouped(before, lambda target: target.case.data_set)
+    means = _means(before), _means(after)
+    row = {}
+    for metric in METRICS:
+        more = [draws_after[metric][name] - draws_before[metric][name] for name in sets]
+        mean = means[1][metric] - means[0][metric]
+        row[metric] = {"mean": mean, "ci95": _interval(more, _has_pair(sets))}
+    return row
+
+
 def _differences(
     first: Sequence[Score],
     other: Sequence[Score],
     first_draws: dict[str, Draws],
     other_draws: dict[str, Draws],
 ) -> dict[str, Any]:
-    def compare(before: Sequence[Score], after: Sequence[Score]) -> dict[str, Any]:
-        sets = _grouped(before, lambda target: target.case.data_set)
-        means = _means(before), _means(after)
-        row = {}
-        for metric in METRICS:
-            more = [other_draws[metric][name] - first_draws[metric][name] for name in sets]
-            mean = means[1][metric] - means[0][metric]
-            row[metric] = {"mean": mean, "ci95": _interval(more, _has_pair(sets))}
-        return row
-
     before = _grouped(first, lambda target: target.case.modality)
     after = _grouped(other, lambda target: target.case.modality)
     return {
-        "macro": compare(first, other),
-        "modalities": {name: compare(before[name], after[name]) for name in before},
+        "macro": _compare(first, other, first_draws, other_draws),
+        "modalities": {
+            name: _compare(before[name], after[name], first_draws, other_draws) for name in before
+        },
     }
 
 

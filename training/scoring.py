@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from statistics import median
@@ -13,10 +14,12 @@ import numpy.typing as npt
 
 from napari_medsamq.engine import Engine
 from napari_medsamq.errors import VolumeError
+from napari_medsamq.prompts import BoxPrompt, Click
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.views import Zoom
 from napari_medsamq.volume_io import read_volume
+from training.clicks import next_click
 from training.metrics import dsc, nsd
 from training.protocol import (
     Case,
@@ -26,6 +29,7 @@ from training.protocol import (
     draw_targets,
     find_cases,
     list_targets,
+    loosened,
     middle_box,
     read_reference,
 )
@@ -35,6 +39,9 @@ Bool = npt.NDArray[np.bool_]
 
 # In mm; in pixels where the spacing is unknown, which cases give as 1 mm.
 TOLERANCE_MM = 2.0
+# By which part of its size a box is enlarged, and how often a mask is clicked on.
+LOOSE = (0.0, 0.05, 0.1, 0.2)
+CLICKS = (0, 1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True)
@@ -130,11 +137,13 @@ def _all_targets(
 
 @dataclass(frozen=True)
 class _Way:
-    """A model, and how it is asked: whether it zooms in, and whether one slice is propagated."""
+    """A model, and how it is asked."""
 
     model: str
     zoom: bool
-    propagates: bool
+    propagates: bool = False
+    looser: float = 0.0
+    clicks: int = 0
 
 
 def _list_runs(engines: Mapping[str, Engine], protocol: Protocol, zoom: bool) -> dict[str, _Way]:
@@ -144,10 +153,17 @@ def _list_runs(engines: Mapping[str, Engine], protocol: Protocol, zoom: bool) ->
     """
     runs = {}
     for suffix, zooms in (("", False), (" + zoom", True))[: 1 + zoom]:
-        if protocol is Protocol.propagate:
-            runs |= {f"{name}{suffix}, 3D box": _Way(name, zooms, False) for name in engines}
-        propagates = protocol is Protocol.propagate
-        runs |= {f"{name}{suffix}": _Way(name, zooms, propagates) for name in engines}
+        for name in engines:
+            own = f"{name}{suffix}"
+            if protocol is Protocol.propagate:
+                runs[f"{own}, 3D box"] = _Way(name, zooms)
+                runs[own] = _Way(name, zooms, propagates=True)
+            elif protocol is Protocol.loose:
+                runs |= {f"{own}{loose:+.0%}": _Way(name, zooms, looser=loose) for loose in LOOSE}
+            elif protocol is Protocol.clicks:
+                runs |= {f"{own}, clicks: {n}": _Way(name, zooms, clicks=n) for n in CLICKS}
+            else:
+                runs[own] = _Way(name, zooms)
     return runs
 
 
@@ -166,9 +182,10 @@ def _score_case(
             "(z, y, x); they must agree. Make the case again."
         )
     runs = []
+    chains: dict[_Way, dict[Target, list[SliceMask]]] = defaultdict(dict)
     for name, way in ways.items():
         session = Session(volume, engines[way.model], zoom=Zoom() if way.zoom else None)
-        runs.append((name, _Run(session, seed if way.propagates else None)))
+        runs.append((name, _Run(session, way, seed, chains[replace(way, clicks=0)])))
     scores: dict[str, list[Score]] = {name: [] for name in ways}
     # All models answer for one slice before the next one, and take turns in being first, so that
     # what slows the machine down for a while slows down all of them.
@@ -186,13 +203,21 @@ class _Run:
     Parameters
     ----------
     session : Session
-    seed : int or None
-        Of the boxes on middle slices, which are propagated; None takes the targets' own boxes.
+    way : _Way
+    seed : int
+        Of the boxes on middle slices, which are propagated.
+    chain : dict of Target to list of SliceMask
+        The masks of each target after no click, one, two ...; runs that differ in nothing but their
+        clicks share it.
     """
 
-    def __init__(self, session: Session, seed: int | None) -> None:
+    def __init__(
+        self, session: Session, way: _Way, seed: int, chain: dict[Target, list[SliceMask]]
+    ) -> None:
         self._session = session
+        self._way = way
         self._seed = seed
+        self._chain = chain
         self._encode_ms: dict[int, float] = {}
 
     def score(self, target: Target, label: Label) -> Score:
@@ -211,11 +236,14 @@ class _Run:
             dsc=dsc(reference, mask),
             nsd=nsd(reference, mask, spacing.tolist(), TOLERANCE_MM),
             ms=sum(self._ms(answer) for answer in masks),
+            share=None if target.index is None else float(reference.mean()),
             **({} if target.index is not None else _count_slices(reference, mask)),
         )
 
     def _masks(self, target: Target, label: Label) -> list[SliceMask]:
-        if self._seed is None:
+        if isinstance(target.box, BoxPrompt):
+            return [self._slice_mask(target, target.box, label)]
+        if not self._way.propagates:
             return list(self._session.segment(target.box))
         (first,) = self._session.segment(middle_box(target, label, self._seed))
         if not first.mask.any():
@@ -223,6 +251,22 @@ class _Run:
         last = len(label) - 1
         found = self._session.carry(0, {first.index: first.mask}, 0, last)
         return [first, *(mask for mask in found if isinstance(mask, SliceMask))]
+
+    def _slice_mask(self, target: Target, box: BoxPrompt, label: Label) -> SliceMask:
+        if self._way.looser:
+            box = loosened(box, self._way.looser, label.shape[1:])
+        masks = self._chain.setdefault(target, [])
+        wanted = label[box.index] == target.label_id
+        clicks: list[Click] = []
+        for number in range(self._way.clicks + 1):
+            if number > 0:
+                click = next_click(masks[number - 1].mask, wanted)
+                # Where nothing is wrong any more, nothing is asked.
+                clicks += [] if click is None else [Click(*click)]
+            if number == len(masks):
+                asked = replace(box, clicks=tuple(clicks))
+                masks += self._session.segment(asked) if len(clicks) == number else masks[-1:]
+        return masks[self._way.clicks]
 
     def _ms(self, answer: SliceMask) -> float:
         # The embedding may be at hand from another object; each is charged as if it came alone. A

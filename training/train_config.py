@@ -37,6 +37,8 @@ class TrainConfig(DataConfig):
         Samples per step, of all processes together.
     micro_batch : int
         Samples that a process computes at a time: how much memory is needed.
+    clicks : int
+        How often each mask is corrected by a click, and learnt from anew.
     mask_weight, iou_weight, distill_weight : float
         Of Dice + BCE, of the error of the predicted IoU, and of the distance to the teacher's
         embedding. Without distillation no teacher is needed.
@@ -73,6 +75,7 @@ class TrainConfig(DataConfig):
     clip: float = 0.0
     batch_size: int
     micro_batch: int = 1
+    clicks: int = 0
     mask_weight: float = 1.0
     iou_weight: float = 0.0
     distill_weight: float = 1.0
@@ -101,7 +104,8 @@ class TrainConfig(DataConfig):
                 "weight_decay",
                 "clip",
             ),
-            *("mask_weight", "iou_weight", "distill_weight", "workers", "teacher_cache_gb"),
+            *("clicks", "mask_weight", "iou_weight", "distill_weight"),
+            *("workers", "teacher_cache_gb"),
         ):
             require(
                 getattr(self, name) >= 0, f"`{name}` has to be 0 or more, not {getattr(self, name)}"
@@ -120,6 +124,10 @@ class TrainConfig(DataConfig):
         require(
             self.mask_weight + self.iou_weight + self.distill_weight > 0,
             "`mask_weight`, `iou_weight` and `distill_weight` are all 0: nothing is learnt",
+        )
+        require(
+            self.clicks == 0 or self.mask_weight > 0,
+            "`clicks` correct masks, and with `mask_weight: 0` none are learnt",
         )
         require(
             self.distill_weight == 0 or self.trains != "decoder",

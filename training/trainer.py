@@ -13,16 +13,19 @@ from contextlib import nullcontext
 from fnmatch import fnmatch
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from training.clicks import correct
 from training.dataset import SliceDataset
 from training.frozen import Encoder, Teacher
 from training.losses import batch_losses
 from training.models.sam import LiteMedSAM
 from training.processes import Processes
+from training.protocol import generator
 from training.quantized import PARTS
 from training.sampler import BalancedSampler
 from training.train_config import TrainConfig
@@ -38,20 +41,42 @@ class Student(nn.Module):
         Gives the embeddings where the encoder does not learn.
     decodes : bool
         Whether masks are wanted, and not the embeddings alone.
+    clicks : int
+        How often each mask is corrected.
     """
 
     def __init__(
-        self, net: LiteMedSAM, frozen_encoder: Encoder | None, *, decodes: bool = True
+        self,
+        net: LiteMedSAM,
+        frozen_encoder: Encoder | None,
+        *,
+        decodes: bool = True,
+        clicks: int = 0,
     ) -> None:
         super().__init__()
         self.net = net
         self._frozen_encoder = frozen_encoder
         self._decodes = decodes
+        self._clicks = clicks
 
-    def forward(self, image: Tensor, boxes: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-        """Return embeddings (B, 256, 64, 64), and logits (B, 256, 256) with IoU (B,)."""
+    def forward(
+        self, image: Tensor, boxes: Tensor, mask: Tensor, rng: np.random.Generator
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Return embeddings (B, 256, 64, 64), and logits (B, 256, 256) with IoU (B,) of each round.
+
+        Parameters
+        ----------
+        image : (B, 3, 256, 256) Tensor
+        boxes : (B, 4) Tensor
+        mask : (B, 256, 256) Tensor
+            What the clicks are to lead to.
+        rng : numpy.random.Generator
+            Of the clicks.
+        """
         embedding = (self._frozen_encoder or self.net.image_encoder)(image)
-        return embedding, self.net.segment(embedding, boxes) if self._decodes else None
+        if not self._decodes:
+            return embedding, []
+        return embedding, correct(self.net, embedding, boxes, mask, self._clicks, rng)
 
 
 class Trainer:
@@ -99,7 +124,7 @@ class Trainer:
         learns = choose_parameters(net, config)
         self._optimizer = build_optimizer(config, learns)
         self._decodes = config.mask_weight + config.iou_weight > 0
-        student = Student(self._net, frozen_encoder, decodes=self._decodes)
+        student = Student(self._net, frozen_encoder, decodes=self._decodes, clicks=config.clicks)
         self._student: nn.Module = (
             DistributedDataParallel(student, find_unused_parameters=True)
             if processes.count > 1
@@ -174,7 +199,8 @@ class Trainer:
         waits = isinstance(self._student, DistributedDataParallel) and not last
         with self._student.no_sync() if waits else nullcontext():  # type: ignore[operator]
             with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
-                student = self._student(image, boxes)
+                rng = generator("clicks", self.step, self._processes.rank, part.start)
+                student = self._student(image, boxes, mask, rng)
             losses = batch_losses(student, mask, labelled, shown)
             weights = {
                 "dice": config.mask_weight,

@@ -18,10 +18,10 @@ from qtpy.QtWidgets import QPushButton
 
 from napari_medsamq import opening, view
 from napari_medsamq.errors import ModelError
-from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 from napari_medsamq.layers import SAMPLES
 from napari_medsamq.model_spec import MODELS
 from napari_medsamq.preprocess import WindowLevel
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.workspace import Request, open_workspaces
 
 CONTROL = Qt.KeyboardModifier.ControlModifier

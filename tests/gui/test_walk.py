@@ -5,8 +5,8 @@ import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
-from napari_medsamq.geometry import BoxPrompt3D
 from napari_medsamq.layers import SAMPLES
+from napari_medsamq.prompts import BoxPrompt3D
 from napari_medsamq.workspace import Request
 
 

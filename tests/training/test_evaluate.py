@@ -12,8 +12,8 @@ import typer
 from typer.testing import CliRunner
 
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import BoxPrompt, BoxPrompt3D
 from napari_medsamq.model_spec import ModelSpec, default_model
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from training import evaluate
 from training.metrics import nsd
 from training.protocol import Protocol, Target, find_cases, list_targets, middle_box

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from training.checkpoint import read_weights
@@ -112,13 +113,33 @@ class LiteMedSAM(nn.Module):
         """
         return self.segment(self.image_encoder(image), boxes)
 
-    def segment(self, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """Segment boxes on embeddings (1 or N, 256, 64, 64); the rest is as in `forward`."""
+    def segment(
+        self,
+        embedding: Tensor,
+        boxes: Tensor,
+        points: Tensor | None = None,
+        point_labels: Tensor | None = None,
+        previous: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Segment boxes on embeddings (1 or N, 256, 64, 64); the rest is as in `forward`.
+
+        Parameters
+        ----------
+        embedding, boxes : Tensor
+        points, point_labels : (N, P, 2) and (N, P) float32 Tensor, optional
+            Further points of each box; 0/1 negative/positive, -1 padding.
+        previous : (N, 1, 256, 256) float32 Tensor, optional
+            Logits of the mask that is corrected.
+        """
+        corners = boxes.reshape(-1, 2, 2)
         labels = boxes.new_tensor([2, 3]).expand(len(boxes), -1)
-        no_mask = boxes.new_zeros(1, 1, IMAGE_SIDE, IMAGE_SIDE)
-        logits, iou = self.decoder()(
-            embedding, boxes.reshape(-1, 2, 2), labels, no_mask, boxes.new_zeros(1)
-        )
+        if points is not None and point_labels is not None:
+            corners = torch.cat([corners, points], dim=1)
+            labels = torch.cat([labels, point_labels], dim=1)
+        has_mask = boxes.new_full((1,), previous is not None)
+        if previous is None:
+            previous = boxes.new_zeros(1, 1, IMAGE_SIDE, IMAGE_SIDE)
+        logits, iou = self.decoder()(embedding, corners, labels, previous, has_mask)
         return logits, iou
 
 

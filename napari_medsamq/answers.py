@@ -1,0 +1,88 @@
+"""Asks the network about boxes and clicks, and writes its answers into the label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import takewhile
+
+from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.locks import describe_overlap, overlap
+from napari_medsamq.preview import Preview
+from napari_medsamq.reports import report_masks
+from napari_medsamq.slice_network import SliceMask
+from napari_medsamq.worker import Worker
+from napari_medsamq.workspace import Request, Workspace
+
+
+class Answers:
+    """Answers the requests of a workspace, one after the other.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    compute : Worker
+    preview : Preview
+        Gives way to the masks.
+    may_ask : callable
+        Whether the network is there; requests wait in the workspace until it is.
+    say, fail : callable
+        Told what came, in words, or why nothing did.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        compute: Worker,
+        preview: Preview,
+        *,
+        may_ask: Callable[[], bool],
+        say: Callable[[str], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self._workspace = workspace
+        self._compute = compute
+        self._preview = preview
+        self._may_ask = may_ask
+        self._say = say
+        self._fail = fail
+
+    def ask(self, request: Request) -> None:
+        """Ask the network about a request."""
+        if not self._may_ask():
+            return
+        self._say("Segmenting…")
+        self._compute.submit(
+            partial(self._segment, request),
+            partial(self._on_masks, request),
+            partial(self._on_failure, request),
+        )
+
+    def ask_all(self) -> None:
+        """Ask about all that wait."""
+        for request in list(self._workspace.requests):
+            self.ask(request)
+
+    def _segment(self, request: Request) -> list[SliceMask]:
+        found = self._workspace.session.segment(request.box, request.start)
+        # A dock that is closed waits for one slice, not for the whole volume.
+        return list(takewhile(lambda _: self._compute.running, found))
+
+    def _on_masks(self, request: Request, masks: list[SliceMask]) -> None:
+        session = self._workspace.session
+        counts = overlap(session, masks, request.label_id)
+        try:
+            edit = self._workspace.commit(request, masks)
+        except MedSAMQError as error:
+            self._fail(error)
+            return
+        finally:
+            self._preview.hide()
+        if edit is not None:
+            text = report_masks(session.style(request.label_id).name, masks)
+            self._say(text + describe_overlap(session, counts, committed=True))
+
+    def _on_failure(self, request: Request, error: BaseException) -> None:
+        self._workspace.drop(request)
+        self._preview.hide()
+        self._fail(error)

@@ -1,0 +1,222 @@
+"""What a user points at: boxes on slices and through them, and clicks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import floor, isfinite
+
+import numpy as np
+
+from napari_medsamq.errors import PromptError
+from napari_medsamq.geometry import PLANES, Float64, Index3
+
+
+@dataclass(frozen=True)
+class Click:
+    """A point on a slice that belongs to a structure, or does not.
+
+    Attributes
+    ----------
+    x, y : int
+        Slice pixel: column and row.
+    positive : bool
+    """
+
+    x: int
+    y: int
+    positive: bool
+
+
+@dataclass(frozen=True)
+class BoxPrompt:
+    """A box on one slice, and the clicks that corrected its mask.
+
+    Attributes
+    ----------
+    axis : int
+        Array axis normal to the slice: 0 axial, 1 coronal, 2 sagittal.
+    index : int
+        Of the slice along that axis.
+    x0, y0, x1, y1 : int
+        Slice pixels, all inclusive; x counts columns and y rows, the two remaining array axes in
+        their order being rows and columns.
+    clicks : tuple of Click
+        In the order in which they were made.
+    """
+
+    axis: int
+    index: int
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    clicks: tuple[Click, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.axis not in (0, 1, 2):
+            raise ValueError(f"a box prompt lies across axis 0, 1 or 2, not {self.axis}")
+        if self.index < 0 or not (0 <= self.x0 <= self.x1 and 0 <= self.y0 <= self.y1):
+            raise ValueError(f"a box prompt needs 0 <= x0 <= x1, 0 <= y0 <= y1, index >= 0: {self}")
+
+    @property
+    def xyxy(self) -> Float64:
+        """Corners (4,) float64: x0, y0, x1, y1 in slice pixels."""
+        return np.array([self.x0, self.y0, self.x1, self.y1], np.float64)
+
+    @classmethod
+    def from_corners(
+        cls,
+        axis: int,
+        index: int,
+        corner_a: Sequence[float],
+        corner_b: Sequence[float],
+        shape: Sequence[int],
+    ) -> BoxPrompt:
+        """Make a box from two opposite corners as they were dragged.
+
+        Parameters
+        ----------
+        axis, index : int
+            Of the slice.
+        corner_a, corner_b : (2,) float
+            Row and column in slice pixels, whose centres are whole numbers; in any order.
+        shape : (3,) int
+            Of the volume, (z, y, x); a trailing colour axis is ignored.
+
+        Raises
+        ------
+        PromptError
+            If the box lies outside the slice, or covers fewer than 2 pixels either way.
+        """
+        size = list(shape[:3])
+        count = size.pop(axis)
+        if not 0 <= index < count:
+            raise PromptError(
+                f"The volume has the {PLANES[axis]} slices 0 to {count - 1}, not {index}. "
+                "Draw the box on one of them."
+            )
+        spans = []
+        for a, b, pixels in zip(corner_a, corner_b, size, strict=True):
+            if not (isfinite(a) and isfinite(b)):
+                raise ValueError(f"the corners of a box are numbers, not {corner_a}, {corner_b}")
+            low, high = sorted((floor(a + 0.5), floor(b + 0.5)))
+            if high < 0 or low >= pixels:
+                raise PromptError(
+                    f"The box lies outside the image, which has {size[0]} rows and {size[1]} "
+                    "columns here. Draw it over the structure."
+                )
+            spans.append((max(low, 0), min(high, pixels - 1)))
+        (y0, y1), (x0, x1) = spans
+        if y1 - y0 < 1 or x1 - x0 < 1:
+            raise PromptError(
+                f"The box covers {y1 - y0 + 1} x {x1 - x0 + 1} pixels (rows x columns) of the "
+                "image, at least 2 x 2 are needed. Drag from one corner of the structure to the "
+                "opposite one."
+            )
+        return cls(axis, index, x0, y0, x1, y1)
+
+
+@dataclass(frozen=True)
+class BoxPrompt3D:
+    """A box that is carried through a range of slices.
+
+    Attributes
+    ----------
+    lower, upper : (3,) int
+        First and last voxel of the box, (z, y, x), both inclusive.
+    axis : int
+        Array axis normal to the slices: 0 axial, 1 coronal, 2 sagittal.
+    """
+
+    lower: Index3
+    upper: Index3
+    axis: int = 0
+
+    def __post_init__(self) -> None:
+        pairs = list(zip(self.lower, self.upper, strict=True))
+        if len(pairs) != 3 or any(not 0 <= low <= high for low, high in pairs):
+            raise ValueError(f"a 3D box prompt needs 0 <= lower <= upper (z, y, x): {self}")
+        if self.axis not in (0, 1, 2):
+            raise ValueError(f"a box prompt lies across axis 0, 1 or 2, not {self.axis}")
+
+    @property
+    def slices(self) -> range:
+        """The slices that the box crosses."""
+        return range(self.lower[self.axis], self.upper[self.axis] + 1)
+
+    @property
+    def middle_slice(self) -> int:
+        """The slice halfway, the lower of two; where LiteMedSAM's inference starts."""
+        return self.slices[(len(self.slices) - 1) // 2]
+
+    def slice_prompt(self, index: int) -> BoxPrompt:
+        """Return the sides of the box as a prompt on one slice."""
+        rows, columns = (other for other in (0, 1, 2) if other != self.axis)
+        return BoxPrompt(
+            self.axis,
+            index,
+            self.lower[columns],
+            self.lower[rows],
+            self.upper[columns],
+            self.upper[rows],
+        )
+
+    def with_sides(self, box: BoxPrompt) -> BoxPrompt3D:
+        """Return a 3D box through the same slices with the sides of a box on one of them."""
+        lower, upper = [box.y0, box.x0], [box.y1, box.x1]
+        lower.insert(self.axis, self.lower[self.axis])
+        upper.insert(self.axis, self.upper[self.axis])
+        return BoxPrompt3D(
+            (lower[0], lower[1], lower[2]), (upper[0], upper[1], upper[2]), self.axis
+        )
+
+
+def check_inside(box: BoxPrompt | BoxPrompt3D, shape: Sequence[int]) -> None:
+    """Check that a box lies within a volume of a shape (z, y, x).
+
+    Raises
+    ------
+    PromptError
+        If it does not.
+    """
+    corner = [box.y1, box.x1] if isinstance(box, BoxPrompt) else list(box.upper)
+    if isinstance(box, BoxPrompt):
+        corner.insert(box.axis, box.index)
+    if any(high >= size for high, size in zip(corner, shape, strict=True)):
+        raise PromptError(
+            f"The box reaches voxel {tuple(corner)}, outside a volume of shape {tuple(shape)} "
+            "(z, y, x). Draw it inside the image."
+        )
+
+
+def box_between(lower: Index3, upper: Index3, axis: int = 0) -> BoxPrompt | BoxPrompt3D:
+    """Make the box prompt that two voxels span.
+
+    Parameters
+    ----------
+    lower, upper : (3,) int
+        First and last voxel (z, y, x), both inclusive.
+    axis : int
+        Array axis along which a 3D box is carried.
+
+    Returns
+    -------
+    box : BoxPrompt or BoxPrompt3D
+        On one slice where the corners agree on one axis, else through a range of slices.
+
+    Raises
+    ------
+    PromptError
+        If the corners agree on more than one axis, so that the box has no area.
+    """
+    box = BoxPrompt3D(lower, upper, axis)
+    flat = [a for a in (0, 1, 2) if lower[a] == upper[a]]
+    if len(flat) > 1:
+        raise PromptError(
+            "The two corners of the box agree on more than one axis, so that it encloses nothing. "
+            "Give corners that differ on two axes (a box on a slice) or on three (a 3D box)."
+        )
+    if not flat:
+        return box
+    return BoxPrompt3D(lower, upper, flat[0]).slice_prompt(lower[flat[0]])

@@ -1,0 +1,149 @@
+"""Clicks correct masks, in a real window with a real mouse."""
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QPushButton
+
+from napari_medsamq.prompts import Click
+
+BOX = ((12, 16, 24), (12, 40, 50))
+MISSING, TOO_MUCH = (12, 46, 40), (12, 20, 30)
+RIGHT, LEFT = Qt.MouseButton.RightButton, Qt.MouseButton.LeftButton
+NONE, ALT = Qt.MouseButton.NoButton, Qt.KeyboardModifier.AltModifier
+
+
+def button(window, text):
+    (found,) = [b for b in window.dock.findChildren(QPushButton) if text in b.text()]
+    return found
+
+
+def click(window, voxel, which=LEFT, **modifier):
+    place = window.pixel(voxel)
+    window.mouse(QEvent.Type.MouseMove, place, NONE, NONE)
+    window.mouse(QEvent.Type.MouseButtonPress, place, which, which, **modifier)
+    QTest.qWait(15)
+    window.mouse(QEvent.Type.MouseButtonRelease, place, which, NONE, **modifier)
+    QTest.qWait(15)
+
+
+@pytest.fixture
+def clicking(dock):
+    """A box is drawn, and clicks correct it."""
+    dock.drag(*BOX)
+    dock.wait()
+    dock.press(Qt.Key.Key_C)
+    dock.wait()
+    return dock
+
+
+def test_a_click_adds_and_another_removes_and_undo_takes_back_one(clicking):
+    window, label = clicking, clicking.session.label
+    assert not label[MISSING]
+    click(window, MISSING)
+    window.wait()
+    assert label[MISSING] == 1
+    given = label.copy()
+    click(window, TOO_MUCH, RIGHT)
+    window.wait()
+    assert label[TOO_MUCH] == 0
+    assert label[MISSING] == 1
+    (prompt,) = window.session.history.prompts
+    assert prompt.box.clicks == (Click(40, 46, True), Click(30, 20, False))
+    assert len(window.workspace.marks.data) == 2
+    window.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    window.wait()
+    np.testing.assert_array_equal(label, given)
+    assert len(window.workspace.marks.data) == 1
+    assert window.workspace.boxes.nshapes == 1
+
+
+def test_alt_and_click_removes_too(clicking):
+    click(clicking, TOO_MUCH, modifier=ALT)
+    clicking.wait()
+    assert clicking.session.label[TOO_MUCH] == 0
+
+
+def test_clicks_that_follow_quickly_all_count(clicking, engine):
+    engine.open.clear()
+    for voxel in (MISSING, (12, 46, 30), TOO_MUCH):
+        click(clicking, voxel, RIGHT if voxel == TOO_MUCH else LEFT)
+    engine.open.set()
+    clicking.wait()
+    (prompt,) = clicking.session.history.prompts
+    assert len(prompt.box.clicks) == 3
+    assert clicking.session.label[12, 46, 30] == 1
+    assert clicking.session.label[TOO_MUCH] == 0
+
+
+def test_a_drag_still_moves_the_picture(clicking):
+    before = clicking.viewer.scene.camera.center
+    clicking.drag((12, 30, 30), (12, 40, 50))
+    clicking.wait()
+    assert clicking.viewer.scene.camera.center != before
+    assert clicking.session.history.prompts[0].box.clicks == ()
+
+
+def test_the_key_and_the_button_switch_it_and_other_tools_end_it(clicking):
+    push = button(clicking, "Correct by clicks")
+    assert push.isChecked()
+    clicking.press(Qt.Key.Key_B)
+    assert not push.isChecked()
+    assert button(clicking, "Draw boxes").isChecked()
+    push.click()
+    assert push.isChecked()
+    assert not button(clicking, "Draw boxes").isChecked()
+    clicking.press(Qt.Key.Key_C)
+    click(clicking, MISSING)
+    clicking.wait()
+    assert clicking.session.label[MISSING] == 0, "napari has its clicks again"
+
+
+def test_a_brush_keeps_its_clicks(clicking):
+    labels = clicking.workspace.labels
+    clicking.viewer.layers.selection.active = labels
+    labels.mode = "paint"
+    labels.brush_size = 1
+    click(clicking, (12, 50, 60))
+    clicking.wait()
+    assert clicking.session.label[12, 50, 60] == 1
+    assert clicking.session.history.prompts[0].box.clicks == ()
+
+
+def test_a_painted_mask_is_corrected_and_improved(clicking):
+    session = clicking.session
+    session.label[14, 20:30, 20:30] = 1
+    clicking.viewer.dims.set_point(0, 14 * 3.0)
+    click(clicking, (14, 32, 25))
+    clicking.wait()
+    assert session.label[14, 32, 25] == 1
+    assert len(session.history.prompts) == 2
+    session.label[15, 20:30, 20:30] = 1
+    clicking.viewer.dims.set_point(0, 15 * 3.0)
+    clicking.press(Qt.Key.Key_R)
+    clicking.wait()
+    assert "Label 1" in clicking.dock.status
+    assert len(session.history.prompts) == 3
+
+
+def test_where_there_is_nothing_to_correct_it_says_so(clicking):
+    clicking.viewer.dims.set_point(0, 2 * 3.0)
+    click(clicking, (2, 30, 30))
+    clicking.wait()
+    assert "no mask on this slice" in clicking.dock.status
+    click(clicking, (2, -20, 30))
+    clicking.wait()
+    assert "outside the slice" in clicking.dock.status
+
+
+def test_on_the_other_planes_too(clicking):
+    clicking.press(Qt.Key.Key_F3)
+    clicking.viewer.dims.set_point(1, 30 * float(clicking.session.volume.spacing[1]))
+    clicking.press(Qt.Key.Key_B)
+    clicking.drag((4, 30, 24), (14, 30, 50))
+    clicking.wait()
+    clicking.press(Qt.Key.Key_C)
+    click(clicking, (17, 30, 40))
+    clicking.wait()
+    assert clicking.session.label[17, 30, 40] == 1

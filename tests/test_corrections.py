@@ -1,0 +1,161 @@
+"""Clicks and masks as prompts, and what a click corrects."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fake_engine import FakeEngine
+
+from napari_medsamq.correcting import correction
+from napari_medsamq.corrections import decode_corrected, dense_prompt
+from napari_medsamq.errors import PromptError
+from napari_medsamq.preprocess import IDENTITY
+from napari_medsamq.prompts import BoxPrompt, Click
+from napari_medsamq.session import Session
+from napari_medsamq.views import View, Zoom
+from napari_medsamq.volume_io import volume_from_array
+
+BOX = BoxPrompt(0, 5, 3, 5, 10, 12)
+MISSING, TOO_MUCH = Click(12, 8, True), Click(5, 7, False)
+
+
+class Asked(FakeEngine):
+    """Notes what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[list, list, np.ndarray | None]] = []
+
+    def decode(self, embedding, point_coords, point_labels, mask_input=None):  # type: ignore[no-untyped-def]
+        self.asked.append((point_coords[0].tolist(), point_labels[0].tolist(), mask_input))
+        return super().decode(embedding, point_coords, point_labels, mask_input)
+
+
+@pytest.fixture
+def session() -> Session:
+    array = np.full((12, 16, 14), 10, np.int16)
+    array[3:9, 5:13, 3:11] = 200
+    return Session(volume_from_array(array, (1, 1, 1), "block"), Asked(), IDENTITY)
+
+
+def commit(session: Session, click: Click | None, index: int = 5, label_id: int = 1) -> None:
+    found = correction(session, 0, index, click, label_id)
+    masks = list(session.segment(found.box, found.start))
+    session.commit(found.box, masks, label_id, found.replaces, found.start)
+
+
+def start(session: Session) -> np.ndarray:
+    session.commit(BOX, list(session.segment(BOX)), 1)
+    return session.label.copy()
+
+
+def test_each_click_is_asked_with_those_before_and_the_mask_it_corrects() -> None:
+    engine, view = Asked(), View((32, 32), (1.0, 1.0))
+    embedding = np.zeros((1, 256, 64, 64), np.float32)
+    embedding[0, :16] = 1
+    logits, _ = decode_corrected(engine, embedding, view, [8, 8, 23, 23], [MISSING, TOO_MUCH])
+    (box, none, no_mask), (one, labels, first), (two, both, second) = engine.asked
+    assert none == [2, 3]
+    assert no_mask is None
+    assert one[:2] == two[:2] == box
+    assert labels == [2, 3, 1]
+    assert both == [2, 3, 1, 0]
+    assert two[2] == one[2] == [100, 68], "the middle of the clicked pixel"
+    alone = engine.decode(embedding, np.array([box], np.float32), np.array([[2, 3]], np.float32))
+    np.testing.assert_array_equal(first, dense_prompt(alone[0][0] > 0))
+    assert not np.array_equal(first, second)
+    assert set(np.unique(second)) == {-6.0, 6.0}
+    assert logits.shape == (256, 256)
+
+
+def test_a_mask_may_be_where_it_begins(session: Session) -> None:
+    mask = np.zeros((16, 14), bool)
+    mask[6:10, 4:8] = True
+    next(session.segment(BOX, mask))
+    ((_, labels, given),) = session.engine.asked  # type: ignore[attr-defined]
+    assert labels == [2, 3]
+    assert (given > 0).mean() == pytest.approx(16 / 16**2, rel=0.05)
+    session.engine.asked.clear()  # type: ignore[attr-defined]
+    next(session.segment(replace(BOX, clicks=(MISSING,)), mask))
+    ((_, labels, again),) = session.engine.asked  # type: ignore[attr-defined]
+    assert labels == [2, 3, 1]
+    np.testing.assert_array_equal(again, given)
+
+
+def test_a_click_gives_and_another_takes_and_each_is_undone_alone(session: Session) -> None:
+    box = start(session)
+    commit(session, MISSING)
+    given = session.label.copy()
+    assert not box[5, 8, 12]
+    assert given[5, 8, 12] == 1
+    commit(session, TOO_MUCH)
+    assert session.label[5, 7, 5] == 0
+    assert session.label[5, 8, 12] == 1
+    assert len(session.history.prompts) == 1, "they are one box with two clicks"
+    assert session.history.undo().name == "correction of Label 1"  # type: ignore[union-attr]
+    np.testing.assert_array_equal(session.label, given)
+    session.history.undo()
+    np.testing.assert_array_equal(session.label, box)
+    session.history.redo()
+    np.testing.assert_array_equal(session.label, given)
+
+
+def test_the_box_that_holds_the_click_is_corrected_or_the_nearest(session: Session) -> None:
+    left, right = BoxPrompt(0, 5, 1, 1, 4, 12), BoxPrompt(0, 5, 8, 1, 12, 12)
+    for box in (left, right):
+        session.commit(box, list(session.segment(box)), 1)
+    assert correction(session, 0, 5, Click(3, 6, False), 1).box.x1 == left.x1
+    assert correction(session, 0, 5, Click(9, 6, False), 1).box.x1 == right.x1
+    assert correction(session, 0, 5, Click(7, 6, True), 1).box.x1 == right.x1
+    assert correction(session, 0, 5, Click(5, 6, True), 1).box.x1 == left.x1
+
+
+def test_a_mask_without_a_box_is_corrected_where_it_was_hit(session: Session) -> None:
+    session.label[7, 5:9, 3:7] = 1
+    session.label[7, 12:14, 10:13] = 1
+    before = session.label.copy()
+    click = Click(4, 9, True)
+    found = correction(session, 0, 7, click, 1)
+    assert found.replaces is None
+    assert found.start is not None
+    assert found.start.sum() == 16, "the part that is nearest, and no other"
+    assert (found.box.x0, found.box.y0, found.box.x1, found.box.y1) == (2, 4, 7, 9)
+    commit(session, click, index=7)
+    assert session.label[7, 9, 4] == 1
+    np.testing.assert_array_equal(session.label[7, 12:14], before[7, 12:14])
+    # The next click goes on from there, from the same mask.
+    again = correction(session, 0, 7, Click(3, 5, False), 1)
+    assert again.box.clicks[0] == click
+    np.testing.assert_array_equal(again.start, found.start)
+    session.history.undo()
+    np.testing.assert_array_equal(session.label, before)
+
+
+def test_a_mask_may_be_improved_without_a_click(session: Session) -> None:
+    session.label[7, 6:11, 4:14] = 1  # it reaches beyond the bright block
+    commit(session, None, index=7)
+    assert not session.label[7, :, 11:].any()
+    assert session.label[7, 7:10, 5:9].all()
+
+
+def test_where_there_is_no_mask_a_click_says_so(session: Session) -> None:
+    with pytest.raises(PromptError, match=r"no mask on this slice.*box"):
+        correction(session, 0, 5, MISSING, 1)
+    start(session)
+    with pytest.raises(PromptError, match="outside the slice of 14 x 16"):
+        correction(session, 0, 5, Click(14, 3, True), 1)
+    with pytest.raises(PromptError, match="no mask"):
+        correction(session, 0, 5, MISSING, 2)
+
+
+def test_a_click_beyond_a_small_box_widens_what_is_shown() -> None:
+    array = np.random.default_rng(0).integers(0, 255, (3, 200, 200)).astype(np.int16)
+    session = Session(volume_from_array(array, (1, 1, 1), "noise"), Asked(), IDENTITY, zoom=Zoom())
+    box = BoxPrompt(0, 1, 20, 20, 29, 29)
+    assert next(session.segment(box)).zoomed
+    far = replace(box, clicks=(Click(120, 150, True),))
+    answer = next(session.segment(far))
+    assert not answer.zoomed
+    assert answer.mask[150, 120]
