@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from time import perf_counter
@@ -21,7 +22,7 @@ from napari_medsamq.model_choice import describe_model, explain_default, find_mo
 from napari_medsamq.model_spec import shipped_models
 from napari_medsamq.networks import CPU
 from napari_medsamq.preprocess import WindowLevel
-from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click, box_between
 from napari_medsamq.replay import replay
 from napari_medsamq.terminal import (
     Device,
@@ -146,6 +147,13 @@ def segment(
     series: Series = None,
     model: Model = None,
     device: Device = CPU,
+    point: Annotated[
+        list[str],
+        typer.Option(
+            help="I,J,K,+ or I,J,K,-: a voxel that belongs to the structure, or does not; corrects "
+            "the mask on its slice. With several labels I,J,K,+,LABEL. Repeatable."
+        ),
+    ] = [],  # noqa: B006
     zoom: Annotated[bool, typer.Option(help="Show the network small structures enlarged.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output file.")] = False,
 ) -> None:
@@ -166,6 +174,10 @@ def segment(
         prompts = [parse_box(text, volume, PLANES.index(axis.value)) for text in box]
         label_ids = label * len(box) if len(label) == 1 else label
         boxes = list(zip(prompts, label_ids, strict=True))
+        clicks = [
+            parse_point(text, volume, PLANES.index(axis.value), sorted(set(label_ids)))
+            for text in point
+        ]
         _, report = segment_boxes(
             volume,
             boxes,
@@ -174,6 +186,7 @@ def segment(
             model=chosen_model(model),
             device=device,
             zoom=zoom,
+            clicks=clicks,
         )
         typer.echo(_summary(report))
 
@@ -229,6 +242,40 @@ def parse_box(text: str, volume: Volume, axis: int) -> BoxPrompt | BoxPrompt3D:
         )
     i0, j0, k0, i1, j1, k1 = numbers
     return box_between(*volume.box_from_source((i0, j0, k0), (i1, j1, k1)), axis)
+
+
+def parse_point(
+    text: str, volume: Volume, axis: int, label_ids: Sequence[int]
+) -> tuple[int, int, Click, int]:
+    """Read I,J,K,+|-[,LABEL] (source voxel indices) as axis, slice, click and label id.
+
+    Raises
+    ------
+    PromptError
+        If the text is no such thing, the voxel is outside the image, or it is not clear which of
+        several labels is meant.
+    """
+    parts = text.split(",")
+    named = len(parts) > 4
+    try:
+        i, j, k = (int(number) for number in parts[:3])
+        sign, label_id = parts[3:] if named else (*parts[3:], label_ids[0])
+        number = int(label_id)
+    except ValueError:
+        sign = ""
+    if sign not in ("+", "-"):
+        raise PromptError(
+            f"A point is I,J,K,+ or I,J,K,-, and may name its label: 110,200,10,-,2. This was "
+            f"given: {text!r}"
+        )
+    if number not in label_ids or (len(label_ids) > 1 and not named):
+        raise PromptError(
+            f"The point {text} has to name one of the labels of the boxes, "
+            f"{', '.join(map(str, label_ids))}, as in {i},{j},{k},{sign},{label_ids[0]}."
+        )
+    place = list(volume.box_from_source((i, j, k), (i, j, k))[0])
+    index = place.pop(axis)
+    return axis, index, Click(x=place[1], y=place[0], positive=sign == "+"), number
 
 
 _MODALITY: dict[Modality, ModalityName] = {

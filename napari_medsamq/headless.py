@@ -8,12 +8,13 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
+from napari_medsamq.correcting import correction
 from napari_medsamq.engine import Engines
 from napari_medsamq.history import LabelStyle
 from napari_medsamq.model_choice import validation_dsc
 from napari_medsamq.networks import CPU
 from napari_medsamq.preprocess import WindowLevel
-from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.statistics import label_statistics
@@ -31,6 +32,7 @@ def segment_boxes(
     model: Path | None = None,
     device: str = CPU,
     zoom: bool = True,
+    clicks: Sequence[tuple[int, int, Click, int]] = (),
 ) -> tuple[Session, dict[str, Any]]:
     """Segment boxes one after the other and save the label.
 
@@ -51,6 +53,8 @@ def segment_boxes(
         OpenVINO device name.
     zoom : bool
         Whether small boxes are zoomed in on.
+    clicks : sequence of (axis, index, Click, label id)
+        Correct the masks on their slices, one after the other, once all boxes are there.
 
     Returns
     -------
@@ -60,7 +64,7 @@ def segment_boxes(
     Raises
     ------
     PromptError
-        If the network finds nothing in a box.
+        If the network finds nothing in a box, or a click has nothing to correct.
     ModelError, SaveError
     """
     check_target(output, volume.path)
@@ -74,6 +78,11 @@ def segment_boxes(
     for box, label_id in boxes:
         masks = list(session.segment(box))
         session.commit(box, masks, label_id)
+        answers.extend(masks)
+    for axis, index, click, label_id in clicks:
+        found = correction(session, axis, index, click, label_id)
+        masks = list(session.segment(found.box, found.start))
+        session.commit(found.box, masks, label_id, found.replaces, found.start)
         answers.extend(masks)
     start = perf_counter()
     receipt = session.save(output)

@@ -195,10 +195,41 @@ def test_a_window_may_be_named(tmp_path: Path, fake: FakeEngine) -> None:
     assert not np.array_equal(named, other)
 
 
+@pytest.mark.usefixtures("fake")
+def test_points_correct_the_mask_of_a_box(plain: Path) -> None:
+    box = ("--box", "2,5,5,8,12,5", *WINDOW)
+    assert segment(plain, *box).exit_code == 0
+    before = saved(plain)
+    more, less = (1, 12, 5), (5, 7, 5)
+    assert (before[more], before[less]) == (0, 1)
+    points = ("--point", "1,12,5,+", "--point", "5,7,5,-")
+    result = segment(plain, *box, *points, "--overwrite")
+    assert result.exit_code == 0, result.stderr
+    after = saved(plain)
+    assert (after[more], after[less]) == (1, 0)
+    assert np.argwhere(after != before).tolist() == [list(more), list(less)]
+
+
+@pytest.mark.usefixtures("fake")
+def test_points_are_voxels_of_the_file_and_correct_what_was_carried_there(image: Path) -> None:
+    assert segment(image, "--box", WHOLE, *WINDOW).exit_code == 0
+    before = saved(image)
+    point = ("--point", "5,7,5,-,3")
+    boxes = ("--box", WHOLE, "--box", WHOLE, "--label", "1", "--label", "3")
+    result = segment(image, *boxes, *point, *WINDOW, "--overwrite")
+    assert result.exit_code == 0, result.stderr
+    after = saved(image)
+    assert np.argwhere((after > 0) != (before > 0)).tolist() == [[5, 7, 5]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--box", "1,2,3"], ["six whole numbers", "'1,2,3'"]),
+        (["--box", WHOLE, "--point", "1,2,+"], ["I,J,K,+", "'1,2,+'"]),
+        (["--box", WHOLE, "--point", "1,2,3,*"], ["I,J,K,+", "'1,2,3,*'"]),
+        (["--box", WHOLE, "--point", "1,2,3,+,2"], ["one of the labels", "1,2,3,+,1"]),
+        (["--box", WHOLE, "--point", "1,2,99,+"], ["(1, 2, 99)", "inside it"]),
         (["--box", "a,b,c,d,e,f"], ["six whole numbers"]),
         (["--box", "1.5,2,3,4,5,6"], ["six whole numbers"]),
         (["--box", ""], ["six whole numbers"]),
