@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from statistics import median
@@ -182,10 +182,11 @@ def _score_case(
             "(z, y, x); they must agree. Make the case again."
         )
     runs = []
-    chains: dict[_Way, dict[Target, list[SliceMask]]] = defaultdict(dict)
+    # Runs that differ in nothing but their clicks go on from each other's masks.
+    memories: dict[_Way, _Memory] = defaultdict(_Memory)
     for name, way in ways.items():
         session = Session(volume, engines[way.model], zoom=Zoom() if way.zoom else None)
-        runs.append((name, _Run(session, way, seed, chains[replace(way, clicks=0)])))
+        runs.append((name, _Run(session, way, seed, memories[replace(way, clicks=0)])))
     scores: dict[str, list[Score]] = {name: [] for name in ways}
     # All models answer for one slice before the next one, and take turns in being first, so that
     # what slows the machine down for a while slows down all of them.
@@ -197,8 +198,24 @@ def _score_case(
     return scores
 
 
+@dataclass
+class _Memory:
+    """What is known from earlier objects and clicks.
+
+    Attributes
+    ----------
+    masks : dict of Target to list of SliceMask
+        After no click, one, two ...
+    encode_ms : dict of int to float
+        What encoding each slice took.
+    """
+
+    masks: dict[Target, list[SliceMask]] = field(default_factory=dict)
+    encode_ms: dict[int, float] = field(default_factory=dict)
+
+
 class _Run:
-    """One model on one case; remembers what encoding each slice took.
+    """One model on one case.
 
     Parameters
     ----------
@@ -206,19 +223,14 @@ class _Run:
     way : _Way
     seed : int
         Of the boxes on middle slices, which are propagated.
-    chain : dict of Target to list of SliceMask
-        The masks of each target after no click, one, two ...; runs that differ in nothing but their
-        clicks share it.
+    memory : _Memory
     """
 
-    def __init__(
-        self, session: Session, way: _Way, seed: int, chain: dict[Target, list[SliceMask]]
-    ) -> None:
+    def __init__(self, session: Session, way: _Way, seed: int, memory: _Memory) -> None:
         self._session = session
         self._way = way
         self._seed = seed
-        self._chain = chain
-        self._encode_ms: dict[int, float] = {}
+        self._memory = memory
 
     def score(self, target: Target, label: Label) -> Score:
         masks = self._masks(target, label)
@@ -255,7 +267,7 @@ class _Run:
     def _slice_mask(self, target: Target, box: BoxPrompt, label: Label) -> SliceMask:
         if self._way.looser:
             box = loosened(box, self._way.looser, label.shape[1:])
-        masks = self._chain.setdefault(target, [])
+        masks = self._memory.masks.setdefault(target, [])
         wanted = label[box.index] == target.label_id
         clicks: list[Click] = []
         for number in range(self._way.clicks + 1):
@@ -266,15 +278,19 @@ class _Run:
             if number == len(masks):
                 asked = replace(box, clicks=tuple(clicks))
                 masks += self._session.segment(asked) if len(clicks) == number else masks[-1:]
+                self._note_encoding(masks[-1])
         return masks[self._way.clicks]
+
+    def _note_encoding(self, answer: SliceMask) -> None:
+        if answer.encode_ms > 0:
+            self._memory.encode_ms[answer.index] = answer.encode_ms
 
     def _ms(self, answer: SliceMask) -> float:
         # The embedding may be at hand from another object; each is charged as if it came alone. A
         # propagation that ended on a slice has encoded it, and does not say how long that took.
-        if answer.encode_ms > 0:
-            self._encode_ms[answer.index] = answer.encode_ms
-        usual = median(self._encode_ms.values())
-        return self._encode_ms.get(answer.index, usual) + answer.decode_ms
+        self._note_encoding(answer)
+        usual = median(self._memory.encode_ms.values())
+        return self._memory.encode_ms.get(answer.index, usual) + answer.decode_ms
 
 
 def _count_slices(reference: Bool, mask: Bool) -> dict[str, int]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from napari_medsamq.model_spec import ModelSpec, default_model
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from training import evaluate
 from training.metrics import nsd
-from training.protocol import Protocol, Target, find_cases, list_targets, middle_box
+from training.protocol import Protocol, Target, find_cases, list_targets, loosened, middle_box
 from training.score_tables import difference_table
-from training.scores import Score, summarise
-from training.scoring import Evaluation, score_models
+from training.scores import Score, clicks_needed, summarise
+from training.scoring import CLICKS, LOOSE, Evaluation, score_models
 
 SIZE = 64
 SCALE = 256 // SIZE
@@ -52,6 +53,28 @@ class RuleEngine:
         bright = embedding[0, :16].reshape(1, 256, 256) > 0.5
         found[box] = np.where(bright[box], 4, -4) if self.bright_only else 4
         return found, np.ones(1, np.float32)
+
+
+class ClickedEngine(RuleEngine):
+    """Finds the whole box, and what is right around each click."""
+
+    def __init__(self) -> None:
+        super().__init__(bright_only=False)
+
+    def decode(
+        self,
+        embedding: np.ndarray,
+        point_coords: np.ndarray,
+        point_labels: np.ndarray,
+        mask_input: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        found, iou = super().decode(embedding, point_coords[:, :2], point_labels[:, :2])
+        bright = embedding[:, :16].reshape(1, 256, 256) > 0.5
+        rows, columns = np.mgrid[:256, :256]
+        for x, y in point_coords[0, 2:]:
+            near = np.hypot(columns - x, rows - y)[None] < 24
+            found[near] = np.where(bright[near], 4, -4)
+        return found, iou
 
 
 def write_case(root: Path, place: str, label: np.ndarray, **arrays: Any) -> Path:
@@ -256,7 +279,7 @@ def scores_of(values: dict[str, list[float]], tmp_path: Path) -> list[Score]:
 def test_means_over_objects_then_over_data_sets(tmp_path: Path) -> None:
     values = {"CT/A": [0.2, 0.4, 0.6], "CT/B": [0.8], "US/C": [0.1, 0.3]}
     models = summarise({"m": scores_of(values, tmp_path)}, seed=0)["models"]
-    assert set(models["m"]) == {"macro", "modalities", "datasets"}
+    assert set(models["m"]) == {"macro", "modalities", "datasets", "sizes"}
     assert models["m"]["macro"] == pytest.approx({"dsc": 1.4 / 3, "nsd": 0.7 / 3, "ms": 35})
     rows = {**models["m"]["modalities"], **models["m"]["datasets"]}
     assert {name: row["n"] for name, row in rows.items()} == {
@@ -313,7 +336,11 @@ def test_a_goal_is_missed_only_by_the_whole_interval(
 ) -> None:
     value = {"mean": mean, "ci95": interval}
     same = {"mean": 0.0, "ci95": [0.0, 0.0]}
-    rows = {"macro": {"dsc": same, "nsd": same}, "modalities": {"MR": {"dsc": value, "nsd": same}}}
+    rows = {
+        "macro": {"dsc": same, "nsd": same},
+        "modalities": {"MR": {"dsc": value, "nsd": same}},
+        "sizes": {},
+    }
     table = difference_table("B", rows, "A")
     assert list(table.columns[-1].cells) == ["met", "met", verdict, "met"]
 
@@ -473,3 +500,55 @@ def test_a_propagation_starts_from_the_middle_slice_and_counts_its_ghosts(tmp_pa
     (target,) = list_targets(find_cases(tmp_path)[0], Protocol.propagate, 0)
     assert middle_box(target, label, 0).index == 4
     assert path.exists()
+
+
+def test_clicks_lead_to_the_reference_and_are_counted(data_dir: Path) -> None:
+    evaluation = score_models(data_dir, {"boxes": ClickedEngine()}, Protocol.clicks, 0)
+    assert list(evaluation.scores) == [f"boxes, clicks: {n}" for n in CLICKS]
+    means = [np.mean([score.dsc for score in own]) for own in evaluation.scores.values()]
+    assert means[0] < means[1] < means[-1]
+    assert means == sorted(means)
+    needed, failed = clicks_needed(list(evaluation.scores.values()), wanted=0.5)
+    assert 0 <= needed < 1
+    assert failed == 0
+    assert clicks_needed(list(evaluation.scores.values()), wanted=1.01) == (6, 1)
+    again = score_models(data_dir, {"boxes": ClickedEngine()}, Protocol.clicks, 0)
+    assert [s.dsc for s in again.scores["boxes, clicks: 3"]] == [
+        s.dsc for s in evaluation.scores["boxes, clicks: 3"]
+    ]
+
+
+def test_looser_boxes_are_larger_and_stay_on_the_slice(data_dir: Path) -> None:
+    for target in targets_of(data_dir):
+        sizes = []
+        for share in LOOSE:
+            box = loosened(target.box, share, (SIZE, SIZE))
+            assert 0 <= box.x0 <= box.x1 < SIZE
+            assert 0 <= box.y0 <= box.y1 < SIZE
+            sizes.append((box.x1 - box.x0, box.y1 - box.y0))
+        assert sizes == sorted(sizes)
+        assert sizes[0] < sizes[-1]
+    evaluation = run(data_dir, "loose")
+    names = [name for name in evaluation.scores if name.startswith("boxes")]
+    assert names == ["boxes+0%", "boxes+5%", "boxes+10%", "boxes+20%"]
+    means = [np.mean([s.dsc for s in evaluation.scores[name]]) for name in names]
+    assert means == sorted(means, reverse=True), "the whole box is taken for the mask"
+    assert means[0] > means[-1]
+
+
+def test_zoom_stands_beside_whole_slices(tmp_path: Path) -> None:
+    write_case(tmp_path, "CT/Body/a", squares((20, 24, 12)))
+    engine = RuleEngine()
+    evaluation = score_models(tmp_path, {"rule": engine}, Protocol.slices, 0, zoom=True)
+    (whole,), (zoomed,) = evaluation.scores["rule"], evaluation.scores["rule + zoom"]
+    assert whole.target == zoomed.target
+    assert whole.size == zoomed.size == "medium (1-5 %)"
+
+
+def test_objects_are_told_apart_by_size(data_dir: Path) -> None:
+    evaluation = run(data_dir)
+    summary = summarise(evaluation.scores, 0)
+    sizes = summary["models"]["bright"]["sizes"]
+    count = Counter(score.size for score in evaluation.scores["bright"])
+    assert {name: row["n"] for name, row in sizes.items()} == count
+    assert set(summary["differences"]["boxes"]["sizes"]) == set(count)

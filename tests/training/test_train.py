@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -24,6 +25,7 @@ from typer.testing import CliRunner
 
 from napari_medsamq.errors import ModelError, SaveError
 from training import train as command
+from training.clicks import correct, dense_prompt, next_click
 from training.config import load_config
 from training.dataset import SliceDataset
 from training.errors import ConfigError
@@ -106,6 +108,54 @@ def test_each_stage_learns_and_changes_only_its_part(cases: Path, trains: str) -
             "both": {"image_encoder", "mask_decoder"},
         }[trains]
     )
+
+
+def test_clicks_are_learnt_from_and_drawn_alike_each_time(cases: Path) -> None:
+    asked = ("trains=decoder", "distill_weight=0", "clicks=2", "learning_rate=1e-3", "flip=0")
+    seen = list(trainer(cases, *asked, "epochs=3").run())
+    mean = [sum(step["dice"] for step in part) / 3 for part in (seen[:3], seen[-3:])]
+    assert mean[1] < mean[0]
+    again = list(trainer(cases, *asked, "epochs=3").run())
+    assert [step["loss"] for step in again] == [step["loss"] for step in seen]
+    without = next(trainer(cases, *asked, "clicks=0", "epochs=3").run())
+    assert without["dice"] != seen[0]["dice"]
+
+
+def test_a_click_hits_the_middle_of_the_largest_error() -> None:
+    wanted = np.zeros((40, 40), bool)
+    wanted[5:25, 5:25] = True
+    found = wanted.copy()
+    found[5:25, 5:12] = False  # missing: 20 x 7
+    found[30:35, 30:35] = True  # too much: 5 x 5
+    assert next_click(found, wanted) == (8, pytest.approx(14, abs=6), True)
+    found[28:40, 10:40] = True
+    x, y, positive = next_click(found, wanted)
+    assert not positive
+    assert found[y, x]
+    assert not wanted[y, x]
+    assert next_click(wanted, wanted) is None
+    rng = np.random.default_rng(0)
+    drawn = {next_click(found, wanted, rng) for _ in range(30)}
+    assert len(drawn) > 5
+    assert all(found[y, x] and not wanted[y, x] for x, y, _ in drawn)
+
+
+def test_where_nothing_is_wrong_a_click_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch holds samples with and without errors; the padding changes nothing."""
+    net = small_net()
+    embedding = torch.randn(2, 256, 64, 64)
+    boxes = torch.tensor([[20.0, 20, 90, 90], [40, 40, 200, 200]])
+    with torch.no_grad():
+        first = net.segment(embedding, boxes)[0] > 0
+        wanted = first.float()
+        wanted[1, 100:140, 100:140] = 1 - wanted[1, 100:140, 100:140]
+        alone, clicked = correct(net, embedding, boxes, wanted, 1, np.random.default_rng(0))
+        padded = net.segment(embedding[:1], boxes[:1], previous=dense_prompt(first[:1]))
+    torch.testing.assert_close(alone[0][0] > 0, first[0])
+    assert clicked[0].shape == (2, 256, 256)
+    assert torch.isfinite(clicked[0]).all()
+    # SAM's padding is a token of its own.
+    assert padded[0].shape == (1, 256, 256)
 
 
 def test_the_teacher_is_followed_only_as_far_as_it_segments(cases: Path) -> None:
