@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from fake_engine import HeldEngine
-from napari.layers import Image, Shapes
+from napari.layers import Image, Labels, Points, Shapes
 from qtpy.compat import isalive
 from qtpy.QtCore import QElapsedTimer, Qt, QTimer
 from qtpy.QtTest import QTest
@@ -643,7 +643,8 @@ def test_a_2d_picture_is_a_volume_of_one_slice(engine, window, tmp_path):
     window.wait()
     assert window.session.label.shape == (1, 60, 80)
     assert count(window) > 0
-    assert [type(layer) for layer in window.viewer.layers][::3] == [Image, Shapes]
+    kinds = [type(layer) for layer in window.viewer.layers]
+    assert kinds == [Image, Labels, Labels, Points, Shapes]
 
 
 def test_undo_drops_a_box_that_is_still_being_segmented(dock, engine):
