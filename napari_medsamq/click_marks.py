@@ -13,13 +13,20 @@ from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 # Bluish green and vermilion, which the colour-blind can tell apart; plus and minus say it, too.
 _COLORS = {True: "#009E73", False: "#D55E00"}
 _SYMBOLS = {True: "cross", False: "hbar"}
-_SIZE = 11  # canvas pixels
+# Of the longest axis. A fixed size on the canvas would be all border, as napari draws it.
+_SIZE = 40
 
 
-def marks_layer(**arguments: Any) -> Points:
-    """Make the layer that shows where was clicked."""
-    limits = (_SIZE, _SIZE)
-    return Points(np.zeros((0, 3)), ndim=3, size=1, canvas_size_limits=limits, **arguments)
+def marks_layer(shape: Sequence[int], **arguments: Any) -> Points:
+    """Make the layer that shows where was clicked in a volume of a shape (z, y, x)."""
+    return Points(
+        np.zeros((0, 3)),
+        ndim=3,
+        size=max(shape) / _SIZE,
+        border_color="white",
+        border_width=0.08,
+        **arguments,
+    )
 
 
 def show_clicks(layer: Points, boxes: Sequence[BoxPrompt | BoxPrompt3D]) -> None:

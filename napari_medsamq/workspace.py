@@ -111,7 +111,7 @@ class Workspace:
             visible=False,
             **{**shared, "metadata": {PREVIEW: volume}},
         )
-        self.marks = marks_layer(name=f"{volume.name} clicks", **shared)
+        self.marks = marks_layer(session.label.shape, name=f"{volume.name} clicks", **shared)
         self.drag = BoxDrag(self.boxes)
         # Which prompt or request each rectangle of the box layer shows, in the layer's order.
         self._shown: list[Prompt | Request] = []

@@ -59,6 +59,15 @@ def test_a_click_adds_and_another_removes_and_undo_takes_back_one(clicking):
     assert window.workspace.boxes.nshapes == 1
 
 
+def test_the_clicks_are_seen(clicking):
+    click(clicking, MISSING)
+    click(clicking, TOO_MUCH, RIGHT)
+    clicking.wait()
+    picture = clicking.viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
+    for color in ((0, 158, 115), (213, 94, 0)):
+        assert (np.abs(picture - color).sum(2) < 60).sum() > 10
+
+
 def test_alt_and_click_removes_too(clicking):
     click(clicking, TOO_MUCH, modifier=ALT)
     clicking.wait()
