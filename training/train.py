@@ -112,10 +112,11 @@ def _describe(config: TrainConfig, steps: int) -> str:
     """Say in one line what was trained."""
     data = ", ".join(folder.name for folder in config.data)
     weights = f"mask {config.mask_weight:g}, IoU {config.iou_weight:g}"
+    clicks = f", {config.clicks} clicks each" if config.clicks else ""
     return (
         f"{config.trains}: {steps} steps of {config.batch_size} samples of {data}, "
         f"{config.optimizer} {config.learning_rate:g}, {weights}, "
-        f"distillation {config.distill_weight:g}"
+        f"distillation {config.distill_weight:g}{clicks}"
     )
 
 
