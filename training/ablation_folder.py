@@ -179,11 +179,12 @@ class AblationFolder:
 def _to_json(score: Score) -> dict[str, Any]:
     target = score.target
     case = {**asdict(target.case), "path": str(target.case.path)}
-    values = {"dsc": score.dsc, "nsd": score.nsd, "ms": score.ms}
+    values = {"dsc": score.dsc, "nsd": score.nsd, "ms": score.ms, "share": score.share}
     return {"case": case, "label_id": target.label_id, "box": asdict(target.box), **values}
 
 
 def _from_json(entry: Mapping[str, Any]) -> Score:
     case = Case(**{**entry["case"], "path": Path(entry["case"]["path"])})
-    target = Target(case, entry["label_id"], BoxPrompt(**entry["box"]))
-    return Score(target, dsc=entry["dsc"], nsd=entry["nsd"], ms=entry["ms"])
+    target = Target(case, entry["label_id"], BoxPrompt(**{**entry["box"], "clicks": ()}))
+    values = {key: entry[key] for key in ("dsc", "nsd", "ms", "share")}
+    return Score(target, **values)

@@ -336,6 +336,7 @@ def test_shipped_configurations_can_be_read() -> None:
         "fast/1-distill": "encoder",
         "fast/2-masks": "both",
         "fast/4-qat": "both",
+        "fast/5-clicks": "decoder",
         "paper/1-encoder": "encoder",
         "paper/2-decoder": "decoder",
         "paper/3-joint": "both",
