@@ -259,7 +259,7 @@ def parse_point(
     named = len(parts) > 4
     try:
         i, j, k = (int(number) for number in parts[:3])
-        sign, label_id = parts[3:] if named else (*parts[3:], label_ids[0])
+        sign, label_id = parts[3:] if named else [*parts[3:], str(label_ids[0])]
         number = int(label_id)
     except ValueError:
         sign = ""
