@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.errors import PromptError
-from napari_medsamq.history import Prompt
+from napari_medsamq.history import Prompt, slice_mask
 from napari_medsamq.prompts import BoxPrompt, Click
 from napari_medsamq.session import Session
 from napari_medsamq.views import tight_box
@@ -72,20 +72,14 @@ def correction(
         )
     prompt = _nearest_prompt(session, axis, index, click, label_id)
     if prompt is not None and isinstance(prompt.box, BoxPrompt):
-        clicks = (*prompt.box.clicks, click)
-        return Correction(replace(prompt.box, clicks=clicks), prompt, start_mask(session, prompt))
+        start = prompt.start
+        return Correction(
+            replace(prompt.box, clicks=(*prompt.box.clicks, click)),
+            prompt,
+            None if start is None else slice_mask(start, session.label.shape, axis, index),
+        )
     part = _nearest_part(mask, click)
     return _from_mask(axis, index, part, (click,), session.style(label_id).name)
-
-
-def start_mask(session: Session, prompt: Prompt) -> Bool | None:
-    """Return the mask (H, W) bool that a prompt began with; None if it was a box alone."""
-    if prompt.start is None or not isinstance(prompt.box, BoxPrompt):
-        return None
-    whole = np.zeros(session.label.shape, bool)
-    whole.reshape(-1)[prompt.start] = True
-    mask: Bool = np.moveaxis(whole, prompt.box.axis, 0)[prompt.box.index]
-    return mask
 
 
 def _from_mask(

@@ -293,5 +293,23 @@ class History:
         self._counts[0] = 0
 
 
+def slice_mask(voxels: Voxels, shape: tuple[int, ...], axis: int, index: int) -> Bool:
+    """Return which pixels (H, W) bool of a slice voxels (flat indices) are.
+
+    Parameters
+    ----------
+    voxels : (n,) int64
+    shape : (3,) int
+        Of the label.
+    axis, index : int
+        Array axis normal to the slice, and the slice's index on it.
+    """
+    place = list(np.unravel_index(voxels, shape))
+    on_slice = place.pop(axis) == index
+    mask = np.zeros(np.delete(shape, axis), bool)
+    mask[place[0][on_slice], place[1][on_slice]] = True
+    return mask
+
+
 def _together(edit: Edit, other: Edit) -> bool:
     return edit.group is not None and edit.group is other.group

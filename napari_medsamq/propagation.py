@@ -20,8 +20,6 @@ Bool = npt.NDArray[np.bool_]
 
 Direction = Literal["up", "down"]
 
-# Of a mask too small to be seen in the frame.
-_NOWHERE = np.zeros(4)
 # Frame pixels that the reference inference adds around the previous slice's mask.
 MARGIN = 3
 
@@ -73,6 +71,14 @@ def _next_box(mask: Bool, view: Callable[[Float64], View], otherwise: Float64) -
         return otherwise
     wider = in_frame + np.array([-MARGIN, -MARGIN, MARGIN, MARGIN])
     return seen.invert_box(np.clip(wider, 0, FRAME))
+
+
+def _anchor_box(mask: Bool, view: Callable[[Float64], View]) -> Float64:
+    """Return the box around a known mask, also where that is too small to be seen in the frame."""
+    around = tight_box(mask)
+    if around is None:
+        raise ValueError("an anchor is a mask that is not empty")
+    return _next_box(mask, view, around)
 
 
 @dataclass(frozen=True)
@@ -170,7 +176,7 @@ class Carrier:
     def _bridge(
         self, anchors: Mapping[int, Bool], near: int, far: int, slices: range
     ) -> Iterator[tuple[int, Bool]]:
-        start, goal = (_next_box(anchors[index], self.view, _NOWHERE) for index in (near, far))
+        start, goal = (_anchor_box(anchors[index], self.view) for index in (near, far))
         previous = anchors[near]
         for index in slices:
             share = (index - near) / (far - near)
@@ -184,7 +190,7 @@ class Carrier:
         self, start: Bool, at: int, slices: range, direction: Direction
     ) -> Iterator[tuple[int, Bool] | Stop]:
         anchor = before = self.look(at, start)
-        mask, box = start, _next_box(start, self.view, _NOWHERE)
+        mask, box = start, _anchor_box(start, self.view)
         for index in slices:
             mask, now = self.segment(index, _next_box(mask, self.view, box))
             reason = self.rules.reason(now, before, anchor)

@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.engine import Engines
+from napari_medsamq.history import slice_mask
 from napari_medsamq.journal_file import Record
 from napari_medsamq.model_choice import find_model
 from napari_medsamq.networks import environment
 from napari_medsamq.preprocess import WindowLevel
+from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.recording import BEGIN, CARRY, EDIT, Replay, read_box
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
@@ -125,12 +127,9 @@ class Verifier:
         shape, label_id = self._replay.history.label.shape, fresh["label"]
         found = np.zeros(shape, bool)
         box = read_box(fresh)
-        start = record.arrays.get(f"start {fresh['number']}")
-        began = None
-        if start is not None:
-            whole = np.zeros(shape, bool)
-            whole.reshape(-1)[start] = True
-            began = np.moveaxis(whole, box.axis, 0)[box.index]  # type: ignore[union-attr]
+        start, began = record.arrays.get(f"start {fresh['number']}"), None
+        if start is not None and isinstance(box, BoxPrompt):
+            began = slice_mask(start, shape, box.axis, box.index)
         for mask in self._session(content).segment(box, began):
             np.moveaxis(found, mask.axis, 0)[mask.index] = mask.mask
         found &= ~self._locked(label_id)

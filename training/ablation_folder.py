@@ -16,7 +16,7 @@ import yaml
 
 from napari_medsamq.errors import ModelError, SaveError
 from napari_medsamq.networks import openvino_core
-from napari_medsamq.prompts import BoxPrompt
+from napari_medsamq.recording import read_box
 from training.ablation import AblationConfig
 from training.config import config_text
 from training.errors import ConfigError
@@ -185,6 +185,7 @@ def _to_json(score: Score) -> dict[str, Any]:
 
 def _from_json(entry: Mapping[str, Any]) -> Score:
     case = Case(**{**entry["case"], "path": Path(entry["case"]["path"])})
-    target = Target(case, entry["label_id"], BoxPrompt(**{**entry["box"], "clicks": ()}))
-    values = {key: entry[key] for key in ("dsc", "nsd", "ms", "share")}
-    return Score(target, **values)
+    target = Target(case, entry["label_id"], read_box({"box": "2d", **entry["box"]}))
+    values = {key: entry[key] for key in ("dsc", "nsd", "ms")}
+    # Rows that were scored before sizes were told apart have none.
+    return Score(target, **values, share=entry.get("share"))

@@ -204,13 +204,13 @@ class _Memory:
 
     Attributes
     ----------
-    masks : dict of Target to list of SliceMask
-        After no click, one, two ...
+    answers : dict of Target to list of (BoxPrompt, SliceMask)
+        What was asked and found with no click, one, two ...
     encode_ms : dict of int to float
         What encoding each slice took.
     """
 
-    masks: dict[Target, list[SliceMask]] = field(default_factory=dict)
+    answers: dict[Target, list[tuple[BoxPrompt, SliceMask]]] = field(default_factory=dict)
     encode_ms: dict[int, float] = field(default_factory=dict)
 
 
@@ -267,19 +267,23 @@ class _Run:
     def _slice_mask(self, target: Target, box: BoxPrompt, label: Label) -> SliceMask:
         if self._way.looser:
             box = loosened(box, self._way.looser, label.shape[1:])
-        masks = self._memory.masks.setdefault(target, [])
         wanted = label[box.index] == target.label_id
-        clicks: list[Click] = []
-        for number in range(self._way.clicks + 1):
-            if number > 0:
-                click = next_click(masks[number - 1].mask, wanted)
-                # Where nothing is wrong any more, nothing is asked.
-                clicks += [] if click is None else [Click(*click)]
-            if number == len(masks):
-                asked = replace(box, clicks=tuple(clicks))
-                masks += self._session.segment(asked) if len(clicks) == number else masks[-1:]
-                self._note_encoding(masks[-1])
-        return masks[self._way.clicks]
+        answers = self._memory.answers.setdefault(target, [])
+        if not answers:
+            answers.append(self._ask(box))
+        while len(answers) <= self._way.clicks:
+            asked, answer = answers[-1]
+            click = next_click(answer.mask, wanted)
+            # Where nothing is wrong any more, nothing is asked.
+            if click is not None:
+                asked = replace(asked, clicks=(*asked.clicks, Click(*click)))
+            answers.append(answers[-1] if click is None else self._ask(asked))
+        return answers[self._way.clicks][1]
+
+    def _ask(self, box: BoxPrompt) -> tuple[BoxPrompt, SliceMask]:
+        (answer,) = self._session.segment(box)
+        self._note_encoding(answer)
+        return box, answer
 
     def _note_encoding(self, answer: SliceMask) -> None:
         if answer.encode_ms > 0:
