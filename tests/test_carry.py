@@ -272,3 +272,18 @@ def test_a_small_structure_is_carried_in_parts_of_the_slices() -> None:
     # Without it, only whole slices are shown.
     session.zoom = None
     assert not next(session.segment(box)).zoomed
+
+
+def test_an_anchor_too_small_for_the_frame_is_looked_for_where_it_is() -> None:
+    view = View((1024, 1024), (1.0, 1.0))
+    speck = np.zeros((1024, 1024), bool)
+    speck[700, 300] = True
+    asked = []
+
+    def segment(index: int, box: np.ndarray) -> tuple[np.ndarray, Sight]:
+        asked.append(box)
+        return np.zeros_like(speck), sight(np.zeros(SIZE, bool))
+
+    carrier = Carrier(segment, lambda index, mask: sight(square(0, 0)), lambda _: view)
+    list(carrier.carry({3: speck}, 0, 6))
+    np.testing.assert_allclose(asked, [[300, 700, 300, 700]] * 2, atol=4)
