@@ -12,16 +12,22 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-import napari
 import numpy as np
 from qtpy.QtTest import QTest
 
+from napari_medsamq.benchmark_answers import measure_answers
 from napari_medsamq.benchmark_worker import peak_memory_mb
-from napari_medsamq.controller import Controller
 from napari_medsamq.embeddings import DEFAULT_BUDGET, EMBEDDING_BYTES
 from napari_medsamq.engine import Engines
-from napari_medsamq.errors import MedSAMQError, VolumeError
-from napari_medsamq.gui_script import Script, Stopwatch, open_viewer
+from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.gui_script import (
+    Script,
+    Stopwatch,
+    open_dock,
+    open_viewer,
+    open_volume,
+    wait_for,
+)
 from napari_medsamq.layers import image_layer
 from napari_medsamq.phantom import phantom_volume
 from napari_medsamq.preprocess import FRAME
@@ -29,7 +35,6 @@ from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.volume_io import Volume
-from napari_medsamq.widget import MedSAMQWidget
 
 ROUNDS = 3
 _TICK_MS = 5
@@ -62,13 +67,18 @@ class Goal:
 GOALS = (
     Goal("from a move of the mouse to its mask on the screen, median, ms", ("drag_ms", "p50"), 80),
     Goal("the same, 95th percentile, ms", ("drag_ms", "p95"), 150),
+    Goal(
+        "from letting go of a box to its refined mask, 95th percentile, ms",
+        ("refined_ms", "p95"),
+        250,
+    ),
+    Goal("from a click to the corrected mask, 95th percentile, ms", ("click_ms", "p95"), 120),
     Goal("longest gap of the event loop that is ours, ms", ("gui_block_ms",), 50),
     Goal("stops after which the slice is ready in time, share", ("prefetch_ready",), 0.9, True),
     Goal("propagation, times encoding and decoding", ("propagation_overhead", "fresh"), 1.15),
     Goal("the same, embeddings at hand, times decoding", ("propagation_overhead", "cached"), 1.3),
     Goal("memory with 512 x 512 x 300 voxels and 40 embeddings, GB", ("memory_gb",), 1.6),
 )
-_STILL_MS = 300
 
 
 def measure_window(volume: Volume) -> dict[str, Any]:
@@ -106,8 +116,8 @@ def measure_prefetch(volume: Volume) -> float:
     place, way, ready = 0, 1, 0
     with tempfile.TemporaryDirectory() as journals:
         viewer = open_viewer()
-        dock = _open_dock(viewer, Path(journals), DEFAULT_BUDGET)
-        session = _open(viewer, dock, volume).workspace.session
+        dock = open_dock(viewer, Path(journals), DEFAULT_BUDGET)
+        session = open_volume(viewer, dock, volume).workspace.session
         for _ in range(_STOPS):
             for _ in range(_SCROLLED):
                 QTest.qWait(_SCROLL_MS)
@@ -173,6 +183,7 @@ def measure_all(volume: Volume | None) -> dict[str, Any]:
     chosen = volume or phantom_volume()
     return {
         **measure_window(chosen),
+        **measure_answers(chosen),
         "prefetch_ready": measure_prefetch(chosen),
         "propagation_overhead": measure_propagation(chosen),
         "memory_gb": measure_memory(),
@@ -188,7 +199,8 @@ def format_goals(found: dict[str, Any]) -> str:
             value = value[key]
         if value is not None:
             lines.append(goal.line(value))
-    lines.append(f"{found['drag_ms']['n']} moves of the mouse.")
+    counts = [found[key]["n"] for key in ("drag_ms", "refined_ms", "click_ms")]
+    lines.append("{} moves of the mouse, {} small boxes, {} clicks.".format(*counts))
     return "\n".join(lines)
 
 
@@ -196,38 +208,22 @@ def _peak_gb() -> float:
     """Open a large volume, fill the embeddings, and return this process's peak memory in GB."""
     with tempfile.TemporaryDirectory() as journals:
         viewer = open_viewer()
-        dock = _open_dock(viewer, Path(journals), 40 * EMBEDDING_BYTES)
-        _open(viewer, dock, phantom_volume((300, 512, 512)))
-        _wait(dock)
+        dock = open_dock(viewer, Path(journals), 40 * EMBEDDING_BYTES)
+        open_volume(viewer, dock, phantom_volume((300, 512, 512)))
+        wait_for(dock)
         viewer.close()
     return peak_memory_mb() / 1e3
 
 
-def _open_dock(viewer: napari.Viewer, journals: Path, memory: int) -> MedSAMQWidget:
-    dock = MedSAMQWidget(viewer, ask=False, journals=journals, memory=memory)
-    viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
-    return dock
-
-
-def _open(viewer: napari.Viewer, dock: MedSAMQWidget, volume: Volume) -> Controller:
-    data, arguments, _ = image_layer(volume)
-    viewer.add_image(data, **arguments)
-    while dock.controller is None:
-        QTest.qWait(_TICK_MS)
-        if not dock.busy and dock.controller is None:
-            raise VolumeError(dock.status)
-    return dock.controller
-
-
 def _with_dock(volume: Volume, journals: Path) -> tuple[Script, list[float]]:
     viewer = open_viewer()
-    dock = _open_dock(viewer, journals, DEFAULT_BUDGET)
-    controller = _open(viewer, dock, volume)
-    _wait(dock)
+    dock = open_dock(viewer, journals, DEFAULT_BUDGET)
+    controller = open_volume(viewer, dock, volume)
+    wait_for(dock)
     script = Script(viewer, controller.workspace.boxes)
     stopwatch = Stopwatch(script, controller)
     script.run()
-    _wait(dock)
+    wait_for(dock)
     viewer.close()
     return script, stopwatch.ms
 
@@ -243,14 +239,6 @@ def _without_dock(volume: Volume) -> Script:
     script.run()
     viewer.close()
     return script
-
-
-def _wait(dock: MedSAMQWidget) -> None:
-    """Wait until nothing is read or computed, embeddings included."""
-    still = 0
-    while still < _STILL_MS:
-        QTest.qWait(_TICK_MS)
-        still = 0 if dock.busy else still + _TICK_MS
 
 
 if __name__ == "__main__":

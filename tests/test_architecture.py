@@ -71,6 +71,7 @@ QT = (
     ("controller",),
     ("widget",),
     ("window", "gui_script"),
+    ("benchmark_answers",),
     ("benchmark_gui",),
 )
 LINE = {name: number for number, names in enumerate((*CORE, *QT)) for name in names}

@@ -1,0 +1,111 @@
+"""How long a released box and a click take until their mask is on the screen."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from qtpy.QtCore import QEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QWidget
+
+from napari_medsamq.embeddings import DEFAULT_BUDGET
+from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.gui_script import (
+    MOVE_MS,
+    AnswerWatch,
+    canvas_of,
+    open_dock,
+    open_viewer,
+    open_volume,
+    send,
+    wait_for,
+)
+from napari_medsamq.volume_io import Volume
+
+BOXES = 12
+# On each box's mask: inside, beside, inside again.
+CLICKS = ((0.5, 0.5), (0.9, 1.3), (0.3, 0.6))
+# A box so large in parts of the canvas is small enough to be zoomed in on.
+_SIDE = 0.1
+_MOVES = 10
+_LONGEST_MS = 20_000
+
+
+def measure_answers(volume: Volume) -> dict[str, dict[str, float]]:
+    """Draw small boxes on a volume in a real window, and click on their masks.
+
+    Returns
+    -------
+    found : dict
+        `refined_ms`: from letting go of a box to the frame that shows its mask, for which the
+        network saw the box's surroundings enlarged; `click_ms`: from a click to the frame that
+        shows the corrected mask. Each `p50`, `p95`, `n`.
+    """
+    with tempfile.TemporaryDirectory() as journals:
+        viewer = open_viewer()
+        dock = open_dock(viewer, Path(journals), DEFAULT_BUDGET)
+        controller = open_volume(viewer, dock, volume)
+        wait_for(dock)
+        canvas, watch = canvas_of(viewer), AnswerWatch(viewer, controller)
+        size = np.array([canvas.width(), canvas.height()], np.float64)
+        side = np.full(2, _SIDE * size.min())
+        refined: list[float] = []
+        for number in range(BOXES):
+            # Places all over the middle of the picture, each one once.
+            start = size / 2 + side * [number % 4 - 2, number // 4 - 1.5]
+            controller.draw(True)
+            _drag(canvas, start, start + side, watch)
+            refined.append(watch.ms.pop())
+            controller.clicking.switch(True)
+            wait_for(dock)
+            for share in CLICKS:
+                _click(canvas, start + side * share, watch)
+            controller.clicking.switch(False)
+        viewer.close()
+    return {"refined_ms": _summary(refined), "click_ms": _summary(watch.ms)}
+
+
+def _drag(
+    canvas: QWidget,
+    start: npt.NDArray[np.float64],
+    end: npt.NDArray[np.float64],
+    watch: AnswerWatch,
+) -> None:
+    send(canvas, QEvent.Type.MouseMove, start, pressed=False)
+    send(canvas, QEvent.Type.MouseButtonPress, start)
+    for share in np.linspace(0, 1, _MOVES):
+        QTest.qWait(MOVE_MS)
+        send(canvas, QEvent.Type.MouseMove, start + share * (end - start))
+    # A hand rests before it lets go, and the preview has its last picture by then.
+    QTest.qWait(20 * MOVE_MS)
+    watch.start()
+    send(canvas, QEvent.Type.MouseButtonRelease, end, pressed=False)
+    _await(watch)
+
+
+def _click(canvas: QWidget, place: npt.NDArray[np.float64], watch: AnswerWatch) -> None:
+    send(canvas, QEvent.Type.MouseMove, place, pressed=False)
+    QTest.qWait(10 * MOVE_MS)
+    send(canvas, QEvent.Type.MouseButtonPress, place)
+    watch.start()
+    send(canvas, QEvent.Type.MouseButtonRelease, place, pressed=False)
+    _await(watch)
+
+
+def _await(watch: AnswerWatch) -> None:
+    for _ in range(_LONGEST_MS):
+        if not watch.waiting:
+            return
+        QTest.qWait(1)
+    raise MedSAMQError(
+        f"The window has not shown a mask within {_LONGEST_MS / 1000:.0f} s, so that its time "
+        "cannot be measured. Leave the mouse alone while it runs."
+    )
+
+
+def _summary(ms: list[float]) -> dict[str, float]:
+    p50, p95 = np.percentile(ms, [50, 95])
+    return {"p50": float(p50), "p95": float(p95), "n": len(ms)}
