@@ -74,9 +74,12 @@ class Answers:
         try:
             edit = self._workspace.commit(request, masks)
         except MedSAMQError as error:
+            self._preview.hide()
             self._fail(error)
             return
-        finally:
+        if any(mask.zoomed for mask in masks):
+            self._preview.fade()
+        else:
             self._preview.hide()
         if edit is not None:
             text = report_masks(session.style(request.label_id).name, masks)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_medsamq.canvas import Hold
@@ -22,6 +22,8 @@ from napari_medsamq.workspace import Request, Workspace
 
 # Of the longer side of a slice; stripes and gaps are as wide.
 _STRIPES = 85
+# A preview that gives way to a refined mask pales in so many steps, for the eye to see the change.
+_PALES, _PALE_MS = 5, 40
 
 
 class PreviewLayer:
@@ -37,6 +39,7 @@ class PreviewLayer:
         self._layer = layer
         self._origin = np.array(layer.translate)
         self._color = ""
+        self._opacity = layer.opacity
 
     def show(self, mask: SliceMask, color: str) -> None:
         """Show a mask where its slice lies."""
@@ -60,6 +63,18 @@ class PreviewLayer:
     def hide(self) -> None:
         """Show nothing."""
         self._set_visible(False)
+        self.pale(1)
+
+    def pale(self, share: float) -> None:
+        """Show what is shown with a share of its opacity."""
+        opacity = share * self._opacity
+        if self._layer.opacity != opacity:
+            self._layer.opacity = opacity
+
+    @property
+    def visible(self) -> bool:
+        """Whether a mask is shown."""
+        return bool(self._layer.visible)
 
     def _set_visible(self, visible: bool) -> None:
         # napari builds its shaders anew each time this is set, even to what it is.
@@ -108,6 +123,10 @@ class Preview(QObject):
         self._layer = PreviewLayer(workspace.preview)
         self._wanted: Request | None = None
         self._asking = False
+        self._paled = 0
+        self._paling = QTimer(self)
+        self._paling.setInterval(_PALE_MS)
+        self._paling.timeout.connect(self._pale)
         workspace.drag.began.connect(self._on_began)
         workspace.dragged.connect(self._on_dragged)
         workspace.drag.ended.connect(self._on_ended)
@@ -125,22 +144,39 @@ class Preview(QObject):
     def hide(self) -> None:
         """Show no preview, now that there is the mask itself or none."""
         if not self._workspace.drag.active:
-            self._layer.hide()
+            self._hide()
+
+    def fade(self) -> None:
+        """Let the preview give way to a mask that is not the same."""
+        if self._layer.visible and not self._workspace.drag.active:
+            self._paled = 0
+            self._paling.start()
+
+    def _pale(self) -> None:
+        self._paled += 1
+        if self._paled == _PALES:
+            self._hide()
+        else:
+            self._layer.pale(1 - self._paled / _PALES)
+
+    def _hide(self) -> None:
+        self._paling.stop()
+        self._layer.hide()
 
     def _on_began(self) -> None:
         self._wanted = None
-        self._layer.hide()
+        self._hide()
 
     def _on_ended(self) -> None:
         # What is shown stays until the mask of the finished box takes its place.
         self._wanted = None
         if not self._workspace.drag.moved:
-            self._layer.hide()
+            self._hide()
 
     def _on_dragged(self, request: Request | None) -> None:
         self._wanted = request
         if request is None:
-            self._layer.hide()
+            self._hide()
         else:
             self._ask()
 
@@ -177,7 +213,7 @@ class Preview(QObject):
 
     def _on_failure(self, error: BaseException) -> None:
         self._asking = False
-        self._layer.hide()
+        self._hide()
         self._hold.release()
         if not isinstance(error, MedSAMQError):
             raise error

@@ -14,10 +14,10 @@ _WAYS = {"up": "Upwards", "down": "Downwards"}
 
 def report_masks(name: str, masks: Sequence[SliceMask]) -> str:
     """Say what the masks of a box for a label of that name are."""
-    zoomed = "zoomed in, " if any(mask.zoomed for mask in masks) else ""
+    refined = "refined by zooming in, " if any(mask.zoomed for mask in masks) else ""
     return (
         f"{name}: {sum(int(mask.mask.sum()) for mask in masks):,} voxels on {_slices(len(masks))}, "
-        f"{zoomed}"
+        f"{refined}"
         f"encode {sum(mask.encode_ms for mask in masks):.0f} ms, "
         f"decode {sum(mask.decode_ms for mask in masks):.0f} ms, "
         f"predicted IoU {np.mean([mask.iou for mask in masks]):.2f}."

@@ -211,7 +211,7 @@ def test_a_journal_of_the_window_replays_to_the_same_voxels(window, tmp_path):
     window.wait()
     window.drag((10, 300, 150), (10, 340, 190))
     window.wait()
-    assert "zoomed in" in window.dock.status
+    assert "refined" in window.dock.status
     window.press(Qt.Key.Key_P)
     window.qtbot.waitUntil(lambda: not window.dock.controller.propagator.active, timeout=60_000)
     window.wait()
