@@ -29,7 +29,7 @@ def decode_corrected(
 ) -> tuple[Float32, float]:
     """Decode a box, and correct its mask by one click after the other.
 
-    Each click is asked about with those before it and with the mask that it corrects, so that the
+    Each click is asked about with those before it and with the logits that it corrects, so that the
     same clicks lead to the same mask, whenever they are made.
 
     Parameters
@@ -59,20 +59,20 @@ def decode_corrected(
     previous = None if start is None else dense_prompt(view.apply_mask(start))
     if start is None or not clicks:
         logits, iou = engine.decode(embedding, coords, labels, previous)
-        previous = dense_prompt(logits[0] > 0)
+        previous = logits[:, None]
     for click in clicks:
         point = np.array([[view.apply_point(click.x, click.y)]], np.float32)
         coords = np.concatenate([coords, point], axis=1)
         labels = np.concatenate([labels, np.array([[click.positive]], np.float32)], axis=1)
         logits, iou = engine.decode(embedding, coords, labels, previous)
-        previous = dense_prompt(logits[0] > 0)
+        previous = logits[:, None]
     return logits[0], float(iou[0])
 
 
 def dense_prompt(mask: Bool) -> Float32:
-    """Turn a mask (256, 256) bool of the frame into the logits (1, 1, 256, 256) of a prompt."""
+    """Turn masks (..., 256, 256) bool of the frame into the logits (N, 1, 256, 256) of prompts."""
     logits = np.where(mask, np.float32(MASK_LOGIT), np.float32(-MASK_LOGIT))
-    return logits.reshape(1, 1, FRAME, FRAME)
+    return logits.reshape(-1, 1, FRAME, FRAME)
 
 
 def with_clicks(xyxy: npt.ArrayLike, clicks: Sequence[Click]) -> npt.NDArray[np.float64]:

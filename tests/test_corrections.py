@@ -9,7 +9,7 @@ import pytest
 from fake_engine import FakeEngine
 
 from napari_medsamq.correcting import correction
-from napari_medsamq.corrections import decode_corrected, dense_prompt
+from napari_medsamq.corrections import MASK_LOGIT, decode_corrected
 from napari_medsamq.errors import PromptError
 from napari_medsamq.preprocess import IDENTITY
 from napari_medsamq.prompts import BoxPrompt, Click
@@ -64,9 +64,9 @@ def test_each_click_is_asked_with_those_before_and_the_mask_it_corrects() -> Non
     assert both == [2, 3, 1, 0]
     assert two[2] == one[2] == [100, 68], "the middle of the clicked pixel"
     alone = engine.decode(embedding, np.array([box], np.float32), np.array([[2, 3]], np.float32))
-    np.testing.assert_array_equal(first, dense_prompt(alone[0][0] > 0))
+    np.testing.assert_array_equal(first, alone[0][None])
+    assert first.shape == second.shape == (1, 1, 256, 256)
     assert not np.array_equal(first, second)
-    assert set(np.unique(second)) == {-6.0, 6.0}
     assert logits.shape == (256, 256)
 
 
@@ -76,6 +76,7 @@ def test_a_mask_may_be_where_it_begins(session: Session) -> None:
     next(session.segment(BOX, mask))
     ((_, labels, given),) = session.engine.asked  # type: ignore[attr-defined]
     assert labels == [2, 3]
+    assert set(np.unique(given)) == {-MASK_LOGIT, MASK_LOGIT}
     assert (given > 0).mean() == pytest.approx(16 / 16**2, rel=0.05)
     session.engine.asked.clear()  # type: ignore[attr-defined]
     next(session.segment(replace(BOX, clicks=(MISSING,)), mask))

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import ndimage
 from torch import Tensor
 
-from napari_medsamq.corrections import MASK_LOGIT
+from napari_medsamq.corrections import dense_prompt
+from napari_medsamq.views import tight_box
 from training.models.sam import LiteMedSAM
 
 Bool = npt.NDArray[np.bool_]
 
 # How often a click in training hits any pixel of the error, and not its middle.
 _ANYWHERE = 0.5
+# How far a mask to start from may be off: its place, its edge, and what lacks at one side, as parts
+# of its size.
+_SHIFT, _GROWTH, _LACK = 0.08, 0.12, 0.4
+_HALF = 0.5
 
 
 def next_click(
@@ -63,6 +69,8 @@ def correct(
     masks: Tensor,
     rounds: int,
     rng: np.random.Generator,
+    *,
+    starts: float = 0.0,
 ) -> list[tuple[Tensor, Tensor]]:
     """Segment boxes, and correct each mask by one click after the other.
 
@@ -77,19 +85,27 @@ def correct(
     rounds : int
         Clicks on each.
     rng : numpy.random.Generator
+    starts : float
+        How often the first answer is that to a mask that is a little wrong, as one drawn in haste
+        or carried over from the next slice, and not to the boxes alone.
 
     Returns
     -------
     answers : list of logits (B, 256, 256) and iou (B,)
-        Of the boxes alone, then after each click.
+        Before any click, then after each.
     """
-    answers = [net.segment(embedding, boxes)]
     wanted = masks.cpu().numpy() > 0
+    start = None
+    if rng.random() < starts:
+        worse = np.stack([worsen(mask, rng) for mask in wanted])
+        start = torch.from_numpy(dense_prompt(worse)).to(boxes)
+    answers = [net.segment(embedding, boxes, previous=start)]
     points: list[Tensor] = []
     labels: list[Tensor] = []
     for _ in range(rounds):
-        found = answers[-1][0].detach() > 0
-        clicks = [next_click(*pair, rng) for pair in zip(found.cpu().numpy(), wanted, strict=True)]
+        previous = answers[-1][0].detach().float()
+        found = (previous > 0).cpu().numpy()
+        clicks = [next_click(*pair, rng) for pair in zip(found, wanted, strict=True)]
         points.append(boxes.new_tensor([(0, 0) if c is None else c[:2] for c in clicks]))
         labels.append(boxes.new_tensor([-1 if c is None else int(c[2]) for c in clicks]))
         answers.append(
@@ -98,12 +114,30 @@ def correct(
                 boxes,
                 points=torch.stack(points, 1),
                 point_labels=torch.stack(labels, 1),
-                previous=dense_prompt(found),
+                previous=previous[:, None],
             )
         )
     return answers
 
 
-def dense_prompt(mask: Tensor) -> Tensor:
-    """Turn masks (B, 256, 256) bool into the plugin's dense prompt (B, 1, 256, 256)."""
-    return ((mask.float() * 2 - 1) * MASK_LOGIT)[:, None]
+def worsen(mask: Bool, rng: np.random.Generator) -> Bool:
+    """Return a mask (H, W) shifted, grown or shrunk, and now and then without one of its sides."""
+    place = tight_box(mask)
+    if place is None:
+        return mask
+    size = float(np.sqrt(mask.sum()))
+    radius = int(rng.integers(0, int(_GROWTH * size) + 1, endpoint=True))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
+    change = cv2.dilate if rng.random() < _HALF else cv2.erode
+    worse = change(mask.astype(np.uint8), kernel)
+    across, down = rng.uniform(-_SHIFT, _SHIFT, 2) * size
+    move = np.array([[1, 0, across], [0, 1, down]])
+    worse = cv2.warpAffine(worse, move, mask.shape[::-1], flags=cv2.INTER_NEAREST)
+    if rng.random() < _HALF:
+        axis, side = rng.integers(0, 2, 2)
+        first, last = place[1 - axis], place[3 - axis]
+        lack = rng.uniform(0, _LACK) * (last - first + 1)
+        part = slice(0, round(first + lack)) if side else slice(round(last - lack) + 1, None)
+        worse[(part, slice(None)) if axis == 0 else (slice(None), part)] = 0
+    # What is nothing any more is no mask to start from.
+    return worse > 0 if worse.any() else mask

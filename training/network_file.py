@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from napari_medsamq.errors import ModelError
@@ -98,6 +98,29 @@ def empty_network(provenance: Mapping[str, str], quant: QuantConfig | None) -> L
         )
     net = build_network(architecture)
     return net if quant is None else quantize(net, quant)
+
+
+def free_decoder(network: StoredNetwork) -> StoredNetwork:
+    """Give a network whose decoder is quantised one in floating point, in place.
+
+    It starts from the rounded weights; a network without quantised decoder stays as it is.
+    """
+    quant = network.quant
+    if quant is None or quant.parts == "encoder":
+        return network
+    architecture = network.provenance.get("architecture", PUBLISHED)
+    decoder = build_network(architecture).mask_decoder
+    weights = network.net.mask_decoder.state_dict()
+    decoder.load_state_dict({name: weights[name] for name in decoder.state_dict()})
+    network.net.mask_decoder = decoder.eval()
+    if quant.parts == "decoder":
+        return replace(network, quant=None)
+    overrides = {
+        pattern: bits
+        for pattern, bits in (quant.overrides or {}).items()
+        if not pattern.startswith("mask_decoder")
+    }
+    return replace(network, quant=replace(quant, parts="encoder", overrides=overrides or None))
 
 
 def continue_story(provenance: Mapping[str, str], chapter: str) -> dict[str, str]:

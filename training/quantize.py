@@ -6,7 +6,7 @@ python -m training.quantize --out NETWORK.pth data=[CASES] [key=value ...]
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +15,13 @@ import typer
 
 from napari_medsamq.errors import ModelError
 from training.checkpoint import lite_medsam_checkpoint
+from training.clicks import correct
 from training.config import DataConfig, load_config, require
 from training.dataset import Sample, SliceDataset
 from training.errors import ConfigError
 from training.network_file import StoredNetwork, continue_story, read_network, write_network
 from training.progress import error_message, progress_bar
+from training.protocol import generator
 from training.quantized import QuantConfig, calibrate, quantize
 from training.sampler import BalancedSampler
 
@@ -34,18 +36,22 @@ class CalibrationConfig(DataConfig, QuantConfig):
         How many samples of the data, drawn as for an epoch, the activations are measured on.
     correct_bias : bool
         As in `calibrate`.
+    clicks : int
+        By how many clicks the mask of each sample is corrected while activations are measured.
     bf16 : bool
         Compute in bfloat16 where PyTorch's autocast does.
     """
 
     samples: int = 32
     correct_bias: bool = True
+    clicks: int = 0
     bf16: bool = False
 
     def __post_init__(self) -> None:
         DataConfig.__post_init__(self)
         QuantConfig.__post_init__(self)
         require(self.samples >= 1, f"`samples` has to be 1 or more, not {self.samples}")
+        require(self.clicks >= 0, f"`clicks` has to be 0 or more, not {self.clicks}")
 
     def quant(self) -> QuantConfig:
         """Return the keys that say how layers are quantised."""
@@ -55,37 +61,49 @@ class CalibrationConfig(DataConfig, QuantConfig):
 def quantize_network(config: CalibrationConfig, network: StoredNetwork) -> StoredNetwork:
     """Quantise a float network, in place, and calibrate it on samples.
 
+    Of one whose encoder is quantised already, in the same way, that stays as it is.
+
     Raises
     ------
     ConfigError, DataError, ModelError
         If the network is quantised already, the configuration does not fit it, or a file cannot be
         read.
     """
-    if network.quant is not None:
+    wanted = config.quant()
+    encoded = network.quant is not None
+    if network.quant not in (None, replace(wanted, parts="encoder")) or (
+        encoded and wanted.parts != "both"
+    ):
         raise ModelError(
-            "A float network is wanted, and this one is quantised already. Give network.pth of a "
-            "run that began with `python -m training.student`, or leave --checkpoint out."
+            "A float network is wanted, or one whose encoder alone is quantised, by the same keys; "
+            "this one is not. Give network.pth of a run that began with `python -m "
+            "training.student` or had `float_decoder: true`, or leave --checkpoint out."
         )
     with progress_bar("cases") as report:
         data = SliceDataset(config, report)
     draws = itertools.islice(BalancedSampler(data.groups, config), config.samples)
     samples = [data[draw] for draw in draws]
     try:
-        net = quantize(network.net, config.quant())
+        net = quantize(network.net, wanted)
     except ValueError as error:
         raise ConfigError(f"The configuration does not fit: {error}. Correct it.") from error
 
     def run(sample: Sample) -> None:
-        net(sample["image"][None], sample["box"][None])
+        embedding = net.image_encoder(sample["image"][None])
+        place = (sample["data_set"], sample["case"], sample["axis"], sample["slice"])
+        rng = generator(config.seed, "clicks", *place)
+        correct(net, embedding, sample["box"][None], sample["mask"][None], config.clicks, rng)
 
     with (
         progress_bar("runs") as report,
         torch.autocast("cpu", torch.bfloat16, enabled=config.bf16),
     ):
-        calibrate(net, run, samples, correct_bias=config.correct_bias, report=report)
+        part = net.mask_decoder if encoded else net
+        calibrate(part, run, samples, correct_bias=config.correct_bias, report=report)
     names = ", ".join(folder.name for folder in config.data)
-    story = f"post-training quantisation on {len(samples)} samples of {names}"
-    return StoredNetwork(net, config.quant(), continue_story(network.provenance, story))
+    what = " of the decoder" if encoded else ""
+    story = f"post-training quantisation{what} on {len(samples)} samples of {names}"
+    return StoredNetwork(net, wanted, continue_story(network.provenance, story))
 
 
 def main(
@@ -99,7 +117,10 @@ def main(
     ] = None,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="Float network (.pth). Default: the published LiteMedSAM."),
+        typer.Option(
+            help="Network (.pth) in floating point, or with such a decoder. Default: the "
+            "published LiteMedSAM."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option(help="Replace OUT.")] = False,
 ) -> None:

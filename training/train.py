@@ -24,7 +24,7 @@ from training.frozen import (
     torch_encoder,
 )
 from training.models.sam import LiteMedSAM, build_lite_medsam, build_medsam
-from training.network_file import StoredNetwork, continue_story
+from training.network_file import StoredNetwork, continue_story, free_decoder
 from training.processes import Processes, join_processes, keep_memory
 from training.progress import error_message, progress_bar
 from training.restore import read_start
@@ -113,8 +113,9 @@ def _describe(config: TrainConfig, steps: int) -> str:
     data = ", ".join(folder.name for folder in config.data)
     weights = f"mask {config.mask_weight:g}, IoU {config.iou_weight:g}"
     clicks = f", {config.clicks} clicks each" if config.clicks else ""
+    part = f"{config.trains} in floating point" if config.float_decoder else config.trains
     return (
-        f"{config.trains}: {steps} steps of {config.batch_size} samples of {data}, "
+        f"{part}: {steps} steps of {config.batch_size} samples of {data}, "
         f"{config.optimizer} {config.learning_rate:g}, {weights}, "
         f"distillation {config.distill_weight:g}{clicks}"
     )
@@ -163,6 +164,8 @@ def main(
         with join_processes(device) as processes:
             run = Run(out, settings, resume=resume, leads=processes.leads)
             network = run.read_start() if resume else _read_start(init_from)
+            if settings.float_decoder:
+                network = free_decoder(network)
             train(settings, run, network, processes)
     typer.echo(run.network)
 

@@ -16,7 +16,8 @@ class TrainConfig(DataConfig):
     Attributes
     ----------
     trains : "encoder", "decoder" or "both"
-        Which part of the network learns; the prompt encoder never does.
+        Which part of the network learns. The prompt encoder only does with `clicks`, where points
+        and masks are learnt from.
     frozen : tuple of str
         Name patterns of layers that stay as they are (`image_encoder.layers.0.*`).
     epochs, warmup_epochs, last_epochs : int
@@ -39,6 +40,11 @@ class TrainConfig(DataConfig):
         Samples that a process computes at a time: how much memory is needed.
     clicks : int
         How often each mask is corrected by a click, and learnt from anew.
+    starts : float
+        How often, with `clicks`, the first answer is that to a mask that is a little wrong.
+    float_decoder : bool
+        Whether a decoder that is quantised learns in floating point again, from its rounded
+        weights; `python -m training.quantize` then quantises it once more.
     mask_weight, iou_weight, distill_weight : float
         Of Dice + BCE, of the error of the predicted IoU, and of the distance to the teacher's
         embedding. Without distillation no teacher is needed.
@@ -76,6 +82,8 @@ class TrainConfig(DataConfig):
     batch_size: int
     micro_batch: int = 1
     clicks: int = 0
+    starts: float = 0.0
+    float_decoder: bool = False
     mask_weight: float = 1.0
     iou_weight: float = 0.0
     distill_weight: float = 1.0
@@ -128,6 +136,11 @@ class TrainConfig(DataConfig):
         require(
             self.clicks == 0 or self.mask_weight > 0,
             "`clicks` correct masks, and with `mask_weight: 0` none are learnt",
+        )
+        require(0 <= self.starts <= 1, f"`starts` is a probability in 0..1, not {self.starts}")
+        require(
+            self.starts == 0 or self.clicks > 0,
+            "`starts` gives masks to correct, and with `clicks: 0` nothing is corrected",
         )
         require(
             self.distill_weight == 0 or self.trains != "decoder",

@@ -43,6 +43,8 @@ class Student(nn.Module):
         Whether masks are wanted, and not the embeddings alone.
     clicks : int
         How often each mask is corrected.
+    starts : float
+        How often the first answer is that to a mask that is a little wrong.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class Student(nn.Module):
         *,
         decodes: bool = True,
         clicks: int = 0,
+        starts: float = 0.0,
     ) -> None:
         super().__init__()
         self.net = net
         self._frozen_encoder = frozen_encoder
         self._decodes = decodes
         self._clicks = clicks
+        self._starts = starts
 
     def forward(
         self, image: Tensor, boxes: Tensor, mask: Tensor, rng: np.random.Generator
@@ -76,7 +80,8 @@ class Student(nn.Module):
         embedding = (self._frozen_encoder or self.net.image_encoder)(image)
         if not self._decodes:
             return embedding, []
-        return embedding, correct(self.net, embedding, boxes, mask, self._clicks, rng)
+        answers = correct(self.net, embedding, boxes, mask, self._clicks, rng, starts=self._starts)
+        return embedding, answers
 
 
 class Trainer:
@@ -124,7 +129,13 @@ class Trainer:
         learns = choose_parameters(net, config)
         self._optimizer = build_optimizer(config, learns)
         self._decodes = config.mask_weight + config.iou_weight > 0
-        student = Student(self._net, frozen_encoder, decodes=self._decodes, clicks=config.clicks)
+        student = Student(
+            self._net,
+            frozen_encoder,
+            decodes=self._decodes,
+            clicks=config.clicks,
+            starts=config.starts,
+        )
         self._student: nn.Module = (
             DistributedDataParallel(student, find_unused_parameters=True)
             if processes.count > 1
@@ -231,11 +242,12 @@ def choose_parameters(net: LiteMedSAM, config: TrainConfig) -> dict[str, nn.Para
         If a pattern of `frozen` matches nothing.
     """
     learns = {}
+    parts = (*PARTS[config.trains], *(("prompt_encoder",) if config.clicks else ()))
     for pattern in config.frozen:
         if not any(fnmatch(name, pattern) for name, _ in net.named_parameters()):
             raise ValueError(f"`frozen` names `{pattern}`, which matches no layer")
     for name, parameter in net.named_parameters():
-        own = name.split(".")[0] in PARTS[config.trains]
+        own = name.split(".")[0] in parts
         parameter.requires_grad_(own and not any(fnmatch(name, p) for p in config.frozen))
         if parameter.requires_grad:
             learns[name] = parameter
@@ -243,10 +255,11 @@ def choose_parameters(net: LiteMedSAM, config: TrainConfig) -> dict[str, nn.Para
 
 
 def build_optimizer(config: TrainConfig, learns: dict[str, nn.Parameter]) -> torch.optim.Optimizer:
-    """Build the optimiser, with a group of its own for the decoder."""
+    """Build the optimiser, with a group of its own for what decodes."""
     groups = []
-    for prefix, multiple in (("image_encoder", 1.0), ("mask_decoder", config.decoder_rate)):
-        own = [p for name, p in learns.items() if name.startswith(prefix)]
+    decodes = ("prompt_encoder", "mask_decoder")
+    for prefixes, multiple in ((("image_encoder",), 1.0), (decodes, config.decoder_rate)):
+        own = [p for name, p in learns.items() if name.startswith(prefixes)]
         if own:
             groups.append({"params": own, "multiple": multiple})
     decay = config.weight_decay

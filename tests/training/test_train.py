@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 
 from napari_medsamq.errors import ModelError, SaveError
 from training import train as command
-from training.clicks import correct, dense_prompt, next_click
+from training.clicks import correct, next_click, worsen
 from training.config import load_config
 from training.dataset import SliceDataset
 from training.errors import ConfigError
@@ -33,9 +33,10 @@ from training.frozen import Teacher, torch_encoder
 from training.losses import distillation_loss
 from training.models.sam import build_fast_medsam, build_lite_medsam, build_medsam
 from training.models.vit import Attention
-from training.network_file import read_network, write_network
+from training.network_file import free_decoder, read_network, write_network
 from training.processes import Processes
-from training.quantize import CalibrationConfig
+from training.quantize import CalibrationConfig, quantize_network
+from training.quantized import QuantConfig
 from training.run import Run
 from training.tensor_files import read_tensors
 from training.train import train
@@ -121,6 +122,52 @@ def test_clicks_are_learnt_from_and_drawn_alike_each_time(cases: Path) -> None:
     assert without["dice"] != seen[0]["dice"]
 
 
+def test_points_and_masks_are_learnt_only_with_clicks(cases: Path) -> None:
+    asked = ("trains=decoder", "distill_weight=0")
+    for clicks, learns in ((0, False), (1, True)):
+        names = choose_parameters(small_network().net, config(cases, *asked, f"clicks={clicks}"))
+        assert any(name.startswith("prompt_encoder") for name in names) == learns
+
+
+def test_a_mask_to_begin_with_is_a_little_wrong(cases: Path) -> None:
+    mask = np.zeros((256, 256), bool)
+    mask[80:160, 100:170] = True
+    rng = np.random.default_rng(0)
+    worse = [worsen(mask, rng) for _ in range(40)]
+    overlap = [2 * (w & mask).sum() / (w.sum() + mask.sum()) for w in worse]
+    assert min(overlap) > 0.5
+    assert np.median(overlap) < 0.95
+    assert min(w.sum() for w in worse) < mask.sum() < max(w.sum() for w in worse)
+    assert not worsen(np.zeros_like(mask), rng).any()
+    speck = np.zeros_like(mask)
+    speck[5, 5] = True
+    assert all(worsen(speck, rng).sum() == 1 for _ in range(20))
+    asked = ("trains=decoder", "distill_weight=0", "clicks=1", "flip=0")
+    first = [next(trainer(cases, *asked, f"starts={share}").run())["dice"] for share in (0, 1)]
+    assert first[0] != first[1]
+
+
+def test_a_decoder_learns_in_floating_point_and_is_quantised_again(cases: Path) -> None:
+    given = small_network()
+    before = {name: value.clone() for name, value in given.net.state_dict().items()}
+    freed = free_decoder(given)
+    assert freed.quant == QuantConfig(parts="encoder")
+    assert free_decoder(freed) == freed
+    weight = "mask_decoder.transformer.layers.0.mlp.lin1.weight"
+    assert torch.equal(freed.net.state_dict()[weight], before[weight])
+    assert not any("quant" in name for name, _ in freed.net.mask_decoder.named_modules())
+    settings = CalibrationConfig(data=(cases,), samples=2, clicks=1)
+    again = quantize_network(settings, freed)
+    assert again.quant == QuantConfig()
+    after = again.net.state_dict()
+    assert set(after) == set(before)
+    encoder = [name for name in before if name.startswith("image_encoder")]
+    assert all(torch.equal(after[name], before[name]) for name in encoder)
+    assert again.provenance["training"].startswith("post-training quantisation of the decoder")
+    with pytest.raises(ModelError, match="encoder alone is quantised"):
+        quantize_network(settings, again)
+
+
 def test_a_click_hits_the_middle_of_the_largest_error() -> None:
     wanted = np.zeros((40, 40), bool)
     wanted[5:25, 5:25] = True
@@ -150,7 +197,9 @@ def test_where_nothing_is_wrong_a_click_is_none(monkeypatch: pytest.MonkeyPatch)
         wanted = first.float()
         wanted[1, 100:140, 100:140] = 1 - wanted[1, 100:140, 100:140]
         alone, clicked = correct(net, embedding, boxes, wanted, 1, np.random.default_rng(0))
-        padded = net.segment(embedding[:1], boxes[:1], previous=dense_prompt(first[:1]))
+        padded = net.segment(
+            embedding[:1], boxes[:1], previous=torch.where(first[:1, None], 6.0, -6.0)
+        )
     torch.testing.assert_close(alone[0][0] > 0, first[0])
     assert clicked[0].shape == (2, 256, 256)
     assert torch.isfinite(clicked[0]).all()
@@ -316,6 +365,7 @@ def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(
         (("iou_weight=0", "mask_weight=0"), "nothing is learnt"),
         (("batch_norm=trained",), "has to be frozen"),
         (("learning_rate=0",), "above 0"),
+        (("starts=0.5",), "nothing is corrected"),
         (("momentum=-1",), "`momentum`"),
         (("sampels=3",), "no key `sampels`"),
     ],
@@ -337,16 +387,18 @@ def test_shipped_configurations_can_be_read() -> None:
         "fast/2-masks": "both",
         "fast/4-qat": "both",
         "fast/5-clicks": "decoder",
+        "fast/7-qat-clicks": "decoder",
         "paper/1-encoder": "encoder",
         "paper/2-decoder": "decoder",
         "paper/3-joint": "both",
     }
     for name, part in trains.items():
         assert load_config(TrainConfig, folder / f"{name}.yaml").trains == part
-    for name in ("cpu/0-ptq", "fast/3-ptq"):
+    ptq = ("cpu/0-ptq", "fast/3-ptq", "fast/6-ptq-clicks")
+    for name in ptq:
         assert load_config(CalibrationConfig, folder / f"{name}.yaml").bits == 8
     found = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
-    assert found == {*trains, "cpu/0-ptq", "fast/3-ptq", "cpu/ablate", "paper/ablate"}
+    assert found == {*trains, *ptq, "cpu/ablate", "paper/ablate"}
 
 
 def test_network_files_say_what_is_wrong_with_them(tmp_path: Path) -> None:
