@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,54 +19,90 @@ Float32 = npt.NDArray[np.float32]
 MASK_LOGIT = 6.0
 
 
-def decode_corrected(
-    engine: Engine,
-    embedding: Float32,
-    view: View,
-    xyxy: npt.ArrayLike,
-    clicks: Sequence[Click] = (),
-    start: Bool | None = None,
-) -> tuple[Float32, float]:
-    """Decode a box, and correct its mask by one click after the other.
+Answer = tuple[Float32, float]
 
-    Each click is asked about with those before it and with the logits that it corrects, so that the
-    same clicks lead to the same mask, whenever they are made.
 
-    Parameters
-    ----------
-    engine : Engine
-    embedding : (1, 256, 64, 64) float32
-        Of the view.
-    view : View
-    xyxy : (4,) float
-        The box, in slice pixels.
-    clicks : sequence of Click
-    start : (H, W) bool, optional
-        A mask of the slice to be improved, in place of what the box alone gives.
+class Corrections:
+    """Decodes a box, and corrects its mask by one click after the other.
 
-    Returns
-    -------
-    logits : (256, 256) float32
-    iou : float
-        Predicted intersection over union.
-
-    Raises
-    ------
-    ModelError
-        If the network fails.
+    Each click is asked about with those before it and with the logits that it corrects, so that
+    the same clicks lead to the same mask, whenever they are made. The last answers are kept: one
+    more click asks the network once, not for all of them.
     """
-    coords, labels = box_points(view.apply_box(xyxy))
-    previous = None if start is None else dense_prompt(view.apply_mask(start))
-    if start is None or not clicks:
-        logits, iou = engine.decode(embedding, coords, labels, previous)
-        previous = logits[:, None]
-    for click in clicks:
-        point = np.array([[view.apply_point(click.x, click.y)]], np.float32)
-        coords = np.concatenate([coords, point], axis=1)
-        labels = np.concatenate([labels, np.array([[click.positive]], np.float32)], axis=1)
-        logits, iou = engine.decode(embedding, coords, labels, previous)
-        previous = logits[:, None]
-    return logits[0], float(iou[0])
+
+    def __init__(self) -> None:
+        self._asked: Hashable = None
+        self._clicks: Sequence[Click] = ()
+        self._answers: list[Answer] = []
+
+    def decode(
+        self,
+        engine: Engine,
+        embedding: Float32,
+        view: View,
+        xyxy: npt.ArrayLike,
+        clicks: Sequence[Click] = (),
+        start: Bool | None = None,
+        *,
+        place: Hashable = None,
+    ) -> Answer:
+        """Return the answer to a box and all of its clicks.
+
+        Parameters
+        ----------
+        engine : Engine
+        embedding : (1, 256, 64, 64) float32
+            Of the view.
+        view : View
+        xyxy : (4,) float
+            The box, in slice pixels.
+        clicks : sequence of Click
+        start : (H, W) bool, optional
+            A mask of the slice to be improved, in place of what the box alone gives.
+        place : hashable, optional
+            The same only for the same embedding; without it nothing is kept.
+
+        Returns
+        -------
+        logits : (256, 256) float32
+        iou : float
+            Predicted intersection over union.
+
+        Raises
+        ------
+        ModelError
+            If the network fails.
+        """
+        coords, labels = box_points(view.apply_box(xyxy))
+        points = [view.apply_point(click.x, click.y) for click in clicks]
+        coords = np.concatenate([coords, np.array(points, np.float32).reshape(1, -1, 2)], axis=1)
+        kinds = np.array([[click.positive for click in clicks]], np.float32)
+        labels = np.concatenate([labels, kinds], axis=1)
+        # A mask that is clicked on is not improved by itself before.
+        first = 1 if start is not None and clicks else 0
+        begun = None if start is None else start.tobytes()
+        asked = (place, tuple(coords[0, :2].ravel()), begun, first)
+        answers = self._known(asked, clicks)
+        for count in range(first + len(answers), len(clicks) + 1):
+            previous = None
+            if answers:
+                previous = answers[-1][0][None, None]
+            elif start is not None:
+                previous = dense_prompt(view.apply_mask(start))
+            shown = slice(None, 2 + count)
+            logits, iou = engine.decode(embedding, coords[:, shown], labels[:, shown], previous)
+            answers.append((logits[0], float(iou[0])))
+        if place is not None:
+            self._asked, self._clicks, self._answers = asked, clicks, answers
+        return answers[-1]
+
+    def _known(self, asked: Hashable, clicks: Sequence[Click]) -> list[Answer]:
+        """Return the answers before the first click that is another one than last time."""
+        if asked != self._asked:
+            return []
+        same = [a == b for a, b in zip(self._clicks, clicks, strict=False)]
+        first = len(self._answers) - len(self._clicks)
+        return self._answers[: first + (same.index(False) if False in same else len(same))]
 
 
 def dense_prompt(mask: Bool) -> Float32:

@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.corrections import decode_corrected, with_clicks
+from napari_medsamq.corrections import Corrections, with_clicks
 from napari_medsamq.embeddings import EMBEDDING_BYTES, EmbeddingCache
 from napari_medsamq.engine import Engine
 from napari_medsamq.preprocess import WindowLevel
@@ -82,6 +82,7 @@ class SliceNetwork:
     def __init__(self, volume: Volume, budget: int) -> None:
         self._volume = volume
         self._embeddings = EmbeddingCache(budget)
+        self._corrections = Corrections()
         # A dock that was closed may still be at its last slice while the next one begins.
         self._lock = Lock()
 
@@ -118,7 +119,7 @@ class SliceNetwork:
         clicks: Sequence[Click] = (),
         start: Bool | None = None,
     ) -> SliceMask:
-        """Decode a box (4,) XYXY in slice pixels; see `decode_corrected`.
+        """Decode a box (4,) XYXY in slice pixels; see `Corrections`.
 
         Raises
         ------
@@ -178,7 +179,15 @@ class SliceNetwork:
         with self._lock:
             embedding, encode_ms = self._embedding(lens, index, view)
             begun = perf_counter()
-            logits, iou = decode_corrected(lens.engine, embedding, view, xyxy, clicks, start)
+            logits, iou = self._corrections.decode(
+                lens.engine,
+                embedding,
+                view,
+                xyxy,
+                clicks,
+                start,
+                place=self._key(lens, index, view),
+            )
             mask = view.invert_mask(logits)
             decode_ms = (perf_counter() - begun) * 1000
         zoomed = view.crop is not None

@@ -9,7 +9,7 @@ import pytest
 from fake_engine import FakeEngine
 
 from napari_medsamq.correcting import correction
-from napari_medsamq.corrections import MASK_LOGIT, decode_corrected
+from napari_medsamq.corrections import MASK_LOGIT, Corrections
 from napari_medsamq.errors import PromptError
 from napari_medsamq.preprocess import IDENTITY
 from napari_medsamq.prompts import BoxPrompt, Click
@@ -55,7 +55,7 @@ def test_each_click_is_asked_with_those_before_and_the_mask_it_corrects() -> Non
     engine, view = Asked(), View((32, 32), (1.0, 1.0))
     embedding = np.zeros((1, 256, 64, 64), np.float32)
     embedding[0, :16] = 1
-    logits, _ = decode_corrected(engine, embedding, view, [8, 8, 23, 23], [MISSING, TOO_MUCH])
+    logits, _ = Corrections().decode(engine, embedding, view, [8, 8, 23, 23], [MISSING, TOO_MUCH])
     (box, none, no_mask), (one, labels, first), (two, both, second) = engine.asked
     assert none == [2, 3]
     assert no_mask is None
@@ -68,6 +68,38 @@ def test_each_click_is_asked_with_those_before_and_the_mask_it_corrects() -> Non
     assert first.shape == second.shape == (1, 1, 256, 256)
     assert not np.array_equal(first, second)
     assert logits.shape == (256, 256)
+
+
+def test_one_more_click_asks_once_and_gives_what_all_would(session: Session) -> None:
+    engine: Asked = session.engine  # type: ignore[assignment]
+    other = Click(4, 6, False)
+
+    def ask(*clicks: Click, start: np.ndarray | None = None, index: int = 5) -> int:
+        """Return how often the network was asked."""
+        box = replace(BOX, index=index, clicks=clicks)
+        before = len(engine.asked)
+        (found,) = session.segment(box, start)
+        asked = len(engine.asked) - before
+        fresh = Session(session.volume, Asked(), IDENTITY)
+        np.testing.assert_array_equal(found.mask, next(fresh.segment(box, start)).mask)
+        return asked
+
+    mask = np.zeros((16, 14), bool)
+    mask[6:10, 4:8] = True
+    inside = Click(9, 8, True)
+    assert [ask(), ask(inside), ask(inside, TOO_MUCH)] == [1, 1, 1]
+    assert ask(inside, TOO_MUCH) == 0
+    assert ask(inside, other) == 1, "the second click was taken back"
+    assert ask() == 0
+    assert ask(other, inside) == 2
+    assert ask(inside, index=4) == 2, "another slice"
+    assert ask(start=mask) == 1
+    assert ask(inside, start=mask) == 1
+    assert ask(inside, TOO_MUCH, start=mask) == 1
+    assert ask(inside, start=~mask) == 1, "another mask"
+    assert ask(MISSING) == 2
+    assert ask(MISSING, inside) == 1
+    assert ask(inside, MISSING) == 2, "the box that holds both is known"
 
 
 def test_a_mask_may_be_where_it_begins(session: Session) -> None:
