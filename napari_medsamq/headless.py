@@ -111,10 +111,7 @@ def segment_boxes(
         "labels": {
             label_id: {
                 "name": session.style(label_id).name,
-                "voxels": measured.voxels,
-                "millilitres": measured.millilitres,
-                "mean": measured.mean,
-                "sd": measured.sd,
+                **measured.as_dict(),
             }
             for label_id, measured in label_statistics(volume, session.label).items()
         },

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from napari_medsamq.statistics import label_statistics
+from napari_medsamq.statistics import label_statistics, measure
 
 
 @pytest.fixture(scope="module")
@@ -19,19 +20,67 @@ def label(phantom: Any) -> np.ndarray:
     return label
 
 
-def test_voxels_mean_and_sd_are_simpleitks(phantom: Any, label: np.ndarray) -> None:
+def itk_image(array: np.ndarray, spacing: np.ndarray) -> sitk.Image:
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(spacing[::-1].tolist())
+    return image
+
+
+def test_all_numbers_are_simpleitks(phantom: Any, label: np.ndarray) -> None:
     volume = phantom.volume
-    itk = sitk.LabelStatisticsImageFilter()
-    itk.Execute(sitk.GetImageFromArray(volume.data), sitk.GetImageFromArray(label))
+    image, labels = (itk_image(array, volume.spacing) for array in (volume.data, label))
+    itk, shape = sitk.LabelStatisticsImageFilter(), sitk.LabelShapeStatisticsImageFilter()
+    itk.Execute(image, labels)
+    shape.ComputeFeretDiameterOn()
+    shape.Execute(labels)
     measured = label_statistics(volume, label)
     assert list(measured) == [2, 7, 65535]
     for label_id, found in measured.items():
-        count = itk.GetCount(label_id)
-        assert found.voxels == count
-        assert found.mean == pytest.approx(itk.GetMean(label_id))
-        # ITK divides by n - 1.
-        assert found.sd == pytest.approx(itk.GetSigma(label_id) * np.sqrt((count - 1) / count))
+        assert found.voxels == itk.GetCount(label_id)
+        close = partial(pytest.approx, rel=1e-6)
+        assert found.mean == close(itk.GetMean(label_id))
+        assert found.sd == close(itk.GetSigma(label_id))
         assert found.sd > 100
+        assert found.millilitres == close(shape.GetPhysicalSize(label_id) / 1000)
+        assert found.longest_mm == close(shape.GetFeretDiameter(label_id))
+        assert found.percentiles[50] == np.median(volume.data[label == label_id])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_diameters_of_odd_shapes_are_simpleitks(phantom: Any, axis: int) -> None:
+    rng = np.random.default_rng(axis)
+    spacing = phantom.volume.spacing
+    for share in (0.002, 0.02, 0.3):
+        mask = rng.random(phantom.volume.data.shape) < share
+        mask[:, 40:] = False
+        shape = sitk.LabelShapeStatisticsImageFilter()
+        shape.ComputeFeretDiameterOn()
+        shape.Execute(itk_image(mask.astype(np.uint8), spacing))
+        found = measure(phantom.volume, mask, axis)
+        assert found.longest_mm == pytest.approx(shape.GetFeretDiameter(1), rel=1e-6)
+        planes, longest = np.moveaxis(mask, axis, 0), 0.0
+        for plane in planes[planes.any((1, 2))]:
+            shape.Execute(itk_image(plane.astype(np.uint8), np.delete(spacing, axis)))
+            longest = max(longest, shape.GetFeretDiameter(1))
+        assert found.plane_mm == pytest.approx(longest, rel=1e-6)
+        assert found.slices == planes.any((1, 2)).sum()
+
+
+def test_flat_masks_and_single_voxels_are_measured(phantom: Any) -> None:
+    volume = phantom.volume
+    mask = np.zeros(volume.data.shape, bool)
+    mask[5, 10, 20] = True
+    one = measure(volume, mask)
+    assert (one.voxels, one.sd, one.plane_mm, one.longest_mm, one.slices) == (1, 0, 0, 0, 1)
+    mask[5, 10, 30] = True
+    line = measure(volume, mask)
+    assert line.longest_mm == line.plane_mm == pytest.approx(10 * volume.spacing[2])
+    mask[5, 20:30, 20:30] = True
+    flat = measure(volume, mask)
+    assert flat.longest_mm == pytest.approx(flat.plane_mm)
+    mask[8, 10, 20] = True
+    thick = measure(volume, mask)
+    assert thick.longest_mm > flat.longest_mm == pytest.approx(thick.plane_mm)
 
 
 def test_millilitres_are_those_of_the_voxels_parallelepipeds(
