@@ -17,6 +17,7 @@ from napari_medsamq.labelling import Labelling
 from napari_medsamq.preprocess import WindowLevel, default_window
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, check_inside
 from napari_medsamq.propagation import Carrier, Stop, propagate
+from napari_medsamq.quality import confidence
 from napari_medsamq.slice_network import Lens, SliceMask, SliceNetwork
 from napari_medsamq.stop_rules import Sight
 from napari_medsamq.views import Zoom
@@ -176,6 +177,20 @@ class Session(Labelling):
             If the network fails.
         """
         self._network.prepare(self._lens(axis), index)
+
+    def sureness(self, axis: int, index: int, mask: Bool) -> float:
+        """Return how sure the mask (H, W) bool of a slice is, 0 to 1; runs where `segment` runs.
+
+        An empty mask is sure.
+
+        Raises
+        ------
+        ModelError
+            If the network fails.
+        """
+        if not mask.any():
+            return 1.0
+        return confidence(*self._network.sureness(self._lens(axis), index, mask))
 
     @property
     def slices_kept(self) -> int:

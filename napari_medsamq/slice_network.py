@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from napari_medsamq.corrections import Corrections, with_clicks
 from napari_medsamq.embeddings import EMBEDDING_BYTES, EmbeddingCache
-from napari_medsamq.engine import Engine
+from napari_medsamq.engine import Engine, box_points
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.prompts import Click
+from napari_medsamq.quality import agreement, jittered_boxes
 from napari_medsamq.stop_rules import Sight, observe, stability_of
 from napari_medsamq.views import View, Zoom, tight_box
 from napari_medsamq.volume_io import Volume
@@ -149,6 +150,35 @@ class SliceNetwork:
         with self._lock:
             embedding, _ = self._embedding(lens, index, view)
         return self._observe(lens, index, mask, view.apply_mask(mask), 1.0, embedding)
+
+    def sureness(self, lens: Lens, index: int, mask: Bool) -> tuple[float, float]:
+        """Return how far the network agrees with a mask (H, W) bool that is not empty.
+
+        Returns
+        -------
+        agreed : float
+            See `quality.agreement`.
+        iou : float
+            Mean intersection over union that it predicts for its own masks.
+
+        Raises
+        ------
+        ModelError
+            If the network fails.
+        """
+        box = tight_box(mask)
+        if box is None:
+            raise ValueError("an empty mask has no box to move")
+        view = self.view(lens, box)
+        points = [box_points(view.apply_box(own)) for own in jittered_boxes(box, mask.shape)]
+        coords, labels = (np.concatenate(parts) for parts in zip(*points, strict=True))
+        with self._lock:
+            embedding, _ = self._embedding(lens, index, view)
+            logits, iou = lens.engine.decode(embedding, coords, labels)
+        height, width = view.transform.frame
+        found = logits[:, :height, :width] > 0
+        seen = view.apply_mask(mask)[:height, :width]
+        return agreement(seen, found), float(iou.mean())
 
     def _observe(
         self,

@@ -31,7 +31,7 @@ CORE = (
     ("networks",),
     ("engine",),
     ("embeddings", "model_choice"),
-    ("stop_rules", "corrections"),
+    ("stop_rules", "corrections", "quality"),
     ("propagation", "slice_network"),
     ("history", "operations"),
     ("labelling",),

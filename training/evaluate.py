@@ -19,6 +19,7 @@ from napari_medsamq.engine import Engine, OpenVINOEngine
 from napari_medsamq.errors import ModelError, SaveError
 from napari_medsamq.model_choice import size_mb
 from napari_medsamq.model_spec import ModelSpec
+from training.checking import BAD_DSC, LOOKED_AT, describe_checks
 from training.errors import ConfigError
 from training.latency import LAPTOP, goals, measure_apart
 from training.progress import error_message, progress_bar
@@ -45,7 +46,8 @@ def main(
             help="2d: objects in single slices. loose: the same, by boxes that are 0 to 20 % "
             "larger. clicks: the same, corrected by 1 to 5 clicks where the mask is wrong. 3d: "
             "volumes, by the case's 3D boxes. propagate: volumes, by a box on the middle slice, "
-            "beside 3d."
+            "beside 3d. confidence: the same, with the confidence of each slice, and with the "
+            "least sure one boxed anew."
         ),
     ] = Protocol.slices,
     limit: Annotated[
@@ -110,6 +112,8 @@ def main(
             for name, share in ghosts.items():
                 typer.echo(f"{name}: {share:.1%} of its slices have no reference")
             summary["ghosts"] = ghosts
+        if protocol is Protocol.confidence:
+            summary["confidence"] = _confidence(evaluation.scores)
         if record and not evaluation.failed:
             for directory in model:
                 record_scores(directory, summary["models"][directory.resolve().name])
@@ -146,6 +150,22 @@ def _clicks_needed(scores: Mapping[str, Sequence[Score]]) -> dict[str, tuple[flo
         typer.echo(
             f"{name}: {clicks:.2f} clicks to a DSC of {WANTED_DSC:.2f}; {failed:.0%} do not reach "
             f"it with {CLICKS[-1]}"
+        )
+    return found
+
+
+def _confidence(scores: Mapping[str, Sequence[Score]]) -> dict[str, dict[str, float]]:
+    """Tell how well the confidence of slices finds those that are wrong, and return that."""
+    found = {
+        name: describe_checks(own)
+        for name, own in scores.items()
+        if any(score.checks for score in own)
+    }
+    for name, own in found.items():
+        typer.echo(
+            f"{name}: Spearman correlation of confidence and DSC {own['spearman']:.2f} (goal >= "
+            f"0.5); the least sure {LOOKED_AT:.0%} of slices hold {own['found']:.0%} of those "
+            f"below {BAD_DSC} (goal >= 50 %), which are {own['bad']:.0%} of {own['slices']:.0f}"
         )
     return found
 

@@ -36,7 +36,8 @@ class Protocol(StrEnum):
     """What is asked of a model.
 
     Objects in single slices: from a box, from one that is looser and looser, or from a box and one
-    click after the other; or volumes: from a 3D box, or from a box on one slice.
+    click after the other; or volumes: from a 3D box, from a box on one slice, or from that and one
+    more on the slice that looks worst.
     """
 
     slices = "2d"
@@ -44,6 +45,7 @@ class Protocol(StrEnum):
     clicks = "clicks"
     volumes = "3d"
     propagate = "propagate"
+    confidence = "confidence"
 
     @property
     def of_slices(self) -> bool:
@@ -186,7 +188,17 @@ def middle_box(target: Target, label: Label, seed: int) -> BoxPrompt:
     indices = np.flatnonzero((label == target.label_id).any((1, 2)))
     middle = (target.box.lower[0] + target.box.upper[0]) // 2  # type: ignore[union-attr]
     index = int(indices[np.abs(indices - middle).argmin()])
-    return _shifted_box(target.case, index, target.label_id, label[index], seed)
+    box = reference_box(target, label, index, seed)
+    assert box is not None
+    return box
+
+
+def reference_box(target: Target, label: Label, index: int, seed: int) -> BoxPrompt | None:
+    """Return the 2D box of a volume's object on a slice; None where the reference has nothing."""
+    plane = label[index]
+    if not (plane == target.label_id).any():
+        return None
+    return _shifted_box(target.case, index, target.label_id, plane, seed)
 
 
 def loosened(box: BoxPrompt, share: float, shape: tuple[int, ...]) -> BoxPrompt:

@@ -42,6 +42,8 @@ class Score:
         In a volume, slices with a mask where the reference has none, and all slices with a mask.
     share : float or None
         What part of its slice the object covers; None in a volume.
+    checks : tuple of (float, float)
+        In a volume whose slices were checked, the confidence and the DSC of each with a mask.
     """
 
     target: Target
@@ -51,6 +53,7 @@ class Score:
     ghosts: int = 0
     slices: int = 0
     share: float | None = None
+    checks: tuple[tuple[float, float], ...] = ()
 
     @property
     def size(self) -> str | None:

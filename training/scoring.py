@@ -19,6 +19,7 @@ from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.views import Zoom
 from napari_medsamq.volume_io import read_volume
+from training.checking import check_slices, mend_worst, pair_checks
 from training.clicks import next_click
 from training.metrics import dsc, nsd
 from training.protocol import (
@@ -142,6 +143,8 @@ class _Way:
     model: str
     zoom: bool
     propagates: bool = False
+    checks: bool = False
+    mends: bool = False
     looser: float = 0.0
     clicks: int = 0
 
@@ -158,6 +161,9 @@ def _list_runs(engines: Mapping[str, Engine], protocol: Protocol, zoom: bool) ->
             if protocol is Protocol.propagate:
                 runs[f"{own}, 3D box"] = _Way(name, zooms)
                 runs[own] = _Way(name, zooms, propagates=True)
+            elif protocol is Protocol.confidence:
+                runs[own] = _Way(name, zooms, propagates=True, checks=True)
+                runs[f"{own}, worst slice boxed anew"] = replace(runs[own], mends=True)
             elif protocol is Protocol.loose:
                 runs |= {f"{own}{loose:+.0%}": _Way(name, zooms, looser=loose) for loose in LOOSE}
             elif protocol is Protocol.clicks:
@@ -231,6 +237,8 @@ class _Run:
         self._way = way
         self._seed = seed
         self._memory = memory
+        # Of the last target's masks, where they are checked.
+        self._sure: list[float] = []
 
     def score(self, target: Target, label: Label) -> Score:
         masks = self._masks(target, label)
@@ -249,10 +257,12 @@ class _Run:
             nsd=nsd(reference, mask, spacing.tolist(), TOLERANCE_MM),
             ms=sum(self._ms(answer) for answer in masks),
             share=None if target.index is None else float(reference.mean()),
+            checks=pair_checks(masks, self._sure, target, label) if self._sure else (),
             **({} if target.index is not None else _count_slices(reference, mask)),
         )
 
     def _masks(self, target: Target, label: Label) -> list[SliceMask]:
+        self._sure = []
         if isinstance(target.box, BoxPrompt):
             return [self._slice_mask(target, target.box, label)]
         if not self._way.propagates:
@@ -262,7 +272,13 @@ class _Run:
             return [first]
         last = len(label) - 1
         found = self._session.carry(0, {first.index: first.mask}, 0, last)
-        return [first, *(mask for mask in found if isinstance(mask, SliceMask))]
+        masks = [first, *(mask for mask in found if isinstance(mask, SliceMask))]
+        if self._way.checks:
+            self._sure = check_slices(self._session, masks)
+        if self._way.mends:
+            masks = mend_worst(self._session, masks, self._sure, target, label, self._seed)
+            self._sure = []
+        return masks
 
     def _slice_mask(self, target: Target, box: BoxPrompt, label: Label) -> SliceMask:
         if self._way.looser:
