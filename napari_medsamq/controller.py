@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +15,16 @@ from napari_medsamq.clicking import Clicking
 from napari_medsamq.engine import Engines
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.facts import describe_volume
-from napari_medsamq.forms import FIRST_PLANE_KEY
 from napari_medsamq.history import Edit, LabelStyle
+from napari_medsamq.keys import KEYS
 from napari_medsamq.layers import PLANES, turn_viewer
 from napari_medsamq.live import Live
+from napari_medsamq.mending import Mending
 from napari_medsamq.model_chooser import ModelChooser
 from napari_medsamq.orientation import Orientation
 from napari_medsamq.propagator import Propagator
+from napari_medsamq.repairs import Repair
+from napari_medsamq.reviewer import Reviewer
 from napari_medsamq.saver import Saver
 from napari_medsamq.session import Session
 from napari_medsamq.switch import Switch
@@ -97,6 +99,17 @@ class Controller(QObject):
         self.clicking = Clicking(
             self, viewer, workspace, compute, lambda: (self._axis, self._shown_slice), self.fail
         )
+        self.reviewer = Reviewer(
+            self,
+            viewer,
+            workspace,
+            compute,
+            canvas,
+            lambda: (self._axis, self._shown_slice),
+            view.show_status,
+            checks=ahead,
+        )
+        self.mending = Mending(workspace, compute, view.show_status, self.fail)
         self.windowing = Windowing(self, viewer, view, workspace, self.live, canvas)
         self.orientation = Orientation(self, viewer, workspace, canvas)
         # Volumes lie over each other in the viewer, so only the one in use is shown.
@@ -109,7 +122,7 @@ class Controller(QObject):
         # A layer's keys come before the viewer's, and napari's own layers use B and Ctrl+Z.
         for layer in (workspace.labels, workspace.boxes):
             for key, action in KEYS.items():
-                layer.bind_key(key, lambda _, act=action: act(self), overwrite=True)
+                layer.bind_key(key, lambda _, act=action.act: act(self), overwrite=True)
         self._show_volume()
         shape = workspace.session.label.shape
         # A single slice is shown in the plane it was taken in.
@@ -138,6 +151,7 @@ class Controller(QObject):
             signal.disconnect(slot)
         self.propagator.stop()
         self.clicking.close()
+        self.reviewer.close()
         self.windowing.close()
         self.orientation.close()
         self.live.close()
@@ -168,6 +182,10 @@ class Controller(QObject):
             (self.clicking.changed, self._show_mode),
             (view.click_requested, self.clicking.switch),
             (view.improve_requested, self.clicking.improve),
+            (self.reviewer.shown, view.check.show_slice),
+            (view.check.step_requested, self.reviewer.step),
+            (view.check.accept_requested, self.reviewer.accept),
+            (view.check.repair_requested, self._on_repair),
             (workspace.changed, self._show_session),
             (workspace.refused, self.fail),
             (workspace.boxes.events.mode, self._show_mode),
@@ -207,6 +225,13 @@ class Controller(QObject):
     def _show_propagating(self) -> None:
         self._view.show_propagating(self.propagator.active)
         self._show_session()
+
+    def repair(self) -> None:
+        """Mend the label in hand in the way that is chosen in the form."""
+        self._view.check.ask_for_repair()
+
+    def _on_repair(self, repair: Repair, numbers: list[float]) -> None:
+        self.mending.repair(repair, self._axis, numbers)
 
     def fail(self, error: BaseException) -> None:
         """Tell the user what went wrong."""
@@ -264,6 +289,7 @@ class Controller(QObject):
         self._axis = plane.axis
         self.workspace.set_plane(plane.axis)
         self.live.look_along(plane.axis)
+        self.reviewer.wake()
         turn_viewer(self._viewer, plane, self.workspace.labels)
         self._view.volume.show_plane(number)
 
@@ -282,6 +308,7 @@ class Controller(QObject):
             self._show_volume()
             self.windowing.refresh()
             self.live.wake()
+            self.reviewer.forget()
             # Boxes that were drawn meanwhile; what was drawn before is done.
             self.answers.ask_all()
 
@@ -315,19 +342,3 @@ class Controller(QObject):
         if self.clicking.active and self.workspace.boxes.mode != "pan_zoom":
             self.clicking.switch(False)
         self._view.show_mode(self._drawing, self.clicking.active)
-
-
-KEYS: dict[str, Callable[[Controller], None]] = {
-    "B": Controller.toggle_drawing,
-    "C": lambda controller: controller.clicking.switch(not controller.clicking.active),
-    "R": lambda controller: controller.clicking.improve(),
-    "P": Controller.propagate,
-    "Escape": lambda controller: controller.propagator.stop(),
-    "W": lambda controller: controller.windowing.next_preset(),
-    **{
-        f"F{number + FIRST_PLANE_KEY}": partial(Controller.show_plane, number=number)
-        for number in range(len(PLANES))
-    },
-    "Control-Z": Controller.undo,
-    "Control-Shift-Z": Controller.redo,
-}

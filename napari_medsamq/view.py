@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_medsamq.check_form import CheckForm
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.forms import VolumeForm, button, narrow, wrapping_label
 from napari_medsamq.label_form import LabelForm
@@ -32,13 +33,14 @@ LABEL_FILES = "NIfTI label (*.nii.gz *.nii)"
 class SegmentView(QScrollArea):
     """Everything the user sees in the dock, from top to bottom in the order of the work.
 
-    Signals, those of the two forms included, carry what the user asks for; the form changes only
+    Signals, those of its forms included, carry what the user asks for; the form changes only
     when a setter says so. It scrolls, so that the dock fits a small screen.
 
     Attributes
     ----------
     volume : VolumeForm
     label : LabelForm
+    check : CheckForm
     """
 
     draw_requested = Signal(bool)
@@ -57,10 +59,12 @@ class SegmentView(QScrollArea):
         self._propagating = False
         self.volume = VolumeForm(planes)
         self.label = LabelForm()
+        self.check = CheckForm()
         self._status = wrapping_label("Status")
         content = QWidget()
         layout = QVBoxLayout(content)
-        for part in (self.volume, self.label, self._build_actions(), self._status):
+        actions = self._build_actions()
+        for part in (self.volume, self.label, actions, self.check, self._status):
             layout.addWidget(part)
         layout.addStretch(1)
         self.setWidget(content)
@@ -199,6 +203,7 @@ class SegmentView(QScrollArea):
         """Allow what needs an open volume."""
         self.volume.set_open(is_open)
         self.label.set_open(is_open)
+        self.check.set_open(is_open)
         for push in (*self._tools, self._propagate, self._way, self._save):
             push.setEnabled(is_open)
         self.show_history(None, None)

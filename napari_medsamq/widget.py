@@ -12,8 +12,9 @@ from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_medsamq import preferences
-from napari_medsamq.controller import KEYS, Controller
+from napari_medsamq.controller import Controller
 from napari_medsamq.engine import Engines
+from napari_medsamq.keys import KEYS
 from napari_medsamq.layers import PLANES
 from napari_medsamq.model_chooser import ModelChooser
 from napari_medsamq.networks import CPU
@@ -92,7 +93,7 @@ class MedSAMQWidget(QWidget):
         self._view.volume.layer_requested.connect(self._opener.open_layer)
         napari_viewer.layers.selection.events.active.connect(self._on_active_layer)
         for key, action in KEYS.items():
-            napari_viewer.bind_key(key, self._on_key(action), overwrite=True)
+            napari_viewer.bind_key(key, self._on_key(action.act), overwrite=True)
 
     @property
     def busy(self) -> bool:

@@ -23,6 +23,7 @@ from napari_medsamq.history import OKABE_ITO, Edit, Prompt
 from napari_medsamq.label_edits import LabelEdits
 from napari_medsamq.layers import PREVIEW, VOLUME, drawn_box, rectangle
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
+from napari_medsamq.review import Review
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
 
@@ -74,6 +75,8 @@ class Workspace:
         Where on each array axis, in the viewer's mm, the user left the volume for another one.
     shares_window : bool
         Whether the network sees what the user sees, or always the session's standard window.
+    reviews : dict of (int, int) to Review
+        What is known of slices, by array axis and label id.
     """
 
     requested = Signal(Request)
@@ -89,6 +92,7 @@ class Workspace:
         self.left_at: dict[int, float] = {}
         self.shares_window = True
         self.requests: list[Request] = []
+        self.reviews: dict[tuple[int, int], Review] = {}
         volume = session.volume
         shared: dict[str, Any] = {
             "scale": tuple(volume.spacing),

@@ -1,0 +1,206 @@
+"""Checks the slices of the label in hand in the background, and leads the user to the doubtful."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QWidget
+
+from napari_medsamq.errors import ModelError
+from napari_medsamq.review import Grade, Review, mask_key
+from napari_medsamq.review_strip import ReviewStrip
+from napari_medsamq.session import Session
+from napari_medsamq.worker import Worker
+from napari_medsamq.workspace import Workspace
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+# Who draws or scrolls comes first.
+_REST_MS = 250
+# With fewer slices there is nothing to be led to.
+LEAST_SLICES = 2
+
+
+class Reviewer(QObject):
+    """Knows how sure each slice of the label in hand is, across the plane in view.
+
+    Parameters
+    ----------
+    parent : QObject
+    viewer : napari.Viewer
+    workspace : Workspace
+    compute : Worker
+    canvas : QWidget
+    slice_in_view : callable
+        Returns array axis and index.
+    say : callable
+        Told what a key has done, or why nothing.
+    checks : bool
+        Whether slices are checked without being asked for.
+    """
+
+    shown = Signal(str)  # a line about the slice in view
+
+    def __init__(
+        self,
+        parent: QObject,
+        viewer: Viewer,
+        workspace: Workspace,
+        compute: Worker,
+        canvas: QWidget,
+        slice_in_view: Callable[[], tuple[int, int]],
+        say: Callable[[str], None],
+        *,
+        checks: bool,
+    ) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._workspace = workspace
+        self._compute = compute
+        self._slice_in_view = slice_in_view
+        self._say = say
+        self._checks = checks
+        self._running = False
+        self._stale = True
+        self.strip = ReviewStrip(canvas)
+        self.strip.chosen.connect(self._go_to)
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(_REST_MS)
+        self._rest.timeout.connect(self._run)
+        workspace.changed.connect(self.wake)
+        viewer.dims.events.current_step.connect(self._show)
+        viewer.dims.events.ndisplay.connect(self._show)
+
+    def close(self) -> None:
+        """Check no more, and take the strip away."""
+        self._rest.stop()
+        self._checks = False
+        self._workspace.changed.disconnect(self.wake)
+        self._viewer.dims.events.current_step.disconnect(self._show)
+        self._viewer.dims.events.ndisplay.disconnect(self._show)
+        self.strip.close_strip()
+
+    def wake(self) -> None:
+        """Look again: the label, the label in hand, the plane or the model has changed."""
+        self._stale = True
+        self._rest.start()
+
+    def forget(self) -> None:
+        """Check all slices anew: another network is asked, or it sees them in another way."""
+        for review in self._workspace.reviews.values():
+            review.forget_confidences()
+        self.wake()
+
+    @property
+    def review(self) -> Review:
+        """What is known of the label in hand, across the plane in view."""
+        axis, _ = self._slice_in_view()
+        key = axis, self._workspace.label_id
+        return self._workspace.reviews.setdefault(key, Review())
+
+    def describe(self, index: int) -> str:
+        """Say in a line what is known of a slice."""
+        found = self.review.grade(index)
+        if found is None:
+            return f"Slice {index}: no mask of this label"
+        sure = self.review.confidence(index)
+        number = "" if sure is None else f", confidence {sure:.2f}"
+        return f"Slice {index}: {found}{number}"
+
+    def step(self, way: int) -> None:
+        """Show the next slice that needs a look, towards higher (1) or lower (-1) slices."""
+        _, index = self._slice_in_view()
+        found = self.review.next_doubtful(index, way)
+        if found is None:
+            grades = [self.review.grade(i) for i in self.review.slices]
+            waiting = grades.count(Grade.unknown)
+            where = "above" if way > 0 else "below"
+            rest = f"; {waiting} slices are still being checked" if waiting else ""
+            self._say(f"No doubtful slice {where} this one{rest}.")
+            return
+        self._go_to(found)
+        self._say(f"{self.describe(found)}. Correct it, or accept up to here with A.")
+
+    def accept(self) -> None:
+        """Accept the slices of the label from its first one to the one in view."""
+        _, index = self._slice_in_view()
+        count = self.review.accept(0, index)
+        name = self._workspace.session.style(self._workspace.label_id).name
+        self._say(f"{name}: {count} slices accepted, up to slice {index}.")
+        self._show()
+
+    def _go_to(self, index: int) -> None:
+        axis, _ = self._slice_in_view()
+        labels, dims = self._workspace.labels, self._viewer.dims
+        place = float(labels.translate[axis] + index * labels.scale[axis])
+        dims.set_point(dims.ndim - 3 + axis, place)
+
+    def _run(self) -> None:
+        if self._running or not self._compute.running:
+            return
+        if self._compute.busy:
+            self._rest.start()
+            return
+        session, label_id = self._workspace.session, self._workspace.label_id
+        axis, index = self._slice_in_view()
+        review = self.review
+        if self._stale:
+            self._stale = False
+            job: Callable[[], object] = partial(_mask_keys, session, axis, label_id)
+            then: Callable[..., None] = partial(self._on_keys, review)
+        elif self._checks and len(review.slices) >= LEAST_SLICES:
+            wanted = review.unchecked(index)
+            if wanted is None:
+                return
+            job = partial(_check, session, axis, wanted, label_id)
+            then = partial(self._on_checked, review, wanted)
+        else:
+            return
+        self._running = True
+        self._compute.submit(job, then, self._on_failure)
+
+    def _on_keys(self, review: Review, keys: dict[int, bytes]) -> None:
+        self._running = False
+        review.show(keys)
+        self._show()
+        self._run()
+
+    def _on_checked(self, review: Review, index: int, found: tuple[bytes, float]) -> None:
+        self._running = False
+        review.note(index, *found)
+        self._show()
+        if not self._rest.isActive():
+            self._run()
+
+    def _on_failure(self, error: BaseException) -> None:
+        # A box on that slice will say so; there is no use in trying the others.
+        self._running = False
+        self._checks = False
+        if not isinstance(error, ModelError):
+            raise error
+
+    def _show(self) -> None:
+        axis, here = self._slice_in_view()
+        count = self._workspace.session.label.shape[axis]
+        review = self.review
+        flat = self._viewer.dims.ndisplay == 3 or len(review.slices) < LEAST_SLICES
+        grades = [None if flat else review.grade(index) for index in range(count)]
+        texts = [self.describe(index) for index in range(count)]
+        self.strip.show_grades(grades, texts, here)
+        self.shown.emit(texts[here])
+
+
+def _mask_keys(session: Session, axis: int, label_id: int) -> dict[int, bytes]:
+    mask = np.moveaxis(session.label == label_id, axis, 0)
+    return {int(index): mask_key(mask[index]) for index in np.flatnonzero(mask.any((1, 2)))}
+
+
+def _check(session: Session, axis: int, index: int, label_id: int) -> tuple[bytes, float]:
+    mask = np.moveaxis(session.label, axis, 0)[index] == label_id
+    return mask_key(mask), session.sureness(axis, index, mask)

@@ -1,0 +1,172 @@
+"""Doubtful slices are found, shown and led to; repairs are one gesture and one step back."""
+
+import numpy as np
+import pytest
+from fake_engine import HeldEngine
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QPushButton
+
+from napari_medsamq.review import Grade
+
+SHIFT = Qt.KeyboardModifier.ShiftModifier
+
+
+class WaveringEngine(HeldEngine):
+    """Predicts a low IoU while it is told to."""
+
+    iou = 0.95
+
+    def decode(self, *arguments):
+        boxes = arguments[1][:, :2].reshape(-1, 4)
+        logits = np.concatenate(
+            [
+                super(WaveringEngine, self).decode(arguments[0], b[None], *arguments[2:])[0]
+                for b in arguments[1]
+            ]
+        )
+        return logits, np.full(len(boxes), self.iou, np.float32)
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    held = WaveringEngine()
+    monkeypatch.setattr("napari_medsamq.engine.OpenVINOEngine", lambda _directory, **_: held)
+    return held
+
+
+@pytest.fixture
+def stack(dock):
+    """A label on slices 8 to 15, in which two stick out from the others."""
+    label = np.zeros(dock.session.label.shape, bool)
+    label[8:16, 20:40, 25:50] = True
+    # Its box is twice as large as the mask: nobody would find that in it.
+    label[10] = label[14] = False
+    label[[10, 14], 20:24, 25:50] = True
+    label[[10, 14], 20:60, 25:28] = True
+    voxels = np.flatnonzero(label)
+    dock.session.history.change("drawn", voxels, np.full(voxels.size, 1, np.uint16), ())
+    dock.dock.controller.reviewer._checks = True
+    dock.workspace.refresh()
+    reviewer = dock.dock.controller.reviewer
+    dock.qtbot.waitUntil(
+        lambda: len(reviewer.review.slices) == 8 and reviewer.review.unchecked(0) is None,
+        timeout=20_000,
+    )
+    dock.wait()
+    return dock
+
+
+def shown(window):
+    return window.dock.controller._shown_slice
+
+
+def strip(window):
+    return window.dock.controller.reviewer.strip
+
+
+def button(window, words):
+    (found,) = [b for b in window.dock.findChildren(QPushButton) if words in b.text()]
+    return found
+
+
+def test_doubtful_slices_are_shown_and_keys_lead_to_them(stack):
+    grades = strip(stack).grades
+    assert strip(stack).isVisible()
+    assert [i for i, g in enumerate(grades) if g == Grade.doubtful] == [10, 14]
+    assert grades[7] is grades[16] is None
+    stack.viewer.dims.set_point(0, 8 * 3.0)
+    stack.press(Qt.Key.Key_N)
+    assert shown(stack) == 10
+    assert "Slice 10: doubtful, confidence 0." in stack.dock.status
+    stack.press(Qt.Key.Key_N)
+    assert shown(stack) == 14
+    stack.press(Qt.Key.Key_N)
+    assert shown(stack) == 14
+    assert "No doubtful slice above" in stack.dock.status
+    stack.press(Qt.Key.Key_N, SHIFT)
+    assert shown(stack) == 10
+    button(stack, "Doubtful ▶").click()
+    assert shown(stack) == 14
+
+
+def test_accepted_slices_are_left_alone(stack):
+    stack.viewer.dims.set_point(0, 12 * 3.0)
+    stack.press(Qt.Key.Key_A)
+    assert strip(stack).grades[8:13] == [Grade.accepted] * 5
+    assert "5 slices accepted, up to slice 12" in stack.dock.status
+    stack.press(Qt.Key.Key_N, SHIFT)
+    assert shown(stack) == 12
+    assert "No doubtful slice below" in stack.dock.status
+    # Half a mask is another one.
+    stack.viewer.dims.set_point(0, 9 * 3.0)
+    stack.drag((9, 22, 28), (9, 50, 60))
+    stack.wait()
+    stack.qtbot.waitUntil(lambda: strip(stack).grades[9] != Grade.accepted)
+    assert strip(stack).grades[8] == Grade.accepted
+
+
+def test_a_click_on_the_strip_shows_the_slice(stack):
+    stack.viewer.dims.set_point(0, 8 * 3.0)
+    QTest.mouseClick(strip(stack), Qt.MouseButton.LeftButton, pos=strip(stack).cell(14).center())
+    assert shown(stack) == 14
+    assert "Slice 14: doubtful" in strip(stack).accessibleDescription()
+
+
+def test_the_strip_tells_grades_without_colour(stack):
+    image = strip(stack).grab().toImage()
+    looks = []
+    for index in (8, 10):
+        cell = strip(stack).cell(index).adjusted(1, 2, -1, -2)
+        lines = range(cell.top(), cell.bottom())
+        grey = [
+            [image.pixelColor(x, y).value() for x in range(cell.left(), cell.right())]
+            for y in lines
+        ]
+        looks.append(np.array(grey) > 100)
+    assert 0.1 < looks[0].mean() < 1
+    assert 0.1 < looks[1].mean() < 1
+    assert looks[0].shape != looks[1].shape or (looks[0] != looks[1]).any()
+
+
+def test_a_repair_is_one_step(stack):
+    before = stack.session.label.copy()
+    form = stack.dock._view.check
+    form._choice.value = "Keep the largest part"
+    stack.press(Qt.Key.Key_E)
+    stack.wait()
+    assert "changes nothing" in stack.dock.status
+    form._choice.value = "Grow"
+    (mm,) = form._numbers
+    mm.value = 1.0
+    button(stack, "Repair  (E)").click()
+    stack.wait()
+    assert (stack.session.label == 1).sum() > (before == 1).sum()
+    assert "grow: Label 1" in stack.dock.status
+    stack.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(stack.session.label, before)
+
+
+def test_a_repair_gives_way_to_what_is_done_meanwhile(stack):
+    stack.dock._view.check._choice.value = "Shrink"
+    stack.press(Qt.Key.Key_E)
+    stack.session.history.undo()
+    after = stack.session.label.copy()
+    stack.wait()
+    assert "was changed while" in stack.dock.status
+    np.testing.assert_array_equal(stack.session.label, after)
+
+
+def test_one_slice_has_no_strip(dock):
+    dock.drag((12, 16, 24), (12, 47, 55))
+    dock.wait()
+    QTest.qWait(400)
+    assert not strip(dock).isVisible()
+
+
+def test_the_mouse_draws_beside_the_strip(stack):
+    """It lies over the picture's lower edge only."""
+    assert strip(stack).geometry().height() < 20
+    event = QEvent(QEvent.Type.Resize)
+    assert not strip(stack).eventFilter(stack.native, event)
+    assert strip(stack).geometry().bottom() <= stack.native.height()
