@@ -7,24 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, Qt
 
 from napari_medsamq.answers import Answers
 from napari_medsamq.canvas import canvas_widget
+from napari_medsamq.checkup import Checkup
 from napari_medsamq.clicking import Clicking
 from napari_medsamq.engine import Engines
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.facts import describe_volume
+from napari_medsamq.help import HelpDialog
 from napari_medsamq.history import Edit, LabelStyle
 from napari_medsamq.keys import KEYS
 from napari_medsamq.layers import PLANES, turn_viewer
 from napari_medsamq.live import Live
-from napari_medsamq.mending import Mending
 from napari_medsamq.model_chooser import ModelChooser
 from napari_medsamq.orientation import Orientation
 from napari_medsamq.propagator import Propagator
-from napari_medsamq.repairs import Repair
-from napari_medsamq.reviewer import Reviewer
 from napari_medsamq.saver import Saver
 from napari_medsamq.session import Session
 from napari_medsamq.switch import Switch
@@ -99,17 +98,17 @@ class Controller(QObject):
         self.clicking = Clicking(
             self, viewer, workspace, compute, lambda: (self._axis, self._shown_slice), self.fail
         )
-        self.reviewer = Reviewer(
+        self.checkup = Checkup(
             self,
             viewer,
+            view,
             workspace,
             compute,
+            files,
             canvas,
             lambda: (self._axis, self._shown_slice),
-            view.show_status,
             checks=ahead,
         )
-        self.mending = Mending(workspace, compute, view.show_status, self.fail)
         self.windowing = Windowing(self, viewer, view, workspace, self.live, canvas)
         self.orientation = Orientation(self, viewer, workspace, canvas)
         # Volumes lie over each other in the viewer, so only the one in use is shown.
@@ -151,7 +150,7 @@ class Controller(QObject):
             signal.disconnect(slot)
         self.propagator.stop()
         self.clicking.close()
-        self.reviewer.close()
+        self.checkup.close()
         self.windowing.close()
         self.orientation.close()
         self.live.close()
@@ -177,15 +176,12 @@ class Controller(QObject):
             (self.propagator.changed, self._show_propagating),
             (view.undo_requested, self.undo),
             (view.redo_requested, self.redo),
+            (view.help_requested, self.show_help),
             (view.save_requested, self.saver.save),
             (workspace.requested, self.answers.ask),
             (self.clicking.changed, self._show_mode),
             (view.click_requested, self.clicking.switch),
             (view.improve_requested, self.clicking.improve),
-            (self.reviewer.shown, view.check.show_slice),
-            (view.check.step_requested, self.reviewer.step),
-            (view.check.accept_requested, self.reviewer.accept),
-            (view.check.repair_requested, self._on_repair),
             (workspace.changed, self._show_session),
             (workspace.refused, self.fail),
             (workspace.boxes.events.mode, self._show_mode),
@@ -226,12 +222,11 @@ class Controller(QObject):
         self._view.show_propagating(self.propagator.active)
         self._show_session()
 
-    def repair(self) -> None:
-        """Mend the label in hand in the way that is chosen in the form."""
-        self._view.check.ask_for_repair()
-
-    def _on_repair(self, repair: Repair, numbers: list[float]) -> None:
-        self.mending.repair(repair, self._axis, numbers)
+    def show_help(self) -> None:
+        """List the keys; the window stays in use meanwhile."""
+        dialog = HelpDialog(self._view, {key: action.words for key, action in KEYS.items()})
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.show()
 
     def fail(self, error: BaseException) -> None:
         """Tell the user what went wrong."""
@@ -289,7 +284,7 @@ class Controller(QObject):
         self._axis = plane.axis
         self.workspace.set_plane(plane.axis)
         self.live.look_along(plane.axis)
-        self.reviewer.wake()
+        self.checkup.look_again()
         turn_viewer(self._viewer, plane, self.workspace.labels)
         self._view.volume.show_plane(number)
 
@@ -308,13 +303,14 @@ class Controller(QObject):
             self._show_volume()
             self.windowing.refresh()
             self.live.wake()
-            self.reviewer.forget()
+            self.checkup.reviewer.forget()
             # Boxes that were drawn meanwhile; what was drawn before is done.
             self.answers.ask_all()
 
     def _show_volume(self) -> None:
         volume = self.session.volume
         folder = volume.path.parent if volume.path is not None else Path.cwd()
+        self._view.measure.suggest(folder / f"{volume.name}_label.csv")
         self._view.show_volume(
             self.workspace.image,
             describe_volume(volume),

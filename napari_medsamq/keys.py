@@ -45,10 +45,15 @@ KEYS = {
         lambda controller: controller.clicking.switch(not controller.clicking.active),
     ),
     "R": Key("Improve the mask on this slice", lambda controller: controller.clicking.improve()),
-    "N": Key("Next doubtful slice", lambda controller: controller.reviewer.step(1)),
-    "Shift-N": Key("Doubtful slice before", lambda controller: controller.reviewer.step(-1)),
-    "A": Key("Accept the slices up to here", lambda controller: controller.reviewer.accept()),
-    "E": Key("Repair as chosen", lambda controller: controller.repair()),
+    "N": Key("Next doubtful slice", lambda controller: controller.checkup.reviewer.step(1)),
+    "Shift-N": Key(
+        "Doubtful slice before", lambda controller: controller.checkup.reviewer.step(-1)
+    ),
+    "A": Key(
+        "Accept the slices up to here", lambda controller: controller.checkup.reviewer.accept()
+    ),
+    "E": Key("Repair as chosen", lambda controller: controller.checkup.repair()),
+    "?": Key("List the keys", lambda controller: controller.show_help()),
     "Control-Z": Key("Undo", lambda controller: controller.undo()),
     "Control-Shift-Z": Key("Redo", lambda controller: controller.redo()),
 }

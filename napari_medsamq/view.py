@@ -24,6 +24,7 @@ from napari_medsamq.check_form import CheckForm
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.forms import VolumeForm, button, narrow, wrapping_label
 from napari_medsamq.label_form import LabelForm
+from napari_medsamq.measure_form import MeasureForm
 
 BOTH_WAYS, UP, DOWN, TO_VIEW = "both ways", "up", "down", "to the slice in view"
 WAYS = (BOTH_WAYS, UP, DOWN, TO_VIEW)
@@ -41,6 +42,7 @@ class SegmentView(QScrollArea):
     volume : VolumeForm
     label : LabelForm
     check : CheckForm
+    measure : MeasureForm
     """
 
     draw_requested = Signal(bool)
@@ -52,6 +54,7 @@ class SegmentView(QScrollArea):
     improve_requested = Signal()
     zoom_requested = Signal(bool)
     stop_requested = Signal()
+    help_requested = Signal()
 
     def __init__(self, planes: tuple[str, ...]) -> None:
         super().__init__()
@@ -60,11 +63,12 @@ class SegmentView(QScrollArea):
         self.volume = VolumeForm(planes)
         self.label = LabelForm()
         self.check = CheckForm()
+        self.measure = MeasureForm()
         self._status = wrapping_label("Status")
         content = QWidget()
         layout = QVBoxLayout(content)
         actions = self._build_actions()
-        for part in (self.volume, self.label, actions, self.check, self._status):
+        for part in (self.volume, self.label, actions, self._status, self.check, self.measure):
             layout.addWidget(part)
         layout.addStretch(1)
         self.setWidget(content)
@@ -115,6 +119,7 @@ class SegmentView(QScrollArea):
         self._undo = button("Undo  (Ctrl+Z)", self.undo_requested.emit)
         self._redo = button("Redo  (Ctrl+Shift+Z)", self.redo_requested.emit)
         self._save = button("Save label…", self._ask_for_target)
+        self._help = button("Keys  (?)", self.help_requested.emit)
         self._tools = (self._draw, self._click, self._improve, self._zoom)
         group = QGroupBox("3. Segment")
         grid = QGridLayout(group)
@@ -126,7 +131,8 @@ class SegmentView(QScrollArea):
         grid.addWidget(self._way, 3, 1)
         grid.addWidget(self._undo, 4, 0)
         grid.addWidget(self._redo, 4, 1)
-        grid.addWidget(self._save, 5, 0, 1, 2)
+        grid.addWidget(self._save, 5, 0)
+        grid.addWidget(self._help, 5, 1)
         return group
 
     def _on_propagate(self) -> None:
@@ -204,6 +210,7 @@ class SegmentView(QScrollArea):
         self.volume.set_open(is_open)
         self.label.set_open(is_open)
         self.check.set_open(is_open)
-        for push in (*self._tools, self._propagate, self._way, self._save):
+        self.measure.set_open(is_open)
+        for push in (*self._tools, self._propagate, self._way, self._save, self._help):
             push.setEnabled(is_open)
         self.show_history(None, None)

@@ -46,9 +46,9 @@ def stack(dock):
     label[[10, 14], 20:60, 25:28] = True
     voxels = np.flatnonzero(label)
     dock.session.history.change("drawn", voxels, np.full(voxels.size, 1, np.uint16), ())
-    dock.dock.controller.reviewer._checks = True
+    dock.dock.controller.checkup.reviewer._checks = True
     dock.workspace.refresh()
-    reviewer = dock.dock.controller.reviewer
+    reviewer = dock.dock.controller.checkup.reviewer
     dock.qtbot.waitUntil(
         lambda: len(reviewer.review.slices) == 8 and reviewer.review.unchecked(0) is None,
         timeout=20_000,
@@ -62,7 +62,7 @@ def shown(window):
 
 
 def strip(window):
-    return window.dock.controller.reviewer.strip
+    return window.dock.controller.checkup.reviewer.strip
 
 
 def button(window, words):

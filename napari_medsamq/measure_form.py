@@ -1,0 +1,191 @@
+"""The form with the numbers of the label in hand, and their histogram."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from qtpy.QtCore import QRect, Qt, Signal
+from qtpy.QtGui import QColor, QPainter, QPaintEvent
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QApplication,
+    QFileDialog,
+    QGridLayout,
+    QGroupBox,
+    QHeaderView,
+    QTableWidget,
+    QTableWidgetItem,
+    QWidget,
+)
+
+from napari_medsamq.forms import button
+from napari_medsamq.statistics import LabelStatistics
+
+_BINS = 64
+
+
+class Histogram(QWidget):
+    """How often each intensity occurs within a label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._range = (0.0, 0.0)
+        self._color = QColor("white")
+        self.setAccessibleName("Histogram of the label's intensities")
+
+    def show_values(self, values: npt.NDArray[np.generic], color: str) -> None:
+        """Show intensities (n,) in the label's colour."""
+        self._counts, edges = np.histogram(values, _BINS) if values.size else (values, [0, 0])
+        self._range = float(edges[0]), float(edges[-1])
+        self._color = QColor(color)
+        text = f"{values.size:,} voxels from {self._range[0]:g} to {self._range[1]:g}"
+        self.setAccessibleDescription(text)
+        self.setToolTip(text)
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
+        """Paint the bars, and the ends of the range below them."""
+        painter = QPainter(self)
+        text = self.fontMetrics().height()
+        room = self.height() - text
+        self.setMinimumHeight(5 * text)
+        most = int(self._counts.max()) if self._counts.size else 0
+        for number, count in enumerate(self._counts.tolist() if most else []):
+            left, right = (round(n * self.width() / _BINS) for n in (number, number + 1))
+            tall = round(room * count / most)
+            painter.fillRect(QRect(left, room - tall, max(1, right - left), tall), self._color)
+        painter.setPen(self.palette().text().color())
+        below = QRect(0, room, self.width(), text)
+        low, high = self._range
+        painter.drawText(below, Qt.AlignmentFlag.AlignLeft, f"{low:g}")
+        painter.drawText(below, Qt.AlignmentFlag.AlignRight, f"{high:g}")
+        painter.end()
+
+
+class MeasureForm(QGroupBox):
+    """Size, intensities and diameters of the label in hand; of all labels as a file."""
+
+    said = Signal(str)  # what was done, or why it was not
+
+    def __init__(self) -> None:
+        super().__init__("5. Measure")
+        self._name = ""
+        self._target = Path("statistics.csv")
+        self._all: Mapping[int, tuple[str, LabelStatistics]] = {}
+        self._table = QTableWidget(0, 2)
+        self._table.setAccessibleName("Statistics of the label")
+        self._table.horizontalHeader().hide()
+        self._table.verticalHeader().hide()
+        self._table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        header = self._table.horizontalHeader()
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+        self._table.setFixedHeight(8 * self._table.fontMetrics().height() + 60)
+        self.histogram = Histogram()
+        self._copy = button("Copy", self.copy)
+        self._copy.setToolTip("Copy the numbers of all labels, to be pasted into a table")
+        self._export = button("Save as CSV…", self._ask_for_target)
+        grid = QGridLayout(self)
+        grid.addWidget(self._table, 0, 0, 1, 2)
+        grid.addWidget(self.histogram, 1, 0, 1, 2)
+        grid.addWidget(self._copy, 2, 0)
+        grid.addWidget(self._export, 2, 1)
+        self.show_statistics({}, 1, "HU", np.zeros(0), "white")
+
+    def show_statistics(
+        self,
+        measured: Mapping[int, tuple[str, LabelStatistics]],
+        label_id: int,
+        unit: str,
+        values: npt.NDArray[np.generic],
+        color: str,
+    ) -> None:
+        """Show the label in hand, and keep the others for the file.
+
+        Parameters
+        ----------
+        measured : mapping of int to (name, LabelStatistics)
+        label_id : int
+            In hand; it may have no voxels.
+        unit : str
+            Of intensities.
+        values : (n,) array
+            The label's intensities.
+        color : str
+        """
+        self._all = measured
+        rows: list[tuple[str, str]] = []
+        if label_id in measured:
+            name, own = measured[label_id]
+            rows = [
+                ("Label", name),
+                ("Volume", f"{own.millilitres:,.2f} mL ({own.voxels:,} voxels)"),
+                ("Slices", str(own.slices)),
+                ("Longest in plane", f"{own.plane_mm:.1f} mm"),
+                ("Longest in 3D", f"{own.longest_mm:.1f} mm"),
+                (f"Mean, SD ({unit})", f"{own.mean:.1f}, {own.sd:.1f}"),
+                *((f"{share} % below", f"{value:.1f}") for share, value in own.percentiles.items()),
+            ]
+        self._table.setRowCount(len(rows))
+        for number, row in enumerate(rows):
+            for column, text in enumerate(row):
+                self._table.setItem(number, column, QTableWidgetItem(text))
+        self.histogram.show_values(values, color)
+        for push in (self._copy, self._export):
+            push.setEnabled(bool(measured))
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """What is shown of the label in hand, by its title."""
+        return {
+            self._table.item(row, 0).text(): self._table.item(row, 1).text()
+            for row in range(self._table.rowCount())
+        }
+
+    def suggest(self, target: Path) -> None:
+        """Say which file saving suggests."""
+        self._target = target
+
+    def copy(self) -> None:
+        """Put the numbers of all labels on the clipboard, with tabs between them."""
+        QApplication.clipboard().setText(_as_text(self._all, "\t"))
+        self.said.emit(f"The numbers of {len(self._all)} labels were copied.")
+
+    def save(self, path: Path) -> None:
+        """Write the numbers of all labels as CSV."""
+        try:
+            path.write_text(_as_text(self._all, ","), encoding="utf-8", newline="")
+        except OSError as error:
+            self.said.emit(
+                f"{path} cannot be written ({error.strerror}). Choose another folder or name."
+            )
+            return
+        self.said.emit(f"Saved: {path}")
+
+    def set_open(self, is_open: bool) -> None:
+        """Allow what needs an open volume."""
+        self.setEnabled(is_open)
+
+    def _ask_for_target(self) -> None:
+        name, _ = QFileDialog.getSaveFileName(
+            self, "Save the numbers", str(self._target), "Table (*.csv)"
+        )
+        if name:
+            self.save(Path(name) if Path(name).suffix else Path(f"{name}.csv"))
+
+
+def _as_text(measured: Mapping[int, tuple[str, LabelStatistics]], delimiter: str) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    for number, (label_id, (name, own)) in enumerate(measured.items()):
+        values = own.as_dict()
+        if number == 0:
+            writer.writerow(["label", "name", *values])
+        writer.writerow([label_id, name, *values.values()])
+    return text.getvalue()
