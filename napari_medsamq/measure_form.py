@@ -37,6 +37,7 @@ class Histogram(QWidget):
         self._counts: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self._range = (0.0, 0.0)
         self._color = QColor("white")
+        self.setMinimumHeight(5 * self.fontMetrics().height())
         self.setAccessibleName("Histogram of the label's intensities")
 
     def show_values(self, values: npt.NDArray[np.generic], color: str) -> None:
@@ -54,7 +55,6 @@ class Histogram(QWidget):
         painter = QPainter(self)
         text = self.fontMetrics().height()
         room = self.height() - text
-        self.setMinimumHeight(5 * text)
         most = int(self._counts.max()) if self._counts.size else 0
         for number, count in enumerate(self._counts.tolist() if most else []):
             left, right = (round(n * self.width() / _BINS) for n in (number, number + 1))

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_medsamq.geometry import is_oblique, obliquity
 from napari_medsamq.layers import EdgeLetters, edge_letters
+from napari_medsamq.review_strip import STRIP_HEIGHT
 from napari_medsamq.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class Orientation(QObject):
                 "left": (_MARGIN, along // 2),
                 "right": (across - _MARGIN, along // 2),
                 "top": (across // 2, _MARGIN),
-                "bottom": (across // 2, along - _MARGIN),
+                "bottom": (across // 2, along - _MARGIN - STRIP_HEIGHT),
             }
             label.move(*place[edge])
         self._badge.move(_MARGIN, _MARGIN)

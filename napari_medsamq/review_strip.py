@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QToolTip, QWidget
 
 from napari_medsamq.review import Grade
 
-_HEIGHT, _MARGIN = 12, 8
+STRIP_HEIGHT, _MARGIN = 12, 8
 # Okabe and Ito's green, orange and vermilion; the hatching says the same without any colour.
 _LOOKS = {
     Grade.accepted: ("#009E73", Qt.BrushStyle.SolidPattern),
@@ -19,6 +19,8 @@ _LOOKS = {
     Grade.doubtful: ("#D55E00", Qt.BrushStyle.DiagCrossPattern),
     Grade.unknown: ("#808080", Qt.BrushStyle.Dense6Pattern),
 }
+# Of 255: below the hatching.
+_PALE = 90
 _BACK, _HERE = QColor(0, 0, 0, 150), QColor("white")
 
 
@@ -95,6 +97,9 @@ class ReviewStrip(QWidget):
         for index, found in enumerate(self.grades):
             if found is not None:
                 color, pattern = _LOOKS[found]
+                pale = QColor(color)
+                pale.setAlpha(_PALE)
+                painter.fillRect(self.cell(index), pale)
                 painter.fillRect(self.cell(index), QBrush(QColor(color), pattern))
         painter.setPen(_HERE)
         painter.drawRect(self.cell(self._here).adjusted(0, 0, -1, -1))
@@ -102,5 +107,5 @@ class ReviewStrip(QWidget):
 
     def _place(self) -> None:
         width, height = self._canvas.width(), self._canvas.height()
-        self.setGeometry(_MARGIN, height - _HEIGHT - 2, width - 2 * _MARGIN, _HEIGHT)
+        self.setGeometry(_MARGIN, height - STRIP_HEIGHT - 2, width - 2 * _MARGIN, STRIP_HEIGHT)
         self.raise_()
