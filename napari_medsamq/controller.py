@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QObject, Qt
+from qtpy.QtCore import QObject
 
 from napari_medsamq.answers import Answers
 from napari_medsamq.canvas import canvas_widget
@@ -16,16 +16,20 @@ from napari_medsamq.clicking import Clicking
 from napari_medsamq.engine import Engines
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.facts import describe_volume
+from napari_medsamq.guide import PROPAGATE
 from napari_medsamq.help import HelpDialog
-from napari_medsamq.history import Edit, LabelStyle
+from napari_medsamq.history import Edit
 from napari_medsamq.keys import KEYS
-from napari_medsamq.layers import PLANES, turn_viewer
+from napari_medsamq.layers import PLANES, Plane, turn_viewer
 from napari_medsamq.live import Live
 from napari_medsamq.model_chooser import ModelChooser
+from napari_medsamq.naming import Naming
+from napari_medsamq.nudging import nudge
 from napari_medsamq.orientation import Orientation
 from napari_medsamq.propagator import Propagator
 from napari_medsamq.saver import Saver
 from napari_medsamq.session import Session
+from napari_medsamq.solid import Solid
 from napari_medsamq.switch import Switch
 from napari_medsamq.view import DOWN, TO_VIEW, UP, SegmentView
 from napari_medsamq.windowing import Windowing
@@ -83,7 +87,9 @@ class Controller(QObject):
             fail=self.fail,
         )
         workspace.add_to(viewer)
+        self.solid = Solid(viewer, workspace)
         self.propagator = Propagator(self, workspace, compute, view.show_status, self.fail)
+        self._naming = Naming(workspace, view, self._tell)
         self.saver = Saver(view, workspace.session, files)
         canvas = canvas_widget(view)
         self.live = Live(self, viewer, workspace, compute, canvas, ahead=ahead)
@@ -149,6 +155,7 @@ class Controller(QObject):
         for signal, slot in self._wires:
             signal.disconnect(slot)
         self.propagator.stop()
+        self._naming.close()
         self.clicking.close()
         self.checkup.close()
         self.windowing.close()
@@ -166,9 +173,6 @@ class Controller(QObject):
             (view.volume.modality_requested, self._switch.to_modality),
             (view.volume.model.requested, self._switch.to_model),
             (view.volume.plane_requested, self.show_plane),
-            (view.label.label_requested, workspace.show_label),
-            (view.label.style_requested, self._on_style),
-            (view.label.remove_requested, self._on_remove_label),
             (self.live.said, view.show_status),
             (view.draw_requested, self.draw),
             (view.propagate_requested, self.propagate),
@@ -182,10 +186,10 @@ class Controller(QObject):
             (self.clicking.changed, self._show_mode),
             (view.click_requested, self.clicking.switch),
             (view.improve_requested, self.clicking.improve),
+            (workspace.requested, view.guide.asked),
             (workspace.changed, self._show_session),
             (workspace.refused, self.fail),
             (workspace.boxes.events.mode, self._show_mode),
-            (workspace.labels.events.selected_label, self._on_selected_label),
             (self._viewer.layers.events.removed, self._on_layer_removed),
             (self._viewer.layers.selection.events.active, self._show_mode),
         ]
@@ -219,14 +223,26 @@ class Controller(QObject):
             self.fail(error)
 
     def _show_propagating(self) -> None:
+        if self.propagator.active:
+            self._view.guide.done(PROPAGATE)
         self._view.show_propagating(self.propagator.active)
         self._show_session()
 
+    @property
+    def plane(self) -> Plane:
+        """The plane in view."""
+        return next(plane for plane in PLANES if plane.axis == self._axis)
+
+    def nudge(self, arrow: str, *, resize: bool) -> None:
+        """Move or resize the latest box on the slice in view; see `nudging`."""
+        try:
+            nudge(self.workspace, self.plane, self._shown_slice, arrow, resize=resize)
+        except MedSAMQError as error:
+            self.fail(error)
+
     def show_help(self) -> None:
         """List the keys; the window stays in use meanwhile."""
-        dialog = HelpDialog(self._view, {key: action.words for key, action in KEYS.items()})
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.show()
+        HelpDialog(self._view, {key: action.words for key, action in KEYS.items()}).show()
 
     def fail(self, error: BaseException) -> None:
         """Tell the user what went wrong."""
@@ -250,23 +266,6 @@ class Controller(QObject):
     def _tell(self, what: str, edit: Edit | None) -> None:
         self.workspace.refresh()
         self._view.show_status(f"{what}: {edit.name}." if edit else "Nothing to do there.")
-
-    def _on_style(self, label_id: int, style: LabelStyle) -> None:
-        self.session.set_style(label_id, style)
-        # Another label may have been locked or hidden than the one that is drawn for.
-        self.workspace.show_label(self.workspace.label_id)
-
-    def _on_remove_label(self, label_id: int) -> None:
-        try:
-            self._tell("Done", self.workspace.remove_label(label_id))
-        except MedSAMQError as error:
-            self.fail(error)
-
-    def _on_selected_label(self) -> None:
-        # napari also emits this when the colours change.
-        label_id = int(self.workspace.labels.selected_label)
-        if label_id not in (0, self.workspace.label_id):
-            self.workspace.show_label(label_id)
 
     def _on_layer_removed(self, event: Any) -> None:
         workspace = self.workspace

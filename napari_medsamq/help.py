@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QLabel, QVBoxLayout, QWidget
 
 # What is done with the mouse has no key of its own.
@@ -28,16 +29,28 @@ class HelpDialog(QDialog):
 
     def __init__(self, parent: QWidget, keys: Mapping[str, str]) -> None:
         super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle("MedSAM-Q: keys")
         grid = QGridLayout()
-        rows = [(key.replace("Control", "Ctrl").replace("-", " + "), w) for key, w in keys.items()]
+        # Keys that do the same in several directions share a line.
+        together: dict[str, list[str]] = {}
+        for key, words in keys.items():
+            shown = key.replace("Control", "Ctrl").replace("-", " + ")
+            together.setdefault(words, []).append(shown)
+        rows = [(_joined(shown), words) for words, shown in together.items()]
         for number, (key, words) in enumerate((*rows, *_MOUSE)):
-            shown = QLabel(f"<b>{key}</b>")
-            shown.setAccessibleDescription(words)
-            grid.addWidget(shown, number, 0)
+            label = QLabel(f"<b>{key}</b>")
+            label.setAccessibleDescription(words)
+            grid.addWidget(label, number, 0)
             grid.addWidget(QLabel(words), number, 1)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.reject)
         layout = QVBoxLayout(self)
         layout.addLayout(grid)
         layout.addWidget(buttons)
+
+
+def _joined(keys: list[str]) -> str:
+    """Write keys that differ in their last part alone as one: `Alt + Left, Right`."""
+    first, *others = keys
+    return ", ".join([first, *(key.rpartition(" + ")[2] for key in others)])

@@ -8,6 +8,7 @@ from typing import Any
 
 from napari_medsamq.forms import FIRST_PLANE_KEY
 from napari_medsamq.layers import PLANES
+from napari_medsamq.nudging import ARROWS
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ def _shows(number: int) -> Key:
     )
 
 
+def _nudges(arrow: str, words: str, *, resize: bool) -> Key:
+    return Key(words, lambda controller: controller.nudge(arrow, resize=resize))
+
+
 # In napari's notation, in the order of the work.
 KEYS = {
     **{f"F{number + FIRST_PLANE_KEY}": _shows(number) for number in range(len(PLANES))},
@@ -53,6 +58,18 @@ KEYS = {
         "Accept the slices up to here", lambda controller: controller.checkup.reviewer.accept()
     ),
     "E": Key("Repair as chosen", lambda controller: controller.checkup.repair()),
+    "V": Key(
+        "Show labels as solids, or slices",
+        lambda controller: controller.solid.toggle(controller.plane),
+    ),
+    **{
+        f"Alt-{arrow}": _nudges(arrow, "Move the box on this slice", resize=False)
+        for arrow in ARROWS
+    },
+    **{
+        f"Alt-Shift-{arrow}": _nudges(arrow, "Resize the box on this slice", resize=True)
+        for arrow in ARROWS
+    },
     "?": Key("List the keys", lambda controller: controller.show_help()),
     "Control-Z": Key("Undo", lambda controller: controller.undo()),
     "Control-Shift-Z": Key("Redo", lambda controller: controller.redo()),

@@ -23,6 +23,16 @@ def encodes_ahead() -> bool:
     return bool(_settings().computation.encode_ahead)
 
 
+def shows_guide() -> bool:
+    """Return whether the dock leads through the first steps."""
+    return bool(_settings().start.guide)
+
+
+def end_guide() -> None:
+    """Show the first steps no more."""
+    _settings().start.guide = False
+
+
 def journals() -> Path:
     """Return the folder of the journals; one in the user's data folder unless set."""
     chosen = str(_settings().journals.folder).strip()

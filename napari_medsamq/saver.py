@@ -7,6 +7,7 @@ from pathlib import Path
 
 from napari.utils.notifications import show_info
 
+from napari_medsamq.guide import SAVE
 from napari_medsamq.session import Session
 from napari_medsamq.view import SegmentView
 from napari_medsamq.volume_io import SaveReceipt
@@ -40,5 +41,6 @@ class Saver:
         self._session.watch("save", {"path": str(receipt.path), "sha256": receipt.sha256})
         voxels = sum(receipt.counts.values())
         text = f"Saved and verified: {receipt.path} ({voxels:,} voxels)."
+        self._view.guide.done(SAVE)
         self._view.show_status(text)
         show_info(text)

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from napari_medsamq.check_form import CheckForm
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.forms import VolumeForm, button, narrow, wrapping_label
+from napari_medsamq.guide import Guide
 from napari_medsamq.label_form import LabelForm
 from napari_medsamq.measure_form import MeasureForm
 
@@ -43,6 +44,8 @@ class SegmentView(QScrollArea):
     label : LabelForm
     check : CheckForm
     measure : MeasureForm
+    guide : Guide
+        Hidden until it is asked for.
     """
 
     draw_requested = Signal(bool)
@@ -64,11 +67,21 @@ class SegmentView(QScrollArea):
         self.label = LabelForm()
         self.check = CheckForm()
         self.measure = MeasureForm()
+        self.guide = Guide()
+        self.guide.hide()
         self._status = wrapping_label("Status")
         content = QWidget()
         layout = QVBoxLayout(content)
         actions = self._build_actions()
-        for part in (self.volume, self.label, actions, self._status, self.check, self.measure):
+        for part in (
+            self.guide,
+            self.volume,
+            self.label,
+            actions,
+            self._status,
+            self.check,
+            self.measure,
+        ):
             layout.addWidget(part)
         layout.addStretch(1)
         self.setWidget(content)

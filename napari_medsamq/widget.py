@@ -14,8 +14,9 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_medsamq import preferences
 from napari_medsamq.controller import Controller
 from napari_medsamq.engine import Engines
+from napari_medsamq.guide import OPEN
 from napari_medsamq.keys import KEYS
-from napari_medsamq.layers import PLANES
+from napari_medsamq.layers import PLANES, SAMPLES
 from napari_medsamq.model_chooser import ModelChooser
 from napari_medsamq.networks import CPU
 from napari_medsamq.opening import Opener
@@ -91,6 +92,9 @@ class MedSAMQWidget(QWidget):
         self._opener.failed.connect(self._view.show_failure)
         self._view.volume.open_requested.connect(self.open_path)
         self._view.volume.layer_requested.connect(self._opener.open_layer)
+        self._view.guide.setVisible(ask and preferences.shows_guide())
+        self._view.guide.sample_requested.connect(partial(self.open_path, SAMPLES / "ct.nii.gz"))
+        self._view.guide.ended.connect(self._end_guide)
         napari_viewer.layers.selection.events.active.connect(self._on_active_layer)
         for key, action in KEYS.items():
             napari_viewer.bind_key(key, self._on_key(action.act), overwrite=True)
@@ -145,6 +149,10 @@ class MedSAMQWidget(QWidget):
         # that must not touch them.
         self.deleteLater()
 
+    def _end_guide(self) -> None:
+        self._view.guide.hide()
+        preferences.end_guide()
+
     def _on_key(self, action: Callable[[Controller], None]) -> Callable[[Viewer], None]:
         def press(viewer: Viewer) -> None:
             if self._controller is not None:
@@ -186,6 +194,7 @@ class MedSAMQWidget(QWidget):
             ahead=preferences.encodes_ahead() if self._ahead is None else self._ahead,
         )
         volume = workspace.session.volume
+        self._view.guide.done(OPEN)
         self._view.show_status(f"Press B, then drag a box around a structure of {volume.name}.")
         for warning in volume.warnings:
             show_warning(f"{volume.name}: {warning}")
