@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
@@ -100,6 +100,27 @@ class Stop:
     reason: str
 
 
+Gap = tuple[int, int]
+
+
+def gaps(anchors: Mapping[int, Bool], first: int, last: int) -> list[Gap]:
+    """Return where a structure is carried: below, between and above the slices where it is known.
+
+    Parameters
+    ----------
+    anchors : mapping of int to (H, W) bool
+        As in `Carrier.carry`, at least one of them not empty.
+    first, last : int
+
+    Returns
+    -------
+    gaps : list of (int, int)
+        The slices that bound each, neither included; ascending.
+    """
+    known = sorted(index for index, mask in anchors.items() if mask.any())
+    return list(pairwise([first - 1, *known, last + 1]))
+
+
 @dataclass(frozen=True)
 class Carrier:
     """Carries a structure from slices where it is known to those where it is not.
@@ -122,7 +143,11 @@ class Carrier:
     rules: StopRules = field(default_factory=StopRules)
 
     def carry(
-        self, anchors: Mapping[int, Bool], first: int, last: int
+        self,
+        anchors: Mapping[int, Bool],
+        first: int,
+        last: int,
+        done: Collection[Gap] = (),
     ) -> Iterator[tuple[int, Bool] | Stop]:
         """Yield masks of slices around and between anchors, and why it ends on either side.
 
@@ -137,6 +162,8 @@ class Carrier:
             Known masks by slice, at least one of them not empty.
         first, last : int
             Where to stop at the latest, both included.
+        done : collection of (int, int)
+            Which of `gaps` are left as they are.
 
         Yields
         ------
@@ -145,7 +172,10 @@ class Carrier:
         """
         known = sorted(index for index, mask in anchors.items() if mask.any())
         walls = sorted(set(anchors) - set(known))
-        for low, high in pairwise(known):
+        below, *between, above = gaps(anchors, first, last)
+        for low, high in between:
+            if (low, high) in done:
+                continue
             if any(low < wall < high for wall in walls):
                 yield from self._outwards(anchors, low, high - 1, "up", walls)
                 yield from self._outwards(anchors, high, low + 1, "down", walls)
@@ -153,8 +183,10 @@ class Carrier:
                 middle = (low + high) // 2
                 yield from self._bridge(anchors, low, high, range(low + 1, middle + 1))
                 yield from self._bridge(anchors, high, low, range(high - 1, middle, -1))
-        yield from self._outwards(anchors, known[-1], last, "up", walls)
-        yield from self._outwards(anchors, known[0], first, "down", walls)
+        if above not in done:
+            yield from self._outwards(anchors, known[-1], last, "up", walls)
+        if below not in done:
+            yield from self._outwards(anchors, known[0], first, "down", walls)
 
     def _outwards(
         self,

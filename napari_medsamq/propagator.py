@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
 
+import numpy as np
+import numpy.typing as npt
 from qtpy.QtCore import QObject, Signal
 
 from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.propagation import Stop
+from napari_medsamq.propagation import Gap, Stop, gaps
 from napari_medsamq.reports import report_carried, report_progress
+from napari_medsamq.review import mask_key
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Workspace
@@ -19,6 +22,7 @@ from napari_medsamq.workspace import Workspace
 # How long the compute thread goes on before it looks whether anything else is wanted.
 _CHUNK_S = 0.06
 
+Bool = npt.NDArray[np.bool_]
 Found = SliceMask | Stop
 
 
@@ -27,6 +31,8 @@ class _Run:
     """A propagation on its way."""
 
     label_id: int
+    axis: int
+    gaps: list[Gap]
     found: Iterator[Found]
     masks: list[SliceMask] = field(default_factory=list)
     stops: list[Stop] = field(default_factory=list)
@@ -62,6 +68,8 @@ class Propagator(QObject):
         self._say = say
         self._fail = fail
         self._run: _Run | None = None
+        # What each gap held when it was filled last, by axis, label and the slices around it.
+        self._done: dict[tuple[int, int, int, int], Hashable] = {}
 
     @property
     def active(self) -> bool:
@@ -72,19 +80,27 @@ class Propagator(QObject):
         """Carry the label that is drawn for from its known slices to `first` and `last`.
 
         Known slices beyond `first` and `last` count as those next to them: a direction that is not
-        wanted is cut off at the slices that are known.
+        wanted is cut off at the slices that are known. Gaps between slices that are known as they
+        were at the last propagation are left as they are.
         """
         if self.active:
             return
         workspace, session = self._workspace, self._workspace.session
-        known = session.history.known_slices(axis, workspace.label_id)
+        label_id = workspace.label_id
+        known = session.history.known_slices(axis, label_id)
         drawn = [index for index, mask in known.items() if mask.any()]
         if drawn:
             first, last = min(first, *drawn), max(last, *drawn)
-        run = _Run(workspace.label_id, session.carry(axis, known, first, last))
+        wanted = gaps(known, first, last) if drawn else []
+        keys = self._keys(axis, known, wanted)
+        done = [gap for gap in wanted if self._done.get((axis, label_id, *gap)) == keys[gap]]
+        if wanted and len(done) == len(wanted):
+            self._say("Nothing has changed since the last propagation. Correct a slice first.")
+            return
+        run = _Run(label_id, axis, wanted, session.carry(axis, known, first, last, done))
         self._run = run
-        asked = {"label": run.label_id, "axis": axis, "first": first, "last": last, "group": run}
-        session.watch("carry", asked)
+        asked = {"label": label_id, "axis": axis, "first": first, "last": last, "done": done}
+        session.watch("carry", {**asked, "group": run})
         self.changed.emit()
         self._go_on(run)
 
@@ -123,8 +139,29 @@ class Propagator(QObject):
             raise error
         self._fail(error)
 
+    def _keys(self, axis: int, known: Mapping[int, Bool], wanted: list[Gap]) -> dict[Gap, Hashable]:
+        """Return what tells whether a gap, and the slices around it, are as they were."""
+        session = self._workspace.session
+        planes = np.moveaxis(session.label, axis, 0)
+        seen = session.engine, session.window, session.zoom
+        return {
+            (low, high): (
+                seen,
+                tuple(index for index in sorted(known) if low <= index <= high),
+                mask_key(planes[max(low, 0) : high + 1] == self._workspace.label_id),
+            )
+            for low, high in wanted
+        }
+
+    def _remember(self, run: _Run) -> None:
+        known = self._workspace.session.history.known_slices(run.axis, run.label_id)
+        for gap, key in self._keys(run.axis, known, run.gaps).items():
+            self._done[run.axis, run.label_id, *gap] = key
+
     def _end(self, run: _Run, *, stopped: bool) -> None:
         self._run = None
+        if not stopped:
+            self._remember(run)
         self._workspace.refresh()
         name = self._workspace.session.style(run.label_id).name
         self._say(report_carried(name, run.masks, run.stops, stopped=stopped))

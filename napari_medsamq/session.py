@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -16,7 +16,7 @@ from napari_medsamq.geometry import Float64
 from napari_medsamq.labelling import Labelling
 from napari_medsamq.preprocess import WindowLevel, default_window
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, check_inside
-from napari_medsamq.propagation import Carrier, Stop, propagate
+from napari_medsamq.propagation import Carrier, Gap, Stop, propagate
 from napari_medsamq.quality import confidence
 from napari_medsamq.slice_network import Lens, SliceMask, SliceNetwork
 from napari_medsamq.stop_rules import Sight
@@ -111,7 +111,12 @@ class Session(Labelling):
             yield answers.pop()
 
     def carry(
-        self, axis: int, anchors: Mapping[int, Bool], first: int, last: int
+        self,
+        axis: int,
+        anchors: Mapping[int, Bool],
+        first: int,
+        last: int,
+        done: Collection[Gap] = (),
     ) -> Iterator[SliceMask | Stop]:
         """Carry a structure from slices where it is known through the volume; nothing is committed.
 
@@ -125,13 +130,15 @@ class Session(Labelling):
             Known masks by slice, as `History.known_slices` gives them; an empty one is a wall.
         first, last : int
             Where to stop at the latest, both included.
+        done : collection of (int, int)
+            Which `propagation.gaps` are left as they are.
 
         Yields
         ------
         SliceMask
             Of each slice between and around the anchors.
         Stop
-            Why it ends, once upwards and once downwards.
+            Why it ends, upwards and downwards.
 
         Raises
         ------
@@ -160,7 +167,7 @@ class Session(Labelling):
             return answer.mask, sight
 
         carrier = Carrier(segment, partial(network.look, lens), partial(network.view, lens))
-        for found in carrier.carry(anchors, first, last):
+        for found in carrier.carry(anchors, first, last, done):
             yield found if isinstance(found, Stop) else answers[-1]
             answers.clear()
 

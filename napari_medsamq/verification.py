@@ -140,7 +140,10 @@ class Verifier:
     def _carry(self, content: dict[str, Any]) -> tuple[int, list[SliceMask]]:
         axis, label_id = content["axis"], content["label"]
         known = self._replay.history.known_slices(axis, label_id)
-        found = self._session(content).carry(axis, known, content["first"], content["last"])
+        # Journals of before there was any name no gap that was left.
+        done = [(low, high) for low, high in content.get("done", ())]
+        ends = content["first"], content["last"]
+        found = self._session(content).carry(axis, known, *ends, done)
         return label_id, [mask for mask in found if isinstance(mask, SliceMask)]
 
     def _compare_carried(self, mask: SliceMask, label_id: int) -> None:

@@ -11,7 +11,7 @@ from fake_engine import FakeEngine
 from napari_medsamq.errors import PromptError
 from napari_medsamq.preprocess import IDENTITY
 from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.propagation import Carrier, Stop
+from napari_medsamq.propagation import Carrier, Stop, gaps
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.stop_rules import Sight, StopRules, observe, stability_of
@@ -57,11 +57,34 @@ class World:
     def look(self, index: int, mask: np.ndarray) -> Sight:
         return sight(mask)
 
-    def carry(self, anchors: dict[int, np.ndarray], first: int = 0, last: int = 30) -> tuple:
+    def carry(
+        self,
+        anchors: dict[int, np.ndarray],
+        first: int = 0,
+        last: int = 30,
+        done: tuple[tuple[int, int], ...] = (),
+    ) -> tuple:
         carrier = Carrier(self.segment, self.look, whole)
-        found = list(carrier.carry(anchors, first, last))
+        found = list(carrier.carry(anchors, first, last, done))
         masks = {item[0]: item[1] for item in found if not isinstance(item, Stop)}
         return masks, {item.direction: item for item in found if isinstance(item, Stop)}
+
+
+def test_gaps_that_are_done_are_left() -> None:
+    anchors = {5: square(20, 20), 15: square(20, 20)}
+    assert gaps(anchors, 0, 30) == [(-1, 5), (5, 15), (15, 31)]
+    world = World(straight(0, 30))
+    everything = world.carry(anchors)
+    assert sorted(everything[0]) == [i for i in range(31) if i not in anchors]
+    for left, wanted in (
+        ((-1, 5), [i for i in range(6, 31) if i not in anchors]),
+        ((5, 15), [*range(5), *range(16, 31)]),
+        ((15, 31), [i for i in range(15) if i not in anchors]),
+    ):
+        masks, stops = world.carry(anchors, done=(left,))
+        assert sorted(masks) == wanted
+        assert ("down" in stops) == (left != (-1, 5))
+    assert world.carry(anchors, done=tuple(gaps(anchors, 0, 30))) == ({}, {})
 
 
 def straight(first: int, last: int) -> dict[int, np.ndarray]:

@@ -56,6 +56,31 @@ def test_one_key_fills_the_liver_and_one_undo_takes_it_back(liver):
     assert len(liver.session.history.prompts) == 1
 
 
+def test_a_better_box_has_only_its_neighbourhood_made_anew(liver):
+    asked = []
+    liver.press(Qt.Key.Key_P)
+    settle(liver)
+    liver.press(Qt.Key.Key_P)
+    assert "Nothing has changed since the last propagation" in liver.dock.status
+    watch = liver.session.watch
+    liver.session.watch = lambda kind, content: (asked.append(content), watch(kind, content))
+    above = liver.session.label[11:].copy()
+    liver.viewer.dims.set_point(0, 10.0)
+    liver.drag((5, 200, 120), (5, 370, 250))
+    liver.wait()
+    liver.press(Qt.Key.Key_P)
+    settle(liver)
+    assert asked[-1]["done"] == [(10, 20)]
+    assert "9 slices by propagation" in liver.dock.status
+    np.testing.assert_array_equal(liver.session.label[11:], above)
+    # What was undone has to be made anew.
+    liver.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    liver.press(Qt.Key.Key_P)
+    settle(liver)
+    assert (5, 10) not in asked[-1]["done"]
+    assert (10, 20) in asked[-1]["done"]
+
+
 @pytest.mark.parametrize(
     ("way", "wanted"),
     [
