@@ -276,6 +276,9 @@ class _Run:
         if self._way.checks:
             self._sure = check_slices(self._session, masks)
         if self._way.mends:
+            # Later, the embeddings are at hand.
+            for mask in masks:
+                self._note_encoding(mask)
             masks = mend_worst(self._session, masks, self._sure, target, label, self._seed)
             self._sure = []
         return masks

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from typer.testing import CliRunner
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.model_spec import ModelSpec, default_model
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
+from napari_medsamq.session import Session
+from napari_medsamq.volume_io import read_volume
 from training import evaluate
+from training.checking import describe_checks, mend_worst
 from training.metrics import nsd
 from training.protocol import Protocol, Target, find_cases, list_targets, loosened, middle_box
 from training.score_tables import difference_table
@@ -47,12 +51,13 @@ class RuleEngine:
         point_labels: np.ndarray,
         mask_input: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        found = np.full((1, 256, 256), -4, np.float32)
-        (x0, y0), (x1, y1) = point_coords[0].astype(int)
-        box = np.s_[0, y0 : y1 + SCALE, x0 : x1 + SCALE]
-        bright = embedding[0, :16].reshape(1, 256, 256) > 0.5
-        found[box] = np.where(bright[box], 4, -4) if self.bright_only else 4
-        return found, np.ones(1, np.float32)
+        count = len(point_coords)
+        found = np.full((count, 256, 256), -4, np.float32)
+        bright = embedding[0, :16].reshape(256, 256) > 0.5
+        for own, ((x0, y0), (x1, y1)) in zip(found, point_coords[:, :2].astype(int), strict=True):
+            box = np.s_[y0 : y1 + SCALE, x0 : x1 + SCALE]
+            own[box] = np.where(bright[box], 4, -4) if self.bright_only else 4
+        return found, np.ones(count, np.float32)
 
 
 class ClickedEngine(RuleEngine):
@@ -500,6 +505,49 @@ def test_a_propagation_starts_from_the_middle_slice_and_counts_its_ghosts(tmp_pa
     (target,) = list_targets(find_cases(tmp_path)[0], Protocol.propagate, 0)
     assert middle_box(target, label, 0).index == 4
     assert path.exists()
+
+
+def test_confidence_finds_the_slice_that_is_wrong_and_a_box_mends_it(tmp_path: Path) -> None:
+    label = np.zeros((9, SIZE, SIZE), np.uint16)
+    label[1:8, 20:40, 20:40] = 1
+    write_case(tmp_path, "CT/Body/a", label, boxes=[[18, 18, 0, 42, 42, 8]])
+    engine = RuleEngine()
+    evaluation = score_models(tmp_path, {"rule": engine}, Protocol.confidence, 0)
+    assert list(evaluation.scores) == ["rule", "rule, worst slice boxed anew"]
+    (score,) = evaluation.scores["rule"]
+    assert len(score.checks) == score.slices == 7
+    assert all(0 <= sure <= 1 and right == pytest.approx(1) for sure, right in score.checks)
+    (mended,) = evaluation.scores["rule, worst slice boxed anew"]
+    assert mended.checks == ()
+    assert mended.dsc == pytest.approx(1)
+
+
+def test_checks_are_summed_up_over_all_slices(data_dir: Path) -> None:
+    target = targets_of(data_dir)[0]
+    # Ten slices; the two least sure ones are the two that are wrong, and one that is sure is, too.
+    sure = [0.1, 0.2, 0.9, *np.linspace(0.5, 0.8, 7)]
+    right = [0.2, 0.3, 0.4, *np.linspace(0.8, 0.9, 7)]
+    pairs = tuple(zip(sure, right, strict=True))
+    scores = [Score(target, 0.5, 0.5, 1.0, checks=own) for own in (pairs[:4], pairs[4:])]
+    found = describe_checks(scores)
+    assert found["slices"] == 10
+    assert found["bad"] == pytest.approx(0.3)
+    assert found["found"] == pytest.approx(2 / 3)
+    assert 0.3 < found["spearman"] < 0.9
+
+
+def test_a_worst_slice_without_reference_is_erased(tmp_path: Path) -> None:
+    label = np.zeros((9, SIZE, SIZE), np.uint16)
+    label[2:7, 20:40, 20:40] = 1
+    write_case(tmp_path, "CT/Body/a", label, boxes=[[18, 18, 1, 42, 42, 7]])
+    (target,) = list_targets(find_cases(tmp_path)[0], Protocol.propagate, 0)
+    session = Session(read_volume(target.case.path), RuleEngine())
+    (first,) = session.segment(middle_box(target, label, 0))
+    ghost = replace(first, index=8)
+    masks = mend_worst(session, [first, ghost], [0.9, 0.1], target, label, 0)
+    by_slice = {mask.index: mask.mask for mask in masks}
+    assert not by_slice[8].any()
+    assert sorted(index for index, mask in by_slice.items() if mask.any()) == list(range(2, 7))
 
 
 def test_clicks_lead_to_the_reference_and_are_counted(data_dir: Path) -> None:
