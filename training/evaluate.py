@@ -27,6 +27,7 @@ from training.protocol import Protocol
 from training.score_tables import difference_table, goal_table, score_csv, score_table
 from training.scores import METRICS, Score, clicks_needed, ghost_share, summarise
 from training.scoring import CLICKS, score_models
+from training.size_plot import plot_sizes
 
 TIMING_ROUNDS = 15
 WANTED_DSC = 0.9
@@ -70,6 +71,10 @@ def main(
     zoom: Annotated[
         bool, typer.Option("--zoom", help="Also score each model as it zooms in on small boxes.")
     ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw the DSC by size of the objects as a picture (2D protocols)."),
+    ] = None,
     latency: Annotated[
         bool,
         typer.Option(
@@ -97,7 +102,11 @@ def main(
     with error_message():
         if record and (limit is not None or protocol is not Protocol.slices):
             raise ConfigError("--record is for the scores of all objects in 2D.")
-        for path in (json_file, csv_file):
+        if plot is not None and not protocol.of_slices:
+            raise ConfigError(
+                "--plot is for protocols of single slices, whose objects have a size."
+            )
+        for path in (json_file, csv_file, plot):
             _check_target(path)
         engines = _engines(model)
         with progress_bar("objects") as report:
@@ -121,6 +130,8 @@ def main(
         if json_file:
             whole = {**head, **summary, **timed, "failed": evaluation.failed}
             _write(json_file, json.dumps(whole, indent=2, allow_nan=False) + "\n")
+        if plot:
+            plot_sizes(summary, plot)
         if csv_file:
             _write(csv_file, score_csv(evaluation.scores))
     if evaluation.failed:

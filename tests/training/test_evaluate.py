@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import typer
@@ -456,6 +457,7 @@ def test_the_command_ends_with_1_after_a_bad_case(
         (["--protocol", "4d"], "protocol"),
         (["--limit", "0"], "limit"),
         (["--record", "--limit", "1"], "--record"),
+        (["--plot", "sizes.png", "--protocol", "3d"], "--plot"),
     ],
 )
 def test_what_cannot_work_is_refused_at_once(
@@ -477,6 +479,13 @@ def test_a_model_directory_is_scored_by_the_plugins_engine(tmp_path: Path) -> No
     ]
     assert macro["dsc"] > 0.7
     assert macro["ms"] > 0
+
+
+def test_sizes_are_drawn(data_dir: Path, two_models: list[str], tmp_path: Path) -> None:
+    picture = tmp_path / "sizes.png"
+    result = command(data_dir, *two_models, "--plot", picture)
+    assert result.exit_code == 0, result.output
+    assert cv2.imread(str(picture)).std() > 10
 
 
 def test_scores_are_recorded_where_the_plugin_finds_them(tmp_path: Path) -> None:
