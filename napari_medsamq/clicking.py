@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 # Canvas pixels that a hand may shake.
 _STILL = 4
 _LEFT, _RIGHT = 1, 2
+# A scribble counts as so many clicks along it.
+_SCRIBBLED = 5
 
 
 class Clicking(QObject):
     """Turns clicks into requests while it is switched on; drags still move the picture.
+
+    A drag with Shift is a scribble: several clicks at once.
 
     Parameters
     ----------
@@ -86,43 +90,64 @@ class Clicking(QObject):
 
     def improve(self) -> None:
         """Let the network improve the label's mask on the slice in view, without a click."""
-        self._request(None)
+        self._request(())
 
     def _follow(self, viewer: Viewer, event: Any) -> Iterator[None]:
         start, button = np.array(event.pos), event.button
         positive = button == _LEFT and "Alt" not in event.modifiers
+        scribbles = "Shift" in event.modifiers
         layer = viewer.layers.selection.active
         # A tool in hand keeps its clicks.
         idle = layer is None or layer.mode == "pan_zoom"
         if not (self.active and idle) or button > _RIGHT:
             return
-        yield
-        while event.type == "mouse_move":
+        camera, path = viewer.scene.camera, [event.position]
+        moves = camera.mouse_pan, camera.mouse_zoom
+        try:
+            if scribbles:
+                camera.mouse_pan = camera.mouse_zoom = False
             yield
-        if np.linalg.norm(np.array(event.pos) - start) > _STILL:
+            while event.type == "mouse_move":
+                path.append(event.position)
+                yield
+        finally:
+            camera.mouse_pan, camera.mouse_zoom = moves
+        if scribbles:
+            chosen = np.linspace(0, len(path) - 1, _SCRIBBLED).round().astype(int)
+            path = [path[number] for number in chosen]
+        elif np.linalg.norm(np.array(event.pos) - start) > _STILL:
             return
-        axis, _ = self._slice_in_view()
-        place = np.rint(self._workspace.labels.world_to_data(event.position))[-3:]
-        row, column = np.delete(place, axis).astype(int).tolist()
-        self._request(Click(column, row, positive))
+        else:
+            path = [event.position]
+        # Places that are the same pixel are one click.
+        self._request(tuple(dict.fromkeys(self._click(place, positive) for place in path)))
 
-    def _request(self, click: Click | None) -> None:
+    def _click(self, position: Any, positive: bool) -> Click:
+        axis, _ = self._slice_in_view()
+        place = np.rint(self._workspace.labels.world_to_data(position))[-3:]
+        row, column = np.delete(place, axis).astype(int).tolist()
+        return Click(column, row, positive)
+
+    def _request(self, clicks: tuple[Click, ...]) -> None:
+        """Ask for what clicks correct, all of them as one step; without any, for a better mask."""
         workspace = self._workspace
         axis, index = self._slice_in_view()
-        waiting = None if click is None else self._waiting(axis, index)
-        if waiting is not None and click is not None:
+        waiting = self._waiting(axis, index) if clicks else None
+        if waiting is not None:
             # Its mask is on its way, and would be out of date.
             workspace.requests.remove(waiting)
-            box = replace(waiting.box, clicks=(*waiting.box.clicks, click))
+            box = replace(waiting.box, clicks=(*waiting.box.clicks, *clicks))
             workspace.request(replace(waiting, box=box))
             return
         label_id = workspace.label_id
         try:
-            found = correction(workspace.session, axis, index, click, label_id)
+            first = clicks[0] if clicks else None
+            found = correction(workspace.session, axis, index, first, label_id)
         except MedSAMQError as error:
             self._fail(error)
             return
-        workspace.request(Request(found.box, label_id, found.replaces, found.start))
+        box = replace(found.box, clicks=(*found.box.clicks, *clicks[1:]))
+        workspace.request(Request(box, label_id, found.replaces, found.start))
 
     def _waiting(self, axis: int, index: int) -> Request | None:
         """Return the last request on a slice, for the label in hand, that has no answer yet."""

@@ -13,6 +13,7 @@ _MOUSE = (
     ("Ctrl + drag", "Change level (up, down) and width (left, right) of the window"),
     ("Click", "What is missing, while clicks correct; on the strip below: go to a slice"),
     ("Right or Alt + click", "What does not belong, while clicks correct"),
+    ("Shift + drag", "Several clicks along the way, while clicks correct"),
     ("Wheel + Ctrl", "Scroll through the slices"),
 )
 

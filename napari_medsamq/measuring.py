@@ -73,7 +73,9 @@ class Measuring(QObject):
             return
         self._running, self._stale = True, False
         workspace = self._workspace
-        job = partial(_measure_all, workspace.session, workspace.label_id, self._axis())
+        # Counted here, as the history may be in the middle of an edit when the thread comes to it.
+        ids = list(workspace.session.history.voxel_counts)
+        job = partial(_measure, workspace.session, ids, workspace.label_id, self._axis())
         self._worker.submit(job, partial(self._on_found, workspace.label_id), self._on_failure)
 
     def _on_found(self, label_id: int, found: Found) -> None:
@@ -91,10 +93,10 @@ class Measuring(QObject):
         self._fail(error)
 
 
-def _measure_all(session: Session, label_id: int, axis: int) -> Found:
+def _measure(session: Session, ids: list[int], label_id: int, axis: int) -> Found:
     statistics: dict[int, LabelStatistics] = {}
     values: npt.NDArray[np.generic] = np.zeros(0)
-    for used in list(session.history.voxel_counts):
+    for used in ids:
         mask = session.label == used
         # The label may be edited meanwhile, and is measured once more then.
         if mask.any():

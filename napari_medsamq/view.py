@@ -107,7 +107,8 @@ class SegmentView(QScrollArea):
         self._click = QPushButton("Correct by clicks  (C)")
         self._click.setCheckable(True)
         self._click.setToolTip(
-            "Click on what is missing; with the right button or Alt, on what does not belong"
+            "Click on what is missing; with the right button or Alt, on what does not belong.\n"
+            "A drag with Shift is several clicks at once."
         )
         self._click.clicked.connect(self.click_requested.emit)
         self._improve = button("Improve mask  (R)", self.improve_requested.emit)

@@ -74,6 +74,28 @@ def test_alt_and_click_removes_too(clicking):
     assert clicking.session.label[TOO_MUCH] == 0
 
 
+def test_a_scribble_is_several_clicks_in_one_step(clicking):
+    window, before = clicking, clicking.session.label.copy()
+    centre = window.viewer.scene.camera.center
+    shift = {"modifier": Qt.KeyboardModifier.ShiftModifier}
+    start, stop = window.pixel((12, 46, 28)), window.pixel((12, 46, 44))
+    window.mouse(QEvent.Type.MouseMove, start, NONE, NONE)
+    window.mouse(QEvent.Type.MouseButtonPress, start, LEFT, LEFT, **shift)
+    for share in np.linspace(0, 1, 9)[1:]:
+        QTest.qWait(15)
+        window.mouse(QEvent.Type.MouseMove, start + share * (stop - start), NONE, LEFT, **shift)
+    window.mouse(QEvent.Type.MouseButtonRelease, stop, LEFT, NONE, **shift)
+    window.wait()
+    (prompt,) = window.session.history.prompts
+    assert prompt.box.clicks == tuple(Click(column, 46, True) for column in (28, 32, 36, 40, 44))
+    assert window.session.label[12, 46, 28:45].all()
+    assert window.viewer.scene.camera.center == centre, "the picture has not moved"
+    assert window.viewer.scene.camera.mouse_pan
+    window.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    window.wait()
+    np.testing.assert_array_equal(window.session.label, before)
+
+
 def test_clicks_that_follow_quickly_all_count(clicking, engine):
     engine.open.clear()
     for voxel in (MISSING, (12, 46, 30), TOO_MUCH):
