@@ -203,7 +203,7 @@ def test_a_volume_open_in_another_window_is_worked_on_with_a_warning(
 
 
 def test_a_journal_of_the_window_replays_to_the_same_voxels(window, tmp_path):
-    """Boxes, a propagation, brush strokes, undo and redo, with the network that ships."""
+    """Boxes, a click, an improved mask, a propagation, brush strokes, undo and redo."""
     window.open(SAMPLES / "ct.nii.gz")
     window.viewer.dims.set_point(0, 10 * 2.0)
     window.press(Qt.Key.Key_B)
@@ -212,6 +212,15 @@ def test_a_journal_of_the_window_replays_to_the_same_voxels(window, tmp_path):
     window.drag((10, 300, 150), (10, 340, 190))
     window.wait()
     assert "refined" in window.dock.status
+    window.press(Qt.Key.Key_C)
+    window.wait()
+    window.click((10, 250, 260))
+    window.wait()
+    window.press(Qt.Key.Key_R)
+    window.wait()
+    corrected = window.session.history.prompts
+    assert any(prompt.box.clicks for prompt in corrected)
+    assert any(prompt.start is not None for prompt in corrected)
     window.press(Qt.Key.Key_P)
     window.qtbot.waitUntil(lambda: not window.dock.controller.propagator.active, timeout=60_000)
     window.wait()
@@ -234,7 +243,7 @@ def test_a_journal_of_the_window_replays_to_the_same_voxels(window, tmp_path):
     window.session.history.watch = lambda *_: None
     assert result.exit_code == 0, result.output
     count = int(result.stdout.split(" of ")[0].splitlines()[-1])
-    assert count > 2
+    assert count > 4
     assert f"{count} of {count} masks are the same" in result.stdout
     saved = np.asarray(nib.load(output).dataobj)
     np.testing.assert_array_equal(window.session.volume.from_source(saved), label)
