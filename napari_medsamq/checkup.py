@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_medsamq.measuring import Measuring
 from napari_medsamq.mending import Mending
+from napari_medsamq.propagator import Propagator
 from napari_medsamq.repairs import Repair
 from napari_medsamq.reviewer import Reviewer
 from napari_medsamq.view import SegmentView
@@ -31,6 +32,7 @@ class Checkup(QObject):
     workspace : Workspace
     compute, files : Worker
     canvas : QWidget
+    propagator : Propagator
     slice_in_view : callable
         Returns array axis and index.
     checks : bool
@@ -46,6 +48,7 @@ class Checkup(QObject):
         compute: Worker,
         files: Worker,
         canvas: QWidget,
+        propagator: Propagator,
         slice_in_view: Callable[[], tuple[int, int]],
         *,
         checks: bool,
@@ -57,7 +60,7 @@ class Checkup(QObject):
         self.reviewer = Reviewer(
             self, viewer, workspace, compute, canvas, slice_in_view, say, checks=checks
         )
-        self._mending = Mending(workspace, compute, say, fail)
+        self._mending = Mending(workspace, compute, propagator, say, fail)
         self._measuring = Measuring(
             self, workspace, files, view.measure, lambda: slice_in_view()[0], fail
         )
@@ -67,6 +70,7 @@ class Checkup(QObject):
             (view.check.accept_requested, self.reviewer.accept),
             (view.check.repair_requested, self._on_repair),
             (view.measure.said, say),
+            (view.zoom_requested, self.reviewer.wake),
         ]
         for signal, slot in self._wires:
             signal.connect(slot)
@@ -79,7 +83,7 @@ class Checkup(QObject):
         self._measuring.close()
 
     def look_again(self) -> None:
-        """Another plane is in view."""
+        """Another plane is in view, or the network or what it sees is another one."""
         self.reviewer.wake()
         self._measuring.wake()
 

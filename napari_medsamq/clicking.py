@@ -10,7 +10,7 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 
 from napari_medsamq.correcting import correction
-from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.errors import MedSAMQError, PromptError
 from napari_medsamq.prompts import BoxPrompt, Click
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Request, Workspace
@@ -99,7 +99,8 @@ class Clicking(QObject):
         layer = viewer.layers.selection.active
         # A tool in hand keeps its clicks.
         idle = layer is None or layer.mode == "pan_zoom"
-        if not (self.active and idle) or button > _RIGHT:
+        # A click on solids turns them.
+        if not (self.active and idle) or button > _RIGHT or viewer.dims.ndisplay == 3:
             return
         camera, path = viewer.scene.camera, [event.position]
         moves = camera.mouse_pan, camera.mouse_zoom
@@ -141,6 +142,8 @@ class Clicking(QObject):
             return
         label_id = workspace.label_id
         try:
+            if self._viewer.dims.ndisplay == 3:
+                raise PromptError("Show slices first, with V: what is done to one has to be seen.")
             first = clicks[0] if clicks else None
             found = correction(workspace.session, axis, index, first, label_id)
         except MedSAMQError as error:

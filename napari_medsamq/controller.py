@@ -17,7 +17,7 @@ from napari_medsamq.engine import Engines
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.facts import describe_volume
 from napari_medsamq.guide import PROPAGATE
-from napari_medsamq.help import HelpDialog
+from napari_medsamq.help import HelpKey
 from napari_medsamq.history import Edit
 from napari_medsamq.keys import KEYS
 from napari_medsamq.layers import PLANES, Plane, turn_viewer
@@ -112,9 +112,11 @@ class Controller(QObject):
             compute,
             files,
             canvas,
+            self.propagator,
             lambda: (self._axis, self._shown_slice),
             checks=ahead,
         )
+        self._help = HelpKey(self, canvas, {key: action.words for key, action in KEYS.items()})
         self.windowing = Windowing(self, viewer, view, workspace, self.live, canvas)
         self.orientation = Orientation(self, viewer, workspace, canvas)
         # Volumes lie over each other in the viewer, so only the one in use is shown.
@@ -156,6 +158,8 @@ class Controller(QObject):
             signal.disconnect(slot)
         self.propagator.stop()
         self._naming.close()
+        self.solid.close()
+        self._help.close()
         self.clicking.close()
         self.checkup.close()
         self.windowing.close()
@@ -180,7 +184,7 @@ class Controller(QObject):
             (self.propagator.changed, self._show_propagating),
             (view.undo_requested, self.undo),
             (view.redo_requested, self.redo),
-            (view.help_requested, self.show_help),
+            (view.help_requested, self._help.show),
             (view.save_requested, self.saver.save),
             (workspace.requested, self.answers.ask),
             (self.clicking.changed, self._show_mode),
@@ -236,13 +240,10 @@ class Controller(QObject):
     def nudge(self, arrow: str, *, resize: bool) -> None:
         """Move or resize the latest box on the slice in view; see `nudging`."""
         try:
+            self.solid.forbid()
             nudge(self.workspace, self.plane, self._shown_slice, arrow, resize=resize)
         except MedSAMQError as error:
             self.fail(error)
-
-    def show_help(self) -> None:
-        """List the keys; the window stays in use meanwhile."""
-        HelpDialog(self._view, {key: action.words for key, action in KEYS.items()}).show()
 
     def fail(self, error: BaseException) -> None:
         """Tell the user what went wrong."""
@@ -280,6 +281,7 @@ class Controller(QObject):
         """Show axial (0), coronal (1) or sagittal (2) slices in radiological convention."""
         plane = PLANES[number]
         self.workspace.add_to(self._viewer)
+        self.solid.leave()
         self._axis = plane.axis
         self.workspace.set_plane(plane.axis)
         self.live.look_along(plane.axis)
@@ -302,7 +304,7 @@ class Controller(QObject):
             self._show_volume()
             self.windowing.refresh()
             self.live.wake()
-            self.checkup.reviewer.forget()
+            self.checkup.look_again()
             # Boxes that were drawn meanwhile; what was drawn before is done.
             self.answers.ask_all()
 

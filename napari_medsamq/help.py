@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QLabel, QVBoxLayout, QWidget
 
 # What is done with the mouse has no key of its own.
@@ -16,6 +16,45 @@ _MOUSE = (
     ("Shift + drag", "Several clicks along the way, while clicks correct"),
     ("Wheel + Ctrl", "Scroll through the slices"),
 )
+
+
+class HelpKey(QObject):
+    """Has `?` list the keys, on the canvas: napari takes many other characters for the same one.
+
+    Parameters
+    ----------
+    parent : QObject
+    canvas : QWidget
+    keys : mapping of str to str
+        As in `HelpDialog`.
+    """
+
+    def __init__(self, parent: QObject, canvas: QWidget, keys: Mapping[str, str]) -> None:
+        super().__init__(parent)
+        self._canvas = canvas
+        self._keys = keys
+        self._dialog: HelpDialog | None = None
+        canvas.installEventFilter(self)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._canvas.removeEventFilter(self)
+        if self._dialog is not None:
+            self._dialog.deleteLater()
+
+    def show(self) -> None:
+        """List the keys; the window stays in use meanwhile."""
+        if self._dialog is None:
+            self._dialog = HelpDialog(self._canvas, self._keys)
+        self._dialog.show()
+        self._dialog.raise_()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (Qt's name)
+        """Take the question mark; napari gets all other keys."""
+        if event.type() == QEvent.Type.KeyPress and event.text() == "?":
+            self.show()
+            return True
+        return False
 
 
 class HelpDialog(QDialog):
@@ -30,7 +69,6 @@ class HelpDialog(QDialog):
 
     def __init__(self, parent: QWidget, keys: Mapping[str, str]) -> None:
         super().__init__(parent)
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle("MedSAM-Q: keys")
         grid = QGridLayout()
         # Keys that do the same in several directions share a line.
@@ -39,7 +77,7 @@ class HelpDialog(QDialog):
             shown = key.replace("Control", "Ctrl").replace("-", " + ")
             together.setdefault(words, []).append(shown)
         rows = [(_joined(shown), words) for words, shown in together.items()]
-        for number, (key, words) in enumerate((*rows, *_MOUSE)):
+        for number, (key, words) in enumerate((*rows, ("?", "List the keys"), *_MOUSE)):
             label = QLabel(f"<b>{key}</b>")
             label.setAccessibleDescription(words)
             grid.addWidget(label, number, 0)

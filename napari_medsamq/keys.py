@@ -70,7 +70,6 @@ KEYS = {
         f"Alt-Shift-{arrow}": _nudges(arrow, "Resize the box on this slice", resize=True)
         for arrow in ARROWS
     },
-    "?": Key("List the keys", lambda controller: controller.show_help()),
     "Control-Z": Key("Undo", lambda controller: controller.undo()),
     "Control-Shift-Z": Key("Redo", lambda controller: controller.redo()),
 }

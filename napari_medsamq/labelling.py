@@ -173,10 +173,13 @@ class Labelling:
         Raises
         ------
         PromptError
-            If the label has no voxels, nothing would change, or nothing would be left of it.
+            If the label is locked or has no voxels, nothing would change, or nothing would be left
+            of it.
         """
-        mask = self.label == label_id
         called = self.style(label_id).name
+        if label_id in self.locked_ids:
+            raise PromptError(f"{called} is locked. Unlock it to change it.")
+        mask = self.label == label_id
         if not mask.any():
             raise PromptError(
                 f"{called} has no voxels, so '{name}' has nothing to work on. Choose a label that "

@@ -45,7 +45,7 @@ class Histogram(QWidget):
         self._counts, edges = np.histogram(values, _BINS) if values.size else (values, [0, 0])
         self._range = float(edges[0]), float(edges[-1])
         self._color = QColor(color)
-        text = f"{values.size:,} voxels from {self._range[0]:g} to {self._range[1]:g}"
+        text = f"{len(values):,} voxels from {self._range[0]:g} to {self._range[1]:g}"
         self.setAccessibleDescription(text)
         self.setToolTip(text)
         self.update()
@@ -96,7 +96,7 @@ class MeasureForm(QGroupBox):
         grid.addWidget(self.histogram, 1, 0, 1, 2)
         grid.addWidget(self._copy, 2, 0)
         grid.addWidget(self._export, 2, 1)
-        self.show_statistics({}, 1, "HU", np.zeros(0), "white")
+        self.clear()
 
     def show_statistics(
         self,
@@ -139,6 +139,10 @@ class MeasureForm(QGroupBox):
         self.histogram.show_values(values, color)
         for push in (self._copy, self._export):
             push.setEnabled(bool(measured))
+
+    def clear(self) -> None:
+        """Show no numbers, and keep none."""
+        self.show_statistics({}, 1, "", np.zeros(0), "white")
 
     @property
     def rows(self) -> dict[str, str]:

@@ -51,7 +51,9 @@ class Measuring(QObject):
         self._form = form
         self._axis = axis
         self._fail = fail
-        self._running = self._stale = False
+        self._running = self._stale = self._closed = False
+        # What is shown may be another volume's.
+        form.clear()
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(_REST_MS)
@@ -61,6 +63,7 @@ class Measuring(QObject):
     def close(self) -> None:
         """Measure no more."""
         self._rest.stop()
+        self._closed = True
         self._workspace.changed.disconnect(self.wake)
 
     def wake(self) -> None:
@@ -69,7 +72,7 @@ class Measuring(QObject):
         self._rest.start()
 
     def _run(self) -> None:
-        if self._running or not self._stale or not self._worker.running:
+        if self._running or self._closed or not self._stale or not self._worker.running:
             return
         self._running, self._stale = True, False
         workspace = self._workspace
@@ -80,6 +83,8 @@ class Measuring(QObject):
 
     def _on_found(self, label_id: int, found: Found) -> None:
         self._running = False
+        if self._closed:
+            return
         session = self._workspace.session
         statistics, values = found
         named = {i: (session.style(i).name, own) for i, own in statistics.items()}
@@ -90,7 +95,8 @@ class Measuring(QObject):
 
     def _on_failure(self, error: BaseException) -> None:
         self._running = False
-        self._fail(error)
+        if not self._closed:
+            self._fail(error)
 
 
 def _measure(session: Session, ids: list[int], label_id: int, axis: int) -> Found:

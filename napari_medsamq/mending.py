@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.errors import MedSAMQError, PromptError
+from napari_medsamq.propagator import Propagator
 from napari_medsamq.repairs import Repair
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Workspace
@@ -23,6 +24,8 @@ class Mending:
     ----------
     workspace : Workspace
     compute : Worker
+    propagator : Propagator
+        Does not make slices anew because a repair has changed them.
     say, fail : callable
         Told what was done, or why nothing was.
     """
@@ -31,11 +34,13 @@ class Mending:
         self,
         workspace: Workspace,
         compute: Worker,
+        propagator: Propagator,
         say: Callable[[str], None],
         fail: Callable[[BaseException], None],
     ) -> None:
         self._workspace = workspace
         self._compute = compute
+        self._propagator = propagator
         self._say = say
         self._fail = fail
 
@@ -57,9 +62,10 @@ class Mending:
                     f"{session.style(label_id).name} was changed while '{repair.title}' was at "
                     "work, which was given up. Repair it again."
                 )
-            edit = session.operate(
-                label_id, repair.title.lower(), lambda _: after, takes=repair.takes
-            )
+            with self._propagator.outlasting(label_id):
+                edit = session.operate(
+                    label_id, repair.title.lower(), lambda _: after, takes=repair.takes
+                )
         except MedSAMQError as error:
             self._fail(error)
             return

@@ -130,10 +130,14 @@ def interpolate_slices(mask: Bool, axis: int, spacing: npt.ArrayLike) -> Bool:
 
 
 def within_range(mask: Bool, values: npt.NDArray[Any], low: float, high: float) -> Bool:
-    """Keep where a mask (z, y, x) bool has values (z, y, x) from `low` to `high`, included."""
+    """Keep where a mask (z, y, x) bool has values (z, y, x) from `low` to `high`, included.
+
+    Colours (z, y, x, 3) have to lie there in all of their channels.
+    """
     found: Bool = mask.copy()
-    inside = values[mask]
-    found[mask] = (inside >= low) & (inside <= high)
+    own = values[mask]
+    inside = (own >= low) & (own <= high)
+    found[mask] = inside if inside.ndim == 1 else inside.all(-1)
     return found
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
@@ -92,8 +93,7 @@ class Propagator(QObject):
         if drawn:
             first, last = min(first, *drawn), max(last, *drawn)
         wanted = gaps(known, first, last) if drawn else []
-        keys = self._keys(axis, known, wanted)
-        done = [gap for gap in wanted if self._done.get((axis, label_id, *gap)) == keys[gap]]
+        done = [gap for gap in wanted if self._is_done(axis, label_id, *gap)]
         if wanted and len(done) == len(wanted):
             self._say("Nothing has changed since the last propagation. Correct a slice first.")
             return
@@ -139,29 +139,35 @@ class Propagator(QObject):
             raise error
         self._fail(error)
 
-    def _keys(self, axis: int, known: Mapping[int, Bool], wanted: list[Gap]) -> dict[Gap, Hashable]:
+    @contextmanager
+    def outlasting(self, label_id: int) -> Iterator[None]:
+        """What is done to a label as a whole meanwhile leaves those gaps done that were."""
+        kept = [place for place in self._done if place[1] == label_id and self._is_done(*place)]
+        yield
+        for place in kept:
+            self._done[place] = self._key(*place)
+
+    def _is_done(self, *place: int) -> bool:
+        return place in self._done and self._done[place] == self._key(*place)
+
+    def _key(self, axis: int, label_id: int, low: int, high: int) -> Hashable:
         """Return what tells whether a gap, and the slices around it, are as they were."""
         session = self._workspace.session
+        known = session.history.known_slices(axis, label_id)
         planes = np.moveaxis(session.label, axis, 0)
-        seen = session.engine, session.window, session.zoom
-        return {
-            (low, high): (
-                seen,
-                tuple(index for index in sorted(known) if low <= index <= high),
-                mask_key(planes[max(low, 0) : high + 1] == self._workspace.label_id),
-            )
-            for low, high in wanted
-        }
-
-    def _remember(self, run: _Run) -> None:
-        known = self._workspace.session.history.known_slices(run.axis, run.label_id)
-        for gap, key in self._keys(run.axis, known, run.gaps).items():
-            self._done[run.axis, run.label_id, *gap] = key
+        return (
+            (session.engine, session.window, session.zoom),
+            tuple(session.locked_against(label_id)),
+            tuple(index for index in known if low <= index <= high),
+            mask_key(planes[max(low, 0) : high + 1] == label_id),
+        )
 
     def _end(self, run: _Run, *, stopped: bool) -> None:
         self._run = None
         if not stopped:
-            self._remember(run)
+            for gap in run.gaps:
+                place = run.axis, run.label_id, *gap
+                self._done[place] = self._key(*place)
         self._workspace.refresh()
         name = self._workspace.session.style(run.label_id).name
         self._say(report_carried(name, run.masks, run.stops, stopped=stopped))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from qtpy.QtCore import QEvent, QObject, QRect, Qt, Signal
 from qtpy.QtGui import QBrush, QColor, QMouseEvent, QPainter, QPaintEvent
@@ -31,15 +31,17 @@ class ReviewStrip(QWidget):
     ----------
     canvas : QWidget
         At whose bottom it lies.
+    describe : callable
+        Says in a line what is known of a slice.
     """
 
     chosen = Signal(int)  # the slice that was clicked on
 
-    def __init__(self, canvas: QWidget) -> None:
+    def __init__(self, canvas: QWidget, describe: Callable[[int], str]) -> None:
         super().__init__(canvas)
         self._canvas = canvas
+        self._describe = describe
         self.grades: Sequence[Grade | None] = ()
-        self._texts: Sequence[str] = ()
         self._here = 0
         self.setAccessibleName("Slices to check")
         self.setCursor(Qt.CursorShape.PointingHandCursor)
@@ -53,12 +55,12 @@ class ReviewStrip(QWidget):
         self.hide()
         self.deleteLater()
 
-    def show_grades(self, grades: Sequence[Grade | None], texts: Sequence[str], here: int) -> None:
-        """Show the grade of each slice, what a pointer on it reads, and where the view is."""
-        self.grades, self._texts, self._here = grades, texts, here
-        self.setAccessibleDescription(texts[here] if texts else "")
+    def show_grades(self, grades: Sequence[Grade | None], here: int) -> None:
+        """Show the grade of each slice, and where the view is."""
+        self.grades, self._here = grades, here
         shown = any(grades)
         if shown:
+            self.setAccessibleDescription(self._describe(here))
             self._place()
         self.setVisible(shown)
         self.update()
@@ -86,9 +88,8 @@ class ReviewStrip(QWidget):
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (Qt's name)
         """Say what the slice under the pointer is."""
-        if self._texts:
-            text = self._texts[self.slice_at(event.pos().x())]
-            QToolTip.showText(self.mapToGlobal(event.pos()), text, self)
+        text = self._describe(self.slice_at(event.pos().x()))
+        QToolTip.showText(self.mapToGlobal(event.pos()), text, self)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
         """Paint the cells, and a frame around that of the slice in view."""

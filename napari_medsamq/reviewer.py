@@ -65,37 +65,35 @@ class Reviewer(QObject):
         self._slice_in_view = slice_in_view
         self._say = say
         self._checks = checks
-        self._running = False
+        self._running = self._failed = self._closed = False
         self._stale = True
-        self.strip = ReviewStrip(canvas)
+        # What the network is and sees; confidences of anything else are forgotten.
+        self._seen = self._seeing()
+        self.strip = ReviewStrip(canvas, self.describe)
         self.strip.chosen.connect(self._go_to)
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(_REST_MS)
         self._rest.timeout.connect(self._run)
         workspace.changed.connect(self.wake)
+        workspace.image.events.contrast_limits.connect(self.wake)
         viewer.dims.events.current_step.connect(self._show)
         viewer.dims.events.ndisplay.connect(self._show)
 
     def close(self) -> None:
         """Check no more, and take the strip away."""
         self._rest.stop()
-        self._checks = False
+        self._closed = True
         self._workspace.changed.disconnect(self.wake)
+        self._workspace.image.events.contrast_limits.disconnect(self.wake)
         self._viewer.dims.events.current_step.disconnect(self._show)
         self._viewer.dims.events.ndisplay.disconnect(self._show)
         self.strip.close_strip()
 
     def wake(self) -> None:
-        """Look again: the label, the label in hand, the plane or the model has changed."""
+        """Look again: label, label in hand, plane, model, window or zoom has changed."""
         self._stale = True
         self._rest.start()
-
-    def forget(self) -> None:
-        """Check all slices anew: another network is asked, or it sees them in another way."""
-        for review in self._workspace.reviews.values():
-            review.forget_confidences()
-        self.wake()
 
     @property
     def review(self) -> Review:
@@ -121,7 +119,8 @@ class Reviewer(QObject):
             grades = [self.review.grade(i) for i in self.review.slices]
             waiting = grades.count(Grade.unknown)
             where = "above" if way > 0 else "below"
-            rest = f"; {waiting} slices are still being checked" if waiting else ""
+            state = "are still being checked" if self._checking else "are not checked"
+            rest = f"; {waiting} slices {state}" if waiting else ""
             self._say(f"No doubtful slice {where} this one{rest}.")
             return
         self._go_to(found)
@@ -129,9 +128,15 @@ class Reviewer(QObject):
 
     def accept(self) -> None:
         """Accept the slices of the label from its first one to the one in view."""
-        _, index = self._slice_in_view()
+        if self._viewer.dims.ndisplay == 3:
+            self._say("Show slices first, with V: what is accepted has to be seen.")
+            return
+        axis, index = self._slice_in_view()
+        session, label_id = self._workspace.session, self._workspace.label_id
+        # As it is now, also where the background has not come to it yet.
+        self.review.show(_mask_keys(session, axis, label_id))
         count = self.review.accept(0, index)
-        name = self._workspace.session.style(self._workspace.label_id).name
+        name = session.style(label_id).name
         self._say(f"{name}: {count} slices accepted, up to slice {index}.")
         self._show()
 
@@ -142,7 +147,7 @@ class Reviewer(QObject):
         dims.set_point(dims.ndim - 3 + axis, place)
 
     def _run(self) -> None:
-        if self._running or not self._compute.running:
+        if self._running or self._closed or not self._compute.running:
             return
         if self._compute.busy:
             self._rest.start()
@@ -150,30 +155,49 @@ class Reviewer(QObject):
         session, label_id = self._workspace.session, self._workspace.label_id
         axis, index = self._slice_in_view()
         review = self.review
+        if self._seen != self._seeing():
+            self._seen, self._failed = self._seeing(), False
+            for known in self._workspace.reviews.values():
+                known.forget_confidences()
         if self._stale:
             self._stale = False
             job: Callable[[], object] = partial(_mask_keys, session, axis, label_id)
             then: Callable[..., None] = partial(self._on_keys, review)
-        elif self._checks and len(review.slices) >= LEAST_SLICES:
+        elif self._checking and len(review.slices) >= LEAST_SLICES:
             wanted = review.unchecked(index)
             if wanted is None:
                 return
             job = partial(_check, session, axis, wanted, label_id)
-            then = partial(self._on_checked, review, wanted)
+            then = partial(self._on_checked, review, wanted, self._seen)
         else:
             return
         self._running = True
         self._compute.submit(job, then, self._on_failure)
 
+    @property
+    def _checking(self) -> bool:
+        return self._checks and not self._failed
+
+    def _seeing(self) -> tuple[object, ...]:
+        session = self._workspace.session
+        return session.engine, session.window, session.zoom
+
     def _on_keys(self, review: Review, keys: dict[int, bytes]) -> None:
         self._running = False
+        if self._closed:
+            return
         review.show(keys)
         self._show()
         self._run()
 
-    def _on_checked(self, review: Review, index: int, found: tuple[bytes, float]) -> None:
+    def _on_checked(
+        self, review: Review, index: int, seen: tuple[object, ...], found: tuple[bytes, float]
+    ) -> None:
         self._running = False
-        review.note(index, *found)
+        if self._closed:
+            return
+        if seen == self._seeing():
+            review.note(index, *found)
         self._show()
         if not self._rest.isActive():
             self._run()
@@ -181,19 +205,20 @@ class Reviewer(QObject):
     def _on_failure(self, error: BaseException) -> None:
         # A box on that slice will say so; there is no use in trying the others.
         self._running = False
-        self._checks = False
+        self._failed = True
         if not isinstance(error, ModelError):
             raise error
 
     def _show(self) -> None:
+        if self._viewer.dims.ndim < 3:  # all layers are gone
+            return
         axis, here = self._slice_in_view()
         count = self._workspace.session.label.shape[axis]
         review = self.review
         flat = self._viewer.dims.ndisplay == 3 or len(review.slices) < LEAST_SLICES
         grades = [None if flat else review.grade(index) for index in range(count)]
-        texts = [self.describe(index) for index in range(count)]
-        self.strip.show_grades(grades, texts, here)
-        self.shown.emit(texts[here])
+        self.strip.show_grades(grades, here)
+        self.shown.emit(self.describe(here))
 
 
 def _mask_keys(session: Session, axis: int, label_id: int) -> dict[int, bytes]:

@@ -173,7 +173,8 @@ class SliceNetwork:
         points = [box_points(view.apply_box(own)) for own in jittered_boxes(box, mask.shape)]
         coords, labels = (np.concatenate(parts) for parts in zip(*points, strict=True))
         with self._lock:
-            embedding, _ = self._embedding(lens, index, view)
+            # Kept, parts of slices that nobody asked for would drive out whole ones that are.
+            embedding, _ = self._embedding(lens, index, view, keep=view.crop is None)
             logits, iou = lens.engine.decode(embedding, coords, labels)
         height, width = view.transform.frame
         found = logits[:, :height, :width] > 0
@@ -224,7 +225,9 @@ class SliceNetwork:
         answer = SliceMask(lens.axis, index, mask, iou, encode_ms, decode_ms, zoomed)
         return answer, logits, embedding
 
-    def _embedding(self, lens: Lens, index: int, view: View) -> tuple[Float32, float]:
+    def _embedding(
+        self, lens: Lens, index: int, view: View, *, keep: bool = True
+    ) -> tuple[Float32, float]:
         """Return the embedding of a view of a slice, and the ms it took; 0 if it was at hand."""
         key = self._key(lens, index, view)
         embedding = self._embeddings.get(key)
@@ -233,7 +236,8 @@ class SliceNetwork:
         start = perf_counter()
         array = lens.window.apply(self._volume.slice(lens.axis, index))
         embedding = lens.engine.encode(view.image(array))
-        self._embeddings.put(key, embedding)
+        if keep:
+            self._embeddings.put(key, embedding)
         return embedding, (perf_counter() - start) * 1000
 
     def _whole(self, axis: int) -> View:

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import ConvexHull, QhullError
+from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
 from napari_medsamq.volume_io import Volume
@@ -83,8 +83,9 @@ def measure(volume: Volume, mask: Bool, axis: int = 0) -> LabelStatistics:
     place = _place(mask)
     part = mask[place]
     values = volume.data[place][part].astype(np.float64)
-    # All corners of the mask are ends of its rows.
-    ends = _row_ends(part) * volume.spacing
+    # All corners of the mask are ends of its rows, of which there are fewest along its length.
+    order = np.argsort(part.shape, kind="stable")
+    ends = _row_ends(part.transpose(order)) * volume.spacing[order]
     planes = np.moveaxis(part, axis, 0)
     pixel = np.delete(volume.spacing, axis)
     return LabelStatistics(
@@ -135,11 +136,15 @@ def _corners(mask: Bool) -> Float64:
 
 def _hull(points: Float64) -> Float64:
     """Return those of points (n, 3) that are corners of their convex hull."""
-    try:
-        found: Float64 = points[ConvexHull(points).vertices]
-    except QhullError:  # all in one plane, or too few
-        found = points
-    return found
+    centred = points - points.mean(0)
+    _, sizes, ways = np.linalg.svd(centred, full_matrices=False)
+    # Points in a plane or on a line have no hull in space.
+    within = centred @ ways[sizes > 1e-9 * max(sizes[0], 1.0)].T
+    if within.shape[1] < 2:
+        line = within.sum(1)
+        return points[[line.argmin(), line.argmax()]]
+    corners: Float64 = points[ConvexHull(within).vertices]
+    return corners
 
 
 def _longest(points: Float64) -> float:

@@ -134,6 +134,8 @@ def test_a_range_of_values_is_kept_with_its_ends() -> None:
     found = within_range(mask, values, 10, 20)
     assert sorted(values[found]) == [10, 12, 14, 16, 18, 20]
     assert mask.sum() == 30, "what is given is not changed"
+    colours = np.stack([values, values, values + 5], axis=-1)
+    assert sorted(values[within_range(mask, colours, 10, 20)]) == [10, 12, 14]
 
 
 def test_labels_are_combined() -> None:
@@ -178,6 +180,12 @@ def test_an_operation_takes_from_other_labels_only_if_told_and_not_from_locked(
     session.set_style(2, LabelStyle("Lesion", "#000000"))
     session.operate(1, "unite", join, takes=True)
     assert list(session.history.voxel_counts) == [1]
+
+
+def test_a_locked_label_is_not_changed(session: Session) -> None:
+    session.set_style(1, LabelStyle("Liver", "#000000", locked=True))
+    with pytest.raises(PromptError, match="Liver is locked"):
+        session.operate(1, "fill holes", fill_holes)
 
 
 def test_an_operation_without_a_result_changes_nothing(session: Session) -> None:

@@ -78,6 +78,11 @@ def test_flat_masks_and_single_voxels_are_measured(phantom: Any) -> None:
     mask[5, 20:30, 20:30] = True
     flat = measure(volume, mask)
     assert flat.longest_mm == pytest.approx(flat.plane_mm)
+    for axis in range(3):
+        large = np.zeros(volume.data.shape, bool)
+        np.moveaxis(large, axis, 0)[7] = True
+        sides = np.delete((np.array(large.shape) - 1) * volume.spacing, axis)
+        assert measure(volume, large).longest_mm == pytest.approx(np.hypot(*sides))
     mask[8, 10, 20] = True
     thick = measure(volume, mask)
     assert thick.longest_mm > flat.longest_mm == pytest.approx(thick.plane_mm)

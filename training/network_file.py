@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 from napari_medsamq.errors import ModelError
@@ -103,7 +104,7 @@ def empty_network(provenance: Mapping[str, str], quant: QuantConfig | None) -> L
 def free_decoder(network: StoredNetwork) -> StoredNetwork:
     """Give a network whose decoder is quantised one in floating point, in place.
 
-    It starts from the rounded weights; a network without quantised decoder stays as it is.
+    It starts from the same weights; a network without quantised decoder stays as it is.
     """
     quant = network.quant
     if quant is None or quant.parts == "encoder":
@@ -115,12 +116,18 @@ def free_decoder(network: StoredNetwork) -> StoredNetwork:
     network.net.mask_decoder = decoder.eval()
     if quant.parts == "decoder":
         return replace(network, quant=None)
+    return replace(network, quant=encoder_alone(quant, network.net))
+
+
+def encoder_alone(quant: QuantConfig, net: LiteMedSAM) -> QuantConfig:
+    """Return how a network is quantised as far as its encoder goes."""
+    names = [name for name, _ in net.named_modules() if name.startswith("image_encoder")]
     overrides = {
         pattern: bits
         for pattern, bits in (quant.overrides or {}).items()
-        if not pattern.startswith("mask_decoder")
+        if any(fnmatch(name, pattern) for name in names)
     }
-    return replace(network, quant=replace(quant, parts="encoder", overrides=overrides or None))
+    return replace(quant, parts="encoder", overrides=overrides or None)
 
 
 def continue_story(provenance: Mapping[str, str], chapter: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ python -m training.quantize --out NETWORK.pth data=[CASES] [key=value ...]
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +19,13 @@ from training.clicks import correct
 from training.config import DataConfig, load_config, require
 from training.dataset import Sample, SliceDataset
 from training.errors import ConfigError
-from training.network_file import StoredNetwork, continue_story, read_network, write_network
+from training.network_file import (
+    StoredNetwork,
+    continue_story,
+    encoder_alone,
+    read_network,
+    write_network,
+)
 from training.progress import error_message, progress_bar
 from training.protocol import generator
 from training.quantized import QuantConfig, calibrate, quantize
@@ -71,7 +77,7 @@ def quantize_network(config: CalibrationConfig, network: StoredNetwork) -> Store
     """
     wanted = config.quant()
     encoded = network.quant is not None
-    if network.quant not in (None, replace(wanted, parts="encoder")) or (
+    if network.quant not in (None, encoder_alone(wanted, network.net)) or (
         encoded and wanted.parts != "both"
     ):
         raise ModelError(

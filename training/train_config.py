@@ -43,8 +43,8 @@ class TrainConfig(DataConfig):
     starts : float
         How often, with `clicks`, the first answer is that to a mask that is a little wrong.
     float_decoder : bool
-        Whether a decoder that is quantised learns in floating point again, from its rounded
-        weights; `python -m training.quantize` then quantises it once more.
+        Whether a decoder that is quantised learns in floating point again;
+        `python -m training.quantize` then quantises it once more.
     mask_weight, iou_weight, distill_weight : float
         Of Dice + BCE, of the error of the predicted IoU, and of the distance to the teacher's
         embedding. Without distillation no teacher is needed.

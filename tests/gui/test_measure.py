@@ -80,13 +80,16 @@ def test_all_labels_are_copied_and_saved(measured, tmp_path):
 
 def test_the_list_of_keys_names_every_key(dock):
     dock.press(Qt.Key.Key_Question, Qt.KeyboardModifier.ShiftModifier)
-    (dialog,) = [d for d in dock.dock.findChildren(QDialog) if "keys" in d.windowTitle()]
+    dock.press(Qt.Key.Key_Question, Qt.KeyboardModifier.ShiftModifier)
+    (dialog,) = [d for d in dock.native.findChildren(QDialog) if "keys" in d.windowTitle()]
     assert dialog.isVisible()
     assert not dialog.isModal()
     texts = {label.text() for label in dialog.findChildren(QLabel)}
     for action in KEYS.values():
         assert action.words in texts
     dialog.close()
+    dock.press(Qt.Key.Key_Percent, Qt.KeyboardModifier.ShiftModifier)
+    assert not dialog.isVisible()
 
 
 def test_every_key_with_a_button_is_written_on_it(dock):

@@ -1,5 +1,7 @@
 """Doubtful slices are found, shown and led to; repairs are one gesture and one step back."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from fake_engine import HeldEngine
@@ -7,6 +9,8 @@ from qtpy.QtCore import QEvent, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QPushButton
 
+from napari_medsamq.layers import SAMPLES
+from napari_medsamq.operations import grow
 from napari_medsamq.review import Grade
 
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -46,6 +50,7 @@ def stack(dock):
     label[[10, 14], 20:60, 25:28] = True
     voxels = np.flatnonzero(label)
     dock.session.history.change("drawn", voxels, np.full(voxels.size, 1, np.uint16), ())
+    # The window of these tests does nothing ahead.
     dock.dock.controller.checkup.reviewer._checks = True
     dock.workspace.refresh()
     reviewer = dock.dock.controller.checkup.reviewer
@@ -59,6 +64,10 @@ def stack(dock):
 
 def shown(window):
     return window.dock.controller._shown_slice
+
+
+def form(window):
+    return window.dock._view.measure
 
 
 def strip(window):
@@ -104,6 +113,73 @@ def test_accepted_slices_are_left_alone(stack):
     stack.wait()
     stack.qtbot.waitUntil(lambda: strip(stack).grades[9] != Grade.accepted)
     assert strip(stack).grades[8] == Grade.accepted
+
+
+def test_what_was_just_changed_is_accepted_as_it_is(stack):
+    stack.session.operate(1, "grow", partial(grow, spacing=stack.session.volume.spacing, mm=1))
+    stack.workspace.refresh()
+    stack.viewer.dims.set_point(0, 12 * 3.0)
+    stack.press(Qt.Key.Key_A)
+    stack.wait()
+    QTest.qWait(400)
+    stack.wait()
+    assert strip(stack).grades[9] == Grade.accepted
+
+
+def test_slices_are_checked_anew_through_another_window(stack):
+    reviewer = stack.dock.controller.checkup.reviewer
+    before = reviewer.review.confidence(9)
+    stack.dock.controller.session.engine.iou = 0.5
+    stack.press(Qt.Key.Key_W)
+    stack.qtbot.waitUntil(
+        lambda: reviewer.review.confidence(9) not in (None, before), timeout=20_000
+    )
+    assert reviewer.review.confidence(9) < before
+
+
+def test_another_volume_is_not_told_of_checks_on_their_way(stack, engine):
+    """The answer comes when the strip is gone."""
+    stack.session.history.undo()
+    stack.session.history.redo()
+    reviewer = stack.dock.controller.checkup.reviewer
+    for review in stack.workspace.reviews.values():
+        review.forget_confidences()
+    reviewer.wake()
+    QTest.qWait(260)
+    stack.open(SAMPLES / "mr.nrrd")
+    QTest.qWait(50)
+    assert stack.dock.controller.checkup.reviewer is not reviewer
+    assert form(stack).rows == {}
+
+
+def test_a_propagation_keeps_what_was_repaired(stack):
+    propagator = stack.dock.controller.propagator
+    place = (0, 1, 7, 16)
+    propagator._done[place] = propagator._key(*place)
+    assert propagator._is_done(*place)
+    stack.dock._view.check._choice.value = "Grow"
+    stack.press(Qt.Key.Key_E)
+    stack.wait()
+    assert propagator._is_done(*place)
+    stack.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not propagator._is_done(*place)
+
+
+def test_nothing_is_done_to_a_slice_that_is_not_seen(stack):
+    before = stack.session.label.copy()
+    stack.press(Qt.Key.Key_V)
+    for key, words in (
+        (Qt.Key.Key_A, "Show slices first"),
+        (Qt.Key.Key_R, "Show slices first"),
+    ):
+        stack.press(key)
+        stack.wait()
+        assert words in stack.dock.status
+    assert not strip(stack).isVisible()
+    stack.press(Qt.Key.Key_F3)
+    assert stack.viewer.dims.ndisplay == 2
+    assert stack.workspace.image.visible
+    np.testing.assert_array_equal(stack.session.label, before)
 
 
 def test_a_click_on_the_strip_shows_the_slice(stack):

@@ -33,7 +33,7 @@ from training.frozen import Teacher, torch_encoder
 from training.losses import distillation_loss
 from training.models.sam import build_fast_medsam, build_lite_medsam, build_medsam
 from training.models.vit import Attention
-from training.network_file import free_decoder, read_network, write_network
+from training.network_file import encoder_alone, free_decoder, read_network, write_network
 from training.processes import Processes
 from training.quantize import CalibrationConfig, quantize_network
 from training.quantized import QuantConfig
@@ -149,6 +149,9 @@ def test_a_mask_to_begin_with_is_a_little_wrong(cases: Path) -> None:
 
 def test_a_decoder_learns_in_floating_point_and_is_quantised_again(cases: Path) -> None:
     given = small_network()
+    decoders = {"image_encoder.*": 8, "mask_decoder.iou*": 7, "*.final_attn*": 6}
+    alone = encoder_alone(QuantConfig(overrides=decoders), given.net)
+    assert alone == QuantConfig(parts="encoder", overrides={"image_encoder.*": 8})
     before = {name: value.clone() for name, value in given.net.state_dict().items()}
     freed = free_decoder(given)
     assert freed.quant == QuantConfig(parts="encoder")
