@@ -50,5 +50,5 @@ def plot_sizes(summary: Mapping[str, Any], path: Path) -> None:
     axes.set_ylim(0.5, 1.0)
     axes.set_ylabel("DSC")
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize=8, ncols=2, loc="lower right")
+    figure.legend(fontsize=8, ncols=4, loc="outside upper center")
     replace_file(path, lambda temporary: figure.savefig(temporary, format="png"))
