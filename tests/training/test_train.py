@@ -141,7 +141,7 @@ def test_a_mask_to_begin_with_is_a_little_wrong(cases: Path) -> None:
     assert not worsen(np.zeros_like(mask), rng).any()
     speck = np.zeros_like(mask)
     speck[5, 5] = True
-    assert all(worsen(speck, rng).sum() == 1 for _ in range(20))
+    assert all(1 <= worsen(speck, rng).sum() <= 9 for _ in range(20))
     asked = ("trains=decoder", "distill_weight=0", "clicks=1", "flip=0")
     first = [next(trainer(cases, *asked, f"starts={share}").run())["dice"] for share in (0, 1)]
     assert first[0] != first[1]
