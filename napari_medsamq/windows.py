@@ -175,5 +175,7 @@ def dragged_window(
     # As far as the level lies from 0, single precision tells no narrower window.
     narrowest = min(start.width, max(widest, abs(low), abs(high)) * 1e-5)
     width = start.width * 2 ** float(np.clip(right / _DOUBLING, -20, 20))
-    level = start.level + down * start.width / _ONE_WIDTH
-    return WindowLevel(float(np.clip(level, low, high)), float(np.clip(width, narrowest, widest)))
+    level = float(np.clip(start.level + down * start.width / _ONE_WIDTH, low, high))
+    # Two steps of single precision: what could just be told at one level may not be at the next.
+    least = 2 * float(np.spacing(np.float32(abs(level))))
+    return WindowLevel(level, max(float(np.clip(width, narrowest, widest)), least))

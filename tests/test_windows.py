@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from napari_medsamq.errors import VolumeError
@@ -123,6 +123,7 @@ def test_a_drag_to_the_right_widens_and_down_raises_the_level() -> None:
     right=st.floats(-5000, 5000),
     down=st.floats(-5000, 5000),
 )
+@example(level=65536.73786108498, width=0.001, right=0.0, down=-24.0)
 def test_no_drag_gets_lost(level: float, width: float, right: float, down: float) -> None:
     try:
         start = WindowLevel(level, width)
