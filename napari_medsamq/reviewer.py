@@ -20,8 +20,8 @@ from napari_medsamq.workspace import Workspace
 if TYPE_CHECKING:
     from napari import Viewer
 
-# Who draws or scrolls comes first.
-_REST_MS = 250
+# Who draws, clicks or scrolls comes first: what runs in the background would let a click wait.
+_REST_MS = 800
 # With fewer slices there is nothing to be led to.
 LEAST_SLICES = 2
 

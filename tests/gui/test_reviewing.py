@@ -121,7 +121,7 @@ def test_what_was_just_changed_is_accepted_as_it_is(stack):
     stack.viewer.dims.set_point(0, 12 * 3.0)
     stack.press(Qt.Key.Key_A)
     stack.wait()
-    QTest.qWait(400)
+    QTest.qWait(stack.dock.controller.checkup.reviewer._rest.interval() + 100)
     stack.wait()
     assert strip(stack).grades[9] == Grade.accepted
 
@@ -145,7 +145,7 @@ def test_another_volume_is_not_told_of_checks_on_their_way(stack, engine):
     for review in stack.workspace.reviews.values():
         review.forget_confidences()
     reviewer.wake()
-    QTest.qWait(260)
+    QTest.qWait(reviewer._rest.interval() + 10)
     stack.open(SAMPLES / "mr.nrrd")
     QTest.qWait(50)
     assert stack.dock.controller.checkup.reviewer is not reviewer
@@ -237,7 +237,7 @@ def test_a_repair_gives_way_to_what_is_done_meanwhile(stack):
 def test_one_slice_has_no_strip(dock):
     dock.drag((12, 16, 24), (12, 47, 55))
     dock.wait()
-    QTest.qWait(400)
+    QTest.qWait(dock.dock.controller.checkup.reviewer._rest.interval() + 100)
     assert not strip(dock).isVisible()
 
 
