@@ -65,7 +65,7 @@ def measure_answers(volume: Volume) -> dict[str, dict[str, float]]:
                 _click(canvas, start + side * share, watch)
             controller.clicking.switch(False)
         viewer.close()
-    return {"refined_ms": _summary(refined), "click_ms": _summary(watch.ms)}
+    return {"refined_ms": summarise(refined), "click_ms": summarise(watch.ms)}
 
 
 def _drag(
@@ -106,6 +106,7 @@ def _await(watch: AnswerWatch) -> None:
     )
 
 
-def _summary(ms: list[float]) -> dict[str, float]:
+def summarise(ms: list[float]) -> dict[str, float]:
+    """Return median, 95th percentile and number of times: `p50`, `p95`, `n`."""
     p50, p95 = np.percentile(ms, [50, 95])
     return {"p50": float(p50), "p95": float(p95), "n": len(ms)}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from qtpy.QtTest import QTest
 
-from napari_medsamq.benchmark_answers import measure_answers
+from napari_medsamq.benchmark_answers import measure_answers, summarise
 from napari_medsamq.benchmark_worker import peak_memory_mb
 from napari_medsamq.embeddings import DEFAULT_BUDGET, EMBEDDING_BYTES
 from napari_medsamq.engine import Engines
@@ -99,9 +99,8 @@ def measure_window(volume: Volume) -> dict[str, Any]:
         latencies += found
         ours.append(max(script.gaps))
         napari_alone.append(max(_without_dock(volume).gaps))
-    p50, p95 = np.percentile(latencies, [50, 95])
     return {
-        "drag_ms": {"p50": float(p50), "p95": float(p95), "n": len(latencies)},
+        "drag_ms": summarise(latencies),
         "gui_block_ms": median(ours) - median(napari_alone),
     }
 

@@ -10,7 +10,8 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 
 from napari_medsamq.correcting import correction
-from napari_medsamq.errors import MedSAMQError, PromptError
+from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.layers import require_slices
 from napari_medsamq.prompts import BoxPrompt, Click
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Request, Workspace
@@ -142,8 +143,7 @@ class Clicking(QObject):
             return
         label_id = workspace.label_id
         try:
-            if self._viewer.dims.ndisplay == 3:
-                raise PromptError("Show slices first, with V: what is done to one has to be seen.")
+            require_slices(self._viewer)
             first = clicks[0] if clicks else None
             found = correction(workspace.session, axis, index, first, label_id)
         except MedSAMQError as error:

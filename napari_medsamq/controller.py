@@ -20,7 +20,7 @@ from napari_medsamq.guide import PROPAGATE
 from napari_medsamq.help import HelpKey
 from napari_medsamq.history import Edit
 from napari_medsamq.keys import KEYS
-from napari_medsamq.layers import PLANES, Plane, turn_viewer
+from napari_medsamq.layers import PLANES, Plane, require_slices, turn_viewer
 from napari_medsamq.live import Live
 from napari_medsamq.model_chooser import ModelChooser
 from napari_medsamq.naming import Naming
@@ -240,7 +240,7 @@ class Controller(QObject):
     def nudge(self, arrow: str, *, resize: bool) -> None:
         """Move or resize the latest box on the slice in view; see `nudging`."""
         try:
-            self.solid.forbid()
+            require_slices(self._viewer)
             nudge(self.workspace, self.plane, self._shown_slice, arrow, resize=resize)
         except MedSAMQError as error:
             self.fail(error)

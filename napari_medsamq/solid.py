@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_medsamq.errors import PromptError
 from napari_medsamq.layers import Plane, turn_viewer
 from napari_medsamq.workspace import Workspace
 
@@ -74,11 +73,6 @@ class Solid:
         """Show slices, whatever is shown now."""
         if self.active:
             self._viewer.dims.ndisplay = 2
-
-    def forbid(self) -> None:
-        """Raise PromptError while solids are shown, where the slice in hand is out of sight."""
-        if self.active:
-            raise PromptError("Show slices first, with V: what is done to one has to be seen.")
 
     def _on_ndisplay(self) -> None:
         before = self._before
