@@ -12,6 +12,8 @@ from napari_medsamq.views import LEAST_SIDE, Crop
 # as part of the range.
 _GAMMA = 1.5
 _CUT = 0.15
+# The largest gamma (or its inverse) of a channel, and the least part of its range that it keeps.
+_TINT, _FAINT = 1.8, 0.6
 
 
 def draw_crop(
@@ -74,3 +76,19 @@ def vary_intensity(rng: np.random.Generator, image: UInt8, strength: float) -> U
     table = (levels**gamma * 255).astype(np.uint8)
     varied: UInt8 = table[image]
     return varied
+
+
+def vary_colour(rng: np.random.Generator, image: UInt8) -> UInt8:
+    """Show an image (H, W) or (H, W, 3) in other colours (H, W, 3), as under another light or dye.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    image : uint8 array
+    """
+    coloured = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+    gammas = np.exp(rng.uniform(-1, 1, 3) * np.log(_TINT))
+    levels = np.linspace(0, 1, 256)[:, None] ** gammas * rng.uniform(_FAINT, 1, 3)
+    tables = (levels * 255).round().astype(np.uint8)
+    channels = coloured[..., rng.permutation(3)]
+    return np.stack([tables[channels[..., i], i] for i in range(3)], axis=2)

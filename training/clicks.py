@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from napari_medsamq.corrections import dense_prompt
@@ -43,23 +42,26 @@ def next_click(
     wrong = found != wanted
     if not wrong.any():
         return None
+    left, top, width, height = cv2.boundingRect(wrong.astype(np.uint8))
+    around = (slice(top, top + height), slice(left, left + width))
+    found, wanted = found[around], wanted[around]
     # What is missing and what is too much may touch, and are two parts.
-    best = np.zeros_like(wrong)
+    best = np.zeros_like(wanted)
     for own in (wanted & ~found, found & ~wanted):
-        parts, count = ndimage.label(own)
-        if count:
-            sizes = np.bincount(parts.reshape(-1))[1:]
-            if sizes.max() > np.count_nonzero(best):
-                best = parts == sizes.argmax() + 1
+        _, parts, about, _ = cv2.connectedComponentsWithStats(own.astype(np.uint8), connectivity=4)
+        sizes = about[1:, cv2.CC_STAT_AREA]
+        if sizes.size and sizes.max() > np.count_nonzero(best):
+            best = parts == sizes.argmax() + 1
     if rng is not None and rng.random() < _ANYWHERE:
         rows, columns = np.nonzero(best)
         place = int(rng.integers(rows.size))
         y, x = int(rows[place]), int(columns[place])
     else:
         # The frame's edge is an edge of the part.
-        depth = ndimage.distance_transform_edt(np.pad(best, 1))[1:-1, 1:-1]
+        part = np.pad(best, 1).astype(np.uint8)
+        depth = cv2.distanceTransform(part, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
         y, x = (int(where) for where in np.unravel_index(depth.argmax(), depth.shape))
-    return x, y, bool(wanted[y, x])
+    return left + x, top + y, bool(wanted[y, x])
 
 
 def correct(

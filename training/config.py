@@ -50,6 +50,8 @@ class DataConfig:
         Symmetric also moves them inwards, by at most a quarter of the box.
     flip : float
         Probability of mirroring, for each of the two axes.
+    turn : float
+        Probability of exchanging rows and columns.
     crop : float
         Probability of showing a part of the slice instead: a square of 1 to `crop_most` times the
         object's longer side, somewhere around it. Parts are sharp only from cases, or from a cache
@@ -57,6 +59,9 @@ class DataConfig:
     crop_most : float
     intensity : float
         How far grey levels are varied, by another window and gamma: 0 (not at all) to 1.
+    colour : float
+        Probability of other colours: channels exchanged, each with a gamma of its own. Grey images
+        are tinted.
     variants : int
         After so many epochs, slices come in the same variants again, so that a teacher's answers
         can be kept; 0 varies them for ever.
@@ -81,9 +86,11 @@ class DataConfig:
     box_jitter: int = 10
     jitter: Literal["outwards", "symmetric"] = "outwards"
     flip: float = 0.5
+    turn: float = 0.0
     crop: float = 0.0
     crop_most: float = 8.0
     intensity: float = 0.0
+    colour: float = 0.0
     variants: int = 0
     strategy: Literal["min", "fraction", "all", "counts"] = "min"
     fraction: float = 0.1
@@ -98,7 +105,7 @@ class DataConfig:
         require(len(set(self.axes)) == len(self.axes), "`axes` names an axis twice")
         require(self.min_pixels >= 1, f"`min_pixels` has to be 1 or more, not {self.min_pixels}")
         require(0 <= self.box_jitter <= 128, f"`box_jitter` lies in 0..128, not {self.box_jitter}")
-        for name in ("flip", "crop"):
+        for name in ("flip", "turn", "crop", "colour"):
             chance = getattr(self, name)
             require(0 <= chance <= 1, f"`{name}` is a probability in 0..1, not {chance}")
         require(self.crop_most > 1, f"`crop_most` has to be above 1, not {self.crop_most}")

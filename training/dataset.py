@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from napari_medsamq.geometry import Float64
 from napari_medsamq.preprocess import FRAME, ResizeLongestSide, UInt8, prepare_slice
-from training.augment import draw_crop, pretend_box, vary_intensity
+from training.augment import draw_crop, pretend_box, vary_colour, vary_intensity
 from training.cache import is_cached, read_cached_index, read_cached_slice
 from training.cases import DecodedCases, Label, read_case
 from training.config import MODALITIES, DataConfig
@@ -133,6 +133,8 @@ class SliceDataset(Dataset[Sample]):
         image = frame_image(image, transform)
         if config.intensity > 0:
             image = vary_intensity(view_rng, image, config.intensity)
+        if view_rng.random() < config.colour:
+            image = vary_colour(view_rng, image)
         mask: npt.NDArray[np.bool_] = (
             np.zeros(image.shape[:2], bool)
             if label is None
@@ -144,6 +146,10 @@ class SliceDataset(Dataset[Sample]):
             if rng.random() < config.flip:
                 image, mask = np.flip(image, axis), np.flip(mask, axis)
                 box = _mirrored(box, transform, axis)
+        if view_rng.random() < config.turn:
+            image, mask, box = np.swapaxes(image, 0, 1), mask.T, box[[1, 0, 3, 2]]
+            rows, columns = transform.pixel_size
+            transform = ResizeLongestSide(transform.width, transform.height, (columns, rows))
         padded = np.zeros((FRAME, FRAME), np.float32)
         padded[: mask.shape[0], : mask.shape[1]] = mask
         # A frame is as long as it gets: this resize leaves it as it is.

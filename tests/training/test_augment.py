@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from training.augment import draw_crop, pretend_box, vary_intensity
+from training.augment import draw_crop, pretend_box, vary_colour, vary_intensity
 from training.cache import cache_cases
 from training.config import DataConfig
 from training.dataset import Draw, Sample, SliceDataset
@@ -71,6 +71,18 @@ def test_intensities_keep_their_order() -> None:
     assert not np.array_equal(varied[0], varied[1])
 
 
+def test_other_colours_keep_the_order_in_each_channel() -> None:
+    grey = np.arange(20, 220, dtype=np.uint8).reshape(10, 20)
+    tinted = vary_colour(generator(0), grey)
+    assert tinted.shape == (10, 20, 3)
+    assert (np.diff(tinted.reshape(-1, 3).astype(int), axis=0) >= 0).all()
+    assert not np.array_equal(tinted[..., 0], tinted[..., 1])
+    red = np.zeros((4, 4, 3), np.uint8)
+    red[..., 0] = 200
+    shown = {int(np.argmax(vary_colour(generator(seed), red)[0, 0])) for seed in range(30)}
+    assert shown == {0, 1, 2}
+
+
 @pytest.fixture
 def case(tmp_path: Path) -> Path:
     """A slice larger than the frame, with a bright ellipse on a gradient."""
@@ -101,6 +113,16 @@ def test_the_box_is_tight_around_the_mask_of_a_part(case: Path) -> None:
         inside, outside = (sample["image"][0][sample["mask"] == side] for side in (1, 0))
         assert inside.median() > outside.median()
     assert max(covered) > 4 * min(covered)
+
+
+def test_a_turned_slice_turns_mask_and_box(case: Path) -> None:
+    plain, turned = (
+        SliceDataset(config(case, crop=0.0, intensity=0.0, turn=chance))[Draw(0, 0)]
+        for chance in (0.0, 1.0)
+    )
+    assert torch.equal(turned["mask"], plain["mask"].T)
+    assert turned["box"].tolist() == pytest.approx(plain["box"][[1, 0, 3, 2]].tolist())
+    assert torch.equal(turned["image"], plain["image"].transpose(1, 2))
 
 
 def equal(a: Sample, b: Sample) -> bool:
