@@ -55,6 +55,7 @@ QT = (
         "worker",
         "model_box",
         "box_drag",
+        "rectangles",
         "ready_bar",
         "past",
         "canvas",
