@@ -69,6 +69,7 @@ class Labelling:
         """
         if history.label.shape != self.label.shape:
             raise ValueError(f"a history of {history.label.shape} for {self.label.shape} voxels")
+        history.setting = self.history.setting
         self.history = history
         self._styles = dict(styles)
 

@@ -27,7 +27,7 @@ CORE = (
     ("volume_io",),
     ("preprocess", "facts", "phantom"),
     ("windows", "views"),
-    ("model_spec",),
+    ("model_spec", "setting"),
     ("networks",),
     ("engine",),
     ("embeddings", "model_choice"),
