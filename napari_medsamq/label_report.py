@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -19,7 +19,15 @@ import numpy.typing as npt
 
 from napari_medsamq.errors import ProvenanceError, VolumeError
 from napari_medsamq.journal import volume_hash
-from napari_medsamq.pictures import Mark, marks, png, slice_picture, swatch, telling_slices
+from napari_medsamq.pictures import (
+    Mark,
+    marks,
+    png,
+    slice_picture,
+    surroundings,
+    swatch,
+    telling_slices,
+)
 from napari_medsamq.preprocess import WindowLevel, default_window
 from napari_medsamq.provenance import beside, file_hash, read_provenance
 from napari_medsamq.text_file import write_text
@@ -28,19 +36,23 @@ from napari_medsamq.volume_io import Volume, read_volume
 # What tells a report from other pages, which are never replaced unasked.
 MARK = '<meta name="generator" content="napari-medsamq report">'
 # So that all of it fits a page of A4.
-_MOST_LABELS, _MOST_PROMPTS, _MOST_STEPS = 10, 8, 8
+_MOST_LABELS, _MOST_LINES, _MOST_SETTINGS = 8, 6, 2
 _STYLE = """
 @page { size: A4; margin: 12mm }
-body { font: 9.5pt/1.35 system-ui, sans-serif; color: #111; background: #fff; max-width: 186mm;
+body { font: 8pt/1.25 system-ui, sans-serif; color: #111; background: #fff; max-width: 186mm;
   margin: 0 auto }
-h1 { font-size: 15pt; margin: 0 } h2 { font-size: 11pt; margin: 3mm 0 1mm }
-p, ul { margin: 1mm 0 } ul { padding-left: 5mm } code { overflow-wrap: anywhere; font-size: 8pt }
+h1 { font-size: 14pt; margin: 0; overflow-wrap: anywhere }
+h2 { font-size: 10pt; margin: 1.5mm 0 .5mm }
+p, ul { margin: .7mm 0 } ul { padding-left: 5mm }
+p, li, code, td { overflow-wrap: anywhere } code { font-size: 7pt }
 table { border-collapse: collapse; width: 100% }
-th, td { border-bottom: 1px solid #bbb; padding: .6mm 1.5mm; text-align: right }
+th, td { border-bottom: 1px solid #bbb; padding: .3mm 1mm; text-align: right }
+th { font-size: 7.5pt } th:nth-child(2) { width: 24% } td { white-space: nowrap }
+td:nth-child(2) { white-space: normal }
 th:nth-child(2), td:nth-child(2), th:first-child, td:first-child { text-align: left }
 td img { vertical-align: middle; height: 5mm }
-.pictures { display: flex; gap: 3mm } figure { margin: 0; flex: 1 1 0; min-width: 0 }
-figure img { width: 100%; max-height: 62mm; object-fit: contain; background: #000 }
+.row { display: flex; gap: 3mm } .row > * { margin: 0; flex: 1 1 0; min-width: 0 }
+figure img { width: 100%; max-height: 58mm; object-fit: contain; background: #000 }
 figcaption { font-size: 8pt }
 .warning { border: 2px solid #a00; padding: 1.5mm; font-weight: bold }
 @media print { * { print-color-adjust: exact; -webkit-print-color-adjust: exact } }
@@ -127,9 +139,9 @@ def _figures(content: Mapping[str, Any], drawn: Volume, image: Volume | None) ->
     label = np.asarray(grid.from_source(in_file)).astype(np.uint16)
     shown = _marks(content["labels"], label)
     window = _window(content, image)
-    figures = []
+    figures, part = [], surroundings(label)
     for index in telling_slices(label):
-        picture = slice_picture(image, window, label[index], index, grid.pixel_size(0), shown)
+        picture = slice_picture(image, window, label[index], index, grid.pixel_size(0), shown, part)
         caption = _caption(grid, index)
         names = {entry["id"]: str(entry["name"]) for entry in content["labels"]}
         here = [
@@ -204,10 +216,12 @@ def _page(name: str, content: Mapping[str, Any], changed: bool, figures: str) ->
 <h2>Labels</h2>
 {_labels(content["labels"])}
 <h2>Pictures</h2>
-<div class="pictures">{figures}</div>
+<div class="row">{figures}</div>
 <h2>How it came about</h2>
-{_listed("Prompt", [_prompt(entry) for entry in content["prompts"]], _MOST_PROMPTS)}
-{_listed("Step", [_step(entry) for entry in content["steps"]], _MOST_STEPS)}
+<div class="row">
+{_listed("Boxes (first and last voxel i,j,k)", map(_prompt, content["prompts"]))}
+{_listed("Steps", map(_step, content["steps"]))}
+</div>
 {_settings(content["settings"])}
 <h2>Image and programs</h2>
 {_facts(content)}
@@ -254,16 +268,19 @@ def _more(count: int) -> str:
     return f"<p>And {count} more, in the provenance file.</p>" if count > 0 else ""
 
 
-def _listed(what: str, lines: Sequence[str], most: int) -> str:
+def _listed(what: str, texts: Iterable[str]) -> str:
+    lines = list(texts)
     if not lines:
-        return f"<p>{what}s: none.</p>"
-    items = "".join(f"<li>{escape(line)}</li>" for line in lines[:most])
-    return f"<p>{what}s: {len(lines)}</p><ul>{items}</ul>{_more(len(lines) - most)}"
+        return f"<div><p>{what}: none.</p></div>"
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines[:_MOST_LINES])
+    return (
+        f"<div><p>{what}: {len(lines)}</p><ul>{items}</ul>{_more(len(lines) - _MOST_LINES)}</div>"
+    )
 
 
 def _prompt(entry: Mapping[str, Any]) -> str:
     box = ",".join(str(int(index)) for index in entry["box"])
-    text = f"box {box} (first and last voxel, i,j,k), {entry['plane']}, label {entry['label']}"
+    text = f"{box}, {entry['plane']}, label {entry['label']}"
     clicks = [",".join(map(str, click)) for click in entry.get("clicks", ())]
     return f"{text}; clicks {' '.join(clicks)}" if clicks else text
 
@@ -277,12 +294,14 @@ def _settings(entries: Sequence[Mapping[str, Any]]) -> str:
     lines = []
     for entry in entries:
         level, width = entry["window"]
-        files = " ".join(f"{name} {text}" for name, text in entry["model_sha256"].items())
+        # The whole of them is in the provenance file.
+        hashes = entry["model_sha256"].items()
+        files = ", ".join(f"{name} {text[:16]}…" for name, text in hashes)
         lines.append(
             f"<p>Model {escape(str(entry['model']))}, {escape(str(entry['modality']))}, level "
             f"{level:g}, width {width:g}. SHA-256: <code>{escape(files)}</code></p>"
         )
-    return "".join(lines[:2]) + _more(len(lines) - 2)
+    return "".join(lines[:_MOST_SETTINGS]) + _more(len(lines) - _MOST_SETTINGS)
 
 
 def _facts(content: Mapping[str, Any]) -> str:
@@ -294,9 +313,13 @@ def _facts(content: Mapping[str, Any]) -> str:
     lines = (
         f"Image: {named}{size} voxels of {spacing} mm, {image['modality']} "
         f"({image['modality_source']})",
-        f"SHA-256 of its voxels {image['voxels_sha256']}, of its geometry "
-        f"{image['geometry_sha256']}, of the saved label {content['label']['sha256']}",
         f"Saved {content['saved']} by {versions}, on {cpu['name']} with "
         f"{', '.join(cpu['instructions'])}",
     )
-    return "".join(f"<p>{escape(line)}</p>" for line in lines)
+    hashes = (
+        ("of the saved label", content["label"]["sha256"]),
+        ("of the image's voxels", image["voxels_sha256"]),
+        ("of its geometry", image["geometry_sha256"]),
+    )
+    listed = ", ".join(f"{what} <code>{escape(str(text))}</code>" for what, text in hashes)
+    return "".join(f"<p>{escape(line)}</p>" for line in lines) + f"<p>SHA-256 {listed}</p>"

@@ -57,7 +57,7 @@ def telling_slices(label: npt.NDArray[np.unsignedinteger], count: int = 3) -> li
     """Return the axial slices that show a label best, in ascending order.
 
     The largest slice of each label id, the largest labels first; then, where labels are fewer than
-    `count`, slices at even distances through all of them.
+    `count`, slices that lie as far as can be from those.
 
     Parameters
     ----------
@@ -71,11 +71,29 @@ def telling_slices(label: npt.NDArray[np.unsignedinteger], count: int = 3) -> li
         if label_id
     }
     largest_first = sorted(areas, key=lambda label_id: -int(areas[label_id].sum()))
-    used = np.flatnonzero(np.sum(list(areas.values()), axis=0)) if areas else np.zeros(0, int)
-    chosen = [int(areas[label_id].argmax()) for label_id in largest_first]
-    places = np.linspace(0, used.size - 1, count + 2)[1:-1] if used.size else []
-    spread = [int(used[round(place)]) for place in places]
-    return sorted(list(dict.fromkeys([*chosen, *spread]))[:count])
+    largest = [int(areas[label_id].argmax()) for label_id in largest_first]
+    chosen = list(dict.fromkeys(largest))[:count]
+    left = [int(n) for n in np.flatnonzero(np.sum(list(areas.values()), axis=0)) if n not in chosen]
+    while left and len(chosen) < count:
+        farthest = max(left, key=lambda index: min(abs(index - other) for other in chosen))
+        chosen.append(farthest)
+        left.remove(farthest)
+    return sorted(chosen)
+
+
+def surroundings(label: npt.NDArray[np.unsignedinteger]) -> tuple[slice, slice]:
+    """Return the rows and columns of axial slices that a label (z, y, x) and what is near it take.
+
+    Half of its size more on each side, and at least a tenth of the slice; all where it is empty.
+    """
+    used: Bool = np.any(label > 0, axis=0)
+    found = []
+    for axis, size in enumerate(used.shape):
+        ends = np.flatnonzero(np.any(used, axis=1 - axis))
+        low, high = (int(ends[0]), int(ends[-1])) if ends.size else (0, size - 1)
+        more = max((high - low) // 2, size // 10)
+        found.append(slice(max(0, low - more), min(size, high + 1 + more)))
+    return found[0], found[1]
 
 
 def slice_picture(
@@ -85,8 +103,9 @@ def slice_picture(
     index: int,
     pixel_mm: Sequence[float],
     shown: Mapping[int, Mark],
+    part: tuple[slice, slice],
 ) -> Picture:
-    """Draw labels on an axial slice.
+    """Draw labels on a part of an axial slice.
 
     Parameters
     ----------
@@ -100,28 +119,31 @@ def slice_picture(
     pixel_mm : (2,) float
         Height and width of a pixel.
     shown : mapping of int to Mark
+    part : (slice, slice)
+        Rows and columns.
 
     Returns
     -------
     picture : (h, w, 3) uint8
         Blue, green, red, as OpenCV has it; its pixels are squares.
     """
+    plane = plane[part]
     size = np.array(plane.shape) * pixel_mm
     height, width = (max(1, int(side)) for side in np.rint(size * SIDE / size.max()))
     to = (width, height)
     if volume is None:
         ground = np.full((height, width, 3), 60, np.uint8)
     else:
-        grey = window.apply(volume.slice(0, index))
+        grey = window.apply(volume.slice(0, index)[part])
         colour: Any = cv2.cvtColor(
             grey, cv2.COLOR_GRAY2BGR if grey.ndim == 2 else cv2.COLOR_RGB2BGR
         )
         ground = cv2.resize(colour, to, interpolation=cv2.INTER_LINEAR)
     picture: Any = ground.copy()
     for label_id, mark in shown.items():
-        part = (plane == label_id).astype(np.uint8)
-        if part.any():
-            _draw(picture, cv2.resize(part, to, interpolation=cv2.INTER_NEAREST), mark)
+        mask = (plane == label_id).astype(np.uint8)
+        if mask.any():
+            _draw(picture, cv2.resize(mask, to, interpolation=cv2.INTER_NEAREST), mark)
     return np.asarray(picture, np.uint8)
 
 

@@ -249,7 +249,7 @@ def _number(setting: Setting | None, settings: list[Setting]) -> int | None:
 
 def _describe_prompts(work: Work, settings: list[Setting]) -> list[dict[str, Any]]:
     """Describe the prompts that hold, in the words of the command line's --box and --point."""
-    made = {}
+    made: dict[Prompt, Setting | None] = {}
     for edit in work.edits:
         for prompt in edit.prompts_after:
             made.setdefault(prompt, edit.setting)
@@ -268,7 +268,8 @@ def _describe_prompts(work: Work, settings: list[Setting]) -> list[dict[str, Any
                 for click in box.clicks
             ]
         if prompt.start is not None:
-            entry["improves"] = "a mask that came from no box"
+            # On its slice there was a mask already, which it was to improve.
+            entry["improves_mask"] = True
         described.append(entry)
     return described
 
