@@ -36,7 +36,7 @@ from napari_medsamq.volume_io import Volume, read_volume
 # What tells a report from other pages, which are never replaced unasked.
 MARK = '<meta name="generator" content="napari-medsamq report">'
 # So that all of it fits a page of A4.
-_MOST_LABELS, _MOST_LINES, _MOST_SETTINGS = 8, 6, 2
+_MOST_LABELS, _MOST_LINES, _MOST_SETTINGS, _MOST_CLICKS = 8, 6, 2, 4
 _STYLE = """
 @page { size: A4; margin: 12mm }
 body { font: 8pt/1.25 system-ui, sans-serif; color: #111; background: #fff; max-width: 186mm;
@@ -282,6 +282,8 @@ def _prompt(entry: Mapping[str, Any]) -> str:
     box = ",".join(str(int(index)) for index in entry["box"])
     text = f"{box}, {entry['plane']}, label {entry['label']}"
     clicks = [",".join(map(str, click)) for click in entry.get("clicks", ())]
+    if len(clicks) > _MOST_CLICKS:
+        clicks = [*clicks[:_MOST_CLICKS], f"and {len(clicks) - _MOST_CLICKS} more"]
     return f"{text}; clicks {' '.join(clicks)}" if clicks else text
 
 
