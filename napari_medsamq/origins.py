@@ -12,6 +12,9 @@ import numpy.typing as npt
 from napari_medsamq.history import Edit, Label
 
 
+_PART = 2**20
+
+
 class Origin(IntEnum):
     """Who gave a voxel its label last."""
 
@@ -119,9 +122,11 @@ def _count(
     origins: npt.NDArray[np.uint8],
     removed: npt.NDArray[np.uint16],
 ) -> dict[int, Shares]:
-    totals = np.bincount(flat)
+    totals = np.zeros(max(int(flat.max()), int(removed.max(initial=0))) + 1, np.int64)
+    # In parts, as each is turned into numbers of four times its size.
+    for start in range(0, flat.size, _PART):
+        totals += np.bincount(flat[start : start + _PART], minlength=totals.size)
     gone = np.bincount(removed, minlength=totals.size)
-    totals = np.pad(totals, (0, gone.size - totals.size))
     by_origin = {
         origin: np.bincount(flat[places[origins == origin]], minlength=totals.size)
         for origin in (Origin.model, Origin.hand, Origin.operation)
