@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from napari_medsamq.history import Edit, Label
 
-
 _PART = 2**20
 
 
