@@ -260,7 +260,7 @@ def _describe_prompts(work: Work, settings: list[Setting]) -> list[dict[str, Any
             "label": prompt.label_id,
             "plane": PLANES[box.axis],
             "box": _corners(work.volume, *_ends(prompt)),
-            "setting": _number(made[prompt], settings),
+            "setting": _number(made.get(prompt), settings),
         }
         if isinstance(box, BoxPrompt) and box.clicks:
             entry["clicks"] = [
