@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from napari_medsamq._detached import check_data_files
 from napari_medsamq._nifti import check_size
 from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Decoded
 from napari_medsamq.errors import VolumeError
@@ -104,6 +105,8 @@ def read_image(path: Path) -> Decoded:
         io = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
         if io not in _PICTURES + _VOLUMES:
             raise VolumeError(f"{path}: is not one of {FORMATS}. Convert it to one of these.")
+        if io in _VOLUMES:
+            check_data_files(path)
         if (io == "JPEGImageIO" and not _jpeg_ends(path)) or (
             io == "TIFFImageIO" and not _tiff_pages_end(path)
         ):

@@ -12,6 +12,8 @@ import typer
 
 from napari_medsamq import __version__
 from napari_medsamq.cli_benchmark import benchmark
+from napari_medsamq.cli_doctor import doctor
+from napari_medsamq.cli_report import report
 from napari_medsamq.engine import Engines
 from napari_medsamq.errors import PromptError, SaveError, VolumeError
 from napari_medsamq.geometry import PLANES
@@ -27,6 +29,7 @@ from napari_medsamq.replay import replay
 from napari_medsamq.terminal import (
     Device,
     Model,
+    WithName,
     chosen_model,
     no_window,
     told_to_user,
@@ -44,6 +47,8 @@ app = typer.Typer(
 
 
 app.command()(replay)
+app.command()(report)
+app.command()(doctor)
 app.add_typer(benchmark, name="benchmark")
 
 
@@ -154,6 +159,7 @@ def segment(
             "the mask on its slice. With several labels I,J,K,+,LABEL. Repeatable."
         ),
     ] = [],  # noqa: B006
+    with_name: WithName = False,
     zoom: Annotated[bool, typer.Option(help="Show the network small structures enlarged.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output file.")] = False,
 ) -> None:
@@ -178,7 +184,7 @@ def segment(
             parse_point(text, volume, PLANES.index(axis.value), sorted(set(label_ids)))
             for text in point
         ]
-        _, report = segment_boxes(
+        _, found = segment_boxes(
             volume,
             boxes,
             output,
@@ -187,8 +193,9 @@ def segment(
             device=device,
             zoom=zoom,
             clicks=clicks,
+            named=with_name,
         )
-        typer.echo(_summary(report))
+        typer.echo(_summary(found))
 
 
 @app.command()
@@ -202,8 +209,8 @@ def demo(
 
     with told_to_user():
         start = perf_counter()
-        report = run_demo(output, chosen_model(model), device)
-        typer.echo(_summary(report))
+        found = run_demo(output, chosen_model(model), device)
+        typer.echo(_summary(found))
         typer.echo(f"{perf_counter() - start:.1f} s in all. Look at {output / 'overlay.png'}.")
 
 

@@ -20,7 +20,7 @@ from napari_medsamq.prompts import BoxPrompt3D
 from napari_medsamq.session import Session
 from napari_medsamq.volume_io import read_volume
 
-_FILES = ("image.nii.gz", "label.nii.gz", "overlay.png", "report.json")
+_FILES = ("image.nii.gz", "label.nii.gz", "label.provenance.json", "overlay.png", "report.json")
 _NAMES = {1: "Liver", 2: "Spleen"}
 # Liver and spleen in (z, y, x) array voxels, found by looking at the sample, with their label ids.
 BOXES = (
@@ -32,7 +32,8 @@ BOXES = (
 def run_demo(folder: Path, model: Path | None = None, device: str = CPU) -> dict[str, Any]:
     """Segment two organs of the sample CT into `folder`.
 
-    Writes `image.nii.gz`, `label.nii.gz`, `overlay.png` and `report.json`, and returns the report.
+    Writes `image.nii.gz`, `label.nii.gz` with its provenance, `overlay.png` and `report.json`, and
+    returns the report.
 
     Raises
     ------

@@ -27,3 +27,7 @@ class JournalError(MedSAMQError):
 
 class JournalChangedError(JournalError):
     """A journal that another window has gone on with since it was read."""
+
+
+class ProvenanceError(MedSAMQError):
+    """What lies beside a label and should tell how it came about is missing or damaged."""

@@ -15,6 +15,7 @@ from napari_medsamq.model_choice import validation_dsc
 from napari_medsamq.networks import CPU
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
+from napari_medsamq.provenance import Work, save_work
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.statistics import label_statistics
@@ -33,8 +34,9 @@ def segment_boxes(
     device: str = CPU,
     zoom: bool = True,
     clicks: Sequence[tuple[int, int, Click, int]] = (),
+    named: bool = False,
 ) -> tuple[Session, dict[str, Any]]:
-    """Segment boxes one after the other and save the label.
+    """Segment boxes one after the other and save the label, with its provenance.
 
     Parameters
     ----------
@@ -55,6 +57,8 @@ def segment_boxes(
         Whether small boxes are zoomed in on.
     clicks : sequence of (axis, index, Click, label id)
         Correct the masks on their slices, one after the other, once all boxes are there.
+    named : bool
+        Whether the image's name is written into the provenance.
 
     Returns
     -------
@@ -85,14 +89,14 @@ def segment_boxes(
         session.commit(found.box, masks, label_id, found.replaces, found.start)
         answers.extend(masks)
     start = perf_counter()
-    receipt = session.save(output)
+    saved = save_work(output, Work.of(session), names=named)
     save_ms = (perf_counter() - start) * 1000
     return session, {
         "image": str(volume.path),
         "modality": volume.modality,
         "modality_source": volume.modality_source,
         "window": {"level": session.window.level, "width": session.window.width},
-        "warnings": list(volume.warnings),
+        "warnings": [*volume.warnings, *([saved.problem] if saved.problem else [])],
         "model": engine.spec.name,
         # On cases of this modality that the model was not trained on.
         "model_dsc": validation_dsc(engine.spec, volume.modality),
@@ -115,6 +119,7 @@ def segment_boxes(
             }
             for label_id, measured in label_statistics(volume, session.label).items()
         },
-        "label_file": str(receipt.path),
-        "label_sha256": receipt.sha256,
+        "label_file": str(saved.receipt.path),
+        "label_sha256": saved.receipt.sha256,
+        "provenance_file": None if saved.provenance is None else str(saved.provenance),
     }

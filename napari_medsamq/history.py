@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
+from napari_medsamq.setting import Setting
 
 Label = npt.NDArray[np.uint16]
 Voxels = npt.NDArray[np.int64]
@@ -84,6 +85,8 @@ class Edit:
         Whether a person set the voxels one by one, with a brush say.
     group : object or None
         Edits that follow each other and have the same are undone and done again together.
+    setting : Setting or None
+        The network in hand at the time, asked or not; None where there is none.
     """
 
     name: str
@@ -94,6 +97,7 @@ class Edit:
     prompts_after: tuple[Prompt, ...]
     by_hand: bool = False
     group: object | None = None
+    setting: Setting | None = None
 
 
 class History:
@@ -112,12 +116,15 @@ class History:
         The committed prompts, oldest first.
     watch : callable
         Told "edit", "undo" or "redo" after each, and the edit; a group is told by its last one.
+    setting : callable
+        Gives the setting that is entered with each edit, or None.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.label: Label = np.zeros(shape, np.uint16)
         self.prompts: tuple[Prompt, ...] = ()
         self.watch: Callable[[str, Edit], None] = lambda _kind, _edit: None
+        self.setting: Callable[[], Setting | None] = lambda: None
         self._counts = np.zeros(MAX_LABEL_ID + 1, np.int64)
         self._undo: list[Edit] = []
         self._redo: list[Edit] = []
@@ -128,6 +135,11 @@ class History:
         return {
             int(label_id): int(self._counts[label_id]) for label_id in self._counts.nonzero()[0]
         }
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """All that has been done and not taken back, oldest first."""
+        return tuple(self._undo)
 
     @property
     def undo_name(self) -> str | None:
@@ -161,6 +173,7 @@ class History:
             prompts,
             by_hand,
             group,
+            self.setting(),
         )
         self._redo.clear()
         self._do(edit)

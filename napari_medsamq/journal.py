@@ -130,7 +130,8 @@ class Journal:
         if self.path.exists():
             self.kept = _name_aside(self.path)
             self.path.rename(self.kept)
-        file = self.path.open("wb")
+        # New, so that it is no link to somewhere else.
+        file = self.path.open("xb")
         write_head(file)
         return file
 

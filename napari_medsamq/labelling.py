@@ -54,6 +54,11 @@ class Labelling:
             raise ValueError(f"a label id is a number from 1 to {MAX_LABEL_ID}, not {label_id}")
         return self._styles.get(label_id) or LabelStyle.default(label_id)
 
+    @property
+    def styles(self) -> dict[int, LabelStyle]:
+        """Name, colour and so on of the label ids that were given any; a copy."""
+        return dict(self._styles)
+
     def set_style(self, label_id: int, style: LabelStyle) -> None:
         """Name, colour, lock or hide a label id (1..65535); not part of the history."""
         self._styles[label_id] = style
@@ -69,6 +74,7 @@ class Labelling:
         """
         if history.label.shape != self.label.shape:
             raise ValueError(f"a history of {history.label.shape} for {self.label.shape} voxels")
+        history.setting = self.history.setting
         self.history = history
         self._styles = dict(styles)
 

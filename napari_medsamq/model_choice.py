@@ -13,7 +13,6 @@ from napari_medsamq.engine import Engine, OpenVINOEngine, box_points
 from napari_medsamq.errors import ModelError
 from napari_medsamq.model_spec import (
     FLOAT_BITS,
-    MODELS,
     ModelSpec,
     default_model,
     shipped_models,
@@ -39,14 +38,41 @@ def find_model(name: str) -> Path:
     ModelError
         If it is neither.
     """
-    if (MODELS / name / "model.json").is_file() and Path(name).name == name:
-        return MODELS / name
+    shipped = _by_name(name)
+    if shipped is not None:
+        return shipped
     if Path(name).is_dir():
         return Path(name)
-    known = ", ".join(path.name for path in shipped_models())
     raise ModelError(
-        f"{name} is no model: it has to be one of {known}, or a folder with a model.json."
+        f"{name} is no model: it has to be one of {_names()}, or a folder with a model.json."
     )
+
+
+def shipped_model(name: str) -> Path:
+    """Return the directory of a model that comes along, by its name, as a file gives it.
+
+    What a file says never leads to another folder: that is for the user to name.
+
+    Raises
+    ------
+    ModelError
+        If none of them has that name.
+    """
+    shipped = _by_name(name)
+    if shipped is None:
+        raise ModelError(
+            f"The model {name!r} is none of those that come along ({_names()}). If you have it, "
+            "name its folder by --model."
+        )
+    return shipped
+
+
+def _by_name(name: str) -> Path | None:
+    return next((path for path in shipped_models() if path.name == name), None)
+
+
+def _names() -> str:
+    return ", ".join(path.name for path in shipped_models())
 
 
 def size_mb(directory: Path) -> float:

@@ -18,10 +18,10 @@ from napari_medsamq.model_spec import cpu_features
 
 Part = Literal["encoder", "decoder"]
 
-# Names the folder for compiled models, in place of the user's cache folder.
 _INSTRUCTIONS = frozenset(
     {"avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp"}
 )
+# Names the folder for compiled models, in place of the user's cache folder.
 CACHE_VARIABLE = "MEDSAMQ_MODEL_CACHE"
 CPU = "CPU"
 
@@ -135,11 +135,16 @@ def compile_config(device: str, threads: int | None, precision: str) -> dict[str
     if threads is not None and device == CPU:
         config["INFERENCE_NUM_THREADS"] = threads
     # A cache folder that cannot be made only costs compile time at the next start.
-    named = os.environ.get(CACHE_VARIABLE)
-    cache = Path(named) if named else user_cache_path("napari-medsamq") / "openvino"
+    cache = cache_folder()
     if _writable(cache):
         config["CACHE_DIR"] = str(cache)
     return config
+
+
+def cache_folder() -> Path:
+    """Return the folder of compiled models; it need not be there yet."""
+    named = os.environ.get(CACHE_VARIABLE)
+    return Path(named) if named else user_cache_path("napari-medsamq") / "openvino"
 
 
 def _writable(folder: Path) -> bool:
@@ -148,6 +153,12 @@ def _writable(folder: Path) -> bool:
     except OSError:
         return False
     return os.access(folder, os.W_OK)
+
+
+@cache
+def cpu_name() -> str:
+    """Return how the processor calls itself."""
+    return str(openvino_core().get_property(CPU, "FULL_DEVICE_NAME")).strip()
 
 
 def last_line(error: Exception) -> str:

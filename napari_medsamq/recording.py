@@ -16,6 +16,7 @@ from napari_medsamq.networks import environment
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
 from napari_medsamq.session import Session
+from napari_medsamq.setting import Setting
 
 BEGIN, EDIT, UNDO, REDO = "begin", "edit", "undo", "redo"
 STYLE, CARRY = "style", "carry"
@@ -69,7 +70,7 @@ class Recorder:
                 "group": self._group(edit.group),
                 "prompts": [self._prompts[prompt] for prompt in edit.prompts_after],
                 "fresh": described,
-                **self._seen_through(),
+                **self._session.setting().as_dict(),
             },
             arrays,
         )
@@ -77,7 +78,7 @@ class Recorder:
     def _on_session(self, kind: str, content: dict[str, Any]) -> None:
         if kind == CARRY:
             group = self._group(content["group"])
-            content = {**content, "group": group, **self._seen_through()}
+            content = {**content, "group": group, **self._session.setting().as_dict()}
         self._journal.write(kind, content)
 
     def _group(self, group: object | None) -> int | None:
@@ -87,17 +88,6 @@ class Recorder:
             self._groups[group] = self._next_group
             self._next_group += 1
         return self._groups[group]
-
-    def _seen_through(self) -> dict[str, Any]:
-        """What the network was and saw, for those who want to ask it again."""
-        session = self._session
-        return {
-            "window": [session.window.level, session.window.width],
-            "zoom": None if session.zoom is None else asdict(session.zoom),
-            "modality": session.volume.modality,
-            "model": session.engine.spec.name,
-            "model_sha256": session.engine.spec.sha256,
-        }
 
 
 @dataclass(frozen=True)
@@ -191,7 +181,9 @@ class Replay:
                 self._inside(arrays[f"prompt {number}"]),
                 None if start is None else self._inside(start),
             )
-        self._window = WindowLevel(*content["window"])
+        setting = Setting.from_dict(content)
+        self._window = setting.window
+        self.history.setting = lambda: setting
         voxels = self._inside(arrays["voxels"])
         # What was done in the middle of a brush stroke met voxels that the stroke had painted, but
         # that are entered only at its end.

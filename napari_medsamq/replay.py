@@ -10,10 +10,12 @@ import typer
 from napari_medsamq.errors import SaveError
 from napari_medsamq.journal import check_volume, volume_hash
 from napari_medsamq.journal_file import Content, read_journal
+from napari_medsamq.labelling import Labelling
+from napari_medsamq.provenance import Work, save_work
 from napari_medsamq.recording import Restored, restore
-from napari_medsamq.terminal import Model, chosen_model, told_to_user
+from napari_medsamq.terminal import Model, WithName, chosen_model, told_to_user
 from napari_medsamq.verification import Verdict, Verifier
-from napari_medsamq.volume_io import Volume, check_target, read_volume, write_label
+from napari_medsamq.volume_io import Volume, check_target, read_volume
 
 
 def replay(
@@ -27,6 +29,7 @@ def replay(
     series: Annotated[
         str | None, typer.Option(help="Series UID, for a folder with several series.")
     ] = None,
+    with_name: WithName = False,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output file.")] = False,
 ) -> None:
     """Save the label that a journal leads to, without a network.
@@ -44,9 +47,13 @@ def replay(
         content = read_journal(journal)
         check_volume(journal, content, volume_hash(volume))
         restored = restore(content.records, volume.data.shape[:3])
-        receipt = write_label(output, restored.history.label, volume)
+        labelling = Labelling(volume)
+        labelling.restore(restored.history, restored.styles)
+        saved = save_work(output, Work.of(labelling), names=with_name)
         typer.echo(_describe(restored, content))
-        typer.echo(f"Saved and verified: {receipt.path}")
+        typer.echo(f"Saved and verified: {saved.receipt.path}")
+        if saved.problem:
+            typer.echo(f"Note: {saved.problem}")
         if verify and not _verify(volume, content, chosen_model(model), restored):
             raise typer.Exit(1)
 

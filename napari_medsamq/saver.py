@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from napari.utils.notifications import show_info
 
+from napari_medsamq.errors import MedSAMQError, SaveError
 from napari_medsamq.guide import SAVE
+from napari_medsamq.label_report import make_report, report_path, write_report
+from napari_medsamq.provenance import Saved, Work, save_work
 from napari_medsamq.session import Session
 from napari_medsamq.view import SegmentView
-from napari_medsamq.volume_io import SaveReceipt
 from napari_medsamq.worker import Worker
 
 
@@ -31,16 +32,36 @@ class Saver:
 
     def save(self, path: Path) -> None:
         """Save the label as it is now."""
-        # A copy, so that drawing may go on while the file is written.
-        label = self._session.label.copy()
+        # Taken down now, so that drawing may go on while the file is written.
+        work, wants_report = Work.of(self._session), self._view.wants_report
         self._view.show_status(f"Saving {path.name}…")
-        job = partial(self._session.save, path, label)
+
+        def job() -> tuple[Saved, str]:
+            saved = save_work(path, work)
+            return saved, _report(saved, work) if wants_report else ""
+
         self._files.submit(job, self._on_saved, self._view.show_failure)
 
-    def _on_saved(self, receipt: SaveReceipt) -> None:
+    def _on_saved(self, result: tuple[Saved, str]) -> None:
+        saved, report = result
+        receipt = saved.receipt
         self._session.watch("save", {"path": str(receipt.path), "sha256": receipt.sha256})
         voxels = sum(receipt.counts.values())
-        text = f"Saved and verified: {receipt.path} ({voxels:,} voxels)."
+        text = f"Saved and verified: {receipt.path} ({voxels:,} voxels).{report}"
         self._view.guide.done(SAVE)
         self._view.show_status(text)
         show_info(text)
+        if saved.problem:
+            self._view.show_failure(SaveError(f"{text} {saved.problem}"))
+
+
+def _report(saved: Saved, work: Work) -> str:
+    """Write the report about a label that was saved, and say so, or why there is none."""
+    path = report_path(saved.receipt.path)
+    if saved.provenance is None:
+        return ""
+    try:
+        write_report(path, make_report(saved.receipt.path, work.volume))
+    except MedSAMQError as error:
+        return f" There is no report: {error}"
+    return f" Report: {path.name}."

@@ -18,6 +18,7 @@ from napari_medsamq.preprocess import WindowLevel, default_window
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, check_inside
 from napari_medsamq.propagation import Carrier, Gap, Stop, propagate
 from napari_medsamq.quality import confidence
+from napari_medsamq.setting import Setting
 from napari_medsamq.slice_network import Lens, SliceMask, SliceNetwork
 from napari_medsamq.stop_rules import Sight
 from napari_medsamq.views import Zoom
@@ -67,6 +68,7 @@ class Session(Labelling):
         self.zoom = zoom
         self.window = self.standard_window = window or default_window(volume)
         self._network = SliceNetwork(volume, embedding_budget)
+        self.history.setting = self.setting
 
     def segment(
         self, box: BoxPrompt | BoxPrompt3D, start: Bool | None = None, *, preview: bool = False
@@ -203,6 +205,11 @@ class Session(Labelling):
     def slices_kept(self) -> int:
         """How many slices there is room to keep the embeddings of."""
         return self._network.slices_kept
+
+    def setting(self) -> Setting:
+        """Return what the network is and sees now, for those who want to ask it again."""
+        spec = self.engine.spec
+        return Setting(spec.name, spec.sha256, self.window, self.zoom, self.volume.modality)
 
     def _lens(self, axis: int) -> Lens:
         """Return what slices are seen through now; the owner may change it meanwhile."""

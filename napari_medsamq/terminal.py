@@ -19,6 +19,10 @@ Device = Annotated[
     str, typer.Option("--device", help="OpenVINO device: CPU, GPU, or AUTO for its choice.")
 ]
 
+WithName = Annotated[
+    bool, typer.Option("--with-name", help="Write the image's name into the provenance file.")
+]
+
 
 @contextmanager
 def told_to_user() -> Iterator[None]:

@@ -12,14 +12,13 @@ import numpy.typing as npt
 from napari_medsamq.engine import Engines
 from napari_medsamq.history import slice_mask
 from napari_medsamq.journal_file import Record
-from napari_medsamq.model_choice import find_model
+from napari_medsamq.model_choice import shipped_model
 from napari_medsamq.networks import environment
-from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.recording import BEGIN, CARRY, EDIT, Replay, read_box
 from napari_medsamq.session import Session
+from napari_medsamq.setting import Setting
 from napari_medsamq.slice_network import SliceMask
-from napari_medsamq.views import Zoom
 from napari_medsamq.volume_io import Volume
 
 Bool = npt.NDArray[np.bool_]
@@ -112,16 +111,11 @@ class Verifier:
                 self.verdict.compare(label_id, recorded, np.zeros_like(recorded))
 
     def _session(self, content: dict[str, Any]) -> Session:
-        engine = self._engines.load(self._model or find_model(content["model"]))
-        self.verdict.same_setting &= engine.spec.sha256 == content["model_sha256"]
-        volume = self._volume.with_modality(content["modality"])
-        zoom = content.get("zoom")  # journals of before there was any have none
-        return Session(
-            volume,
-            engine,
-            WindowLevel(*content["window"]),
-            zoom=None if zoom is None else Zoom(**zoom),
-        )
+        setting = Setting.from_dict(content)
+        engine = self._engines.load(self._model or shipped_model(setting.model))
+        self.verdict.same_setting &= engine.spec.sha256 == setting.model_sha256
+        volume = self._volume.with_modality(setting.modality)
+        return Session(volume, engine, setting.window, zoom=setting.zoom)
 
     def _compare_box(self, content: dict[str, Any], fresh: dict[str, Any], record: Record) -> None:
         shape, label_id = self._replay.history.label.shape, fresh["label"]

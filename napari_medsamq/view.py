@@ -133,6 +133,8 @@ class SegmentView(QScrollArea):
         self._undo = button("Undo  (Ctrl+Z)", self.undo_requested.emit)
         self._redo = button("Redo  (Ctrl+Shift+Z)", self.redo_requested.emit)
         self._save = button("Save label…", self._ask_for_target)
+        self._report = QCheckBox("With a report (HTML)")
+        self._report.setToolTip("Write a page with numbers and pictures beside each label you save")
         self._help = button("Keys  (?)", self.help_requested.emit)
         self._tools = (self._draw, self._click, self._improve, self._zoom)
         group = QGroupBox("3. Segment")
@@ -146,7 +148,8 @@ class SegmentView(QScrollArea):
         grid.addWidget(self._undo, 4, 0)
         grid.addWidget(self._redo, 4, 1)
         grid.addWidget(self._save, 5, 0)
-        grid.addWidget(self._help, 5, 1)
+        grid.addWidget(self._report, 5, 1)
+        grid.addWidget(self._help, 6, 0, 1, 2)
         return group
 
     def _on_propagate(self) -> None:
@@ -159,6 +162,11 @@ class SegmentView(QScrollArea):
     def way(self) -> str:
         """Where to propagate: one of `WAYS`."""
         return str(self._way.currentText())
+
+    @property
+    def wants_report(self) -> bool:
+        """Whether a report is to be written beside each label that is saved."""
+        return bool(self._report.isChecked())
 
     def show_zoom(self, zoom: bool) -> None:
         """Show whether small structures are zoomed in on."""
@@ -225,6 +233,13 @@ class SegmentView(QScrollArea):
         self.label.set_open(is_open)
         self.check.set_open(is_open)
         self.measure.set_open(is_open)
-        for push in (*self._tools, self._propagate, self._way, self._save, self._help):
+        for push in (
+            *self._tools,
+            self._propagate,
+            self._way,
+            self._save,
+            self._report,
+            self._help,
+        ):
             push.setEnabled(is_open)
         self.show_history(None, None)

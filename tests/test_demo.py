@@ -37,7 +37,7 @@ sys.modules["torch"] = None
 from napari_medsamq.cli import app
 app(["demo", "-o", sys.argv[1]])
 """
-FILES = ["image.nii.gz", "label.nii.gz", "overlay.png", "report.json"]
+FILES = ["image.nii.gz", "label.nii.gz", "label.provenance.json", "overlay.png", "report.json"]
 SAMPLE = SAMPLES / "ct.nii.gz"
 
 

@@ -65,7 +65,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Work:
     monkeypatch.setattr(
         "napari_medsamq.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()
     )
-    monkeypatch.setattr(verification, "find_model", lambda name: Path(name))
+    monkeypatch.setattr(verification, "shipped_model", lambda name: Path(name))
     return Work(tmp_path)
 
 

@@ -1,0 +1,56 @@
+"""Writes small text files so that the old one or the whole new one is there at any moment."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+from napari_medsamq.errors import SaveError
+
+# How far into a file the mark of its writer is looked for.
+_MARKED = 4096
+
+
+def write_text(path: Path, text: str, mark: str = "") -> None:
+    """Write a text beside its place, read it back, and only then give it its name.
+
+    Parameters
+    ----------
+    path : Path
+    text : str
+    mark : str
+        A file that is there already is replaced only if this stands near its beginning.
+
+    Raises
+    ------
+    SaveError
+        If it cannot be written, or would replace another program's file; whatever was at `path`
+        before is still there.
+    """
+    content = text.encode()
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    try:
+        if mark and path.exists():
+            with path.open("rb") as file:
+                if mark.encode() not in file.read(_MARKED):
+                    raise SaveError(
+                        f"{path} is a file of other origin and stays as it is. Rename it, or "
+                        "choose another name."
+                    )
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if temporary.read_bytes() != content:
+            raise SaveError(f"{path} did not read back as it was written. Save to another disk.")
+        temporary.replace(path)
+    except OSError as error:
+        raise SaveError(
+            f"{path} cannot be written ({error.strerror or error}). Free space there, or name a "
+            "file in a folder that may be written to."
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

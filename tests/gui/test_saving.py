@@ -1,0 +1,88 @@
+"""What saving leaves beside a label: how it came about, and a report if the box is ticked."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from qtpy.QtWidgets import QCheckBox, QPushButton
+
+from napari_medsamq import view
+
+BOX = ((12, 15, 20), (12, 45, 60))
+
+
+@pytest.fixture
+def drawn(dock, tmp_path, monkeypatch):
+    """A dock with a box drawn, and a file dialog that answers `liver.nii.gz`."""
+    dock.drag(*BOX)
+    dock.wait()
+    target = tmp_path / "liver.nii.gz"
+    monkeypatch.setattr(view.QFileDialog, "getSaveFileName", lambda *_: (str(target), ""))
+    return dock
+
+
+def push(dock, kind, text):
+    (found,) = (push for push in dock.dock.findChildren(kind) if push.text().startswith(text))
+    found.click()
+    dock.wait()
+
+
+def beside(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in tmp_path.glob("liver*"))
+
+
+def test_a_saved_label_says_how_it_came_about(drawn, tmp_path):
+    push(drawn, QPushButton, "Save label")
+    assert beside(tmp_path) == ["liver.nii.gz", "liver.provenance.json"]
+    found = json.loads((tmp_path / "liver.provenance.json").read_text())
+    (label,) = found["labels"]
+    assert label["origin"]["voxels"]["model"] == np.count_nonzero(drawn.session.label) > 0
+    (prompt,) = found["prompts"]
+    assert prompt["plane"] == "axial"
+    assert prompt["box"][2] == prompt["box"][5] == 12
+    assert found["settings"][prompt["setting"]]["model"] == "box"
+
+
+def test_a_stroke_counts_as_by_hand(drawn, tmp_path):
+    layer = drawn.workspace.labels
+    drawn.viewer.layers.selection.active = layer
+    layer.mode = "paint"
+    drawn.drag((12, 4, 6), (12, 4, 12))
+    push(drawn, QPushButton, "Save label")
+    found = json.loads((tmp_path / "liver.provenance.json").read_text())
+    voxels = found["labels"][0]["origin"]["voxels"]
+    assert voxels["hand"] > 0
+    assert voxels["unknown"] == 0
+    assert voxels["model"] + voxels["hand"] == np.count_nonzero(drawn.session.label)
+
+
+def test_a_report_is_written_where_the_box_is_ticked(drawn, tmp_path):
+    push(drawn, QCheckBox, "With a report")
+    push(drawn, QPushButton, "Save label")
+    assert beside(tmp_path) == ["liver.nii.gz", "liver.provenance.json", "liver.report.html"]
+    assert "Report: liver.report.html" in drawn.dock.status
+    text = (tmp_path / "liver.report.html").read_text(encoding="utf-8")
+    assert text.count("<figure>") == 1
+    push(drawn, QPushButton, "Save label")
+    assert "Report: liver.report.html" in drawn.dock.status
+
+
+def test_another_programs_page_is_kept_and_told(drawn, tmp_path):
+    (tmp_path / "liver.report.html").write_text("mine")
+    push(drawn, QCheckBox, "With a report")
+    push(drawn, QPushButton, "Save label")
+    assert "Saved and verified" in drawn.dock.status
+    assert "There is no report" in drawn.dock.status
+    assert (tmp_path / "liver.report.html").read_text() == "mine"
+
+
+def test_a_label_is_saved_also_where_its_provenance_cannot_be(drawn, tmp_path):
+    (tmp_path / "liver.provenance.json").write_text("{}")
+    push(drawn, QPushButton, "Save label")
+    assert "Saved and verified" in drawn.dock.status
+    assert "its provenance is not" in drawn.dock.status
+    saved = np.asarray(nib.load(tmp_path / "liver.nii.gz").dataobj)
+    np.testing.assert_array_equal(drawn.session.volume.from_source(saved), drawn.session.label)
+    assert (tmp_path / "liver.provenance.json").read_text() == "{}"

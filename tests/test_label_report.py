@@ -1,0 +1,234 @@
+"""A page about a label: true, whole in itself, safe to open, and to be read without colours."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import nibabel as nib
+import numpy as np
+import pytest
+from fake_engine import FakeEngine
+from typer.testing import CliRunner, Result
+
+from napari_medsamq.cli import app
+from napari_medsamq.errors import ProvenanceError, VolumeError
+from napari_medsamq.label_report import make_report
+from napari_medsamq.pictures import HATCHINGS, marks, slice_picture, surroundings, telling_slices
+from napari_medsamq.preprocess import IDENTITY
+from napari_medsamq.prompts import BoxPrompt
+from napari_medsamq.provenance import Work, save_work
+from napari_medsamq.session import Session
+from napari_medsamq.volume_io import read_volume
+
+NASTY = '<script>alert(1)</script>" onload="x\' & <b>'
+
+
+class Page(HTMLParser):
+    """The tags, the attributes and the text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str, name: str) -> list[str]:
+        return [value for at, called, value in self.attributes if (at, called) == (tag, name)]
+
+
+@pytest.fixture
+def label(tmp_path: Path) -> Path:
+    voxels = np.full((14, 16, 6), 10, np.int16)
+    voxels[3:11, 5:13, 1:5] = 200
+    nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1, 1, 1])), tmp_path / "image.nii.gz")
+    volume = read_volume(tmp_path / "image.nii.gz").with_modality("CT")
+    session = Session(volume, FakeEngine(), IDENTITY)
+    for label_id, index, name in ((1, 3, "Liver"), (2, 2, NASTY)):
+        box = BoxPrompt(0, index, 3, 5, 10, 12)
+        session.set_style(label_id, replace(session.style(label_id), name=name))
+        session.commit(box, list(session.segment(box)), label_id)
+    assert save_work(tmp_path / "label.nii.gz", Work.of(session)).problem == ""
+    return tmp_path / "label.nii.gz"
+
+
+def report(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["report", *map(str, arguments)])
+
+
+def rewrite(file: Path, changes: dict[str, Any]) -> None:
+    path = file.with_name("label.provenance.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_the_page_says_what_lies_beside_the_label(label: Path) -> None:
+    result = report(label, "--image", label.with_name("image.nii.gz"))
+    assert result.exit_code == 0, result.output
+    html = label.with_name("label.report.html").read_text(encoding="utf-8")
+    page = Page(html)
+    for words in ("Label label.nii.gz", "Liver", "64", "0.06", "200.0 ± 0.0", "100.0%", "fake"):
+        assert words in page.text
+    assert "3,5,3,10,12,3, axial, label 1" in page.text
+    assert "is the one that was saved" in page.text
+    assert "Not a medical device" in page.text
+    assert "box for Liver, by model" in page.text
+
+
+def test_the_page_is_whole_in_itself_and_runs_nothing(label: Path) -> None:
+    html = make_report(label, read_volume(label.with_name("image.nii.gz"))).html
+    page = Page(html)
+    assert not {"script", "link", "iframe", "object", "form", "b/"} & set(page.tags)
+    assert NASTY in page.text, "as text"
+    assert not any(name.startswith("on") for _, name, _ in page.attributes)
+    sources = page.all("img", "src")
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert {name for _, name, _ in page.attributes} <= {
+        *("lang", "charset", "name", "content", "http-equiv", "class", "src", "alt", "scope")
+    }
+    assert "http" not in re.sub("http-equiv", "", html).lower()
+    assert "default-src 'none'" in html
+    for source in sources:
+        content = np.frombuffer(base64.b64decode(source.split(",")[1]), np.uint8)
+        assert cv2.imdecode(content, cv2.IMREAD_COLOR) is not None
+
+
+def test_every_picture_is_told_in_words(label: Path) -> None:
+    page = Page(make_report(label).html)
+    texts = page.all("img", "alt")
+    assert len(texts) == len(page.all("img", "src"))
+    assert "drawn with rising hatching" in texts
+    pictures = [text for text in texts if "slice" in text]
+    assert "Axial slice, voxel k = 2; the patient's right is on the left. Labels: B" in pictures[0]
+    assert pictures[1].endswith("k = 3; the patient's right is on the left. Labels: A Liver")
+
+
+def test_a_label_that_was_changed_is_told(label: Path) -> None:
+    image = nib.load(label)
+    voxels = np.asarray(image.dataobj).copy()
+    voxels[0, 0, 0] = 7
+    nib.save(nib.Nifti1Image(voxels, image.affine, image.header), label)
+    result = report(label)
+    assert result.exit_code == 0
+    assert "was changed since it was saved" in result.stderr
+    page = Page(label.with_name("label.report.html").read_text(encoding="utf-8"))
+    assert "was changed since it was saved" in page.text
+    assert any("C Label 7" in text for text in page.all("img", "alt"))
+
+
+def test_another_image_is_refused(label: Path) -> None:
+    other = label.with_name("image.nii.gz")
+    image = nib.load(other)
+    voxels = np.asarray(image.dataobj).copy()
+    voxels[0, 0, 0] += 1
+    nib.save(nib.Nifti1Image(voxels, image.affine), other)
+    result = report(label, "--image", other)
+    assert result.exit_code == 1
+    assert "is not the image that this label was drawn on" in result.stderr
+    assert not label.with_name("label.report.html").exists()
+
+
+def test_a_file_that_is_there_is_kept_unless_asked(label: Path) -> None:
+    target = label.with_name("page.html")
+    target.write_text("mine")
+    result = report(label, "-o", target)
+    assert result.exit_code == 1
+    assert "add --overwrite" in result.stderr
+    assert target.read_text() == "mine"
+    assert report(label, "-o", target, "--overwrite").exit_code == 0
+    assert "Liver" in target.read_text()
+    missing = report(label, "-o", label.with_name("gone") / "page.html")
+    assert missing.exit_code == 1
+    assert "cannot be written" in missing.stderr
+
+
+def test_a_label_without_provenance_is_told(label: Path) -> None:
+    label.with_name("label.provenance.json").unlink()
+    result = report(label)
+    assert result.exit_code == 1
+    assert "save it again" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"label": []},
+        {"labels": [{"id": 1}]},
+        {"labels": 3},
+        {"settings": [{"window": "wide"}]},
+        {"prompts": [{"box": ["<script>"], "plane": "axial", "label": 1}]},
+        {"image": None},
+        {"cpu": []},
+    ],
+)
+def test_what_makes_no_sense_is_refused(label: Path, changes: dict[str, Any]) -> None:
+    rewrite(label, changes)
+    with pytest.raises(ProvenanceError, match="not as this program writes it"):
+        make_report(label)
+
+
+def test_a_colour_cannot_smuggle_in_anything(label: Path) -> None:
+    path = label.with_name("label.provenance.json")
+    path.write_text(path.read_text().replace("#E69F00", "red;background:url(x)"))
+    with pytest.raises(ProvenanceError, match="colour"):
+        make_report(label)
+
+
+def test_an_image_of_another_shape_is_refused(label: Path) -> None:
+    volume = read_volume(label.with_name("image.nii.gz"))
+    with pytest.raises(VolumeError, match="not the image"):
+        make_report(label, replace(volume, data=volume.data[:3]))
+
+
+# -- pictures -------------------------------------------------------------------------------------
+
+
+def test_the_slices_show_each_label_where_it_is_largest() -> None:
+    label = np.zeros((10, 8, 8), np.uint8)
+    label[1:9, 2:4, 2:4] = 1
+    label[6, 2:6, 2:6] = 1
+    label[2, 5:8, 5:8] = 2
+    assert telling_slices(label) == [2, 4, 6]
+    assert telling_slices(label, 1) == [6]
+    assert telling_slices(label * 0) == []
+    rows, columns = surroundings(label)
+    assert (rows.start, rows.stop) == (0, 8)
+    assert columns.stop == 8
+
+
+def test_labels_are_told_apart_without_colour() -> None:
+    shown = marks(dict.fromkeys(range(1, 31), "#808080"))
+    assert len({mark.letter for mark in shown.values()}) == 30
+    assert [mark.hatching for mark in shown.values()][:5] == list(HATCHINGS)
+    plane = np.zeros((40, 60), np.uint8)
+    whole = (slice(0, 40), slice(0, 60))
+    pictures = []
+    for label_id in range(1, 6):
+        plane[10:30, 10:50] = label_id
+        grey = {label_id: replace(shown[label_id], letter="")}
+        pictures.append(slice_picture(None, IDENTITY, plane, 0, (1, 1), grey, whole))
+    for number, picture in enumerate(pictures):
+        assert picture.shape == (320, 480, 3)
+        for other in pictures[:number]:
+            assert np.count_nonzero(picture != other) > 1000
+
+
+def test_pixels_are_squares_whatever_the_spacing() -> None:
+    plane = np.ones((30, 10), np.uint8)
+    picture = slice_picture(
+        None, IDENTITY, plane, 0, (0.5, 3.0), marks({1: "#E69F00"}), (slice(0, 30), slice(0, 10))
+    )
+    assert picture.shape == (240, 480, 3)
