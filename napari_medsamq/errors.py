@@ -27,3 +27,7 @@ class JournalError(MedSAMQError):
 
 class JournalChangedError(JournalError):
     """A journal that another window has gone on with since it was read."""
+
+
+class CohortError(MedSAMQError):
+    """A table, an output folder or a cluster that a batch cannot run with."""

@@ -33,6 +33,7 @@ def segment_boxes(
     device: str = CPU,
     zoom: bool = True,
     clicks: Sequence[tuple[int, int, Click, int]] = (),
+    engines: Engines | None = None,
 ) -> tuple[Session, dict[str, Any]]:
     """Segment boxes one after the other and save the label.
 
@@ -55,6 +56,8 @@ def segment_boxes(
         Whether small boxes are zoomed in on.
     clicks : sequence of (axis, index, Click, label id)
         Correct the masks on their slices, one after the other, once all boxes are there.
+    engines : Engines, optional
+        Those of an earlier volume, in place of new ones of `model` on `device`.
 
     Returns
     -------
@@ -69,7 +72,7 @@ def segment_boxes(
     """
     check_target(output, volume.path)
     start = perf_counter()
-    engine = Engines(model, device).for_modality(volume.modality)
+    engine = (engines or Engines(model, device)).for_modality(volume.modality)
     load_ms = (perf_counter() - start) * 1000
     session = Session(volume, engine, window, zoom=Zoom() if zoom else None)
     for label_id, name in (names or {}).items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,22 @@ Model = Annotated[str | None, typer.Option("--model", help=MODEL_HELP)]
 Device = Annotated[
     str, typer.Option("--device", help="OpenVINO device: CPU, GPU, or AUTO for its choice.")
 ]
+
+
+class Modality(StrEnum):
+    """What a volume can be said to be."""
+
+    ct = "ct"
+    mr = "mr"
+    other = "other"
+
+
+class Axis(StrEnum):
+    """The plane whose slices a 3D box is carried through."""
+
+    axial = "axial"
+    coronal = "coronal"
+    sagittal = "sagittal"
 
 
 @contextmanager
