@@ -11,6 +11,7 @@ import typer
 
 from napari_medsamq.arguments import MODALITIES
 from napari_medsamq.case_table import Case, Defaults, Failure, cases_of_journals, read_table
+from napari_medsamq.cluster_access import Connection, check_connection
 from napari_medsamq.cohort_files import opened, write_tables
 from napari_medsamq.errors import CohortError
 from napari_medsamq.geometry import PLANES
@@ -72,14 +73,7 @@ def batch(
     """
     with told_to_user():
         # Dask takes a while to import, which the other commands need not wait for.
-        from napari_medsamq.cohort_run import (
-            Connection,
-            Job,
-            check_connection,
-            run_cluster,
-            run_here,
-            run_local,
-        )
+        from napari_medsamq.cohort_run import Job, run_cluster, run_here, run_local
 
         if scheduler is not None and workers is not None:
             raise CohortError("--workers are processes on this computer; a scheduler has its own.")

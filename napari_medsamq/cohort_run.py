@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, Queue
 from time import monotonic
-from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 from dask import config
 from dask.base import compute
@@ -20,12 +18,18 @@ from dask.system import CPU_COUNT
 
 from napari_medsamq import __version__
 from napari_medsamq.case_table import Case
+from napari_medsamq.cluster_access import (
+    Connection,
+    check_connection,
+    check_reach,
+    dask_distributed,
+)
 from napari_medsamq.cohort import Outcome, Task, describe_program, run_case
 from napari_medsamq.cohort_files import check_token
 from napari_medsamq.errors import CohortError
 
 if TYPE_CHECKING:
-    from distributed import Client, Future, Security
+    from distributed import Client
 
 # One case is read or saved while the network looks at the other.
 _AT_ONCE = 2
@@ -68,27 +72,6 @@ class Job:
         ]
 
 
-@dataclass(frozen=True)
-class Connection:
-    """A scheduler, and how it is spoken to.
-
-    Attributes
-    ----------
-    address : str
-        tls://HOST:PORT, or tcp://HOST:PORT.
-    ca, cert, key : Path or None
-        PEM files; all or none, where Dask's own configuration has them.
-    insecure : bool
-        Whether TCP is allowed beyond this computer.
-    """
-
-    address: str
-    ca: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
-    insecure: bool = False
-
-
 def run_here(job: Job, on_done: OnDone) -> None:
     """Run cases in this process, two at a time.
 
@@ -122,7 +105,7 @@ def run_local(job: Job, workers: int, on_done: OnDone) -> None:
     CohortError
         If they cannot be run.
     """
-    distributed = _distributed()
+    distributed = dask_distributed()
     threads = job.threads or max(1, CPU_COUNT // workers)
     # A worker takes a case when it is free for it, so that one that dies takes no other along.
     with (
@@ -150,7 +133,7 @@ def run_cluster(job: Job, connection: Connection, on_done: OnDone) -> None:
     CohortError
         If it cannot be reached, may not be used, or its workers are not fit.
     """
-    distributed = _distributed()
+    distributed = dask_distributed()
     security, address = check_connection(connection), connection.address
     try:
         client = distributed.Client(
@@ -173,76 +156,9 @@ def run_cluster(job: Job, connection: Connection, on_done: OnDone) -> None:
         _run_on(client, job, on_done)
 
 
-def check_connection(connection: Connection) -> Security | None:
-    """Return how to speak to a scheduler; None for TCP, which only this computer is spoken to by.
-
-    Raises
-    ------
-    CohortError
-        If the address is none, what is sent could be read or altered by others, or a file of TLS
-        is missing.
-    """
-    distributed = _distributed()
-    address = connection.address
-    try:
-        parts = urlsplit(address)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if host is None or port is None or parts.scheme not in ("tls", "tcp"):
-        raise CohortError(f"A scheduler is tls://HOST:PORT or tcp://HOST:PORT, not {address!r}.")
-    files = {
-        "--tls-ca": connection.ca,
-        "--tls-cert": connection.cert,
-        "--tls-key": connection.key,
-    }
-    given = {option: path for option, path in files.items() if path is not None}
-    if parts.scheme == "tcp":
-        if given:
-            raise CohortError(f"{address} does not use TLS: write tls:// for {', '.join(given)}.")
-        _check_reach(address, connection)
-        return None
-    if given and len(given) < len(files):
-        raise CohortError(f"TLS needs all of {', '.join(files)}, or none, to use Dask's own files.")
-    for option, path in given.items():
-        if not path.is_file():
-            raise CohortError(f"{option}: there is no file {path}.")
-    own = {
-        "tls_ca_file": str(connection.ca),
-        "tls_client_cert": str(connection.cert),
-        "tls_client_key": str(connection.key),
-    }
-    try:
-        security = distributed.Security(require_encryption=True, **(own if given else {}))
-        context = security.get_connection_args("client").get("ssl_context")
-    except (OSError, ValueError) as error:
-        raise CohortError(f"The files for TLS cannot be used ({error}).") from error
-    if context is None:
-        raise CohortError(
-            f"{address} needs TLS: give --tls-ca, --tls-cert and --tls-key, or set "
-            "distributed.comm.tls in Dask's configuration."
-        )
-    return cast("Security", security)
-
-
-def _check_reach(address: str, connection: Connection) -> None:
-    """Refuse TCP to another computer, unless the user allows it."""
-    host = urlsplit(address).hostname or ""
-    try:
-        here = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        here = False
-    if not here and not connection.insecure and not address.startswith("tls://"):
-        raise CohortError(
-            f"{address} is not on this computer and not encrypted: who can reach it can run any "
-            "program there, and read what is sent. Use tls://, or add --insecure in a network that "
-            "you trust."
-        )
-
-
 def _check_workers(client: Client, connection: Connection) -> None:
     for worker in client.nthreads():
-        _check_reach(worker, connection)
+        check_reach(worker, connection)
 
 
 def _run_on(client: Client, job: Job, on_done: OnDone) -> None:
@@ -319,7 +235,7 @@ def _check_alive(client: Client, seen: float) -> float:
     return seen
 
 
-def _outcome_of(future: Future[Outcome]) -> Outcome:
+def _outcome_of(future: Any) -> Outcome:
     from distributed import CancelledError, KilledWorker
 
     try:
@@ -344,14 +260,3 @@ def _lost() -> CohortError:
         "The scheduler or all of its workers are gone. Finished cases are kept: start them, and "
         "run the same command again."
     )
-
-
-def _distributed() -> Any:
-    try:
-        import distributed  # an extra: not needed in one process
-    except ImportError as error:
-        raise CohortError(
-            f"Several processes need Dask's distributed, which is not installed ({error}). Install "
-            'it with: pip install "napari-medsamq[cohort]"'
-        ) from error
-    return distributed

@@ -19,7 +19,11 @@ from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.volume_io import Volume
 
 _SIDE = 176  # pixels of one slice's picture
-_QUALITY = 85
+# Outlines are thin and bright: their colours are kept for each pixel.
+_JPEG = (
+    *(cv2.IMWRITE_JPEG_QUALITY, 85),
+    *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+)
 _SHARES = (0.25, 0.5, 0.75)
 
 Label = npt.NDArray[np.unsignedinteger]
@@ -89,7 +93,7 @@ def thumbnail(
         picture = _draw(grey, planes[index, rows, columns], volume.pixel_size(axis), styles)
         # The head is up, as in the window.
         pictures.append(_framed(picture if axis == 0 else np.flipud(picture)))
-    done, encoded = cv2.imencode(".jpg", np.hstack(pictures), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    done, encoded = cv2.imencode(".jpg", np.hstack(pictures), _JPEG)
     if not done:
         raise SaveError(f"{volume.name}: its picture could not be made.")
     numbers = ", ".join(map(str, shown))

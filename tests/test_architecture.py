@@ -44,7 +44,7 @@ CORE = (
     ("statistics",),
     ("layers",),
     ("headless",),
-    ("case_table", "gallery"),
+    ("case_table", "gallery", "cluster_access"),
     ("case_boxes", "cohort_files"),
     ("cohort",),
     ("cohort_run",),
