@@ -112,7 +112,7 @@ def test_what_one_line_lacks_does_not_stop_the_others(tmp_path: Path) -> None:
     ]
     table, output = write_table(tmp_path / "table.csv", rows), tmp_path / "out"
     with table.open("a") as file:
-        file.write(f"good.nii.gz,{BOX},,,,\n")
+        file.write(f"good.nii.gz,{BOX},1=Liver\n")
     result = batch(table, output)
     assert result.exit_code == 1
     assert "1 cases done, 10 failed" in result.stdout

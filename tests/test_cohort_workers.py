@@ -172,7 +172,9 @@ def test_a_worker_without_the_program_or_with_another_version_is_named(tmp_path:
     with scheduler() as address:
         changed = {**ENVIRONMENT, "PYTHONPATH": str(empty.parent)}
         command = [sys.executable, "-m", *worker(address)]
-        with subprocess.Popen(command, env=changed, stderr=subprocess.DEVNULL) as other:
+        with subprocess.Popen(
+            command, env=changed, cwd=empty.parent, stderr=subprocess.DEVNULL
+        ) as other:
             result = batch(table, output, "--scheduler", address)
             other.kill()
         assert result.exit_code == 1
