@@ -154,7 +154,7 @@ def _run(
 
 def _tell(output: Path, done: int, skipped: int, failures: list[Failure]) -> None:
     before = f" ({skipped} of them in earlier runs)" if skipped else ""
-    typer.echo(f"{done} cases done{before}, {len(failures)} failed.")
+    typer.echo(f"{done} case{'' if done == 1 else 's'} done{before}, {len(failures)} failed.")
     typer.echo(f"Labels, statistics.csv, errors.csv and gallery.html are in {output}.")
     wide = max((len(failed.name) for failed in failures), default=0)
     for failed in failures[:_TOLD]:

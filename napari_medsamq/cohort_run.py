@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 # One case is read or saved while the network looks at the other.
 _AT_ONCE = 2
 _POLL_S = 5.0
+_PAGES = "127.0.0.1:0"
 _CONNECT_S = 30.0
 # How long a cluster may be without workers; new ones take a while to start.
 _PATIENCE_S = 120.0
@@ -115,7 +116,9 @@ def run_local(job: Job, workers: int, on_done: OnDone) -> None:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            # Dask serves pages about itself in any case: let nobody else reach them.
+            dashboard_address=_PAGES,
+            worker_dashboard_address=_PAGES,
             # By default Dask pauses workers at a part of the memory, for ever with a large volume.
             memory_limit=0,
             silence_logs=logging.CRITICAL,
@@ -135,6 +138,8 @@ def run_cluster(job: Job, connection: Connection, on_done: OnDone) -> None:
     """
     distributed = dask_distributed()
     security, address = check_connection(connection), connection.address
+    # What ends a batch is told in a line; Dask would add pages of its own.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
         client = distributed.Client(
             address, security=security, timeout=_CONNECT_S, set_as_default=False

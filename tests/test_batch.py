@@ -115,7 +115,7 @@ def test_what_one_line_lacks_does_not_stop_the_others(tmp_path: Path) -> None:
         file.write(f"good.nii.gz,{BOX},1=Liver\n")
     result = batch(table, output)
     assert result.exit_code == 1
-    assert "1 cases done, 10 failed" in result.stdout
+    assert "1 case done, 10 failed" in result.stdout
     errors = rows_of(output / "errors.csv")
     assert [int(error["line"]) for error in errors] == [2, *range(4, 13)]
     by_case = {error["case"]: error["error"] for error in errors}
