@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from time import perf_counter
@@ -11,6 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from napari_medsamq import __version__
+from napari_medsamq.arguments import MODALITIES, parse_box, parse_point, parse_window
+from napari_medsamq.cli_batch import batch
 from napari_medsamq.cli_benchmark import benchmark
 from napari_medsamq.cli_doctor import doctor
 from napari_medsamq.cli_report import report
@@ -23,20 +24,18 @@ from napari_medsamq.layers import SAMPLES
 from napari_medsamq.model_choice import describe_model, explain_default, find_model, time_steps
 from napari_medsamq.model_spec import shipped_models
 from napari_medsamq.networks import CPU
-from napari_medsamq.preprocess import WindowLevel
-from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click, box_between
 from napari_medsamq.replay import replay
 from napari_medsamq.terminal import (
+    Axis,
     Device,
+    Modality,
     Model,
     WithName,
     chosen_model,
     no_window,
     told_to_user,
 )
-from napari_medsamq.volume_io import Modality as ModalityName
-from napari_medsamq.volume_io import Volume, read_volume
-from napari_medsamq.windows import named_window
+from napari_medsamq.volume_io import read_volume
 
 app = typer.Typer(
     name="medsamq",
@@ -49,6 +48,7 @@ app = typer.Typer(
 app.command()(replay)
 app.command()(report)
 app.command()(doctor)
+app.command()(batch)
 app.add_typer(benchmark, name="benchmark")
 
 
@@ -60,22 +60,6 @@ class Sample(StrEnum):
 
 
 SAMPLE_FILES = {Sample.ct: "ct.nii.gz", Sample.mr: "mr.nrrd"}
-
-
-class Modality(StrEnum):
-    """What a volume can be said to be."""
-
-    ct = "ct"
-    mr = "mr"
-    other = "other"
-
-
-class Axis(StrEnum):
-    """The plane whose slices a 3D box is carried through."""
-
-    axial = "axial"
-    coronal = "coronal"
-    sagittal = "sagittal"
 
 
 BOX_HELP = (
@@ -125,7 +109,7 @@ def gui(
         source = path if sample is None else SAMPLES / SAMPLE_FILES[sample]
         if screenshot is not None and not screenshot.parent.is_dir():
             raise SaveError(f"There is no folder {screenshot.parent} for the screenshot. Make it.")
-        said = None if modality is None else _MODALITY[modality]
+        said = None if modality is None else MODALITIES[modality.value]
         chosen = chosen_model(model)
         run(source, box, PLANES.index(axis.value), screenshot, chosen, device, said, series)
 
@@ -171,7 +155,7 @@ def segment(
             raise PromptError(f"{len(label)} labels for {len(box)} boxes: give one, or one each.")
         volume = read_volume(image, series)
         if modality is not None:
-            volume = volume.with_modality(_MODALITY[modality])
+            volume = volume.with_modality(MODALITIES[modality.value])
         elif volume.modality_source == "ambiguous":
             raise VolumeError(
                 f"{image} does not say whether it is CT or MR, and its intensities could be either."
@@ -188,7 +172,7 @@ def segment(
             volume,
             boxes,
             output,
-            window=_window(window, volume),
+            window=None if window is None else parse_window(window, volume),
             model=chosen_model(model),
             device=device,
             zoom=zoom,
@@ -229,81 +213,6 @@ def models(
             engine = engines.load(directory)
             typer.echo("\n".join(describe_model(engine, time_steps(engine))))
         typer.echo(f"Without --model: {explain_default()}")
-
-
-def parse_box(text: str, volume: Volume, axis: int) -> BoxPrompt | BoxPrompt3D:
-    """Read I0,J0,K0,I1,J1,K1 (source voxel indices, inclusive) as a box prompt.
-
-    Raises
-    ------
-    PromptError
-        If the text is not six whole numbers, or the box is outside the image or too thin.
-    """
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) != 6:
-        raise PromptError(
-            f"A box is six whole numbers, I0,J0,K0,I1,J1,K1, but this was given: {text!r}"
-        )
-    i0, j0, k0, i1, j1, k1 = numbers
-    return box_between(*volume.box_from_source((i0, j0, k0), (i1, j1, k1)), axis)
-
-
-def parse_point(
-    text: str, volume: Volume, axis: int, label_ids: Sequence[int]
-) -> tuple[int, int, Click, int]:
-    """Read I,J,K,+|-[,LABEL] (source voxel indices) as axis, slice, click and label id.
-
-    Raises
-    ------
-    PromptError
-        If the text is no such thing, the voxel is outside the image, or it is not clear which of
-        several labels is meant.
-    """
-    parts = text.split(",")
-    named = len(parts) > 4
-    try:
-        i, j, k = (int(number) for number in parts[:3])
-        sign, label_id = parts[3:] if named else [*parts[3:], str(label_ids[0])]
-        number = int(label_id)
-    except ValueError:
-        sign = ""
-    if sign not in ("+", "-"):
-        raise PromptError(
-            f"A point is I,J,K,+ or I,J,K,-, and may name its label: 110,200,10,-,2. This was "
-            f"given: {text!r}"
-        )
-    if number not in label_ids or (len(label_ids) > 1 and not named):
-        raise PromptError(
-            f"The point {text} has to name one of the labels of the boxes, "
-            f"{', '.join(map(str, label_ids))}, as in {i},{j},{k},{sign},{label_ids[0]}."
-        )
-    place = list(volume.box_from_source((i, j, k), (i, j, k))[0])
-    index = place.pop(axis)
-    return axis, index, Click(x=place[1], y=place[0], positive=sign == "+"), number
-
-
-_MODALITY: dict[Modality, ModalityName] = {
-    Modality.ct: "CT",
-    Modality.mr: "MR",
-    Modality.other: "other",
-}
-
-
-def _window(text: str | None, volume: Volume) -> WindowLevel | None:
-    if text is None:
-        return None
-    if text[:1].isalpha() and "," not in text:
-        return named_window(text, volume)
-    try:
-        level, width = (float(part) for part in text.split(","))
-        return WindowLevel(level, width)
-    except ValueError as error:
-        raise PromptError(
-            f"A window is LEVEL,WIDTH with a positive width, e.g. 40,400, not {text!r}."
-        ) from error
 
 
 def _summary(report: dict[str, Any]) -> str:

@@ -62,6 +62,9 @@ class OpenVINOEngine:
         Number of CPU threads; None takes one per physical core.
     precision : "f32", "bf16" or "f16"
         Of what is not 8-bit. The plugin takes f32, so that every computer gives the same mask.
+    pinned : bool
+        Whether OpenVINO may bind its threads to cores, which it counts from the first: not where
+        several processes share the cores, as all would be bound to the same ones.
 
     Raises
     ------
@@ -77,12 +80,13 @@ class OpenVINOEngine:
         device: str = CPU,
         threads: int | None = None,
         precision: str = "f32",
+        pinned: bool = True,
     ) -> None:
         self.directory = directory.resolve()
         self.spec = ModelSpec.read(self.directory)
         self.spec.verify(self.directory)
         self.device = device
-        self._config = compile_config(device, threads, precision)
+        self._config = compile_config(device, threads, precision, pinned)
         encoder = channels_last(self._read("encoder"), output=True)
         self._encoder = self._compile("encoder", encoder)
         self._decoder = self._compile("decoder", channels_last(without_mask(self._read("decoder"))))
@@ -190,6 +194,8 @@ class Engines:
         Model directory for every image; `default_model` of its modality if not given.
     device : str
         OpenVINO device name: CPU, GPU, or AUTO for OpenVINO's choice.
+    threads : int, optional
+        CPU threads of each engine, where other processes use the cores too; all cores if not given.
 
     Attributes
     ----------
@@ -197,9 +203,12 @@ class Engines:
         As given; may be changed.
     """
 
-    def __init__(self, model: Path | None = None, device: str = CPU) -> None:
+    def __init__(
+        self, model: Path | None = None, device: str = CPU, threads: int | None = None
+    ) -> None:
         self.model = model
         self._device = device
+        self._threads = threads
         self._loaded: dict[Path, OpenVINOEngine] = {}
         self._lock = Lock()
 
@@ -223,7 +232,12 @@ class Engines:
         """
         with self._lock:
             if directory not in self._loaded:
-                self._loaded[directory] = OpenVINOEngine(directory, device=self._device)
+                self._loaded[directory] = OpenVINOEngine(
+                    directory,
+                    device=self._device,
+                    threads=self._threads,
+                    pinned=self._threads is None,
+                )
             return self._loaded[directory]
 
 

@@ -31,3 +31,7 @@ class JournalChangedError(JournalError):
 
 class ProvenanceError(MedSAMQError):
     """What lies beside a label and should tell how it came about is missing or damaged."""
+
+
+class CohortError(MedSAMQError):
+    """A table, an output folder or a cluster that a batch cannot run with."""

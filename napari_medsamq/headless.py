@@ -35,6 +35,7 @@ def segment_boxes(
     zoom: bool = True,
     clicks: Sequence[tuple[int, int, Click, int]] = (),
     named: bool = False,
+    engines: Engines | None = None,
 ) -> tuple[Session, dict[str, Any]]:
     """Segment boxes one after the other and save the label, with its provenance.
 
@@ -59,6 +60,8 @@ def segment_boxes(
         Correct the masks on their slices, one after the other, once all boxes are there.
     named : bool
         Whether the image's name is written into the provenance.
+    engines : Engines, optional
+        Those of an earlier volume, in place of new ones of `model` on `device`.
 
     Returns
     -------
@@ -73,7 +76,7 @@ def segment_boxes(
     """
     check_target(output, volume.path)
     start = perf_counter()
-    engine = Engines(model, device).for_modality(volume.modality)
+    engine = (engines or Engines(model, device)).for_modality(volume.modality)
     load_ms = (perf_counter() - start) * 1000
     session = Session(volume, engine, window, zoom=Zoom() if zoom else None)
     for label_id, name in (names or {}).items():

@@ -122,6 +122,27 @@ def read_journal(path: Path) -> Content:
     return Content(records, size, total)
 
 
+def first_record(path: Path) -> Record:
+    """Read the first record of a journal, which says what volume it is of.
+
+    Raises
+    ------
+    JournalError
+        If the journal cannot be read, is none, or has no whole record.
+    """
+    try:
+        with path.open("rb") as file:
+            _check_head(path, file.read(_HEAD.size))
+            for record in _records(file, path.stat().st_size):
+                return record
+    except OSError as error:
+        raise JournalError(
+            f"The journal {path} cannot be read ({error.strerror or error}). Check that the file "
+            "is there and may be read."
+        ) from error
+    raise JournalError(f"{path} does not say what image it is of; it is damaged.")
+
+
 def _check_head(path: Path, head: bytes) -> None:
     if len(head) < _HEAD.size or not head.startswith(MAGIC):
         raise JournalError(f"{path} is no journal of this program. Choose another file.")

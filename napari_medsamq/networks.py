@@ -127,13 +127,17 @@ def without_mask(decoder: ov.Model) -> ov.Model:
     return decoder
 
 
-def compile_config(device: str, threads: int | None, precision: str) -> dict[str, Any]:
+def compile_config(
+    device: str, threads: int | None, precision: str, pinned: bool
+) -> dict[str, Any]:
     """Return how OpenVINO is to compile: see `OpenVINOEngine`."""
     # The precision is said, never left to the plugin: on CPUs with bf16 OpenVINO would otherwise
     # round, and two users would get different masks from the same model.
     config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
     if threads is not None and device == CPU:
         config["INFERENCE_NUM_THREADS"] = threads
+    if not pinned and device == CPU:
+        config["ENABLE_CPU_PINNING"] = False
     # A cache folder that cannot be made only costs compile time at the next start.
     cache = cache_folder()
     if _writable(cache):

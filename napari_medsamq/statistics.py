@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import cv2
@@ -47,6 +47,12 @@ class LabelStatistics:
     slices: int
     plane_mm: float
     longest_mm: float
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        """Return the names that `as_dict` gives its values, in their order."""
+        names = [field.name for field in fields(cls) if field.name != "percentiles"]
+        return [*names, *(f"p{share}" for share in PERCENTILES)]
 
     def as_dict(self) -> dict[str, Any]:
         """Return all of it as JSON can hold it, percentiles as `p5`, `p25` ..."""

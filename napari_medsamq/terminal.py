@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,22 @@ Device = Annotated[
 WithName = Annotated[
     bool, typer.Option("--with-name", help="Write the image's name into the provenance file.")
 ]
+
+
+class Modality(StrEnum):
+    """What a volume can be said to be."""
+
+    ct = "ct"
+    mr = "mr"
+    other = "other"
+
+
+class Axis(StrEnum):
+    """The plane whose slices a 3D box is carried through."""
+
+    axial = "axial"
+    coronal = "coronal"
+    sagittal = "sagittal"
 
 
 @contextmanager

@@ -18,8 +18,7 @@ MODULES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}
 # Each module may import those of the lines above its own; private ones (_*) stand with volume_io.
 CORE = (
     ("__init__", "errors", "organs"),
-    ("text_file",),
-    ("geometry",),
+    ("geometry", "files", "text_file"),
     ("prompts",),
     ("_source",),
     ("_nifti", "_case", "_modality", "_detached"),
@@ -28,7 +27,7 @@ CORE = (
     ("volume_io",),
     ("preprocess", "facts", "phantom"),
     ("windows", "views"),
-    ("model_spec", "setting"),
+    ("model_spec", "arguments", "setting"),
     ("networks",),
     ("engine",),
     ("embeddings", "model_choice"),
@@ -47,10 +46,14 @@ CORE = (
     ("cli_report",),
     ("layers",),
     ("headless",),
+    ("case_table", "gallery", "cluster_access"),
+    ("case_boxes", "cohort_files"),
+    ("cohort",),
+    ("cohort_run",),
     ("demo",),
     ("benchmark_worker",),
     ("benchmark",),
-    ("cli_benchmark", "doctor"),
+    ("cli_benchmark", "cli_batch", "doctor"),
     ("cli_doctor",),
     ("cli",),
 )
@@ -100,6 +103,7 @@ CORE_NAMES = sorted({name for names in CORE for name in names} & set(MODULES))
 QT_NAMES = {name for names in QT for name in names}
 # Commands that import what only they need when they are called.
 LAZY = {
+    ("cli_batch", "cohort_run"),
     ("cli_benchmark", "benchmark"),
     ("cli_benchmark", "benchmark_gui"),
     ("cli", "demo"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from tests.stress.batch import batch
 from tests.stress.faults import faults
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app.command("batch")(batch)
 app.command("faults")(faults)
 
 if __name__ == "__main__":

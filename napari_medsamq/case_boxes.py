@@ -1,0 +1,127 @@
+"""The boxes of a case: as typed in the table, or from a file.
+
+A box file is JSON, or a label on the image's own grid. Of a label the tight box around each number
+is taken. JSON has boxes as the command line takes them, in voxels of the image's file:
+
+{"boxes": [{"box": [102, 192, 0, 268, 384, 19], "label": 1, "name": "Liver"}]}
+
+`label` (1) and `name` may be left out.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import find_objects
+
+from napari_medsamq.arguments import parse_box
+from napari_medsamq.case_table import Case
+from napari_medsamq.errors import PromptError
+from napari_medsamq.history import MAX_LABEL_ID
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between
+from napari_medsamq.volume_io import Volume, read_volume
+
+Boxes = list[tuple[BoxPrompt | BoxPrompt3D, int]]
+_SHIFT_MM = 1e-3
+
+
+def boxes_of(case: Case, volume: Volume) -> tuple[Boxes, dict[int, str]]:
+    """Return boxes with their label numbers, and the names of labels that have one.
+
+    Raises
+    ------
+    PromptError, VolumeError
+        If a box is none, lies outside the image, or a box file is not of this image.
+    """
+    if case.box_file is None:
+        labels = case.labels * len(case.boxes) if len(case.labels) == 1 else case.labels
+        found = [parse_box(text, volume, case.axis) for text in case.boxes]
+        return (
+            [(box, number) for box, (number, _) in zip(found, labels, strict=True)],
+            {number: name for number, name in labels if name},
+        )
+    if case.box_file.suffix.lower() == ".json":
+        boxes, names = _from_json(case.box_file, volume, case.axis)
+    else:
+        boxes, names = _from_label(case.box_file, volume, case.axis), {}
+    wanted = dict(case.labels)
+    missing = sorted(set(wanted) - {number for _, number in boxes})
+    if missing:
+        raise PromptError(
+            f"{case.box_file}: has no label {', '.join(map(str, missing))}, which the table asks "
+            "for."
+        )
+    if wanted:
+        boxes = [(box, number) for box, number in boxes if number in wanted]
+    return boxes, {**names, **{number: name for number, name in wanted.items() if name}}
+
+
+def _from_label(path: Path, volume: Volume, axis: int) -> Boxes:
+    label = read_volume(path)
+    if label.data.shape != volume.data.shape[:3] or not np.allclose(
+        label.affine, volume.affine, rtol=1e-5, atol=_SHIFT_MM
+    ):
+        raise PromptError(
+            f"{path}: does not lie on the grid of {volume.path} (shape {label.data.shape} for "
+            f"{volume.data.shape[:3]}, or another place). Resample it to the image."
+        )
+    whole = label.data.astype(np.int64)
+    if not np.array_equal(whole, label.data) or whole.min() < 0 or whole.max() > MAX_LABEL_ID:
+        raise PromptError(
+            f"{path}: is no label: whole numbers from 0 to {MAX_LABEL_ID} are needed."
+        )
+    boxes: Boxes = []
+    for number, place in enumerate(find_objects(whole), start=1):
+        if place is None:
+            continue
+        z, y, x = place
+        lower = int(z.start), int(y.start), int(x.start)
+        upper = int(z.stop) - 1, int(y.stop) - 1, int(x.stop) - 1
+        boxes.append((box_between(lower, upper, axis), number))
+    return boxes
+
+
+def _from_json(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int, str]]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["boxes"]
+    except OSError as error:
+        raise PromptError(
+            f"{path}: the box file cannot be read ({error.strerror or error}). Check its name."
+        ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise _no_boxes(path, repr(error)) from error
+    if not isinstance(entries, list) or not entries:
+        raise _no_boxes(path, f"boxes is {entries!r}")
+    boxes: Boxes = []
+    names: dict[int, str] = {}
+    for entry in entries:
+        corners, number, name = _entry(path, entry)
+        boxes.append((parse_box(",".join(map(str, corners)), volume, axis), number))
+        if name and names.setdefault(number, name) != name:
+            raise PromptError(f"{path}: label {number} has several names.")
+    return boxes, names
+
+
+def _entry(path: Path, entry: Any) -> tuple[list[int], int, str]:
+    if not isinstance(entry, dict) or not set(entry) <= {"box", "label", "name"}:
+        raise _no_boxes(path, f"this entry: {entry!r}")
+    corners, number, name = entry.get("box"), entry.get("label", 1), entry.get("name", "")
+    if (
+        not isinstance(corners, list)
+        or not all(type(index) is int for index in [*corners, number])
+        or not 1 <= number <= MAX_LABEL_ID
+        or not isinstance(name, str)
+    ):
+        raise _no_boxes(path, f"this entry: {entry!r}")
+    return corners, number, name
+
+
+def _no_boxes(path: Path, problem: str) -> PromptError:
+    return PromptError(
+        f"{path}: a box file is a label, or JSON as in "
+        '{"boxes": [{"box": [I0, J0, K0, I1, J1, K1], "label": 1, "name": "Liver"}]}, but it has '
+        f"{problem}."
+    )

@@ -1,0 +1,382 @@
+"""A table of images in, labels, numbers and pictures out; whatever one of its lines holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import nibabel as nib
+import numpy as np
+import pytest
+from cohorts import (
+    BLOCK,
+    BOX,
+    SHAPE,
+    batch,
+    content,
+    make_image,
+    make_table,
+    result_of,
+    rows_of,
+    write_table,
+)
+from fake_engine import FakeEngine
+from filelock import FileLock
+
+from napari_medsamq import cohort
+from napari_medsamq.case_table import Defaults, read_table, safe_name
+from napari_medsamq.errors import CohortError
+from napari_medsamq.journal import Journal, journal_path, volume_hash
+from napari_medsamq.preprocess import IDENTITY
+from napari_medsamq.prompts import BoxPrompt
+from napari_medsamq.recording import Recorder
+from napari_medsamq.session import Session
+from napari_medsamq.statistics import LabelStatistics
+from napari_medsamq.volume_io import read_volume
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
+    engine = FakeEngine()
+    monkeypatch.setattr("napari_medsamq.engine.OpenVINOEngine", lambda _directory, **_: engine)
+    cohort._engines.cache_clear()
+    yield engine
+    cohort._engines.cache_clear()
+
+
+class Page(HTMLParser):
+    """The cases of a page in their order, and all of its texts."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.pictures: list[dict[str, str | None]] = []
+        self.cards: list[dict[str, str | None]] = []
+        self.texts: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("img", "figure"):
+            (self.pictures if tag == "img" else self.cards).append(dict(attrs))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def label_of(output: Path, case: str) -> np.ndarray:
+    return np.asarray(nib.load(output / "labels" / f"{case}.nii.gz").dataobj)
+
+
+def test_each_image_of_a_table_gets_label_numbers_and_picture(tmp_path: Path) -> None:
+    table, output = make_table(tmp_path, 3), tmp_path / "out"
+    result = batch(table, output)
+    assert result.exit_code == 0, result.output
+    assert "3 cases done, 0 failed" in result.stdout
+    expected = np.zeros(SHAPE, np.uint8)
+    expected[BLOCK] = 1
+    for number in range(3):
+        np.testing.assert_array_equal(label_of(output, f"image{number}"), expected)
+    rows = rows_of(output / "statistics.csv")
+    assert [row["case"] for row in rows] == ["image0", "image1", "image2"]
+    assert list(rows[0]) == ["case", "label", "name", *LabelStatistics.columns()]
+    assert rows[0]["name"] == "Liver"
+    assert int(rows[0]["voxels"]) == expected.sum()
+    assert rows_of(output / "errors.csv") == []
+    page = Page(output / "gallery.html")
+    assert [picture["src"] for picture in page.pictures] == [
+        f"gallery/image{number}.jpg" for number in range(3)
+    ]
+    assert all("image" in str(p["alt"]) and "slices" in str(p["alt"]) for p in page.pictures)
+    assert all(float(str(card["data-volume"])) > 0 for card in page.cards)
+    picture = cv2.imread(str(output / "gallery" / "image0.jpg"))
+    orange = (picture[..., 2] > 160) & (picture[..., 0] < 90)
+    assert orange.any(), "there is no outline in the label's colour"
+
+
+def test_what_one_line_lacks_does_not_stop_the_others(tmp_path: Path) -> None:
+    make_image(tmp_path / "good.nii.gz")
+    (tmp_path / "cut.nii.gz").write_bytes((tmp_path / "good.nii.gz").read_bytes()[:200])
+    rows = [
+        {"image": "missing.nii.gz", "boxes": BOX},
+        {"image": "good.nii.gz", "case": "good", "boxes": BOX},
+        {"image": "cut.nii.gz", "boxes": BOX},
+        {"image": "good.nii.gz", "case": "no box"},
+        {"image": "good.nii.gz", "case": "outside", "boxes": "2,5,3,8,12,99"},
+        {"image": "good.nii.gz", "case": "pet", "boxes": BOX, "modality": "pet"},
+        {"image": "good.nii.gz", "case": "net", "boxes": BOX, "model": "unheard-of"},
+        {"image": "good.nii.gz", "case": "many", "boxes": BOX, "labels": "1;2"},
+        {"image": "good.nii.gz", "case": "window", "boxes": BOX, "window": "wide"},
+        {"image": "", "case": "nothing", "boxes": BOX},
+    ]
+    table, output = write_table(tmp_path / "table.csv", rows), tmp_path / "out"
+    with table.open("a") as file:
+        file.write(f"good.nii.gz,{BOX},1=Liver\n")
+    result = batch(table, output)
+    assert result.exit_code == 1
+    assert "1 case done, 10 failed" in result.stdout
+    errors = rows_of(output / "errors.csv")
+    assert [int(error["line"]) for error in errors] == [2, *range(4, 13)]
+    by_case = {error["case"]: error["error"] for error in errors}
+    for case, words in {
+        "missing": "No such file",
+        "cut": "cut.nii.gz",
+        "no_box": "needs one of boxes",
+        "outside": "outside the image",
+        "pet": "modality is ct",
+        "net": "unheard-of is no model",
+        "many": "2 labels for 1 boxes",
+        "window": "no window",
+        "nothing": "names no image",
+        "5": "Put quotes",  # what of the box came under case
+    }.items():
+        assert words in by_case[case], by_case[case]
+        assert words in result.stderr
+    assert [path.name for path in (output / "labels").iterdir()] == ["good.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("image,box\na.nii,1", "unknown or double columns: 'box'"),
+        ("file,boxes\na.nii,1", "unknown or double"),
+        ("boxes\n1", "It needs image"),
+        ("image,boxes\n", "no cases"),
+        ("", "It needs image"),
+        ("image,boxes\na/image.nii.gz,1\nb/image.nii.gz,1\n", "image (lines 2, 3)"),
+        ("image,case,boxes\na.nii,One,1\nb.nii,../one,1\n", "one (lines 2, 3)"),
+    ],
+)
+def test_a_table_that_is_none_is_refused_at_once(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "table.csv").write_text(text)
+    result = batch(tmp_path / "table.csv", tmp_path / "out")
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/etc/evil", "..\\evil", "C:evil", "a/../../evil"])
+def test_no_case_is_written_outside_the_folder(tmp_path: Path, name: str) -> None:
+    make_image(tmp_path / "image.nii.gz")
+    rows = [{"image": "image.nii.gz", "case": name, "boxes": BOX}]
+    output = tmp_path / "deep" / "down" / "out"
+    before = sorted(tmp_path.rglob("*"))
+    assert batch(write_table(tmp_path / "t.csv", rows), output).exit_code == 0
+    (label,) = (output / "labels").iterdir()
+    assert label.name.endswith("evil.nii.gz")
+    others = [path for path in tmp_path.rglob("*") if output not in (path, *path.parents)]
+    assert set(others) - set(before) <= {tmp_path / "t.csv", output.parent, output.parent.parent}
+
+
+def test_names_suit_every_file_system() -> None:
+    assert safe_name("CON") == "_CON"
+    assert safe_name("nul.txt") == "_nul.txt"
+    assert safe_name("..") == safe_name("") == ""
+    assert len(safe_name("x" * 500)) == 100
+
+
+def test_boxes_come_from_files_too(tmp_path: Path) -> None:
+    image = make_image(tmp_path / "image.nii.gz")
+    label = np.zeros(SHAPE, np.uint8)
+    label[2, 5, 3], label[8, 12, 7] = 2, 2  # opposite corners
+    label[3:7, 6:9, 5] = 5
+    nib.save(nib.Nifti1Image(label, nib.load(image).affine), tmp_path / "label.nii.gz")
+    shifted = nib.load(image).affine.copy()
+    shifted[0, 3] += 1
+    nib.save(nib.Nifti1Image(label, shifted), tmp_path / "shifted.nii.gz")
+    corners = [int(index) for index in BOX.split(",")]
+    entries = [
+        {"box": corners, "label": 2, "name": "Liver"},
+        {"box": [3, 6, 5, 6, 8, 5], "label": 5},
+    ]
+    (tmp_path / "boxes.json").write_text(json.dumps({"boxes": entries}))
+    (tmp_path / "bad.json").write_text('{"boxes": [{"bax": [1, 2, 3]}]}')
+    same = {"image": "image.nii.gz"}
+    rows = [
+        {**same, "case": "typed", "boxes": f"{BOX}; 3,6,5,6,8,5", "labels": "2=Liver;5"},
+        {**same, "case": "json", "box_file": "boxes.json"},
+        {**same, "case": "label", "box_file": "label.nii.gz", "labels": "2=Liver; 5"},
+        {**same, "case": "one", "box_file": "label.nii.gz", "labels": "5=Tumour"},
+        {**same, "case": "shifted", "box_file": "shifted.nii.gz"},
+        {**same, "case": "bad", "box_file": "bad.json"},
+        {**same, "case": "unknown", "box_file": "label.nii.gz", "labels": "7"},
+        {**same, "case": "named", "boxes": f"{BOX};3,6,5,6,8,5;{BOX}", "labels": "A;B;A"},
+    ]
+    output = tmp_path / "out"
+    result = batch(write_table(tmp_path / "table.csv", rows), output)
+    typed = label_of(output, "typed")
+    assert set(np.unique(typed)) == {0, 2, 5}
+    for case in ("json", "label"):
+        np.testing.assert_array_equal(label_of(output, case), typed)
+        assert result_of(output, case)["report"]["labels"]["2"]["name"] == "Liver"
+    assert set(np.unique(label_of(output, "one"))) == {0, 5}
+    names = {number: said["name"] for number, said in _labels(output, "named").items()}
+    assert names == {"1": "A"}, "the third box is that of the first label again, and takes all"
+    errors = {error["case"]: error["error"] for error in rows_of(output / "errors.csv")}
+    assert set(errors) == {"shifted", "bad", "unknown"}
+    assert "grid" in errors["shifted"]
+    assert "a box file is" in errors["bad"]
+    assert "no label 7" in errors["unknown"]
+    assert result.exit_code == 1
+
+
+def _labels(output: Path, case: str) -> dict:
+    return result_of(output, case)["report"]["labels"]
+
+
+def test_finished_cases_are_skipped_until_something_changes(
+    tmp_path: Path, fake: FakeEngine
+) -> None:
+    table, output = make_table(tmp_path, 4), tmp_path / "out"
+    assert batch(table, output).exit_code == 0
+    first = content(output)
+
+    def asked(*more: str) -> list[str]:
+        """Run again, and tell whose results are new."""
+        before = {path.name: path.read_bytes() for path in (output / "results").iterdir()}
+        fake.images.clear()
+        assert batch(table, output, *more).exit_code == 0
+        new = sorted(
+            path.stem
+            for path in (output / "results").iterdir()
+            if path.read_bytes() != before.get(path.name)
+        )
+        assert bool(new) == bool(fake.images)
+        return new
+
+    assert asked() == []
+    assert content(output) == first
+    (output / "labels" / "image0.nii.gz").write_bytes(b"cut")
+    (output / "gallery" / "image1.jpg").unlink()
+    (output / "results" / "image2.json").write_text("{}")
+    assert asked() == ["image0", "image1", "image2"]
+    assert content(output) == first
+    make_image(tmp_path / "image3.nii.gz", 99)
+    assert asked() == ["image3"]
+    rows = rows_of(table)
+    rows[1]["labels"] = "2=Spleen"
+    write_table(table, rows)
+    assert asked() == ["image1"]
+    assert len(asked("--no-zoom")) == 4
+    assert len(asked("--no-zoom", "--model", "litemedsam-float")) == 4
+    write_table(table, rows[:2])
+    assert len(asked()) == 2  # with zoom again
+    assert [row["case"] for row in rows_of(output / "statistics.csv")] == ["image0", "image1"]
+
+
+def test_parts_that_a_kill_left_are_removed_and_others_files_kept(tmp_path: Path) -> None:
+    table, output = make_table(tmp_path, 1), tmp_path / "out"
+    assert batch(table, output).exit_code == 0
+    (output / "labels" / ".image0.nii.gz.0123.part").write_bytes(b"half")
+    (output / "notes.txt").write_text("mine")
+    assert batch(table, output).exit_code == 0
+    assert (output / "notes.txt").read_text() == "mine"
+    assert not list(output.rglob("*.part"))
+
+
+def test_folders_of_others_and_of_running_batches_are_left_alone(tmp_path: Path) -> None:
+    table, output = make_table(tmp_path, 1), tmp_path / "out"
+    result = batch(table, tmp_path)
+    assert result.exit_code == 1
+    assert "not of an earlier batch" in result.stderr
+    assert batch(table, output).exit_code == 0
+    with FileLock(output / ".lock"):
+        result = batch(table, output)
+    assert result.exit_code == 1
+    assert "Another batch" in result.stderr
+
+
+def test_texts_of_the_table_are_shown_as_texts(tmp_path: Path) -> None:
+    make_image(tmp_path / "image.nii.gz")
+    evil = '<script>alert("x")</script>'
+    rows = [
+        {"image": "image.nii.gz", "case": "b", "boxes": BOX, "labels": f"1={evil}"},
+        {"image": f"{evil}.nii.gz", "case": "a", "boxes": BOX},
+        {"image": "image.nii.gz", "case": "a <b>", "boxes": BOX},
+    ]
+    output = tmp_path / "out"
+    assert batch(write_table(tmp_path / "table.csv", rows), output).exit_code == 1
+    text = (output / "gallery.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert text.count("<script>") == 1
+    page = Page(output / "gallery.html")
+    assert [str(picture["alt"]).split(":")[0] for picture in page.pictures] == ["b", "a_b"]
+    assert any(evil in part for part in page.texts)
+
+
+def test_2d_images_and_tables_with_tabs(tmp_path: Path) -> None:
+    picture = np.zeros((40, 60), np.uint8)
+    picture[10:20, 15:30] = 220
+    assert cv2.imwrite(str(tmp_path / "picture.png"), picture)
+    (tmp_path / "t.tsv").write_text(
+        "image\tboxes\tmodality\twindow\npicture.png\t13,8,0,32,22,0\tother\t127.5,255\n"
+    )
+    output = tmp_path / "out"
+    result = batch(tmp_path / "t.tsv", output)
+    assert result.exit_code == 0, result.output
+    assert result_of(output, "picture")["alt"] == "Outlines of the labels on the axial slice 0"
+    assert label_of(output, "picture").any()
+
+
+def test_journals_are_replayed(tmp_path: Path, fake: FakeEngine) -> None:
+    journals, labels = tmp_path / "journals", {}
+    journals.mkdir()
+    for number in range(2):
+        volume = read_volume(make_image(tmp_path / f"image{number}.nii.gz", number))
+        session = Session(volume.with_modality("CT"), fake, IDENTITY)
+        path = journal_path(journals, volume_hash(volume))
+        journal = Journal(path, session.volume, volume_hash(volume), None, lambda error: None)
+        Recorder(session, journal, None)
+        box = BoxPrompt(0, 4 + number, 4, 4, 11, 12)
+        session.commit(box, list(session.segment(box)), 1 + number)
+        journal.close()
+        labels[f"image{number}"] = volume.to_source(session.label)
+    make_image(tmp_path / "image2.nii.gz", 2)
+    fake.images.clear()
+    rows = [{"image": f"image{number}.nii.gz"} for number in range(3)]
+    table, output = write_table(tmp_path / "table.csv", rows), tmp_path / "out"
+    result = batch(table, output, "--from-journals", str(journals))
+    assert result.exit_code == 1
+    (error,) = rows_of(output / "errors.csv")
+    assert error["case"] == "image2"
+    assert "no journal of" in error["error"]
+    for case, label in labels.items():
+        np.testing.assert_array_equal(label_of(output, case), label)
+    # Without a table, from where the images were then.
+    other = tmp_path / "other"
+    result = batch(None, other, "--from-journals", str(journals))
+    assert result.exit_code == 0, result.output
+    saved = [label_of(other, path.name[:-7]).tolist() for path in (other / "labels").iterdir()]
+    assert sorted(saved) == sorted(label.tolist() for label in labels.values())
+    # Or from a column.
+    (first, *_) = sorted(journals.glob("*.journal"))
+    rows = [
+        {"image": f"image{number}.nii.gz", "journal": f"journals/{first.name}"} for number in (0, 1)
+    ]
+    third = tmp_path / "third"
+    result = batch(write_table(tmp_path / "t.csv", rows), third)
+    (error,) = rows_of(third / "errors.csv")
+    assert "not of this image" in error["error"]
+    assert not fake.images
+
+
+def test_a_table_says_what_it_has_by_line(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text(
+        "\ufeffImage,Case,Boxes,Axis,Model,Series\n"
+        f'a.nii,first,"{BOX}",coronal,,1.2\n'
+        ",,,,,\n"
+        f'sub/b.nii,,"{BOX};{BOX}",,medsamq-int8,\n',
+        encoding="utf-8",
+    )
+    cases, failures = read_table(table, Defaults(axis=2, window="lung"))
+    assert failures == []
+    first, second = cases
+    assert (first.name, first.axis, first.series, first.line) == ("first", 1, "1.2", 2)
+    assert (second.name, second.axis, second.model, second.line) == ("b", 2, "medsamq-int8", 4)
+    assert second.image == tmp_path / "sub" / "b.nii"
+    assert second.window == "lung"
+    table.write_bytes(b"image,boxes\n\xff\xfe,1\n")
+    with pytest.raises(CohortError, match="no table in UTF-8"):
+        read_table(table, Defaults())
