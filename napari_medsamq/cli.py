@@ -12,6 +12,8 @@ import typer
 
 from napari_medsamq import __version__
 from napari_medsamq.cli_benchmark import benchmark
+from napari_medsamq.cli_compare import compare
+from napari_medsamq.cli_followup import followup
 from napari_medsamq.engine import Engines
 from napari_medsamq.errors import PromptError, SaveError, VolumeError
 from napari_medsamq.geometry import PLANES
@@ -21,19 +23,23 @@ from napari_medsamq.layers import SAMPLES
 from napari_medsamq.model_choice import describe_model, explain_default, find_model, time_steps
 from napari_medsamq.model_spec import shipped_models
 from napari_medsamq.networks import CPU
-from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click, box_between
 from napari_medsamq.replay import replay
 from napari_medsamq.terminal import (
+    MODALITIES,
+    Axis,
     Device,
+    Modality,
     Model,
+    Series,
+    Window,
     chosen_model,
     no_window,
+    parse_window,
+    read_image,
     told_to_user,
 )
-from napari_medsamq.volume_io import Modality as ModalityName
-from napari_medsamq.volume_io import Volume, read_volume
-from napari_medsamq.windows import named_window
+from napari_medsamq.volume_io import Volume
 
 app = typer.Typer(
     name="medsamq",
@@ -44,6 +50,8 @@ app = typer.Typer(
 
 
 app.command()(replay)
+app.command()(compare)
+app.command()(followup)
 app.add_typer(benchmark, name="benchmark")
 
 
@@ -57,28 +65,11 @@ class Sample(StrEnum):
 SAMPLE_FILES = {Sample.ct: "ct.nii.gz", Sample.mr: "mr.nrrd"}
 
 
-class Modality(StrEnum):
-    """What a volume can be said to be."""
-
-    ct = "ct"
-    mr = "mr"
-    other = "other"
-
-
-class Axis(StrEnum):
-    """The plane whose slices a 3D box is carried through."""
-
-    axial = "axial"
-    coronal = "coronal"
-    sagittal = "sagittal"
-
-
 BOX_HELP = (
     "Voxel indices I0,J0,K0,I1,J1,K1 in the file's own axis order, from 0, both corners included. "
     "One pair equal: a box on that slice; all different: a box through slices. Repeatable."
 )
 Boxes = Annotated[list[str], typer.Option("--box", help=BOX_HELP)]
-Series = Annotated[str | None, typer.Option(help="Series UID, for a folder with several series.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -100,9 +91,7 @@ def gui(
     screenshot: Annotated[
         Path | None, typer.Option(help="Save a picture of the window and close it.")
     ] = None,
-    modality: Annotated[
-        Modality | None, typer.Option(help="What the image is, where the file does not say.")
-    ] = None,
+    modality: Modality = None,
     series: Series = None,
     model: Model = None,
     device: Device = CPU,
@@ -120,7 +109,7 @@ def gui(
         source = path if sample is None else SAMPLES / SAMPLE_FILES[sample]
         if screenshot is not None and not screenshot.parent.is_dir():
             raise SaveError(f"There is no folder {screenshot.parent} for the screenshot. Make it.")
-        said = None if modality is None else _MODALITY[modality]
+        said = None if modality is None else MODALITIES[modality]
         chosen = chosen_model(model)
         run(source, box, PLANES.index(axis.value), screenshot, chosen, device, said, series)
 
@@ -137,13 +126,8 @@ def segment(
         ),
     ] = [1],  # noqa: B006
     axis: Annotated[Axis, typer.Option(help="Direction of 3D boxes.")] = Axis.axial,
-    window: Annotated[
-        str | None,
-        typer.Option(help="LEVEL,WIDTH in the image's unit, or a preset: lung, bone, brain..."),
-    ] = None,
-    modality: Annotated[
-        Modality | None, typer.Option(help="What the image is, where the file does not say.")
-    ] = None,
+    window: Window = None,
+    modality: Modality = None,
     series: Series = None,
     model: Model = None,
     device: Device = CPU,
@@ -163,14 +147,7 @@ def segment(
             raise SaveError(f"{output} exists. Choose another name, or add --overwrite.")
         if len(label) not in (1, len(box)):
             raise PromptError(f"{len(label)} labels for {len(box)} boxes: give one, or one each.")
-        volume = read_volume(image, series)
-        if modality is not None:
-            volume = volume.with_modality(_MODALITY[modality])
-        elif volume.modality_source == "ambiguous":
-            raise VolumeError(
-                f"{image} does not say whether it is CT or MR, and its intensities could be either."
-                " Add --modality ct, mr or other; it decides the window."
-            )
+        volume = read_image(image, series, modality)
         prompts = [parse_box(text, volume, PLANES.index(axis.value)) for text in box]
         label_ids = label * len(box) if len(label) == 1 else label
         boxes = list(zip(prompts, label_ids, strict=True))
@@ -182,7 +159,7 @@ def segment(
             volume,
             boxes,
             output,
-            window=_window(window, volume),
+            window=parse_window(window, volume),
             model=chosen_model(model),
             device=device,
             zoom=zoom,
@@ -276,27 +253,6 @@ def parse_point(
     place = list(volume.box_from_source((i, j, k), (i, j, k))[0])
     index = place.pop(axis)
     return axis, index, Click(x=place[1], y=place[0], positive=sign == "+"), number
-
-
-_MODALITY: dict[Modality, ModalityName] = {
-    Modality.ct: "CT",
-    Modality.mr: "MR",
-    Modality.other: "other",
-}
-
-
-def _window(text: str | None, volume: Volume) -> WindowLevel | None:
-    if text is None:
-        return None
-    if text[:1].isalpha() and "," not in text:
-        return named_window(text, volume)
-    try:
-        level, width = (float(part) for part in text.split(","))
-        return WindowLevel(level, width)
-    except ValueError as error:
-        raise PromptError(
-            f"A window is LEVEL,WIDTH with a positive width, e.g. 40,400, not {text!r}."
-        ) from error
 
 
 def _summary(report: dict[str, Any]) -> str:

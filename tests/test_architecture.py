@@ -17,7 +17,7 @@ MODULES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}
 
 # Each module may import those of the lines above its own; private ones (_*) stand with volume_io.
 CORE = (
-    ("__init__", "errors", "organs"),
+    ("__init__", "errors", "organs", "metrics"),
     ("geometry",),
     ("prompts",),
     ("_source",),
@@ -25,7 +25,7 @@ CORE = (
     ("_itk", "_save"),
     ("_dicom",),
     ("volume_io",),
-    ("preprocess", "facts", "phantom"),
+    ("preprocess", "facts", "phantom", "registration"),
     ("windows", "views"),
     ("model_spec",),
     ("networks",),
@@ -38,8 +38,8 @@ CORE = (
     ("session",),
     ("locks", "reports", "journal_file", "correcting", "repairs"),
     ("journal",),
-    ("recording", "terminal"),
-    ("verification",),
+    ("recording", "terminal", "label_files"),
+    ("verification", "comparison"),
     ("replay",),
     ("statistics",),
     ("layers",),
@@ -47,7 +47,8 @@ CORE = (
     ("demo",),
     ("benchmark_worker",),
     ("benchmark",),
-    ("cli_benchmark",),
+    ("followup",),
+    ("cli_benchmark", "cli_compare", "cli_followup"),
     ("cli",),
 )
 QT = (
@@ -102,7 +103,7 @@ LAZY = {
 ONLY_IN = {
     "openvino": {"engine", "networks"},
     "nibabel": {"_nifti", "_save"},
-    "SimpleITK": {"_itk", "_dicom"},
+    "SimpleITK": {"_itk", "_dicom", "registration"},
 }
 HEAVY = {"torch", "training", "onnx", "brevitas"}
 GRAPHICAL = {"qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "napari", "magicgui"}
