@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from time import perf_counter
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_medsamq import __version__
+from napari_medsamq.arguments import MODALITIES, parse_box, parse_point, parse_window
 from napari_medsamq.cli_benchmark import benchmark
 from napari_medsamq.cli_compare import compare
 from napari_medsamq.cli_followup import followup
@@ -23,23 +23,17 @@ from napari_medsamq.layers import SAMPLES
 from napari_medsamq.model_choice import describe_model, explain_default, find_model, time_steps
 from napari_medsamq.model_spec import shipped_models
 from napari_medsamq.networks import CPU
-from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click, box_between
 from napari_medsamq.replay import replay
 from napari_medsamq.terminal import (
-    MODALITIES,
     Axis,
     Device,
     Modality,
     Model,
-    Series,
-    Window,
     chosen_model,
     no_window,
-    parse_window,
-    read_image,
     told_to_user,
 )
-from napari_medsamq.volume_io import Volume
+from napari_medsamq.volume_io import read_volume
 
 app = typer.Typer(
     name="medsamq",
@@ -70,6 +64,7 @@ BOX_HELP = (
     "One pair equal: a box on that slice; all different: a box through slices. Repeatable."
 )
 Boxes = Annotated[list[str], typer.Option("--box", help=BOX_HELP)]
+Series = Annotated[str | None, typer.Option(help="Series UID, for a folder with several series.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -91,7 +86,9 @@ def gui(
     screenshot: Annotated[
         Path | None, typer.Option(help="Save a picture of the window and close it.")
     ] = None,
-    modality: Modality = None,
+    modality: Annotated[
+        Modality | None, typer.Option(help="What the image is, where the file does not say.")
+    ] = None,
     series: Series = None,
     model: Model = None,
     device: Device = CPU,
@@ -109,7 +106,7 @@ def gui(
         source = path if sample is None else SAMPLES / SAMPLE_FILES[sample]
         if screenshot is not None and not screenshot.parent.is_dir():
             raise SaveError(f"There is no folder {screenshot.parent} for the screenshot. Make it.")
-        said = None if modality is None else MODALITIES[modality]
+        said = None if modality is None else MODALITIES[modality.value]
         chosen = chosen_model(model)
         run(source, box, PLANES.index(axis.value), screenshot, chosen, device, said, series)
 
@@ -126,8 +123,13 @@ def segment(
         ),
     ] = [1],  # noqa: B006
     axis: Annotated[Axis, typer.Option(help="Direction of 3D boxes.")] = Axis.axial,
-    window: Window = None,
-    modality: Modality = None,
+    window: Annotated[
+        str | None,
+        typer.Option(help="LEVEL,WIDTH in the image's unit, or a preset: lung, bone, brain..."),
+    ] = None,
+    modality: Annotated[
+        Modality | None, typer.Option(help="What the image is, where the file does not say.")
+    ] = None,
     series: Series = None,
     model: Model = None,
     device: Device = CPU,
@@ -147,7 +149,14 @@ def segment(
             raise SaveError(f"{output} exists. Choose another name, or add --overwrite.")
         if len(label) not in (1, len(box)):
             raise PromptError(f"{len(label)} labels for {len(box)} boxes: give one, or one each.")
-        volume = read_image(image, series, modality)
+        volume = read_volume(image, series)
+        if modality is not None:
+            volume = volume.with_modality(MODALITIES[modality.value])
+        elif volume.modality_source == "ambiguous":
+            raise VolumeError(
+                f"{image} does not say whether it is CT or MR, and its intensities could be either."
+                " Add --modality ct, mr or other; it decides the window."
+            )
         prompts = [parse_box(text, volume, PLANES.index(axis.value)) for text in box]
         label_ids = label * len(box) if len(label) == 1 else label
         boxes = list(zip(prompts, label_ids, strict=True))
@@ -159,7 +168,7 @@ def segment(
             volume,
             boxes,
             output,
-            window=parse_window(window, volume),
+            window=None if window is None else parse_window(window, volume),
             model=chosen_model(model),
             device=device,
             zoom=zoom,
@@ -199,60 +208,6 @@ def models(
             engine = engines.load(directory)
             typer.echo("\n".join(describe_model(engine, time_steps(engine))))
         typer.echo(f"Without --model: {explain_default()}")
-
-
-def parse_box(text: str, volume: Volume, axis: int) -> BoxPrompt | BoxPrompt3D:
-    """Read I0,J0,K0,I1,J1,K1 (source voxel indices, inclusive) as a box prompt.
-
-    Raises
-    ------
-    PromptError
-        If the text is not six whole numbers, or the box is outside the image or too thin.
-    """
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) != 6:
-        raise PromptError(
-            f"A box is six whole numbers, I0,J0,K0,I1,J1,K1, but this was given: {text!r}"
-        )
-    i0, j0, k0, i1, j1, k1 = numbers
-    return box_between(*volume.box_from_source((i0, j0, k0), (i1, j1, k1)), axis)
-
-
-def parse_point(
-    text: str, volume: Volume, axis: int, label_ids: Sequence[int]
-) -> tuple[int, int, Click, int]:
-    """Read I,J,K,+|-[,LABEL] (source voxel indices) as axis, slice, click and label id.
-
-    Raises
-    ------
-    PromptError
-        If the text is no such thing, the voxel is outside the image, or it is not clear which of
-        several labels is meant.
-    """
-    parts = text.split(",")
-    named = len(parts) > 4
-    try:
-        i, j, k = (int(number) for number in parts[:3])
-        sign, label_id = parts[3:] if named else [*parts[3:], str(label_ids[0])]
-        number = int(label_id)
-    except ValueError:
-        sign = ""
-    if sign not in ("+", "-"):
-        raise PromptError(
-            f"A point is I,J,K,+ or I,J,K,-, and may name its label: 110,200,10,-,2. This was "
-            f"given: {text!r}"
-        )
-    if number not in label_ids or (len(label_ids) > 1 and not named):
-        raise PromptError(
-            f"The point {text} has to name one of the labels of the boxes, "
-            f"{', '.join(map(str, label_ids))}, as in {i},{j},{k},{sign},{label_ids[0]}."
-        )
-    place = list(volume.box_from_source((i, j, k), (i, j, k))[0])
-    index = place.pop(axis)
-    return axis, index, Click(x=place[1], y=place[0], positive=sign == "+"), number
 
 
 def _summary(report: dict[str, Any]) -> str:

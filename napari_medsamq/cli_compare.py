@@ -15,6 +15,7 @@ from napari_medsamq.comparison import (
     describe_change,
     mean_agreement,
 )
+from napari_medsamq.history import LabelStyle
 from napari_medsamq.label_files import bring_onto, read_label_file
 from napari_medsamq.terminal import (
     CsvFile,
@@ -46,7 +47,10 @@ def compare(
         label, said = bring_onto(two, one.volume)
         spacing = one.volume.spacing.tolist()
         found = compare_labels(one.label, label, spacing, tolerance)
-        names = {label_id: one.names.get(label_id) or two.name(label_id) for label_id in found}
+        names = {
+            label_id: (one if label_id in one.styles else two).style(label_id).name
+            for label_id in found
+        }
         typer.echo("\n".join(_table(found, names, tolerance)))
         if said:
             typer.echo(f"Note: {said}")

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from napari_medsamq.errors import SaveError
+from napari_medsamq.arguments import MODALITIES, parse_window
+from napari_medsamq.errors import SaveError, VolumeError
 from napari_medsamq.followup import Change, follow_up, prior_labels
 from napari_medsamq.geometry import PLANES
 from napari_medsamq.label_files import LabelFile, check_same_space, read_label_file, same_grid
@@ -22,12 +23,8 @@ from napari_medsamq.terminal import (
     JsonFile,
     Modality,
     Model,
-    Series,
-    Window,
     check_reports,
     chosen_model,
-    parse_window,
-    read_image,
     told_to_user,
     write_csv,
     write_json,
@@ -47,9 +44,16 @@ def followup(
         float, typer.Option(min=0, help="Enlarge the boxes by so many mm on all sides.")
     ] = 0.0,
     axis: Annotated[Axis, typer.Option(help="Direction of the boxes.")] = Axis.axial,
-    window: Window = None,
-    modality: Modality = None,
-    series: Series = None,
+    window: Annotated[
+        str | None,
+        typer.Option(help="LEVEL,WIDTH in the image's unit, or a preset: lung, bone, brain..."),
+    ] = None,
+    modality: Annotated[
+        Modality | None, typer.Option(help="What the new scan is, where the file does not say.")
+    ] = None,
+    series: Annotated[
+        str | None, typer.Option(help="Series UID, for a folder with several series.")
+    ] = None,
     model: Model = None,
     device: Device = CPU,
     zoom: Annotated[bool, typer.Option(help="Show the network small structures enlarged.")] = True,
@@ -70,7 +74,14 @@ def followup(
         prior = read_label_file(prior_label)
         for path in inputs:
             check_target(output, path)
-        new = read_image(new_image, series, modality)
+        new = read_volume(new_image, series)
+        if modality is not None:
+            new = new.with_modality(MODALITIES[modality.value])
+        elif new.modality_source == "ambiguous":
+            raise VolumeError(
+                f"{new_image} does not say whether it is CT or MR, and its intensities could be "
+                "either. Add --modality ct, mr or other; it decides the window."
+            )
         motion = None if prior_image is None else _motion(prior, prior_image, new)
         labels = prior_labels(
             prior, new, motion.matrix if motion else None, margin, PLANES.index(axis.value)
@@ -79,7 +90,7 @@ def followup(
             labels,
             new,
             output,
-            window=parse_window(window, new),
+            window=None if window is None else parse_window(window, new),
             model=chosen_model(model),
             device=device,
             zoom=zoom,

@@ -34,7 +34,7 @@ class PriorLabel:
     Attributes
     ----------
     label_id : int
-    name : str
+    style : LabelStyle
     millilitres : float
         In the prior scan.
     box : BoxPrompt3D or BoxPrompt or None
@@ -44,7 +44,7 @@ class PriorLabel:
     """
 
     label_id: int
-    name: str
+    style: LabelStyle
     millilitres: float
     box: BoxPrompt3D | BoxPrompt | None
     cut: bool
@@ -139,7 +139,7 @@ def prior_labels(
         span = _span(mask, into, margin_mm / new.spacing)
         box, cut = _box(*span, new, axis)
         size = int(np.count_nonzero(mask)) * voxel_ml
-        found.append(PriorLabel(label_id, prior.name(label_id), size, box, cut))
+        found.append(PriorLabel(label_id, prior.style(label_id), size, box, cut))
     return sorted(found, key=lambda label: -label.millilitres)
 
 
@@ -200,7 +200,7 @@ def follow_up(
     notes: dict[int, str] = {}
     for label in labels:
         label_id = label.label_id
-        session.set_style(label_id, LabelStyle(label.name, session.style(label_id).color))
+        session.set_style(label_id, label.style)
         if label.box is None:
             notes[label_id] = "outside the new image"
             continue
@@ -229,7 +229,7 @@ def changes_since(
     said = notes or {}
     return {
         label.label_id: Change(
-            label.name,
+            label.style.name,
             label.millilitres,
             counts.get(label.label_id, 0) * voxel_ml,
             said.get(label.label_id, ""),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -32,22 +35,22 @@ class LabelFile:
     label : (z, y, x) uint16
     volume : Volume
         Where it lies.
-    names : dict of int to str
-        Of the ids that the file names.
+    styles : dict of int to LabelStyle
+        Names and colours, of the ids that the file or the one beside it names.
     """
 
     label: Label
     volume: Volume
-    names: dict[int, str]
+    styles: dict[int, LabelStyle]
 
     @property
     def ids(self) -> list[int]:
         """The label ids that have voxels, in ascending order."""
         return used_ids(self.label)
 
-    def name(self, label_id: int) -> str:
-        """Return the name of a label id; the one that new labels get where the file has none."""
-        return self.names.get(label_id) or LabelStyle.default(label_id).name
+    def style(self, label_id: int) -> LabelStyle:
+        """Return name and colour of a label id; those of new labels where the file has none."""
+        return self.styles.get(label_id) or LabelStyle.default(label_id)
 
 
 def read_label_file(path: Path, series: str | None = None) -> LabelFile:
@@ -72,37 +75,14 @@ def read_label_file(path: Path, series: str | None = None) -> LabelFile:
             f"{path}: holds {data.min():g} to {data.max():g}; label ids lie in 0..{MAX_LABEL_ID}. "
             "Check that this is the label and not the image."
         )
-    return LabelFile(data.astype(np.uint16), volume, file_names(volume))
+    styles = {**_table_styles(volume), **_provenance_styles(path)}
+    return LabelFile(data.astype(np.uint16), volume, styles)
 
 
 def used_ids(label: npt.NDArray[Any]) -> list[int]:
     """Return the ids other than 0 that a label has, in ascending order."""
     counts = np.bincount(label.reshape(-1), minlength=1)
     return [int(label_id) for label_id in np.flatnonzero(counts) if label_id]
-
-
-def file_names(volume: Volume) -> dict[int, str]:
-    """Return the names that a NIfTI file gives to ids, in a header extension of label tables.
-
-    Connectome Workbench and TotalSegmentator write such tables.
-    """
-    names: dict[int, str] = {}
-    for extension in getattr(volume.source.header, "extensions", ()):
-        content = extension.get_content()
-        text = content if isinstance(content, bytes) else str(content).encode()
-        # What declares entities is no label table, and might unfold to any size.
-        if b"<LabelTable" not in text or b"<!" in text.replace(b"<![CDATA[", b""):
-            continue
-        try:
-            root = ElementTree.fromstring(text.strip(b"\0 \r\n\t"))
-        except ElementTree.ParseError:
-            # Names of nobody's making; the label is good without them.
-            continue
-        for entry in root.iter("Label"):
-            key, name = entry.get("Key", ""), (entry.text or "").strip()
-            if key.isdecimal() and 0 < int(key) <= MAX_LABEL_ID and name:
-                names[int(key)] = name
-    return names
 
 
 def same_grid(one: Volume, other: Volume) -> bool:
@@ -177,6 +157,65 @@ def check_same_space(one: Volume, other: Volume) -> None:
             f"{one.name} and {other.name} have no place of the patient in common, so that they do "
             "not lie in the same physical space. Check that both are of one patient and scan."
         )
+
+
+def _table_styles(volume: Volume) -> dict[int, LabelStyle]:
+    """Read the label table that a NIfTI file may have in a header extension.
+
+    Connectome Workbench and TotalSegmentator write such tables.
+    """
+    styles: dict[int, LabelStyle] = {}
+    for extension in getattr(volume.source.header, "extensions", ()):
+        content = extension.get_content()
+        text = content if isinstance(content, bytes) else str(content).encode()
+        # What declares entities is no label table, and might unfold to any size.
+        if b"<LabelTable" not in text or b"<!" in text.replace(b"<![CDATA[", b""):
+            continue
+        try:
+            root = ElementTree.fromstring(text.strip(b"\0 \r\n\t"))
+        except ElementTree.ParseError:
+            # Not one that anybody could read; the label is good without it.
+            continue
+        for entry in root.iter("Label"):
+            key, name = entry.get("Key", ""), (entry.text or "").strip()
+            if key.isdecimal():
+                parts = [entry.get(part, "") for part in ("Red", "Green", "Blue")]
+                _add(styles, int(key), name, _hex(parts))
+    return styles
+
+
+def _provenance_styles(path: Path) -> dict[int, LabelStyle]:
+    """Read names and colours from the provenance file beside a label, if it is that label's."""
+    stem = path.name[:-7] if path.name.lower().endswith(".nii.gz") else path.stem
+    beside = path.with_name(f"{stem}.provenance.json")
+    styles: dict[int, LabelStyle] = {}
+    try:
+        found = json.loads(beside.read_bytes())
+        with path.open("rb") as file:
+            if found["label"]["sha256"] != hashlib.file_digest(file, "sha256").hexdigest():
+                return {}
+        for entry in found["labels"]:
+            _add(styles, int(entry["id"]), str(entry["name"]).strip(), str(entry.get("color")))
+    except (OSError, ValueError, KeyError, TypeError):
+        # None, or another program's; the label is good without it.
+        return {}
+    return styles
+
+
+def _add(styles: dict[int, LabelStyle], label_id: int, name: str, color: str) -> None:
+    if 0 < label_id <= MAX_LABEL_ID and name:
+        default = LabelStyle.default(label_id)
+        known = re.fullmatch("#[0-9A-Fa-f]{6}", color)
+        styles[label_id] = LabelStyle(name, color if known else default.color)
+
+
+def _hex(parts: list[str]) -> str:
+    """Return three shares of 1 as #RRGGBB; nothing where they are none."""
+    try:
+        values = [round(float(part) * 255) for part in parts]
+    except (ValueError, OverflowError):
+        return ""
+    return "#" + "".join(f"{value:02X}" for value in values if 0 <= value <= 255)
 
 
 def _corners(volume: Volume) -> Float64:

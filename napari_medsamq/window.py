@@ -11,7 +11,7 @@ import napari
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
-from napari_medsamq.cli import parse_box
+from napari_medsamq.arguments import parse_box
 from napari_medsamq.errors import MedSAMQError, VolumeError
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.volume_io import Modality
@@ -38,7 +38,7 @@ def run(
     path : Path or None
         Volume to open.
     boxes : sequence of str
-        As `cli.parse_box` reads them.
+        As `arguments.parse_box` reads them.
     axis : int
         Array axis along which 3D boxes are carried.
     screenshot : Path or None

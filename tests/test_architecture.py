@@ -18,7 +18,7 @@ MODULES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}
 # Each module may import those of the lines above its own; private ones (_*) stand with volume_io.
 CORE = (
     ("__init__", "errors", "organs", "metrics"),
-    ("geometry",),
+    ("geometry", "files"),
     ("prompts",),
     ("_source",),
     ("_nifti", "_case", "_modality"),
@@ -27,7 +27,7 @@ CORE = (
     ("volume_io",),
     ("preprocess", "facts", "phantom", "registration"),
     ("windows", "views"),
-    ("model_spec",),
+    ("model_spec", "arguments"),
     ("networks",),
     ("engine",),
     ("embeddings", "model_choice"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -16,12 +17,13 @@ from typer.testing import CliRunner, Result
 from napari_medsamq.cli import app
 from napari_medsamq.comparison import compare_labels, mean_agreement
 from napari_medsamq.errors import VolumeError
+from napari_medsamq.history import LabelStyle
 from napari_medsamq.label_files import bring_onto, read_label_file
 
 RADIUS, SHIFT = 15.0, 3.0
 TABLE = (
     '<?xml version="1.0" encoding="UTF-8"?><CaretExtension><VolumeInformation Index="0">'
-    '<LabelTable><Label Key="1" Red="1"><![CDATA[Liver & co]]></Label>'
+    '<LabelTable><Label Key="1" Red="1" Green="0" Blue="0.5"><![CDATA[Liver & co]]></Label>'
     '<Label Key="3"> Cyst </Label><Label Key="x">none</Label></LabelTable>'
     "</VolumeInformation></CaretExtension>"
 )
@@ -218,10 +220,26 @@ def test_a_header_that_declares_entities_names_nothing(tmp_path: Path) -> None:
     data = np.zeros((3, 3, 3), np.uint8)
     for table in (bomb, "<LabelTable><Label Key='1'>cut"):
         assert (
-            read_label_file(write(tmp_path / "x.nii.gz", data, np.eye(4), table=table)).names == {}
+            read_label_file(write(tmp_path / "x.nii.gz", data, np.eye(4), table=table)).styles == {}
         )
     colours = np.zeros((3, 3, 3), [(c, np.uint8) for c in "RGB"])
     colours["R"][0] = 1
     path = write(tmp_path / "rgb.nii.gz", colours, np.eye(4))
     with pytest.raises(VolumeError, match="colours"):
         read_label_file(path)
+
+
+def test_names_come_from_the_provenance_of_that_very_file(tmp_path: Path) -> None:
+    data = np.zeros(SHAPE, np.uint8)
+    data[3, 3, 3] = 1
+    path = write(tmp_path / "label.nii.gz", data, AFFINE, table=TABLE)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    beside = tmp_path / "label.provenance.json"
+    labels = [{"id": 1, "name": "Spleen", "color": "#123456"}, {"id": 2, "name": "", "color": ""}]
+    beside.write_text(json.dumps({"label": {"sha256": sha256}, "labels": labels}))
+    assert read_label_file(path).style(1) == LabelStyle("Spleen", "#123456")
+    assert read_label_file(path).style(2) == LabelStyle.default(2)
+    assert read_label_file(path).style(3).name == "Cyst"
+    for other in ('{"label": {"sha256": "another"}, "labels": []}', "[1]", "no JSON", "{}"):
+        beside.write_text(other)
+        assert read_label_file(path).style(1) == LabelStyle("Liver & co", "#FF0080")
