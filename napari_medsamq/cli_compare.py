@@ -15,7 +15,6 @@ from napari_medsamq.comparison import (
     describe_change,
     mean_agreement,
 )
-from napari_medsamq.history import LabelStyle
 from napari_medsamq.label_files import bring_onto, read_label_file
 from napari_medsamq.terminal import (
     CsvFile,
