@@ -84,6 +84,8 @@ class SliceNetwork:
         self._volume = volume
         self._embeddings = EmbeddingCache(budget)
         self._corrections = Corrections()
+        # Asked for each slice of a volume whenever one more is ready.
+        self._wholes = [self._whole(axis) for axis in range(3)]
         # A dock that was closed may still be at its last slice while the next one begins.
         self._lock = Lock()
 
@@ -94,12 +96,12 @@ class SliceNetwork:
 
     def view(self, lens: Lens, xyxy: npt.ArrayLike) -> View:
         """Return what of a slice the network is shown for a box (4,) XYXY in slice pixels."""
-        whole = self._whole(lens.axis)
+        whole = self._wholes[lens.axis]
         return whole if lens.zoom is None else lens.zoom.view(xyxy, whole)
 
     def is_ready(self, lens: Lens, index: int) -> bool:
         """Tell whether a slice has its embedding at hand."""
-        return self._key(lens, index, self._whole(lens.axis)) in self._embeddings
+        return self._key(lens, index, self._wholes[lens.axis]) in self._embeddings
 
     def prepare(self, lens: Lens, index: int) -> None:
         """Encode a slice that is not ready.
@@ -110,7 +112,7 @@ class SliceNetwork:
             If the network fails.
         """
         with self._lock:
-            self._embedding(lens, index, self._whole(lens.axis))
+            self._embedding(lens, index, self._wholes[lens.axis])
 
     def segment(
         self,
@@ -146,7 +148,7 @@ class SliceNetwork:
     def look(self, lens: Lens, index: int, mask: Bool) -> Sight:
         """Observe what is within a known mask (H, W) bool of a slice, empty or not."""
         box = tight_box(mask)
-        view = self._whole(lens.axis) if box is None else self.view(lens, box)
+        view = self._wholes[lens.axis] if box is None else self.view(lens, box)
         with self._lock:
             embedding, _ = self._embedding(lens, index, view)
         return self._observe(lens, index, mask, view.apply_mask(mask), 1.0, embedding)
@@ -190,7 +192,7 @@ class SliceNetwork:
         stability: float,
         embedding: Float32,
     ) -> Sight:
-        framed = self._whole(lens.axis).apply_mask(mask)
+        framed = self._wholes[lens.axis].apply_mask(mask)
         return observe(framed, seen, stability, embedding, self._grey(lens, index, mask))
 
     def _grey(self, lens: Lens, index: int, mask: Bool) -> Float32:

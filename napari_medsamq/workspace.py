@@ -21,8 +21,9 @@ from napari_medsamq.click_marks import marks_layer, show_clicks
 from napari_medsamq.errors import PromptError
 from napari_medsamq.history import OKABE_ITO, Edit, Prompt
 from napari_medsamq.label_edits import LabelEdits
-from napari_medsamq.layers import PREVIEW, VOLUME, drawn_box, rectangle
+from napari_medsamq.layers import PREVIEW, VOLUME, drawn_box
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
+from napari_medsamq.rectangles import Rectangles
 from napari_medsamq.review import Review
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
@@ -117,8 +118,7 @@ class Workspace:
         )
         self.marks = marks_layer(session.label.shape, name=f"{volume.name} clicks", **shared)
         self.drag = BoxDrag(self.boxes)
-        # Which prompt or request each rectangle of the box layer shows, in the layer's order.
-        self._shown: list[Prompt | Request] = []
+        self._rectangles: Rectangles[Prompt | Request] = Rectangles(self.boxes)
         self._touched = False
         self._colors: dict[int, str] = {}
         self._axis = 0
@@ -245,23 +245,17 @@ class Workspace:
         prompts = [prompt for prompt in self.session.history.prompts if prompt not in replaced]
         shown: list[Prompt | Request] = [*prompts, *self.requests]
         show_clicks(self.marks, [item.box for item in shown])
-        if shown == self._shown and not self._touched:
-            return
         self._quiet = True
         try:
-            self.boxes.data = []
-            for item in shown:
-                self.boxes.add_rectangles(
-                    rectangle(item.box),
-                    edge_width=self._edge_width(item.box.axis),
-                    edge_color=self.session.style(item.label_id).color,
-                    face_color="transparent",
-                )
-            self.boxes.selected_data = set()
+            self._rectangles.show(
+                shown,
+                [self.session.style(item.label_id).color for item in shown],
+                [self._edge_width(item.box.axis) for item in shown],
+                afresh=self._touched,
+            )
             self.boxes.current_edge_color = self.session.style(self.label_id).color
         finally:
             self._quiet = False
-        self._shown = shown
         self._touched = False
 
     def _edge_width(self, axis: int) -> float:
@@ -274,7 +268,7 @@ class Workspace:
     def _on_dragged(self, index: int) -> None:
         """Say which box the mouse has drawn so far; None for one that is none yet."""
         drawing = self.boxes.mode == "add_rectangle"
-        item = None if drawing else self._shown[index]
+        item = None if drawing else self._rectangles.items[index]
         axis = self._axis if item is None else item.box.axis
         try:
             box = drawn_box(self.boxes.data[index], axis, self.session.label.shape)
@@ -293,12 +287,12 @@ class Workspace:
             # A click without a drag leaves a rectangle of a fixed size on the screen: no box.
             self._later(self._on_drawn, corners if self.drag.moved else corners[:1])
         elif event.action == "removed":
-            gone = [self._shown[index] for index in event.data_indices]
-            self._shown = [item for item in self._shown if item not in gone]
+            gone = [self._rectangles.items[index] for index in event.data_indices]
+            self._rectangles.forget(gone)
             self._later(self._on_removed, gone)
         elif event.action == "changed":
             for index in event.data_indices:
-                self._later(self._on_moved, self._shown[index], self.boxes.data[index])
+                self._later(self._on_moved, self._rectangles.items[index], self.boxes.data[index])
 
     @staticmethod
     def _later(slot: Callable[..., None], *arguments: Any) -> None:

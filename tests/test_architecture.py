@@ -56,6 +56,7 @@ QT = (
         "worker",
         "model_box",
         "box_drag",
+        "rectangles",
         "ready_bar",
         "past",
         "canvas",

@@ -1,0 +1,238 @@
+"""Kills and broken folders: nothing that was finished is lost, and no half of it is left behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import nibabel as nib
+import numpy as np
+import typer
+
+from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.journal import Journal
+from napari_medsamq.journal_file import read_journal
+from napari_medsamq.recording import Recorder, restore
+from napari_medsamq.session import Session
+from napari_medsamq.volume_io import Volume, read_volume, volume_from_array, write_label
+from napari_medsamq.windows import default_window
+from tests.fake_engine import FakeEngine
+
+SHAPE = (24, 64, 60)
+LONGEST_S = 0.25
+STROKE = 500
+# A file is smaller than that; what goes over it fails as on a full disk.
+LEAST_BYTES = 600
+
+
+def faults(
+    count: Annotated[int, typer.Option(min=2, help="How often a program is killed.")] = 100,
+    seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
+) -> None:
+    """Kill programs that save and that write journals; save on full, vanished, closed folders.
+
+    Example: python -m tests.stress faults
+    """
+    if os.name != "posix":
+        raise typer.BadParameter("this needs kill -9 and POSIX limits: run it on Linux or macOS")
+    draw = random.Random(seed)
+    lost = half = silent = 0
+    for number in range(count):
+        try_one = _kill_a_save if number % 2 else _kill_a_journal
+        with tempfile.TemporaryDirectory() as folder:
+            found = try_one(Path(folder), draw.uniform(0, LONGEST_S), number)
+        lost += found[0]
+        half += found[1]
+    for fault in (_full_disk, _folder_gone, _not_a_folder, _read_only):
+        with tempfile.TemporaryDirectory() as folder:
+            silent += not fault(Path(folder))
+    rows = (
+        (f"finished results lost, {count} kills", lost),
+        (f"half-written files under a final name, {count} kills", half),
+        ("failures that were not told: disk full, folder gone, no folder, read-only", silent),
+    )
+    for name, value in rows:
+        typer.echo(f"{name:75} {value:4d}   goal 0   {'met' if value == 0 else 'MISSED'}")
+    if any(value for _, value in rows):
+        raise typer.Exit(1)
+
+
+def _image(folder: Path) -> Volume:
+    data = np.random.default_rng(0).integers(0, 200, SHAPE[::-1]).astype(np.int16)
+    nib.save(nib.Nifti1Image(data, np.diag([-1.0, -1, 2, 1])), folder / "image.nii.gz")
+    return read_volume(folder / "image.nii.gz")
+
+
+def _version(number: int) -> np.ndarray:
+    label = np.random.default_rng(number).integers(0, 3, SHAPE).astype(np.uint16)
+    label[0, 0, 0] = number
+    return label
+
+
+def _kill_a_save(folder: Path, after: float, _: int) -> tuple[int, int]:
+    volume = _image(folder)
+    path = folder / "label.nii.gz"
+
+    def save(finished: Callable[[int], None]) -> None:
+        number = 1
+        while True:
+            write_label(path, _version(number), volume)
+            finished(number)
+            number += 1
+
+    last = _run_and_kill(save, after)
+    half = sum(f.name not in ("image.nii.gz", path.name) and _is_final(f) for f in folder.iterdir())
+    if not path.exists():
+        return int(last > 0), half
+    try:
+        saved = np.asanyarray(nib.load(path).dataobj).transpose(2, 1, 0)
+    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError):
+        return int(last > 0), half + 1
+    # What was being saved may be there already, or not yet.
+    number = int(saved[0, 0, 0])
+    whole = number in (last, last + 1) and np.array_equal(saved, _version(number))
+    return int(not whole), half
+
+
+def _is_final(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".") and path.suffix != ".tmp"
+
+
+def _kill_a_journal(folder: Path, after: float, number: int) -> tuple[int, int]:
+    draw = np.random.default_rng(number)
+    volume = volume_from_array(draw.integers(0, 200, SHAPE).astype(np.int16), (1, 1, 1), "noise")
+    path = folder / "a.journal"
+
+    def work(finished: Callable[[int], None]) -> None:
+        session = Session(volume, FakeEngine(), default_window(volume))
+        Recorder(session, Journal(path, volume, "key", None, _raise), None)
+        flat, count = session.label.reshape(-1), 0
+        while True:
+            size = path.stat().st_size
+            start = int(draw.integers(0, flat.size - STROKE))
+            voxels = np.arange(start, start + STROKE)
+            before = flat[voxels].copy()
+            flat[voxels] = 1 + count % 5
+            session.history.record("brush stroke", voxels, before)
+            while path.stat().st_size == size:  # written by a thread of its own
+                time.sleep(0.0005)
+            count += 1
+            finished(count)
+
+    last = _run_and_kill(work, after)
+    if not path.exists() or path.stat().st_size == 0:
+        return int(last > 0), 0
+    try:
+        records = read_journal(path).records
+        restore(records, SHAPE)
+    except MedSAMQError:
+        # A program that was killed before the head was whole has lost nothing.
+        return int(last > 0), 0
+    strokes = [record.content["kind"] for record in records].count("edit")
+    return int(strokes not in (last, last + 1)), 0
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def _run_and_kill(work: Callable[[Callable[[int], None]], None], after: float) -> int:
+    """Run work in a child, kill it some time after its first result; return how many it had."""
+    reads, writes = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reads)
+        try:
+            work(lambda number: os.write(writes, b"%d\n" % number) and None)
+        finally:
+            traceback.print_exc()
+            os._exit(1)
+    os.close(writes)
+    with os.fdopen(reads, "rb") as told:
+        first = told.readline()
+        time.sleep(after)
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        lines = [first, *told.read().splitlines(keepends=True)]
+    if not os.WIFSIGNALED(status):
+        raise RuntimeError("the child ended by itself: its work failed, see above")
+    return int([line for line in lines if line.endswith(b"\n")][-1])
+
+
+def _is_told(path: Path, volume: Volume, before: bytes | None) -> bool:
+    try:
+        write_label(path, _version(7), volume)
+    except MedSAMQError as error:
+        kept = before is None or path.read_bytes() == before
+        return kept and path.name in str(error)
+    return False
+
+
+def _full_disk(folder: Path) -> bool:
+    import resource
+
+    volume = _image(folder)
+    path = folder / "label.nii.gz"
+    write_label(path, _version(1), volume)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LEAST_BYTES, hard))
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        return _is_told(path, volume, path.read_bytes())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def _folder_gone(folder: Path) -> bool:
+    volume = _image(folder)
+    share = folder / "share"
+    share.mkdir()
+    write_label(share / "label.nii.gz", _version(1), volume)
+    shutil.rmtree(share)
+    return _is_told(share / "label.nii.gz", volume, None)
+
+
+def _not_a_folder(folder: Path) -> bool:
+    volume = _image(folder)
+    (folder / "share").write_text("a file where the folder was")
+    return _is_told(folder / "share" / "label.nii.gz", volume, None)
+
+
+def _read_only(folder: Path) -> bool:
+    volume = _image(folder)
+    path = folder / "label.nii.gz"
+    write_label(path, _version(1), volume)
+    with _refused_writes():
+        return _is_told(path, volume, path.read_bytes())
+
+
+@contextmanager
+def _refused_writes() -> Iterator[None]:
+    """Let the system refuse to open files for writing, as a read-only file system does.
+
+    The bits of a folder do not stop an administrator, who runs the tests of many machines.
+    """
+    active = True
+
+    def refuse(event: str, arguments: tuple[object, ...]) -> None:
+        flags = arguments[2] if event == "open" else 0
+        if active and isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), arguments[0])
+
+    sys.addaudithook(refuse)
+    try:
+        yield
+    finally:
+        active = False
