@@ -16,6 +16,12 @@ from napari_medsamq.metrics import dsc, surface_distances
 
 Bool = npt.NDArray[np.bool_]
 
+# Voxels of `difference_codes`: what one mask has alone, in two halves of its pattern, and what both
+# have.
+A_MARK, A_GAP, B_MARK, B_GAP, BOTH = 1, 2, 3, 4, 5
+# Of the longest side of a volume; a stripe and the gap beside it are as wide.
+_PATTERN = 85
+
 # What TotalSegmentator and the MedSAM challenges score organs at, or near it.
 DEFAULT_TOLERANCE_MM = 2.0
 
@@ -159,3 +165,41 @@ def describe_change(difference_ml: float, percent: float | None) -> str:
     """Say by how much a volume is another one: `+1.20 mL (+9.8 %)`."""
     share = "" if percent is None else f" ({percent:+.1f} %)"
     return f"{difference_ml:+,.2f} mL{share}"
+
+
+def difference_codes(a: Bool, b: Bool) -> npt.NDArray[np.uint8]:
+    """Tell for each voxel which of two masks has it, with patterns for eyes that see no colours.
+
+    Parameters
+    ----------
+    a, b : (z, y, x) bool
+
+    Returns
+    -------
+    codes : (z, y, x) uint8
+        0 for neither, `BOTH`, or diagonal stripes of `A_MARK` and `A_GAP` for what A has alone,
+        and chequers of `B_MARK` and `B_GAP` for what B has alone, on slices of every plane.
+    """
+    codes = np.zeros(a.shape, np.uint8)
+    found = ndimage.find_objects((a | b).astype(np.uint8))
+    if not found:
+        return codes
+    box = found[0]
+    period = max(2, round(max(a.shape) / _PATTERN))
+    z, y, x = np.ogrid[box]
+    stripes = (z + y + x) // period % 2 == 0
+    chequers = (z // period + y // period + x // period) % 2 == 0
+    part, one, other = codes[box], a[box], b[box]
+    part[one & ~other & stripes] = A_MARK
+    part[one & ~other & ~stripes] = A_GAP
+    part[other & ~one & chequers] = B_MARK
+    part[other & ~one & ~chequers] = B_GAP
+    part[one & other] = BOTH
+    return codes
+
+
+def differing_slices(codes: npt.NDArray[np.uint8], axis: int) -> list[int]:
+    """Return the slices across an array axis on which two masks differ, from their codes."""
+    differs = (codes > 0) & (codes < BOTH)
+    across = tuple(other for other in range(3) if other != axis)
+    return [int(index) for index in np.flatnonzero(differs.any(across))]
