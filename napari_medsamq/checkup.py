@@ -1,4 +1,4 @@
-"""All that looks at a label once it is there: review, repairs, measurements, comparison."""
+"""All that looks at a label: review, repairs, measurements, comparison, a prior scan's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QWidget
 from napari_medsamq.clicking import Clicking
 from napari_medsamq.comparing import Comparing
 from napari_medsamq.comparison_view import ComparisonView
+from napari_medsamq.following import Following
 from napari_medsamq.measuring import Measuring
 from napari_medsamq.mending import Mending
 from napari_medsamq.propagator import Propagator
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Checkup(QObject):
-    """Wires reviewer, repairs, measurements and comparison to the forms.
+    """Wires reviewer, repairs, measurements, comparison and follow-up to the forms.
 
     Parameters
     ----------
@@ -79,6 +80,7 @@ class Checkup(QObject):
             # As the user would, so that all that follows the plane does.
             view.volume.plane_requested.emit,
         )
+        self.following = Following(self, viewer, view, workspace, files, lambda: slice_in_view()[0])
         self.comparing = Comparing(self, viewer, view, workspace, files, shown)
         self._wires: list[tuple[Any, Callable[..., None]]] = [
             (self.reviewer.shown, view.check.show_slice),
@@ -96,6 +98,7 @@ class Checkup(QObject):
         for signal, slot in self._wires:
             signal.disconnect(slot)
         self.comparing.close()
+        self.following.close()
         self.reviewer.close()
         self._measuring.close()
 

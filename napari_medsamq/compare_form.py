@@ -23,14 +23,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medsamq.comparison import DEFAULT_TOLERANCE_MM
-from napari_medsamq.forms import button, narrow, wrapping_label
+from napari_medsamq.forms import LABEL_FILES, button, narrow, wrapping_label
 
 A, B, OVERLAID, DIFFERENCES = "A", "B", "Both", "Differences"
 STATES = (A, B, OVERLAID, DIFFERENCES)
 _COLUMNS = ("Label", "DSC", "NSD", "HD95 mm", "B - A")
-LABEL_FILES = (
-    "Labels (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.dcm *.png *.tif *.tiff);;All files (*)"
-)
 
 
 class CompareForm(QGroupBox):

@@ -83,7 +83,7 @@ QT = (
         "naming",
     ),
     ("live", "orientation", "answers", "comparison_view"),
-    ("windowing", "measuring", "mending", "comparing"),
+    ("windowing", "measuring", "mending", "comparing", "following"),
     ("checkup", "keys"),
     ("controller",),
     ("widget",),
