@@ -159,8 +159,16 @@ class Source:
         return tuple(self.grid[file_axis] - 1 - i if flip else i for i in indices)
 
 
-def checked(decoded: Decoded, where: str) -> Decoded:
+def checked(decoded: Decoded, where: str, *, may_be_uniform: bool = False) -> Decoded:
     """Return what was decoded with finite voxels and all that the user should know of it.
+
+    Parameters
+    ----------
+    decoded : Decoded
+    where : str
+        What errors name.
+    may_be_uniform : bool
+        Whether all voxels may have one value.
 
     Raises
     ------
@@ -168,7 +176,7 @@ def checked(decoded: Decoded, where: str) -> Decoded:
         If the values or the geometry cannot be trusted.
     """
     data, value_warnings = _finite(where, decoded.data)
-    if data.min() == data.max():
+    if data.min() == data.max() and not may_be_uniform:
         raise VolumeError(
             f"{where}: every voxel has the value {data.min()}, so there is nothing to segment. "
             "Check that the right file was opened."

@@ -1,4 +1,4 @@
-"""All that looks at a label once it is there: review, repairs, measurements."""
+"""All that looks at a label: review, repairs, measurements, comparison, a prior scan's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QWidget
 
+from napari_medsamq.clicking import Clicking
+from napari_medsamq.comparing import Comparing
+from napari_medsamq.comparison_view import ComparisonView
+from napari_medsamq.following import Following
 from napari_medsamq.measuring import Measuring
 from napari_medsamq.mending import Mending
 from napari_medsamq.propagator import Propagator
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Checkup(QObject):
-    """Wires reviewer, repairs and measurements to the forms.
+    """Wires reviewer, repairs, measurements, comparison and follow-up to the forms.
 
     Parameters
     ----------
@@ -33,6 +37,7 @@ class Checkup(QObject):
     compute, files : Worker
     canvas : QWidget
     propagator : Propagator
+    clicking : Clicking
     slice_in_view : callable
         Returns array axis and index.
     checks : bool
@@ -49,6 +54,7 @@ class Checkup(QObject):
         files: Worker,
         canvas: QWidget,
         propagator: Propagator,
+        clicking: Clicking,
         slice_in_view: Callable[[], tuple[int, int]],
         *,
         checks: bool,
@@ -64,6 +70,18 @@ class Checkup(QObject):
         self._measuring = Measuring(
             self, workspace, files, view.measure, lambda: slice_in_view()[0], fail
         )
+        shown = ComparisonView(
+            self,
+            viewer,
+            workspace,
+            canvas,
+            clicking,
+            slice_in_view,
+            # As the user would, so that all that follows the plane does.
+            view.volume.plane_requested.emit,
+        )
+        self.following = Following(self, viewer, view, workspace, files, lambda: slice_in_view()[0])
+        self.comparing = Comparing(self, viewer, view, workspace, files, shown)
         self._wires: list[tuple[Any, Callable[..., None]]] = [
             (self.reviewer.shown, view.check.show_slice),
             (view.check.step_requested, self.reviewer.step),
@@ -79,6 +97,8 @@ class Checkup(QObject):
         """Look at nothing more."""
         for signal, slot in self._wires:
             signal.disconnect(slot)
+        self.comparing.close()
+        self.following.close()
         self.reviewer.close()
         self._measuring.close()
 

@@ -13,7 +13,9 @@ from napari_medsamq import __version__
 from napari_medsamq.arguments import MODALITIES, parse_box, parse_point, parse_window
 from napari_medsamq.cli_batch import batch
 from napari_medsamq.cli_benchmark import benchmark
+from napari_medsamq.cli_compare import compare
 from napari_medsamq.cli_doctor import doctor
+from napari_medsamq.cli_followup import followup
 from napari_medsamq.cli_report import report
 from napari_medsamq.engine import Engines
 from napari_medsamq.errors import PromptError, SaveError, VolumeError
@@ -49,6 +51,8 @@ app.command()(replay)
 app.command()(report)
 app.command()(doctor)
 app.command()(batch)
+app.command()(compare)
+app.command()(followup)
 app.add_typer(benchmark, name="benchmark")
 
 

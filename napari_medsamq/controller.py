@@ -113,6 +113,7 @@ class Controller(QObject):
             files,
             canvas,
             self.propagator,
+            self.clicking,
             lambda: (self._axis, self._shown_slice),
             checks=ahead,
         )
@@ -158,10 +159,11 @@ class Controller(QObject):
             signal.disconnect(slot)
         self.propagator.stop()
         self._naming.close()
+        # Gives back what the others have to close.
+        self.checkup.close()
         self.solid.close()
         self._help.close()
         self.clicking.close()
-        self.checkup.close()
         self.windowing.close()
         self.orientation.close()
         self.live.close()
@@ -202,6 +204,7 @@ class Controller(QObject):
 
     def draw(self, drawing: bool) -> None:
         """Let a drag on the canvas draw a box, or move the picture."""
+        self.checkup.comparing.leave(back=False)
         self.workspace.add_to(self._viewer)
         self._viewer.layers.selection.active = self.workspace.boxes
         self.workspace.boxes.mode = "add_rectangle" if drawing else "pan_zoom"

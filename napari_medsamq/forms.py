@@ -29,6 +29,9 @@ IMAGE_FILES = (
     "Medical images (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.hdr *.dcm *.npz "
     "*.png *.jpg *.jpeg *.tif *.tiff);;All files (*)"
 )
+LABEL_FILES = (
+    "Labels (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.dcm *.png *.tif *.tiff);;All files (*)"
+)
 
 
 class VolumeForm(QGroupBox):
@@ -41,6 +44,8 @@ class VolumeForm(QGroupBox):
     """
 
     open_requested = Signal(Path)
+    prior_requested = Signal(Path)
+    run_requested = Signal()
     layer_requested = Signal(object)
     modality_requested = Signal(str)
     plane_requested = Signal(int)
@@ -58,6 +63,15 @@ class VolumeForm(QGroupBox):
         open_row = QHBoxLayout()
         open_row.addWidget(button("Open file…", self._ask_for_file))
         open_row.addWidget(button("Open DICOM folder…", self._ask_for_folder))
+        self._follow_up = button("Follow-up…", self._ask_for_prior)
+        self._follow_up.setToolTip(
+            "Take the label of a prior scan of this patient: its names, colours and boxes"
+        )
+        self._run = button("", self.run_requested.emit)
+        self._run.setToolTip("Segment the boxes of the prior scan as they are now")
+        prior_row = QHBoxLayout()
+        prior_row.addWidget(self._follow_up)
+        prior_row.addWidget(self._run)
         model_row = QHBoxLayout()
         model_row.addWidget(QLabel("Network"))
         model_row.addWidget(self.model, 1)
@@ -73,11 +87,13 @@ class VolumeForm(QGroupBox):
 
         layout = QVBoxLayout(self)
         layout.addLayout(open_row)
+        layout.addLayout(prior_row)
         layout.addWidget(_fields(self._layer, self._modality))
         layout.addWidget(self._facts)
         layout.addLayout(model_row)
         layout.addWidget(self.window_form)
         layout.addLayout(plane_row)
+        self.show_waiting(0)
 
     def _ask_for_file(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Open a volume", "", IMAGE_FILES)
@@ -88,6 +104,16 @@ class VolumeForm(QGroupBox):
         name = QFileDialog.getExistingDirectory(self, "Open a folder with one DICOM series")
         if name:
             self.open_requested.emit(Path(name))
+
+    def _ask_for_prior(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, "The label of the prior scan", "", LABEL_FILES)
+        if name:
+            self.prior_requested.emit(Path(name))
+
+    def show_waiting(self, count: int) -> None:
+        """Show how many boxes of a prior scan wait to be segmented."""
+        self._run.setText(f"Segment {count} box{'' if count == 1 else 'es'}")
+        self._run.setVisible(count > 0)
 
     def reset_layers(self) -> None:
         """Read the viewer's image layers anew; a chosen layer stays chosen."""
@@ -108,6 +134,7 @@ class VolumeForm(QGroupBox):
     def set_open(self, is_open: bool) -> None:
         """Allow what needs an open volume."""
         self._modality.enabled = is_open
+        self._follow_up.setEnabled(is_open)
         for plane_button in self._planes.buttons():
             plane_button.setEnabled(is_open)
         if not is_open:

@@ -38,13 +38,18 @@ def _nudges(arrow: str, words: str, *, resize: bool) -> Key:
     return Key(words, lambda controller: controller.nudge(arrow, resize=resize))
 
 
+def _stop(controller: Any) -> None:
+    controller.propagator.stop()
+    controller.checkup.comparing.leave()
+
+
 # In napari's notation, in the order of the work.
 KEYS = {
     **{f"F{number + FIRST_PLANE_KEY}": _shows(number) for number in range(len(PLANES))},
     "W": Key("Next window preset", lambda controller: controller.windowing.next_preset()),
     "B": Key("Draw boxes, or move the picture", lambda controller: controller.toggle_drawing()),
     "P": Key("Propagate the label", lambda controller: controller.propagate()),
-    "Escape": Key("Stop the propagation", lambda controller: controller.propagator.stop()),
+    "Escape": Key("Stop the propagation, end the comparison", _stop),
     "C": Key(
         "Correct by clicks, or stop that",
         lambda controller: controller.clicking.switch(not controller.clicking.active),
@@ -58,6 +63,14 @@ KEYS = {
         "Accept the slices up to here", lambda controller: controller.checkup.reviewer.accept()
     ),
     "E": Key("Repair as chosen", lambda controller: controller.checkup.repair()),
+    "D": Key(
+        "Compare two labels: A, B, both, differences",
+        lambda controller: controller.checkup.comparing.press(),
+    ),
+    "K": Key("Next slice that differs", lambda controller: controller.checkup.comparing.step(1)),
+    "Shift-K": Key(
+        "Slice before that differs", lambda controller: controller.checkup.comparing.step(-1)
+    ),
     "V": Key(
         "Show labels as solids, or slices",
         lambda controller: controller.solid.toggle(controller.plane),

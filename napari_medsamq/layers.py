@@ -76,6 +76,12 @@ def turn_viewer(viewer: ViewerModel, plane: Plane, layer: Layer) -> None:
     viewer.reset_view(layers=None if extra else [layer])
 
 
+def show_slice(viewer: ViewerModel, layer: Layer, axis: int, index: int) -> None:
+    """Move a viewer to a slice, across an array axis, of a 3D layer."""
+    place = float(layer.translate[axis] + index * layer.scale[axis])
+    viewer.dims.set_point(viewer.dims.ndim - 3 + axis, place)
+
+
 def require_slices(viewer: ViewerModel) -> None:
     """Raise PromptError while a viewer shows solids, where the slice in hand is out of sight."""
     if viewer.dims.ndisplay == 3:

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_medsamq.followup import Change
 from napari_medsamq.forms import button
 from napari_medsamq.statistics import LabelStatistics
 
@@ -78,6 +79,7 @@ class MeasureForm(QGroupBox):
         self._name = ""
         self._target = Path("statistics.csv")
         self._all: Mapping[int, tuple[str, LabelStatistics]] = {}
+        self._prior: Mapping[int, float] = {}
         self._table = QTableWidget(0, 2)
         self._table.setAccessibleName("Statistics of the label")
         self._table.horizontalHeader().hide()
@@ -126,6 +128,7 @@ class MeasureForm(QGroupBox):
             rows = [
                 ("Label", name),
                 ("Volume", f"{own.millilitres:,.2f} mL ({own.voxels:,} voxels)"),
+                *self._change(label_id, own.millilitres),
                 ("Slices", str(own.slices)),
                 ("Longest in plane", f"{own.plane_mm:.1f} mm"),
                 ("Longest in 3D", f"{own.longest_mm:.1f} mm"),
@@ -139,6 +142,16 @@ class MeasureForm(QGroupBox):
         self.histogram.show_values(values, color)
         for push in (self._copy, self._export):
             push.setEnabled(bool(measured))
+
+    def show_prior(self, millilitres: Mapping[int, float]) -> None:
+        """Show from now on, beside a label's volume, what it had in a prior scan, by label id."""
+        self._prior = millilitres
+
+    def _change(self, label_id: int, millilitres: float) -> list[tuple[str, str]]:
+        if label_id not in self._prior:
+            return []
+        change = Change("", self._prior[label_id], millilitres)
+        return [("Prior scan", f"{change.prior_ml:,.2f} mL"), ("Change", str(change))]
 
     def clear(self) -> None:
         """Show no numbers, and keep none."""
@@ -158,13 +171,13 @@ class MeasureForm(QGroupBox):
 
     def copy(self) -> None:
         """Put the numbers of all labels on the clipboard, with tabs between them."""
-        QApplication.clipboard().setText(_as_text(self._all, "\t"))
+        QApplication.clipboard().setText(_as_text(self._all, self._prior, "\t"))
         self.said.emit(f"The numbers of {len(self._all)} labels were copied.")
 
     def save(self, path: Path) -> None:
         """Write the numbers of all labels as CSV."""
         try:
-            path.write_text(_as_text(self._all, ","), encoding="utf-8", newline="")
+            path.write_text(_as_text(self._all, self._prior, ","), encoding="utf-8", newline="")
         except OSError as error:
             self.said.emit(
                 f"{path} cannot be written ({error.strerror}). Choose another folder or name."
@@ -184,11 +197,20 @@ class MeasureForm(QGroupBox):
             self.save(Path(name) if Path(name).suffix else Path(f"{name}.csv"))
 
 
-def _as_text(measured: Mapping[int, tuple[str, LabelStatistics]], delimiter: str) -> str:
+def _as_text(
+    measured: Mapping[int, tuple[str, LabelStatistics]],
+    prior: Mapping[int, float],
+    delimiter: str,
+) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     for number, (label_id, (name, own)) in enumerate(measured.items()):
         values = own.as_dict()
+        if prior:
+            change = Change(name, prior.get(label_id, 0.0), own.millilitres)
+            values["prior_ml"] = change.prior_ml
+            values["change_ml"] = change.difference_ml
+            values["change_percent"] = change.difference_percent
         if number == 0:
             writer.writerow(["label", "name", *values])
         writer.writerow([label_id, name, *values.values()])

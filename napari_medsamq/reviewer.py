@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_medsamq.errors import ModelError
+from napari_medsamq.layers import show_slice
 from napari_medsamq.review import Grade, Review, mask_key
 from napari_medsamq.review_strip import ReviewStrip
 from napari_medsamq.session import Session
@@ -142,9 +143,7 @@ class Reviewer(QObject):
 
     def _go_to(self, index: int) -> None:
         axis, _ = self._slice_in_view()
-        labels, dims = self._workspace.labels, self._viewer.dims
-        place = float(labels.translate[axis] + index * labels.scale[axis])
-        dims.set_point(dims.ndim - 3 + axis, place)
+        show_slice(self._viewer, self._workspace.labels, axis, index)
 
     def _run(self) -> None:
         if self._running or self._closed or not self._compute.running:

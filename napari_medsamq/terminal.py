@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_medsamq.errors import MedSAMQError, SaveError
+from napari_medsamq.files import write_whole
 from napari_medsamq.model_choice import find_model
 
 MODEL_HELP = "A name that `medsamq models` lists, or a model directory."
@@ -23,6 +26,8 @@ Device = Annotated[
 WithName = Annotated[
     bool, typer.Option("--with-name", help="Write the image's name into the provenance file.")
 ]
+CsvFile = Annotated[Path | None, typer.Option("--csv", help="Write the table here, as CSV.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")]
 
 
 class Modality(StrEnum):
@@ -78,3 +83,36 @@ def write_json(path: Path, content: Any) -> None:
         raise SaveError(
             f"{path} cannot be written ({error.strerror}). Name a file in a folder that exists."
         ) from error
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows that have the same columns to a file.
+
+    Raises
+    ------
+    SaveError
+        If it cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue().encode())
+
+
+def check_reports(reports: Sequence[Path | None], others: Sequence[Path]) -> None:
+    """Refuse files for numbers that cannot be written or would replace another one of the command.
+
+    Raises
+    ------
+    SaveError
+    """
+    taken = {path.resolve() for path in others}
+    for path in reports:
+        if path is None:
+            continue
+        if not path.parent.is_dir():
+            raise SaveError(f"There is no folder {path.parent} for the numbers. Make it first.")
+        if path.is_dir() or path.resolve() in taken:
+            raise SaveError(f"{path} cannot take the numbers: it is in use. Choose another name.")
+        taken.add(path.resolve())

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medsamq.check_form import CheckForm
+from napari_medsamq.compare_form import CompareForm
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.forms import VolumeForm, button, narrow, wrapping_label
 from napari_medsamq.guide import Guide
@@ -44,6 +45,7 @@ class SegmentView(QScrollArea):
     label : LabelForm
     check : CheckForm
     measure : MeasureForm
+    compare : CompareForm
     guide : Guide
         Hidden until it is asked for.
     """
@@ -67,6 +69,7 @@ class SegmentView(QScrollArea):
         self.label = LabelForm()
         self.check = CheckForm()
         self.measure = MeasureForm()
+        self.compare = CompareForm()
         self.guide = Guide()
         self.guide.hide()
         self._status = wrapping_label("Status")
@@ -81,6 +84,7 @@ class SegmentView(QScrollArea):
             self._status,
             self.check,
             self.measure,
+            self.compare,
         ):
             layout.addWidget(part)
         layout.addStretch(1)
@@ -233,6 +237,7 @@ class SegmentView(QScrollArea):
         self.label.set_open(is_open)
         self.check.set_open(is_open)
         self.measure.set_open(is_open)
+        self.compare.set_open(is_open)
         for push in (
             *self._tools,
             self._propagate,

@@ -125,7 +125,9 @@ class Volume:
         return self.source.box_from_source(lower, upper)
 
 
-def read_volume(path: str | Path, series: str | None = None) -> Volume:
+def read_volume(
+    path: str | Path, series: str | None = None, *, may_be_uniform: bool = False
+) -> Volume:
     """Read a medical image.
 
     Parameters
@@ -135,6 +137,8 @@ def read_volume(path: str | Path, series: str | None = None) -> Volume:
         MedSAM case (.npz).
     series : str, optional
         Series Instance UID, where a DICOM folder holds several.
+    may_be_uniform : bool
+        Whether all voxels may have one value, as in an empty label.
 
     Returns
     -------
@@ -147,7 +151,8 @@ def read_volume(path: str | Path, series: str | None = None) -> Volume:
     """
     path = Path(path)
     try:
-        return _volume(_decode(path, series), path.absolute(), _name(path))
+        decoded = checked(_decode(path, series), str(path), may_be_uniform=may_be_uniform)
+        return _volume(decoded, path.absolute(), _name(path))
     except MemoryError as error:
         raise VolumeError(
             f"{path}: is too large for this computer's memory. Close other programs, or crop or "
@@ -203,7 +208,7 @@ def volume_from_array(data: npt.ArrayLike, spacing: Sequence[float], name: str) 
     ijk = array.transpose(2, 1, 0, *range(3, array.ndim))[..., : 3 if colours else None]
     affine = np.diag([*sizes[::-1], 1.0])
     decoded = Decoded(ijk, affine, "image", ijk.shape[:3], warnings=(LEFT_RIGHT_UNKNOWN,))
-    return _volume(decoded, None, name)
+    return _volume(checked(decoded, name), None, name)
 
 
 def write_label(path: str | Path, label: npt.NDArray[Any], like: Volume) -> SaveReceipt:
@@ -266,7 +271,6 @@ def _name(path: Path) -> str:
 
 
 def _volume(decoded: Decoded, path: Path | None, name: str) -> Volume:
-    decoded = checked(decoded, str(path or name))
     source = Source.of(decoded)
     in_file = decoded.data.reshape(decoded.shape + decoded.data.shape[3:])
     array = np.ascontiguousarray(source.from_source(in_file))

@@ -17,7 +17,7 @@ MODULES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}
 
 # Each module may import those of the lines above its own; private ones (_*) stand with volume_io.
 CORE = (
-    ("__init__", "errors", "organs"),
+    ("__init__", "errors", "organs", "metrics"),
     ("geometry", "files", "text_file"),
     ("prompts",),
     ("_source",),
@@ -25,7 +25,7 @@ CORE = (
     ("_itk", "_save"),
     ("_dicom",),
     ("volume_io",),
-    ("preprocess", "facts", "phantom"),
+    ("preprocess", "facts", "phantom", "registration"),
     ("windows", "views"),
     ("model_spec", "arguments", "setting"),
     ("networks",),
@@ -36,10 +36,10 @@ CORE = (
     ("history", "operations"),
     ("labelling", "origins"),
     ("session",),
-    ("locks", "reports", "journal_file", "correcting", "repairs"),
+    ("locks", "reports", "journal_file", "label_files", "correcting", "repairs"),
     ("journal",),
     ("recording", "terminal"),
-    ("verification", "statistics"),
+    ("verification", "statistics", "comparison"),
     ("provenance",),
     ("replay", "pictures"),
     ("label_report",),
@@ -52,8 +52,8 @@ CORE = (
     ("cohort_run",),
     ("demo",),
     ("benchmark_worker",),
-    ("benchmark",),
-    ("cli_benchmark", "cli_batch", "doctor"),
+    ("benchmark", "followup"),
+    ("cli_benchmark", "cli_batch", "cli_compare", "cli_followup", "doctor"),
     ("cli_doctor",),
     ("cli",),
 )
@@ -74,7 +74,7 @@ QT = (
         "help",
     ),
     ("forms", "prefetch"),
-    ("label_form", "label_edits", "check_form", "measure_form", "guide"),
+    ("label_form", "label_edits", "check_form", "measure_form", "compare_form", "guide"),
     ("view", "model_chooser"),
     ("workspace",),
     (
@@ -89,8 +89,8 @@ QT = (
         "nudging",
         "naming",
     ),
-    ("live", "orientation", "answers"),
-    ("windowing", "measuring", "mending"),
+    ("live", "orientation", "answers", "comparison_view"),
+    ("windowing", "measuring", "mending", "comparing", "following"),
     ("checkup", "keys"),
     ("controller",),
     ("widget",),
@@ -112,7 +112,7 @@ LAZY = {
 ONLY_IN = {
     "openvino": {"engine", "networks"},
     "nibabel": {"_nifti", "_save"},
-    "SimpleITK": {"_itk", "_dicom"},
+    "SimpleITK": {"_itk", "_dicom", "registration"},
 }
 HEAVY = {"torch", "training", "onnx", "brevitas"}
 GRAPHICAL = {"qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "napari", "magicgui"}

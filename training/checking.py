@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
+from napari_medsamq.metrics import dsc
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
-from training.metrics import dsc
 from training.protocol import Label, Target, reference_box
 from training.scores import Score
 

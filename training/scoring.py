@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from napari_medsamq.engine import Engine
 from napari_medsamq.errors import VolumeError
+from napari_medsamq.metrics import dsc, nsd
 from napari_medsamq.prompts import BoxPrompt, Click
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
@@ -21,7 +22,6 @@ from napari_medsamq.views import Zoom
 from napari_medsamq.volume_io import read_volume
 from training.checking import check_slices, mend_worst, pair_checks
 from training.clicks import next_click
-from training.metrics import dsc, nsd
 from training.protocol import (
     Case,
     Label,

@@ -94,5 +94,8 @@ def test_the_list_of_keys_names_every_key(dock):
 
 def test_every_key_with_a_button_is_written_on_it(dock):
     texts = " ".join(b.text() for b in dock.dock.findChildren(QPushButton))
-    for key in ("B", "C", "R", "P", "N", "Shift+N", "A", "E", "Ctrl+Z", "Ctrl+Shift+Z", "?"):
+    for key in (
+        *("B", "C", "R", "P", "N", "Shift+N", "A", "E", "D", "K", "Shift+K"),
+        *("Ctrl+Z", "Ctrl+Shift+Z", "?"),
+    ):
         assert f"({key})" in texts

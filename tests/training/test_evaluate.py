@@ -15,13 +15,13 @@ import typer
 from typer.testing import CliRunner
 
 from napari_medsamq.errors import VolumeError
+from napari_medsamq.metrics import nsd
 from napari_medsamq.model_spec import ModelSpec, default_model
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.session import Session
 from napari_medsamq.volume_io import read_volume
 from training import evaluate
 from training.checking import describe_checks, mend_worst
-from training.metrics import nsd
 from training.protocol import Protocol, Target, find_cases, list_targets, loosened, middle_box
 from training.score_tables import difference_table
 from training.scores import Score, clicks_needed, summarise

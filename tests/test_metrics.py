@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from training.metrics import dsc, nsd
+from napari_medsamq.metrics import dsc, nsd, surface_distances
 
 CORNER = math.sqrt(0.5)
 
@@ -157,3 +157,31 @@ def test_what_lies_around_makes_no_difference(pair: np.ndarray, margin: int) -> 
 def test_misuse_is_refused(reference: np.ndarray, mask: np.ndarray, spacing: tuple) -> None:
     with pytest.raises(ValueError, match="shape"):
         nsd(reference, mask, spacing, 2)
+
+
+@pytest.mark.parametrize("shift", [0, 1, 4])
+def test_hausdorff_of_shifted_balls_is_their_shift(shift: int) -> None:
+    spacing = (2.0, 1.0, 1.0)
+    small = np.pad(ball((31, 41, 41), 15, spacing), 6)
+    moved = np.roll(small, shift, 2)
+    found = surface_distances(small, moved, spacing)
+    assert found.hausdorff(100) == pytest.approx(shift, abs=0.5)
+    assert found.hausdorff(95) <= found.hausdorff(100)
+    assert found.within(shift) == 1
+
+
+def test_hausdorff_leaves_out_the_farthest_part() -> None:
+    reference = square((40, 40, 40), (5, 35), (5, 35), (5, 35))
+    mask = reference.copy()
+    # A spike of 4 mm2 on 5400.
+    mask[35:39, 20, 20] = True
+    found = surface_distances(reference, mask, (1, 1, 1))
+    assert found.hausdorff(95) == 0
+    assert found.hausdorff(100) == pytest.approx(4, abs=0.5)
+
+
+def test_hausdorff_of_empty_masks() -> None:
+    empty, full = np.zeros((4, 5, 6), bool), np.ones((4, 5, 6), bool)
+    assert surface_distances(empty, empty, (1, 1, 1)).hausdorff() == 0
+    assert surface_distances(empty, full, (1, 1, 1)).hausdorff() == math.inf
+    assert surface_distances(full, empty, (1, 1, 1)).hausdorff() == math.inf

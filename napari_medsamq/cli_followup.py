@@ -1,0 +1,139 @@
+"""`medsamq followup`: the labels of a prior scan on a new one, and what has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from napari_medsamq.arguments import MODALITIES, parse_window
+from napari_medsamq.errors import SaveError, VolumeError
+from napari_medsamq.followup import Change, follow_up, prior_labels
+from napari_medsamq.geometry import PLANES
+from napari_medsamq.label_files import LabelFile, check_same_space, read_label_file, same_grid
+from napari_medsamq.networks import CPU
+from napari_medsamq.registration import Motion, describe_motion, register
+from napari_medsamq.terminal import (
+    Axis,
+    CsvFile,
+    Device,
+    JsonFile,
+    Modality,
+    Model,
+    check_reports,
+    chosen_model,
+    told_to_user,
+    write_csv,
+    write_json,
+)
+from napari_medsamq.volume_io import Volume, check_target, read_volume
+
+
+def followup(
+    prior_label: Annotated[Path, typer.Argument(help="The label of the prior scan.")],
+    new_image: Annotated[Path, typer.Argument(help="The new scan, in any format.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The label: .nii.gz or .nii.")],
+    prior_image: Annotated[
+        Path | None,
+        typer.Option(help="The prior scan: the motion of the patient since then is found by it."),
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(min=0, help="Enlarge the boxes by so many mm on all sides.")
+    ] = 0.0,
+    axis: Annotated[Axis, typer.Option(help="Direction of the boxes.")] = Axis.axial,
+    window: Annotated[
+        str | None,
+        typer.Option(help="LEVEL,WIDTH in the image's unit, or a preset: lung, bone, brain..."),
+    ] = None,
+    modality: Annotated[
+        Modality | None, typer.Option(help="What the new scan is, where the file does not say.")
+    ] = None,
+    series: Annotated[
+        str | None, typer.Option(help="Series UID, for a folder with several series.")
+    ] = None,
+    model: Model = None,
+    device: Device = CPU,
+    zoom: Annotated[bool, typer.Option(help="Show the network small structures enlarged.")] = True,
+    csv_file: CsvFile = None,
+    json_file: JsonFile = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing output file.")] = False,
+) -> None:
+    """Segment on a new scan what a prior scan has labels of, and tell what has changed.
+
+    Each label of the prior scan becomes a 3D box in the patient, which is
+    segmented where it lies on the new scan.
+    """
+    with told_to_user():
+        if output.exists() and not overwrite:
+            raise SaveError(f"{output} exists. Choose another name, or add --overwrite.")
+        inputs = [path for path in (prior_label, new_image, prior_image) if path is not None]
+        check_reports([csv_file, json_file], [*inputs, output])
+        prior = read_label_file(prior_label)
+        for path in inputs:
+            check_target(output, path)
+        new = read_volume(new_image, series)
+        if modality is not None:
+            new = new.with_modality(MODALITIES[modality.value])
+        elif new.modality_source == "ambiguous":
+            raise VolumeError(
+                f"{new_image} does not say whether it is CT or MR, and its intensities could be "
+                "either. Add --modality ct, mr or other; it decides the window."
+            )
+        motion = None if prior_image is None else _motion(prior, prior_image, new)
+        labels = prior_labels(
+            prior, new, motion.matrix if motion else None, margin, PLANES.index(axis.value)
+        )
+        found = follow_up(
+            labels,
+            new,
+            output,
+            window=None if window is None else parse_window(window, new),
+            model=chosen_model(model),
+            device=device,
+            zoom=zoom,
+        )
+        typer.echo("\n".join(_table(found.changes)))
+        typer.echo(f"Model {found.model}. Saved and verified: {found.receipt.path}")
+        rows: list[dict[str, Any]] = [
+            {"label": label_id, **change.as_dict()} for label_id, change in found.changes.items()
+        ]
+        if csv_file is not None:
+            write_csv(csv_file, rows)
+        if json_file is not None:
+            content = {
+                "prior_label": str(prior_label),
+                "new_image": str(new_image),
+                "motion": None if motion is None else motion.matrix.tolist(),
+                "model": found.model,
+                "labels": rows,
+                "label_file": str(found.receipt.path),
+                "label_sha256": found.receipt.sha256,
+            }
+            write_json(json_file, content)
+
+
+def _motion(prior: LabelFile, image: Path, new: Volume) -> Motion:
+    """Register the prior image, on which the label has to lie, and say what was found."""
+    scan = read_volume(image)
+    if not same_grid(prior.volume, scan):
+        check_same_space(prior.volume, scan)
+    motion = register(scan, new)
+    middle = np.argwhere(prior.label).mean(0) if prior.ids else np.zeros(3)
+    typer.echo(describe_motion(motion, (prior.volume.affine @ [*middle, 1.0])[:3]))
+    return motion
+
+
+def _table(changes: Mapping[int, Change]) -> list[str]:
+    called = {label_id: f"{label_id} {change.name}" for label_id, change in changes.items()}
+    width = max(map(len, called.values()))
+    lines = [f"{'':{width}}  {'prior mL':>10} {'new mL':>10}  change"]
+    for label_id, change in changes.items():
+        note = f"  Note: {change.note}." if change.note else ""
+        lines.append(
+            f"{called[label_id]:{width}}  {change.prior_ml:10,.2f} {change.new_ml:10,.2f}  "
+            f"{change}{note}"
+        )
+    return lines

@@ -1,0 +1,254 @@
+"""Label files of any origin: ids, names where the file carries them, and other grids."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from napari_medsamq.errors import VolumeError
+from napari_medsamq.geometry import Float64
+from napari_medsamq.history import MAX_LABEL_ID, Label, LabelStyle
+from napari_medsamq.volume_io import Volume, read_volume
+
+# Grids that differ by less, as a part of a voxel, are the same one: headers round.
+_SAME = 0.02
+# NIfTI's codes of spaces that are no scanner's: Talairach and MNI templates.
+_TEMPLATE = 3
+
+
+@dataclass(frozen=True, eq=False)
+class LabelFile:
+    """A label that was read from a file.
+
+    Attributes
+    ----------
+    label : (z, y, x) uint16
+    volume : Volume
+        Where it lies.
+    styles : dict of int to LabelStyle
+        Names and colours, of the ids that the file or the one beside it names.
+    """
+
+    label: Label
+    volume: Volume
+    styles: dict[int, LabelStyle]
+
+    @property
+    def ids(self) -> list[int]:
+        """The label ids that have voxels, in ascending order."""
+        return used_ids(self.label)
+
+    def style(self, label_id: int) -> LabelStyle:
+        """Return name and colour of a label id; those of new labels where the file has none."""
+        return self.styles.get(label_id) or LabelStyle.default(label_id)
+
+
+def read_label_file(path: Path, series: str | None = None) -> LabelFile:
+    """Read a label of any format that images are read from; it may be empty.
+
+    Raises
+    ------
+    VolumeError
+        If it cannot be read, or its values are no label ids.
+    """
+    volume = read_volume(path, series, may_be_uniform=True)
+    data = volume.data
+    if data.ndim == 4:
+        raise VolumeError(f"{path}: holds colours, a label has one whole number for each voxel.")
+    if data.dtype.kind == "f" and not np.array_equal(data, np.rint(data)):
+        raise VolumeError(
+            f"{path}: holds fractions, a label has whole numbers. Give the label itself, not a "
+            "probability map or a resampled one."
+        )
+    if data.min() < 0 or data.max() > MAX_LABEL_ID:
+        raise VolumeError(
+            f"{path}: holds {data.min():g} to {data.max():g}; label ids lie in 0..{MAX_LABEL_ID}. "
+            "Check that this is the label and not the image."
+        )
+    styles = {**_table_styles(volume), **_provenance_styles(path)}
+    return LabelFile(data.astype(np.uint16), volume, styles)
+
+
+def used_ids(label: npt.NDArray[Any]) -> list[int]:
+    """Return the ids other than 0 that a label has, in ascending order."""
+    counts = np.bincount(label.reshape(-1), minlength=1)
+    return [int(label_id) for label_id in np.flatnonzero(counts) if label_id]
+
+
+def same_grid(one: Volume, other: Volume) -> bool:
+    """Tell whether the voxels of two volumes lie in the same places."""
+    if one.data.shape[:3] != other.data.shape[:3]:
+        return False
+    apart = np.linalg.norm(_corners(one) @ (one.affine - other.affine).T, axis=1).max()
+    return bool(apart <= _SAME * one.spacing.min())
+
+
+def bring_onto(label: LabelFile, grid: Volume) -> tuple[Label, str]:
+    """Bring a label onto the grid of another volume, by nearest neighbours where it has its own.
+
+    Parameters
+    ----------
+    label : LabelFile
+    grid : Volume
+
+    Returns
+    -------
+    label : (z, y, x) uint16
+    said : str
+        What the user should know of it; empty where both have one grid.
+
+    Raises
+    ------
+    VolumeError
+        If the grids differ and do not lie in the same physical space.
+    """
+    if same_grid(label.volume, grid):
+        return label.label, ""
+    check_same_space(label.volume, grid)
+    onto = np.linalg.inv(label.volume.affine) @ grid.affine
+    moved: Label = ndimage.affine_transform(
+        label.label, onto[:3, :3], onto[:3, 3], grid.data.shape[:3], order=0, mode="grid-constant"
+    )
+    said = (
+        f"{label.volume.name} has a grid of its own ({_size(label.volume)}); it was brought onto "
+        f"that of {grid.name} ({_size(grid)}) by nearest neighbours."
+    )
+    outside = _millilitres_outside(label, grid)
+    if outside > 0:
+        said += f" {outside:.2f} mL of it lie outside that grid and are left out."
+    return moved, said
+
+
+def check_same_space(one: Volume, other: Volume) -> None:
+    """Make sure that the places of two volumes can be compared in mm.
+
+    Raises
+    ------
+    VolumeError
+        If a file does not say how the patient lies in it, one lies in a template's space and the
+        other in a scanner's, or they have no place in common.
+    """
+    for volume in (one, other):
+        if not volume.orientation_known:
+            raise VolumeError(
+                f"{volume.name}: does not say how the patient lies in it, and the grids of "
+                f"{one.name} and {other.name} differ, so that they cannot be laid over each other. "
+                "Give files of one grid, or export it again with its orientation."
+            )
+    if _in_template(one) != _in_template(other):
+        raise VolumeError(
+            f"{one.name} and {other.name} do not lie in the same physical space: the header of one "
+            "names a template (Talairach, MNI), that of the other does not. Bring both into one "
+            "space first."
+        )
+    spans = [(found.min(0), found.max(0)) for found in (_world(one), _world(other))]
+    if (np.minimum(spans[0][1], spans[1][1]) < np.maximum(spans[0][0], spans[1][0])).any():
+        raise VolumeError(
+            f"{one.name} and {other.name} have no place of the patient in common, so that they do "
+            "not lie in the same physical space. Check that both are of one patient and scan."
+        )
+
+
+def _table_styles(volume: Volume) -> dict[int, LabelStyle]:
+    """Read the label table that a NIfTI file may have in a header extension.
+
+    Connectome Workbench and TotalSegmentator write such tables.
+    """
+    styles: dict[int, LabelStyle] = {}
+    for extension in getattr(volume.source.header, "extensions", ()):
+        content = extension.get_content()
+        text = content if isinstance(content, bytes) else str(content).encode()
+        # What declares entities is no label table, and might unfold to any size.
+        if b"<LabelTable" not in text or b"<!" in text.replace(b"<![CDATA[", b""):
+            continue
+        try:
+            root = ElementTree.fromstring(text.strip(b"\0 \r\n\t"))
+        except ElementTree.ParseError:
+            # Not one that anybody could read; the label is good without it.
+            continue
+        for entry in root.iter("Label"):
+            key, name = entry.get("Key", ""), (entry.text or "").strip()
+            if key.isdecimal():
+                parts = [entry.get(part, "") for part in ("Red", "Green", "Blue")]
+                _add(styles, int(key), name, _hex(parts))
+    return styles
+
+
+def _provenance_styles(path: Path) -> dict[int, LabelStyle]:
+    """Read names and colours from the provenance file beside a label, if it is that label's."""
+    stem = path.name[:-7] if path.name.lower().endswith(".nii.gz") else path.stem
+    beside = path.with_name(f"{stem}.provenance.json")
+    styles: dict[int, LabelStyle] = {}
+    try:
+        found = json.loads(beside.read_bytes())
+        with path.open("rb") as file:
+            if found["label"]["sha256"] != hashlib.file_digest(file, "sha256").hexdigest():
+                return {}
+        for entry in found["labels"]:
+            _add(styles, int(entry["id"]), str(entry["name"]).strip(), str(entry.get("color")))
+    except (OSError, ValueError, KeyError, TypeError):
+        # None, or another program's; the label is good without it.
+        return {}
+    return styles
+
+
+def _add(styles: dict[int, LabelStyle], label_id: int, name: str, color: str) -> None:
+    if 0 < label_id <= MAX_LABEL_ID and name:
+        default = LabelStyle.default(label_id)
+        known = re.fullmatch("#[0-9A-Fa-f]{6}", color)
+        styles[label_id] = LabelStyle(name, color if known else default.color)
+
+
+def _hex(parts: list[str]) -> str:
+    """Return three shares of 1 as #RRGGBB; nothing where they are none."""
+    try:
+        values = [round(float(part) * 255) for part in parts]
+    except (ValueError, OverflowError):
+        return ""
+    return "#" + "".join(f"{value:02X}" for value in values if 0 <= value <= 255)
+
+
+def _corners(volume: Volume) -> Float64:
+    """Return the middles of the corner voxels (8, 4), homogeneous, in array indices."""
+    last = np.array(volume.data.shape[:3]) - 1.0
+    return np.array([[*(np.array(corner) * last), 1.0] for corner in product((0, 1), repeat=3)])
+
+
+def _world(volume: Volume) -> Float64:
+    found: Float64 = (_corners(volume) @ volume.affine.T)[:, :3]
+    return found
+
+
+def _in_template(volume: Volume) -> bool:
+    header = volume.source.header
+    if header is None:
+        return False
+    sform, qform = int(header["sform_code"]), int(header["qform_code"])
+    return (sform or qform) >= _TEMPLATE
+
+
+def _millilitres_outside(label: LabelFile, grid: Volume) -> float:
+    into = np.linalg.inv(grid.affine) @ label.volume.affine
+    last = np.array(grid.data.shape[:3]) - 0.5
+    count = 0
+    # Slice by slice, as the places of all voxels would take much memory.
+    for index, plane in enumerate(label.label):
+        places = np.argwhere(plane)
+        found = places @ into[:3, 1:3].T + into[:3, 0] * index + into[:3, 3]
+        count += int(np.count_nonzero(((found < -0.5) | (found > last)).any(1)))
+    return count * float(np.prod(label.volume.spacing)) / 1000
+
+
+def _size(volume: Volume) -> str:
+    voxels = " x ".join(str(count) for count in volume.data.shape[2::-1])
+    return f"{voxels} of {' x '.join(f'{size:.3g}' for size in volume.spacing[::-1])} mm"

@@ -1,0 +1,180 @@
+"""Where a later scan of a patient has what an earlier one had: a rigid motion between two images.
+
+Mutual information by Mattes et al. (IEEE TMI 2003) as SimpleITK computes it, which does not mind
+another modality or contrast. Several starts are tried, and the best one is refined.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from napari_medsamq.errors import VolumeError
+from napari_medsamq.geometry import Float64
+from napari_medsamq.volume_io import Volume
+
+# Finer than that the motion of a patient does not become, and the search gets slow.
+_VOXEL_MM = 2.0
+_MOST_VOXELS = 4_000_000
+_SHRINK, _SMOOTH_MM = (4, 2, 1), (4.0, 2.0, 0.0)
+_BINS, _SAMPLED, _SEED = 50, 0.2, 1
+# Less along an axis is a slice, not a volume.
+_LEAST_VOXELS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """How a patient lies in a new image, compared with a prior one.
+
+    Attributes
+    ----------
+    matrix : (4, 4) float64
+        Rigid, from LPS mm of the prior image to LPS mm of the new one.
+    before, after : float
+        Mutual information where the files place the images, and after the motion; higher is
+        better. `before` is 0 where the files leave no overlap.
+    """
+
+    matrix: Float64
+    before: float
+    after: float
+
+    @property
+    def degrees(self) -> float:
+        """The angle of its rotation."""
+        cosine = (np.trace(self.matrix[:3, :3]) - 1) / 2
+        return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+
+    def shift_at(self, point: Float64) -> Float64:
+        """Return by how many mm (3,) it moves a place (3,) of the prior image, in LPS."""
+        moved: Float64 = (self.matrix @ [*point, 1.0])[:3] - point
+        return moved
+
+
+def register(prior: Volume, new: Volume) -> Motion:
+    """Find the rigid motion from a prior image of a patient to a new one.
+
+    Starts from where the files place both, from their middles and from their centres of mass, and
+    goes on from the one with the most mutual information, with samples drawn by a fixed seed.
+
+    Raises
+    ------
+    VolumeError
+        If an image has too few slices or holds colours, or the images nowhere overlap.
+    """
+    moving, fixed = _image(prior), _image(new)
+    starts = _starts(fixed, moving)
+    values = [_metric(fixed, moving, start) for start in starts]
+    best = max(range(len(starts)), key=lambda number: values[number])
+    found = _refine(fixed, moving, starts[best])
+    after = _metric(fixed, moving, found)
+    if after < values[best]:
+        found, after = starts[best], values[best]
+    if not np.isfinite(after):
+        raise VolumeError(
+            f"{prior.name} could not be registered to {new.name}: they do not overlap. Check that "
+            "both are of the same part of one patient, or leave the prior image out."
+        )
+    # SimpleITK maps from the fixed image to the moving one.
+    matrix = np.asarray(np.linalg.inv(_matrix(found)), np.float64)
+    return Motion(matrix, max(values[0], 0.0), after)
+
+
+def describe_motion(motion: Motion, point: Float64) -> str:
+    """Say what a registration has found, as the motion of a place (3,) in the prior image."""
+    left, back, up = motion.shift_at(point)
+    return (
+        f"Registered: moved {abs(left):.1f} mm to the {'left' if left >= 0 else 'right'}, "
+        f"{abs(back):.1f} mm {'back' if back >= 0 else 'forward'}, {abs(up):.1f} mm "
+        f"{'up' if up >= 0 else 'down'}, turned by {motion.degrees:.1f} degrees; mutual "
+        f"information {motion.before:.3f} before, {motion.after:.3f} after."
+    )
+
+
+def _image(volume: Volume) -> Any:
+    if volume.data.ndim == 4 or min(volume.data.shape[:3]) < _LEAST_VOXELS:
+        raise VolumeError(
+            f"{volume.name}: only volumes of grey values with {_LEAST_VOXELS} or more slices can "
+            "be registered. Leave the prior image out."
+        )
+    spacing = volume.spacing
+    step = np.maximum(1, np.floor(_VOXEL_MM / spacing)).astype(int)
+    while np.prod(np.ceil(np.array(volume.data.shape) / step)) > _MOST_VOXELS:
+        step[np.argmin(step * spacing)] += 1
+    image = sitk.GetImageFromArray(volume.data.astype(np.float32))
+    image.SetSpacing(spacing[::-1].tolist())
+    image.SetOrigin(volume.affine[:3, 3].tolist())
+    image.SetDirection((volume.affine[:3, :3] / spacing)[:, ::-1].reshape(-1).tolist())
+    # Means of blocks, so that noise and fine detail do not alias.
+    return sitk.BinShrink(image, step[::-1].tolist()) if (step > 1).any() else image
+
+
+def _starts(fixed: Any, moving: Any) -> list[Any]:
+    identity = sitk.Euler3DTransform()
+    identity.SetCenter(_middle(fixed))
+    kind = sitk.CenteredTransformInitializerFilter
+    starts = [identity]
+    for mode in (kind.GEOMETRY, kind.MOMENTS):
+        # Air at -1000 HU would weigh more than the patient, and negatively.
+        lifted = [sitk.ShiftScale(image, -_lowest(image), 1.0) for image in (fixed, moving)]
+        start = sitk.CenteredTransformInitializer(*lifted, sitk.Euler3DTransform(), mode)
+        starts.append(sitk.Euler3DTransform(start))
+    return starts
+
+
+def _refine(fixed: Any, moving: Any, start: Any) -> Any:
+    method = _method(start)
+    method.SetMetricSamplingStrategy(method.RANDOM)
+    method.SetMetricSamplingPercentage(_SAMPLED, _SEED)
+    method.SetOptimizerAsRegularStepGradientDescent(
+        learningRate=2.0, minStep=1e-3, numberOfIterations=150, relaxationFactor=0.6
+    )
+    method.SetOptimizerScalesFromPhysicalShift()
+    levels = [n for n, by in enumerate(_SHRINK) if min(fixed.GetSize()) // by >= _LEAST_VOXELS]
+    method.SetShrinkFactorsPerLevel([_SHRINK[level] for level in levels])
+    method.SetSmoothingSigmasPerLevel([_SMOOTH_MM[level] for level in levels])
+    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+    try:
+        return sitk.Euler3DTransform(method.Execute(fixed, moving).GetNthTransform(0))
+    except RuntimeError:
+        # It went where the images do not overlap; the start is what there is then.
+        return start
+
+
+def _metric(fixed: Any, moving: Any, transform: Any) -> float:
+    """Return the mutual information; minus infinity where nothing overlaps."""
+    try:
+        return -float(_method(transform).MetricEvaluate(fixed, moving))
+    except RuntimeError:
+        return -np.inf
+
+
+def _method(start: Any) -> Any:
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(numberOfHistogramBins=_BINS)
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetInitialTransform(start, inPlace=False)
+    return method
+
+
+def _middle(image: Any) -> Any:
+    return image.TransformContinuousIndexToPhysicalPoint(
+        [(size - 1) / 2 for size in image.GetSize()]
+    )
+
+
+def _lowest(image: Any) -> float:
+    found = sitk.MinimumMaximumImageFilter()
+    found.Execute(image)
+    return float(found.GetMinimum())
+
+
+def _matrix(transform: Any) -> Float64:
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(transform.GetMatrix(), (3, 3))
+    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    matrix[:3, 3] = origin
+    return matrix
