@@ -25,6 +25,7 @@ from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click, box_between
 from napari_medsamq.replay import replay
 from napari_medsamq.terminal import (
+    LABEL_HELP,
     Device,
     Model,
     chosen_model,
@@ -128,7 +129,7 @@ def gui(
 @app.command()
 def segment(
     image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MHA, DICOM folder, picture, npz.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The label: .nii.gz or .nii.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help=LABEL_HELP)],
     box: Boxes,
     label: Annotated[
         list[int],

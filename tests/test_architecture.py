@@ -20,10 +20,12 @@ CORE = (
     ("__init__", "errors", "organs"),
     ("geometry",),
     ("prompts",),
-    ("_source",),
-    ("_nifti", "_case", "_modality"),
-    ("_itk", "_save"),
-    ("_dicom",),
+    ("_source", "_outlines"),
+    ("_nifti", "_case", "_modality", "_label"),
+    ("_itk", "_dicom_source"),
+    ("_dicom", "_seg_nrrd", "_dicom_seg"),
+    ("_rtstruct", "_label_files"),
+    ("_save",),
     ("volume_io",),
     ("preprocess", "facts", "phantom"),
     ("windows", "views"),
@@ -74,6 +76,7 @@ QT = (
         "preview",
         "propagator",
         "saver",
+        "loader",
         "clicking",
         "reviewer",
         "solid",
@@ -102,7 +105,9 @@ LAZY = {
 ONLY_IN = {
     "openvino": {"engine", "networks"},
     "nibabel": {"_nifti", "_save"},
-    "SimpleITK": {"_itk", "_dicom"},
+    "SimpleITK": {"_itk", "_dicom", "_seg_nrrd"},
+    "highdicom": {"_dicom_seg"},
+    "pydicom": {"_dicom_seg", "_dicom_source", "_rtstruct"},
 }
 HEAVY = {"torch", "training", "onnx", "brevitas"}
 GRAPHICAL = {"qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "napari", "magicgui"}
