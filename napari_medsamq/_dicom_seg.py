@@ -13,6 +13,7 @@ from napari_medsamq import __version__
 from napari_medsamq._dicom_source import (
     RT_STRUCTURE_SET,
     SEGMENTATIONS,
+    functional_group,
     pixel_steps,
     read_frames,
 )
@@ -121,8 +122,11 @@ class DicomSeg:
         places = {frame.k: frame.position for frame in frames}
         try:
             back = segread(path)
-            shared = back.SharedFunctionalGroupsSequence[0]
-            steps = pixel_steps(shared.PlaneOrientationSequence[0], shared.PixelMeasuresSequence[0])
+            first = back.PerFrameFunctionalGroupsSequence[0]
+            steps = pixel_steps(
+                functional_group(back, first, "PlaneOrientationSequence"),
+                functional_group(back, first, "PixelMeasuresSequence"),
+            )
             label = self._united(back, places)
             names = [str(item.SegmentLabel) for item in back.SegmentSequence]
         except _REFUSED as error:
@@ -142,11 +146,13 @@ class DicomSeg:
         label = np.zeros_like(self._array)
         masks = np.reshape(back.pixel_array, (-1, *self._array.shape[1::-1])).astype(bool)
         for mask, groups in zip(masks, back.PerFrameFunctionalGroupsSequence, strict=True):
-            position = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float)
+            where = functional_group(back, groups, "PlanePositionSequence")
+            position = np.array(where.ImagePositionPatient, float)
             k = min(places, key=lambda k: float(np.linalg.norm(places[k] - position)))
             if np.linalg.norm(places[k] - position) > _MAX_DEVIATION:
                 raise Mismatch("lies elsewhere in the patient than the image")
-            number = int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+            segment = functional_group(back, groups, "SegmentIdentificationSequence")
+            number = int(segment.ReferencedSegmentNumber)
             label[..., k][mask.T] = ids[number - 1]
         return label
 

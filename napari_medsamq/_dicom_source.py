@@ -127,16 +127,23 @@ def _frames(header: Dataset, k: int, source: Source) -> list[Frame]:
         position = np.array(header.ImagePositionPatient, float)
         return [Frame(header, None, k, position, pixel_steps(header, header))]
     frames = []
-    shared = header.SharedFunctionalGroupsSequence[0]
     for number, groups in enumerate(header.PerFrameFunctionalGroupsSequence, start=1):
-        position = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float)
+        where = functional_group(header, groups, "PlanePositionSequence")
+        position = np.array(where.ImagePositionPatient, float)
         place = np.linalg.solve(source.affine, [*position, 1])
-        parts = [
-            (groups if sequence in groups else shared)[sequence].value[0]
-            for sequence in ("PlaneOrientationSequence", "PixelMeasuresSequence")
-        ]
-        frames.append(Frame(header, number, int(np.rint(place[2])), position, pixel_steps(*parts)))
+        steps = pixel_steps(
+            functional_group(header, groups, "PlaneOrientationSequence"),
+            functional_group(header, groups, "PixelMeasuresSequence"),
+        )
+        frames.append(Frame(header, number, int(np.rint(place[2])), position, steps))
     return frames
+
+
+def functional_group(header: Dataset, groups: Dataset, sequence: str) -> Dataset:
+    """Return what a multi-frame file says of a frame: of it alone, or of all frames."""
+    own = groups if sequence in groups else header.SharedFunctionalGroupsSequence[0]
+    item: Dataset = own[sequence].value[0]
+    return item
 
 
 def pixel_steps(orientation: Dataset, measures: Dataset) -> Float64:
