@@ -6,8 +6,6 @@ from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 Bool = npt.NDArray[np.bool_]
 Float64 = npt.NDArray[np.float64]
@@ -21,8 +19,8 @@ _SIDES = ((0, 1), (1, 0), (2, 1), (1, 2))
 def outlines(mask: Bool) -> list[Float64]:
     """Return the outlines of a mask (H, W) bool at level 0.5 between its pixels' middles.
 
-    Pixels that touch by a corner alone are parts of their own. A hole is joined to the outline of
-    its part by a channel without width, the keyhole of DICOM PS3.3 C.8.8.6.3.
+    Pixels that touch by a corner alone are parts of their own. A hole is joined to what lies left
+    of it in its part by a channel without width, the keyhole of DICOM PS3.3 C.8.8.6.3.
 
     Returns
     -------
@@ -30,14 +28,25 @@ def outlines(mask: Bool) -> list[Float64]:
         Closed, x and y in pixels, the first pixel's middle being (0, 0); without points on
         straight lines.
     """
-    parts, count = ndimage.label(mask)
+    padded = np.pad(mask, 1)
+    # Places are counted in half pixels of the padded mask, row by row, from 1.
+    stride = 2 * padded.shape[1]
+    following = _following(padded, stride)
+    for ring in _rings(following):
+        rows, columns = np.divmod(np.array(ring) - 1, stride)
+        if _area(columns, rows) < 0:
+            continue
+        row, column = int(rows[columns.argmin()]), int(columns.min())
+        own = row * stride + column + 1
+        gap = np.flatnonzero(~padded[row // 2, : column // 2 + 1])[-1]
+        left = int(row * stride + 2 * gap + 2)
+        # There, round the hole, and back: the negative places are the second visits.
+        following[-own], following[-left] = following[own], following[left]
+        following[left], following[own] = -own, -left
     polygons = []
-    for number, place in enumerate(ndimage.find_objects(parts, count), start=1):
-        rows, columns = place
-        rings = _rings(parts[place] == number)
-        # The outer ring is the one that reaches farthest.
-        rings.sort(key=lambda ring: float(ring[:, 0].min()))
-        polygons.append(_joined(rings) + np.array([columns.start, rows.start]))
+    for ring in _rings(following):
+        rows, columns = np.divmod(np.abs(ring) - 1, stride)
+        polygons.append(_without_straight(np.column_stack([columns, rows]) / 2.0 - 1))
     return polygons
 
 
@@ -68,32 +77,38 @@ def fill(polygons: Iterable[Float64], shape: tuple[int, ...]) -> Bool:
     return inside
 
 
-def _rings(mask: Bool) -> list[Float64]:
-    """Return the closed borders of a mask, with the mask on one side of all of them."""
-    padded = np.pad(mask, 1)
+def _following(padded: Bool, stride: int) -> dict[int, int]:
+    """Return the place that follows each one on a border, with the mask on one side of all."""
     height, width = padded.shape
-    stride = 2 * width
     following: dict[int, int] = {}
     cells = np.zeros((height - 1, width - 1), int)
     for n, (x, y) in enumerate(_CORNERS):
         cells |= padded[y // 2 :, x // 2 :][: height - 1, : width - 1].astype(int) << n
     for pattern, steps in enumerate(_STEPS):
         rows, columns = np.nonzero(cells == pattern) if steps else ((), ())
-        corner = np.asarray(rows, int) * 2 * stride + np.asarray(columns, int) * 2
+        corner = np.asarray(rows, int) * 2 * stride + np.asarray(columns, int) * 2 + 1
         for (x0, y0), (x1, y1) in steps:
             begin, end = corner + y0 * stride + x0, corner + y1 * stride + x1
             following.update(zip(begin.tolist(), end.tolist(), strict=True))
+    return following
+
+
+def _rings(following: dict[int, int]) -> list[list[int]]:
+    left = dict(following)
     rings = []
-    while following:
-        first, place = following.popitem()
+    while left:
+        first, place = left.popitem()
         ring = [first]
         while place != first:
             ring.append(place)
-            place = following.pop(place)
-        rows, columns = np.divmod(np.array(ring), stride)
-        # Half pixels of the padded mask.
-        rings.append(_without_straight(np.column_stack([columns, rows]) / 2.0 - 1))
+            place = left.pop(place)
+        rings.append(ring)
     return rings
+
+
+def _area(x: npt.NDArray[np.int64], y: npt.NDArray[np.int64]) -> int:
+    """Return twice the area of a ring, positive for a hole."""
+    return int((x * np.roll(y, -1) - np.roll(x, -1) * y).sum())
 
 
 def _steps(pattern: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
@@ -116,18 +131,3 @@ def _without_straight(ring: Float64) -> Float64:
     before, after = ring - np.roll(ring, 1, 0), np.roll(ring, -1, 0) - ring
     kept: Float64 = ring[before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]]
     return kept
-
-
-def _joined(rings: list[Float64]) -> Float64:
-    """Join holes to an outer ring, the nearest one first, by a way there and back."""
-    outer, *holes = rings
-    while holes:
-        tree = cKDTree(outer)
-        found = [tree.query(hole) for hole in holes]
-        nearest = int(np.argmin([distances.min() for distances, _ in found]))
-        distances, places = found[nearest]
-        start = int(distances.argmin())
-        place = int(places[start])
-        hole = np.roll(holes.pop(nearest), -start, 0)
-        outer = np.concatenate([outer[: place + 1], hole, hole[:1], outer[place:]])
-    return outer
