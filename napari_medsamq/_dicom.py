@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from napari_medsamq._dicom_source import is_label
 from napari_medsamq._itk import image_affine, itk_errors, voxels
 from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Decoded
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.geometry import Float64
+
+# What is drawn on a series may lie beside it.
+SEGMENTATION = "SEG"
 
 _POSITION = "0020|0032"
 _ORIENTATION = "0020|0037"
@@ -91,10 +95,13 @@ def read_dicom_folder(folder: Path, series: str | None) -> Decoded:
         try:
             with itk_errors(path):
                 info = _inspect(path)
-            found.setdefault(info.series, []).append(info)
         except VolumeError:
             # A report or plan of the same study perhaps, but a damaged slice looks the same.
-            left_out.append(path.name)
+            if not is_label(path):
+                left_out.append(path.name)
+            continue
+        if info.modality != SEGMENTATION:
+            found.setdefault(info.series, []).append(info)
     if not found:
         raise VolumeError(
             f"{folder}: holds no DICOM images. Choose the folder with the series, or an image file."
@@ -238,5 +245,12 @@ def _read(path: Path, slices: list[_Slice], affine: Float64, warnings: tuple[str
     with itk_errors(path):
         image = reader.Execute()
     data = voxels(path, image)
-    modality = slices[0].modality
-    return Decoded(data, affine, "dicom", data.shape[:3], modality=modality, warnings=warnings)
+    return Decoded(
+        data,
+        affine,
+        "dicom",
+        data.shape[:3],
+        modality=slices[0].modality,
+        warnings=warnings,
+        files=tuple(item.path for item in slices),
+    )

@@ -24,7 +24,7 @@ FORMATS = (
 )
 
 _PICTURES = ("PNGImageIO", "JPEGImageIO", "TIFFImageIO")
-_VOLUMES = ("NrrdImageIO", "MetaImageIO")
+VOLUMES = ("NrrdImageIO", "MetaImageIO")
 _WITH_DATA_INSIDE = (".nrrd", ".mha")
 
 NO_SCALE = (
@@ -103,9 +103,9 @@ def read_image(path: Path) -> Decoded:
     reader.SetFileName(str(path))
     with itk_errors(path):
         io = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
-        if io not in _PICTURES + _VOLUMES:
+        if io not in _PICTURES + VOLUMES:
             raise VolumeError(f"{path}: is not one of {FORMATS}. Convert it to one of these.")
-        if io in _VOLUMES:
+        if io in VOLUMES:
             check_data_files(path)
         if (io == "JPEGImageIO" and not _jpeg_ends(path)) or (
             io == "TIFFImageIO" and not _tiff_pages_end(path)

@@ -6,7 +6,7 @@ import gzip
 import zlib
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -122,7 +122,7 @@ def label_header(source: Source, dtype: np.dtype[Any]) -> Any:
     return header
 
 
-def write_nifti(file: BufferedIOBase, header: Any, array: Array) -> None:
+def write_nifti(file: BinaryIO | BufferedIOBase, header: Any, array: Array) -> None:
     """Write a header and an array (i, j, k, ...) of its dtype as a single-file NIfTI."""
     file.write(header.binaryblock)
     file.write(bytes(4))  # no header extensions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -49,6 +50,8 @@ class Decoded:
     modality : str
         DICOM's Modality, empty for other files.
     warnings : tuple of str
+    files : tuple of Path
+        The DICOM files it was read from, in the order of k; one for all where it is multi-frame.
     """
 
     data: Array
@@ -58,6 +61,7 @@ class Decoded:
     header: Any = None
     modality: str = ""
     warnings: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +79,8 @@ class Source:
     flips : (3,) bool
         Whether an array axis runs against its file axis.
     header : nibabel NIfTI header or None
+    files : tuple of Path
+        The DICOM files it was read from; see `Decoded`.
     """
 
     shape: tuple[int, ...]
@@ -82,12 +88,14 @@ class Source:
     axes: Index3
     flips: Flips
     header: Any
+    files: tuple[Path, ...] = ()
 
     @classmethod
     def of(cls, decoded: Decoded) -> Source:
         """Make the source of a decoded file."""
         axes, flips = lps_orientation(decoded.affine)
-        return cls(decoded.shape, decoded.affine, axes, flips, decoded.header)
+        files = tuple(file.absolute() for file in decoded.files)
+        return cls(decoded.shape, decoded.affine, axes, flips, decoded.header, files)
 
     @property
     def grid(self) -> Index3:

@@ -28,6 +28,7 @@ from napari_medsamq.model_spec import shipped_models
 from napari_medsamq.networks import CPU
 from napari_medsamq.replay import replay
 from napari_medsamq.terminal import (
+    LABEL_HELP,
     Axis,
     Device,
     Modality,
@@ -121,7 +122,7 @@ def gui(
 @app.command()
 def segment(
     image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MHA, DICOM folder, picture, npz.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The label: .nii.gz or .nii.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help=LABEL_HELP)],
     box: Boxes,
     label: Annotated[
         list[int],

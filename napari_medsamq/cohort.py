@@ -41,13 +41,15 @@ from napari_medsamq.headless import segment_boxes
 from napari_medsamq.history import LabelStyle
 from napari_medsamq.journal import check_volume, journal_path, volume_hash
 from napari_medsamq.journal_file import read_journal
+from napari_medsamq.labelling import Labelling
 from napari_medsamq.model_choice import find_model
 from napari_medsamq.model_spec import ModelSpec, default_model
 from napari_medsamq.networks import environment
 from napari_medsamq.preprocess import WindowLevel, default_window
+from napari_medsamq.provenance import Work, save_work
 from napari_medsamq.recording import restore
 from napari_medsamq.statistics import label_statistics
-from napari_medsamq.volume_io import Modality, Volume, read_volume, write_label
+from napari_medsamq.volume_io import Modality, Volume, read_volume
 
 Label = npt.NDArray[np.unsignedinteger]
 
@@ -224,9 +226,11 @@ def _replayed(
     content = read_journal(path)
     check_volume(path, content, key)
     restored = restore(content.records, volume.data.shape[:3])
-    label = restored.history.label
-    receipt = write_label(output, label, volume)
-    warnings = list(volume.warnings)
+    labelling = Labelling(volume)
+    labelling.restore(restored.history, restored.styles)
+    label = labelling.label
+    saved = save_work(output, Work.of(labelling))
+    warnings = [*volume.warnings, *([saved.problem] if saved.problem else [])]
     if content.damaged:
         warnings.append("The end of the journal was cut off or altered; all before it is there.")
     if not restored.history.voxel_counts:
@@ -243,7 +247,7 @@ def _replayed(
             }
             for label_id, measured in label_statistics(volume, label).items()
         },
-        "label_sha256": receipt.sha256,
+        "label_sha256": saved.receipt.sha256,
     }
     return label, restored.window or default_window(volume), restored.styles, report
 

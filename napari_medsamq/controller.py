@@ -22,6 +22,7 @@ from napari_medsamq.history import Edit
 from napari_medsamq.keys import KEYS
 from napari_medsamq.layers import PLANES, Plane, require_slices, turn_viewer
 from napari_medsamq.live import Live
+from napari_medsamq.loader import Loader
 from napari_medsamq.model_chooser import ModelChooser
 from napari_medsamq.naming import Naming
 from napari_medsamq.nudging import nudge
@@ -32,6 +33,7 @@ from napari_medsamq.session import Session
 from napari_medsamq.solid import Solid
 from napari_medsamq.switch import Switch
 from napari_medsamq.view import DOWN, TO_VIEW, UP, SegmentView
+from napari_medsamq.volume_io import label_formats
 from napari_medsamq.windowing import Windowing
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Workspace, open_workspaces
@@ -91,6 +93,7 @@ class Controller(QObject):
         self.propagator = Propagator(self, workspace, compute, view.show_status, self.fail)
         self._naming = Naming(workspace, view, self._tell)
         self.saver = Saver(view, workspace.session, files)
+        self.loader = Loader(view, workspace, files)
         canvas = canvas_widget(view)
         self.live = Live(self, viewer, workspace, compute, canvas, ahead=ahead)
         self.answers = Answers(
@@ -188,6 +191,7 @@ class Controller(QObject):
             (view.redo_requested, self.redo),
             (view.help_requested, self._help.show),
             (view.save_requested, self.saver.save),
+            (view.load_requested, self.loader.load),
             (workspace.requested, self.answers.ask),
             (self.clicking.changed, self._show_mode),
             (view.click_requested, self.clicking.switch),
@@ -319,7 +323,8 @@ class Controller(QObject):
             self.workspace.image,
             describe_volume(volume),
             volume.modality,
-            folder / f"{volume.name}_label.nii.gz",
+            folder / f"{volume.name}_label",
+            label_formats(volume),
         )
         self._chooser.show(volume.modality)
         self._show_session()

@@ -45,7 +45,7 @@ def segment_boxes(
     boxes : sequence of (box, label id)
         Boxes of one label are united; a later label takes voxels from an earlier one.
     output : Path
-        NIfTI file for the label.
+        File for the label; its suffix says in which format.
     names : dict of int to str, optional
         Label names.
     window : WindowLevel, optional
@@ -74,7 +74,7 @@ def segment_boxes(
         If the network finds nothing in a box, or a click has nothing to correct.
     ModelError, SaveError
     """
-    check_target(output, volume.path)
+    check_target(output, volume.path, volume.source)
     start = perf_counter()
     engine = (engines or Engines(model, device)).for_modality(volume.modality)
     load_ms = (perf_counter() - start) * 1000

@@ -10,16 +10,13 @@ import numpy.typing as npt
 
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.setting import Setting
+from napari_medsamq.volume_io import Segment
 
 Label = npt.NDArray[np.uint16]
 Voxels = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
 MAX_LABEL_ID = int(np.iinfo(np.uint16).max)
-
-# Okabe & Ito (2008): eight colours that people with any colour vision tell apart; black is left out
-# because it vanishes on CT.
-OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,13 @@ class LabelStyle:
     @classmethod
     def default(cls, label_id: int) -> LabelStyle:
         """Return the style that a new label starts with."""
-        return cls(f"Label {label_id}", OKABE_ITO[(label_id - 1) % len(OKABE_ITO)])
+        segment = Segment.default(label_id)
+        return cls(segment.name, segment.color)
+
+    @property
+    def segment(self) -> Segment:
+        """What label files keep of it."""
+        return Segment(self.name, self.color)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from napari_medsamq.history import MAX_LABEL_ID, Edit, History, Label, LabelStyl
 from napari_medsamq.operations import Operation
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.slice_network import SliceMask
-from napari_medsamq.volume_io import SaveReceipt, Volume, write_label
+from napari_medsamq.volume_io import LoadedLabel, SaveReceipt, Volume, write_label
 
 Bool = npt.NDArray[np.bool_]
 
@@ -229,9 +229,60 @@ class Labelling:
         name = f"remove {self.style(label_id).name}"
         return self.history.change(name, voxels, values, prompts)
 
+    def load(self, found: LoadedLabel) -> tuple[Edit, dict[int, int]]:
+        """Enter the labels of a file, with their names and colours, as one step of the history.
+
+        They count as drawn by hand, so that a propagation leaves them as they are. Voxels of other
+        labels give way unless those are locked.
+
+        Parameters
+        ----------
+        found : LoadedLabel
+            What `read_label` gave for the session's volume.
+
+        Returns
+        -------
+        edit : Edit
+        numbers : dict of int to int
+            The label id here of each label id in the file: the same where it was free.
+
+        Raises
+        ------
+        PromptError
+            If all of them lie in locked labels.
+        """
+        voxels = np.flatnonzero(found.label)
+        kept = np.isin(self.label.reshape(-1)[voxels], self.locked_ids)
+        if kept.all():
+            raise PromptError(
+                f"All that {found.path.name} labels belongs to {self.owners(voxels)}, which is "
+                "locked. Unlock it to load the file."
+            )
+        voxels = voxels[~kept]
+        ids = found.label.reshape(-1)[voxels]
+        numbers = self._free_ids([int(label_id) for label_id in np.unique(ids)])
+        here = np.zeros(int(ids.max()) + 1, np.uint16)
+        here[list(numbers)] = list(numbers.values())
+        self.watch("load", {"path": str(found.path), "sha256": found.sha256, "numbers": numbers})
+        for in_file, label_id in numbers.items():
+            segment = found.segments.get(in_file)
+            if segment is not None:
+                self.set_style(label_id, LabelStyle(segment.name, segment.color))
+        name, prompts = f"load {found.path.name}", self.history.prompts
+        return self.history.change(name, voxels, here[ids], prompts, by_hand=True), numbers
+
+    def _free_ids(self, wanted: list[int]) -> dict[int, int]:
+        """Return a label id that nothing has for each one wanted: itself, if that can be."""
+        prompted = {prompt.label_id for prompt in self.history.prompts}
+        used = {*self.history.voxel_counts, *prompted, *self.locked_ids}
+        free = (n for n in range(1, MAX_LABEL_ID + 1) if n not in used and n not in wanted)
+        return {n: next(free) if n in used else n for n in wanted}
+
     def save(self, path: Path, label: Label | None = None) -> SaveReceipt:
         """Write the label, or an earlier copy of it, on the source's grid; see `write_label`."""
-        return write_label(path, self.label if label is None else label, self.volume)
+        # A copy, as this may run while another label is named.
+        segments = {n: style.segment for n, style in dict(self._styles).items()}
+        return write_label(path, self.label if label is None else label, self.volume, segments)
 
     def _takeable(self, voxels: Voxels, label_id: int) -> Voxels:
         """Return those voxels (flat indices) that no other, locked label keeps."""

@@ -34,6 +34,8 @@ from napari_medsamq.volume_io import SaveReceipt, Volume, write_label
 
 FORMAT = "medsamq-provenance"
 VERSION = 1
+# Endings of labels that have two parts.
+_TWO_PARTS = (".nii.gz", ".seg.nrrd")
 _MARK = f'"format": "{FORMAT}"'
 
 
@@ -95,8 +97,9 @@ def beside(label: Path, ending: str) -> Path:
     >>> beside(Path("a/liver.nii.gz"), ".provenance.json").name
     'liver.provenance.json'
     """
-    name = label.name
-    stem = name[:-7] if name.lower().endswith(".nii.gz") else Path(name).stem
+    stem = Path(label.name).stem
+    if label.name.lower().endswith(_TWO_PARTS):
+        stem = Path(stem).stem
     return label.with_name(stem + ending)
 
 
@@ -121,7 +124,8 @@ def save_work(path: Path, work: Work, *, names: bool = False) -> Saved:
     SaveError
         If the label cannot be saved. What is wrong with the file beside it is told by `Saved`.
     """
-    receipt = write_label(path, work.label, work.volume)
+    segments = {label_id: style.segment for label_id, style in work.styles.items()}
+    receipt = write_label(path, work.label, work.volume, segments)
     target = provenance_path(receipt.path)
     try:
         text = json.dumps(describe_work(work, receipt, names=names), indent=1)

@@ -13,7 +13,7 @@ from napari_medsamq.journal_file import Content, read_journal
 from napari_medsamq.labelling import Labelling
 from napari_medsamq.provenance import Work, save_work
 from napari_medsamq.recording import Restored, restore
-from napari_medsamq.terminal import Model, WithName, chosen_model, told_to_user
+from napari_medsamq.terminal import LABEL_HELP, Model, WithName, chosen_model, told_to_user
 from napari_medsamq.verification import Verdict, Verifier
 from napari_medsamq.volume_io import Volume, check_target, read_volume
 
@@ -21,7 +21,7 @@ from napari_medsamq.volume_io import Volume, check_target, read_volume
 def replay(
     journal: Annotated[Path, typer.Argument(help="A journal of the user's data folder.")],
     image: Annotated[Path, typer.Argument(help="The image that it was written for.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The label: .nii.gz or .nii.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help=LABEL_HELP)],
     verify: Annotated[
         bool, typer.Option("--verify", help="Ask the network for every mask again, and compare.")
     ] = False,
@@ -43,7 +43,7 @@ def replay(
         if output.exists() and not overwrite:
             raise SaveError(f"{output} exists. Choose another name, or add --overwrite.")
         volume = read_volume(image, series)
-        check_target(output, volume.path)
+        check_target(output, volume.path, volume.source)
         content = read_journal(journal)
         check_volume(journal, content, volume_hash(volume))
         restored = restore(content.records, volume.data.shape[:3])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -42,6 +42,24 @@ def report_carried(
     for stop in stops:
         if stop.reason:
             text += f" {_WAYS[stop.direction]} it ended before slice {stop.index}: {stop.reason}."
+    return text
+
+
+def report_loaded(names: Mapping[int, str], numbers: Mapping[int, int], voxels: int) -> str:
+    """Say what a label file has brought.
+
+    Parameters
+    ----------
+    names : mapping of int to str
+        By label id.
+    numbers : mapping of int to int
+        The label id of each one in the file.
+    voxels : int
+    """
+    text = f"Loaded {', '.join(names[n] for n in numbers.values())}: {voxels:,} voxels."
+    for in_file, label_id in numbers.items():
+        if in_file != label_id:
+            text += f" {names[label_id]} is number {label_id}, as {in_file} was taken."
     return text
 
 

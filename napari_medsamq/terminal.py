@@ -17,6 +17,7 @@ from napari_medsamq.errors import MedSAMQError, SaveError
 from napari_medsamq.files import write_whole
 from napari_medsamq.model_choice import find_model
 
+LABEL_HELP = "The label: .nii.gz, .nii, .seg.nrrd, .dcm (DICOM SEG) or .rtstruct.dcm."
 MODEL_HELP = "A name that `medsamq models` lists, or a model directory."
 Model = Annotated[str | None, typer.Option("--model", help=MODEL_HELP)]
 Device = Annotated[

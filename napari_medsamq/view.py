@@ -27,10 +27,11 @@ from napari_medsamq.forms import VolumeForm, button, narrow, wrapping_label
 from napari_medsamq.guide import Guide
 from napari_medsamq.label_form import LabelForm
 from napari_medsamq.measure_form import MeasureForm
+from napari_medsamq.volume_io import LabelFormat
 
 BOTH_WAYS, UP, DOWN, TO_VIEW = "both ways", "up", "down", "to the slice in view"
 WAYS = (BOTH_WAYS, UP, DOWN, TO_VIEW)
-LABEL_FILES = "NIfTI label (*.nii.gz *.nii)"
+LABEL_FILES = "Labels (*.nii *.nii.gz *.nrrd *.mha *.mhd *.dcm);;All files (*)"
 
 
 class SegmentView(QScrollArea):
@@ -54,6 +55,7 @@ class SegmentView(QScrollArea):
     undo_requested = Signal()
     redo_requested = Signal()
     save_requested = Signal(Path)
+    load_requested = Signal(Path)
     propagate_requested = Signal(str)
     click_requested = Signal(bool)
     improve_requested = Signal()
@@ -63,7 +65,8 @@ class SegmentView(QScrollArea):
 
     def __init__(self, planes: tuple[str, ...]) -> None:
         super().__init__()
-        self._target = Path("label.nii.gz")
+        self._target = Path("label")
+        self._formats: tuple[LabelFormat, ...] = ()
         self._propagating = False
         self.volume = VolumeForm(planes)
         self.label = LabelForm()
@@ -139,7 +142,17 @@ class SegmentView(QScrollArea):
         self._save = button("Save label…", self._ask_for_target)
         self._report = QCheckBox("With a report (HTML)")
         self._report.setToolTip("Write a page with numbers and pictures beside each label you save")
+        self._format = QComboBox()
+        narrow(self._format)
+        self._format.setAccessibleName("Format of the saved label")
+        self._format.setToolTip(
+            "NIfTI: voxels alone. 3D Slicer and DICOM also keep names and colours; DICOM needs a "
+            "label\nthat was drawn on a DICOM series, and holds the patient's name as that does."
+        )
+        self._load = button("Load label…", self._ask_for_label)
+        self._load.setToolTip("Enter the labels of a file for this volume (undo takes them back)")
         self._help = button("Keys  (?)", self.help_requested.emit)
+        self._file_tools = (self._save, self._format, self._load)
         self._tools = (self._draw, self._click, self._improve, self._zoom)
         group = QGroupBox("3. Segment")
         grid = QGridLayout(group)
@@ -152,8 +165,10 @@ class SegmentView(QScrollArea):
         grid.addWidget(self._undo, 4, 0)
         grid.addWidget(self._redo, 4, 1)
         grid.addWidget(self._save, 5, 0)
-        grid.addWidget(self._report, 5, 1)
-        grid.addWidget(self._help, 6, 0, 1, 2)
+        grid.addWidget(self._format, 5, 1)
+        grid.addWidget(self._load, 6, 0)
+        grid.addWidget(self._report, 6, 1)
+        grid.addWidget(self._help, 7, 0, 1, 2)
         return group
 
     def _on_propagate(self) -> None:
@@ -183,14 +198,17 @@ class SegmentView(QScrollArea):
         self._propagate.setText("Stop  (Esc)" if propagating else "Propagate  (P)")
 
     def _ask_for_target(self) -> None:
+        chosen = self._formats[self._format.currentIndex()]
+        suffix, patterns = chosen.suffixes[0], " ".join(f"*{end}" for end in chosen.suffixes)
+        suggested = self._target.with_name(f"{self._target.name}{suffix}")
         name, _ = QFileDialog.getSaveFileName(
-            self, "Save the label", str(self._target), LABEL_FILES
+            self, "Save the label", str(suggested), f"{chosen.title} ({patterns})"
         )
         if not name:
             return
         path = Path(name)
         if not path.suffix:
-            path = path.with_name(f"{path.name}.nii.gz")
+            path = path.with_name(f"{path.name}{suffix}")
             # The dialog has only asked about the name without its ending.
             question = f"{path.name} exists. Replace it?"
             buttons = QMessageBox.StandardButton
@@ -198,9 +216,29 @@ class SegmentView(QScrollArea):
                 return
         self.save_requested.emit(path)
 
-    def show_volume(self, layer: Image, facts: str, modality: str, target: Path) -> None:
-        """Show the open volume; `target` is the file that saving suggests."""
+    def _ask_for_label(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(
+            self, "Load a label", str(self._target.parent), LABEL_FILES
+        )
+        if name:
+            self.load_requested.emit(Path(name))
+
+    def show_volume(
+        self,
+        layer: Image,
+        facts: str,
+        modality: str,
+        target: Path,
+        formats: tuple[LabelFormat, ...],
+    ) -> None:
+        """Show the open volume; saving suggests `target` with the suffix of one of `formats`."""
         self._target = target
+        chosen = self._format.currentText()
+        self._formats = formats
+        self._format.clear()
+        self._format.addItems([known.title for known in formats])
+        # The first one where the one chosen before cannot be.
+        self._format.setCurrentIndex(max(0, self._format.findText(chosen)))
         self.volume.show_volume(layer, facts, modality)
         self.set_open(True)
 
@@ -242,7 +280,7 @@ class SegmentView(QScrollArea):
             *self._tools,
             self._propagate,
             self._way,
-            self._save,
+            *self._file_tools,
             self._report,
             self._help,
         ):

@@ -1,4 +1,4 @@
-"""The one road between files and arrays: `read_volume` and `write_label`.
+"""The one road between files and arrays: `read_volume`, `read_label` and `write_label`.
 
 Arrays are in array order (z, y, x): the permutation and flips of the file's axes that come nearest
 to the LPS grid, so that axis 0 runs towards S, axis 1 towards P and axis 2 towards L. World
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,20 +20,27 @@ import numpy.typing as npt
 from napari_medsamq._case import read_case
 from napari_medsamq._dicom import is_dicom, read_dicom_file, read_dicom_folder
 from napari_medsamq._itk import read_image
+from napari_medsamq._label import Segment, Segments
+from napari_medsamq._label_files import LoadedLabel, load_label
 from napari_medsamq._modality import Modality, ModalitySource, guess_modality
 from napari_medsamq._nifti import is_nifti, read_nifti
-from napari_medsamq._save import SaveReceipt, check_target, save_label
+from napari_medsamq._save import FORMATS, LabelFormat, SaveReceipt, check_target, save_label
 from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Array, Decoded, Source, checked
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.geometry import Float64, Index3, voxel_sizes
 
 __all__ = [
+    "LabelFormat",
+    "LoadedLabel",
     "Modality",
     "ModalitySource",
     "SaveReceipt",
+    "Segment",
     "Volume",
     "can_read",
     "check_target",
+    "label_formats",
+    "read_label",
     "read_volume",
     "volume_from_array",
     "write_label",
@@ -211,18 +219,51 @@ def volume_from_array(data: npt.ArrayLike, spacing: Sequence[float], name: str) 
     return _volume(checked(decoded, name), None, name)
 
 
-def write_label(path: str | Path, label: npt.NDArray[Any], like: Volume) -> SaveReceipt:
-    """Save a label as NIfTI, in the axis order, shape and geometry of its volume's file.
+def label_formats(volume: Volume) -> tuple[LabelFormat, ...]:
+    """Return the formats that a label of a volume can be saved in, the usual one first."""
+    return tuple(known for known in FORMATS if volume.source.files or not known.refers)
+
+
+def read_label(path: str | Path, like: Volume) -> LoadedLabel:
+    """Read a label file onto the grid of a volume.
+
+    Voxels are copied where the grids are the same but for the order, direction or extent of their
+    axes; elsewhere each voxel takes the label nearest to it, and the notes say so.
+
+    Parameters
+    ----------
+    path : str or Path
+        NIfTI, .seg.nrrd, NRRD, MetaImage, or a DICOM segmentation.
+    like : Volume
+
+    Raises
+    ------
+    VolumeError
+        If the file holds no label, or one that lies elsewhere than the volume.
+    """
+    return load_label(Path(path), like.source)
+
+
+def write_label(
+    path: str | Path,
+    label: npt.NDArray[Any],
+    like: Volume,
+    segments: Segments = MappingProxyType({}),
+) -> SaveReceipt:
+    """Save a label in the axis order, shape and geometry of its volume's file.
 
     The file is written beside `path`, read back and compared, and takes its name only then.
 
     Parameters
     ----------
     path : str or Path
-        Ends in .nii or .nii.gz. An existing file is replaced.
+        Its suffix says in which format: .nii.gz or .nii (NIfTI), .seg.nrrd (3D Slicer), .dcm (DICOM
+        segmentation) or .rtstruct.dcm (DICOM structure set). An existing file is replaced.
     label : (z, y, x) integer or bool
         Array order, values 0 to 65535; saved as uint8 where that holds them, else uint16.
     like : Volume
+    segments : mapping of int to Segment
+        Names and colours by label id, for the formats that hold them.
 
     Returns
     -------
@@ -241,7 +282,7 @@ def write_label(path: str | Path, label: npt.NDArray[Any], like: Volume) -> Save
     if label.dtype.kind not in "iub" or label.min() < 0 or label.max() > np.iinfo(np.uint16).max:
         raise ValueError(f"a label holds whole numbers from 0 to 65535, this one is {label.dtype}")
     dtype = np.uint8 if label.max() <= np.iinfo(np.uint8).max else np.uint16
-    return save_label(path, label.astype(dtype), like.source, like.path)
+    return save_label(path, label.astype(dtype), like.source, like.path, segments)
 
 
 def _decode(path: Path, series: str | None) -> Decoded:

@@ -19,7 +19,7 @@ from qtpy.QtCore import QTimer
 from napari_medsamq.box_drag import BoxDrag
 from napari_medsamq.click_marks import marks_layer, show_clicks
 from napari_medsamq.errors import PromptError
-from napari_medsamq.history import OKABE_ITO, Edit, Prompt
+from napari_medsamq.history import Edit, LabelStyle, Prompt
 from napari_medsamq.label_edits import LabelEdits
 from napari_medsamq.layers import PREVIEW, VOLUME, drawn_box
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
@@ -233,7 +233,7 @@ class Workspace:
             self._touched = True
             # napari asks for a colour of unknown ids (None) and of the background too.
             self.labels.colormap = DirectLabelColormap(
-                color_dict={None: OKABE_ITO[0], 0: "transparent", **colors}
+                color_dict={None: LabelStyle.default(1).color, 0: "transparent", **colors}
             )
         self.labels.refresh()
         if not self.drag.active:

@@ -20,10 +20,12 @@ CORE = (
     ("__init__", "errors", "organs", "metrics"),
     ("geometry", "files", "text_file"),
     ("prompts",),
-    ("_source",),
-    ("_nifti", "_case", "_modality", "_detached"),
-    ("_itk", "_save"),
-    ("_dicom",),
+    ("_source", "_outlines"),
+    ("_nifti", "_case", "_modality", "_label", "_detached"),
+    ("_itk", "_dicom_source"),
+    ("_dicom", "_seg_nrrd", "_dicom_seg"),
+    ("_rtstruct", "_label_files"),
+    ("_save",),
     ("volume_io",),
     ("preprocess", "facts", "phantom", "registration"),
     ("windows", "views"),
@@ -83,6 +85,7 @@ QT = (
         "preview",
         "propagator",
         "saver",
+        "loader",
         "clicking",
         "reviewer",
         "solid",
@@ -112,7 +115,9 @@ LAZY = {
 ONLY_IN = {
     "openvino": {"engine", "networks"},
     "nibabel": {"_nifti", "_save"},
-    "SimpleITK": {"_itk", "_dicom", "registration"},
+    "SimpleITK": {"_itk", "_dicom", "_seg_nrrd", "registration"},
+    "highdicom": {"_dicom_seg"},
+    "pydicom": {"_dicom_seg", "_dicom_source", "_rtstruct"},
 }
 HEAVY = {"torch", "training", "onnx", "brevitas"}
 GRAPHICAL = {"qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "napari", "magicgui"}

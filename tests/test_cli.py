@@ -13,6 +13,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from dicom_series import write_series
 from fake_engine import FakeEngine
 from grids import grid_affine
 from typer.testing import CliRunner, Result
@@ -21,6 +22,7 @@ from napari_medsamq import __version__, _save
 from napari_medsamq.cli import app
 from napari_medsamq.layers import SAMPLES
 from napari_medsamq.model_spec import default_model
+from napari_medsamq.volume_io import read_label, read_volume
 
 SHAPE = (12, 16, 14)
 # Bright in the file's own voxels (i, j, k), all of it off the centre.
@@ -362,3 +364,34 @@ def test_a_name_no_label_can_have_is_refused_before_the_network_runs(
     arguments = ["segment", str(plain), "-o", str(output), "--box", WHOLE, *WINDOW]
     refused(CliRunner().invoke(app, arguments), "label.png", ".nii.gz")
     assert not fake.images
+
+
+@pytest.mark.usefixtures("fake")
+def test_the_suffix_says_in_which_format_the_label_is_saved(tmp_path: Path) -> None:
+    voxels = np.zeros(SHAPE, np.int16)
+    voxels[BLOCK] = 200
+    series = write_series(tmp_path / "series", voxels, np.diag([1.0, 1, 1, 1]))
+    for name in ("label.seg.nrrd", "label.dcm", "label.rtstruct.dcm"):
+        command = ["segment", str(series), "-o", str(tmp_path / name), "--box", WHOLE, *WINDOW]
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.stderr
+        refused(CliRunner().invoke(app, command), "exists", "--overwrite")
+        assert CliRunner().invoke(app, [*command, "--overwrite"]).exit_code == 0
+    volume = read_volume(series)
+    for name in ("label.seg.nrrd", "label.dcm"):
+        label = volume.to_source(read_label(tmp_path / name, volume).label)
+        np.testing.assert_array_equal(label == 1, voxels == 200)
+
+
+def test_a_format_that_cannot_be_is_refused_before_the_network_runs(
+    plain: Path, fake: FakeEngine
+) -> None:
+    for name, words in (
+        ("label.dcm", "was not read from DICOM"),
+        ("label.nrrd", "ends in .nii.gz"),
+    ):
+        output = plain.with_name(name)
+        command = ["segment", str(plain), "-o", str(output), "--box", WHOLE, *WINDOW]
+        refused(CliRunner().invoke(app, command), words)
+        assert not output.exists()
+    assert fake.images == []

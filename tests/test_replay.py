@@ -19,7 +19,7 @@ from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.recording import Recorder
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
-from napari_medsamq.volume_io import Volume, read_volume
+from napari_medsamq.volume_io import Volume, read_label, read_volume
 
 BOX = BoxPrompt(0, 3, 3, 5, 10, 12)
 
@@ -85,6 +85,15 @@ def test_the_label_is_that_of_the_session(work: Work) -> None:
     )
     assert "add --overwrite" in run(work).stderr
     assert run(work, "--overwrite").exit_code == 0
+
+
+def test_names_and_colours_of_the_journal_are_saved_where_the_format_has_them(work: Work) -> None:
+    path = work.image.with_name("out.seg.nrrd")
+    command = ["replay", str(work.journal), str(work.image), "-o", str(path)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    found = read_label(path, work.session.volume)
+    np.testing.assert_array_equal(found.label, work.session.label)
+    assert found.segments[1] == work.session.style(1).segment
 
 
 def test_a_mask_that_the_network_would_not_give_again_is_found(work: Work) -> None:

@@ -6,10 +6,12 @@ import typer
 
 from tests.stress.batch import batch
 from tests.stress.faults import faults
+from tests.stress.geometry import geometry
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 app.command("batch")(batch)
 app.command("faults")(faults)
+app.command("geometry")(geometry)
 
 if __name__ == "__main__":
     app()

@@ -1,0 +1,235 @@
+"""What a label file holds besides voxels, and how a label comes onto an image's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from napari_medsamq._source import Array, Source
+from napari_medsamq.errors import VolumeError
+from napari_medsamq.geometry import Float64, has_shear, voxel_sizes
+
+# Okabe & Ito (2008): eight colours that people with any colour vision tell apart; black is left out
+# because it vanishes on CT.
+OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+
+# In voxels, at the corners of the image: what files round their geometry by is less.
+_SAME_GRID = 0.05
+
+# No one tells so many structures apart: it is an image then.
+_MOST_LABELS = 500
+
+
+@dataclass(frozen=True)
+class Segment:
+    """How a label is called and shown.
+
+    Attributes
+    ----------
+    name : str
+    color : str
+        #RRGGBB.
+    """
+
+    name: str
+    color: str
+
+    @classmethod
+    def default(cls, label_id: int) -> Segment:
+        """Return what a label is called and shown like that nobody has named."""
+        return cls(f"Label {label_id}", OKABE_ITO[(label_id - 1) % len(OKABE_ITO)])
+
+    @classmethod
+    def of_rgb(cls, name: str, rgb: npt.ArrayLike) -> Segment:
+        """Make a segment of a name and three values 0..255."""
+        red, green, blue = np.clip(np.rint(np.asarray(rgb, float)), 0, 255).astype(int).tolist()
+        return cls(name, f"#{red:02X}{green:02X}{blue:02X}")
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """The colour as three values 0..255."""
+        red, green, blue = bytes.fromhex(self.color[1:7])
+        return red, green, blue
+
+
+Segments = Mapping[int, Segment]
+
+
+class Unwritable(Exception):  # noqa: N818 (caught where the file's name is known)
+    """Why a format cannot hold a label, and what to do."""
+
+
+class Mismatch(Exception):  # noqa: N818 (likewise)
+    """How what was read back differs from what was written."""
+
+
+class LabelFile(Protocol):
+    """A label as a file of one format."""
+
+    def write(self, file: BinaryIO) -> None:
+        """Write it.
+
+        Raises
+        ------
+        Unwritable
+        """
+
+    def verify(self, path: Path) -> None:
+        """Read a file back, and compare it with what was to be written.
+
+        Raises
+        ------
+        Mismatch
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedLabel:
+    """A label file's content on its own grid.
+
+    Attributes
+    ----------
+    data : (i, j, k) array
+        Label ids.
+    affine : (4, 4) float64
+        From (i, j, k) to LPS mm.
+    segments : mapping of int to Segment
+        By label id, as far as the file names them.
+    orientation_known : bool
+        Whether the file says how the patient lies in it.
+    """
+
+    data: Array
+    affine: Float64
+    segments: Segments
+    orientation_known: bool = True
+
+
+def segments_of(array: npt.NDArray[np.unsignedinteger], segments: Segments) -> dict[int, Segment]:
+    """Return the segment of each label id in an array, ascending, its name in one line."""
+    found = {}
+    for label_id in (np.flatnonzero(np.bincount(array.reshape(-1))[1:]) + 1).tolist():
+        default = Segment.default(label_id)
+        own = segments.get(label_id, default)
+        found[label_id] = Segment.of_rgb(" ".join(own.name.split()) or default.name, own.rgb)
+    return found
+
+
+def checked_ids(path: Path, data: Array) -> npt.NDArray[np.uint16]:
+    """Return an array's values as label ids.
+
+    Raises
+    ------
+    VolumeError
+        If they are none.
+    """
+    if data.ndim != 3:
+        raise VolumeError(f"{path}: holds colours, not labels. Choose a label file.")
+    low, high = data.min(), data.max()
+    whole = data.dtype.kind in "iu" or bool(np.all(np.mod(data, 1) == 0))
+    if not (whole and low >= 0 and high <= np.iinfo(np.uint16).max):
+        raise VolumeError(
+            f"{path}: holds values from {low:g} to {high:g}; a label holds whole numbers from 0 to "
+            "65535. Choose a label file, not an image."
+        )
+    ids = data.astype(np.uint16)
+    count = np.count_nonzero(np.bincount(ids.reshape(-1))[1:])
+    if not 0 < count <= _MOST_LABELS:
+        problem = f"{count:,} different values, as an image does" if count else "no label at all"
+        raise VolumeError(f"{path}: holds {problem}. Choose the file with the label.")
+    return ids
+
+
+def onto_grid(
+    path: Path, found: DecodedLabel, source: Source
+) -> tuple[npt.NDArray[np.uint16], tuple[str, ...]]:
+    """Bring a label onto the grid of an image.
+
+    Where the grids are the same but for order, direction or extent of the axes, voxels are copied;
+    elsewhere each voxel of the image takes the label of the voxel nearest to it.
+
+    Returns
+    -------
+    label : (i, j, k) uint16
+        On the image's grid.
+    notes : tuple of str
+        What the user should know about that.
+
+    Raises
+    ------
+    VolumeError
+        If the file does not say where it lies, or no labelled voxel lies in the image.
+    """
+    ids = checked_ids(path, found.data)
+    sizes = voxel_sizes(found.affine)
+    if not (np.isfinite(found.affine).all() and (sizes > 0).all()) or has_shear(found.affine):
+        raise VolumeError(
+            f"{path}: its header does not place the label in the patient (voxel sizes "
+            f"{sizes.tolist()} mm, or axes that are not at right angles). Export it again."
+        )
+    to_label = np.linalg.inv(found.affine) @ source.affine
+    same_lattice = _is_lattice(to_label, source)
+    if same_lattice:
+        to_label = np.rint(to_label)
+    identical = ids.shape == source.grid and np.array_equal(to_label, np.eye(4))
+    if identical:
+        return ids, ()
+    if not found.orientation_known:
+        raise VolumeError(
+            f"{path}: does not say how the patient lies in it, and its grid is not the image's. "
+            "Export it with its orientation."
+        )
+    label = np.zeros(source.grid, np.uint16)
+    ndimage.affine_transform(
+        ids,
+        to_label[:3, :3],
+        to_label[:3, 3],
+        source.grid,
+        label,
+        order=0,
+        mode="grid-constant",  # up to the edges of the outer voxels, not to their middles
+    )
+    if not label.any():
+        raise VolumeError(
+            f"{path}: no labelled voxel lies within the image: they show different parts of the "
+            "body, or different patients. Choose the label of this image."
+        )
+    return label, (*_resampled(ids, sizes, same_lattice), *_left_out(ids, to_label, source))
+
+
+def _is_lattice(to_label: Float64, source: Source) -> bool:
+    whole = np.rint(to_label)
+    corners = [[*corner, 1] for corner in product(*((0, size - 1) for size in source.grid))]
+    off = np.abs((to_label - whole) @ np.transpose(corners)).max()
+    # Of a grid of one slice the corners do not tell how far the next one is.
+    turn = np.abs(to_label[:3, :3] - whole[:3, :3]).max() < _SAME_GRID
+    return bool(turn and off < _SAME_GRID and abs(np.linalg.det(whole[:3, :3])) == 1)
+
+
+def _resampled(ids: Array, sizes: Float64, same_lattice: bool) -> tuple[str, ...]:
+    if same_lattice:
+        return ()
+    grid = " x ".join(map(str, ids.shape))
+    spacing = " x ".join(f"{size:.3g}" for size in sizes)
+    return (
+        f"It lies on another grid ({grid} voxels of {spacing} mm) and was resampled: each voxel "
+        "took the label nearest to it.",
+    )
+
+
+def _left_out(ids: Array, to_label: Float64, source: Source) -> tuple[str, ...]:
+    to_image = np.linalg.inv(to_label)
+    outside = 0
+    for k in range(ids.shape[2]):  # a volume's places at once would take much memory
+        i, j = np.nonzero(ids[..., k])
+        places = np.rint(to_image[:3] @ [i, j, np.full(i.size, k), np.ones(i.size)])
+        beyond = (places < 0) | (places >= np.array(source.grid)[:, None])
+        outside += int(np.count_nonzero(beyond.any(0)))
+    return (f"{outside:,} of its voxels lie outside the image.",) if outside else ()

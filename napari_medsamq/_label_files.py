@@ -1,0 +1,80 @@
+"""Reads label files of all formats onto the grid of an image."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medsamq._dicom import is_dicom
+from napari_medsamq._dicom_seg import read_dicom_seg
+from napari_medsamq._dicom_source import frame_of_reference
+from napari_medsamq._label import DecodedLabel, Segment, onto_grid
+from napari_medsamq._nifti import is_nifti, read_nifti
+from napari_medsamq._seg_nrrd import read_itk_label
+from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Source
+from napari_medsamq.errors import VolumeError
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedLabel:
+    """A label from a file, on the grid of an image.
+
+    Attributes
+    ----------
+    path : Path
+    sha256 : str
+        Of the file.
+    label : (z, y, x) uint16
+        Array order.
+    segments : dict of int to Segment
+        Names and colours by label id, as far as the file has them.
+    notes : tuple of str
+        What the user should know about how it came onto the grid.
+    """
+
+    path: Path
+    sha256: str
+    label: npt.NDArray[np.uint16]
+    segments: dict[int, Segment]
+    notes: tuple[str, ...]
+
+
+def load_label(path: Path, source: Source) -> LoadedLabel:
+    """Read a label file onto the grid of an image's file.
+
+    Raises
+    ------
+    VolumeError
+        If it cannot be read, holds no label, or lies elsewhere than the image.
+    """
+    try:
+        if not path.is_file():
+            raise VolumeError(f"{path}: there is no such file. Check the name.")
+        if path.stat().st_size == 0:
+            raise VolumeError(f"{path}: the file is empty. Copy or export it again.")
+        found = _decode(path, source)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise VolumeError(
+            f"{path}: cannot be opened ({error.strerror or error}). Check that you may read it."
+        ) from error
+    ids, notes = onto_grid(path, found, source)
+    label = np.ascontiguousarray(source.from_source(ids.reshape(source.shape)))
+    present = np.flatnonzero(np.bincount(label.reshape(-1)))
+    segments = {n: found.segments[n] for n in present.tolist() if n in found.segments}
+    return LoadedLabel(path, sha256, label, segments, notes)
+
+
+def _decode(path: Path, source: Source) -> DecodedLabel:
+    if is_nifti(path):
+        decoded = read_nifti(path)
+        known = LEFT_RIGHT_UNKNOWN not in decoded.warnings
+        return DecodedLabel(decoded.data, decoded.affine, {}, known)
+    if is_dicom(path):
+        return read_dicom_seg(path, frame_of_reference(source))
+    return read_itk_label(path)
