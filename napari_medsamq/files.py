@@ -3,39 +3,54 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 from napari_medsamq.errors import SaveError
 
+# How far into a file the mark of its writer is looked for.
+_MARKED = 4096
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its name, and give it that name once the disk has it.
+
+def write_whole(path: Path, content: bytes, mark: str = "") -> None:
+    """Write a file beside its place, read it back, and only then give it its name.
 
     Parameters
     ----------
     path : Path
-        An existing file is replaced.
     content : bytes
+    mark : str
+        A file that is there already is replaced only if this stands near its beginning.
 
     Raises
     ------
     SaveError
-        If it cannot be written; a file at `path` is then as it was.
+        If it cannot be written, or would replace another program's file; whatever was at `path`
+        before is still there.
     """
     # As the parts of labels are called, so that what a kill leaves of either is known by its name.
     part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
     try:
-        try:
-            with part.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        if mark and path.exists():
+            with path.open("rb") as file:
+                if mark.encode() not in file.read(_MARKED):
+                    raise SaveError(
+                        f"{path} is a file of other origin and stays as it is. Rename it, or "
+                        "choose another name."
+                    )
+        with part.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if part.read_bytes() != content:
+            raise SaveError(f"{path} did not read back as it was written. Save to another disk.")
+        part.replace(path)
     except OSError as error:
         raise SaveError(
-            f"{path} cannot be written ({error.strerror or error}). Free space there, or choose "
-            "another folder."
+            f"{path} cannot be written ({error.strerror or error}). Free space there, or name a "
+            "file in a folder that may be written to."
         ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)

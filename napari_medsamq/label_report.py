@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.errors import ProvenanceError, VolumeError
+from napari_medsamq.files import write_whole
 from napari_medsamq.journal import volume_hash
 from napari_medsamq.pictures import (
     Mark,
@@ -30,7 +31,6 @@ from napari_medsamq.pictures import (
 )
 from napari_medsamq.preprocess import WindowLevel, default_window
 from napari_medsamq.provenance import beside, file_hash, read_provenance
-from napari_medsamq.text_file import write_text
 from napari_medsamq.volume_io import Volume, read_volume
 
 # What tells a report from other pages, which are never replaced unasked.
@@ -117,7 +117,7 @@ def write_report(path: Path, report: Report, *, replace: bool = False) -> None:
     SaveError
         If it cannot be written; whatever was there before is still there.
     """
-    write_text(path, report.html, "" if replace else MARK)
+    write_whole(path, report.html.encode(), "" if replace else MARK)
 
 
 def _check_image(image: Volume, content: Mapping[str, Any]) -> None:

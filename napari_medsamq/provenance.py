@@ -20,6 +20,7 @@ import numpy as np
 
 from napari_medsamq import __version__
 from napari_medsamq.errors import ProvenanceError, SaveError
+from napari_medsamq.files import write_whole
 from napari_medsamq.geometry import PLANES, Index3
 from napari_medsamq.history import Edit, Label, LabelStyle, Prompt
 from napari_medsamq.journal import volume_hash
@@ -29,7 +30,6 @@ from napari_medsamq.origins import edit_origin, label_shares
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.setting import Setting
 from napari_medsamq.statistics import label_statistics
-from napari_medsamq.text_file import write_text
 from napari_medsamq.volume_io import SaveReceipt, Volume, write_label
 
 FORMAT = "medsamq-provenance"
@@ -129,7 +129,7 @@ def save_work(path: Path, work: Work, *, names: bool = False) -> Saved:
     target = provenance_path(receipt.path)
     try:
         text = json.dumps(describe_work(work, receipt, names=names), indent=1)
-        write_text(target, text + "\n", _MARK)
+        write_whole(target, f"{text}\n".encode(), _MARK)
     except (MemoryError, SaveError) as error:
         problem = str(error) or "there is not enough memory"
         return Saved(receipt, None, f"The label is saved, its provenance is not: {problem}")

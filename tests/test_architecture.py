@@ -18,7 +18,7 @@ MODULES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}
 # Each module may import those of the lines above its own; private ones (_*) stand with volume_io.
 CORE = (
     ("__init__", "errors", "organs", "metrics"),
-    ("geometry", "files", "text_file"),
+    ("geometry", "files"),
     ("prompts",),
     ("_source", "_outlines"),
     ("_nifti", "_case", "_modality", "_label", "_detached"),

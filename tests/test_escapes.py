@@ -16,6 +16,7 @@ from sources import label_at, names_in, volume_of
 import napari_medsamq
 from napari_medsamq.engine import OpenVINOEngine
 from napari_medsamq.errors import JournalError, ModelError, VolumeError
+from napari_medsamq.files import write_whole
 from napari_medsamq.history import Prompt
 from napari_medsamq.journal import Journal, journal_path, volume_hash
 from napari_medsamq.journal_file import read_journal
@@ -26,7 +27,6 @@ from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.provenance import Work, save_work
 from napari_medsamq.recording import Recorder
 from napari_medsamq.session import Session
-from napari_medsamq.text_file import write_text
 from napari_medsamq.verification import Verifier
 from napari_medsamq.volume_io import read_volume, write_label
 
@@ -170,7 +170,7 @@ def test_what_a_link_leads_to_is_not_written_over(tmp_path: Path) -> None:
         (tmp_path / name).symlink_to(tmp_path / f"other {name}")
     label = label_at(volume, (0, 0, 0))
     write_label(tmp_path / "label.nii", label, volume)
-    write_text(tmp_path / "page.html", "a page")
+    write_whole(tmp_path / "page.html", b"a page")
     session = Session(volume, FakeEngine(), IDENTITY)
     session.label[:] = label
     # The link leads to what this program has not written, so that it stays even as a link.

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from napari_medsamq import provenance
 from napari_medsamq.cli import app, parse_box
 from napari_medsamq.errors import ProvenanceError
+from napari_medsamq.files import write_whole
 from napari_medsamq.journal import Journal, volume_hash
 from napari_medsamq.journal_file import read_journal
 from napari_medsamq.model_spec import ModelSpec
@@ -33,7 +34,6 @@ from napari_medsamq.provenance import Saved, Work, read_provenance, save_work
 from napari_medsamq.recording import Recorder, restore
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
-from napari_medsamq.text_file import write_text
 from napari_medsamq.volume_io import read_volume
 
 BOX = BoxPrompt(0, 3, 3, 5, 10, 12)
@@ -296,15 +296,15 @@ def test_a_full_disk_loses_no_label(
     before = (tmp_path / "label.provenance.json").read_text()
     box(session, replace(BOX, index=2))
 
-    def full(path: Path, text: str, mark: str) -> None:
+    def full(path: Path, content: bytes, mark: str) -> None:
         def fail(_: int) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", fail)
-            write_text(path, text, mark)
+            write_whole(path, content, mark)
 
-    monkeypatch.setattr(provenance, "write_text", full)
+    monkeypatch.setattr(provenance, "write_whole", full)
     saved = save_work(tmp_path / "label.nii", Work.of(session))
     is_saved(saved, session)
     assert "No space left" in saved.problem
