@@ -87,5 +87,7 @@ def content(output: Path) -> dict[str, bytes]:
                 del result[times]
             del result["report"]["ms"]
             files[name] = json.dumps(result).encode()
+        if name.endswith(".provenance.json"):
+            files[name] = json.dumps({**json.loads(files[name]), "saved": None}).encode()
     del files["gallery.html"]
     return files
