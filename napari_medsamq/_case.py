@@ -5,9 +5,11 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from napari_medsamq._nifti import MAX_COMPRESSION
 from napari_medsamq._source import Decoded
 from napari_medsamq.errors import VolumeError
 
@@ -28,6 +30,7 @@ def read_case(path: Path) -> Decoded:
     try:
         # Opened here, because `np.load` leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as case:
+            _check_members(path, file)
             images = case["imgs"]
             spacing = case["spacing"] if "spacing" in case.files else None
     except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.error, zlib.error) as error:
@@ -54,3 +57,27 @@ def read_case(path: Path) -> Decoded:
         affine[:3, :3] = np.diag(spacing)
     warnings = () if spacing is not None else (NO_SPACING,)
     return Decoded(data, affine, "case", data.shape[:3], warnings=warnings)
+
+
+def _check_members(path: Path, file: BinaryIO) -> None:
+    """Refuse arrays that claim more bytes than they can unpack to, before they are allocated."""
+    place = file.tell()
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            if Path(member.filename).stem not in ("imgs", "spacing"):
+                continue
+            with archive.open(member) as stream:
+                version = np.lib.format.read_magic(stream)
+                read = np.lib.format.read_array_header_1_0
+                if version != (1, 0):
+                    read = np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(stream)
+            claimed = int(np.prod(shape, dtype=object)) * dtype.itemsize
+            packed = min(member.compress_size, path.stat().st_size)
+            most = packed * (1 if member.compress_type == zipfile.ZIP_STORED else MAX_COMPRESSION)
+            if min(shape, default=1) < 0 or claimed > min(member.file_size, most):
+                raise VolumeError(
+                    f"{path}: `{Path(member.filename).stem}` announces {claimed:,} bytes, but has "
+                    f"only {packed:,} bytes. It is incomplete or damaged: copy or make it again."
+                )
+    file.seek(place)

@@ -27,12 +27,15 @@ from napari_medsamq.replay import replay
 from napari_medsamq.terminal import (
     Device,
     Model,
+    Resample,
+    Series,
+    VolumeNumber,
     chosen_model,
     no_window,
     told_to_user,
 )
 from napari_medsamq.volume_io import Modality as ModalityName
-from napari_medsamq.volume_io import Volume, read_volume
+from napari_medsamq.volume_io import Selection, Volume, read_volume
 from napari_medsamq.windows import named_window
 
 app = typer.Typer(
@@ -78,7 +81,6 @@ BOX_HELP = (
     "One pair equal: a box on that slice; all different: a box through slices. Repeatable."
 )
 Boxes = Annotated[list[str], typer.Option("--box", help=BOX_HELP)]
-Series = Annotated[str | None, typer.Option(help="Series UID, for a folder with several series.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -104,6 +106,8 @@ def gui(
         Modality | None, typer.Option(help="What the image is, where the file does not say.")
     ] = None,
     series: Series = None,
+    volume: VolumeNumber = None,
+    resample: Resample = False,
     model: Model = None,
     device: Device = CPU,
 ) -> None:
@@ -122,7 +126,8 @@ def gui(
             raise SaveError(f"There is no folder {screenshot.parent} for the screenshot. Make it.")
         said = None if modality is None else _MODALITY[modality]
         chosen = chosen_model(model)
-        run(source, box, PLANES.index(axis.value), screenshot, chosen, device, said, series)
+        selection = Selection(series, volume, resample)
+        run(source, box, PLANES.index(axis.value), screenshot, chosen, device, said, selection)
 
 
 @app.command()
@@ -145,6 +150,8 @@ def segment(
         Modality | None, typer.Option(help="What the image is, where the file does not say.")
     ] = None,
     series: Series = None,
+    volume_number: VolumeNumber = None,
+    resample: Resample = False,
     model: Model = None,
     device: Device = CPU,
     point: Annotated[
@@ -163,7 +170,7 @@ def segment(
             raise SaveError(f"{output} exists. Choose another name, or add --overwrite.")
         if len(label) not in (1, len(box)):
             raise PromptError(f"{len(label)} labels for {len(box)} boxes: give one, or one each.")
-        volume = read_volume(image, series)
+        volume = read_volume(image, series, volume_number, resample)
         if modality is not None:
             volume = volume.with_modality(_MODALITY[modality])
         elif volume.modality_source == "ambiguous":

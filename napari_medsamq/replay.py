@@ -11,7 +11,14 @@ from napari_medsamq.errors import SaveError
 from napari_medsamq.journal import check_volume, volume_hash
 from napari_medsamq.journal_file import Content, read_journal
 from napari_medsamq.recording import Restored, restore
-from napari_medsamq.terminal import Model, chosen_model, told_to_user
+from napari_medsamq.terminal import (
+    Model,
+    Resample,
+    Series,
+    VolumeNumber,
+    chosen_model,
+    told_to_user,
+)
 from napari_medsamq.verification import Verdict, Verifier
 from napari_medsamq.volume_io import Volume, check_target, read_volume, write_label
 
@@ -24,9 +31,9 @@ def replay(
         bool, typer.Option("--verify", help="Ask the network for every mask again, and compare.")
     ] = False,
     model: Model = None,
-    series: Annotated[
-        str | None, typer.Option(help="Series UID, for a folder with several series.")
-    ] = None,
+    series: Series = None,
+    volume_number: VolumeNumber = None,
+    resample: Resample = False,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output file.")] = False,
 ) -> None:
     """Save the label that a journal leads to, without a network.
@@ -39,7 +46,7 @@ def replay(
     with told_to_user():
         if output.exists() and not overwrite:
             raise SaveError(f"{output} exists. Choose another name, or add --overwrite.")
-        volume = read_volume(image, series)
+        volume = read_volume(image, series, volume_number, resample)
         check_target(output, volume.path)
         content = read_journal(journal)
         check_volume(journal, content, volume_hash(volume))

@@ -21,8 +21,10 @@ CORE = (
     ("geometry",),
     ("prompts",),
     ("_source",),
-    ("_nifti", "_case", "_modality"),
-    ("_itk", "_save"),
+    ("_nifti", "_modality", "_decoder", "_dicom_header", "_even_grid", "_series", "_text_header"),
+    ("_dicom_pixels",),
+    ("_dicom_child",),
+    ("_case", "_itk", "_save"),
     ("_dicom",),
     ("volume_io",),
     ("preprocess", "facts", "phantom"),
@@ -62,6 +64,7 @@ QT = (
         "preferences",
         "click_marks",
         "review_strip",
+        "selecting",
         "help",
     ),
     ("forms", "prefetch"),
@@ -102,7 +105,7 @@ LAZY = {
 ONLY_IN = {
     "openvino": {"engine", "networks"},
     "nibabel": {"_nifti", "_save"},
-    "SimpleITK": {"_itk", "_dicom"},
+    "SimpleITK": {"_itk", "_dicom_pixels"},
 }
 HEAVY = {"torch", "training", "onnx", "brevitas"}
 GRAPHICAL = {"qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "napari", "magicgui"}

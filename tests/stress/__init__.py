@@ -1,0 +1,1 @@
+"""Long runs against what users and disks do: `python -m tests.stress`."""
