@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -18,6 +20,13 @@ NO_SPACING = (
     "not real."
 )
 
+# What damaged archives raise, and array headers, which are Python text.
+_READ_ERRORS = (
+    *(OSError, EOFError, KeyError, TypeError, ValueError, RuntimeError, SyntaxError),
+    *(struct.error, tokenize.TokenError, zipfile.error, zlib.error),
+)
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
 
 def read_case(path: Path) -> Decoded:
     """Read `imgs`, (D, H, W), (H, W) or (H, W, 3) uint8 in array order, and `spacing` (x, y, z) mm.
@@ -33,7 +42,7 @@ def read_case(path: Path) -> Decoded:
             _check_members(path, file)
             images = case["imgs"]
             spacing = case["spacing"] if "spacing" in case.files else None
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.error, zlib.error) as error:
+    except _READ_ERRORS as error:
         raise VolumeError(
             f"{path}: cannot be read as a MedSAM case, an .npz file with the array `imgs` "
             f"({error}). Make it again or open the original image."
@@ -66,6 +75,8 @@ def _check_members(path: Path, file: BinaryIO) -> None:
         for member in archive.infolist():
             if Path(member.filename).stem not in ("imgs", "spacing"):
                 continue
+            if member.compress_type not in _METHODS:
+                raise ValueError(f"compressed by method {member.compress_type}")
             with archive.open(member) as stream:
                 version = np.lib.format.read_magic(stream)
                 read = np.lib.format.read_array_header_1_0

@@ -50,7 +50,7 @@ def replay(
         check_target(output, volume.path)
         content = read_journal(journal)
         check_volume(journal, content, volume_hash(volume))
-        restored = restore(content.records, volume.data.shape[:3])
+        restored = restore(content.records, volume.data.shape[:3], str(journal))
         receipt = write_label(output, restored.history.label, volume)
         typer.echo(_describe(restored, content))
         typer.echo(f"Saved and verified: {receipt.path}")

@@ -35,6 +35,8 @@ SHAPE = (6, 20, 24)
 EXTREMES = (0, 1, -1, 127, 255, 32767, 65535, 2**31 - 1, -(2**31), 2**24)
 NUMBERS = (b"0", b"-1", b"999999999999", b"1e300", b"nan", b"", b"2147483648", b"70000")
 
+KEY = "0" * 64  # the hash of the journal's volume
+
 Rng = np.random.Generator
 
 
@@ -49,13 +51,17 @@ def write_samples(folder: Path) -> list[Path]:
     shutil.copyfile(MODELS / FAST_MODEL / "model.json", folder / "model.json")
     with (folder / "a.journal").open("wb") as file:
         write_head(file)
-        sha = "0" * 64
-        head = {"kind": "volume", "sha256": sha, "name": "a", "path": None, "shape": list(SHAPE)}
+        head = {"kind": "volume", "sha256": KEY, "name": "a", "path": None, "shape": list(SHAPE)}
         append_record(file, Record(head, {}))
-        voxels_of_edit = np.arange(5, 300)
-        edit = {"kind": "edit", "name": "brush stroke", "group": None}
-        arrays = {"voxels": voxels_of_edit, "before": np.zeros(295, np.uint16)}
+        inside = np.arange(5, 300)
+        box = {"box": "2d", "axis": 0, "index": 1, "x0": 2, "y0": 2, "x1": 9, "y1": 9}
+        edit = {"kind": "edit", "name": "box", "group": None, "by_hand": False, "prompts": [0]}
+        edit |= {"fresh": [{"number": 0, "label": 1, **box}], "window": [40.0, 400.0]}
+        arrays = {"voxels": inside, "prompt 0": inside, "before": np.zeros(295, np.uint16)}
         append_record(file, Record(edit, {**arrays, "after": np.ones(295, np.uint16)}))
+        style = {"name": "Liver", "color": "#123456", "locked": True}
+        append_record(file, Record({"kind": "style", "label": 1, "style": style}, {}))
+        append_record(file, Record({"kind": "undo"}, {}))
     return [*found, *(folder / name for name in ("a.npz", "b.npz", "model.json", "a.journal"))]
 
 
@@ -154,7 +160,7 @@ def save(dataset: Dataset, path: Path, syntax: str = ExplicitVRLittleEndian) -> 
 
 
 def compress(path: Path, name: str) -> Path:
-    """Write a file anew, compressed by GDCM: JPEG2000, JPEGLS or JPEG."""
+    """Write a file anew, compressed by GDCM: JPEG2000 or JPEG."""
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     writer.UseCompressionOn()
@@ -172,9 +178,8 @@ def _dicom(folder: Path, voxels: np.ndarray) -> list[Path]:
         save(slice_of(voxels, 1), folder / "c.dcm", ExplicitVRBigEndian),
         save(slice_of(voxels, 1), folder / "d.dcm", RLELossless),
         compress(save(slice_of(voxels, 1), folder / "e.dcm"), "JPEG2000"),
-        compress(save(slice_of(voxels, 1), folder / "f.dcm"), "JPEGLS"),
-        compress(save(slice_of(voxels, 1), folder / "g.dcm"), "JPEG"),
-        save(enhanced(voxels), folder / "h.dcm"),
+        compress(save(slice_of(voxels, 1), folder / "f.dcm"), "JPEG"),
+        save(enhanced(voxels), folder / "g.dcm"),
     ]
     series = folder / "series"
     series.mkdir()
