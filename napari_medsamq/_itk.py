@@ -78,6 +78,8 @@ def voxels(path: Path, image: Any, selection: Selection) -> np.ndarray[Any, Any]
     size = (*(int(n) for n in image.GetSize()), 1, 1)
     channels = int(image.GetNumberOfComponentsPerPixel())
     array = sitk.GetArrayViewFromImage(image)
+    if array.size == 0:
+        raise VolumeError(f"{path}: has no voxels (size {image.GetSize()}). Export it again.")
     if array.dtype.kind not in "iuf":
         raise VolumeError(
             f"{path}: has {array.dtype.name} values; grey values or 8-bit RGB colours are needed. "
@@ -113,11 +115,13 @@ def read_image(path: Path, selection: Selection) -> Decoded:
             io == "TIFFImageIO" and not _tiff_pages_end(path)
         ):
             raise VolumeError(f"{path}: the picture is cut off. Copy or export it again.")
+        # Before ITK looks at the header, which it takes at its word.
+        files = None if io in _PICTURES else find_data(path)
         reader.ReadImageInformation()
-        if io in _PICTURES:
+        if files is None:
             check_size(path, _claimed(reader), compressed=True)
         else:
-            _check_data(path, find_data(path), _claimed(reader))
+            _check_data(path, files, _claimed(reader))
         image = reader.Execute()
     data = voxels(path, image, selection)
     shape = data.shape[:3]

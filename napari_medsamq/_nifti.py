@@ -151,9 +151,9 @@ def write_nifti(file: BufferedIOBase, header: Any, array: Array) -> None:
         file.write(slab.astype(header.get_data_dtype()).tobytes(order="F"))
 
 
-def check_size(path: Path, claimed: int, compressed: bool) -> None:
+def check_size(path: Path, claimed: int, compressed: bool, data_file: Path | None = None) -> None:
     """Refuse a file that claims more bytes than it can hold, before they are allocated."""
-    size = path.stat().st_size
+    size = (data_file or path).stat().st_size
     if claimed > size * (MAX_COMPRESSION if compressed else 1):
         raise _too_short(path, claimed, size)
 
@@ -202,7 +202,7 @@ def _decode(path: Path, image: Any, selection: Selection) -> Decoded:
     holder = image.file_map["image"]
     data_file = path if holder.filename is None else Path(holder.filename)
     packed = _is_gzip(data_file)
-    check_size(data_file, int(proxy.offset) + voxels, compressed=packed)
+    check_size(path, int(proxy.offset) + voxels, compressed=packed, data_file=data_file)
     if packed:
         _check_unpacked(data_file, int(proxy.offset) + voxels)
     volumes = int(np.prod(shape[3:], dtype=object))

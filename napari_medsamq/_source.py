@@ -233,8 +233,10 @@ def _finite(where: str, data: Array) -> tuple[Array, tuple[str, ...]]:
 
 
 def _geometry_warnings(where: str, affine: Float64) -> tuple[str, ...]:
-    sizes = voxel_sizes(affine)
-    if not np.isfinite(affine).all() or not (sizes > 0).all():
+    # A damaged header holds anything.
+    with np.errstate(over="ignore", invalid="ignore"):
+        sizes = voxel_sizes(affine)
+    if not (np.isfinite(affine).all() and np.isfinite(sizes).all() and (sizes > 0).all()):
         raise VolumeError(
             f"{where}: its header does not place the voxels in the patient (voxel sizes "
             f"{sizes.tolist()} mm). Export it again from the original."

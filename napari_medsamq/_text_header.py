@@ -10,6 +10,8 @@ from napari_medsamq.errors import VolumeError
 
 # No header that describes an image is longer.
 _LONGEST = 1 << 20
+# A time series of volumes of vectors.
+_MOST_DIMENSIONS = 5
 _FIELD = re.compile(rb"^([^:=\n]{1,60}?)\s*(?::=|:|=)\s*(.*?)\s*$", re.MULTILINE)
 
 
@@ -58,6 +60,7 @@ def find_data(path: Path) -> DataFiles:
         expansion = 1032 if packed.startswith(b"t") else 8 if ascii_data else 1
         inside = name.upper() in (b"LOCAL", b"")
         many = name.upper().startswith(b"LIST") or b"%" in name
+        _check_dimensions(path, fields)
     if inside:
         return DataFiles((path,), expansion)
     if many:
@@ -70,3 +73,17 @@ def find_data(path: Path) -> DataFiles:
             "folder."
         )
     return DataFiles((data,), expansion)
+
+
+def _check_dimensions(path: Path, fields: dict[bytes, bytes]) -> None:
+    """Refuse a MetaImage header with other sizes than it announces, past whose end ITK reads."""
+    try:
+        count = int(fields.get(b"ndims", b""))
+        sizes = [int(size) for size in fields.get(b"dimsize", b"").split()]
+    except ValueError:
+        count, sizes = 0, []
+    if not 1 <= count <= _MOST_DIMENSIONS or len(sizes) != count or min(sizes) < 1:
+        raise VolumeError(
+            f"{path}: cannot be read as an image (its header has no {count or 'number of'} sizes "
+            "above 0). The file is damaged: copy or export it again."
+        )
