@@ -113,7 +113,11 @@ class Opener(QObject):
             return volume if modality is None else volume.with_modality(modality)
 
         def failed(error: BaseException) -> None:
-            better = wants_instead(self._parent, error, selection) if self._ask else None
+            self.busy = True
+            try:
+                better = wants_instead(self._parent, error, selection) if self._ask else None
+            finally:
+                self.busy = False
             if better is None:
                 self.failed.emit(error)
             # The dock may have been closed with the question still open.
