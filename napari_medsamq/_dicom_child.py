@@ -33,6 +33,7 @@ _READ_ERRORS = (
     *(MemoryError, OSError, RuntimeError, TypeError, ValueError, struct.error, zlib.error),
 )
 _SPARE = 200 << 20
+_STATISTICS = Path("/proc/self/statm")
 
 
 def serve() -> None:
@@ -42,7 +43,8 @@ def serve() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     warnings.simplefilter("ignore")
     config.settings.reading_validation_mode = config.IGNORE
-    limit = _memory_limit()
+    outer = _address_limit()
+    limit = _allow_beyond_now(outer)
     with TemporaryDirectory() as folder:
         pixels = None
         for line in sys.stdin.buffer:
@@ -53,10 +55,11 @@ def serve() -> None:
                     _say(out, _attempt(read_header, Path(name)))
                 continue
             if pixels is None:
+                limit(2 * _SPARE)
                 # Here, because files that are not compressed do without SimpleITK.
                 from napari_medsamq._dicom_pixels import Pixels
 
-                pixels = Pixels(Path(folder))
+                pixels, limit = Pixels(Path(folder)), _allow_beyond_now(outer)
             path = Path(request["path"])
             limit(3 * (path.stat().st_size + request["bytes"]))
             answer = _attempt(pixels.frame, path, request["number"])
@@ -84,17 +87,21 @@ def _attempt(job: Callable[..., Any], *arguments: Any) -> Any:
         return {"error": text.rpartition("ERROR: ")[2][:300]}
 
 
-def _memory_limit() -> Callable[[int], None]:
-    """Return a function that allows this process so many bytes more than it has now."""
-    statistics = Path("/proc/self/statm")
-    if resource is None or not statistics.exists():
-        return lambda _: None
+def _address_limit() -> tuple[int, int] | None:
+    """Return the limits of memory that this process was started with; None where it has none."""
+    if resource is None or not _STATISTICS.exists():
+        return None
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    outer = soft if soft != resource.RLIM_INFINITY else sys.maxsize
-    # The codecs' libraries are loaded later.
-    start = int(statistics.read_text().split()[0]) * resource.getpagesize() + (300 << 20)
+    return (sys.maxsize if soft == resource.RLIM_INFINITY else soft), hard
+
+
+def _allow_beyond_now(outer: tuple[int, int] | None) -> Callable[[int], None]:
+    """Return a function that allows this process so many bytes more than it has now."""
+    if resource is None or outer is None:
+        return lambda _: None
+    now = int(_STATISTICS.read_text().split()[0]) * resource.getpagesize()
 
     def limit(count: int) -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (min(outer, start + count + _SPARE), hard))
+        resource.setrlimit(resource.RLIMIT_AS, (min(outer[0], now + count + _SPARE), outer[1]))
 
     return limit

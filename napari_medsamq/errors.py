@@ -29,7 +29,10 @@ class ChoiceError(VolumeError):
         lines = [f"\n  {value}: {meaning}" for value, meaning in choices.items()]
         more = f"\n  ... and {len(lines) - _LISTED} more" if len(lines) > _LISTED else ""
         listing = "".join(lines[:_LISTED]) + more
-        super().__init__(f"{text} Choose one of these by --{option} on the command line.{listing}")
+        super().__init__(
+            f"{text} Open it by the buttons of the dock, which asks, or choose one of these by "
+            f"--{option} on the command line.{listing}"
+        )
         self.problem = text
         self.option = option
         self.choices = choices

@@ -259,12 +259,14 @@ def _moved(content: bytearray, rng: Rng) -> bytes:
 
 
 def _rezipped(content: bytes, rng: Rng) -> bytes:
-    """Damage the arrays of an archive that is itself whole."""
+    """Damage one of the arrays of an archive that is itself whole."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(out, "w") as new:
-        for member in old.infolist():
+        chosen = int(rng.integers(len(old.infolist())))
+        for n, member in enumerate(old.infolist()):
             array = old.read(member)
-            new.writestr(member.filename, _damaged(array, rng, 128), member.compress_type)
+            content = _damaged(array, rng, 128) if n == chosen else array
+            new.writestr(member.filename, content, member.compress_type)
     return out.getvalue()
 
 
