@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from napari_medsamq._nifti import MAX_COMPRESSION
 from napari_medsamq._source import Decoded
 from napari_medsamq.errors import VolumeError
 
@@ -15,6 +19,13 @@ NO_SPACING = (
     "The case does not say how large its voxels are: 1 mm is assumed, so sizes and volumes are "
     "not real."
 )
+
+# What damaged archives raise, and array headers, which are Python text.
+_READ_ERRORS = (
+    *(OSError, EOFError, KeyError, TypeError, ValueError, RuntimeError, SyntaxError),
+    *(struct.error, tokenize.TokenError, zipfile.error, zlib.error),
+)
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def read_case(path: Path) -> Decoded:
@@ -28,9 +39,10 @@ def read_case(path: Path) -> Decoded:
     try:
         # Opened here, because `np.load` leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as case:
+            _check_members(path, file)
             images = case["imgs"]
             spacing = case["spacing"] if "spacing" in case.files else None
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.error, zlib.error) as error:
+    except _READ_ERRORS as error:
         raise VolumeError(
             f"{path}: cannot be read as a MedSAM case, an .npz file with the array `imgs` "
             f"({error}). Make it again or open the original image."
@@ -54,3 +66,29 @@ def read_case(path: Path) -> Decoded:
         affine[:3, :3] = np.diag(spacing)
     warnings = () if spacing is not None else (NO_SPACING,)
     return Decoded(data, affine, "case", data.shape[:3], warnings=warnings)
+
+
+def _check_members(path: Path, file: BinaryIO) -> None:
+    """Refuse arrays that claim more bytes than they can unpack to, before they are allocated."""
+    place = file.tell()
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            if Path(member.filename).stem not in ("imgs", "spacing"):
+                continue
+            if member.compress_type not in _METHODS:
+                raise ValueError(f"compressed by method {member.compress_type}")
+            with archive.open(member) as stream:
+                version = np.lib.format.read_magic(stream)
+                read = np.lib.format.read_array_header_1_0
+                if version != (1, 0):
+                    read = np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(stream)
+            claimed = int(np.prod(shape, dtype=object)) * dtype.itemsize
+            packed = min(member.compress_size, path.stat().st_size)
+            most = packed * (1 if member.compress_type == zipfile.ZIP_STORED else MAX_COMPRESSION)
+            if min(shape, default=1) < 0 or claimed > min(member.file_size, most):
+                raise VolumeError(
+                    f"{path}: `{Path(member.filename).stem}` announces {claimed:,} bytes, but has "
+                    f"only {packed:,} bytes. It is incomplete or damaged: copy or make it again."
+                )
+    file.seek(place)

@@ -1,47 +1,30 @@
-"""DICOM by SimpleITK (GDCM): finds the series of a folder and checks where its slices lie."""
+"""DICOM: finds the series of a folder, chooses a volume of it, and reads its pixels."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
-from napari_medsamq._dicom_source import is_label
-from napari_medsamq._itk import image_affine, itk_errors, voxels
-from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Decoded
-from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Float64
-
-# What is drawn on a series may lie beside it.
-SEGMENTATION = "SEG"
-
-_POSITION = "0020|0032"
-_ORIENTATION = "0020|0037"
-
-# How far a slice may lie off its even place, as a fraction of the distance between slices.
-_UNEVEN = 0.05
-_TILT_DEG = 0.5
+from napari_medsamq._decoder import Decoder
+from napari_medsamq._even_grid import resample_evenly
+from napari_medsamq._series import Frame, Stack, describe, stack, uneven, without_copies
+from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Array, Decoded, Selection
+from napari_medsamq.errors import ChoiceError, VolumeError
 
 ONE_SLICE = "Only this slice was opened. To have the whole series, open its folder."
 NOT_CHECKED = "The even spacing of this multi-frame file's slices could not be checked."
+NO_SCALE = (
+    "The file does not say how large its pixels are: 1 mm is assumed, so sizes and volumes are "
+    "not real."
+)
+# What is drawn on a series may lie beside it.
+_SEGMENTATION = "SEG"
+INVERTED = "The file shows low values bright (MONOCHROME1); they were inverted."
 
-
-@dataclass(frozen=True, eq=False)
-class _Slice:
-    path: Path
-    series: str
-    description: str
-    modality: str
-    position: Float64 | None  # (3,) LPS mm
-    orientation: Float64 | None  # (6,) direction of the rows, then of the columns
-    size: tuple[int, ...]
-    pixel_id: int
-    affine: Float64
+_WHOLE = ("u1", "i1", "u2", "i2", "u4", "i4")
 
 
 def is_dicom(path: Path) -> bool:
@@ -52,82 +35,95 @@ def is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def read_dicom_file(path: Path) -> Decoded:
+def read_dicom_file(path: Path, selection: Selection) -> Decoded:
     """Read one DICOM file: a single slice, or a multi-frame volume.
 
     Raises
     ------
     VolumeError
-        If the file cannot be read as an image.
+        If the file cannot be read as an image, or holds several volumes to choose from.
     """
-    with itk_errors(path):
-        info = _inspect(path)
-    multi_frame = len(info.size) > 2 and info.size[2] > 1
-    if multi_frame:
-        warnings: tuple[str, ...] = (NOT_CHECKED,)
-    elif info.orientation is None:
-        warnings = (LEFT_RIGHT_UNKNOWN,)
-    else:
-        warnings = (ONE_SLICE,)
-    return _read(path, [info], info.affine, warnings)
+    with Decoder(path) as decoder:
+        (head,) = decoder.headers([path])
+        if "error" in head:
+            raise VolumeError(
+                f"{path}: cannot be read as an image ({head['error']}). The file is damaged, or "
+                "something else than an image; copy or export it again."
+            )
+        frames = _frames(path, head)
+        if selection.series not in (None, head["series"]):
+            raise VolumeError(
+                f"{path}: is of series {head['series']}, not of {selection.series}. Leave out "
+                "--series, or open the folder."
+            )
+        warnings = (ONE_SLICE,) if len(frames) == 1 and frames[0].orientation is not None else ()
+        return _decode(decoder, path, frames, selection, warnings)
 
 
-def read_dicom_folder(folder: Path, series: str | None) -> Decoded:
+def read_dicom_folder(folder: Path, selection: Selection) -> Decoded:
     """Read one series of a folder, searching its subfolders too.
-
-    Parameters
-    ----------
-    folder : Path
-    series : str or None
-        Series Instance UID; may be None where the folder holds one series.
 
     Raises
     ------
+    ChoiceError
+        If there are several series or volumes, and none was chosen.
     VolumeError
-        If there is no series, no such series, several to choose from, or its slices do not make
-        one even stack.
+        If there is no series, no such series, or its slices do not make one even stack.
     """
-    found: dict[str, list[_Slice]] = {}
-    left_out = []
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.name == "DICOMDIR" or not is_dicom(path):
-            continue
-        try:
-            with itk_errors(path):
-                info = _inspect(path)
-        except VolumeError:
-            # A report or plan of the same study perhaps, but a damaged slice looks the same.
-            if not is_label(path):
-                left_out.append(path.name)
-            continue
-        if info.modality != SEGMENTATION:
-            found.setdefault(info.series, []).append(info)
+    # Begun first: while its libraries are loaded, files are looked for.
+    with Decoder(folder) as decoder:
+        paths = [
+            path
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.name != "DICOMDIR" and is_dicom(path)
+        ]
+        found: dict[str, list[Frame]] = {}
+        left_out = []
+        for path, head in zip(paths, decoder.headers(paths), strict=True):
+            if head.get("modality") == _SEGMENTATION:
+                continue
+            if "error" not in head:
+                found.setdefault(head["series"], []).extend(_frames(path, head))
+            elif not head.get("other"):
+                # What is whole but no image, a report say, is none of the series' slices.
+                left_out.append(f"{path.name}: {head['error']}")
+        frames, copies = without_copies(_chosen(folder, found, selection.series, left_out))
+        warnings: tuple[str, ...] = () if len(frames) > 1 else (ONE_SLICE,)
+        warnings += _left_out_warning(left_out)
+        if copies:
+            warnings += (f"{copies} slices are in the folder twice and were left out once.",)
+        return _decode(decoder, folder, frames, selection, warnings)
+
+
+def _frames(path: Path, head: dict[str, object]) -> list[Frame]:
+    places = head["frames"]
+    if not isinstance(places, list):
+        raise TypeError("a header lists its frames")
+    return [Frame(path, number, head, place) for number, place in enumerate(places)]
+
+
+def _chosen(
+    folder: Path, found: dict[str, list[Frame]], series: str | None, left_out: list[str]
+) -> list[Frame]:
     if not found:
+        why = f" ({left_out[0]})" if left_out else ""
         raise VolumeError(
-            f"{folder}: holds no DICOM images. Choose the folder with the series, or an image file."
+            f"{folder}: holds no DICOM images{why}. Choose the folder with the series, or an image "
+            "file."
         )
     if series is None and len(found) == 1:
-        series = next(iter(found))
-    if series not in found:
-        listing = "".join(f"\n  {_describe(uid, slices)}" for uid, slices in found.items())
-        problem = f"has no series {series}" if series else f"holds {len(found)} series"
-        raise VolumeError(
-            f"{folder}: {problem}. Choose one of these: give its UID to "
-            f"--series on the command line, or open a folder that holds only that one.{listing}"
-        )
-    slices = found[series]
-    if len(slices) == 1:
-        decoded = read_dicom_file(slices[0].path)
-    else:
-        slices, affine = _stack(folder, slices)
-        decoded = _read(folder, slices, affine, ())
-    return replace(decoded, warnings=(*decoded.warnings, *_left_out_warning(left_out)))
-
-
-def _describe(uid: str, slices: list[_Slice]) -> str:
-    first = slices[0]
-    description = first.description or "no description"
-    return f"{uid}: {description}, {first.modality or 'unknown modality'}, {len(slices)} slices"
+        return next(iter(found.values()))
+    if series in found:
+        return found[series]
+    problem = f"has no series {series}" if series else f"holds {len(found)} series"
+    studies = {frames[0].head["study"] for frames in found.values()}
+    if len(studies) > 1:
+        problem += f" of {len(studies)} studies"
+    raise ChoiceError(
+        f"{folder}: {problem}.",
+        "series",
+        {uid: describe(frames, study=len(studies) > 1) for uid, frames in found.items()},
+    )
 
 
 def _left_out_warning(names: list[str]) -> tuple[str, ...]:
@@ -140,117 +136,136 @@ def _left_out_warning(names: list[str]) -> tuple[str, ...]:
     )
 
 
-def _inspect(path: Path) -> _Slice:
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-
-    def text(tag: str) -> str:
-        # Bytes that are no UTF-8 come as surrogates, which could not be shown.
-        value = str(reader.GetMetaData(tag)) if reader.HasMetaDataKey(tag) else ""
-        return value.encode("utf-8", "replace").decode().strip("\0 ")
-
-    def numbers(tag: str, count: int) -> Float64 | None:
-        try:
-            values = np.array([float(part) for part in text(tag).split("\\")])
-        except ValueError:
-            return None
-        return values if values.size == count else None
-
-    affine = image_affine(reader)
-    thickness = numbers("0018|0050", 1)
-    if reader.GetSize()[2:] == (1,) and thickness is not None and thickness[0] > 0:
-        # One slice has no distance to the next.
-        affine[:3, 2] *= thickness[0] / np.linalg.norm(affine[:3, 2])
-    return _Slice(
-        path=path,
-        series=text("0020|000e"),
-        description=text("0008|103e"),
-        modality=text("0008|0060"),
-        position=numbers(_POSITION, 3),
-        orientation=numbers(_ORIENTATION, 6),
-        size=tuple(int(n) for n in reader.GetSize()),
-        pixel_id=int(reader.GetPixelIDValue()),
-        affine=affine,
-    )
-
-
-def _stack(folder: Path, slices: list[_Slice]) -> tuple[list[_Slice], Float64]:
-    """Sort slices along their normal and return them with the affine of the stack."""
-
-    def refuse(reason: str) -> VolumeError:
-        return VolumeError(
-            f"{folder}: the {len(slices)} slices of series {slices[0].series} do not make one even "
-            f"volume: {reason}. Export the series again, complete and as plain axial, coronal or "
-            "sagittal slices, or have it resampled."
+def _decode(
+    decoder: Decoder,
+    where: Path,
+    frames: list[Frame],
+    selection: Selection,
+    warnings: tuple[str, ...],
+) -> Decoded:
+    found, more = _stack(where, frames, selection.volume)
+    warnings += more
+    if found.uneven and not selection.resample:
+        raise uneven(where, found)
+    frames = found.frames
+    data, affine = _pixels(decoder, where, frames), found.affine
+    if found.uneven:
+        if data.ndim == 4:
+            raise uneven(where, found)
+        places = np.array([frame.position for frame in frames])
+        data, affine = resample_evenly(str(where), data, places, affine)
+        thickness = float(np.linalg.norm(affine[:3, 2]))
+        warnings += (
+            f"The slices are not even ({found.uneven}). They were resampled to {len(data)} slices "
+            f"{thickness:.3g} mm apart; a label is saved on these, not on the file's own.",
         )
-
-    first = slices[0]
-    orientation = first.orientation
-    positions = [item.position for item in slices if item.position is not None]
-    if orientation is None or len(positions) < len(slices):
-        raise refuse("some do not say where they lie (Image Position/Orientation)")
-    if any(item.size != first.size for item in slices):
-        raise refuse("their sizes in pixels differ")
-    if any(
-        item.orientation is None or np.abs(item.orientation - orientation).max() > 1e-3
-        for item in slices
-    ):
-        raise refuse("their directions differ, there may be a localiser among them")
-    normal = np.cross(orientation[:3], orientation[3:])
-    order = np.argsort([normal @ position for position in positions], kind="stable")
-    slices = [slices[n] for n in order]
-    places = np.array([positions[n] for n in order])
-    heights = places @ normal
-    _check_even(heights, refuse)
-    step = (places[-1] - places[0]) / (len(places) - 1)
-    tilt = np.degrees(np.arctan2(np.linalg.norm(np.cross(step, normal)), abs(step @ normal)))
-    if tilt > _TILT_DEG:
-        raise refuse(f"each lies shifted against the last one, a gantry tilt of {tilt:.1f} degrees")
-    expected = places[0] + np.arange(len(places))[:, None] * step
-    if np.linalg.norm(places - expected, axis=1).max() > _UNEVEN * np.linalg.norm(step):
-        raise refuse("they are shifted sideways against each other")
-    affine = slices[0].affine.copy()
-    affine[:3, 2] = step
-    return slices, affine
-
-
-def _check_even(heights: Float64, refuse: Callable[[str], VolumeError]) -> None:
-    gaps = np.diff(heights)
-    usual = float(np.median(gaps))
-    if gaps.min() < 1e-3:
-        copies = Counter(np.round(heights, 3).tolist()).most_common(1)[0][1]
-        raise refuse(f"up to {copies} lie at one place (several time points or echoes?)")
-    gap = int(np.abs(gaps - usual).argmax())
-    if abs(gaps[gap] - usual) > _UNEVEN * usual:
-        raise refuse(
-            f"they are usually {usual:.3g} mm apart, but {gaps[gap]:.3g} mm between slices "
-            f"{gap + 1} and {gap + 2}; slices are missing or unevenly spaced"
-        )
-
-
-def _read(path: Path, slices: list[_Slice], affine: Float64, warnings: tuple[str, ...]) -> Decoded:
-    # The series reader takes no multi-frame file.
-    reader: Any = sitk.ImageSeriesReader() if len(slices) > 1 else sitk.ImageFileReader()
-    if len(slices) > 1:
-        reader.SetFileNames([str(item.path) for item in slices])
-    else:
-        reader.SetFileName(str(slices[0].path))
-    reader.SetImageIO("GDCMImageIO")
-    kinds = {item.pixel_id for item in slices}
-    if kinds == {sitk.sitkFloat64} or len(kinds) > 1:
-        # Rescaled by fractions, perhaps by others in each slice: the first must not set the type.
-        reader.SetOutputPixelType(sitk.sitkFloat32)
-    with itk_errors(path):
-        image = reader.Execute()
-    data = voxels(path, image)
+    head = frames[0].head
+    if frames[0].orientation is None:
+        warnings += (LEFT_RIGHT_UNKNOWN,)
+    if frames[0].place["spacing"] is None:
+        warnings += (NO_SCALE,)
+    if any(_is_inverted(frame) for frame in frames):
+        warnings += (INVERTED,)
+    ijk = data.transpose(2, 1, 0, *range(3, data.ndim))
     return Decoded(
-        data,
+        ijk,
         affine,
         "dicom",
-        data.shape[:3],
-        modality=slices[0].modality,
+        ijk.shape[:3],
+        modality=head["modality"],
         warnings=warnings,
-        files=tuple(item.path for item in slices),
+        # Slices in between are none that a label could refer to.
+        files=() if found.uneven else tuple(dict.fromkeys(frame.path for frame in frames)),
     )
+
+
+def _stack(where: Path, frames: list[Frame], volume: int | None) -> tuple[Stack, tuple[str, ...]]:
+    """Put slices in order; return also what could not be checked."""
+    first = frames[0]
+    one_file = all(frame.path == first.path for frame in frames)
+    placed = all(frame.position is not None and frame.orientation is not None for frame in frames)
+    if placed and (len(frames) > 1 or volume is not None):
+        unchecked = any(frame.place.get("assumed") for frame in frames)
+        return stack(where, frames, volume), (NOT_CHECKED,) if unchecked else ()
+    if not one_file or volume not in (None, 1):
+        # Refuses what has no place.
+        return stack(where, frames, volume), ()
+    return Stack(frames, first.affine()), (NOT_CHECKED,) if len(frames) > 1 else ()
+
+
+def _is_inverted(frame: Frame) -> bool:
+    # Hounsfield units mean the same however they are shown.
+    return bool(frame.head["inverted"]) and frame.head["modality"] != "CT"
+
+
+def _pixels(decoder: Decoder, where: Path, frames: Sequence[Frame]) -> Array:
+    """Return the values (n, rows, columns) or (n, rows, columns, 3), rescaled."""
+    rows, columns = frames[0].size
+    color = frames[0].head["color"]
+    volume: Array | None = None
+    for n, frame in enumerate(frames):
+        plane = _stored(decoder, frame)
+        if volume is None:
+            dtype = np.dtype(np.uint8) if color else _dtype(frames)
+            volume = np.empty((len(frames), *plane.shape), dtype)
+        if plane.shape != volume.shape[1:] or (color and plane.dtype != np.uint8):
+            raise VolumeError(
+                f"{frame.path}: has pixels {plane.dtype} of shape {plane.shape}; one grey value or "
+                "an 8-bit RGB colour is needed. Export it as grey values."
+            )
+        if not color:
+            if _is_inverted(frame):
+                plane = ~plane if plane.dtype.kind == "i" else _most(frame) - plane
+            slope, intercept = frame.place["slope"], frame.place["intercept"]
+            if (slope, intercept) != (1, 0):
+                # Whole numbers below 2**53 are exact; what overflows is infinite, and told.
+                plane = plane * slope + intercept
+        with np.errstate(over="ignore", invalid="ignore"):
+            volume[n] = plane
+    if volume is None or volume.shape[1:3] != (rows, columns):
+        raise VolumeError(f"{where}: holds no pixels. Export it again.")
+    return volume
+
+
+def _most(frame: Frame) -> Array:
+    return np.array(2 ** frame.head["bits"] - 1, np.dtype(frame.head["dtype"]).newbyteorder("="))
+
+
+def _stored(decoder: Decoder, frame: Frame) -> Array:
+    """Return the values of a frame as they are stored."""
+    head = frame.head
+    rows, columns = frame.size
+    stored = np.dtype(head["dtype"])
+    if head["offset"] is None:
+        size = rows * columns * max(stored.itemsize, 3 if head["color"] else 1)
+        return decoder.frame(frame.path, frame.number, size)
+    start = head["offset"] + frame.number * rows * columns * stored.itemsize
+    plane = np.fromfile(frame.path, stored, rows * columns, offset=start)
+    if plane.size != rows * columns:
+        raise VolumeError(f"{frame.path}: was changed while it was read. Open it again.")
+    plane = plane.astype(stored.newbyteorder("="), copy=False).reshape(rows, columns)
+    above, spare = 8 * stored.itemsize - head["high_bit"] - 1, 8 * stored.itemsize - head["bits"]
+    if spare:
+        # Drops what else lies in the other bits, and keeps the sign.
+        plane = (plane << above) >> spare
+    return plane
+
+
+def _dtype(frames: Sequence[Frame]) -> np.dtype[Any]:
+    """Return the smallest type that holds all values: whole numbers where they are whole."""
+    scales = {(frame.place["slope"], frame.place["intercept"]) for frame in frames}
+    types = {frame.head["dtype"] for frame in frames}
+    if scales == {(1.0, 0.0)} and len(types) == 1:
+        stored: np.dtype[Any] = np.dtype(frames[0].head["dtype"]).newbyteorder("=")
+        return stored
+    ends: list[float] = []
+    for frame in frames:
+        bits, slope, intercept = frame.head["bits"], frame.place["slope"], frame.place["intercept"]
+        low = -(2 ** (bits - 1)) if frame.head["signed"] else 0
+        ends += [value * slope + intercept for value in (low, low + 2**bits - 1)]
+    if all(float(number).is_integer() for scale in scales for number in scale):
+        for name in _WHOLE:
+            limits = np.iinfo(name)
+            if limits.min <= min(ends) and max(ends) <= limits.max:
+                return np.dtype(name)
+    return np.dtype(np.float32)

@@ -14,7 +14,8 @@ import SimpleITK as sitk
 
 from napari_medsamq._detached import check_data_files
 from napari_medsamq._nifti import check_size
-from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Decoded
+from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Decoded, Selection, volume_index
+from napari_medsamq._text_header import DataFiles, find_data
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.geometry import Float64
 
@@ -63,41 +64,48 @@ def image_affine(image: Any) -> Float64:
     return affine
 
 
-def voxels(path: Path, image: Any) -> np.ndarray[Any, Any]:
+def voxels(path: Path, image: Any, selection: Selection) -> np.ndarray[Any, Any]:
     """Return a SimpleITK image's voxels as (i, j, k) or (i, j, k, 3) array.
+
+    Several values per voxel that are not 8-bit colours are several volumes: programs write time
+    series in that way.
 
     Raises
     ------
+    ChoiceError
+        If there are several volumes and none was chosen.
     VolumeError
-        If there are several volumes, or several values per voxel that are not 8-bit colours.
+        If the values are no numbers.
     """
-    size = tuple(int(n) for n in image.GetSize())
-    if any(n > 1 for n in size[3:]):
-        raise VolumeError(
-            f"{path}: holds {int(np.prod(size[3:]))} volumes (size {size}), one is needed. Save "
-            "the one to segment as a 3D file and open that."
-        )
+    size = (*(int(n) for n in image.GetSize()), 1, 1)
     channels = int(image.GetNumberOfComponentsPerPixel())
-    array = sitk.GetArrayFromImage(image)
-    array = array.reshape((*size, 1, 1)[:3][::-1] + (() if channels == 1 else (channels,)))
-    if array.dtype.kind not in "iuf" or (
-        channels > 1 and (channels not in (3, 4) or array.dtype != np.uint8)
-    ):
+    array = sitk.GetArrayViewFromImage(image)
+    if array.size == 0:
+        raise VolumeError(f"{path}: has no voxels (size {image.GetSize()}). Export it again.")
+    if array.dtype.kind not in "iuf":
         raise VolumeError(
-            f"{path}: has {channels} {array.dtype.name} values per voxel; one grey value or an "
-            "8-bit RGB colour is needed. Export it as grey values."
+            f"{path}: has {array.dtype.name} values; grey values or 8-bit RGB colours are needed. "
+            "Export it as grey values."
         )
+    colors = channels in (3, 4) and array.dtype == np.uint8
+    volumes = array.reshape((-1, *size[:3][::-1], channels))
+    each = 1 if colors else channels
+    number, channel = divmod(volume_index(path, len(volumes) * each, selection), each)
     # Transparency is no colour: the fourth channel is left out.
-    return array.transpose(2, 1, 0, *range(3, array.ndim))[..., :3] if channels > 1 else array.T
+    chosen = volumes[number, ..., :3] if colors else volumes[number, ..., channel]
+    kept: np.ndarray[Any, Any] = chosen.copy()
+    return kept.transpose(2, 1, 0, *range(3, kept.ndim))
 
 
-def read_image(path: Path) -> Decoded:
+def read_image(path: Path, selection: Selection) -> Decoded:
     """Read a file that SimpleITK recognises by its content.
 
     Raises
     ------
+    ChoiceError
+        If it holds several volumes and none was chosen.
     VolumeError
-        If the file cannot be read or holds no single image.
+        If the file cannot be read or holds no image.
     """
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -111,12 +119,16 @@ def read_image(path: Path) -> Decoded:
             io == "TIFFImageIO" and not _tiff_pages_end(path)
         ):
             raise VolumeError(f"{path}: the picture is cut off. Copy or export it again.")
+        # Before ITK looks at the header, which it takes at its word.
+        files = None if io in _PICTURES else find_data(path)
         reader.ReadImageInformation()
-        if path.suffix.lower() in _WITH_DATA_INSIDE:
+        if files is None:
             check_size(path, _claimed(reader), compressed=True)
+        else:
+            _check_data(path, files, _claimed(reader))
         image = reader.Execute()
-    data = voxels(path, image)
-    shape = tuple((*image.GetSize(), 1, 1)[: max(3, image.GetDimension())])
+    data = voxels(path, image, selection)
+    shape = data.shape[:3]
     if io in _PICTURES:
         return Decoded(data, np.eye(4), "picture", shape, warnings=(NO_SCALE,))
     unknown = io == "NrrdImageIO" and not reader.HasMetaDataKey("NRRD_space")
@@ -149,7 +161,16 @@ def _tiff_pages_end(path: Path) -> bool:
     return True
 
 
+def _check_data(path: Path, files: DataFiles, claimed: int) -> None:
+    there = sum(file.stat().st_size for file in files.paths)
+    if claimed > there * files.expansion:
+        raise VolumeError(
+            f"{path}: its header announces {claimed:,} bytes, but there are only {there:,} bytes. "
+            "It is incomplete or damaged: copy or export it again."
+        )
+
+
 def _claimed(reader: Any) -> int:
     count = int(np.prod([int(n) for n in reader.GetSize()], dtype=object))
-    # One byte per value is the least there can be.
-    return count * int(reader.GetNumberOfComponents())
+    bytes_each = int(sitk.Image([1, 1], reader.GetPixelIDValue(), 1).GetSizeOfPixelComponent())
+    return count * int(reader.GetNumberOfComponents()) * bytes_each

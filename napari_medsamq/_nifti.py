@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import struct
 import zlib
+from collections.abc import Sequence
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,11 +17,27 @@ from nibabel.fileholders import FileHolder
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, RAS_TO_LPS, Array, Decoded, Source
+from napari_medsamq._source import (
+    LEFT_RIGHT_UNKNOWN,
+    RAS_TO_LPS,
+    Array,
+    Decoded,
+    Selection,
+    Source,
+    volume_index,
+)
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.geometry import Float64
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img")
+
+_ALL = Selection()
+# Below this size nothing is lost by allocating what a damaged header says.
+_UNPACKED_UNCHECKED = 100 << 20
+# What may follow the voxels of a large file.
+_TRAILING = 1 << 20
+# Two places are the same up to this fraction of a voxel.
+_APART = 0.1
 
 # Deflate cannot shrink anything by more than this factor.
 MAX_COMPRESSION = 1032
@@ -49,24 +67,26 @@ def is_nifti(path: Path) -> bool:
     return start[344:347] == b"n+1" or start[4:7] == b"n+2"
 
 
-def read_nifti(path: Path) -> Decoded:
+def read_nifti(path: Path, selection: Selection = _ALL) -> Decoded:
     """Read a NIfTI-1, NIfTI-2 or Analyze file.
 
     Raises
     ------
+    ChoiceError
+        If it holds several volumes, and none was chosen.
     VolumeError
-        If the file cannot be read, is damaged, or holds several volumes.
+        If the file cannot be read or is damaged.
     """
     try:
         if path.suffix.lower() in (".hdr", ".img"):
-            return _decode(path, nib.load(path, mmap=False))
+            return _decode(path, nib.load(path, mmap=False), selection)
         with _open(path) as file:
             start = file.read(4)
             file.seek(0)
             nifti2 = b"\x02\x1c" in (start[:2][::-1], start[2:])
             kind = nib.Nifti2Image if nifti2 else nib.Nifti1Image
             image = kind.from_file_map({"image": FileHolder(fileobj=file)}, mmap=False)
-            decoded = _decode(path, image)
+            decoded = _decode(path, image, selection)
             # To the end, because only there gzip compares its checksum.
             while file.read(1 << 20):
                 pass
@@ -131,14 +151,35 @@ def write_nifti(file: BinaryIO | BufferedIOBase, header: Any, array: Array) -> N
         file.write(slab.astype(header.get_data_dtype()).tobytes(order="F"))
 
 
-def check_size(path: Path, claimed: int, compressed: bool) -> None:
+def check_size(path: Path, claimed: int, compressed: bool, data_file: Path | None = None) -> None:
     """Refuse a file that claims more bytes than it can hold, before they are allocated."""
-    size = path.stat().st_size
+    size = (data_file or path).stat().st_size
     if claimed > size * (MAX_COMPRESSION if compressed else 1):
-        raise VolumeError(
-            f"{path}: its header announces {claimed:,} bytes, but the file has only "
-            f"{size:,} bytes. It is incomplete or damaged: copy or export it again."
-        )
+        raise _too_short(path, claimed, size)
+
+
+def _too_short(path: Path, claimed: int, size: int) -> VolumeError:
+    return VolumeError(
+        f"{path}: its header announces {claimed:,} bytes, but the file has only {size:,} bytes. It "
+        "is incomplete or damaged: copy or export it again."
+    )
+
+
+def _check_unpacked(path: Path, claimed: int) -> None:
+    """Refuse a gzip file that claims more bytes than it unpacks to, before they are allocated."""
+    with path.open("rb") as file:
+        file.seek(-4, 2)
+        (last,) = struct.unpack("<I", file.read(4))
+    # The end of the file says how much there is, but for multiples of 4 GB and files in parts.
+    there = claimed <= last or (last - claimed) % 2**32 < _TRAILING
+    if there or claimed < _UNPACKED_UNCHECKED:
+        return
+    size = 0
+    with gzip.open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            size += len(part)
+    if size < claimed:
+        raise _too_short(path, claimed, size)
 
 
 def _is_gzip(path: Path) -> bool:
@@ -150,40 +191,72 @@ def _open(path: Path) -> BufferedIOBase:
     return gzip.open(path, "rb") if _is_gzip(path) else path.open("rb")
 
 
-def _decode(path: Path, image: Any) -> Decoded:
+def _decode(path: Path, image: Any, selection: Selection) -> Decoded:
     header = image.header
     shape = tuple(int(size) for size in image.shape)
     if min(shape, default=0) < 1:
         raise VolumeError(f"{path}: has no voxels (shape {shape}). Export it again.")
-    if any(size > 1 for size in shape[3:]):
-        raise VolumeError(
-            f"{path}: holds {int(np.prod(shape[3:]))} volumes (shape {shape}), one is needed. Save "
-            "the one to segment as a 3D file, with nibabel for instance by "
-            "`image.slicer[..., 0].to_filename(...)`, and open that."
-        )
-    if isinstance(image, (nib.Nifti1Image, nib.Nifti2Image)):
-        voxels = int(np.prod(shape, dtype=object)) * header.get_data_dtype().itemsize
-        proxy: Any = image.dataobj  # nibabel's stub does not know its offset
-        check_size(path, int(proxy.offset) + voxels, compressed=_is_gzip(path))
+    voxels = int(np.prod(shape, dtype=object)) * header.get_data_dtype().itemsize
+    proxy: Any = image.dataobj  # nibabel's stub does not know its offset
+    # A pair of files has its voxels in the other one.
+    holder = image.file_map["image"]
+    data_file = path if holder.filename is None else Path(holder.filename)
+    packed = _is_gzip(data_file)
+    check_size(path, int(proxy.offset) + voxels, compressed=packed, data_file=data_file)
+    if packed:
+        _check_unpacked(data_file, int(proxy.offset) + voxels)
+    volumes = int(np.prod(shape[3:], dtype=object))
+    index = volume_index(path, volumes, selection)
+    place: tuple[Any, ...] = ()
+    if volumes > 1:
+        place = (..., *(int(n) for n in np.unravel_index(index, shape[3:], order="F")))
+        shape = shape[:3]
     grid = (*shape, 1, 1, 1)[:3]
-    data = _voxels(path, image)
+    data = _voxels(path, image, place)
     nifti = isinstance(header, nib.Nifti1Header)
     known = nifti and (int(header["qform_code"]) > 0 or int(header["sform_code"]) > 0)
+    own = header.copy() if nifti else None
+    if own is not None and volumes > 1:
+        own.set_data_shape(shape)
     return Decoded(
         data=data.reshape(grid + data.shape[len(shape) :]),
         affine=affine_lps(header),
         kind="image",
         shape=shape,
-        header=header.copy() if nifti else None,
-        warnings=() if known else (LEFT_RIGHT_UNKNOWN,),
+        header=own,
+        warnings=_disagreement(header, grid) if known else (LEFT_RIGHT_UNKNOWN,),
     )
 
 
-def _voxels(path: Path, image: Any) -> Array:
+def _disagreement(header: Any, grid: Sequence[int]) -> tuple[str, ...]:
+    """Tell the user if the two places that a NIfTI file may give are not the same."""
+    if int(header["qform_code"]) == 0 or int(header["sform_code"]) == 0:
+        return ()
+    try:
+        by_quaternion = np.array(header.get_qform(), np.float64)
+    except HeaderDataError:  # no rotation at all, and not used
+        return ()
+    by_rows = np.array(header.get_sform(), np.float64)
+    corners = np.array([*np.ndindex(2, 2, 2)]) * (np.array(grid) - 1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        apart = (by_rows - by_quaternion) @ np.column_stack([corners, np.ones(8)]).T
+        farthest = float(np.linalg.norm(apart[:3], axis=0).max())
+        smallest = float(np.linalg.norm(by_rows[:3, :3], axis=0).min())
+        mirrored = np.linalg.det(by_rows[:3, :3]) * np.linalg.det(by_quaternion[:3, :3]) < 0
+    if not farthest > _APART * smallest:
+        return ()
+    sides = " One is the mirror image of the other: check left and right." if mirrored else ""
+    return (
+        f"The header gives two places for the voxels (sform and qform), up to {farthest:.3g} of "
+        f"its units apart. The sform is used, as nibabel does; other programs may differ.{sides}",
+    )
+
+
+def _voxels(path: Path, image: Any, place: tuple[Any, ...]) -> Array:
     proxy = image.dataobj
     dtype = np.dtype(image.get_data_dtype())
     if dtype.names:
-        raw = np.asanyarray(proxy)
+        raw = np.asanyarray(proxy)[place] if place else np.asanyarray(proxy)
         return np.stack([raw[channel] for channel in "RGB"], axis=-1)
     if dtype.kind not in "iuf":
         raise VolumeError(
@@ -192,5 +265,8 @@ def _voxels(path: Path, image: Any) -> Array:
     if (proxy.slope, proxy.inter) != (1, 0):
         # What overflows becomes infinite, which is counted and told.
         with np.errstate(over="ignore", invalid="ignore"):
+            if place:
+                return np.asarray(proxy[place], np.float32)
             return np.asarray(image.get_fdata(caching="unchanged", dtype=np.float32))
-    return np.asarray(proxy).astype(dtype.newbyteorder("="), copy=False)
+    raw = proxy[place] if place else np.asarray(proxy)
+    return np.asarray(raw).astype(dtype.newbyteorder("="), copy=False)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.errors import PromptError, VolumeError
+from napari_medsamq.errors import ChoiceError, PromptError, VolumeError
 from napari_medsamq.geometry import (
     Flips,
     Float64,
@@ -31,6 +31,45 @@ LEFT_RIGHT_UNKNOWN = (
     "The file does not say how the patient lies in it: left and right are unknown. Compare with "
     "the original images before you rely on sides."
 )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the user chose where there is more than one way to read something.
+
+    Attributes
+    ----------
+    series : str or None
+        Series Instance UID.
+    volume : int or None
+        Number of one of several volumes, from 1.
+    resample : bool
+        Whether uneven or tilted slices are interpolated to an even grid.
+    """
+
+    series: str | None = None
+    volume: int | None = None
+    resample: bool = False
+
+
+def volume_index(path: Path, count: int, selection: Selection) -> int:
+    """Return which of several volumes of a file was chosen, from 0.
+
+    Raises
+    ------
+    VolumeError
+        If there are several and none was chosen, or it has no such one.
+    """
+    number = selection.volume
+    if number is None and count == 1:
+        return 0
+    if number is not None and 1 <= number <= count:
+        return number - 1
+    if count == 1:
+        raise VolumeError(f"{path}: holds one volume, there is no number {number}.")
+    missing = "" if number is None else f" There is no number {number}."
+    choices = {str(n): f"{n} of {count}" for n in range(1, count + 1)}
+    raise ChoiceError(f"{path}: holds {count} volumes.{missing}", "volume", choices)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,8 +248,10 @@ def _finite(where: str, data: Array) -> tuple[Array, tuple[str, ...]]:
 
 
 def _geometry_warnings(where: str, affine: Float64) -> tuple[str, ...]:
-    sizes = voxel_sizes(affine)
-    if not np.isfinite(affine).all() or not (sizes > 0).all():
+    # A damaged header holds anything.
+    with np.errstate(over="ignore", invalid="ignore"):
+        sizes = voxel_sizes(affine)
+    if not (np.isfinite(affine).all() and np.isfinite(sizes).all() and (sizes > 0).all()):
         raise VolumeError(
             f"{where}: its header does not place the voxels in the patient (voxel sizes "
             f"{sizes.tolist()} mm). Export it again from the original."

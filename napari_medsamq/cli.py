@@ -33,12 +33,15 @@ from napari_medsamq.terminal import (
     Device,
     Modality,
     Model,
+    Resample,
+    Series,
+    VolumeNumber,
     WithName,
     chosen_model,
     no_window,
     told_to_user,
 )
-from napari_medsamq.volume_io import read_volume
+from napari_medsamq.volume_io import Selection, read_volume
 
 app = typer.Typer(
     name="medsamq",
@@ -72,7 +75,6 @@ BOX_HELP = (
     "One pair equal: a box on that slice; all different: a box through slices. Repeatable."
 )
 Boxes = Annotated[list[str], typer.Option("--box", help=BOX_HELP)]
-Series = Annotated[str | None, typer.Option(help="Series UID, for a folder with several series.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -98,6 +100,8 @@ def gui(
         Modality | None, typer.Option(help="What the image is, where the file does not say.")
     ] = None,
     series: Series = None,
+    volume: VolumeNumber = None,
+    resample: Resample = False,
     model: Model = None,
     device: Device = CPU,
 ) -> None:
@@ -116,7 +120,8 @@ def gui(
             raise SaveError(f"There is no folder {screenshot.parent} for the screenshot. Make it.")
         said = None if modality is None else MODALITIES[modality.value]
         chosen = chosen_model(model)
-        run(source, box, PLANES.index(axis.value), screenshot, chosen, device, said, series)
+        selection = Selection(series, volume, resample)
+        run(source, box, PLANES.index(axis.value), screenshot, chosen, device, said, selection)
 
 
 @app.command()
@@ -139,6 +144,8 @@ def segment(
         Modality | None, typer.Option(help="What the image is, where the file does not say.")
     ] = None,
     series: Series = None,
+    volume_number: VolumeNumber = None,
+    resample: Resample = False,
     model: Model = None,
     device: Device = CPU,
     point: Annotated[
@@ -158,7 +165,7 @@ def segment(
             raise SaveError(f"{output} exists. Choose another name, or add --overwrite.")
         if len(label) not in (1, len(box)):
             raise PromptError(f"{len(label)} labels for {len(box)} boxes: give one, or one each.")
-        volume = read_volume(image, series)
+        volume = read_volume(image, series, volume_number, resample)
         if modality is not None:
             volume = volume.with_modality(MODALITIES[modality.value])
         elif volume.modality_source == "ambiguous":

@@ -30,7 +30,10 @@ _LARGEST = 2**31 - 1
 _LARGEST_ARRAY = 2**34
 _DTYPES = {"int64": np.int64, "uint16": np.uint16}
 # What a record raises whose checksum fits, but which this program did not write.
-_MALFORMED = (AttributeError, KeyError, TypeError, ValueError, struct.error, zlib.error)
+_MALFORMED = (
+    *(AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError),
+    *(struct.error, zlib.error),
+)
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 

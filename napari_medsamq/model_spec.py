@@ -107,7 +107,7 @@ class ModelSpec:
                 f"{directory} is not a model directory: {path.name} cannot be read "
                 f"({error.strerror}). Choose a folder that `python -m training.export` wrote."
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelError(f"{path} is damaged ({error}). Install the model again.") from error
         version = raw.get("format_version") if isinstance(raw, dict) else None
         if version != FORMAT_VERSION:

@@ -20,9 +20,10 @@ from napari_medsamq.past import Past, find_past, wants_past
 from napari_medsamq.preferences import embedding_bytes
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.recording import Recorder
+from napari_medsamq.selecting import wants_instead
 from napari_medsamq.session import Session
 from napari_medsamq.views import Zoom
-from napari_medsamq.volume_io import Modality, Volume, can_read, read_volume
+from napari_medsamq.volume_io import Modality, Selection, Volume, can_read, read_volume
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Workspace, open_workspaces
 
@@ -95,16 +96,36 @@ class Opener(QObject):
         self._viewer.layers.events.inserted.disconnect(self._on_inserted)
 
     def open_path(
-        self, path: Path, *, modality: Modality | None = None, series: str | None = None
+        self,
+        path: Path,
+        *,
+        modality: Modality | None = None,
+        selection: Selection = Selection(),  # noqa: B008 (frozen)
     ) -> None:
-        """Read a file or DICOM folder in the background and show it."""
+        """Read a file or DICOM folder in the background and show it.
+
+        Where there is a choice to be made, or slices have to be resampled, the user is asked.
+        """
 
         def read() -> Volume:
-            volume = read_volume(path, series)
+            chosen = selection
+            volume = read_volume(path, chosen.series, chosen.volume, chosen.resample)
             return volume if modality is None else volume.with_modality(modality)
 
+        def failed(error: BaseException) -> None:
+            self.busy = True
+            try:
+                better = wants_instead(self._parent, error, selection) if self._ask else None
+            finally:
+                self.busy = False
+            if better is None:
+                self.failed.emit(error)
+            # The dock may have been closed with the question still open.
+            elif self._files.running:
+                self.open_path(path, modality=modality, selection=better)
+
         self.said.emit(f"Reading {path.name}…")
-        self._files.submit(read, self._on_volume, self.failed.emit)
+        self._files.submit(read, self._on_volume, failed)
 
     def open_layer(self, layer: Image | None) -> None:
         """Segment on an image layer, whoever made it."""

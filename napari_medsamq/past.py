@@ -49,7 +49,7 @@ def find_past(volume: Volume, folder: Path) -> Past:
         content = read_journal(path)
         check_volume(path, content, key)
         edits = any(record.content["kind"] == EDIT for record in content.records)
-        restored = restore(content.records, volume.data.shape[:3]) if edits else None
+        restored = restore(content.records, volume.data.shape[:3], str(path)) if edits else None
     except JournalError as error:
         return Past(path, key, None, None, f"{error} A new one begins; this one is kept.")
     damaged = (

@@ -120,6 +120,8 @@ class Replay:
     ----------
     shape : (3,) int
         Of the label.
+    journal : str
+        How errors name it.
 
     Attributes
     ----------
@@ -128,7 +130,8 @@ class Replay:
     prompts : dict of int to Prompt
     """
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...], journal: str = "The journal") -> None:
+        self._journal = journal
         self.history = History(shape)
         self.styles: dict[int, LabelStyle] = {}
         self.prompts: dict[int, Prompt] = {}
@@ -147,8 +150,8 @@ class Replay:
             self._apply(record)
         except (IndexError, KeyError, TypeError, ValueError) as error:
             raise JournalError(
-                f"The journal holds a record that makes no sense here ({error!r}). It was written "
-                "by another version of this program, or altered."
+                f"{self._journal} holds a record that makes no sense here ({error!r}). It was "
+                "written by another version of this program, or altered."
             ) from error
 
     def _apply(self, record: Record) -> None:
@@ -200,11 +203,13 @@ class Replay:
 
     def _inside(self, voxels: Voxels) -> Voxels:
         if voxels.size and not 0 <= voxels.min() <= voxels.max() < self.history.label.size:
-            raise JournalError("The journal names voxels outside the volume; it is damaged.")
+            raise JournalError(f"{self._journal} names voxels outside the volume; it is damaged.")
         return voxels
 
 
-def restore(records: Iterable[Record], shape: tuple[int, ...]) -> Restored:
+def restore(
+    records: Iterable[Record], shape: tuple[int, ...], journal: str = "The journal"
+) -> Restored:
     """Do again all that a journal says.
 
     Raises
@@ -212,7 +217,7 @@ def restore(records: Iterable[Record], shape: tuple[int, ...]) -> Restored:
     JournalError
         If it is damaged in a way that its checksums do not show.
     """
-    replay = Replay(shape)
+    replay = Replay(shape, journal)
     for record in records:
         replay.apply(record)
     return replay.restored()

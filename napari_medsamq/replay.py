@@ -13,7 +13,16 @@ from napari_medsamq.journal_file import Content, read_journal
 from napari_medsamq.labelling import Labelling
 from napari_medsamq.provenance import Work, save_work
 from napari_medsamq.recording import Restored, restore
-from napari_medsamq.terminal import LABEL_HELP, Model, WithName, chosen_model, told_to_user
+from napari_medsamq.terminal import (
+    LABEL_HELP,
+    Model,
+    Resample,
+    Series,
+    VolumeNumber,
+    WithName,
+    chosen_model,
+    told_to_user,
+)
 from napari_medsamq.verification import Verdict, Verifier
 from napari_medsamq.volume_io import Volume, check_target, read_volume
 
@@ -26,9 +35,9 @@ def replay(
         bool, typer.Option("--verify", help="Ask the network for every mask again, and compare.")
     ] = False,
     model: Model = None,
-    series: Annotated[
-        str | None, typer.Option(help="Series UID, for a folder with several series.")
-    ] = None,
+    series: Series = None,
+    volume_number: VolumeNumber = None,
+    resample: Resample = False,
     with_name: WithName = False,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output file.")] = False,
 ) -> None:
@@ -42,11 +51,11 @@ def replay(
     with told_to_user():
         if output.exists() and not overwrite:
             raise SaveError(f"{output} exists. Choose another name, or add --overwrite.")
-        volume = read_volume(image, series)
+        volume = read_volume(image, series, volume_number, resample)
         check_target(output, volume.path, volume.source)
         content = read_journal(journal)
         check_volume(journal, content, volume_hash(volume))
-        restored = restore(content.records, volume.data.shape[:3])
+        restored = restore(content.records, volume.data.shape[:3], str(journal))
         labelling = Labelling(volume)
         labelling.restore(restored.history, restored.styles)
         saved = save_work(output, Work.of(labelling), names=with_name)

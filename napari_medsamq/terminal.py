@@ -23,6 +23,19 @@ Model = Annotated[str | None, typer.Option("--model", help=MODEL_HELP)]
 Device = Annotated[
     str, typer.Option("--device", help="OpenVINO device: CPU, GPU, or AUTO for its choice.")
 ]
+Series = Annotated[
+    str | None, typer.Option("--series", help="Series UID, for a folder with several series.")
+]
+VolumeNumber = Annotated[
+    int | None,
+    typer.Option(
+        "--volume", min=1, help="Which volume, from 1, where there are several: times, echoes."
+    ),
+]
+Resample = Annotated[
+    bool,
+    typer.Option("--resample", help="Bring uneven or tilted DICOM slices to an even grid."),
+]
 
 WithName = Annotated[
     bool, typer.Option("--with-name", help="Write the image's name into the provenance file.")

@@ -25,7 +25,14 @@ from napari_medsamq._label_files import LoadedLabel, load_label
 from napari_medsamq._modality import Modality, ModalitySource, guess_modality
 from napari_medsamq._nifti import is_nifti, read_nifti
 from napari_medsamq._save import FORMATS, LabelFormat, SaveReceipt, check_target, save_label
-from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Array, Decoded, Source, checked
+from napari_medsamq._source import (
+    LEFT_RIGHT_UNKNOWN,
+    Array,
+    Decoded,
+    Selection,
+    Source,
+    checked,
+)
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.geometry import Float64, Index3, voxel_sizes
 
@@ -36,6 +43,7 @@ __all__ = [
     "ModalitySource",
     "SaveReceipt",
     "Segment",
+    "Selection",
     "Volume",
     "can_read",
     "check_target",
@@ -134,7 +142,12 @@ class Volume:
 
 
 def read_volume(
-    path: str | Path, series: str | None = None, *, may_be_uniform: bool = False
+    path: str | Path,
+    series: str | None = None,
+    volume: int | None = None,
+    resample: bool = False,
+    *,
+    may_be_uniform: bool = False,
 ) -> Volume:
     """Read a medical image.
 
@@ -145,6 +158,10 @@ def read_volume(
         MedSAM case (.npz).
     series : str, optional
         Series Instance UID, where a DICOM folder holds several.
+    volume : int, optional
+        Number of the volume, from 1, where there are several: time points, echoes.
+    resample : bool
+        Whether DICOM slices that are unevenly spaced or tilted are interpolated to an even grid.
     may_be_uniform : bool
         Whether all voxels may have one value, as in an empty label.
 
@@ -154,12 +171,20 @@ def read_volume(
 
     Raises
     ------
+    ChoiceError
+        If there are several series or volumes, and none was chosen.
+    UnevenSlicesError
+        If slices have to be resampled first.
     VolumeError
-        If there is no single image to read, or its geometry or values cannot be trusted.
+        If there is no image to read, or its geometry or values cannot be trusted.
     """
     path = Path(path)
     try:
-        decoded = checked(_decode(path, series), str(path), may_be_uniform=may_be_uniform)
+        decoded = checked(
+            _decode(path, Selection(series, volume, resample)),
+            str(path),
+            may_be_uniform=may_be_uniform,
+        )
         return _volume(decoded, path.absolute(), _name(path))
     except MemoryError as error:
         raise VolumeError(
@@ -285,19 +310,24 @@ def write_label(
     return save_label(path, label.astype(dtype), like.source, like.path, segments)
 
 
-def _decode(path: Path, series: str | None) -> Decoded:
+def _decode(path: Path, selection: Selection) -> Decoded:
     try:
         if not path.exists():
             raise VolumeError(f"{path}: there is no such file or folder. Check the name.")
         if path.is_dir():
-            return read_dicom_folder(path, series)
+            return read_dicom_folder(path, selection)
         if path.stat().st_size == 0:
             raise VolumeError(f"{path}: the file is empty. Copy or export it again.")
+        if path.suffix.lower() != ".npz" and not is_nifti(path) and is_dicom(path):
+            return read_dicom_file(path, selection)
+        if selection.series is not None or selection.resample:
+            option = "--resample" if selection.series is None else "--series"
+            raise VolumeError(f"{path}: is not DICOM, so {option} means nothing. Leave it out.")
         if path.suffix.lower() == ".npz":
+            if selection.volume is not None:
+                raise VolumeError(f"{path}: a case has one volume. Leave out --volume.")
             return read_case(path)
-        if is_nifti(path):
-            return read_nifti(path)
-        return read_dicom_file(path) if is_dicom(path) else read_image(path)
+        return read_nifti(path, selection) if is_nifti(path) else read_image(path, selection)
     except OSError as error:
         raise VolumeError(
             f"{path}: cannot be opened ({error.strerror or error}). Check that you may read it."

@@ -21,7 +21,7 @@ from napari_medsamq.model_chooser import ModelChooser
 from napari_medsamq.networks import CPU
 from napari_medsamq.opening import Opener
 from napari_medsamq.view import SegmentView
-from napari_medsamq.volume_io import Modality
+from napari_medsamq.volume_io import Modality, Selection
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Workspace, open_workspaces
 
@@ -115,10 +115,14 @@ class MedSAMQWidget(QWidget):
         return self._view.status
 
     def open_path(
-        self, path: Path, *, modality: Modality | None = None, series: str | None = None
+        self,
+        path: Path,
+        *,
+        modality: Modality | None = None,
+        selection: Selection = Selection(),  # noqa: B008 (frozen)
     ) -> None:
         """Read a file or DICOM folder in the background and show it."""
-        self._opener.open_path(path, modality=modality, series=series)
+        self._opener.open_path(path, modality=modality, selection=selection)
 
     def reset_choices(self, event: object = None) -> None:
         """Follow the viewer's layers in the layer menu; napari calls this by name."""

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication
 from napari_medsamq.arguments import parse_box
 from napari_medsamq.errors import MedSAMQError, VolumeError
 from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.volume_io import Modality
+from napari_medsamq.volume_io import Modality, Selection
 from napari_medsamq.widget import MedSAMQWidget
 from napari_medsamq.workspace import Request
 
@@ -29,7 +29,7 @@ def run(
     model: Path | None,
     device: str,
     modality: Modality | None,
-    series: str | None,
+    selection: Selection,
 ) -> None:
     """Open the window, then the volume, then the boxes one after the other, and stay.
 
@@ -47,8 +47,8 @@ def run(
         Model directory; `default_model` of the volume's modality if None.
     device : str
         OpenVINO device name.
-    modality, series
-        Where the file does not say; without a screenshot the window asks for the modality.
+    modality, selection
+        Where the file does not say; without a screenshot the window asks.
     """
     # A picture of the window is no work that anybody wants to go on with.
     passing = TemporaryDirectory(ignore_cleanup_errors=True)
@@ -58,7 +58,11 @@ def run(
     ask = screenshot is None
     dock = MedSAMQWidget(viewer, model, device=device, ask=ask, journals=journals)
     viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
-    read = None if path is None else partial(dock.open_path, path, modality=modality, series=series)
+    read = (
+        None
+        if path is None
+        else partial(dock.open_path, path, modality=modality, selection=selection)
+    )
     steps = _steps(viewer, dock, read, boxes, axis, screenshot)
     failures: list[MedSAMQError] = []
 

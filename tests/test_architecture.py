@@ -21,8 +21,13 @@ CORE = (
     ("geometry", "files"),
     ("prompts",),
     ("_source", "_outlines"),
-    ("_nifti", "_case", "_modality", "_label", "_detached"),
-    ("_itk", "_dicom_source"),
+    (
+        *("_nifti", "_modality", "_label", "_detached", "_decoder", "_dicom_header", "_even_grid"),
+        *("_series", "_text_header"),
+    ),
+    ("_dicom_pixels",),
+    ("_dicom_child",),
+    ("_case", "_itk", "_dicom_source"),
     ("_dicom", "_seg_nrrd", "_dicom_seg"),
     ("_rtstruct", "_label_files"),
     ("_save",),
@@ -73,6 +78,7 @@ QT = (
         "click_marks",
         "doctor_window",
         "review_strip",
+        "selecting",
         "help",
     ),
     ("forms", "prefetch"),
@@ -115,7 +121,7 @@ LAZY = {
 ONLY_IN = {
     "openvino": {"engine", "networks"},
     "nibabel": {"_nifti", "_save"},
-    "SimpleITK": {"_itk", "_dicom", "_seg_nrrd", "registration"},
+    "SimpleITK": {"_itk", "_dicom_pixels", "_seg_nrrd", "registration"},
     "highdicom": {"_dicom_seg"},
     "pydicom": {"_dicom_seg", "_dicom_source", "_rtstruct"},
 }

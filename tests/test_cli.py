@@ -22,7 +22,7 @@ from napari_medsamq import __version__, _save
 from napari_medsamq.cli import app
 from napari_medsamq.layers import SAMPLES
 from napari_medsamq.model_spec import default_model
-from napari_medsamq.volume_io import read_label, read_volume
+from napari_medsamq.volume_io import Selection, read_label, read_volume
 
 SHAPE = (12, 16, 14)
 # Bright in the file's own voxels (i, j, k), all of it off the centre.
@@ -171,6 +171,20 @@ def test_the_image_itself_is_never_replaced(plain: Path) -> None:
 
 
 @pytest.mark.usefixtures("fake")
+def test_one_volume_of_several_has_to_be_named(tmp_path: Path) -> None:
+    first = nib.load(write_image(tmp_path / "image.nii.gz", np.diag([-1.0, -1, 1, 1])))
+    voxels = np.asarray(first.dataobj)
+    series = np.stack([voxels * 0 + 3, voxels], -1)
+    nib.save(nib.Nifti1Image(series, first.affine), tmp_path / "image.nii.gz")
+    options = ("--box", WHOLE, "--modality", "ct", *WINDOW)
+    image = tmp_path / "image.nii.gz"
+    refused(segment(image, *options), "holds 2 volumes", "by --volume on the command line")
+    refused(segment(image, *options, "--resample", "--volume", "2"), "is not DICOM")
+    assert segment(image, *options, "--volume", "2").exit_code == 0
+    assert saved(image)[BLOCK].all()
+
+
+@pytest.mark.usefixtures("fake")
 def test_an_ambiguous_modality_has_to_be_told(tmp_path: Path) -> None:
     image = write_image(tmp_path / "image.nii.gz", np.eye(4), low=-50)
     refused(segment(image, "--box", WHOLE), "CT or MR", "Add --modality ct, mr or other")
@@ -316,9 +330,11 @@ def test_the_window_gets_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
     window = SimpleNamespace(run=lambda *arguments: calls.append(arguments))
     monkeypatch.setitem(sys.modules, "napari_medsamq.window", window)
     arguments = ["gui", "--sample", "mr", "--box", WHOLE, "--axis", "coronal", "--screenshot", "a"]
-    arguments += ["--modality", "other", "--series", "1.2", "--device", "GPU"]
+    arguments += ["--modality", "other", "--series", "1.2", "--device", "GPU", "--volume", "3"]
+    arguments += ["--resample"]
     assert CliRunner().invoke(app, arguments).exit_code == 0
-    assert calls == [(SAMPLES / "mr.nrrd", [WHOLE], 1, Path("a"), None, "GPU", "other", "1.2")]
+    chosen = Selection(series="1.2", volume=3, resample=True)
+    assert calls == [(SAMPLES / "mr.nrrd", [WHOLE], 1, Path("a"), None, "GPU", "other", chosen)]
 
 
 def test_a_screenshot_needs_its_folder(tmp_path: Path) -> None:

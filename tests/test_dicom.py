@@ -133,7 +133,8 @@ TILT = (0, 2.5 * np.sin(0.2), 2.5 * np.cos(0.2))
     [
         (stack(3) + stack(6)[4:], "5 mm between slices 3 and 4; slices are missing"),
         ([*stack(4), (-10, 20, -291.9)], "unevenly spaced"),
-        (stack(3) + stack(3), "up to 2 lie at one place"),
+        (stack(3) + stack(3), "are 2 volumes at the same places"),
+        (stack(3) + stack(2), "several slices of series .* lie at one place"),
         (stack(5, TILT), r"gantry tilt of 11\.5 degrees"),
         ([(0, 0, 0), (0, 3, 2), (0, 0, 4)], "shifted sideways"),
     ],

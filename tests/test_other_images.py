@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from grids import ALL_48, grid_affine
 from sources import COUNTING, index_of, world, write_nifti
 
-from napari_medsamq.errors import VolumeError
+from napari_medsamq.errors import ChoiceError, VolumeError
 from napari_medsamq.geometry import axis_codes
 from napari_medsamq.volume_io import read_volume, volume_from_array
 
@@ -132,3 +132,51 @@ def test_arrays_that_are_no_image(
 ) -> None:
     with pytest.raises(VolumeError, match=f"layer: .*{message}"):
         volume_from_array(array, spacing, "layer")
+
+
+@pytest.mark.parametrize("space", ["right-anterior-superior", "LPS", "left-anterior-superior"])
+def test_nrrd_spaces_are_turned_into_ours(tmp_path: Path, space: str) -> None:
+    header = (
+        f"NRRD0004\ntype: short\ndimension: 3\nspace: {space}\nsizes: 6 5 4\n"
+        "space directions: (0.5,0,0) (0,0.7,0) (0,0,3)\nspace origin: (10,20,30)\n"
+        "encoding: raw\nendian: little\n\n"
+    )
+    (tmp_path / "a.nrrd").write_bytes(header.encode() + COUNTING.astype("<i2").tobytes())
+    volume = read_volume(tmp_path / "a.nrrd")
+    signs = {"r": (-1, -1, 1), "L": (1, 1, 1), "l": (1, -1, 1)}[space[0]]
+    index = index_of(COUNTING, 37)[::-1]
+    expected = (np.array([10, 20, 30]) + index * [0.5, 0.7, 3]) * signs
+    np.testing.assert_allclose(world(volume.affine, index_of(volume.data, 37)), expected)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+@pytest.mark.parametrize("as_vector", [False, True])
+def test_one_volume_of_other_time_series(tmp_path: Path, suffix: str, as_vector: bool) -> None:
+    points = [COUNTING, COUNTING + 50, COUNTING * 2]
+    if as_vector:
+        image = sitk.GetImageFromArray(np.stack(points, -1), isVector=True)
+    else:
+        image = sitk.JoinSeries([sitk.GetImageFromArray(point) for point in points])
+    sitk.WriteImage(image, str(tmp_path / f"a{suffix}"))
+    with pytest.raises(ChoiceError, match="holds 3 volumes"):
+        read_volume(tmp_path / f"a{suffix}")
+    for number, point in enumerate(points, start=1):
+        np.testing.assert_array_equal(
+            np.sort(read_volume(tmp_path / f"a{suffix}", volume=number).data, axis=None),
+            np.sort(point, axis=None),
+        )
+
+
+@pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
+def test_a_header_whose_data_file_is_too_short(tmp_path: Path, suffix: str) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(COUNTING), str(tmp_path / f"a{suffix}"))
+    (tmp_path / "a.raw").write_bytes(bytes(10))
+    with pytest.raises(VolumeError, match=rf"a\{suffix}: .*announces 240 bytes"):
+        read_volume(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize("option", [{"series": "1.2"}, {"resample": True}])
+def test_what_means_nothing_for_a_file_is_refused(tmp_path: Path, option: dict) -> None:
+    path = write_nifti(tmp_path / "a.nii")
+    with pytest.raises(VolumeError, match=f"--{next(iter(option))} means nothing"):
+        read_volume(path, **option)

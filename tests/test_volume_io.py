@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import SimpleITK as sitk
 from grids import ALL_48, grid_affine
 from sources import COUNTING, RAS, index_of, world, write_nifti
 
-from napari_medsamq.errors import PromptError
+from napari_medsamq.errors import ChoiceError, PromptError, VolumeError
 from napari_medsamq.geometry import axis_codes
-from napari_medsamq.volume_io import Volume, read_volume
+from napari_medsamq.volume_io import Volume, read_volume, write_label
 
 
 @pytest.mark.parametrize("codes", [(1, 1), (1, 0), (0, 2)], ids=["both", "qform", "sform"])
@@ -157,3 +158,80 @@ def test_colour_nifti(tmp_path: Path) -> None:
     assert volume.data.dtype == np.uint8
     np.testing.assert_array_equal(volume.to_source(volume.data), rgb)
     assert (volume.modality, volume.windowed) == ("other", True)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_one_volume_of_a_time_series(tmp_path: Path, suffix: str, scaled: bool) -> None:
+    series = np.stack([COUNTING + 100 * n for n in range(6)], -1).reshape(*COUNTING.shape, 3, 2)
+    image = nib.Nifti1Image(series, grid_affine((2, 0, 1), (1, -1, 1)))
+    if scaled:
+        image.header.set_slope_inter(2, 1)
+    nib.save(image, tmp_path / f"a{suffix}")
+    with pytest.raises(ChoiceError, match="holds 6 volumes") as error:
+        read_volume(tmp_path / f"a{suffix}")
+    assert list(error.value.choices) == ["1", "2", "3", "4", "5", "6"]
+    for number in (1, 2, 6):
+        volume = read_volume(tmp_path / f"a{suffix}", volume=number)
+        # The first of the further axes runs fastest, as in the file.
+        expected = series[..., (number - 1) % 3, (number - 1) // 3]
+        expected = expected * 2 + 1 if scaled else expected
+        np.testing.assert_array_equal(volume.to_source(volume.data), expected)
+    label = (volume.data > volume.data.mean()).astype(np.uint8)
+    write_label(tmp_path / "label.nii.gz", label, volume)
+    saved = nib.load(tmp_path / "label.nii.gz")
+    assert saved.shape == COUNTING.shape
+    np.testing.assert_allclose(saved.affine, image.affine, atol=1e-4)
+    with pytest.raises(VolumeError, match="no number 7"):
+        read_volume(tmp_path / f"a{suffix}", volume=7)
+
+
+def test_two_places_that_differ_are_told(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(COUNTING, np.diag([2.0, 2, 4, 1]))
+    image.set_sform(np.diag([2.0, 2, 4, 1]), 1)
+    moved = np.diag([2.0, 2, 4, 1])
+    moved[:3, 3] = [0, 0, 5]
+    image.set_qform(moved, 1)
+    nib.save(image, tmp_path / "a.nii")
+    volume = read_volume(tmp_path / "a.nii")
+    (warning,) = volume.warnings
+    assert "up to 5 of its units apart" in warning
+    assert "mirror" not in warning
+    # The sform counts.
+    np.testing.assert_allclose(volume.affine[:3, 3] * [1, 1, 0], volume.affine[:3, 3])
+    image.set_qform(np.diag([-2.0, 2, 4, 1]), 1)
+    nib.save(image, tmp_path / "b.nii")
+    assert any("check left and right" in w for w in read_volume(tmp_path / "b.nii").warnings)
+
+
+def test_a_sheared_sform_is_refused_though_the_qform_is_not(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(COUNTING, np.eye(4))
+    sheared = np.eye(4)
+    sheared[0, 1] = 0.3
+    image.set_qform(np.eye(4), 1)
+    image.set_sform(sheared, 1)
+    nib.save(image, tmp_path / "a.nii")
+    with pytest.raises(VolumeError, match="not at right angles"):
+        read_volume(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("kind", [nib.AnalyzeImage, nib.Nifti1Pair])
+def test_a_pair_of_files_is_opened_by_either_and_never_cut(tmp_path: Path, kind: Any) -> None:
+    nib.save(kind(COUNTING, np.diag([2.0, 2, 4, 1])), tmp_path / "a.img")
+    for name in ("a.img", "a.hdr"):
+        volume = read_volume(tmp_path / name)
+        np.testing.assert_array_equal(volume.to_source(volume.data), COUNTING)
+        assert sorted(volume.spacing) == pytest.approx([2, 2, 4])
+        assert volume.orientation_known == (kind is nib.Nifti1Pair)
+    (tmp_path / "a.img").write_bytes((tmp_path / "a.img").read_bytes()[:-8])
+    with pytest.raises(VolumeError, match=r"a\.hdr: .*announces"):
+        read_volume(tmp_path / "a.hdr")
+
+
+def test_a_packed_header_that_claims_too_much_takes_no_memory(tmp_path: Path) -> None:
+    content = bytearray(nib.Nifti1Image(COUNTING, np.eye(4)).to_bytes())
+    content[42:48] = np.array([600, 600, 600], "<i2").tobytes()
+    noise = np.random.default_rng(0).integers(0, 256, 600_000, np.uint8).tobytes()
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(bytes(content) + noise))
+    with pytest.raises(VolumeError, match="announces 432,000,352 bytes"):
+        read_volume(tmp_path / "a.nii.gz")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from tests.stress.bad_files import bad_files
 from tests.stress.batch import batch
 from tests.stress.faults import faults
 from tests.stress.geometry import geometry
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app.command("bad-files")(bad_files)
 app.command("batch")(batch)
 app.command("faults")(faults)
 app.command("geometry")(geometry)
