@@ -133,7 +133,7 @@ def test_what_one_line_lacks_does_not_stop_the_others(tmp_path: Path) -> None:
     }.items():
         assert words in by_case[case], by_case[case]
         assert words in result.stderr
-    assert [path.name for path in (output / "labels").iterdir()] == ["good.nii.gz"]
+    assert [path.name for path in (output / "labels").glob("*.nii.gz")] == ["good.nii.gz"]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_no_case_is_written_outside_the_folder(tmp_path: Path, name: str) -> Non
     output = tmp_path / "deep" / "down" / "out"
     before = sorted(tmp_path.rglob("*"))
     assert batch(write_table(tmp_path / "t.csv", rows), output).exit_code == 0
-    (label,) = (output / "labels").iterdir()
+    (label,) = (output / "labels").glob("*.nii.gz")
     assert label.name.endswith("evil.nii.gz")
     others = [path for path in tmp_path.rglob("*") if output not in (path, *path.parents)]
     assert set(others) - set(before) <= {tmp_path / "t.csv", output.parent, output.parent.parent}
@@ -347,7 +347,9 @@ def test_journals_are_replayed(tmp_path: Path, fake: FakeEngine) -> None:
     other = tmp_path / "other"
     result = batch(None, other, "--from-journals", str(journals))
     assert result.exit_code == 0, result.output
-    saved = [label_of(other, path.name[:-7]).tolist() for path in (other / "labels").iterdir()]
+    saved = [
+        label_of(other, path.name[:-7]).tolist() for path in (other / "labels").glob("*.nii.gz")
+    ]
     assert sorted(saved) == sorted(label.tolist() for label in labels.values())
     # Or from a column.
     (first, *_) = sorted(journals.glob("*.journal"))

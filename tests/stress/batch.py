@@ -206,7 +206,7 @@ def _half_written(output: Path) -> int:
             half += 1
             continue
         half += sum(file_hash(output / name) != hashed for name, hashed in files.items())
-    for path in (output / "labels").glob("[!.]*"):
+    for path in (output / "labels").glob("[!.]*.nii.gz"):
         try:
             half += not np.asarray(nib.load(path).dataobj).any()
         except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError):
