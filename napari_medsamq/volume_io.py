@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,13 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq._case import read_case
-from napari_medsamq._dicom import is_dicom, read_dicom_file, read_dicom_folder
-from napari_medsamq._itk import read_image
 from napari_medsamq._label import Segment, Segments
 from napari_medsamq._label_files import LoadedLabel, load_label
 from napari_medsamq._modality import Modality, ModalitySource, guess_modality
-from napari_medsamq._nifti import is_nifti, read_nifti
+from napari_medsamq._readers import can_read, decode
 from napari_medsamq._save import FORMATS, LabelFormat, SaveReceipt, check_target, save_label
 from napari_medsamq._source import (
     LEFT_RIGHT_UNKNOWN,
@@ -53,8 +49,6 @@ __all__ = [
     "volume_from_array",
     "write_label",
 ]
-
-_READ_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".dcm", ".npz")
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +175,7 @@ def read_volume(
     path = Path(path)
     try:
         decoded = checked(
-            _decode(path, Selection(series, volume, resample)),
+            decode(path, Selection(series, volume, resample)),
             str(path),
             may_be_uniform=may_be_uniform,
         )
@@ -191,14 +185,6 @@ def read_volume(
             f"{path}: is too large for this computer's memory. Close other programs, or crop or "
             "resample the image."
         ) from error
-
-
-def can_read(path: Path) -> bool:
-    """Tell quickly, by name or by a look into a folder's first files, whether this reads `path`."""
-    if not path.is_dir():
-        return path.name.lower().endswith(_READ_SUFFIXES)
-    files = (file for file in path.iterdir() if file.is_file())
-    return any(is_dicom(file) for file in islice(files, 20))
 
 
 def volume_from_array(data: npt.ArrayLike, spacing: Sequence[float], name: str) -> Volume:
@@ -308,30 +294,6 @@ def write_label(
         raise ValueError(f"a label holds whole numbers from 0 to 65535, this one is {label.dtype}")
     dtype = np.uint8 if label.max() <= np.iinfo(np.uint8).max else np.uint16
     return save_label(path, label.astype(dtype), like.source, like.path, segments)
-
-
-def _decode(path: Path, selection: Selection) -> Decoded:
-    try:
-        if not path.exists():
-            raise VolumeError(f"{path}: there is no such file or folder. Check the name.")
-        if path.is_dir():
-            return read_dicom_folder(path, selection)
-        if path.stat().st_size == 0:
-            raise VolumeError(f"{path}: the file is empty. Copy or export it again.")
-        if path.suffix.lower() != ".npz" and not is_nifti(path) and is_dicom(path):
-            return read_dicom_file(path, selection)
-        if selection.series is not None or selection.resample:
-            option = "--resample" if selection.series is None else "--series"
-            raise VolumeError(f"{path}: is not DICOM, so {option} means nothing. Leave it out.")
-        if path.suffix.lower() == ".npz":
-            if selection.volume is not None:
-                raise VolumeError(f"{path}: a case has one volume. Leave out --volume.")
-            return read_case(path)
-        return read_nifti(path, selection) if is_nifti(path) else read_image(path, selection)
-    except OSError as error:
-        raise VolumeError(
-            f"{path}: cannot be opened ({error.strerror or error}). Check that you may read it."
-        ) from error
 
 
 def _name(path: Path) -> str:

@@ -73,13 +73,13 @@ def result_of(output: Path, case: str) -> dict:
 
 
 def content(output: Path) -> dict[str, bytes]:
-    """All files of a batch but for times, by name; none may be a part of one."""
+    """Labels, pictures, results and tables of a batch but for times; no part of any may be left."""
+    assert not list(output.rglob("*.part"))
     files = {
         path.relative_to(output).as_posix(): path.read_bytes()
-        for path in output.rglob("*")
-        if path.is_file() and path.parts[-1] not in (".lock", "batch.json")
+        for pattern in ("labels/*.nii.gz", "gallery/*.jpg", "results/*.json", "*.csv")
+        for path in sorted(output.glob(pattern))
     }
-    assert not [name for name in files if name.endswith(".part")]
     for name in files:
         if name.startswith("results/"):
             result = json.loads(files[name])
@@ -87,7 +87,4 @@ def content(output: Path) -> dict[str, bytes]:
                 del result[times]
             del result["report"]["ms"]
             files[name] = json.dumps(result).encode()
-        if name.endswith(".provenance.json"):
-            files[name] = json.dumps({**json.loads(files[name]), "saved": None}).encode()
-    del files["gallery.html"]
     return files

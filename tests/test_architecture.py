@@ -29,6 +29,7 @@ CORE = (
     ("_dicom_child",),
     ("_case", "_itk", "_dicom_source"),
     ("_dicom", "_seg_nrrd", "_dicom_seg"),
+    ("_readers",),
     ("_rtstruct", "_label_files"),
     ("_save",),
     ("volume_io",),
@@ -123,7 +124,10 @@ ONLY_IN = {
     "nibabel": {"_nifti", "_save"},
     "SimpleITK": {"_itk", "_dicom_pixels", "_seg_nrrd", "registration"},
     "highdicom": {"_dicom_seg"},
-    "pydicom": {"_dicom_seg", "_dicom_source", "_rtstruct"},
+    "pydicom": {
+        *("_dicom_child", "_dicom_header", "_dicom_pixels"),
+        *("_dicom_seg", "_dicom_source", "_rtstruct"),
+    },
 }
 HEAVY = {"torch", "training", "onnx", "brevitas"}
 GRAPHICAL = {"qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "napari", "magicgui"}

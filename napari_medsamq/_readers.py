@@ -1,0 +1,56 @@
+"""Chooses the reader of an image file or folder."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+from napari_medsamq._case import read_case
+from napari_medsamq._dicom import is_dicom, read_dicom_file, read_dicom_folder
+from napari_medsamq._itk import read_image
+from napari_medsamq._nifti import is_nifti, read_nifti
+from napari_medsamq._source import Decoded, Selection
+from napari_medsamq.errors import VolumeError
+
+_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".dcm", ".npz")
+
+
+def can_read(path: Path) -> bool:
+    """Tell quickly, by name or by a look into a folder's first files, whether this reads `path`."""
+    if not path.is_dir():
+        return path.name.lower().endswith(_SUFFIXES)
+    files = (file for file in path.iterdir() if file.is_file())
+    return any(is_dicom(file) for file in islice(files, 20))
+
+
+def decode(path: Path, selection: Selection) -> Decoded:
+    """Read a file or folder by the reader that its name or content calls for.
+
+    Raises
+    ------
+    ChoiceError
+        If there are several series or volumes, and none was chosen.
+    VolumeError
+        If it cannot be read.
+    """
+    try:
+        if not path.exists():
+            raise VolumeError(f"{path}: there is no such file or folder. Check the name.")
+        if path.is_dir():
+            return read_dicom_folder(path, selection)
+        if path.stat().st_size == 0:
+            raise VolumeError(f"{path}: the file is empty. Copy or export it again.")
+        if path.suffix.lower() != ".npz" and not is_nifti(path) and is_dicom(path):
+            return read_dicom_file(path, selection)
+        if selection.series is not None or selection.resample:
+            option = "--resample" if selection.series is None else "--series"
+            raise VolumeError(f"{path}: is not DICOM, so {option} means nothing. Leave it out.")
+        if path.suffix.lower() == ".npz":
+            if selection.volume is not None:
+                raise VolumeError(f"{path}: a case has one volume. Leave out --volume.")
+            return read_case(path)
+        return read_nifti(path, selection) if is_nifti(path) else read_image(path, selection)
+    except OSError as error:
+        raise VolumeError(
+            f"{path}: cannot be opened ({error.strerror or error}). Check that you may read it."
+        ) from error
