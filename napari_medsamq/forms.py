@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from magicgui.widgets import ComboBox, Container, Widget, create_widget
@@ -45,12 +46,12 @@ class VolumeForm(QGroupBox):
     modality_requested = Signal(str)
     plane_requested = Signal(int)
 
-    def __init__(self, planes: tuple[str, ...]) -> None:
+    def __init__(self, planes: tuple[str, ...], keys: Mapping[str, str]) -> None:
         super().__init__("1. Volume")
         self._layer = create_widget(annotation=Image, label="Layer", options={"nullable": True})
         self._modality = ComboBox(label="Modality", choices=MODALITIES)
         self.model = ModelBox()
-        self.window_form = WindowForm()
+        self.window_form = WindowForm(keys)
         self._layer.changed.connect(self.layer_requested.emit)
         self._modality.changed.connect(self.modality_requested.emit)
         self._facts = wrapping_label("About the volume")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.acceptance import Acceptance, still_accepted
+from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 
 Label = npt.NDArray[np.uint16]
@@ -15,10 +17,6 @@ Voxels = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
 MAX_LABEL_ID = int(np.iinfo(np.uint16).max)
-
-# Okabe & Ito (2008): eight colours that people with any colour vision tell apart; black is left out
-# because it vanishes on CT.
-OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 
 
 @dataclass(frozen=True)
@@ -41,9 +39,9 @@ class LabelStyle:
     visible: bool = True
 
     @classmethod
-    def default(cls, label_id: int) -> LabelStyle:
-        """Return the style that a new label starts with."""
-        return cls(f"Label {label_id}", OKABE_ITO[(label_id - 1) % len(OKABE_ITO)])
+    def default(cls, label_id: int, palette: Sequence[str] = OKABE_ITO) -> LabelStyle:
+        """Return the style that a new label starts with, its colour one of a palette."""
+        return cls(f"Label {label_id}", palette[(label_id - 1) % len(palette)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +82,8 @@ class Edit:
         Whether a person set the voxels one by one, with a brush say.
     group : object or None
         Edits that follow each other and have the same are undone and done again together.
+    accepted : tuple of Acceptance
+        What was accepted that was not before.
     """
 
     name: str
@@ -94,6 +94,7 @@ class Edit:
     prompts_after: tuple[Prompt, ...]
     by_hand: bool = False
     group: object | None = None
+    accepted: tuple[Acceptance, ...] = ()
 
 
 class History:
@@ -110,6 +111,7 @@ class History:
         One array for good, so that a layer can show it; changed in place.
     prompts : tuple of Prompt
         The committed prompts, oldest first.
+    accepted : set of Acceptance
     watch : callable
         Told "edit", "undo" or "redo" after each, and the edit; a group is told by its last one.
     """
@@ -117,8 +119,10 @@ class History:
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.label: Label = np.zeros(shape, np.uint16)
         self.prompts: tuple[Prompt, ...] = ()
+        self.accepted: set[Acceptance] = set()
         self.watch: Callable[[str, Edit], None] = lambda _kind, _edit: None
         self._counts = np.zeros(MAX_LABEL_ID + 1, np.int64)
+        self._versions = np.zeros_like(self._counts)
         self._undo: list[Edit] = []
         self._redo: list[Edit] = []
 
@@ -128,6 +132,10 @@ class History:
         return {
             int(label_id): int(self._counts[label_id]) for label_id in self._counts.nonzero()[0]
         }
+
+    def version(self, label_id: int) -> int:
+        """Return a number that grows whenever voxels of a label id come or go."""
+        return int(self._versions[label_id])
 
     @property
     def undo_name(self) -> str | None:
@@ -148,6 +156,7 @@ class History:
         *,
         by_hand: bool = False,
         group: object | None = None,
+        accepted: Iterable[Acceptance] = (),
     ) -> Edit:
         """Set voxels (flat indices, each once) and prompts as one new edit; see `Edit`."""
         before = self.label.reshape(-1)[voxels]
@@ -161,6 +170,7 @@ class History:
             prompts,
             by_hand,
             group,
+            tuple(own for own in accepted if own not in self.accepted),
         )
         self._redo.clear()
         self._do(edit)
@@ -254,8 +264,8 @@ class History:
         Returns
         -------
         masks : dict of int to (H, W) bool
-            By slice: where a box of the label was drawn on such a slice, or where a brush changed
-            the label; copies.
+            By slice: where a box of the label was drawn on such a slice, where a brush changed the
+            label, or where its mask was accepted; copies.
         """
         indices = {
             prompt.box.index
@@ -267,12 +277,14 @@ class History:
             if edit.by_hand:
                 own = edit.voxels[(edit.before == label_id) | (edit.after == label_id)]
                 indices.update(np.unravel_index(own, self.label.shape)[axis].tolist())
+        indices.update(still_accepted(self.label, self.accepted, axis, label_id))
         planes = np.moveaxis(self.label, axis, 0)
         return {index: planes[index] == label_id for index in sorted(indices)}
 
     def _do(self, edit: Edit) -> Edit:
         self._write(edit.voxels, edit.before, edit.after)
         self.prompts = edit.prompts_after
+        self.accepted.update(edit.accepted)
         self._undo.append(edit)
         return edit
 
@@ -280,6 +292,7 @@ class History:
         edit = self._undo.pop()
         self._write(edit.voxels, edit.after, edit.before)
         self.prompts = edit.prompts_before
+        self.accepted.difference_update(edit.accepted)
         self._redo.append(edit)
         return edit
 
@@ -289,7 +302,9 @@ class History:
         untouched = flat[voxels] == expected
         flat[voxels[untouched]] = values[untouched]
         for ids, sign in ((expected, -1), (values, 1)):
-            self._counts += sign * np.bincount(ids[untouched], minlength=self._counts.size)
+            counted = np.bincount(ids[untouched], minlength=self._counts.size)
+            self._counts += sign * counted
+            self._versions += counted > 0
         self._counts[0] = 0
 
 

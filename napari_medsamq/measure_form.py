@@ -26,7 +26,11 @@ from qtpy.QtWidgets import (
 from napari_medsamq.forms import button
 from napari_medsamq.statistics import LabelStatistics
 
-_BINS = 64
+# How many fall into each bin, the lowest value and the highest.
+Bars = tuple[npt.NDArray[np.int64], float, float]
+
+BINS = 64
+NOTHING: Bars = np.zeros(0, np.int64), 0.0, 0.0
 
 
 class Histogram(QWidget):
@@ -34,18 +38,17 @@ class Histogram(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._counts: npt.NDArray[np.int64] = np.zeros(0, np.int64)
-        self._range = (0.0, 0.0)
+        self._counts, *self._range = NOTHING
         self._color = QColor("white")
         self.setMinimumHeight(5 * self.fontMetrics().height())
         self.setAccessibleName("Histogram of the label's intensities")
 
-    def show_values(self, values: npt.NDArray[np.generic], color: str) -> None:
-        """Show intensities (n,) in the label's colour."""
-        self._counts, edges = np.histogram(values, _BINS) if values.size else (values, [0, 0])
-        self._range = float(edges[0]), float(edges[-1])
+    def show_bars(self, bars: Bars, voxels: int, color: str) -> None:
+        """Show how the intensities of so many voxels are spread, in the label's colour."""
+        self._counts, low, high = bars
+        self._range = [low, high]
         self._color = QColor(color)
-        text = f"{len(values):,} voxels from {self._range[0]:g} to {self._range[1]:g}"
+        text = f"{voxels:,} voxels from {low:g} to {high:g}"
         self.setAccessibleDescription(text)
         self.setToolTip(text)
         self.update()
@@ -57,7 +60,7 @@ class Histogram(QWidget):
         room = self.height() - text
         most = int(self._counts.max()) if self._counts.size else 0
         for number, count in enumerate(self._counts.tolist() if most else []):
-            left, right = (round(n * self.width() / _BINS) for n in (number, number + 1))
+            left, right = (round(n * self.width() / BINS) for n in (number, number + 1))
             tall = round(room * count / most)
             painter.fillRect(QRect(left, room - tall, max(1, right - left), tall), self._color)
         painter.setPen(self.palette().text().color())
@@ -103,7 +106,7 @@ class MeasureForm(QGroupBox):
         measured: Mapping[int, tuple[str, LabelStatistics]],
         label_id: int,
         unit: str,
-        values: npt.NDArray[np.generic],
+        bars: Bars,
         color: str,
     ) -> None:
         """Show the label in hand, and keep the others for the file.
@@ -115,14 +118,16 @@ class MeasureForm(QGroupBox):
             In hand; it may have no voxels.
         unit : str
             Of intensities.
-        values : (n,) array
-            The label's intensities.
+        bars : Bars
+            Of the label's intensities.
         color : str
         """
         self._all = measured
         rows: list[tuple[str, str]] = []
+        voxels = 0
         if label_id in measured:
             name, own = measured[label_id]
+            voxels = own.voxels
             rows = [
                 ("Label", name),
                 ("Volume", f"{own.millilitres:,.2f} mL ({own.voxels:,} voxels)"),
@@ -136,13 +141,13 @@ class MeasureForm(QGroupBox):
         for number, row in enumerate(rows):
             for column, text in enumerate(row):
                 self._table.setItem(number, column, QTableWidgetItem(text))
-        self.histogram.show_values(values, color)
+        self.histogram.show_bars(bars, voxels, color)
         for push in (self._copy, self._export):
             push.setEnabled(bool(measured))
 
     def clear(self) -> None:
         """Show no numbers, and keep none."""
-        self.show_statistics({}, 1, "", np.zeros(0), "white")
+        self.show_statistics({}, 1, "", NOTHING, "white")
 
     @property
     def rows(self) -> dict[str, str]:

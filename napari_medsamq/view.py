@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from napari.layers import Image
@@ -38,6 +39,12 @@ class SegmentView(QScrollArea):
     Signals, those of its forms included, carry what the user asks for; the form changes only
     when a setter says so. It scrolls, so that the dock fits a small screen.
 
+    Parameters
+    ----------
+    planes : tuple of str
+    keys : mapping of str to str
+        By the names of their preferences, to be written on the buttons.
+
     Attributes
     ----------
     volume : VolumeForm
@@ -59,15 +66,16 @@ class SegmentView(QScrollArea):
     stop_requested = Signal()
     help_requested = Signal()
 
-    def __init__(self, planes: tuple[str, ...]) -> None:
+    def __init__(self, planes: tuple[str, ...], keys: Mapping[str, str]) -> None:
         super().__init__()
+        self._keys = keys
         self._target = Path("label.nii.gz")
         self._propagating = False
-        self.volume = VolumeForm(planes)
+        self.volume = VolumeForm(planes, keys)
         self.label = LabelForm()
-        self.check = CheckForm()
+        self.check = CheckForm(keys)
         self.measure = MeasureForm()
-        self.guide = Guide()
+        self.guide = Guide(keys)
         self.guide.hide()
         self._status = wrapping_label("Status")
         content = QWidget()
@@ -100,18 +108,20 @@ class SegmentView(QScrollArea):
         return bool(super().eventFilter(watched, event))
 
     def _build_actions(self) -> QGroupBox:
-        self._draw = QPushButton("Draw boxes  (B)")
+        self._draw = QPushButton(f"Draw boxes  ({self._keys['draw']})")
         self._draw.setCheckable(True)
         self._draw.setToolTip("Drag a box around a structure; its mask appears on release")
         self._draw.clicked.connect(self.draw_requested.emit)
-        self._click = QPushButton("Correct by clicks  (C)")
+        self._click = QPushButton(f"Correct by clicks  ({self._keys['click']})")
         self._click.setCheckable(True)
         self._click.setToolTip(
             "Click on what is missing; with the right button or Alt, on what does not belong.\n"
             "A drag with Shift is several clicks at once."
         )
         self._click.clicked.connect(self.click_requested.emit)
-        self._improve = button("Improve mask  (R)", self.improve_requested.emit)
+        self._improve = button(
+            f"Improve mask  ({self._keys['improve']})", self.improve_requested.emit
+        )
         self._improve.setToolTip(
             "Let the network improve the label's mask on this slice, drawn or propagated"
         )
@@ -126,7 +136,8 @@ class SegmentView(QScrollArea):
         narrow(self._way)
         self._way.setAccessibleName("Where to propagate")
         self._way.setToolTip("Where the structure is carried; it stops where the structure ends")
-        self._propagate = button("Propagate  (P)", self._on_propagate)
+        self._propagate = button("", self._on_propagate)
+        self.show_propagating(False)
         self._propagate.setToolTip(
             "Carry the label from the boxes drawn for it through the slices of this plane"
         )
@@ -168,7 +179,8 @@ class SegmentView(QScrollArea):
     def show_propagating(self, propagating: bool) -> None:
         """Show whether a propagation is on its way; the button then stops it."""
         self._propagating = propagating
-        self._propagate.setText("Stop  (Esc)" if propagating else "Propagate  (P)")
+        idle = f"Propagate  ({self._keys['propagate']})"
+        self._propagate.setText("Stop  (Esc)" if propagating else idle)
 
     def _ask_for_target(self) -> None:
         name, _ = QFileDialog.getSaveFileName(

@@ -17,7 +17,7 @@ MODULES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}
 
 # Each module may import those of the lines above its own; private ones (_*) stand with volume_io.
 CORE = (
-    ("__init__", "errors", "organs"),
+    ("__init__", "errors", "organs", "palettes"),
     ("geometry",),
     ("prompts",),
     ("_source",),
@@ -32,7 +32,7 @@ CORE = (
     ("engine",),
     ("embeddings", "model_choice"),
     ("stop_rules", "corrections", "quality", "review"),
-    ("propagation", "slice_network"),
+    ("propagation", "slice_network", "acceptance"),
     ("history", "operations"),
     ("labelling",),
     ("session",),
@@ -75,12 +75,11 @@ QT = (
         "propagator",
         "saver",
         "clicking",
-        "reviewer",
         "solid",
         "nudging",
         "naming",
     ),
-    ("live", "orientation", "answers"),
+    ("live", "orientation", "answers", "reviewer"),
     ("windowing", "measuring", "mending"),
     ("checkup", "keys"),
     ("controller",),
