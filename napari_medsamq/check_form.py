@@ -80,12 +80,15 @@ class CheckForm(QGroupBox):
 
 def _field(number: Number) -> SpinBox | FloatSpinBox:
     if number.whole:
-        return SpinBox(
+        field = SpinBox(
             label=number.title,
             value=int(number.default),
             min=int(number.least),
             max=int(number.most),
         )
-    return FloatSpinBox(
-        label=number.title, value=number.default, min=number.least, max=number.most, step=0.5
-    )
+    else:
+        field = FloatSpinBox(
+            label=number.title, value=number.default, min=number.least, max=number.most, step=0.5
+        )
+    field.native.setAccessibleName(number.title)
+    return field

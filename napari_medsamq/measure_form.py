@@ -9,27 +9,28 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import QRect, Qt, Signal
+from qtpy.QtCore import QRect, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QPainter, QPaintEvent
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QApplication,
     QFileDialog,
     QGridLayout,
     QGroupBox,
     QHeaderView,
-    QTableWidget,
+    QSizePolicy,
     QTableWidgetItem,
     QWidget,
 )
 
-from napari_medsamq.forms import button
+from napari_medsamq.forms import Table, button
 from napari_medsamq.statistics import LabelStatistics
 
 # How many fall into each bin, the lowest value and the highest.
 Bars = tuple[npt.NDArray[np.int64], float, float]
 
 BINS = 64
+# All that is said of a label.
+_LINES = 11
 NOTHING: Bars = np.zeros(0, np.int64), 0.0, 0.0
 
 
@@ -40,8 +41,12 @@ class Histogram(QWidget):
         super().__init__()
         self._counts, *self._range = NOTHING
         self._color = QColor("white")
-        self.setMinimumHeight(5 * self.fontMetrics().height())
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("Histogram of the label's intensities")
+
+    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Return a size of five lines of text, however large that is."""
+        return QSize(0, 5 * self.fontMetrics().height())
 
     def show_bars(self, bars: Bars, voxels: int, color: str) -> None:
         """Show how the intensities of so many voxels are spread, in the label's colour."""
@@ -81,15 +86,12 @@ class MeasureForm(QGroupBox):
         self._name = ""
         self._target = Path("statistics.csv")
         self._all: Mapping[int, tuple[str, LabelStatistics]] = {}
-        self._table = QTableWidget(0, 2)
+        self._table = Table(2, _LINES)
         self._table.setAccessibleName("Statistics of the label")
         self._table.horizontalHeader().hide()
-        self._table.verticalHeader().hide()
-        self._table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         header = self._table.horizontalHeader()
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
-        self._table.setFixedHeight(8 * self._table.fontMetrics().height() + 60)
         self.histogram = Histogram()
         self._copy = button("Copy", self.copy)
         self._copy.setToolTip("Copy the numbers of all labels, to be pasted into a table")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from napari.layers import Image
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent, QObject, QSignalBlocker, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QSignalBlocker, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -30,6 +30,8 @@ from napari_medsamq.measure_form import MeasureForm
 
 BOTH_WAYS, UP, DOWN, TO_VIEW = "both ways", "up", "down", "to the slice in view"
 WAYS = (BOTH_WAYS, UP, DOWN, TO_VIEW)
+# Of the screen's width.
+_LARGEST_SHARE = 0.4
 LABEL_FILES = "NIfTI label (*.nii.gz *.nii)"
 
 
@@ -95,16 +97,19 @@ class SegmentView(QScrollArea):
         self.setWidget(content)
         self.setWidgetResizable(True)
         self.setFrameShape(QScrollArea.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         content.installEventFilter(self)
         self.set_open(False)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (Qt's name)
-        """Stay as wide as the form needs to be, which changes with what it shows."""
+        """Stay as wide as the form needs to be now, as far as there is room."""
         if event.type() == QEvent.Type.LayoutRequest:
             # Room for the vertical bar, so that it never covers the form.
-            bar = self.verticalScrollBar().sizeHint().width()
-            self.setMinimumWidth(self.widget().minimumSizeHint().width() + bar)
+            frame = self.width() - self.viewport().width()
+            beside = max(self.verticalScrollBar().sizeHint().width(), frame)
+            wide = self.widget().minimumSizeHint().width() + beside
+            # The picture needs room too: with large text, or on a small screen, the form scrolls.
+            most = round(self.screen().availableGeometry().width() * _LARGEST_SHARE)
+            self.setMinimumWidth(min(wide, most))
         return bool(super().eventFilter(watched, event))
 
     def _build_actions(self) -> QGroupBox:
