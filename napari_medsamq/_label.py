@@ -15,10 +15,7 @@ from scipy import ndimage
 from napari_medsamq._source import Array, Source
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.geometry import Float64, has_shear, voxel_sizes
-
-# Okabe & Ito (2008): eight colours that people with any colour vision tell apart; black is left out
-# because it vanishes on CT.
-OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+from napari_medsamq.palettes import OKABE_ITO
 
 # In voxels, at the corners of the image: what files round their geometry by is less.
 _SAME_GRID = 0.05

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from magicgui.widgets import ComboBox, Container, FloatSpinBox, SpinBox
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QGridLayout, QGroupBox
@@ -17,23 +19,28 @@ class CheckForm(QGroupBox):
     accept_requested = Signal()
     repair_requested = Signal(object, object)  # Repair, list of float
 
-    def __init__(self) -> None:
+    def __init__(self, keys: Mapping[str, str]) -> None:
         super().__init__("4. Check and repair")
         self._slice = wrapping_label("The slice in view")
-        self._back = button("Doubtful ◀  (Shift+N)", lambda: self.step_requested.emit(-1))
-        self._next = button("Doubtful ▶  (N)", lambda: self.step_requested.emit(1))
+        self._back = button(
+            f"Doubtful ◀  (Shift+{keys['doubtful']})", lambda: self.step_requested.emit(-1)
+        )
+        self._next = button(
+            f"Doubtful ▶  ({keys['doubtful']})", lambda: self.step_requested.emit(1)
+        )
         for push, where in ((self._back, "lower"), (self._next, "higher")):
             push.setToolTip(
                 f"Show the next slice towards {where} numbers whose mask the network is not sure of"
             )
-        self._accept = button("Accept up to here  (A)", self.accept_requested.emit)
+        self._accept = button(f"Accept up to here  ({keys['accept']})", self.accept_requested.emit)
         self._accept.setToolTip(
-            "Mark the label's masks as checked, from its first slice to the one in view"
+            "Mark the label's masks as checked, from its first slice to the one in view;\n"
+            "propagation leaves them as they are"
         )
         self._choice = ComboBox(label="Repair", choices=[repair.title for repair in REPAIRS])
         self._numbers = Container(layout="horizontal", labels=True)
         self._numbers.margins = (0, 0, 0, 0)
-        self._apply = button("Repair  (E)", self.ask_for_repair)
+        self._apply = button(f"Repair  ({keys['repair']})", self.ask_for_repair)
         self._choice.changed.connect(self._show_numbers)
         self._choice.native.setAccessibleName("Repair")
         grid = QGridLayout(self)
@@ -73,12 +80,15 @@ class CheckForm(QGroupBox):
 
 def _field(number: Number) -> SpinBox | FloatSpinBox:
     if number.whole:
-        return SpinBox(
+        field = SpinBox(
             label=number.title,
             value=int(number.default),
             min=int(number.least),
             max=int(number.most),
         )
-    return FloatSpinBox(
-        label=number.title, value=number.default, min=number.least, max=number.most, step=0.5
-    )
+    else:
+        field = FloatSpinBox(
+            label=number.title, value=number.default, min=number.least, max=number.most, step=0.5
+        )
+    field.native.setAccessibleName(number.title)
+    return field

@@ -64,7 +64,15 @@ class Checkup(QObject):
         self._slice_in_view = slice_in_view
         say, fail = view.show_status, view.show_failure
         self.reviewer = Reviewer(
-            self, viewer, workspace, compute, canvas, slice_in_view, say, checks=checks
+            self,
+            viewer,
+            workspace,
+            compute,
+            canvas,
+            propagator,
+            slice_in_view,
+            say,
+            checks=checks,
         )
         self._mending = Mending(workspace, compute, propagator, say, fail)
         self._measuring = Measuring(

@@ -96,7 +96,9 @@ def followup(
             zoom=zoom,
         )
         typer.echo("\n".join(_table(found.changes)))
-        typer.echo(f"Model {found.model}. Saved and verified: {found.receipt.path}")
+        typer.echo(f"Model {found.model}. Saved and verified: {found.saved.receipt.path}")
+        if found.saved.problem:
+            typer.echo(f"Note: {found.saved.problem}")
         rows: list[dict[str, Any]] = [
             {"label": label_id, **change.as_dict()} for label_id, change in found.changes.items()
         ]
@@ -109,8 +111,8 @@ def followup(
                 "motion": None if motion is None else motion.matrix.tolist(),
                 "model": found.model,
                 "labels": rows,
-                "label_file": str(found.receipt.path),
-                "label_sha256": found.receipt.sha256,
+                "label_file": str(found.saved.receipt.path),
+                "label_sha256": found.saved.receipt.sha256,
             }
             write_json(json_file, content)
 

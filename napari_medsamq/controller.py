@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from napari_medsamq.facts import describe_volume
 from napari_medsamq.guide import PROPAGATE
 from napari_medsamq.help import HelpKey
 from napari_medsamq.history import Edit
-from napari_medsamq.keys import KEYS
+from napari_medsamq.keys import Key
 from napari_medsamq.layers import PLANES, Plane, require_slices, turn_viewer
 from napari_medsamq.live import Live
 from napari_medsamq.loader import Loader
@@ -55,6 +55,8 @@ class Controller(QObject):
     chooser : ModelChooser
     compute, files : Worker
         Threads for the network and for saving.
+    keys : mapping of str to Key
+        In napari's notation.
     ahead : bool
         Whether slices are encoded before they are needed.
     """
@@ -69,10 +71,12 @@ class Controller(QObject):
         chooser: ModelChooser,
         compute: Worker,
         files: Worker,
+        keys: Mapping[str, Key],
         *,
         ahead: bool,
     ) -> None:
         super().__init__(parent)
+        self._keys = keys
         self.workspace = workspace
         self._viewer = viewer
         self._view = view
@@ -120,7 +124,7 @@ class Controller(QObject):
             lambda: (self._axis, self._shown_slice),
             checks=ahead,
         )
-        self._help = HelpKey(self, canvas, {key: action.words for key, action in KEYS.items()})
+        self._help = HelpKey(self, canvas, {key: action.words for key, action in keys.items()})
         self.windowing = Windowing(self, viewer, view, workspace, self.live, canvas)
         self.orientation = Orientation(self, viewer, workspace, canvas)
         # Volumes lie over each other in the viewer, so only the one in use is shown.
@@ -132,7 +136,7 @@ class Controller(QObject):
             signal.connect(slot)
         # A layer's keys come before the viewer's, and napari's own layers use B and Ctrl+Z.
         for layer in (workspace.labels, workspace.boxes):
-            for key, action in KEYS.items():
+            for key, action in keys.items():
                 layer.bind_key(key, lambda _, act=action.act: act(self), overwrite=True)
         self._show_volume()
         shape = workspace.session.label.shape
@@ -164,15 +168,12 @@ class Controller(QObject):
         self._naming.close()
         # Gives back what the others have to close.
         self.checkup.close()
-        self.solid.close()
-        self._help.close()
-        self.clicking.close()
-        self.windowing.close()
-        self.orientation.close()
+        for part in (self.solid, self._help, self.clicking, self.windowing, self.orientation):
+            part.close()
         self.live.close()
         self.workspace.boxes.mode = "pan_zoom"
         for layer in (self.workspace.labels, self.workspace.boxes):
-            for key in KEYS:
+            for key in self._keys:
                 layer.bind_key(key, None, overwrite=True)
         self.deleteLater()
 
@@ -279,7 +280,7 @@ class Controller(QObject):
         workspace = self.workspace
         if event.value in (workspace.image, workspace.labels, workspace.boxes):
             self._view.show_status(
-                f"The layer {event.value.name!r} was removed. Nothing is lost: press B to show it."
+                f"The layer {event.value.name!r} was removed. Nothing is lost: draw to show it."
             )
 
     # -- what is shown ----------------------------------------------------------------------------

@@ -54,6 +54,10 @@ class SaveError(MedSAMQError):
     """A label that could not be written or did not read back as drawn."""
 
 
+class PreferenceError(MedSAMQError):
+    """A preference whose value cannot be used."""
+
+
 class JournalError(MedSAMQError):
     """A journal that cannot be read or written, or is another volume's."""
 

@@ -19,9 +19,10 @@ from napari_medsamq.label_files import LabelFile, check_same_space, same_grid
 from napari_medsamq.networks import CPU
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between
+from napari_medsamq.provenance import Saved, Work, save_work
 from napari_medsamq.session import Session
 from napari_medsamq.views import Zoom
-from napari_medsamq.volume_io import SaveReceipt, Volume, check_target
+from napari_medsamq.volume_io import Volume, check_target
 
 # Corners of voxels that lie on each other but for rounding.
 _ROUNDING = 1e-3
@@ -151,13 +152,13 @@ class FollowUp:
     ----------
     changes : dict of int to Change
         By label id, in ascending order.
-    receipt : SaveReceipt
+    saved : Saved
         Of the new label.
     model : str
     """
 
     changes: dict[int, Change]
-    receipt: SaveReceipt
+    saved: Saved
     model: str
 
 
@@ -216,8 +217,8 @@ def follow_up(
             "The network found nothing in any box of the prior scan. Give the prior image to have "
             "it registered, or draw boxes on the new image."
         )
-    receipt = session.save(output)
-    return FollowUp(changes_since(labels, session, notes), receipt, engine.spec.name)
+    saved = save_work(output, Work.of(session))
+    return FollowUp(changes_since(labels, session, notes), saved, engine.spec.name)
 
 
 def changes_since(

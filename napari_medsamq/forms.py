@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from magicgui.widgets import ComboBox, Container, Widget, create_widget
 from napari.layers import Image
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import (
+    QAbstractItemView,
     QButtonGroup,
     QComboBox,
     QFileDialog,
     QGroupBox,
     QHBoxLayout,
+    QHeaderView,
     QLabel,
     QPushButton,
     QSizePolicy,
+    QTableWidget,
     QVBoxLayout,
     QWidget,
 )
@@ -25,6 +29,7 @@ from napari_medsamq.window_form import WindowForm
 
 MODALITIES = ("CT", "MR", "other")
 FIRST_PLANE_KEY = 2  # F2; F1 is help everywhere
+_LINE_MARGIN = 8
 IMAGE_FILES = (
     "Medical images (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.hdr *.dcm *.npz "
     "*.png *.jpg *.jpeg *.tif *.tiff);;All files (*)"
@@ -50,12 +55,12 @@ class VolumeForm(QGroupBox):
     modality_requested = Signal(str)
     plane_requested = Signal(int)
 
-    def __init__(self, planes: tuple[str, ...]) -> None:
+    def __init__(self, planes: tuple[str, ...], keys: Mapping[str, str]) -> None:
         super().__init__("1. Volume")
         self._layer = create_widget(annotation=Image, label="Layer", options={"nullable": True})
         self._modality = ComboBox(label="Modality", choices=MODALITIES)
         self.model = ModelBox()
-        self.window_form = WindowForm()
+        self.window_form = WindowForm(keys)
         self._layer.changed.connect(self.layer_requested.emit)
         self._modality.changed.connect(self.modality_requested.emit)
         self._facts = wrapping_label("About the volume")
@@ -143,9 +148,40 @@ class VolumeForm(QGroupBox):
 
 
 def _fields(*fields: Widget) -> QWidget:
+    for field in fields:
+        field.native.setAccessibleName(field.label)
     container = Container(widgets=fields, labels=True)
     container.margins = (0, 0, 0, 0)
     return container.native
+
+
+class Table(QTableWidget):
+    """A table that shows so many lines at once, however large the text is.
+
+    Parameters
+    ----------
+    columns, lines : int
+    """
+
+    def __init__(self, columns: int, lines: int) -> None:
+        super().__init__(0, columns)
+        self._lines = lines
+        self.verticalHeader().hide()
+        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Return a size for the lines and what stands above them."""
+        header = self.horizontalHeader()
+        above = 0 if header.isHidden() else header.sizeHint().height()
+        line = max(self.fontMetrics().height() + _LINE_MARGIN, self.sizeHintForRow(0))
+        height = above + self._lines * line + 2 * self.frameWidth()
+        return QSize(super().sizeHint().width(), height)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Return the same height: what does not fit the dock is scrolled to."""
+        return QSize(super().minimumSizeHint().width(), self.sizeHint().height())
 
 
 def narrow(box: QComboBox) -> None:

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QVBoxLayout
 
 from napari_medsamq.forms import button, wrapping_label
 
 OPEN, BOX, PROPAGATE, CORRECT, SAVE = range(5)
-STEPS = (
+_STEPS = (
     "Open a volume: the sample below, a file, or a DICOM folder dropped on the window.",
-    "Press B and drag a box around a structure. Its mask follows the mouse.",
-    "Press P: the mask is carried through the slices until the structure ends.",
-    "Look at the strip below the picture. N leads to doubtful slices: click on what is missing "
-    "after C, right-click on what is too much, or draw a better box.",
+    "Press {draw} and drag a box around a structure. Its mask follows the mouse.",
+    "Press {propagate}: the mask is carried through the slices until the structure ends.",
+    "Look at the strip below the picture. {doubtful} leads to doubtful slices: click on what is "
+    "missing after {click}, right-click on what is too much, or draw a better box.",
     "Save the label: it has exactly the grid of the source. Everything is also recorded, so that "
     "nothing is lost if the program ends.",
 )
 
 
 class Guide(QGroupBox):
-    """Leads through the first label; whoever knows the way ends it."""
+    """Leads through the first label; whoever knows the way ends it.
+
+    Parameters
+    ----------
+    keys : mapping of str to str
+        By the names of their preferences.
+    """
 
     sample_requested = Signal()
     ended = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, keys: Mapping[str, str]) -> None:
         super().__init__("First steps")
+        self._steps = [step.format(**keys) for step in _STEPS]
         self._text = wrapping_label("First steps")
         self._sample = button("Open the sample CT", self.sample_requested.emit)
         self._next = button("Next", self._go_on)
@@ -57,13 +66,13 @@ class Guide(QGroupBox):
         self.done(CORRECT if self._step > PROPAGATE else BOX)
 
     def _go_on(self) -> None:
-        if self._step + 1 < len(STEPS):
+        if self._step + 1 < len(self._steps):
             self._step += 1
             self._show()
         else:
             self.ended.emit()
 
     def _show(self) -> None:
-        self._text.setText(f"{self._step + 1} of {len(STEPS)}. {STEPS[self._step]}")
+        self._text.setText(f"{self._step + 1} of {len(self._steps)}. {self._steps[self._step]}")
         self._sample.setVisible(self._step == OPEN)
         self._next.setText("Done" if self._step == SAVE else "Next")

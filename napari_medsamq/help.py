@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qtpy.QtCore import QEvent, QObject
-from qtpy.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QObject, QSize
+from qtpy.QtWidgets import (
+    QDialog,
+    QDialogButtonBox,
+    QGridLayout,
+    QLabel,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
+# Of the screen.
+_LARGEST_SHARE = 0.9
 # What is done with the mouse has no key of its own.
 _MOUSE = (
     ("Drag", "Draw a box while boxes are drawn; else move the picture"),
@@ -84,9 +94,24 @@ class HelpDialog(QDialog):
             grid.addWidget(QLabel(words), number, 1)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.reject)
+        # On a small screen, or with large text, the list is longer than the screen.
+        inside, scroll = QWidget(), QScrollArea()
+        inside.setLayout(grid)
+        scroll.setWidget(inside)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setAccessibleName("Keys")
         layout = QVBoxLayout(self)
-        layout.addLayout(grid)
+        layout.addWidget(scroll)
         layout.addWidget(buttons)
+        bar = scroll.verticalScrollBar().sizeHint().width()
+        around = layout.contentsMargins()
+        wanted = inside.sizeHint() + QSize(
+            bar + around.left() + around.right(),
+            buttons.sizeHint().height() + layout.spacing() + around.top() + around.bottom(),
+        )
+        room = parent.screen().availableGeometry().size()
+        self.resize(wanted.boundedTo(room * _LARGEST_SHARE))
 
 
 def _joined(keys: list[str]) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.acceptance import Acceptance, still_accepted
+from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.setting import Setting
 from napari_medsamq.volume_io import Segment
@@ -39,10 +41,9 @@ class LabelStyle:
     visible: bool = True
 
     @classmethod
-    def default(cls, label_id: int) -> LabelStyle:
-        """Return the style that a new label starts with."""
-        segment = Segment.default(label_id)
-        return cls(segment.name, segment.color)
+    def default(cls, label_id: int, palette: Sequence[str] = OKABE_ITO) -> LabelStyle:
+        """Return the style that a new label starts with, its colour one of a palette."""
+        return cls(Segment.default(label_id).name, palette[(label_id - 1) % len(palette)])
 
     @property
     def segment(self) -> Segment:
@@ -90,6 +91,8 @@ class Edit:
         Edits that follow each other and have the same are undone and done again together.
     setting : Setting or None
         The network in hand at the time, asked or not; None where there is none.
+    accepted : tuple of Acceptance
+        What was accepted that was not before.
     """
 
     name: str
@@ -101,6 +104,7 @@ class Edit:
     by_hand: bool = False
     group: object | None = None
     setting: Setting | None = None
+    accepted: tuple[Acceptance, ...] = ()
 
 
 class History:
@@ -117,6 +121,7 @@ class History:
         One array for good, so that a layer can show it; changed in place.
     prompts : tuple of Prompt
         The committed prompts, oldest first.
+    accepted : set of Acceptance
     watch : callable
         Told "edit", "undo" or "redo" after each, and the edit; a group is told by its last one.
     setting : callable
@@ -126,9 +131,11 @@ class History:
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.label: Label = np.zeros(shape, np.uint16)
         self.prompts: tuple[Prompt, ...] = ()
+        self.accepted: set[Acceptance] = set()
         self.watch: Callable[[str, Edit], None] = lambda _kind, _edit: None
         self.setting: Callable[[], Setting | None] = lambda: None
         self._counts = np.zeros(MAX_LABEL_ID + 1, np.int64)
+        self._versions = np.zeros_like(self._counts)
         self._undo: list[Edit] = []
         self._redo: list[Edit] = []
 
@@ -138,6 +145,10 @@ class History:
         return {
             int(label_id): int(self._counts[label_id]) for label_id in self._counts.nonzero()[0]
         }
+
+    def version(self, label_id: int) -> int:
+        """Return a number that grows whenever voxels of a label id come or go."""
+        return int(self._versions[label_id])
 
     @property
     def edits(self) -> tuple[Edit, ...]:
@@ -163,6 +174,7 @@ class History:
         *,
         by_hand: bool = False,
         group: object | None = None,
+        accepted: Iterable[Acceptance] = (),
     ) -> Edit:
         """Set voxels (flat indices, each once) and prompts as one new edit; see `Edit`."""
         before = self.label.reshape(-1)[voxels]
@@ -177,6 +189,7 @@ class History:
             by_hand,
             group,
             self.setting(),
+            tuple(own for own in accepted if own not in self.accepted),
         )
         self._redo.clear()
         self._do(edit)
@@ -270,8 +283,8 @@ class History:
         Returns
         -------
         masks : dict of int to (H, W) bool
-            By slice: where a box of the label was drawn on such a slice, or where a brush changed
-            the label; copies.
+            By slice: where a box of the label was drawn on such a slice, where a brush changed the
+            label, or where its mask was accepted; copies.
         """
         indices = {
             prompt.box.index
@@ -283,12 +296,14 @@ class History:
             if edit.by_hand:
                 own = edit.voxels[(edit.before == label_id) | (edit.after == label_id)]
                 indices.update(np.unravel_index(own, self.label.shape)[axis].tolist())
+        indices.update(still_accepted(self.label, self.accepted, axis, label_id))
         planes = np.moveaxis(self.label, axis, 0)
         return {index: planes[index] == label_id for index in sorted(indices)}
 
     def _do(self, edit: Edit) -> Edit:
         self._write(edit.voxels, edit.before, edit.after)
         self.prompts = edit.prompts_after
+        self.accepted.update(edit.accepted)
         self._undo.append(edit)
         return edit
 
@@ -296,6 +311,7 @@ class History:
         edit = self._undo.pop()
         self._write(edit.voxels, edit.after, edit.before)
         self.prompts = edit.prompts_before
+        self.accepted.difference_update(edit.accepted)
         self._redo.append(edit)
         return edit
 
@@ -305,7 +321,9 @@ class History:
         untouched = flat[voxels] == expected
         flat[voxels[untouched]] = values[untouched]
         for ids, sign in ((expected, -1), (values, 1)):
-            self._counts += sign * np.bincount(ids[untouched], minlength=self._counts.size)
+            counted = np.bincount(ids[untouched], minlength=self._counts.size)
+            self._counts += sign * counted
+            self._versions += counted > 0
         self._counts[0] = 0
 
 

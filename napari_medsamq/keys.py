@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from napari_medsamq.errors import MedSAMQError, PreferenceError
 from napari_medsamq.forms import FIRST_PLANE_KEY
 from napari_medsamq.layers import PLANES
 from napari_medsamq.nudging import ARROWS
+
+# Others have their meanings in napari, or are those of planes.
+_CHOOSABLE = re.compile("[A-Z0-9]|F([5-9]|1[0-2])")
 
 
 @dataclass(frozen=True)
@@ -21,10 +26,13 @@ class Key:
         For the user.
     act : callable
         Takes the controller.
+    name : str
+        Of the preference that gives it another key; empty where there is none.
     """
 
     words: str
     act: Callable[[Any], None]
+    name: str = ""
 
 
 def _shows(number: int) -> Key:
@@ -43,26 +51,37 @@ def _stop(controller: Any) -> None:
     controller.checkup.comparing.leave()
 
 
-# In napari's notation, in the order of the work.
+# In napari's notation, in the order of the work. `napari.yaml` lists those that have a name.
 KEYS = {
     **{f"F{number + FIRST_PLANE_KEY}": _shows(number) for number in range(len(PLANES))},
-    "W": Key("Next window preset", lambda controller: controller.windowing.next_preset()),
-    "B": Key("Draw boxes, or move the picture", lambda controller: controller.toggle_drawing()),
-    "P": Key("Propagate the label", lambda controller: controller.propagate()),
+    "W": Key("Next window preset", lambda controller: controller.windowing.next_preset(), "window"),
+    "B": Key(
+        "Draw boxes, or move the picture", lambda controller: controller.toggle_drawing(), "draw"
+    ),
+    "P": Key("Propagate the label", lambda controller: controller.propagate(), "propagate"),
     "Escape": Key("Stop the propagation, end the comparison", _stop),
     "C": Key(
         "Correct by clicks, or stop that",
         lambda controller: controller.clicking.switch(not controller.clicking.active),
+        "click",
     ),
-    "R": Key("Improve the mask on this slice", lambda controller: controller.clicking.improve()),
-    "N": Key("Next doubtful slice", lambda controller: controller.checkup.reviewer.step(1)),
+    "R": Key(
+        "Improve the mask on this slice",
+        lambda controller: controller.clicking.improve(),
+        "improve",
+    ),
+    "N": Key(
+        "Next doubtful slice", lambda controller: controller.checkup.reviewer.step(1), "doubtful"
+    ),
     "Shift-N": Key(
         "Doubtful slice before", lambda controller: controller.checkup.reviewer.step(-1)
     ),
     "A": Key(
-        "Accept the slices up to here", lambda controller: controller.checkup.reviewer.accept()
+        "Accept the slices up to here",
+        lambda controller: controller.checkup.reviewer.accept(),
+        "accept",
     ),
-    "E": Key("Repair as chosen", lambda controller: controller.checkup.repair()),
+    "E": Key("Repair as chosen", lambda controller: controller.checkup.repair(), "repair"),
     "D": Key(
         "Compare two labels: A, B, both, differences",
         lambda controller: controller.checkup.comparing.press(),
@@ -74,6 +93,7 @@ KEYS = {
     "V": Key(
         "Show labels as solids, or slices",
         lambda controller: controller.solid.toggle(controller.plane),
+        "solid",
     ),
     **{
         f"Alt-{arrow}": _nudges(arrow, "Move the box on this slice", resize=False)
@@ -86,3 +106,52 @@ KEYS = {
     "Control-Z": Key("Undo", lambda controller: controller.undo()),
     "Control-Shift-Z": Key("Redo", lambda controller: controller.redo()),
 }
+
+# Shift and the key of another one.
+_SHIFTED = {"Shift-N": "doubtful"}
+
+
+def bound_keys(
+    chosen: Mapping[str, str], refused: Callable[[MedSAMQError], None]
+) -> dict[str, Key]:
+    """Return what each key does, as the user wants it.
+
+    Parameters
+    ----------
+    chosen : mapping of str to str
+        Keys by the names of `KEYS`.
+    refused : callable
+        Told of each key that cannot be had, in whose place is the usual one.
+    """
+    usual = {key.name: place for place, key in KEYS.items() if key.name}
+    wanted = {name: chosen[name].strip().upper() for name in usual}
+    for name, key in wanted.items():
+        if not _CHOOSABLE.fullmatch(key):
+            refused(
+                PreferenceError(
+                    f"The key {chosen[name]!r} for '{KEYS[usual[name]].words}' cannot be had: one "
+                    "letter, one digit, or F5 to F12 is expected. "
+                    f"{usual[name]} is used; change it in the preferences."
+                )
+            )
+            wanted[name] = usual[name]
+    twice = [name for name, key in wanted.items() if list(wanted.values()).count(key) > 1]
+    if twice:
+        words = ", ".join(f"'{KEYS[usual[name]].words}'" for name in twice)
+        refused(
+            PreferenceError(
+                f"The same key was chosen for {words}. The usual keys are used for all; choose "
+                "different ones in the preferences."
+            )
+        )
+        wanted = usual
+    places = {
+        **{usual[name]: key for name, key in wanted.items()},
+        **{place: f"Shift-{wanted[name]}" for place, name in _SHIFTED.items()},
+    }
+    return {places.get(place, place): key for place, key in KEYS.items()}
+
+
+def key_names(keys: Mapping[str, Key]) -> dict[str, str]:
+    """Return the keys of those that have a name, by it."""
+    return {key.name: place for place, key in keys.items() if key.name}

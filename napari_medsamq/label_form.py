@@ -15,16 +15,18 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
     QLabel,
-    QTableWidget,
+    QSizePolicy,
     QTableWidgetItem,
     QVBoxLayout,
 )
 
-from napari_medsamq.forms import button, narrow
+from napari_medsamq.forms import Table, button, narrow
 from napari_medsamq.history import LabelStyle
 from napari_medsamq.organs import ORGANS
 
 _COLUMNS = ("Show", "Label", "Voxels", "mL", "Lock")
+# Of the table; and letters of a name that are seen at least.
+_LINES, _NAME_LENGTH = 4, 7
 # Columns of check boxes, and what of a style they set.
 _CHECKED = {"Show": "visible", "Lock": "locked"}
 
@@ -48,9 +50,13 @@ class LabelForm(QGroupBox):
         self._name.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         self._name.setAccessibleName("Name")
         narrow(self._name)
-        self._name.setMinimumWidth(110)
+        self._name.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self._name.setMinimumContentsLength(_NAME_LENGTH)
         self._name.addItems(ORGANS)
-        self._id.native.setMaximumWidth(90)
+        self._id.native.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self._id.native.setAccessibleName("Number of the label")
         self._id.changed.connect(self.label_requested.emit)
         self._name.lineEdit().editingFinished.connect(self._ask_for_style)
         self._name.activated.connect(self._ask_for_style)
@@ -70,19 +76,16 @@ class LabelForm(QGroupBox):
         layout.addLayout(row)
         layout.addWidget(self._table)
 
-    def _build_table(self) -> QTableWidget:
-        table = QTableWidget(0, len(_COLUMNS))
+    def _build_table(self) -> Table:
+        table = Table(len(_COLUMNS), _LINES)
         table.setHorizontalHeaderLabels(list(_COLUMNS))
         table.setAccessibleName("Labels of this volume")
         table.setToolTip("Click a label to draw for it. Nothing takes voxels of a locked one.")
-        table.verticalHeader().hide()
-        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         header = table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(_COLUMNS.index("Label"), QHeaderView.ResizeMode.Stretch)
-        table.setFixedHeight(4 * table.fontMetrics().height() + 40)
         table.cellClicked.connect(self._choose_row)
         table.itemChanged.connect(self._on_check)
         return table

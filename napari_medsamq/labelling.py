@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.acceptance import Acceptance
 from napari_medsamq.errors import PromptError
 from napari_medsamq.history import MAX_LABEL_ID, Edit, History, Label, LabelStyle, Prompt, Voxels
 from napari_medsamq.operations import Operation
+from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.volume_io import LoadedLabel, SaveReceipt, Volume, write_label
@@ -26,10 +28,13 @@ class Labelling:
     Parameters
     ----------
     volume : Volume
+    palette : sequence of str
+        Colours of labels that are given none.
 
     Attributes
     ----------
-    volume : Volume
+    volume, palette
+        As given.
     history : History
         The label and how it came about.
     watch : callable
@@ -37,8 +42,9 @@ class Labelling:
         saves.
     """
 
-    def __init__(self, volume: Volume) -> None:
+    def __init__(self, volume: Volume, palette: Sequence[str] = OKABE_ITO) -> None:
         self.volume = volume
+        self.palette = palette
         self.history = History(volume.data.shape[:3])
         self.watch: Callable[[str, dict[str, Any]], None] = lambda _kind, _content: None
         self._styles: dict[int, LabelStyle] = {}
@@ -52,12 +58,12 @@ class Labelling:
         """Return name and colour of a label id (1..65535)."""
         if not 1 <= label_id <= MAX_LABEL_ID:
             raise ValueError(f"a label id is a number from 1 to {MAX_LABEL_ID}, not {label_id}")
-        return self._styles.get(label_id) or LabelStyle.default(label_id)
+        return self._styles.get(label_id) or LabelStyle.default(label_id, self.palette)
 
     @property
     def styles(self) -> dict[int, LabelStyle]:
-        """Name, colour and so on of the label ids that were given any; a copy."""
-        return dict(self._styles)
+        """Name, colour and so on of the label ids that have voxels or were given any; a copy."""
+        return {**{n: self.style(n) for n in self.history.voxel_counts}, **self._styles}
 
     def set_style(self, label_id: int, style: LabelStyle) -> None:
         """Name, colour, lock or hide a label id (1..65535); not part of the history."""
@@ -143,7 +149,9 @@ class Labelling:
         prompt = Prompt(box, label_id, voxels, began)
         return self.history.change(name, touched, values, (*prompts, prompt))
 
-    def commit_carried(self, mask: SliceMask, label_id: int, group: object) -> Edit:
+    def commit_carried(
+        self, mask: SliceMask, label_id: int, group: object, kept: Bool | None = None
+    ) -> Edit:
         """Let a carried mask take the place of what the label has on its slice.
 
         Parameters
@@ -152,14 +160,52 @@ class Labelling:
         label_id : int
         group : object
             The same for all slices that one undo takes back.
+        kept : (z, y, x) bool, optional
+            What stays as it is; see `acceptance.kept_voxels`.
         """
         found = self._takeable(self._flat_indices(mask), label_id)
         planes = np.moveaxis(self.label, mask.axis, 0)
         old = self._flat_indices(replace(mask, mask=planes[mask.index] == label_id))
         voxels = np.union1d(found, old)
+        if kept is not None:
+            voxels = voxels[~kept.reshape(-1)[voxels]]
         values = np.where(np.isin(voxels, found), label_id, 0).astype(np.uint16)
         name = f"propagation of {self.style(label_id).name}"
         return self.history.change(name, voxels, values, self.history.prompts, group=group)
+
+    def accept(self, axis: int, label_id: int, masks: Mapping[int, bytes]) -> Edit:
+        """Accept masks of a label, as one step of the history.
+
+        They count as known from then on, and no propagation changes them. A mask that is changed
+        otherwise is no longer accepted.
+
+        Parameters
+        ----------
+        axis : int
+            Array axis normal to the slices.
+        label_id : int
+        masks : mapping of int to bytes
+            `mask_key` by slice.
+
+        Raises
+        ------
+        PromptError
+            If there is none that has not been accepted yet.
+        """
+        called = self.style(label_id).name
+        wanted = [Acceptance(axis, index, label_id, key) for index, key in masks.items()]
+        fresh = [own for own in wanted if own not in self.history.accepted]
+        if not fresh:
+            what = "are accepted already" if wanted else "do not exist"
+            raise PromptError(
+                f"The masks of {called} up to this slice {what}. Go to a slice with a mask that "
+                "has not been accepted."
+            )
+        name = f"acceptance of {called}, {len(fresh)} slice{'' if len(fresh) == 1 else 's'}"
+        none = np.zeros(0, np.int64)
+        return self.history.change(
+            name, none, none.astype(np.uint16), self.history.prompts, accepted=fresh
+        )
 
     def operate(
         self, label_id: int, name: str, operation: Operation, *, takes: bool = False
@@ -281,7 +327,7 @@ class Labelling:
     def save(self, path: Path, label: Label | None = None) -> SaveReceipt:
         """Write the label, or an earlier copy of it, on the source's grid; see `write_label`."""
         # A copy, as this may run while another label is named.
-        segments = {n: style.segment for n, style in dict(self._styles).items()}
+        segments = {n: style.segment for n, style in self.styles.items()}
         return write_label(path, self.label if label is None else label, self.volume, segments)
 
     def _takeable(self, voxels: Voxels, label_id: int) -> Voxels:

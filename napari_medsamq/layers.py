@@ -85,7 +85,7 @@ def show_slice(viewer: ViewerModel, layer: Layer, axis: int, index: int) -> None
 def require_slices(viewer: ViewerModel) -> None:
     """Raise PromptError while a viewer shows solids, where the slice in hand is out of sight."""
     if viewer.dims.ndisplay == 3:
-        raise PromptError("Show slices first, with V: what is done to one has to be seen.")
+        raise PromptError("Show slices first (F2, F3, F4): what is done to one has to be seen.")
 
 
 _OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "I": "S", "S": "I"}

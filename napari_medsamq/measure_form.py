@@ -9,25 +9,30 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import QRect, Qt, Signal
+from qtpy.QtCore import QRect, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QPainter, QPaintEvent
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QApplication,
     QFileDialog,
     QGridLayout,
     QGroupBox,
     QHeaderView,
-    QTableWidget,
+    QSizePolicy,
     QTableWidgetItem,
     QWidget,
 )
 
 from napari_medsamq.followup import Change
-from napari_medsamq.forms import button
+from napari_medsamq.forms import Table, button
 from napari_medsamq.statistics import LabelStatistics
 
-_BINS = 64
+# How many fall into each bin, the lowest value and the highest.
+Bars = tuple[npt.NDArray[np.int64], float, float]
+
+BINS = 64
+# All that is said of a label.
+_LINES = 11
+NOTHING: Bars = np.zeros(0, np.int64), 0.0, 0.0
 
 
 class Histogram(QWidget):
@@ -35,18 +40,21 @@ class Histogram(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._counts: npt.NDArray[np.int64] = np.zeros(0, np.int64)
-        self._range = (0.0, 0.0)
+        self._counts, *self._range = NOTHING
         self._color = QColor("white")
-        self.setMinimumHeight(5 * self.fontMetrics().height())
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("Histogram of the label's intensities")
 
-    def show_values(self, values: npt.NDArray[np.generic], color: str) -> None:
-        """Show intensities (n,) in the label's colour."""
-        self._counts, edges = np.histogram(values, _BINS) if values.size else (values, [0, 0])
-        self._range = float(edges[0]), float(edges[-1])
+    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Return a size of five lines of text, however large that is."""
+        return QSize(0, 5 * self.fontMetrics().height())
+
+    def show_bars(self, bars: Bars, voxels: int, color: str) -> None:
+        """Show how the intensities of so many voxels are spread, in the label's colour."""
+        self._counts, low, high = bars
+        self._range = [low, high]
         self._color = QColor(color)
-        text = f"{len(values):,} voxels from {self._range[0]:g} to {self._range[1]:g}"
+        text = f"{voxels:,} voxels from {low:g} to {high:g}"
         self.setAccessibleDescription(text)
         self.setToolTip(text)
         self.update()
@@ -58,7 +66,7 @@ class Histogram(QWidget):
         room = self.height() - text
         most = int(self._counts.max()) if self._counts.size else 0
         for number, count in enumerate(self._counts.tolist() if most else []):
-            left, right = (round(n * self.width() / _BINS) for n in (number, number + 1))
+            left, right = (round(n * self.width() / BINS) for n in (number, number + 1))
             tall = round(room * count / most)
             painter.fillRect(QRect(left, room - tall, max(1, right - left), tall), self._color)
         painter.setPen(self.palette().text().color())
@@ -80,15 +88,12 @@ class MeasureForm(QGroupBox):
         self._target = Path("statistics.csv")
         self._all: Mapping[int, tuple[str, LabelStatistics]] = {}
         self._prior: Mapping[int, float] = {}
-        self._table = QTableWidget(0, 2)
+        self._table = Table(2, _LINES)
         self._table.setAccessibleName("Statistics of the label")
         self._table.horizontalHeader().hide()
-        self._table.verticalHeader().hide()
-        self._table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         header = self._table.horizontalHeader()
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
-        self._table.setFixedHeight(8 * self._table.fontMetrics().height() + 60)
         self.histogram = Histogram()
         self._copy = button("Copy", self.copy)
         self._copy.setToolTip("Copy the numbers of all labels, to be pasted into a table")
@@ -105,7 +110,7 @@ class MeasureForm(QGroupBox):
         measured: Mapping[int, tuple[str, LabelStatistics]],
         label_id: int,
         unit: str,
-        values: npt.NDArray[np.generic],
+        bars: Bars,
         color: str,
     ) -> None:
         """Show the label in hand, and keep the others for the file.
@@ -117,14 +122,16 @@ class MeasureForm(QGroupBox):
             In hand; it may have no voxels.
         unit : str
             Of intensities.
-        values : (n,) array
-            The label's intensities.
+        bars : Bars
+            Of the label's intensities.
         color : str
         """
         self._all = measured
         rows: list[tuple[str, str]] = []
+        voxels = 0
         if label_id in measured:
             name, own = measured[label_id]
+            voxels = own.voxels
             rows = [
                 ("Label", name),
                 ("Volume", f"{own.millilitres:,.2f} mL ({own.voxels:,} voxels)"),
@@ -139,7 +146,7 @@ class MeasureForm(QGroupBox):
         for number, row in enumerate(rows):
             for column, text in enumerate(row):
                 self._table.setItem(number, column, QTableWidgetItem(text))
-        self.histogram.show_values(values, color)
+        self.histogram.show_bars(bars, voxels, color)
         for push in (self._copy, self._export):
             push.setEnabled(bool(measured))
 
@@ -155,7 +162,7 @@ class MeasureForm(QGroupBox):
 
     def clear(self) -> None:
         """Show no numbers, and keep none."""
-        self.show_statistics({}, 1, "", np.zeros(0), "white")
+        self.show_statistics({}, 1, "", NOTHING, "white")
 
     @property
     def rows(self) -> dict[str, str]:

@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
-import numpy.typing as npt
 from qtpy.QtCore import QObject, QTimer
 
-from napari_medsamq.measure_form import MeasureForm
+from napari_medsamq.measure_form import BINS, NOTHING, Bars, MeasureForm
 from napari_medsamq.session import Session
-from napari_medsamq.statistics import LabelStatistics, intensities, measure
+from napari_medsamq.statistics import LabelStatistics, measure_label
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Workspace
 
 # Edits that follow each other at once are measured once.
 _REST_MS = 20
 
-Found = tuple[dict[int, LabelStatistics], npt.NDArray[np.generic]]
+Found = dict[int, tuple[LabelStatistics, Bars]]
 
 
 class Measuring(QObject):
-    """Measures the labels of a workspace whenever they change.
+    """Measures the labels of a workspace whenever they change, and only those that have.
 
     Parameters
     ----------
@@ -52,6 +50,9 @@ class Measuring(QObject):
         self._axis = axis
         self._fail = fail
         self._running = self._stale = self._closed = False
+        # What was found, and of which version of each label along which axis.
+        self._found: Found = {}
+        self._measured: dict[int, tuple[int, int]] = {}
         # What is shown may be another volume's.
         form.clear()
         self._rest = QTimer(self)
@@ -75,22 +76,27 @@ class Measuring(QObject):
         if self._running or self._closed or not self._stale or not self._worker.running:
             return
         self._running, self._stale = True, False
-        workspace = self._workspace
-        # Counted here, as the history may be in the middle of an edit when the thread comes to it.
-        ids = list(workspace.session.history.voxel_counts)
-        job = partial(_measure, workspace.session, ids, workspace.label_id, self._axis())
-        self._worker.submit(job, partial(self._on_found, workspace.label_id), self._on_failure)
+        workspace, axis = self._workspace, self._axis()
+        # Asked here, as the history may be in the middle of an edit when the thread comes to it.
+        history = workspace.session.history
+        wanted = {used: (history.version(used), axis) for used in history.voxel_counts}
+        ids = [used for used, key in wanted.items() if self._measured.get(used) != key]
+        job = partial(_measure, workspace.session, ids, axis)
+        then = partial(self._on_found, workspace.label_id, wanted)
+        self._worker.submit(job, then, self._on_failure)
 
-    def _on_found(self, label_id: int, found: Found) -> None:
+    def _on_found(self, label_id: int, wanted: dict[int, tuple[int, int]], found: Found) -> None:
         self._running = False
         if self._closed:
             return
+        both = self._found | found
+        self._found = {used: both[used] for used in wanted if used in both}
+        self._measured = {used: key for used, key in wanted.items() if used in self._found}
         session = self._workspace.session
-        statistics, values = found
-        named = {i: (session.style(i).name, own) for i, own in statistics.items()}
+        named = {used: (session.style(used).name, own) for used, (own, _) in self._found.items()}
         unit = "HU" if session.volume.modality == "CT" else "grey value"
-        color = session.style(label_id).color
-        self._form.show_statistics(named, label_id, unit, values, color)
+        bars = self._found[label_id][1] if label_id in self._found else NOTHING
+        self._form.show_statistics(named, label_id, unit, bars, session.style(label_id).color)
         self._run()
 
     def _on_failure(self, error: BaseException) -> None:
@@ -99,14 +105,12 @@ class Measuring(QObject):
             self._fail(error)
 
 
-def _measure(session: Session, ids: list[int], label_id: int, axis: int) -> Found:
-    statistics: dict[int, LabelStatistics] = {}
-    values: npt.NDArray[np.generic] = np.zeros(0)
+def _measure(session: Session, ids: list[int], axis: int) -> Found:
+    found: Found = {}
     for used in ids:
-        mask = session.label == used
+        measured = measure_label(session.volume, session.label, used, axis)
         # The label may be edited meanwhile, and is measured once more then.
-        if mask.any():
-            statistics[used] = measure(session.volume, mask, axis)
-            if used == label_id:
-                values = intensities(session.volume, mask)
-    return statistics, values
+        if measured is not None:
+            statistics, intensities = measured
+            found[used] = statistics, intensities.histogram(BINS)
+    return found

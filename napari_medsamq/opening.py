@@ -17,13 +17,14 @@ from napari_medsamq.forms import MODALITIES
 from napari_medsamq.journal import Journal
 from napari_medsamq.layers import foreign_volume, image_layer, layer_volume
 from napari_medsamq.past import Past, find_past, wants_past
-from napari_medsamq.preferences import embedding_bytes
+from napari_medsamq.preferences import ct_window, embedding_bytes, palette
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.recording import Recorder
 from napari_medsamq.selecting import wants_instead
 from napari_medsamq.session import Session
 from napari_medsamq.views import Zoom
 from napari_medsamq.volume_io import Modality, Selection, Volume, can_read, read_volume
+from napari_medsamq.windows import CT_PRESETS, presets
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Workspace, open_workspaces
 
@@ -209,10 +210,13 @@ class Opener(QObject):
 
         model = self._engines.model
         memory = embedding_bytes() if self._memory is None else self._memory
+        colors, window = palette(), ct_window()
 
         def begin() -> tuple[Session, Past]:
             engine = self._engines.for_modality(volume.modality)
-            session = Session(volume, engine, zoom=Zoom(), embedding_budget=memory)
+            session = Session(volume, engine, zoom=Zoom(), embedding_budget=memory, palette=colors)
+            if presets(volume, session.standard_window) == CT_PRESETS:
+                session.window = window
             return session, find_past(volume, self._journals)
 
         def forget() -> None:

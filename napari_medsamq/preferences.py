@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from napari.settings import get_plugin_settings
 
-from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.errors import MedSAMQError, ModelError, PreferenceError
 from napari_medsamq.journal import journal_folder
+from napari_medsamq.model_choice import find_model
+from napari_medsamq.model_spec import ModelSpec
+from napari_medsamq.palettes import PALETTES
+from napari_medsamq.preprocess import WindowLevel
+from napari_medsamq.windows import CT_PRESETS
 
 PLUGIN = "napari-medsamq"
 
@@ -21,6 +27,46 @@ def embedding_bytes() -> int:
 def encodes_ahead() -> bool:
     """Return whether slices are encoded before they are needed."""
     return bool(_settings().computation.encode_ahead)
+
+
+def model(refused: Callable[[MedSAMQError], None]) -> Path | None:
+    """Return the model directory for every volume; None if the program is to choose.
+
+    Parameters
+    ----------
+    refused : callable
+        Told why a model cannot be used that was set; the program chooses then.
+    """
+    name = str(_settings().computation.model).strip()
+    if not name:
+        return None
+    try:
+        found = find_model(name)
+        ModelSpec.read(found).verify(found)
+    except ModelError as error:
+        refused(
+            PreferenceError(
+                f"The network of the preferences cannot be used: {error} The program chooses one."
+            )
+        )
+        return None
+    return found
+
+
+def ct_window() -> WindowLevel:
+    """Return the window that CT is shown through at first."""
+    name = _settings().display.ct_window
+    return next(preset.window for preset in CT_PRESETS if preset.name == name)
+
+
+def palette() -> tuple[str, ...]:
+    """Return the colours of new labels."""
+    return PALETTES[_settings().display.palette]
+
+
+def keys() -> dict[str, str]:
+    """Return the keys that were chosen, as they were written, by name."""
+    return {name: str(key) for name, key in _settings().keys.model_dump().items()}
 
 
 def shows_guide() -> bool:

@@ -174,7 +174,7 @@ class Carrier:
         walls = sorted(set(anchors) - set(known))
         below, *between, above = gaps(anchors, first, last)
         for low, high in between:
-            if (low, high) in done:
+            if (low, high) in done or high - low == 1:
                 continue
             if any(low < wall < high for wall in walls):
                 yield from self._outwards(anchors, low, high - 1, "up", walls)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QObject, Signal
 
+from napari_medsamq.acceptance import kept_voxels, still_accepted
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.propagation import Gap, Stop, gaps
 from napari_medsamq.reports import report_carried, report_progress
@@ -35,6 +37,8 @@ class _Run:
     axis: int
     gaps: list[Gap]
     found: Iterator[Found]
+    kept: Bool  # what was accepted
+    accepted: int  # slices of the label
     masks: list[SliceMask] = field(default_factory=list)
     stops: list[Stop] = field(default_factory=list)
 
@@ -70,7 +74,7 @@ class Propagator(QObject):
         self._fail = fail
         self._run: _Run | None = None
         # What each gap held when it was filled last, by axis, label and the slices around it.
-        self._done: dict[tuple[int, int, int, int], Hashable] = {}
+        self._done: dict[tuple[int, ...], Hashable] = {}
 
     @property
     def active(self) -> bool:
@@ -93,11 +97,19 @@ class Propagator(QObject):
         if drawn:
             first, last = min(first, *drawn), max(last, *drawn)
         wanted = gaps(known, first, last) if drawn else []
-        done = [gap for gap in wanted if self._is_done(axis, label_id, *gap)]
+        done = [gap for gap in wanted if self._is_done(known, axis, label_id, *gap)]
         if wanted and len(done) == len(wanted):
             self._say("Nothing has changed since the last propagation. Correct a slice first.")
             return
-        run = _Run(label_id, axis, wanted, session.carry(axis, known, first, last, done))
+        label, accepted = session.label, session.history.accepted
+        run = _Run(
+            label_id,
+            axis,
+            wanted,
+            session.carry(axis, known, first, last, done),
+            kept_voxels(label, accepted, axis, label_id),
+            sum(len(still_accepted(label, accepted, across, label_id)) for across in range(3)),
+        )
         self._run = run
         asked = {"label": label_id, "axis": axis, "first": first, "last": last, "done": done}
         session.watch("carry", {**asked, "group": run})
@@ -124,7 +136,7 @@ class Propagator(QObject):
                 run.stops.append(item)
             else:
                 run.masks.append(item)
-                self._workspace.commit_carried(item, run.label_id, run)
+                self._workspace.commit_carried(item, run.label_id, run, run.kept)
         name = self._workspace.session.style(run.label_id).name
         if found:
             self._say(report_progress(name, run.masks))
@@ -142,18 +154,37 @@ class Propagator(QObject):
     @contextmanager
     def outlasting(self, label_id: int) -> Iterator[None]:
         """What is done to a label as a whole meanwhile leaves those gaps done that were."""
-        kept = [place for place in self._done if place[1] == label_id and self._is_done(*place)]
+        axes = {place[0] for place in self._done if place[1] == label_id}
+        kept = {
+            axis: [gap for gap in self._gaps_done(axis, label_id) if self._is_done(known, *gap)]
+            for axis, known in self._known(axes, label_id).items()
+        }
         yield
-        for place in kept:
-            self._done[place] = self._key(*place)
+        for axis, known in self._known(axes, label_id).items():
+            for _, _, low, high in kept[axis]:
+                # Slices that are known by now divide it.
+                inside = [index for index in known if low < index < high]
+                for part in pairwise([low, *inside, high]):
+                    self._note_done(known, axis, label_id, *part)
 
-    def _is_done(self, *place: int) -> bool:
-        return place in self._done and self._done[place] == self._key(*place)
+    def _known(self, axes: Iterable[int], label_id: int) -> dict[int, Collection[int]]:
+        history = self._workspace.session.history
+        return {axis: history.known_slices(axis, label_id) for axis in axes}
 
-    def _key(self, axis: int, label_id: int, low: int, high: int) -> Hashable:
+    def _gaps_done(self, axis: int, label_id: int) -> list[tuple[int, ...]]:
+        return [place for place in self._done if place[:2] == (axis, label_id)]
+
+    def _is_done(self, known: Collection[int], *place: int) -> bool:
+        return place in self._done and self._done[place] == self._key(known, *place)
+
+    def _note_done(self, known: Collection[int], *place: int) -> None:
+        self._done[place] = self._key(known, *place)
+
+    def _key(
+        self, known: Collection[int], axis: int, label_id: int, low: int, high: int
+    ) -> Hashable:
         """Return what tells whether a gap, and the slices around it, are as they were."""
         session = self._workspace.session
-        known = session.history.known_slices(axis, label_id)
         planes = np.moveaxis(session.label, axis, 0)
         return (
             (session.engine, session.window, session.zoom),
@@ -165,12 +196,15 @@ class Propagator(QObject):
     def _end(self, run: _Run, *, stopped: bool) -> None:
         self._run = None
         if not stopped:
+            # Asked anew, as a slice may have been corrected meanwhile.
+            known = self._workspace.session.history.known_slices(run.axis, run.label_id)
             for gap in run.gaps:
-                place = run.axis, run.label_id, *gap
-                self._done[place] = self._key(*place)
+                self._note_done(known, run.axis, run.label_id, *gap)
         self._workspace.refresh()
         name = self._workspace.session.style(run.label_id).name
-        self._say(report_carried(name, run.masks, run.stops, stopped=stopped))
+        self._say(
+            report_carried(name, run.masks, run.stops, stopped=stopped, accepted=run.accepted)
+        )
         self.changed.emit()
 
 

@@ -50,7 +50,7 @@ class Work:
     edits : tuple of Edit
     prompts : tuple of Prompt
     styles : mapping of int to LabelStyle
-        Of the label ids that were given any.
+        Of the label ids that have voxels or were given any.
     """
 
     volume: Volume

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from napari_medsamq.acceptance import Acceptance
 from napari_medsamq.errors import JournalError
 from napari_medsamq.history import Edit, History, LabelStyle, Prompt, Voxels
 from napari_medsamq.journal import Journal
@@ -70,6 +71,9 @@ class Recorder:
                 "group": self._group(edit.group),
                 "prompts": [self._prompts[prompt] for prompt in edit.prompts_after],
                 "fresh": described,
+                "accepted": [
+                    [own.axis, own.index, own.label_id, own.key.hex()] for own in edit.accepted
+                ],
                 **self._session.setting().as_dict(),
             },
             arrays,
@@ -199,7 +203,14 @@ class Replay:
             tuple(self.prompts[number] for number in content["prompts"]),
             by_hand=content["by_hand"],
             group=None if group is None else self._groups.setdefault(group, object()),
+            # Journals of before masks could be accepted do not mention any.
+            accepted=[self._accepted(*own) for own in content.get("accepted", ())],
         )
+
+    def _accepted(self, axis: int, index: int, label_id: int, key: str) -> Acceptance:
+        if not 0 <= index < self.history.label.shape[axis]:
+            raise JournalError("The journal names slices outside the volume; it is damaged.")
+        return Acceptance(axis, index, label_id, bytes.fromhex(key))
 
     def _inside(self, voxels: Voxels) -> Voxels:
         if voxels.size and not 0 <= voxels.min() <= voxels.max() < self.history.label.size:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from napari_medsamq import operations
-from napari_medsamq.operations import Operation
+from napari_medsamq.operations import Bool, Operation
 from napari_medsamq.session import Session
 
 
@@ -60,15 +60,25 @@ def _grow(session: Session, sign: int, numbers: Sequence[float]) -> Operation:
 def _combine(
     how: operations.Combination,
 ) -> Callable[[Session, int, Sequence[float]], Operation]:
+    """Combine with a label, which is grown by a margin in mm where one is asked for."""
+
     def make(session: Session, _axis: int, numbers: Sequence[float]) -> Operation:
-        other = session.label == int(numbers[0])
-        return partial(operations.combine, other=other, how=how)
+        number, *margins = numbers
+        other, spacing = session.label == int(number), session.volume.spacing
+
+        def operation(mask: Bool) -> Bool:
+            wide = operations.grow(other, spacing, margins[0]) if margins else other
+            return operations.combine(mask, wide, how)
+
+        return operation
 
     return make
 
 
 _MM = Number("mm", 2.0, 0.1, 100.0)
 _OTHER = Number("Label", 2, 1, 65535, whole=True)
+# A voxel has one label: without a margin no two of them have anything in common.
+_MARGIN = Number("margin, mm", 2.0, 0.1, 100.0)
 
 REPAIRS = (
     Repair(
@@ -133,5 +143,17 @@ REPAIRS = (
         (_OTHER,),
         _combine("union"),
         takes=True,
+    ),
+    Repair(
+        "Subtract a label",
+        "Remove what lies in or within the margin of another label, which stays as it is",
+        (_OTHER, _MARGIN),
+        _combine("difference"),
+    ),
+    Repair(
+        "Keep the overlap with a label",
+        "Keep what lies in or within the margin of another label, which stays as it is",
+        (_OTHER, _MARGIN),
+        _combine("intersection"),
     ),
 )

@@ -31,9 +31,14 @@ def report_progress(name: str, masks: Sequence[SliceMask]) -> str:
 
 
 def report_carried(
-    name: str, masks: Sequence[SliceMask], stops: Sequence[Stop], *, stopped: bool
+    name: str,
+    masks: Sequence[SliceMask],
+    stops: Sequence[Stop],
+    *,
+    stopped: bool,
+    accepted: int = 0,
 ) -> str:
-    """Say what a propagation has brought, and why it ended on either side."""
+    """Say what a propagation has brought, why it ended, and how many accepted slices it left."""
     text = f"{name}: {_slices(len(masks))} by propagation"
     if masks:
         took = sum(mask.encode_ms + mask.decode_ms for mask in masks)
@@ -42,6 +47,8 @@ def report_carried(
     for stop in stops:
         if stop.reason:
             text += f" {_WAYS[stop.direction]} it ended before slice {stop.index}: {stop.reason}."
+    if accepted:
+        text += f" {_slices(accepted)} that you accepted stayed as they were."
     return text
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 import numpy as np
@@ -43,12 +43,17 @@ class Review:
 
     Whatever is known counts for the mask that it was said of: a slice that has changed since is
     neither accepted nor checked.
+
+    Parameters
+    ----------
+    accepted : callable
+        Takes a slice and a `mask_key`, and tells whether that mask has been accepted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, accepted: Callable[[int, bytes], bool]) -> None:
+        self._accepted = accepted
         self._masks: dict[int, bytes] = {}
         self._confidences: dict[tuple[int, bytes], float] = {}
-        self._accepted: set[tuple[int, bytes]] = set()
 
     @property
     def slices(self) -> list[int]:
@@ -67,11 +72,9 @@ class Review:
         """Know no more how sure masks are: another network is asked from now on."""
         self._confidences.clear()
 
-    def accept(self, first: int, last: int) -> int:
-        """Accept the masks of slices from `first` to `last`, included; return how many."""
-        chosen = [index for index in self._masks if first <= index <= last]
-        self._accepted.update((index, self._masks[index]) for index in chosen)
-        return len(chosen)
+    def up_to(self, last: int) -> dict[int, bytes]:
+        """Return the masks that slices up to one have, as `show` was given them."""
+        return {index: key for index, key in self._masks.items() if index <= last}
 
     def confidence(self, index: int) -> float | None:
         """Return how sure the mask of a slice is; None while that is not known."""
@@ -82,7 +85,7 @@ class Review:
         key = self._masks.get(index)
         if key is None:
             return None
-        if (index, key) in self._accepted:
+        if self._accepted(index, key):
             return Grade.accepted
         sure = self._confidences.get((index, key))
         return Grade.unknown if sure is None else grade(sure)

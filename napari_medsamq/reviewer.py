@@ -10,8 +10,10 @@ import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_medsamq.errors import ModelError
+from napari_medsamq.acceptance import Acceptance
+from napari_medsamq.errors import ModelError, PromptError
 from napari_medsamq.layers import show_slice
+from napari_medsamq.propagator import Propagator
 from napari_medsamq.review import Grade, Review, mask_key
 from napari_medsamq.review_strip import ReviewStrip
 from napari_medsamq.session import Session
@@ -37,6 +39,8 @@ class Reviewer(QObject):
     workspace : Workspace
     compute : Worker
     canvas : QWidget
+    propagator : Propagator
+        Does not make slices anew because some have been accepted.
     slice_in_view : callable
         Returns array axis and index.
     say : callable
@@ -54,6 +58,7 @@ class Reviewer(QObject):
         workspace: Workspace,
         compute: Worker,
         canvas: QWidget,
+        propagator: Propagator,
         slice_in_view: Callable[[], tuple[int, int]],
         say: Callable[[str], None],
         *,
@@ -63,6 +68,7 @@ class Reviewer(QObject):
         self._viewer = viewer
         self._workspace = workspace
         self._compute = compute
+        self._propagator = propagator
         self._slice_in_view = slice_in_view
         self._say = say
         self._checks = checks
@@ -100,8 +106,13 @@ class Reviewer(QObject):
     def review(self) -> Review:
         """What is known of the label in hand, across the plane in view."""
         axis, _ = self._slice_in_view()
-        key = axis, self._workspace.label_id
-        return self._workspace.reviews.setdefault(key, Review())
+        label_id = self._workspace.label_id
+        history = self._workspace.session.history
+
+        def accepted(index: int, key: bytes) -> bool:
+            return Acceptance(axis, index, label_id, key) in history.accepted
+
+        return self._workspace.reviews.setdefault((axis, label_id), Review(accepted))
 
     def describe(self, index: int) -> str:
         """Say in a line what is known of a slice."""
@@ -125,20 +136,30 @@ class Reviewer(QObject):
             self._say(f"No doubtful slice {where} this one{rest}.")
             return
         self._go_to(found)
-        self._say(f"{self.describe(found)}. Correct it, or accept up to here with A.")
+        self._say(f"{self.describe(found)}. Correct it, or accept up to here.")
 
     def accept(self) -> None:
         """Accept the slices of the label from its first one to the one in view."""
         if self._viewer.dims.ndisplay == 3:
-            self._say("Show slices first, with V: what is accepted has to be seen.")
+            self._say("Show slices first (F2, F3, F4): what is accepted has to be seen.")
             return
         axis, index = self._slice_in_view()
         session, label_id = self._workspace.session, self._workspace.label_id
         # As it is now, also where the background has not come to it yet.
         self.review.show(_mask_keys(session, axis, label_id))
-        count = self.review.accept(0, index)
-        name = session.style(label_id).name
-        self._say(f"{name}: {count} slices accepted, up to slice {index}.")
+        wanted = self.review.up_to(index)
+        try:
+            with self._propagator.outlasting(label_id):
+                session.accept(axis, label_id, wanted)
+        except PromptError as error:
+            self._say(str(error))
+            return
+        self._workspace.refresh()
+        count = f"{len(wanted)} slice{'' if len(wanted) == 1 else 's'}"
+        self._say(
+            f"{session.style(label_id).name}: {count} accepted, up to slice {index}. No "
+            "propagation changes them; undo takes it back."
+        )
         self._show()
 
     def _go_to(self, index: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -14,6 +14,7 @@ from napari_medsamq.engine import Engine
 from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import Float64
 from napari_medsamq.labelling import Labelling
+from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.preprocess import WindowLevel, default_window
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, check_inside
 from napari_medsamq.propagation import Carrier, Gap, Stop, propagate
@@ -45,6 +46,8 @@ class Session(Labelling):
         How small boxes are zoomed in on; without it the network is shown whole slices.
     embedding_budget : int
         Bytes that embeddings kept for later boxes may take.
+    palette : sequence of str
+        Colours of labels that are given none.
 
     Attributes
     ----------
@@ -62,8 +65,9 @@ class Session(Labelling):
         *,
         zoom: Zoom | None = None,
         embedding_budget: int = DEFAULT_BUDGET,
+        palette: Sequence[str] = OKABE_ITO,
     ) -> None:
-        super().__init__(volume)
+        super().__init__(volume, palette)
         self.engine = engine
         self.zoom = zoom
         self.window = self.standard_window = window or default_window(volume)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
 from napari_medsamq.volume_io import Volume
@@ -17,6 +17,12 @@ PERCENTILES = (5, 25, 50, 75, 95)
 
 Bool = npt.NDArray[np.bool_]
 Float64 = npt.NDArray[np.float64]
+
+# Integers that differ by less are counted one by one, so many at a time as the cache takes;
+# everything else is sorted.
+_MOST_COUNTED, _CHUNK = 2**20, 2**18
+# Distances between all pairs of more points take too long.
+_FEW = 500
 
 
 @dataclass(frozen=True)
@@ -61,10 +67,61 @@ class LabelStatistics:
         return {**found, **{f"p{share}": value for share, value in percentiles.items()}}
 
 
+@dataclass(frozen=True)
+class Intensities:
+    """The intensities within a label, counted.
+
+    Attributes
+    ----------
+    values : (m,) array
+        Those that occur, ascending.
+    counts : (m,) int64
+        How often.
+    """
+
+    values: npt.NDArray[Any]
+    counts: npt.NDArray[np.int64]
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        return int(self.counts.sum())
+
+    @property
+    def mean(self) -> float:
+        """Their mean."""
+        return float(np.dot(self.values.astype(np.float64), self.counts)) / self.total
+
+    @property
+    def sd(self) -> float:
+        """Their standard deviation, divided by n - 1; 0 for a single one."""
+        if self.total < 2:
+            return 0.0
+        squares = np.square(self.values.astype(np.float64) - self.mean)
+        return float(np.sqrt(np.dot(squares, self.counts) / (self.total - 1)))
+
+    def percentiles(self, shares: Sequence[float]) -> list[float]:
+        """Return percentiles, interpolated linearly, as `numpy.percentile` does."""
+        places = (self.total - 1) * np.asarray(shares, np.float64) / 100
+        below = np.floor(places)
+        ends = np.cumsum(self.counts)
+        values = self.values.astype(np.float64)
+        low, high = (
+            values[np.searchsorted(ends, place, "right")] for place in (below, np.ceil(places))
+        )
+        found: list[float] = (low + (high - low) * (places - below)).tolist()
+        return found
+
+    def histogram(self, bins: int) -> tuple[npt.NDArray[np.int64], float, float]:
+        """Return how many fall into each of so many bins, and the lowest and the highest value."""
+        counts, edges = np.histogram(self.values, bins, weights=self.counts)
+        return counts.astype(np.int64), float(edges[0]), float(edges[-1])
+
+
 def label_statistics(
     volume: Volume, label: npt.NDArray[np.unsignedinteger], axis: int = 0
 ) -> dict[int, LabelStatistics]:
-    """Measure every non-zero id of a label (z, y, x) on its volume.
+    """Measure every label id of a volume.
 
     Parameters
     ----------
@@ -79,49 +136,92 @@ def label_statistics(
         By label id, in ascending order.
     """
     ids = np.flatnonzero(np.bincount(label.reshape(-1)))
-    return {
-        int(label_id): measure(volume, label == label_id, axis) for label_id in ids if label_id != 0
-    }
+    measured = {int(used): measure_label(volume, label, int(used), axis) for used in ids if used}
+    return {used: found[0] for used, found in measured.items() if found is not None}
 
 
 def measure(volume: Volume, mask: Bool, axis: int = 0) -> LabelStatistics:
     """Measure a mask (z, y, x) bool that is not empty; the rest is as in `label_statistics`."""
-    place = _place(mask)
-    part = mask[place]
-    values = volume.data[place][part].astype(np.float64)
-    # All corners of the mask are ends of its rows, of which there are fewest along its length.
-    order = np.argsort(part.shape, kind="stable")
-    ends = _row_ends(part.transpose(order)) * volume.spacing[order]
-    planes = np.moveaxis(part, axis, 0)
+    found = measure_label(volume, mask, 1, axis)
+    if found is None:
+        raise ValueError("an empty mask measures nothing")
+    return found[0]
+
+
+def measure_label(
+    volume: Volume, label: npt.NDArray[Any], label_id: int, axis: int = 0
+) -> tuple[LabelStatistics, Intensities] | None:
+    """Measure one label id, and count the intensities within it; None where it has no voxels.
+
+    Quick enough to follow edits: only what lies around the label is looked at more than once.
+
+    Parameters
+    ----------
+    volume : Volume
+    label : (z, y, x) integers, or bool for label id 1
+    label_id : int
+    axis : int
+        Array axis normal to the slices.
+    """
+    place = _place(label, label_id)
+    if place is None:
+        return None
+    part = label[place] == label_id
+    intensities = _count(volume.data[place][part])
     pixel = np.delete(volume.spacing, axis)
-    return LabelStatistics(
-        voxels=values.shape[0],
-        millilitres=values.shape[0] * float(np.prod(volume.spacing)) / 1000,
-        mean=float(values.mean()),
-        sd=float(values.std(ddof=1)) if values.size > 1 else 0.0,
-        percentiles=dict(
-            zip(PERCENTILES, np.percentile(values, PERCENTILES).tolist(), strict=True)
-        ),
-        slices=int(np.count_nonzero(planes.any((1, 2)))),
-        plane_mm=max(_longest(_corners(plane) * pixel) for plane in planes if plane.any()),
-        longest_mm=_longest(_hull(ends)),
+    planes = np.ascontiguousarray(np.moveaxis(part, axis, 0))
+    corners = {
+        int(index): _corners(planes[index]) * pixel for index in np.flatnonzero(planes.any((1, 2)))
+    }
+    # The corners of a label in space are among those of its slices.
+    ends = np.concatenate(
+        [np.insert(own, axis, index * volume.spacing[axis], 1) for index, own in corners.items()]
     )
+    voxels = int(np.count_nonzero(part))
+    statistics = LabelStatistics(
+        voxels=voxels,
+        millilitres=voxels * float(np.prod(volume.spacing)) / 1000,
+        mean=intensities.mean,
+        sd=intensities.sd,
+        percentiles=dict(zip(PERCENTILES, intensities.percentiles(PERCENTILES), strict=True)),
+        slices=len(corners),
+        plane_mm=max(_longest(own) for own in corners.values()),
+        longest_mm=_longest(ends),
+    )
+    return statistics, intensities
 
 
-def intensities(volume: Volume, mask: Bool) -> npt.NDArray[Any]:
-    """Return the source intensities (n,) within a mask (z, y, x) bool, for a histogram."""
-    place = _place(mask)
-    found: npt.NDArray[Any] = volume.data[place][mask[place]]
-    return found
+def _place(label: npt.NDArray[Any], label_id: int) -> tuple[slice, ...] | None:
+    """Return the part of a volume that a label id lies in; None if there is none."""
+    rows, columns = (np.zeros(size, bool) for size in label.shape[1:])
+    planes = []
+    # One by one, so that each stays in the processor's cache.
+    for index, plane in enumerate(label):
+        own = plane == label_id
+        lines = own.any(1)
+        if lines.any():
+            planes.append(index)
+            rows |= lines
+            columns |= own.any(0)
+    if not planes:
+        return None
+    used = (np.array(planes), np.flatnonzero(rows), np.flatnonzero(columns))
+    return tuple(slice(int(own[0]), int(own[-1]) + 1) for own in used)
 
 
-def _place(mask: Bool) -> tuple[slice, ...]:
-    """Return the part of a volume that a mask lies in."""
-    ends = []
-    for axis in range(mask.ndim):
-        used = np.flatnonzero(mask.any(tuple(n for n in range(mask.ndim) if n != axis)))
-        ends.append(slice(int(used[0]), int(used[-1]) + 1))
-    return tuple(ends)
+def _count(found: npt.NDArray[Any]) -> Intensities:
+    """Count intensities (n,) or (n, 3)."""
+    flat = found.reshape(-1)
+    if np.issubdtype(flat.dtype, np.integer):
+        low, high = int(flat.min()), int(flat.max())
+        if high - low < _MOST_COUNTED:
+            counts = np.zeros(high - low + 1, np.int64)
+            for start in range(0, flat.size, _CHUNK):
+                own = flat[start : start + _CHUNK].astype(np.int64) - low
+                counts += np.bincount(own, minlength=counts.size)
+            there = np.flatnonzero(counts)
+            return Intensities(there + low, counts[there])
+    return Intensities(*np.unique(flat, return_counts=True))
 
 
 def _row_ends(mask: Bool) -> Float64:
@@ -140,18 +240,28 @@ def _corners(mask: Bool) -> Float64:
     return cv2.convexHull(points).reshape(-1, 2).astype(np.float64)
 
 
-def _hull(points: Float64) -> Float64:
-    """Return those of points (n, 3) that are corners of their convex hull."""
-    centred = points - points.mean(0)
-    _, sizes, ways = np.linalg.svd(centred, full_matrices=False)
-    # Points in a plane or on a line have no hull in space.
-    within = centred @ ways[sizes > 1e-9 * max(sizes[0], 1.0)].T
-    if within.shape[1] < 2:
-        line = within.sum(1)
-        return points[[line.argmin(), line.argmax()]]
-    corners: Float64 = points[ConvexHull(within).vertices]
-    return corners
-
-
 def _longest(points: Float64) -> float:
-    return float(pdist(points).max()) if len(points) > 1 else 0.0
+    """Return the longest distance between any two of points (n, 2 or 3)."""
+    if len(points) <= _FEW:
+        return float(pdist(points).max()) if len(points) > 1 else 0.0
+    # About the middle of the smallest ball around all (Badoiu and Clarkson 2003) no distance is
+    # longer than the sum of two radii: of nearly all points that shows that they are no ends.
+    middle = points.mean(0)
+    for step in range(2, 22):
+        middle = middle + (points[_distances(points, middle).argmax()] - middle) / step
+    radii = _distances(points, middle)
+    order = radii.argsort()[::-1]
+    points, radii = points[order], radii[order]
+    longest = 0.0
+    for number, (point, radius) in enumerate(zip(points, radii, strict=True)):
+        # Those before it have been compared with all that matter.
+        last = np.searchsorted(-radii, radius - longest, "right")
+        if last <= number:
+            break
+        longest = max(longest, float(_distances(points[number:last], point).max()))
+    return longest
+
+
+def _distances(points: Float64, place: Float64) -> Float64:
+    found: Float64 = np.linalg.norm(points - place, axis=1)
+    return found

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.acceptance import kept_voxels
 from napari_medsamq.engine import Engines
 from napari_medsamq.history import slice_mask
 from napari_medsamq.journal_file import Record
@@ -80,8 +81,8 @@ class Verifier:
         self._model = model
         self._engines = Engines()
         self._replay = Replay(volume.data.shape[:3])
-        # By group: label, and the masks that its edits are to bring.
-        self._carried: dict[int, tuple[int, list[SliceMask]]] = {}
+        # By group: label, the masks that its edits are to bring, and what these leave as it is.
+        self._carried: dict[int, tuple[int, list[SliceMask], Bool]] = {}
         self.verdict = Verdict()
 
     def apply(self, record: Record) -> None:
@@ -102,9 +103,9 @@ class Verifier:
                 self._compare_box(content, fresh, record)
         self._replay.apply(record)
         if content["kind"] == EDIT and content["group"] in self._carried:
-            label_id, masks = self._carried[content["group"]]
+            label_id, masks, kept = self._carried[content["group"]]
             if masks:
-                self._compare_carried(masks.pop(0), label_id)
+                self._compare_carried(masks.pop(0), label_id, kept)
             else:
                 # A slice that the propagation no longer comes to.
                 recorded = record.arrays["after"] == label_id
@@ -131,20 +132,23 @@ class Verifier:
         recorded.reshape(-1)[record.arrays[f"prompt {fresh['number']}"]] = True
         self.verdict.compare(label_id, recorded, found)
 
-    def _carry(self, content: dict[str, Any]) -> tuple[int, list[SliceMask]]:
+    def _carry(self, content: dict[str, Any]) -> tuple[int, list[SliceMask], Bool]:
         axis, label_id = content["axis"], content["label"]
-        known = self._replay.history.known_slices(axis, label_id)
+        history = self._replay.history
+        known = history.known_slices(axis, label_id)
+        kept = kept_voxels(history.label, history.accepted, axis, label_id)
         # Journals of before there was any name no gap that was left.
         done = [(low, high) for low, high in content.get("done", ())]
         ends = content["first"], content["last"]
         found = self._session(content).carry(axis, known, *ends, done)
-        return label_id, [mask for mask in found if isinstance(mask, SliceMask)]
+        return label_id, [mask for mask in found if isinstance(mask, SliceMask)], kept
 
-    def _compare_carried(self, mask: SliceMask, label_id: int) -> None:
+    def _compare_carried(self, mask: SliceMask, label_id: int, kept: Bool) -> None:
         planes = np.moveaxis(self._replay.history.label, mask.axis, 0)
         locked = np.moveaxis(self._locked(label_id), mask.axis, 0)[mask.index]
+        free = ~np.moveaxis(kept, mask.axis, 0)[mask.index]
         recorded = planes[mask.index] == label_id
-        self.verdict.compare(label_id, recorded, mask.mask & ~locked)
+        self.verdict.compare(label_id, recorded & free, mask.mask & ~locked & free)
 
     def _locked(self, label_id: int) -> Bool:
         """Return the voxels (z, y, x) bool that labels other than one keep."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from napari.layers import Image
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent, QObject, QSignalBlocker, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QSignalBlocker, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -32,6 +33,8 @@ from napari_medsamq.volume_io import LabelFormat
 BOTH_WAYS, UP, DOWN, TO_VIEW = "both ways", "up", "down", "to the slice in view"
 WAYS = (BOTH_WAYS, UP, DOWN, TO_VIEW)
 LABEL_FILES = "Labels (*.nii *.nii.gz *.nrrd *.mha *.mhd *.dcm);;All files (*)"
+# Of the screen's width.
+_LARGEST_SHARE = 0.4
 
 
 class SegmentView(QScrollArea):
@@ -39,6 +42,12 @@ class SegmentView(QScrollArea):
 
     Signals, those of its forms included, carry what the user asks for; the form changes only
     when a setter says so. It scrolls, so that the dock fits a small screen.
+
+    Parameters
+    ----------
+    planes : tuple of str
+    keys : mapping of str to str
+        By the names of their preferences, to be written on the buttons.
 
     Attributes
     ----------
@@ -63,17 +72,18 @@ class SegmentView(QScrollArea):
     stop_requested = Signal()
     help_requested = Signal()
 
-    def __init__(self, planes: tuple[str, ...]) -> None:
+    def __init__(self, planes: tuple[str, ...], keys: Mapping[str, str]) -> None:
         super().__init__()
+        self._keys = keys
         self._target = Path("label")
         self._formats: tuple[LabelFormat, ...] = ()
         self._propagating = False
-        self.volume = VolumeForm(planes)
+        self.volume = VolumeForm(planes, keys)
         self.label = LabelForm()
-        self.check = CheckForm()
+        self.check = CheckForm(keys)
         self.measure = MeasureForm()
         self.compare = CompareForm()
-        self.guide = Guide()
+        self.guide = Guide(keys)
         self.guide.hide()
         self._status = wrapping_label("Status")
         content = QWidget()
@@ -94,31 +104,36 @@ class SegmentView(QScrollArea):
         self.setWidget(content)
         self.setWidgetResizable(True)
         self.setFrameShape(QScrollArea.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         content.installEventFilter(self)
         self.set_open(False)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (Qt's name)
-        """Stay as wide as the form needs to be, which changes with what it shows."""
+        """Stay as wide as the form needs to be now, as far as there is room."""
         if event.type() == QEvent.Type.LayoutRequest:
             # Room for the vertical bar, so that it never covers the form.
-            bar = self.verticalScrollBar().sizeHint().width()
-            self.setMinimumWidth(self.widget().minimumSizeHint().width() + bar)
+            frame = self.width() - self.viewport().width()
+            beside = max(self.verticalScrollBar().sizeHint().width(), frame)
+            wide = self.widget().minimumSizeHint().width() + beside
+            # The picture needs room too: with large text, or on a small screen, the form scrolls.
+            most = round(self.screen().availableGeometry().width() * _LARGEST_SHARE)
+            self.setMinimumWidth(min(wide, most))
         return bool(super().eventFilter(watched, event))
 
     def _build_actions(self) -> QGroupBox:
-        self._draw = QPushButton("Draw boxes  (B)")
+        self._draw = QPushButton(f"Draw boxes  ({self._keys['draw']})")
         self._draw.setCheckable(True)
         self._draw.setToolTip("Drag a box around a structure; its mask appears on release")
         self._draw.clicked.connect(self.draw_requested.emit)
-        self._click = QPushButton("Correct by clicks  (C)")
+        self._click = QPushButton(f"Correct by clicks  ({self._keys['click']})")
         self._click.setCheckable(True)
         self._click.setToolTip(
             "Click on what is missing; with the right button or Alt, on what does not belong.\n"
             "A drag with Shift is several clicks at once."
         )
         self._click.clicked.connect(self.click_requested.emit)
-        self._improve = button("Improve mask  (R)", self.improve_requested.emit)
+        self._improve = button(
+            f"Improve mask  ({self._keys['improve']})", self.improve_requested.emit
+        )
         self._improve.setToolTip(
             "Let the network improve the label's mask on this slice, drawn or propagated"
         )
@@ -133,7 +148,8 @@ class SegmentView(QScrollArea):
         narrow(self._way)
         self._way.setAccessibleName("Where to propagate")
         self._way.setToolTip("Where the structure is carried; it stops where the structure ends")
-        self._propagate = button("Propagate  (P)", self._on_propagate)
+        self._propagate = button("", self._on_propagate)
+        self.show_propagating(False)
         self._propagate.setToolTip(
             "Carry the label from the boxes drawn for it through the slices of this plane"
         )
@@ -195,7 +211,8 @@ class SegmentView(QScrollArea):
     def show_propagating(self, propagating: bool) -> None:
         """Show whether a propagation is on its way; the button then stops it."""
         self._propagating = propagating
-        self._propagate.setText("Stop  (Esc)" if propagating else "Propagate  (P)")
+        idle = f"Propagate  ({self._keys['propagate']})"
+        self._propagate.setText("Stop  (Esc)" if propagating else idle)
 
     def _ask_for_target(self) -> None:
         chosen = self._formats[self._format.currentIndex()]

@@ -14,8 +14,9 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_medsamq import preferences
 from napari_medsamq.controller import Controller
 from napari_medsamq.engine import Engines
+from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.guide import OPEN
-from napari_medsamq.keys import KEYS
+from napari_medsamq.keys import bound_keys, key_names
 from napari_medsamq.layers import PLANES, SAMPLES
 from napari_medsamq.model_chooser import ModelChooser
 from napari_medsamq.networks import CPU
@@ -37,7 +38,7 @@ class MedSAMQWidget(QWidget):
     napari_viewer : napari.Viewer
         napari passes its viewer under this name.
     model : Path, optional
-        Model directory for every volume; `default_model` of its modality if not given.
+        Model directory for every volume; what the user prefers if not given.
     device : str
         OpenVINO device name.
     ask : bool
@@ -65,7 +66,10 @@ class MedSAMQWidget(QWidget):
         self._viewer = napari_viewer
         self._controller: Controller | None = None
         self._ahead = ahead
-        self._view = SegmentView(tuple(plane.name for plane in PLANES))
+        refused: list[MedSAMQError] = []
+        self._keys = bound_keys(preferences.keys(), refused.append)
+        self._names = key_names(self._keys)
+        self._view = SegmentView(tuple(plane.name for plane in PLANES), self._names)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._view)
@@ -75,7 +79,7 @@ class MedSAMQWidget(QWidget):
         # A window that is closed with the dock in it ends the dock without a word to it. The
         # network must not keep the program alive then.
         self.destroyed.connect(partial(_stop, self._compute, self._files))
-        self._engines = Engines(model, device)
+        self._engines = Engines(model or preferences.model(refused.append), device)
         self._chooser = ModelChooser(self, self._view.volume.model, self._engines, self._compute)
         self._opener = Opener(
             self,
@@ -96,8 +100,10 @@ class MedSAMQWidget(QWidget):
         self._view.guide.sample_requested.connect(partial(self.open_path, SAMPLES / "ct.nii.gz"))
         self._view.guide.ended.connect(self._end_guide)
         napari_viewer.layers.selection.events.active.connect(self._on_active_layer)
-        for key, action in KEYS.items():
+        for key, action in self._keys.items():
             napari_viewer.bind_key(key, self._on_key(action.act), overwrite=True)
+        for error in refused:
+            self._view.show_failure(error)
 
     @property
     def busy(self) -> bool:
@@ -145,7 +151,7 @@ class MedSAMQWidget(QWidget):
         _stop(self._compute, self._files)
         self._opener.close()
         self._viewer.layers.selection.events.active.disconnect(self._on_active_layer)
-        for key in KEYS:
+        for key in self._keys:
             self._viewer.bind_key(key, None, overwrite=True)
         if self._controller is not None:
             self._controller.close()
@@ -195,11 +201,14 @@ class MedSAMQWidget(QWidget):
             self._chooser,
             self._compute,
             self._files,
+            self._keys,
             ahead=preferences.encodes_ahead() if self._ahead is None else self._ahead,
         )
         volume = workspace.session.volume
         self._view.guide.done(OPEN)
-        self._view.show_status(f"Press B, then drag a box around a structure of {volume.name}.")
+        self._view.show_status(
+            f"Press {self._names['draw']}, then drag a box around a structure of {volume.name}."
+        )
         for warning in volume.warnings:
             show_warning(f"{volume.name}: {warning}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -30,17 +31,22 @@ class WindowForm(QWidget):
     """How intensities become grey: by a preset's name, or by numbers.
 
     Signals carry what the user asks for; the form changes only when a setter says so.
+
+    Parameters
+    ----------
+    keys : mapping of str to str
+        By the names of their preferences.
     """
 
     window_requested = Signal(WindowLevel)
     fit_requested = Signal()
     sharing_requested = Signal(bool)
 
-    def __init__(self) -> None:
+    def __init__(self, keys: Mapping[str, str]) -> None:
         super().__init__()
         self._presets: tuple[Preset, ...] = ()
         self._choose = QPushButton()
-        self._choose.setToolTip(f"Windows with names; W takes the next one. {_DRAG}")
+        self._choose.setToolTip(f"Windows with names; {keys['window']} takes the next one. {_DRAG}")
         self._choose.setAccessibleName("Window")
         self._menu = QMenu(self)
         self._choose.setMenu(self._menu)
@@ -60,7 +66,7 @@ class WindowForm(QWidget):
         self._sharing.toggled.connect(self.sharing_requested.emit)
 
         preset_row, number_row = QHBoxLayout(), QHBoxLayout()
-        preset_row.addWidget(QLabel("Window  (W)"))
+        preset_row.addWidget(QLabel(f"Window  ({keys['window']})"))
         preset_row.addWidget(self._choose, 1)
         for field in (self._level, self._width):
             number_row.addWidget(QLabel(field.label))

@@ -19,7 +19,7 @@ from qtpy.QtCore import QTimer
 from napari_medsamq.box_drag import BoxDrag
 from napari_medsamq.click_marks import marks_layer, show_clicks
 from napari_medsamq.errors import PromptError
-from napari_medsamq.history import Edit, LabelStyle, Prompt
+from napari_medsamq.history import Edit, Prompt
 from napari_medsamq.label_edits import LabelEdits
 from napari_medsamq.layers import PREVIEW, VOLUME, drawn_box
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 Floats = npt.NDArray[np.floating]
+Bool = npt.NDArray[np.bool_]
 
 # By viewer, so that a dock which is opened again finds what was open.
 _OPEN: WeakKeyDictionary[ViewerModel, list[Workspace]] = WeakKeyDictionary()
@@ -54,7 +55,7 @@ class Request:
     box: BoxPrompt | BoxPrompt3D
     label_id: int
     replaces: Prompt | None = None
-    start: npt.NDArray[np.bool_] | None = None
+    start: Bool | None = None
 
 
 class Workspace:
@@ -132,8 +133,7 @@ class Workspace:
 
     def add_to(self, viewer: ViewerModel) -> None:
         """Show those of the layers that the viewer does not have."""
-        workspaces = _OPEN.setdefault(viewer, [])
-        if self not in workspaces:
+        if self not in (workspaces := _OPEN.setdefault(viewer, [])):
             workspaces.append(self)
         for layer in (self.image, self.labels, self.preview, self.marks, self.boxes):
             if layer not in viewer.layers:
@@ -202,9 +202,9 @@ class Workspace:
         finally:
             self.refresh()
 
-    def commit_carried(self, mask: SliceMask, label_id: int, group: object) -> None:
+    def commit_carried(self, mask: SliceMask, label_id: int, group: object, kept: Bool) -> None:
         """Write a carried mask into the label, and show it if its slice is in sight."""
-        self.session.commit_carried(mask, label_id, group)
+        self.session.commit_carried(mask, label_id, group, kept)
         self.labels.refresh(thumbnail=False, extent=False, highlight=False)
 
     def drop(self, request: Request) -> None:
@@ -233,7 +233,7 @@ class Workspace:
             self._touched = True
             # napari asks for a colour of unknown ids (None) and of the background too.
             self.labels.colormap = DirectLabelColormap(
-                color_dict={None: LabelStyle.default(1).color, 0: "transparent", **colors}
+                color_dict={None: self.session.palette[0], 0: "transparent", **colors}
             )
         self.labels.refresh()
         if not self.drag.active:

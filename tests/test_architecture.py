@@ -17,7 +17,7 @@ MODULES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}
 
 # Each module may import those of the lines above its own; private ones (_*) stand with volume_io.
 CORE = (
-    ("__init__", "errors", "organs", "metrics"),
+    ("__init__", "errors", "organs", "metrics", "palettes"),
     ("geometry", "files"),
     ("prompts",),
     ("_source", "_outlines"),
@@ -40,7 +40,7 @@ CORE = (
     ("engine",),
     ("embeddings", "model_choice"),
     ("stop_rules", "corrections", "quality", "review"),
-    ("propagation", "slice_network"),
+    ("propagation", "slice_network", "acceptance"),
     ("history", "operations"),
     ("labelling", "origins"),
     ("session",),
@@ -94,12 +94,11 @@ QT = (
         "saver",
         "loader",
         "clicking",
-        "reviewer",
         "solid",
         "nudging",
         "naming",
     ),
-    ("live", "orientation", "answers", "comparison_view"),
+    ("live", "orientation", "answers", "comparison_view", "reviewer"),
     ("windowing", "measuring", "mending", "comparing", "following"),
     ("checkup", "keys"),
     ("controller",),

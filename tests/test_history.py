@@ -10,8 +10,8 @@ from fake_engine import FakeEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_medsamq._label import OKABE_ITO
 from napari_medsamq.history import MAX_LABEL_ID, History, LabelStyle
+from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask

@@ -26,6 +26,7 @@ from napari_medsamq.operations import (
 )
 from napari_medsamq.preprocess import IDENTITY
 from napari_medsamq.recording import Recorder, restore
+from napari_medsamq.repairs import REPAIRS
 from napari_medsamq.session import Session
 from napari_medsamq.volume_io import volume_from_array
 
@@ -209,6 +210,20 @@ def test_a_journal_brings_operations_back(session: Session, tmp_path: Path) -> N
     hollow = np.flatnonzero(ball() & ~ball(radius=8))
     fresh.history.change("box", hollow, np.full(hollow.size, 1, np.uint16), ())
     fresh.operate(1, "fill holes", fill_holes)
+    inner = np.flatnonzero(ball(radius=3))
+    fresh.history.change("box", inner, np.full(inner.size, 2, np.uint16), ())
+    near = grow(fresh.label == 2, SPACING, 4)
+    sizes = []
+    for title in ("Subtract a label", "Keep the overlap with a label"):
+        (repair,) = [own for own in REPAIRS if own.title == title]
+        before = fresh.label == 1
+        fresh.operate(1, title, repair.make(fresh, 0, [2, 4.0]))
+        wanted = before & (near if "overlap" in title else ~near)
+        np.testing.assert_array_equal(fresh.label == 1, wanted)
+        sizes.append(int(wanted.sum()))
+        fresh.history.undo()
+    assert min(sizes) > 0
+    fresh.history.redo()
     fresh.operate(1, "grow", partial(grow, spacing=SPACING, mm=2))
     fresh.history.undo()
     journal.close()

@@ -12,11 +12,13 @@ from fake_engine import FakeEngine
 from typer.testing import CliRunner, Result
 
 from napari_medsamq import recording, verification
+from napari_medsamq.acceptance import kept_voxels
 from napari_medsamq.cli import app
 from napari_medsamq.journal import Journal, volume_hash
 from napari_medsamq.preprocess import IDENTITY
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.recording import Recorder
+from napari_medsamq.review import mask_key
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.volume_io import Volume, read_label, read_volume
@@ -154,3 +156,39 @@ def test_the_environment_is_written_down(work: Work) -> None:
     assert kinds[:3] == ["volume", "begin", "edit"]
     assert kinds[3] == recording.CARRY
     assert kinds[-3:] == ["undo", "redo", "edit"]
+
+
+def test_a_propagation_is_asked_for_again_from_what_was_accepted(work: Work) -> None:
+    """Slice 2 counts as known, and an accepted coronal slice stays as it is."""
+    journal_path = work.journal.with_name("b.journal")
+    volume = work.session.volume
+    journal = Journal(journal_path, volume, volume_hash(volume), None, pytest.fail)
+    session = Session(volume, FakeEngine(), IDENTITY)
+    Recorder(session, journal, None)
+    session.commit(BOX, list(session.segment(BOX)), 1)
+    drawn = np.zeros(session.label.shape, bool)
+    drawn[1:4, 6:9, 5:9] = True
+    voxels = np.flatnonzero(drawn & (session.label == 0))
+    values = np.full(voxels.size, 1, np.uint16)
+    session.history.change("drawn", voxels, values, session.history.prompts)
+    for axis, index in ((0, 2), (1, 7)):
+        mask = np.moveaxis(session.label, axis, 0)[index] == 1
+        session.accept(axis, 1, {index: mask_key(mask)})
+    history, before = session.history, session.label.copy()
+    known, group = history.known_slices(0, 1), object()
+    assert sorted(known) == [2, 3]
+    kept = kept_voxels(session.label, history.accepted, 0, 1)
+    session.watch("carry", {"label": 1, "axis": 0, "first": 0, "last": 5, "group": group})
+    for found in session.carry(0, known, 0, 5):
+        if isinstance(found, SliceMask):
+            session.commit_carried(found, 1, group, kept)
+    journal.close()
+    np.testing.assert_array_equal(session.label[:, 7], before[:, 7])
+    np.testing.assert_array_equal(session.label[2], before[2])
+    assert (session.label != before).any()
+    work.journal = journal_path
+    result = run(work, "--verify")
+    assert result.exit_code == 0, result.output
+    count = int(result.stdout.split(" of ")[0].splitlines()[-1])
+    assert f"{count} of {count} masks are the same" in result.stdout
+    assert count > 2

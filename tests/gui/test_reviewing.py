@@ -104,6 +104,12 @@ def test_accepted_slices_are_left_alone(stack):
     stack.press(Qt.Key.Key_A)
     assert strip(stack).grades[8:13] == [Grade.accepted] * 5
     assert "5 slices accepted, up to slice 12" in stack.dock.status
+    stack.press(Qt.Key.Key_A)
+    assert "up to this slice are accepted already" in stack.dock.status
+    stack.viewer.dims.set_point(0, 5 * 3.0)
+    stack.press(Qt.Key.Key_A)
+    assert "up to this slice do not exist" in stack.dock.status
+    stack.viewer.dims.set_point(0, 12 * 3.0)
     stack.press(Qt.Key.Key_N, SHIFT)
     assert shown(stack) == 12
     assert "No doubtful slice below" in stack.dock.status
@@ -113,6 +119,35 @@ def test_accepted_slices_are_left_alone(stack):
     stack.wait()
     stack.qtbot.waitUntil(lambda: strip(stack).grades[9] != Grade.accepted)
     assert strip(stack).grades[8] == Grade.accepted
+
+
+def test_a_propagation_leaves_what_was_accepted_and_says_so(stack):
+    stack.viewer.dims.set_point(0, 15 * 3.0)
+    stack.drag((15, 20, 25), (15, 39, 49))
+    stack.wait()
+    stack.viewer.dims.set_point(0, 11 * 3.0)
+    stack.press(Qt.Key.Key_A)
+    before = stack.session.label.copy()
+    propagator = stack.dock.controller.propagator
+    stack.press(Qt.Key.Key_P)
+    stack.qtbot.waitUntil(lambda: not propagator.active, timeout=60_000)
+    stack.wait()
+    np.testing.assert_array_equal(stack.session.label[8:12], before[8:12])
+    assert (stack.session.label[14] != before[14]).any()
+    assert "4 slices that you accepted stayed as they were" in stack.dock.status
+    # To accept what is there asks for no other propagation.
+    after = stack.session.label.copy()
+    stack.viewer.dims.set_point(0, 14 * 3.0)
+    stack.press(Qt.Key.Key_A)
+    stack.press(Qt.Key.Key_P)
+    assert "Nothing has changed since the last propagation" in stack.dock.status
+    stack.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert "Undone: acceptance of Label 1" in stack.dock.status
+    stack.qtbot.waitUntil(lambda: strip(stack).grades[14] != Grade.accepted)
+    stack.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(stack.session.label, before)
+    assert stack.session.history.undo_name == "acceptance of Label 1, 4 slices"
+    np.testing.assert_array_equal(after[8:12], before[8:12])
 
 
 def test_what_was_just_changed_is_accepted_as_it_is(stack):
@@ -155,14 +190,14 @@ def test_another_volume_is_not_told_of_checks_on_their_way(stack, engine):
 def test_a_propagation_keeps_what_was_repaired(stack):
     propagator = stack.dock.controller.propagator
     place = (0, 1, 7, 16)
-    propagator._done[place] = propagator._key(*place)
-    assert propagator._is_done(*place)
+    propagator._note_done([], *place)
+    assert propagator._is_done([], *place)
     stack.dock._view.check._choice.value = "Grow"
     stack.press(Qt.Key.Key_E)
     stack.wait()
-    assert propagator._is_done(*place)
+    assert propagator._is_done([], *place)
     stack.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert not propagator._is_done(*place)
+    assert not propagator._is_done([], *place)
 
 
 def test_nothing_is_done_to_a_slice_that_is_not_seen(stack):
@@ -221,6 +256,37 @@ def test_a_repair_is_one_step(stack):
     assert "grow: Label 1" in stack.dock.status
     stack.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     np.testing.assert_array_equal(stack.session.label, before)
+
+
+def test_what_lies_near_another_label_is_removed_or_kept(stack):
+    label = stack.session.label
+    two = np.zeros(label.shape, bool)
+    two[8:16, 40:45, 25:50] = True
+    voxels = np.flatnonzero(two & (label == 0))
+    stack.session.history.change("drawn", voxels, np.full(voxels.size, 2, np.uint16), ())
+    stack.workspace.refresh()
+    before = label.copy()
+    form = stack.dock._view.check
+    left = []
+    for title in ("Subtract a label", "Keep the overlap with a label"):
+        form._choice.value = title
+        number, margin = form._numbers
+        number.value, margin.value = 2, 2.0
+        button(stack, "Repair  (E)").click()
+        stack.wait()
+        assert f"{title.lower()}: Label 1" in stack.dock.status
+        left.append(label == 1)
+        np.testing.assert_array_equal(label == 2, before == 2)
+        stack.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+        np.testing.assert_array_equal(label, before)
+    near = grow(before == 2, stack.session.volume.spacing, 2.0) & (before == 1)
+    np.testing.assert_array_equal(left[1], near)
+    np.testing.assert_array_equal(left[0], (before == 1) & ~near)
+    assert near.any()
+    number.value = 7
+    button(stack, "Repair  (E)").click()
+    stack.wait()
+    assert "would leave nothing of Label 1" in stack.dock.status
 
 
 def test_a_repair_gives_way_to_what_is_done_meanwhile(stack):
