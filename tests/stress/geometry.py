@@ -192,7 +192,7 @@ def geometry(
                     typer.echo(f"{name}: {what}: {found} of {POINTS} points lie elsewhere")
         if verbose:
             typer.echo(f"{count}: {name}")
-    typer.echo(f"{count} grids, {files} readings of {POINTS} points within {TOLERANCE_MM} mm.")
-    typer.echo(f"Mismatches: {wrong}")
+    typer.echo(f"{count} grids, {files} readings of {POINTS} points")
+    typer.echo(f"points more than {TOLERANCE_MM} mm from where they were drawn: {wrong} (goal 0)")
     if wrong:
         raise typer.Exit(1)
