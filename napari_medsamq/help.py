@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from qtpy.QtCore import QEvent, QObject, QSize
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
@@ -61,7 +62,10 @@ class HelpKey(QObject):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (Qt's name)
         """Take the question mark; napari gets all other keys."""
-        if event.type() == QEvent.Type.KeyPress and event.text() == "?":
+        # By the class too: PyQt may hand out an earlier event of another kind, whose place in
+        # memory this one has.
+        typed = isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress
+        if typed and event.text() == "?":
             self.show()
             return True
         return False
