@@ -68,7 +68,7 @@ class CompareForm(QGroupBox):
         self._states.idClicked.connect(lambda number: self.state_requested.emit(STATES[number]))
         self._next = button("Compare, next view  (D)", self.next_requested.emit)
         self._next.setToolTip("Show A, then B, then both, then where they differ, and so on")
-        self._end = button("End comparison  (Esc)", self.end_requested.emit)
+        self._end = button("Leave comparison  (Esc)", self.end_requested.emit)
         self._back = button("Difference ◀  (Shift+K)", lambda: self.step_requested.emit(-1))
         self._ahead = button("Difference ▶  (K)", lambda: self.step_requested.emit(1))
         self._legend = wrapping_label("Comparison")

@@ -122,7 +122,7 @@ def test_buttons_do_what_the_key_does(drawn):
     button(drawn, "B").click()
     assert shown(drawn).state == "B"
     assert not button(drawn, "Differences").isChecked()
-    button(drawn, "End comparison").click()
+    button(drawn, "Leave comparison").click()
     assert not shown(drawn).active
     assert not button(drawn, "B").isEnabled()
 
