@@ -8,7 +8,7 @@ from magicgui.widgets import ComboBox, Container, FloatSpinBox, SpinBox
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QGridLayout, QGroupBox
 
-from napari_medsamq.forms import button, wrapping_label
+from napari_medsamq.forms import button, narrow, wrapping_label
 from napari_medsamq.repairs import REPAIRS, Number, Repair
 
 
@@ -43,14 +43,15 @@ class CheckForm(QGroupBox):
         self._apply = button(f"Repair  ({keys['repair']})", self.ask_for_repair)
         self._choice.changed.connect(self._show_numbers)
         self._choice.native.setAccessibleName("Repair")
+        narrow(self._choice.native)
         grid = QGridLayout(self)
         grid.addWidget(self._slice, 0, 0, 1, 2)
         grid.addWidget(self._back, 1, 0)
         grid.addWidget(self._next, 1, 1)
         grid.addWidget(self._accept, 2, 0, 1, 2)
-        grid.addWidget(self._choice.native, 3, 0)
-        grid.addWidget(self._apply, 3, 1)
+        grid.addWidget(self._choice.native, 3, 0, 1, 2)
         grid.addWidget(self._numbers.native, 4, 0, 1, 2)
+        grid.addWidget(self._apply, 5, 0, 1, 2)
         self._show_numbers()
 
     @property

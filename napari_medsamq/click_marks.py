@@ -14,7 +14,7 @@ from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 _COLORS = {True: "#009E73", False: "#D55E00"}
 _SYMBOLS = {True: "cross", False: "hbar"}
 # Of the longest axis. A fixed size on the canvas would be all border, as napari draws it.
-_SIZE = 40
+_SIZE = 30
 
 
 def marks_layer(shape: Sequence[int], **arguments: Any) -> Points:

@@ -156,8 +156,10 @@ class SegmentView(QScrollArea):
         self._undo = button("Undo  (Ctrl+Z)", self.undo_requested.emit)
         self._redo = button("Redo  (Ctrl+Shift+Z)", self.redo_requested.emit)
         self._save = button("Save label…", self._ask_for_target)
-        self._report = QCheckBox("With a report (HTML)")
-        self._report.setToolTip("Write a page with numbers and pictures beside each label you save")
+        self._report = QCheckBox("With a report")
+        self._report.setToolTip(
+            "Write a page (HTML) with numbers and pictures beside each label you save"
+        )
         self._format = QComboBox()
         narrow(self._format)
         self._format.setAccessibleName("Format of the saved label")
