@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QVBoxLayout
 from napari_medsamq.forms import button, wrapping_label
 
 OPEN, BOX, PROPAGATE, CORRECT, SAVE = range(5)
-_STEPS = (
+STEPS = (
     "Open a volume: the sample below, a file, or a DICOM folder dropped on the window.",
     "Press {draw} and drag a box around a structure. Its mask follows the mouse.",
     "Press {propagate}: the mask is carried through the slices until the structure ends.",
@@ -35,7 +35,7 @@ class Guide(QGroupBox):
 
     def __init__(self, keys: Mapping[str, str]) -> None:
         super().__init__("First steps")
-        self._steps = [step.format(**keys) for step in _STEPS]
+        self._steps = [step.format(**keys) for step in STEPS]
         self._text = wrapping_label("First steps")
         self._sample = button("Open the sample CT", self.sample_requested.emit)
         self._next = button("Next", self._go_on)
