@@ -35,7 +35,7 @@ def engines(monkeypatch):
     """The engines that were loaded, by their models' names, on a laptop of today."""
     made = {}
 
-    def load(directory, device):
+    def load(directory, **_):
         assert directory.name not in made
         made[directory.name] = HeldEngine()
         return made[directory.name]
@@ -476,7 +476,7 @@ def test_a_box_drawn_while_the_network_is_changed_waits_for_the_new_one(engines,
 def test_a_network_that_cannot_be_loaded_leaves_everything_as_it_was(engines, window, monkeypatch):
     window.open(SAMPLES / "ct.nii.gz")
 
-    def fail(directory, device):
+    def fail(directory, **_):
         raise ModelError(f"{directory.name} is damaged")
 
     monkeypatch.setattr("napari_medsamq.engine.OpenVINOEngine", fail)
