@@ -20,8 +20,6 @@ NO_SCALE = (
     "The file does not say how large its pixels are: 1 mm is assumed, so sizes and volumes are "
     "not real."
 )
-# What is drawn on a series may lie beside it.
-_SEGMENTATION = "SEG"
 INVERTED = "The file shows low values bright (MONOCHROME1); they were inverted."
 
 _WHOLE = ("u1", "i1", "u2", "i2", "u4", "i4")
@@ -80,8 +78,6 @@ def read_dicom_folder(folder: Path, selection: Selection) -> Decoded:
         found: dict[str, list[Frame]] = {}
         left_out = []
         for path, head in zip(paths, decoder.headers(paths), strict=True):
-            if head.get("modality") == _SEGMENTATION:
-                continue
             if "error" not in head:
                 found.setdefault(head["series"], []).extend(_frames(path, head))
             elif not head.get("other"):

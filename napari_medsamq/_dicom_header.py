@@ -54,6 +54,10 @@ _TAGS = (
 )
 
 
+# What is drawn on a series may lie beside it.
+_SEGMENTATION = "SEG"
+
+
 def read_header(path: Path) -> dict[str, Any]:
     """Return what JSON can hold; only `error` for what is no image, `other` if it is whole.
 
@@ -62,7 +66,8 @@ def read_header(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         dataset = dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
         syntax = transfer_syntax(dataset)
-        if "Rows" not in dataset or "Columns" not in dataset:
+        drawn = dataset.get("Modality") == _SEGMENTATION
+        if "Rows" not in dataset or "Columns" not in dataset or drawn:
             whole = syntax in NATIVE and bool(dataset.get("SOPClassUID"))
             return {"error": "holds no image", "other": whole}
         frames = int(dataset.get("NumberOfFrames") or 1)

@@ -72,7 +72,7 @@ def report(*arguments: object) -> Result:
 
 def rewrite(file: Path, changes: dict[str, Any]) -> None:
     path = file.with_name("label.provenance.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes))
 
 
 def test_the_page_says_what_lies_beside_the_label(label: Path) -> None:
@@ -147,9 +147,9 @@ def test_a_file_that_is_there_is_kept_unless_asked(label: Path) -> None:
     result = report(label, "-o", target)
     assert result.exit_code == 1
     assert "add --overwrite" in result.stderr
-    assert target.read_text() == "mine"
+    assert target.read_text(encoding="utf-8") == "mine"
     assert report(label, "-o", target, "--overwrite").exit_code == 0
-    assert "Liver" in target.read_text()
+    assert "Liver" in target.read_text(encoding="utf-8")
     missing = report(label, "-o", label.with_name("gone") / "page.html")
     assert missing.exit_code == 1
     assert "cannot be written" in missing.stderr
@@ -182,7 +182,7 @@ def test_what_makes_no_sense_is_refused(label: Path, changes: dict[str, Any]) ->
 
 def test_a_colour_cannot_smuggle_in_anything(label: Path) -> None:
     path = label.with_name("label.provenance.json")
-    path.write_text(path.read_text().replace("#E69F00", "red;background:url(x)"))
+    path.write_text(path.read_text(encoding="utf-8").replace("#E69F00", "red;background:url(x)"))
     with pytest.raises(ProvenanceError, match="colour"):
         make_report(label)
 

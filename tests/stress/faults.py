@@ -118,6 +118,8 @@ def _kill_a_journal(folder: Path, after: float, number: int) -> tuple[int, int]:
         session = Session(volume, FakeEngine(), default_window(volume))
         Recorder(session, Journal(path, volume, "key", None, _raise), None)
         flat, count = session.label.reshape(-1), 0
+        while path.stat().st_size == 0:  # begun by a thread of its own
+            time.sleep(0.0005)
         while True:
             size = path.stat().st_size
             start = int(draw.integers(0, flat.size - STROKE))
@@ -125,7 +127,7 @@ def _kill_a_journal(folder: Path, after: float, number: int) -> tuple[int, int]:
             before = flat[voxels].copy()
             flat[voxels] = 1 + count % 5
             session.history.record("brush stroke", voxels, before)
-            while path.stat().st_size == size:  # written by a thread of its own
+            while path.stat().st_size == size:
                 time.sleep(0.0005)
             count += 1
             finished(count)
