@@ -118,7 +118,8 @@ def _kill_a_journal(folder: Path, after: float, number: int) -> tuple[int, int]:
         session = Session(volume, FakeEngine(), default_window(volume))
         Recorder(session, Journal(path, volume, "key", None, _raise), None)
         flat, count = session.label.reshape(-1), 0
-        while path.stat().st_size == 0:  # begun by a thread of its own
+        # A thread of its own writes what the journal is about, and that it begins.
+        while path.stat().st_size == 0 or len(read_journal(path).records) < 2:
             time.sleep(0.0005)
         while True:
             size = path.stat().st_size
