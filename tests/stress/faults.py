@@ -118,32 +118,33 @@ def _kill_a_journal(folder: Path, after: float, number: int) -> tuple[int, int]:
         session = Session(volume, FakeEngine(), default_window(volume))
         Recorder(session, Journal(path, volume, "key", None, _raise), None)
         flat, count = session.label.reshape(-1), 0
-        # A thread of its own writes what the journal is about, and that it begins.
-        while path.stat().st_size == 0 or len(read_journal(path).records) < 2:
-            time.sleep(0.0005)
         while True:
-            size = path.stat().st_size
             start = int(draw.integers(0, flat.size - STROKE))
             voxels = np.arange(start, start + STROKE)
             before = flat[voxels].copy()
             flat[voxels] = 1 + count % 5
             session.history.record("brush stroke", voxels, before)
-            while path.stat().st_size == size:
-                time.sleep(0.0005)
             count += 1
+            while _strokes(path) < count:  # written by a thread of its own
+                time.sleep(0.0005)
             finished(count)
 
     last = _run_and_kill(work, after)
     if not path.exists() or path.stat().st_size == 0:
         return int(last > 0), 0
     try:
-        records = read_journal(path).records
-        restore(records, SHAPE)
+        restore(read_journal(path).records, SHAPE)
     except MedSAMQError:
         # A program that was killed before the head was whole has lost nothing.
         return int(last > 0), 0
-    strokes = [record.content["kind"] for record in records].count("edit")
-    return int(strokes not in (last, last + 1)), 0
+    return int(_strokes(path) not in (last, last + 1)), 0
+
+
+def _strokes(path: Path) -> int:
+    """Return how many strokes a journal gives back; a new one has nothing in it for a moment."""
+    if path.stat().st_size == 0:
+        return 0
+    return [record.content["kind"] for record in read_journal(path).records].count("edit")
 
 
 def _raise(error: Exception) -> None:
