@@ -121,6 +121,7 @@ class LabelForm(QGroupBox):
             self._id.value = label_id
         with QSignalBlocker(self._name):
             self._name.setEditText(style.name)
+            self._name.lineEdit().setCursorPosition(0)
         self._pick_color.setIcon(_swatch(style.color))
 
     def show_labels(self, rows: list[tuple[int, LabelStyle, int, float]]) -> None:
