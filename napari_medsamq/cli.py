@@ -51,15 +51,6 @@ app = typer.Typer(
 )
 
 
-app.command()(replay)
-app.command()(report)
-app.command()(doctor)
-app.command()(batch)
-app.command()(compare)
-app.command()(followup)
-app.add_typer(benchmark, name="benchmark")
-
-
 class Sample(StrEnum):
     """The volumes that come with the program."""
 
@@ -243,3 +234,13 @@ def _summary(report: dict[str, Any]) -> str:
     lines.extend(f"Note: {warning}" for warning in report["warnings"])
     lines.append(f"Saved and verified: {report['label_file']}")
     return "\n".join(lines)
+
+
+# After gui, segment, demo and models, which are asked for most.
+app.command()(replay)
+app.command()(report)
+app.command()(doctor)
+app.command()(batch)
+app.command()(compare)
+app.command()(followup)
+app.add_typer(benchmark, name="benchmark")
