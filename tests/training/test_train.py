@@ -386,6 +386,7 @@ def test_shipped_configurations_can_be_read() -> None:
         "cpu/1-encoder": "encoder",
         "cpu/2-decoder": "decoder",
         "cpu/3-joint": "both",
+        "cpu/4-clicks": "decoder",
         "fast/1-distill": "encoder",
         "fast/2-masks": "both",
         "fast/4-qat": "both",
@@ -397,7 +398,7 @@ def test_shipped_configurations_can_be_read() -> None:
     }
     for name, part in trains.items():
         assert load_config(TrainConfig, folder / f"{name}.yaml").trains == part
-    ptq = ("cpu/0-ptq", "fast/3-ptq", "fast/6-ptq-clicks")
+    ptq = ("cpu/0-ptq", "cpu/5-ptq-clicks", "fast/3-ptq", "fast/6-ptq-clicks")
     for name in ptq:
         assert load_config(CalibrationConfig, folder / f"{name}.yaml").bits == 8
     found = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
