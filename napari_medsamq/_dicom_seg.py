@@ -23,7 +23,7 @@ from napari_medsamq._label import (
     Segment,
     Segments,
     Unwritable,
-    segments_of,
+    drawn_segments,
 )
 from napari_medsamq._source import Array, Source
 from napari_medsamq.errors import VolumeError
@@ -68,11 +68,7 @@ class DicomSeg:
     ) -> None:
         self._array = array.reshape(source.grid)
         self._source = source
-        self._segments = segments_of(array, segments)
-        if not self._segments:
-            raise Unwritable(
-                "it has no voxels, and a DICOM file cannot hold nothing. Draw something first"
-            )
+        self._segments = drawn_segments(array, segments)
 
     def write(self, file: BinaryIO) -> None:
         """Write it."""

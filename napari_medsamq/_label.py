@@ -119,6 +119,24 @@ def segments_of(array: npt.NDArray[np.unsignedinteger], segments: Segments) -> d
     return found
 
 
+def drawn_segments(
+    array: npt.NDArray[np.unsignedinteger], segments: Segments
+) -> dict[int, Segment]:
+    """Return `segments_of` a label for DICOM, which cannot hold an empty one.
+
+    Raises
+    ------
+    Unwritable
+        If it is empty.
+    """
+    found = segments_of(array, segments)
+    if not found:
+        raise Unwritable(
+            "it has no voxels, and a DICOM file cannot hold nothing. Draw something first"
+        )
+    return found
+
+
 def checked_ids(path: Path, data: Array) -> npt.NDArray[np.uint16]:
     """Return an array's values as label ids.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from napari_medsamq._nifti import is_nifti, read_nifti
 from napari_medsamq._seg_nrrd import read_itk_label
 from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Source
 from napari_medsamq.errors import VolumeError
+from napari_medsamq.files import file_hash
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +57,7 @@ def load_label(path: Path, source: Source) -> LoadedLabel:
         if path.stat().st_size == 0:
             raise VolumeError(f"{path}: the file is empty. Copy or export it again.")
         found = _decode(path, source)
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = file_hash(path)
     except OSError as error:
         raise VolumeError(
             f"{path}: cannot be opened ({error.strerror or error}). Check that you may read it."

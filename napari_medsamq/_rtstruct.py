@@ -13,7 +13,7 @@ import numpy.typing as npt
 from napari_medsamq import __version__
 from napari_medsamq._dicom_seg import MAKER, long_string
 from napari_medsamq._dicom_source import RT_STRUCTURE_SET, Frame, read_frames
-from napari_medsamq._label import Mismatch, Segment, Segments, Unwritable, segments_of
+from napari_medsamq._label import Mismatch, Segment, Segments, drawn_segments
 from napari_medsamq._outlines import fill, outlines
 from napari_medsamq._source import Source
 from napari_medsamq.geometry import Float64
@@ -58,11 +58,7 @@ class RTStruct:
     ) -> None:
         self._array = array.reshape(source.grid)
         self._source = source
-        self._segments = segments_of(array, segments)
-        if not self._segments:
-            raise Unwritable(
-                "it has no voxels, and a DICOM file cannot hold nothing. Draw something first"
-            )
+        self._segments = drawn_segments(array, segments)
 
     def write(self, file: BinaryIO) -> None:
         """Write it."""

@@ -28,14 +28,13 @@ from napari_medsamq.case_table import Case
 from napari_medsamq.cohort_files import (
     FORMAT,
     check_token,
-    file_hash,
     paths_of,
     read_result,
     write_result,
 )
 from napari_medsamq.engine import Engines
 from napari_medsamq.errors import CohortError, JournalError, MedSAMQError, VolumeError
-from napari_medsamq.files import write_whole
+from napari_medsamq.files import file_hash, write_whole
 from napari_medsamq.gallery import thumbnail
 from napari_medsamq.headless import segment_boxes
 from napari_medsamq.history import LabelStyle

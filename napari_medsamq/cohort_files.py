@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from napari_medsamq import __version__
 from napari_medsamq.case_table import Case, Failure
 from napari_medsamq.errors import CohortError, SaveError
-from napari_medsamq.files import write_whole
+from napari_medsamq.files import file_hash, write_whole
 from napari_medsamq.gallery import Card, page
 from napari_medsamq.statistics import LabelStatistics
 
@@ -136,12 +135,6 @@ def read_result(output: Path, case: Case, key: str) -> dict[str, Any] | None:
         # Not there, or not ours: the case is run again, which replaces it.
         return None
     return dict(found) if whole else None
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_tables(

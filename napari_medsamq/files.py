@@ -1,7 +1,8 @@
-"""Writes small files so that the old one or the whole new one is there at any moment."""
+"""Hashes files, and writes small ones so that the old or the whole new one is always there."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,18 @@ from napari_medsamq.errors import SaveError
 
 # How far into a file the mark of its writer is looked for.
 _MARKED = 4096
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_whole(path: Path, content: bytes, mark: str = "") -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -11,6 +10,7 @@ from pathlib import Path
 from archspec.cpu.detect import detected_info
 
 from napari_medsamq.errors import ModelError
+from napari_medsamq.files import file_hash
 from napari_medsamq.volume_io import Modality
 
 FORMAT_VERSION = 1
@@ -192,8 +192,7 @@ def cpu_features() -> frozenset[str]:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_hash(path)
     except OSError as error:
         raise ModelError(
             f"The model file {path} cannot be read ({error.strerror}). Install the model again."
