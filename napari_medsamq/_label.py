@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -160,6 +160,24 @@ def checked_ids(path: Path, data: Array) -> npt.NDArray[np.uint16]:
         problem = f"{count:,} different values, as an image does" if count else "no label at all"
         raise VolumeError(f"{path}: holds {problem}. Choose the file with the label.")
     return ids
+
+
+def extended(found: DecodedLabel, over: Source) -> DecodedLabel:
+    """Return a label with as much of nothing around it that its grid holds all of another one.
+
+    One that has no place in common with that stays as it is.
+    """
+    corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in over.grid))])
+    places = (np.linalg.inv(found.affine) @ over.affine @ corners.T)[:3]
+    if (places.max(1) < 0).any() or (places.min(1) > np.array(found.data.shape) - 1).any():
+        return found
+    # Rounding errors of headers make no slice.
+    low = np.maximum(0, -np.floor(places.min(1) + _SAME_GRID).astype(int))
+    high = np.ceil(places.max(1) - _SAME_GRID).astype(int) - np.array(found.data.shape) + 1
+    affine = found.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ low
+    around = list(zip(low.tolist(), np.maximum(0, high).tolist(), strict=True))
+    return replace(found, data=np.pad(found.data, around), affine=affine)
 
 
 def onto_grid(

@@ -115,6 +115,12 @@ class SegNrrd:
         return [f"{key}:={value}" for key, value in keys.items()]
 
 
+def is_nrrd(path: Path) -> bool:
+    """Tell by its content whether a file is NRRD."""
+    with path.open("rb") as file:
+        return file.read(4) == b"NRRD"
+
+
 def read_itk_label(path: Path) -> DecodedLabel:
     """Read a label from a NRRD or MetaImage file, with what Slicer says about it.
 
@@ -125,11 +131,9 @@ def read_itk_label(path: Path) -> DecodedLabel:
     """
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    with path.open("rb") as file:
-        nrrd = file.read(4) == b"NRRD"
     with itk_errors(path):
         # By itself it goes by the name, which a file that is being saved does not have yet.
-        if nrrd:
+        if is_nrrd(path):
             reader.SetImageIO("NrrdImageIO")
         elif sitk.ImageFileReader.GetImageIOFromFileName(str(path)) not in VOLUMES:
             raise VolumeError(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from napari_medsamq.arguments import MODALITIES
 from napari_medsamq.errors import CohortError, JournalError, MedSAMQError, ModelError, PromptError
+from napari_medsamq.files import file_stem
 from napari_medsamq.geometry import PLANES
 from napari_medsamq.history import MAX_LABEL_ID
 from napari_medsamq.journal_file import first_record
@@ -133,7 +134,7 @@ def read_table(path: Path, defaults: Defaults) -> tuple[list[Case], list[Failure
     names: list[tuple[str, int]] = []
     for number, line in lines:
         image = line["image"]
-        name = safe_name(line["case"] or _stem(image)) or f"line {number}"
+        name = safe_name(line["case"] or file_stem(image)) or f"line {number}"
         names.append((name, number))
         try:
             cases.append(_case(name, number, line, path.absolute().parent, defaults))
@@ -328,8 +329,3 @@ def _model(text: str, folder: Path) -> str | None:
         # Says which ones there are.
         find_model(text)
         raise
-
-
-def _stem(image: str) -> str:
-    name = Path(image).name
-    return name[:-7] if name.lower().endswith(".nii.gz") else Path(name).stem

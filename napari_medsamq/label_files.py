@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -16,9 +15,10 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_medsamq.errors import VolumeError
+from napari_medsamq.files import file_hash, provenance_path
 from napari_medsamq.geometry import Float64
 from napari_medsamq.history import MAX_LABEL_ID, Label, LabelStyle
-from napari_medsamq.volume_io import Volume, read_volume
+from napari_medsamq.volume_io import Volume, read_label_volume
 
 # Grids that differ by less, as a part of a voxel, are the same one: headers round.
 _SAME = 0.02
@@ -53,15 +53,24 @@ class LabelFile:
         return self.styles.get(label_id) or LabelStyle.default(label_id)
 
 
-def read_label_file(path: Path, series: str | None = None) -> LabelFile:
-    """Read a label of any format that images are read from; it may be empty.
+def read_label_file(path: Path, over: Volume | None = None) -> LabelFile:
+    """Read a label of any format that images are read from, or a DICOM segmentation.
+
+    It may be empty. Names are those of the provenance beside it, where that is of this very file,
+    else its own.
+
+    Parameters
+    ----------
+    path : Path
+    over : Volume, optional
+        What the grid of a DICOM segmentation, which ends where its segments do, is extended to.
 
     Raises
     ------
     VolumeError
         If it cannot be read, or its values are no label ids.
     """
-    volume = read_volume(path, series, may_be_uniform=True)
+    volume, segments = read_label_volume(path, over)
     data = volume.data
     if data.ndim == 4:
         raise VolumeError(f"{path}: holds colours, a label has one whole number for each voxel.")
@@ -75,7 +84,8 @@ def read_label_file(path: Path, series: str | None = None) -> LabelFile:
             f"{path}: holds {data.min():g} to {data.max():g}; label ids lie in 0..{MAX_LABEL_ID}. "
             "Check that this is the label and not the image."
         )
-    styles = {**_table_styles(volume), **_provenance_styles(path)}
+    own = {number: LabelStyle(found.name, found.color) for number, found in segments.items()}
+    styles = {**own, **_table_styles(volume), **_provenance_styles(path)}
     return LabelFile(data.astype(np.uint16), volume, styles)
 
 
@@ -186,14 +196,11 @@ def _table_styles(volume: Volume) -> dict[int, LabelStyle]:
 
 def _provenance_styles(path: Path) -> dict[int, LabelStyle]:
     """Read names and colours from the provenance file beside a label, if it is that label's."""
-    stem = path.name[:-7] if path.name.lower().endswith(".nii.gz") else path.stem
-    beside = path.with_name(f"{stem}.provenance.json")
     styles: dict[int, LabelStyle] = {}
     try:
-        found = json.loads(beside.read_bytes())
-        with path.open("rb") as file:
-            if found["label"]["sha256"] != hashlib.file_digest(file, "sha256").hexdigest():
-                return {}
+        found = json.loads(provenance_path(path).read_bytes())
+        if found["label"]["sha256"] != file_hash(path):
+            return {}
         for entry in found["labels"]:
             _add(styles, int(entry["id"]), str(entry["name"]).strip(), str(entry.get("color")))
     except (OSError, ValueError, KeyError, TypeError):
