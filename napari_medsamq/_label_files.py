@@ -11,12 +11,20 @@ import numpy.typing as npt
 from napari_medsamq._dicom import is_dicom
 from napari_medsamq._dicom_seg import read_dicom_seg
 from napari_medsamq._dicom_source import frame_of_reference
-from napari_medsamq._label import DecodedLabel, Segment, Segments, extended, onto_grid
+from napari_medsamq._label import (
+    DecodedLabel,
+    Segment,
+    Segments,
+    checked_ids,
+    extended,
+    onto_grid,
+)
 from napari_medsamq._nifti import is_nifti, read_nifti
 from napari_medsamq._seg_nrrd import is_nrrd, read_itk_label
 from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Decoded, Source
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.files import file_hash
+from napari_medsamq.geometry import has_shear, voxel_sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +68,19 @@ def load_label(path: Path, source: Source) -> LoadedLabel:
         sha256 = file_hash(path)
     except OSError as error:
         raise _unopened(path, error) from error
-    ids, notes = onto_grid(path, found, source)
+    ids = checked_ids(path, found.data)
+    sizes = voxel_sizes(found.affine)
+    if not (np.isfinite(found.affine).all() and (sizes > 0).all()) or has_shear(found.affine):
+        raise VolumeError(
+            f"{path}: its header does not place the label in the patient (voxel sizes "
+            f"{sizes.tolist()} mm, or axes that are not at right angles). Export it again."
+        )
+    ids, notes = onto_grid(str(path), ids, found.affine, found.orientation_known, source)
+    if not ids.any():
+        raise VolumeError(
+            f"{path}: no labelled voxel lies within the image: they show different parts of the "
+            "body, or different patients. Choose the label of this image."
+        )
     label = np.ascontiguousarray(source.from_source(ids.reshape(source.shape)))
     present = np.flatnonzero(np.bincount(label.reshape(-1)))
     segments = {n: found.segments[n] for n in present.tolist() if n in found.segments}

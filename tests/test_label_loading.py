@@ -87,7 +87,7 @@ def test_what_lies_beyond_the_image_is_counted(tmp_path: Path, volume: Volume) -
     moved[:3, 3] += AFFINE[:3, :3] @ [0, 0, 5]
     found = read_label(save(tmp_path / "label.nii.gz", drawn(), moved), volume)
     assert np.count_nonzero(found.label) == 6 * 10 * 3
-    assert found.notes == (f"{6 * 10 + 3 * 4 * 4} of its voxels lie outside the image.",)
+    assert found.notes == (f"{6 * 10 + 3 * 4 * 4} of its voxels (0.49 mL) lie outside the image.",)
 
 
 def test_an_unplaced_label_of_an_unplaced_image_fits(tmp_path: Path) -> None:
