@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from napari_medsamq._itk import VOLUMES, image_affine, itk_errors
+from napari_medsamq._itk import VOLUMES, check_header, image_affine, itk_errors
 from napari_medsamq._label import (
     DecodedLabel,
     Mismatch,
@@ -140,6 +140,7 @@ def read_itk_label(path: Path) -> DecodedLabel:
                 f"{path}: is no label file. Choose NIfTI, .seg.nrrd, NRRD, MetaImage or a DICOM "
                 "segmentation."
             )
+        check_header(path, reader)
         image = reader.Execute()
     keys = {key: str(reader.GetMetaData(key)) for key in reader.GetMetaDataKeys()}
     count = 0

@@ -22,7 +22,7 @@ CORE = (
     ("prompts",),
     ("_source", "_outlines"),
     (
-        *("_nifti", "_modality", "_label", "_detached", "_decoder", "_dicom_header", "_even_grid"),
+        *("_nifti", "_modality", "_label", "_decoder", "_dicom_header", "_even_grid"),
         *("_series", "_text_header"),
     ),
     ("_dicom_pixels",),
