@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from magicgui.widgets import FloatSpinBox
@@ -31,7 +31,13 @@ _COLUMNS = ("Label", "DSC", "NSD", "HD95 mm", "B - A")
 
 
 class CompareForm(QGroupBox):
-    """Two labels to compare, four ways to see them, and how they agree."""
+    """Two labels to compare, four ways to see them, and how they agree.
+
+    Parameters
+    ----------
+    keys : mapping of str to str
+        By what they do, for the buttons.
+    """
 
     next_requested = Signal()  # begin, or the next state
     state_requested = Signal(str)  # one of `STATES`
@@ -39,7 +45,7 @@ class CompareForm(QGroupBox):
     step_requested = Signal(int)
     file_requested = Signal(Path)
 
-    def __init__(self) -> None:
+    def __init__(self, keys: Mapping[str, str]) -> None:
         super().__init__("6. Compare")
         self._choices = QComboBox(), QComboBox()
         for box, name in zip(self._choices, ("A", "B"), strict=True):
@@ -66,11 +72,13 @@ class CompareForm(QGroupBox):
             self._states.addButton(push, number)
             states.addWidget(push, number // 2, number % 2)
         self._states.idClicked.connect(lambda number: self.state_requested.emit(STATES[number]))
-        self._next = button("Compare  (D)", self.next_requested.emit)
+        self._next = button(f"Compare  ({keys['compare']})", self.next_requested.emit)
         self._next.setToolTip("Show A, then B, then both, then where they differ, and so on")
         self._end = button("Leave  (Esc)", self.end_requested.emit)
-        self._back = button("Differs ◀  (Shift+K)", lambda: self.step_requested.emit(-1))
-        self._ahead = button("Differs ▶  (K)", lambda: self.step_requested.emit(1))
+        self._back = button(
+            f"Differs ◀  (Shift+{keys['differs']})", lambda: self.step_requested.emit(-1)
+        )
+        self._ahead = button(f"Differs ▶  ({keys['differs']})", lambda: self.step_requested.emit(1))
         self._legend = wrapping_label("Comparison")
         self._table = QTableWidget(0, len(_COLUMNS))
         self._table.setHorizontalHeaderLabels(list(_COLUMNS))

@@ -248,7 +248,7 @@ def test_what_cannot_be_compared_is_told(dock, drawn):
     begin(drawn, 1, other)
     assert "has no label 1 (Label 1); its labels are: 7, 8" in drawn.dock.status
     drawn.press(Qt.Key.Key_K)
-    assert "Press D first" in drawn.dock.status
+    assert "Press 'Compare' first" in drawn.dock.status
     # A reader with one structure may have numbered it otherwise.
     other.data[1, 0, 0] = 0
     begin(drawn, 1, other)

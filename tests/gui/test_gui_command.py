@@ -65,7 +65,7 @@ def test_a_picture_of_an_ambiguous_file_needs_its_modality(tmp_path):
 
 
 def test_boxes_are_for_the_labels_that_they_name(engine, window, phantom):
-    boxes = [("10,20,8,40,44,8", (3, "Spleen")), ("10,20,6,40,44,6", (1, ""))]
+    boxes = [("24,16,12,55,47,12", (3, "Spleen")), ("24,16,10,55,47,10", (1, ""))]
     read = partial(window.dock.open_path, phantom.volume.path, modality="CT")
     for _ in _steps(window.viewer, window.dock, read, boxes, 0, None):
         window.wait()
