@@ -27,7 +27,14 @@ from napari_medsamq.forms import LABEL_FILES, button, narrow, wrapping_label
 
 A, B, OVERLAID, DIFFERENCES = "A", "B", "Both", "Differences"
 STATES = (A, B, OVERLAID, DIFFERENCES)
-_COLUMNS = ("Label", "DSC", "NSD", "HD95 mm", "B - A")
+# What is said of each column where the mouse rests on its heading.
+_COLUMNS = {
+    "Label": "Number and name",
+    "DSC": "Dice coefficient: 1 where both are the same, 0 where they have nothing in common",
+    "NSD": "Share of the surfaces that lie within the distance above of each other",
+    "HD95": "Hausdorff distance in mm, 95th percentile",
+    "B - A": "By how much the volume of B is that of A",
+}
 
 
 class CompareForm(QGroupBox):
@@ -82,13 +89,17 @@ class CompareForm(QGroupBox):
         self._legend = wrapping_label("Comparison")
         self._table = QTableWidget(0, len(_COLUMNS))
         self._table.setHorizontalHeaderLabels(list(_COLUMNS))
+        for column, told in enumerate(_COLUMNS.values()):
+            self._table.horizontalHeaderItem(column).setToolTip(told)
         self._table.setAccessibleName("Agreement of the labels")
-        self._table.verticalHeader().hide()
+        rows = self._table.verticalHeader()
+        rows.hide()
+        rows.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self._table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         header = self._table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self._table.setFixedHeight(4 * self._table.fontMetrics().height() + 40)
+        self._table.setFixedHeight(6 * self._table.fontMetrics().height() + 40)
         grid = QGridLayout(self)
         for row, (text, box) in enumerate(zip("AB", self._choices, strict=True)):
             grid.addWidget(QLabel(text), row, 0)
@@ -156,7 +167,9 @@ class CompareForm(QGroupBox):
         self._table.setRowCount(len(rows))
         for number, row in enumerate(rows):
             for column, text in enumerate(row):
-                self._table.setItem(number, column, QTableWidgetItem(text))
+                item = QTableWidgetItem(text)
+                item.setToolTip(text)
+                self._table.setItem(number, column, item)
 
     @property
     def rows(self) -> list[list[str]]:
