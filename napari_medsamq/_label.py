@@ -137,8 +137,8 @@ def drawn_segments(
     return found
 
 
-def checked_ids(path: Path, data: Array) -> npt.NDArray[np.uint16]:
-    """Return an array's values as label ids.
+def whole_ids(where: str, data: Array) -> npt.NDArray[np.uint16]:
+    """Return the values of a file's array (three axes) as label ids.
 
     Raises
     ------
@@ -146,15 +146,30 @@ def checked_ids(path: Path, data: Array) -> npt.NDArray[np.uint16]:
         If they are none.
     """
     if data.ndim != 3:
-        raise VolumeError(f"{path}: holds colours, not labels. Choose a label file.")
-    low, high = data.min(), data.max()
-    whole = data.dtype.kind in "iu" or bool(np.all(np.mod(data, 1) == 0))
-    if not (whole and low >= 0 and high <= np.iinfo(np.uint16).max):
+        raise VolumeError(f"{where}: holds colours, a label has one whole number for each voxel.")
+    if data.dtype.kind == "f" and not np.array_equal(data, np.rint(data)):
         raise VolumeError(
-            f"{path}: holds values from {low:g} to {high:g}; a label holds whole numbers from 0 to "
-            "65535. Choose a label file, not an image."
+            f"{where}: holds fractions, a label has whole numbers. Give the label itself, not a "
+            "probability map or a resampled one."
         )
-    ids = data.astype(np.uint16)
+    low, high, most = data.min(), data.max(), np.iinfo(np.uint16).max
+    if low < 0 or high > most:
+        raise VolumeError(
+            f"{where}: holds {low:g} to {high:g}; label ids lie in 0..{most}. Check that this is "
+            "the label and not the image."
+        )
+    return data.astype(np.uint16)
+
+
+def checked_ids(path: Path, data: Array) -> npt.NDArray[np.uint16]:
+    """Return `whole_ids` of a label that may neither be empty nor be an image.
+
+    Raises
+    ------
+    VolumeError
+        If they are none.
+    """
+    ids = whole_ids(str(path), data)
     count = np.count_nonzero(np.bincount(ids.reshape(-1))[1:])
     if not 0 < count <= _MOST_LABELS:
         problem = f"{count:,} different values, as an image does" if count else "no label at all"

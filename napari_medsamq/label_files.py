@@ -17,7 +17,13 @@ from napari_medsamq.errors import VolumeError
 from napari_medsamq.files import file_hash, provenance_path
 from napari_medsamq.geometry import Float64
 from napari_medsamq.history import MAX_LABEL_ID, Label, LabelStyle
-from napari_medsamq.volume_io import Volume, onto_grid, read_label_volume, whole_steps
+from napari_medsamq.volume_io import (
+    Volume,
+    onto_grid,
+    read_label_volume,
+    whole_ids,
+    whole_steps,
+)
 
 # NIfTI's codes of spaces that are no scanner's: Talairach and MNI templates.
 _TEMPLATE = 3
@@ -68,22 +74,10 @@ def read_label_file(path: Path, over: Volume | None = None) -> LabelFile:
         If it cannot be read, or its values are no label ids.
     """
     volume, segments = read_label_volume(path, over)
-    data = volume.data
-    if data.ndim == 4:
-        raise VolumeError(f"{path}: holds colours, a label has one whole number for each voxel.")
-    if data.dtype.kind == "f" and not np.array_equal(data, np.rint(data)):
-        raise VolumeError(
-            f"{path}: holds fractions, a label has whole numbers. Give the label itself, not a "
-            "probability map or a resampled one."
-        )
-    if data.min() < 0 or data.max() > MAX_LABEL_ID:
-        raise VolumeError(
-            f"{path}: holds {data.min():g} to {data.max():g}; label ids lie in 0..{MAX_LABEL_ID}. "
-            "Check that this is the label and not the image."
-        )
+    ids = whole_ids(str(path), volume.data)
     own = {number: LabelStyle(found.name, found.color) for number, found in segments.items()}
     styles = {**own, **_table_styles(volume), **_provenance_styles(path)}
-    return LabelFile(data.astype(np.uint16), volume, styles)
+    return LabelFile(ids, volume, styles)
 
 
 def used_ids(label: npt.NDArray[Any]) -> list[int]:

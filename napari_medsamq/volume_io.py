@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq._label import Segment, Segments, onto_grid, whole_steps
+from napari_medsamq._label import Segment, Segments, onto_grid, whole_ids, whole_steps
 from napari_medsamq._label_files import LoadedLabel, decode_named, load_label
 from napari_medsamq._modality import Modality, ModalitySource, guess_modality
 from napari_medsamq._readers import can_read, decode
@@ -50,6 +50,7 @@ __all__ = [
     "read_label_volume",
     "read_volume",
     "volume_from_array",
+    "whole_ids",
     "whole_steps",
     "write_label",
 ]
