@@ -168,9 +168,10 @@ def check_header(path: Path, reader: Any) -> None:
     files = find_data(path)
     reader.ReadImageInformation()
     claimed, there = _claimed(reader), sum(file.stat().st_size for file in files.paths)
-    if claimed > there * files.expansion:
+    if claimed > there * files.expansion or files.packed > there:
+        most = max(claimed, files.packed)
         raise VolumeError(
-            f"{path}: its header announces {claimed:,} bytes, but there are only {there:,} bytes. "
+            f"{path}: its header announces {most:,} bytes, but there are only {there:,} bytes. "
             "It is incomplete or damaged: copy or export it again."
         )
 

@@ -29,10 +29,13 @@ class DataFiles:
         One for most images, which may be the file with the header.
     expansion : int
         How many bytes of voxels one of their bytes may stand for.
+    packed : int
+        How many bytes they have as the header says, which ITK takes at its word; 0 if it does not.
     """
 
     paths: tuple[Path, ...]
     expansion: int
+    packed: int = 0
 
 
 def find_data(path: Path) -> DataFiles:
@@ -72,10 +75,14 @@ def find_data(path: Path) -> DataFiles:
                 "file beside it, and its bare name into the header."
             )
     fields = {name.lower(): value for name, value in _FIELD.findall(header)}
-    if not nrrd:
-        _check_dimensions(path, fields)
-    expansion = _nrrd_expansion(fields) if nrrd else _meta_expansion(fields)
-    return DataFiles(_data_paths(path, names[-1] if names else ""), expansion)
+    paths = _data_paths(path, names[-1] if names else "")
+    if nrrd:
+        return DataFiles(paths, _nrrd_expansion(fields))
+    _check_dimensions(path, fields)
+    if fields.get("compresseddata", "false").lower().startswith("t"):
+        return DataFiles(paths, _MOST_EXPANSION, _packed_size(path, fields))
+    is_text = fields.get("binarydata", "true").lower().startswith("f")
+    return DataFiles(paths, 8 if is_text else 1)
 
 
 def _nrrd_expansion(fields: dict[str, str]) -> int:
@@ -83,10 +90,18 @@ def _nrrd_expansion(fields: dict[str, str]) -> int:
     return {"raw": 1, "ascii": 8, "text": 8, "txt": 8, "hex": 1}.get(packed, _MOST_EXPANSION)
 
 
-def _meta_expansion(fields: dict[str, str]) -> int:
-    if fields.get("compresseddata", "false").lower().startswith("t"):
-        return _MOST_EXPANSION
-    return 8 if fields.get("binarydata", "true").lower().startswith("f") else 1
+def _packed_size(path: Path, fields: dict[str, str]) -> int:
+    value = fields.get("compresseddatasize", "0")
+    try:
+        size = int(value)
+    except ValueError:
+        size = -1
+    if size < 0:
+        raise VolumeError(
+            f"{path}: cannot be read as an image (its header gives no number of compressed bytes, "
+            f"but {value!r}). The file is damaged: copy or export it again."
+        )
+    return size
 
 
 def _data_paths(path: Path, name: str) -> tuple[Path, ...]:
