@@ -77,7 +77,9 @@ def read_label_file(path: Path, over: Volume | None = None) -> LabelFile:
     ids = whole_ids(str(path), volume.data)
     own = {number: LabelStyle(found.name, found.color) for number, found in segments.items()}
     styles = {**own, **_table_styles(volume), **_provenance_styles(path)}
-    return LabelFile(ids, volume, styles)
+    # Formats that cannot do without a name have the usual one where nobody has given any.
+    given = {key: style for key, style in styles.items() if style != LabelStyle.default(key)}
+    return LabelFile(ids, volume, given)
 
 
 def used_ids(label: npt.NDArray[Any]) -> list[int]:
