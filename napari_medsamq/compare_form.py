@@ -33,7 +33,7 @@ _COLUMNS = {
     "DSC": "Dice coefficient: 1 where both are the same, 0 where they have nothing in common",
     "NSD": "Share of the surfaces that lie within the distance above of each other",
     "HD95": "Hausdorff distance in mm, 95th percentile",
-    "B - A": "By how much the volume of B is that of A",
+    "B - A": "By how much the volume of B is larger than that of A, in mL and %",
 }
 
 
