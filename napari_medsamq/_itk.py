@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from napari_medsamq._detached import check_data_files
 from napari_medsamq._nifti import check_size
 from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Decoded, Selection, volume_index
-from napari_medsamq._text_header import DataFiles, find_data
+from napari_medsamq._text_header import find_data
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.geometry import Float64
 
@@ -113,19 +112,15 @@ def read_image(path: Path, selection: Selection) -> Decoded:
         io = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
         if io not in _PICTURES + VOLUMES:
             raise VolumeError(f"{path}: is not one of {FORMATS}. Convert it to one of these.")
-        if io in VOLUMES:
-            check_data_files(path)
         if (io == "JPEGImageIO" and not _jpeg_ends(path)) or (
             io == "TIFFImageIO" and not _tiff_pages_end(path)
         ):
             raise VolumeError(f"{path}: the picture is cut off. Copy or export it again.")
-        # Before ITK looks at the header, which it takes at its word.
-        files = None if io in _PICTURES else find_data(path)
-        reader.ReadImageInformation()
-        if files is None:
-            check_size(path, _claimed(reader), compressed=True)
+        if io in VOLUMES:
+            check_header(path, reader)
         else:
-            _check_data(path, files, _claimed(reader))
+            reader.ReadImageInformation()
+            check_size(path, _claimed(reader), compressed=True)
         image = reader.Execute()
     data = voxels(path, image, selection)
     shape = data.shape[:3]
@@ -161,11 +156,22 @@ def _tiff_pages_end(path: Path) -> bool:
     return True
 
 
-def _check_data(path: Path, files: DataFiles, claimed: int) -> None:
-    there = sum(file.stat().st_size for file in files.paths)
-    if claimed > there * files.expansion:
+def check_header(path: Path, reader: Any) -> None:
+    """Check an NRRD or MetaImage header and the size of its data before any voxel is read.
+
+    Raises
+    ------
+    VolumeError
+        If the data is not there, lies in another folder, or is less than the header announces.
+    """
+    # Before ITK looks at the header, which it takes at its word.
+    files = find_data(path)
+    reader.ReadImageInformation()
+    claimed, there = _claimed(reader), sum(file.stat().st_size for file in files.paths)
+    if claimed > there * files.expansion or files.packed > there:
+        most = max(claimed, files.packed)
         raise VolumeError(
-            f"{path}: its header announces {claimed:,} bytes, but there are only {there:,} bytes. "
+            f"{path}: its header announces {most:,} bytes, but there are only {there:,} bytes. "
             "It is incomplete or damaged: copy or export it again."
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from napari_medsamq._source import Array, Source
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Float64, has_shear, voxel_sizes
+from napari_medsamq.geometry import Float64, Index3, voxel_sizes
 from napari_medsamq.palettes import OKABE_ITO
 
 # In voxels, at the corners of the image: what files round their geometry by is less.
@@ -137,8 +137,8 @@ def drawn_segments(
     return found
 
 
-def checked_ids(path: Path, data: Array) -> npt.NDArray[np.uint16]:
-    """Return an array's values as label ids.
+def whole_ids(where: str, data: Array) -> npt.NDArray[np.uint16]:
+    """Return the values of a file's array (three axes) as label ids.
 
     Raises
     ------
@@ -146,15 +146,30 @@ def checked_ids(path: Path, data: Array) -> npt.NDArray[np.uint16]:
         If they are none.
     """
     if data.ndim != 3:
-        raise VolumeError(f"{path}: holds colours, not labels. Choose a label file.")
-    low, high = data.min(), data.max()
-    whole = data.dtype.kind in "iu" or bool(np.all(np.mod(data, 1) == 0))
-    if not (whole and low >= 0 and high <= np.iinfo(np.uint16).max):
+        raise VolumeError(f"{where}: holds colours, a label has one whole number for each voxel.")
+    if data.dtype.kind == "f" and not np.array_equal(data, np.rint(data)):
         raise VolumeError(
-            f"{path}: holds values from {low:g} to {high:g}; a label holds whole numbers from 0 to "
-            "65535. Choose a label file, not an image."
+            f"{where}: holds fractions, a label has whole numbers. Give the label itself, not a "
+            "probability map or a resampled one."
         )
-    ids = data.astype(np.uint16)
+    low, high, most = data.min(), data.max(), np.iinfo(np.uint16).max
+    if low < 0 or high > most:
+        raise VolumeError(
+            f"{where}: holds {low:g} to {high:g}; label ids lie in 0..{most}. Check that this is "
+            "the label and not the image."
+        )
+    return data.astype(np.uint16)
+
+
+def checked_ids(path: Path, data: Array) -> npt.NDArray[np.uint16]:
+    """Return `whole_ids` of a label that may neither be empty nor be an image.
+
+    Raises
+    ------
+    VolumeError
+        If they are none.
+    """
+    ids = whole_ids(str(path), data)
     count = np.count_nonzero(np.bincount(ids.reshape(-1))[1:])
     if not 0 < count <= _MOST_LABELS:
         problem = f"{count:,} different values, as an image does" if count else "no label at all"
@@ -162,13 +177,41 @@ def checked_ids(path: Path, data: Array) -> npt.NDArray[np.uint16]:
     return ids
 
 
+def extended(found: DecodedLabel, over: Source) -> DecodedLabel:
+    """Return a label with as much of nothing around it that its grid holds all of another one.
+
+    One that has no place in common with that stays as it is.
+    """
+    places = (np.linalg.inv(found.affine) @ over.affine @ _corners(over.grid))[:3]
+    if (places.max(1) < 0).any() or (places.min(1) > np.array(found.data.shape) - 1).any():
+        return found
+    # Rounding errors of headers make no slice.
+    low = np.maximum(0, -np.floor(places.min(1) + _SAME_GRID).astype(int))
+    high = np.ceil(places.max(1) - _SAME_GRID).astype(int) - np.array(found.data.shape) + 1
+    affine = found.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ low
+    around = list(zip(low.tolist(), np.maximum(0, high).tolist(), strict=True))
+    return replace(found, data=np.pad(found.data, around), affine=affine)
+
+
 def onto_grid(
-    path: Path, found: DecodedLabel, source: Source
+    where: str, ids: npt.NDArray[np.uint16], affine: Float64, known: bool, source: Source
 ) -> tuple[npt.NDArray[np.uint16], tuple[str, ...]]:
     """Bring a label onto the grid of an image.
 
     Where the grids are the same but for order, direction or extent of the axes, voxels are copied;
     elsewhere each voxel of the image takes the label of the voxel nearest to it.
+
+    Parameters
+    ----------
+    where : str
+        What errors name.
+    ids : (i, j, k) uint16
+    affine : (4, 4) float64
+        From there to LPS mm.
+    known : bool
+        Whether the file says how the patient lies in it.
+    source : Source
 
     Returns
     -------
@@ -180,25 +223,16 @@ def onto_grid(
     Raises
     ------
     VolumeError
-        If the file does not say where it lies, or no labelled voxel lies in the image.
+        If the file does not say where it lies, and its grid is not the image's.
     """
-    ids = checked_ids(path, found.data)
-    sizes = voxel_sizes(found.affine)
-    if not (np.isfinite(found.affine).all() and (sizes > 0).all()) or has_shear(found.affine):
-        raise VolumeError(
-            f"{path}: its header does not place the label in the patient (voxel sizes "
-            f"{sizes.tolist()} mm, or axes that are not at right angles). Export it again."
-        )
-    to_label = np.linalg.inv(found.affine) @ source.affine
-    same_lattice = _is_lattice(to_label, source)
-    if same_lattice:
-        to_label = np.rint(to_label)
-    identical = ids.shape == source.grid and np.array_equal(to_label, np.eye(4))
-    if identical:
+    to_label = np.linalg.inv(affine) @ source.affine
+    whole = whole_steps(to_label, source.grid)
+    to_label = to_label if whole is None else whole
+    if ids.shape == source.grid and np.array_equal(to_label, np.eye(4)):
         return ids, ()
-    if not found.orientation_known:
+    if not known:
         raise VolumeError(
-            f"{path}: does not say how the patient lies in it, and its grid is not the image's. "
+            f"{where}: does not say how the patient lies in it, and its grid is not the image's. "
             "Export it with its orientation."
         )
     label = np.zeros(source.grid, np.uint16)
@@ -211,35 +245,43 @@ def onto_grid(
         order=0,
         mode="grid-constant",  # up to the edges of the outer voxels, not to their middles
     )
-    if not label.any():
-        raise VolumeError(
-            f"{path}: no labelled voxel lies within the image: they show different parts of the "
-            "body, or different patients. Choose the label of this image."
+    sizes = voxel_sizes(affine)
+    notes = _left_out(ids, to_label, source, float(np.prod(sizes)) / 1000)
+    if whole is None:
+        grid = " x ".join(map(str, ids.shape))
+        spacing = " x ".join(f"{size:.3g}" for size in sizes)
+        said = (
+            f"It lies on another grid ({grid} voxels of {spacing} mm) and was resampled: each "
+            "voxel took the label nearest to it."
         )
-    return label, (*_resampled(ids, sizes, same_lattice), *_left_out(ids, to_label, source))
+        return label, (said, *notes)
+    return label, notes
 
 
-def _is_lattice(to_label: Float64, source: Source) -> bool:
+def whole_steps(to_label: Float64, grid: Index3) -> Float64 | None:
+    """Return the way from one grid to another in whole voxels; None if they are no such grids.
+
+    Parameters
+    ----------
+    to_label : (4, 4) float64
+        From indices of the grid to those of the other one.
+    grid : (3,) int
+    """
     whole = np.rint(to_label)
-    corners = [[*corner, 1] for corner in product(*((0, size - 1) for size in source.grid))]
-    off = np.abs((to_label - whole) @ np.transpose(corners)).max()
+    off = np.abs((to_label - whole) @ _corners(grid)).max()
     # Of a grid of one slice the corners do not tell how far the next one is.
     turn = np.abs(to_label[:3, :3] - whole[:3, :3]).max() < _SAME_GRID
-    return bool(turn and off < _SAME_GRID and abs(np.linalg.det(whole[:3, :3])) == 1)
+    one_lattice = turn and off < _SAME_GRID and abs(np.linalg.det(whole[:3, :3])) == 1
+    return whole if one_lattice else None
 
 
-def _resampled(ids: Array, sizes: Float64, same_lattice: bool) -> tuple[str, ...]:
-    if same_lattice:
-        return ()
-    grid = " x ".join(map(str, ids.shape))
-    spacing = " x ".join(f"{size:.3g}" for size in sizes)
-    return (
-        f"It lies on another grid ({grid} voxels of {spacing} mm) and was resampled: each voxel "
-        "took the label nearest to it.",
-    )
+def _corners(grid: Index3) -> Float64:
+    """Return the corner voxels (4, 8) of a grid, homogeneous."""
+    ends = product(*((0.0, size - 1.0) for size in grid))
+    return np.array([[*corner, 1.0] for corner in ends]).T
 
 
-def _left_out(ids: Array, to_label: Float64, source: Source) -> tuple[str, ...]:
+def _left_out(ids: Array, to_label: Float64, source: Source, voxel_ml: float) -> tuple[str, ...]:
     to_image = np.linalg.inv(to_label)
     outside = 0
     for k in range(ids.shape[2]):  # a volume's places at once would take much memory
@@ -247,4 +289,5 @@ def _left_out(ids: Array, to_label: Float64, source: Source) -> tuple[str, ...]:
         places = np.rint(to_image[:3] @ [i, j, np.full(i.size, k), np.ones(i.size)])
         beyond = (places < 0) | (places >= np.array(source.grid)[:, None])
         outside += int(np.count_nonzero(beyond.any(0)))
-    return (f"{outside:,} of its voxels lie outside the image.",) if outside else ()
+    size = f"{outside * voxel_ml:.2f} mL"
+    return (f"{outside:,} of its voxels ({size}) lie outside the image.",) if outside else ()

@@ -1,4 +1,4 @@
-"""Reads label files of all formats onto the grid of an image."""
+"""Reads label files of all formats, on their own grid or onto that of an image."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ import numpy.typing as npt
 from napari_medsamq._dicom import is_dicom
 from napari_medsamq._dicom_seg import read_dicom_seg
 from napari_medsamq._dicom_source import frame_of_reference
-from napari_medsamq._label import DecodedLabel, Segment, onto_grid
+from napari_medsamq._label import (
+    DecodedLabel,
+    Segment,
+    Segments,
+    checked_ids,
+    extended,
+    onto_grid,
+)
 from napari_medsamq._nifti import is_nifti, read_nifti
-from napari_medsamq._seg_nrrd import read_itk_label
-from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Source
+from napari_medsamq._seg_nrrd import is_nrrd, read_itk_label
+from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Decoded, Source
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.files import file_hash
+from napari_medsamq.geometry import has_shear, voxel_sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,14 +67,61 @@ def load_label(path: Path, source: Source) -> LoadedLabel:
         found = _decode(path, source)
         sha256 = file_hash(path)
     except OSError as error:
+        raise _unopened(path, error) from error
+    ids = checked_ids(path, found.data)
+    sizes = voxel_sizes(found.affine)
+    if not (np.isfinite(found.affine).all() and (sizes > 0).all()) or has_shear(found.affine):
         raise VolumeError(
-            f"{path}: cannot be opened ({error.strerror or error}). Check that you may read it."
-        ) from error
-    ids, notes = onto_grid(path, found, source)
+            f"{path}: its header does not place the label in the patient (voxel sizes "
+            f"{sizes.tolist()} mm, or axes that are not at right angles). Export it again."
+        )
+    ids, notes = onto_grid(str(path), ids, found.affine, found.orientation_known, source)
+    if not ids.any():
+        raise VolumeError(
+            f"{path}: no labelled voxel lies within the image: they show different parts of the "
+            "body, or different patients. Choose the label of this image."
+        )
     label = np.ascontiguousarray(source.from_source(ids.reshape(source.shape)))
     present = np.flatnonzero(np.bincount(label.reshape(-1)))
     segments = {n: found.segments[n] for n in present.tolist() if n in found.segments}
     return LoadedLabel(path, sha256, label, segments, notes)
+
+
+def decode_named(path: Path, over: Source | None = None) -> tuple[Decoded, Segments] | None:
+    """Read a label file of a format that names labels, on its own grid; None for other formats.
+
+    Parameters
+    ----------
+    path : Path
+    over : Source, optional
+        What the grid of a DICOM segmentation, which ends where its segments do, is extended to.
+
+    Raises
+    ------
+    VolumeError
+        If it cannot be read.
+    """
+    try:
+        if not path.is_file() or path.suffix.lower() == ".npz" or is_nifti(path):
+            return None
+        if is_dicom(path):
+            found = read_dicom_seg(path)
+            found = found if over is None else extended(found, over)
+        elif is_nrrd(path):
+            found = read_itk_label(path)
+        else:
+            return None
+    except OSError as error:
+        raise _unopened(path, error) from error
+    warnings = () if found.orientation_known else (LEFT_RIGHT_UNKNOWN,)
+    shape = found.data.shape
+    return Decoded(found.data, found.affine, "image", shape, warnings=warnings), found.segments
+
+
+def _unopened(path: Path, error: OSError) -> VolumeError:
+    return VolumeError(
+        f"{path}: cannot be opened ({error.strerror or error}). Check that you may read it."
+    )
 
 
 def _decode(path: Path, source: Source) -> DecodedLabel:

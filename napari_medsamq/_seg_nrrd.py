@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from napari_medsamq._itk import VOLUMES, image_affine, itk_errors
+from napari_medsamq._itk import VOLUMES, check_header, image_affine, itk_errors
 from napari_medsamq._label import (
     DecodedLabel,
     Mismatch,
@@ -115,6 +115,12 @@ class SegNrrd:
         return [f"{key}:={value}" for key, value in keys.items()]
 
 
+def is_nrrd(path: Path) -> bool:
+    """Tell by its content whether a file is NRRD."""
+    with path.open("rb") as file:
+        return file.read(4) == b"NRRD"
+
+
 def read_itk_label(path: Path) -> DecodedLabel:
     """Read a label from a NRRD or MetaImage file, with what Slicer says about it.
 
@@ -125,17 +131,16 @@ def read_itk_label(path: Path) -> DecodedLabel:
     """
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    with path.open("rb") as file:
-        nrrd = file.read(4) == b"NRRD"
     with itk_errors(path):
         # By itself it goes by the name, which a file that is being saved does not have yet.
-        if nrrd:
+        if is_nrrd(path):
             reader.SetImageIO("NrrdImageIO")
         elif sitk.ImageFileReader.GetImageIOFromFileName(str(path)) not in VOLUMES:
             raise VolumeError(
                 f"{path}: is no label file. Choose NIfTI, .seg.nrrd, NRRD, MetaImage or a DICOM "
                 "segmentation."
             )
+        check_header(path, reader)
         image = reader.Execute()
     keys = {key: str(reader.GetMetaData(key)) for key in reader.GetMetaDataKeys()}
     count = 0

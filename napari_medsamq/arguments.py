@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from napari_medsamq.errors import PromptError
+from napari_medsamq.history import MAX_LABEL_ID
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click, box_between
 from napari_medsamq.volume_io import Modality, Volume
 from napari_medsamq.windows import named_window
 
 MODALITIES: dict[str, Modality] = {"ct": "CT", "mr": "MR", "other": "other"}
+# What is no name alone.
+_NUMBERED = re.compile(r"\s*([+-]?[0-9]+\s*)?(=.*)?", re.DOTALL)
 
 
 def parse_box(text: str, volume: Volume, axis: int) -> BoxPrompt | BoxPrompt3D:
@@ -31,6 +35,53 @@ def parse_box(text: str, volume: Volume, axis: int) -> BoxPrompt | BoxPrompt3D:
         )
     i0, j0, k0, i1, j1, k1 = numbers
     return box_between(*volume.box_from_source((i0, j0, k0), (i1, j1, k1)), axis)
+
+
+def parse_labels(texts: Sequence[str], boxes: int) -> tuple[tuple[int, str], ...]:
+    """Read NUMBER, NAME or NUMBER=NAME, one or one for each box; names alone are counted.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        Empty ones are left out.
+    boxes : int
+        How many there are; 0 if that is not known.
+
+    Returns
+    -------
+    labels : tuple of (int, str)
+        Label id and name ("" for the usual one): of each box, or as they come where there are none.
+
+    Raises
+    ------
+    PromptError
+        If a text is no label, there are too many or few, or one label has several names.
+    """
+    parts = [text.strip() for text in texts if text.strip()] or ["1"] * bool(boxes)
+    if boxes and len(parts) not in (1, boxes):
+        raise PromptError(f"{len(parts)} labels for {boxes} boxes: give one, or one for each.")
+    if any(_NUMBERED.fullmatch(part) for part in parts):
+        found = [_numbered(part) for part in parts]
+    else:
+        order = list(dict.fromkeys(parts))
+        found = [(order.index(part) + 1, part) for part in parts]
+    names: dict[int, set[str]] = {}
+    for number, name in found:
+        names.setdefault(number, set()).update({name} - {""})
+    for number, several in names.items():
+        if len(several) > 1:
+            raise PromptError(f"Label {number} has several names: {', '.join(sorted(several))}.")
+    return tuple(found * boxes if len(found) == 1 and boxes else found)
+
+
+def _numbered(text: str) -> tuple[int, str]:
+    number, _, name = (part.strip() for part in text.partition("="))
+    if not re.fullmatch("[0-9]{1,6}", number) or not 1 <= int(number) <= MAX_LABEL_ID:
+        raise PromptError(
+            f"A label is a number from 1 to {MAX_LABEL_ID}, a name, or both (1=Liver), with "
+            f"numbers for all or for none; this was given: {text!r}"
+        )
+    return int(number), name
 
 
 def parse_point(

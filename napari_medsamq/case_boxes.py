@@ -21,11 +21,11 @@ from napari_medsamq.arguments import parse_box
 from napari_medsamq.case_table import Case
 from napari_medsamq.errors import PromptError
 from napari_medsamq.history import MAX_LABEL_ID
+from napari_medsamq.label_files import read_label_file, same_grid
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between
-from napari_medsamq.volume_io import Volume, read_volume
+from napari_medsamq.volume_io import Volume
 
 Boxes = list[tuple[BoxPrompt | BoxPrompt3D, int]]
-_SHIFT_MM = 1e-3
 
 
 def boxes_of(case: Case, volume: Volume) -> tuple[Boxes, dict[int, str]]:
@@ -37,16 +37,13 @@ def boxes_of(case: Case, volume: Volume) -> tuple[Boxes, dict[int, str]]:
         If a box is none, lies outside the image, or a box file is not of this image.
     """
     if case.box_file is None:
-        labels = case.labels * len(case.boxes) if len(case.labels) == 1 else case.labels
         found = [parse_box(text, volume, case.axis) for text in case.boxes]
         return (
-            [(box, number) for box, (number, _) in zip(found, labels, strict=True)],
-            {number: name for number, name in labels if name},
+            [(box, number) for box, (number, _) in zip(found, case.labels, strict=True)],
+            {number: name for number, name in case.labels if name},
         )
-    if case.box_file.suffix.lower() == ".json":
-        boxes, names = _from_json(case.box_file, volume, case.axis)
-    else:
-        boxes, names = _from_label(case.box_file, volume, case.axis), {}
+    from_file = _from_json if case.box_file.suffix.lower() == ".json" else _from_label
+    boxes, names = from_file(case.box_file, volume, case.axis)
     wanted = dict(case.labels)
     missing = sorted(set(wanted) - {number for _, number in boxes})
     if missing:
@@ -59,29 +56,22 @@ def boxes_of(case: Case, volume: Volume) -> tuple[Boxes, dict[int, str]]:
     return boxes, {**names, **{number: name for number, name in wanted.items() if name}}
 
 
-def _from_label(path: Path, volume: Volume, axis: int) -> Boxes:
-    label = read_volume(path)
-    if label.data.shape != volume.data.shape[:3] or not np.allclose(
-        label.affine, volume.affine, rtol=1e-5, atol=_SHIFT_MM
-    ):
+def _from_label(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int, str]]:
+    found = read_label_file(path, volume)
+    if not same_grid(found.volume, volume):
         raise PromptError(
-            f"{path}: does not lie on the grid of {volume.path} (shape {label.data.shape} for "
+            f"{path}: does not lie on the grid of {volume.path} (shape {found.label.shape} for "
             f"{volume.data.shape[:3]}, or another place). Resample it to the image."
         )
-    whole = label.data.astype(np.int64)
-    if not np.array_equal(whole, label.data) or whole.min() < 0 or whole.max() > MAX_LABEL_ID:
-        raise PromptError(
-            f"{path}: is no label: whole numbers from 0 to {MAX_LABEL_ID} are needed."
-        )
     boxes: Boxes = []
-    for number, place in enumerate(find_objects(whole), start=1):
+    for number, place in enumerate(find_objects(found.label.astype(np.int32)), start=1):
         if place is None:
             continue
         z, y, x = place
         lower = int(z.start), int(y.start), int(x.start)
         upper = int(z.stop) - 1, int(y.stop) - 1, int(x.stop) - 1
         boxes.append((box_between(lower, upper, axis), number))
-    return boxes
+    return boxes, {number: style.name for number, style in found.styles.items()}
 
 
 def _from_json(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int, str]]:

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_medsamq.arguments import MODALITIES
+from napari_medsamq.arguments import MODALITIES, parse_labels
 from napari_medsamq.errors import CohortError, JournalError, MedSAMQError, ModelError, PromptError
+from napari_medsamq.files import file_stem
 from napari_medsamq.geometry import PLANES
-from napari_medsamq.history import MAX_LABEL_ID
 from napari_medsamq.journal_file import first_record
 from napari_medsamq.model_choice import find_model
 from napari_medsamq.model_spec import shipped_models
@@ -72,7 +72,7 @@ class Case:
     journal : Path or None
         Journal, or folder with the journal of this image, that is replayed in place of boxes.
     labels : tuple of (int, str)
-        Number and name ("" for the usual one) of the labels.
+        As `arguments.parse_labels` gives them.
     axis : int
         Array axis along which 3D boxes are carried.
     modality : "CT", "MR", "other" or None
@@ -133,7 +133,7 @@ def read_table(path: Path, defaults: Defaults) -> tuple[list[Case], list[Failure
     names: list[tuple[str, int]] = []
     for number, line in lines:
         image = line["image"]
-        name = safe_name(line["case"] or _stem(image)) or f"line {number}"
+        name = safe_name(line["case"] or file_stem(image)) or f"line {number}"
         names.append((name, number))
         try:
             cases.append(_case(name, number, line, path.absolute().parent, defaults))
@@ -278,7 +278,7 @@ def _case(name: str, number: int, line: dict[str, str], folder: Path, defaults: 
         boxes=boxes,
         box_file=box_file,
         journal=journal,
-        labels=_labels(line["labels"], len(boxes)),
+        labels=parse_labels(line["labels"].split(";"), len(boxes)),
         axis=PLANES.index(line["axis"].lower()) if line["axis"] else defaults.axis,
         modality=MODALITIES.get(line["modality"].lower(), defaults.modality),
         window=line["window"] or defaults.window,
@@ -286,37 +286,6 @@ def _case(name: str, number: int, line: dict[str, str], folder: Path, defaults: 
         series=line["series"] or None,
         zoom=defaults.zoom,
     )
-
-
-def _labels(text: str, boxes: int) -> tuple[tuple[int, str], ...]:
-    """Read NUMBER, NAME or NUMBER=NAME, one or one for each box."""
-    parts = [part.strip() for part in text.split(";") if part.strip()]
-    if not parts:
-        return ((1, ""),) if boxes else ()
-    if boxes and len(parts) not in (1, boxes):
-        raise PromptError(f"{len(parts)} labels for {boxes} boxes: give one, or one for each.")
-    if not any(part.split("=")[0].strip().isdigit() for part in parts):
-        # Names alone are counted as they come.
-        order = list(dict.fromkeys(parts))
-        return tuple((order.index(part) + 1, part) for part in parts)
-    found = [_numbered(part) for part in parts]
-    names: dict[int, set[str]] = {}
-    for number, name in found:
-        names.setdefault(number, set()).update({name} - {""})
-    for number, several in names.items():
-        if len(several) > 1:
-            raise PromptError(f"Label {number} has several names: {', '.join(sorted(several))}.")
-    return tuple(found)
-
-
-def _numbered(text: str) -> tuple[int, str]:
-    number, _, name = (part.strip() for part in text.partition("="))
-    if not number.isdigit() or not 1 <= int(number) <= MAX_LABEL_ID:
-        raise PromptError(
-            f"A label is a number from 1 to {MAX_LABEL_ID}, a name, or both (1=Liver), with "
-            f"numbers for all or for none; this was given: {text!r}"
-        )
-    return int(number), name
 
 
 def _model(text: str, folder: Path) -> str | None:
@@ -328,8 +297,3 @@ def _model(text: str, folder: Path) -> str | None:
         # Says which ones there are.
         find_model(text)
         raise
-
-
-def _stem(image: str) -> str:
-    name = Path(image).name
-    return name[:-7] if name.lower().endswith(".nii.gz") else Path(name).stem

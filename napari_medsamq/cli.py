@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_medsamq import __version__
-from napari_medsamq.arguments import MODALITIES, parse_box, parse_point, parse_window
+from napari_medsamq.arguments import MODALITIES, parse_box, parse_labels, parse_point, parse_window
 from napari_medsamq.cli_batch import batch
 from napari_medsamq.cli_benchmark import benchmark
 from napari_medsamq.cli_compare import compare
@@ -21,7 +21,6 @@ from napari_medsamq.engine import Engines
 from napari_medsamq.errors import PromptError, SaveError, VolumeError
 from napari_medsamq.geometry import PLANES
 from napari_medsamq.headless import segment_boxes
-from napari_medsamq.history import MAX_LABEL_ID
 from napari_medsamq.layers import SAMPLES
 from napari_medsamq.model_choice import describe_model, explain_default, find_model, time_steps
 from napari_medsamq.model_spec import shipped_models
@@ -66,6 +65,13 @@ BOX_HELP = (
     "One pair equal: a box on that slice; all different: a box through slices. Repeatable."
 )
 Boxes = Annotated[list[str], typer.Option("--box", help=BOX_HELP)]
+Labels = Annotated[
+    list[str],
+    typer.Option(
+        "--label",
+        help="Number, name or both (1=Liver) of the label of all boxes, or one for each in order.",
+    ),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -83,6 +89,7 @@ def gui(
     path: Annotated[Path | None, typer.Argument(help="A volume or DICOM folder.")] = None,
     sample: Annotated[Sample | None, typer.Option(help="Open a volume that comes along.")] = None,
     box: Boxes = [],  # noqa: B006 (typer reads it, nobody writes it)
+    label: Labels = ["1"],  # noqa: B006
     axis: Annotated[Axis, typer.Option(help="Direction of 3D boxes.")] = Axis.axial,
     screenshot: Annotated[
         Path | None, typer.Option(help="Save a picture of the window and close it.")
@@ -102,6 +109,7 @@ def gui(
             raise VolumeError("Name a file or a sample, not both.")
         if box and path is None and sample is None:
             raise PromptError("A box needs a volume: name a file or --sample ct.")
+        labels = parse_labels(label, len(box))
         try:
             from napari_medsamq.window import run
         except ImportError as error:
@@ -112,7 +120,8 @@ def gui(
         said = None if modality is None else MODALITIES[modality.value]
         chosen = chosen_model(model)
         selection = Selection(series, volume, resample)
-        run(source, box, PLANES.index(axis.value), screenshot, chosen, device, said, selection)
+        boxes = list(zip(box, labels, strict=True)) if box else []
+        run(source, boxes, PLANES.index(axis.value), screenshot, chosen, device, said, selection)
 
 
 @app.command()
@@ -120,12 +129,7 @@ def segment(
     image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MHA, DICOM folder, picture, npz.")],
     output: Annotated[Path, typer.Option("-o", "--output", help=LABEL_HELP)],
     box: Boxes,
-    label: Annotated[
-        list[int],
-        typer.Option(
-            min=1, max=MAX_LABEL_ID, help="Label number of all boxes, or one for each box in order."
-        ),
-    ] = [1],  # noqa: B006
+    label: Labels = ["1"],  # noqa: B006
     axis: Annotated[Axis, typer.Option(help="Direction of 3D boxes.")] = Axis.axial,
     window: Annotated[
         str | None,
@@ -154,8 +158,7 @@ def segment(
     with told_to_user():
         if output.exists() and not overwrite:
             raise SaveError(f"{output} exists. Choose another name, or add --overwrite.")
-        if len(label) not in (1, len(box)):
-            raise PromptError(f"{len(label)} labels for {len(box)} boxes: give one, or one each.")
+        labels = parse_labels(label, len(box))
         volume = read_volume(image, series, volume_number, resample)
         if modality is not None:
             volume = volume.with_modality(MODALITIES[modality.value])
@@ -165,7 +168,7 @@ def segment(
                 " Add --modality ct, mr or other; it decides the window."
             )
         prompts = [parse_box(text, volume, PLANES.index(axis.value)) for text in box]
-        label_ids = label * len(box) if len(label) == 1 else label
+        label_ids = [label_id for label_id, _ in labels]
         boxes = list(zip(prompts, label_ids, strict=True))
         clicks = [
             parse_point(text, volume, PLANES.index(axis.value), sorted(set(label_ids)))
@@ -175,6 +178,7 @@ def segment(
             volume,
             boxes,
             output,
+            names={label_id: name for label_id, name in labels if name},
             window=None if window is None else parse_window(window, volume),
             model=chosen_model(model),
             device=device,

@@ -42,7 +42,8 @@ def compare(
     """
     with told_to_user():
         check_reports([csv_file, json_file], [a, b])
-        one, two = read_label_file(a), read_label_file(b)
+        two = read_label_file(b)
+        one = read_label_file(a, two.volume)
         label, said = bring_onto(two, one.volume)
         spacing = one.volume.spacing.tolist()
         found = compare_labels(one.label, label, spacing, tolerance)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from magicgui.widgets import FloatSpinBox
@@ -27,11 +27,24 @@ from napari_medsamq.forms import LABEL_FILES, button, narrow, wrapping_label
 
 A, B, OVERLAID, DIFFERENCES = "A", "B", "Both", "Differences"
 STATES = (A, B, OVERLAID, DIFFERENCES)
-_COLUMNS = ("Label", "DSC", "NSD", "HD95 mm", "B - A")
+# What is said of each column where the mouse rests on its heading.
+_COLUMNS = {
+    "Label": "Number and name",
+    "DSC": "Dice coefficient: 1 where both are the same, 0 where they have nothing in common",
+    "NSD": "Share of the surfaces that lie within the distance above of each other",
+    "HD95": "Hausdorff distance in mm, 95th percentile",
+    "B - A": "By how much the volume of B is larger than that of A, in mL and %",
+}
 
 
 class CompareForm(QGroupBox):
-    """Two labels to compare, four ways to see them, and how they agree."""
+    """Two labels to compare, four ways to see them, and how they agree.
+
+    Parameters
+    ----------
+    keys : mapping of str to str
+        By what they do, for the buttons.
+    """
 
     next_requested = Signal()  # begin, or the next state
     state_requested = Signal(str)  # one of `STATES`
@@ -39,7 +52,7 @@ class CompareForm(QGroupBox):
     step_requested = Signal(int)
     file_requested = Signal(Path)
 
-    def __init__(self) -> None:
+    def __init__(self, keys: Mapping[str, str]) -> None:
         super().__init__("6. Compare")
         self._choices = QComboBox(), QComboBox()
         for box, name in zip(self._choices, ("A", "B"), strict=True):
@@ -66,21 +79,27 @@ class CompareForm(QGroupBox):
             self._states.addButton(push, number)
             states.addWidget(push, number // 2, number % 2)
         self._states.idClicked.connect(lambda number: self.state_requested.emit(STATES[number]))
-        self._next = button("Compare  (D)", self.next_requested.emit)
+        self._next = button(f"Compare  ({keys['compare']})", self.next_requested.emit)
         self._next.setToolTip("Show A, then B, then both, then where they differ, and so on")
         self._end = button("Leave  (Esc)", self.end_requested.emit)
-        self._back = button("Differs ◀  (Shift+K)", lambda: self.step_requested.emit(-1))
-        self._ahead = button("Differs ▶  (K)", lambda: self.step_requested.emit(1))
+        self._back = button(
+            f"Differs ◀  (Shift+{keys['differs']})", lambda: self.step_requested.emit(-1)
+        )
+        self._ahead = button(f"Differs ▶  ({keys['differs']})", lambda: self.step_requested.emit(1))
         self._legend = wrapping_label("Comparison")
         self._table = QTableWidget(0, len(_COLUMNS))
         self._table.setHorizontalHeaderLabels(list(_COLUMNS))
+        for column, told in enumerate(_COLUMNS.values()):
+            self._table.horizontalHeaderItem(column).setToolTip(told)
         self._table.setAccessibleName("Agreement of the labels")
-        self._table.verticalHeader().hide()
+        rows = self._table.verticalHeader()
+        rows.hide()
+        rows.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self._table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         header = self._table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self._table.setFixedHeight(4 * self._table.fontMetrics().height() + 40)
+        self._table.setFixedHeight(6 * self._table.fontMetrics().height() + 40)
         grid = QGridLayout(self)
         for row, (text, box) in enumerate(zip("AB", self._choices, strict=True)):
             grid.addWidget(QLabel(text), row, 0)
@@ -148,7 +167,9 @@ class CompareForm(QGroupBox):
         self._table.setRowCount(len(rows))
         for number, row in enumerate(rows):
             for column, text in enumerate(row):
-                self._table.setItem(number, column, QTableWidgetItem(text))
+                item = QTableWidgetItem(text)
+                item.setToolTip(text)
+                self._table.setItem(number, column, item)
 
     @property
     def rows(self) -> list[list[str]]:

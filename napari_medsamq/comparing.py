@@ -302,7 +302,8 @@ class Comparing(QObject):
 
 
 def _numbers(own: Agreement) -> list[str]:
-    change = describe_change(own.difference_ml, own.difference_percent)
+    # On two lines, so that all columns fit into the dock.
+    change = describe_change(own.difference_ml, own.difference_percent).replace(" (", "\n(")
     if own.only_in:
         return ["", "", f"only {own.only_in}", change]
     return [f"{own.dsc:.3f}", f"{own.nsd:.3f}", f"{own.hausdorff95_mm:.1f}", change]

@@ -200,7 +200,7 @@ class ComparisonView(QObject):
             If solids are shown.
         """
         if self.pair is None or self._layer is None:
-            return "Nothing is compared. Press D first."
+            return "Nothing is compared. Press 'Compare' first."
         require_slices(self._viewer)
         axis, here = self._slice_in_view()
         slices = differing_slices(self.pair.codes, axis)

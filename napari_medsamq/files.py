@@ -1,4 +1,4 @@
-"""Hashes files, and writes small ones so that the old or the whole new one is always there."""
+"""Names, hashes and writes files so that the old or the whole new one is always there."""
 
 from __future__ import annotations
 
@@ -12,6 +12,36 @@ from napari_medsamq.errors import SaveError
 
 # How far into a file the mark of its writer is looked for.
 _MARKED = 4096
+# Endings of medical files that have two parts.
+_TWO_PARTS = (".nii.gz", ".seg.nrrd")
+
+
+def file_stem(name: str) -> str:
+    """Return a file's name without its ending, which may have two parts.
+
+    Examples
+    --------
+    >>> file_stem("liver.nii.gz"), file_stem("liver.SEG.nrrd"), file_stem("liver.v2.mha")
+    ('liver', 'liver', 'liver.v2')
+    """
+    stem = Path(name).stem
+    return Path(stem).stem if name.lower().endswith(_TWO_PARTS) else stem
+
+
+def beside(label: Path, ending: str) -> Path:
+    """Return the file of an ending that belongs to a label.
+
+    Examples
+    --------
+    >>> beside(Path("a/liver.nii.gz"), ".report.html").name
+    'liver.report.html'
+    """
+    return label.with_name(file_stem(label.name) + ending)
+
+
+def provenance_path(label: Path) -> Path:
+    """Return where the provenance of a label file lies."""
+    return beside(label, ".provenance.json")
 
 
 def file_hash(path: Path) -> str:

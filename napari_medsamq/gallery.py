@@ -15,6 +15,7 @@ import numpy.typing as npt
 from napari_medsamq.errors import SaveError
 from napari_medsamq.geometry import PLANES
 from napari_medsamq.history import LabelStyle
+from napari_medsamq.pictures import Picture, draw_outline
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.volume_io import Volume
 
@@ -27,7 +28,6 @@ _JPEG = (
 _SHARES = (0.25, 0.5, 0.75)
 
 Label = npt.NDArray[np.unsignedinteger]
-Picture = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,7 @@ def _draw(
         color = styles.get(label_id, LabelStyle.default(label_id)).color
         mask = (label == label_id).astype(np.uint8)
         mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
-        outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        red, green, blue = (int(color[start : start + 2], 16) for start in (1, 3, 5))
-        cv2.drawContours(picture, outlines, -1, (blue, green, red), 1, cv2.LINE_AA)
+        draw_outline(picture, mask, color, 1)
     return np.asarray(picture, np.uint8)
 
 

@@ -85,8 +85,13 @@ KEYS = {
     "D": Key(
         "Compare two labels: A, B, both, differences",
         lambda controller: controller.checkup.comparing.press(),
+        "compare",
     ),
-    "K": Key("Next slice that differs", lambda controller: controller.checkup.comparing.step(1)),
+    "K": Key(
+        "Next slice that differs",
+        lambda controller: controller.checkup.comparing.step(1),
+        "differs",
+    ),
     "Shift-K": Key(
         "Slice before that differs", lambda controller: controller.checkup.comparing.step(-1)
     ),
@@ -108,7 +113,7 @@ KEYS = {
 }
 
 # Shift and the key of another one.
-_SHIFTED = {"Shift-N": "doubtful"}
+_SHIFTED = {"Shift-N": "doubtful", "Shift-K": "differs"}
 
 
 def bound_keys(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -13,15 +12,19 @@ from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from napari_medsamq.errors import VolumeError
+from napari_medsamq.files import file_hash, provenance_path
 from napari_medsamq.geometry import Float64
 from napari_medsamq.history import MAX_LABEL_ID, Label, LabelStyle
-from napari_medsamq.volume_io import Volume, read_volume
+from napari_medsamq.volume_io import (
+    Volume,
+    onto_grid,
+    read_label_volume,
+    whole_ids,
+    whole_steps,
+)
 
-# Grids that differ by less, as a part of a voxel, are the same one: headers round.
-_SAME = 0.02
 # NIfTI's codes of spaces that are no scanner's: Talairach and MNI templates.
 _TEMPLATE = 3
 
@@ -53,30 +56,30 @@ class LabelFile:
         return self.styles.get(label_id) or LabelStyle.default(label_id)
 
 
-def read_label_file(path: Path, series: str | None = None) -> LabelFile:
-    """Read a label of any format that images are read from; it may be empty.
+def read_label_file(path: Path, over: Volume | None = None) -> LabelFile:
+    """Read a label of any format that images are read from, or a DICOM segmentation.
+
+    It may be empty. Names are those of the provenance beside it, where that is of this very file,
+    else its own.
+
+    Parameters
+    ----------
+    path : Path
+    over : Volume, optional
+        What the grid of a DICOM segmentation, which ends where its segments do, is extended to.
 
     Raises
     ------
     VolumeError
         If it cannot be read, or its values are no label ids.
     """
-    volume = read_volume(path, series, may_be_uniform=True)
-    data = volume.data
-    if data.ndim == 4:
-        raise VolumeError(f"{path}: holds colours, a label has one whole number for each voxel.")
-    if data.dtype.kind == "f" and not np.array_equal(data, np.rint(data)):
-        raise VolumeError(
-            f"{path}: holds fractions, a label has whole numbers. Give the label itself, not a "
-            "probability map or a resampled one."
-        )
-    if data.min() < 0 or data.max() > MAX_LABEL_ID:
-        raise VolumeError(
-            f"{path}: holds {data.min():g} to {data.max():g}; label ids lie in 0..{MAX_LABEL_ID}. "
-            "Check that this is the label and not the image."
-        )
-    styles = {**_table_styles(volume), **_provenance_styles(path)}
-    return LabelFile(data.astype(np.uint16), volume, styles)
+    volume, segments = read_label_volume(path, over)
+    ids = whole_ids(str(path), volume.data)
+    own = {number: LabelStyle(found.name, found.color) for number, found in segments.items()}
+    styles = {**own, **_table_styles(volume), **_provenance_styles(path)}
+    # Formats that cannot do without a name have the usual one where nobody has given any.
+    given = {key: style for key, style in styles.items() if style != LabelStyle.default(key)}
+    return LabelFile(ids, volume, given)
 
 
 def used_ids(label: npt.NDArray[Any]) -> list[int]:
@@ -87,10 +90,9 @@ def used_ids(label: npt.NDArray[Any]) -> list[int]:
 
 def same_grid(one: Volume, other: Volume) -> bool:
     """Tell whether the voxels of two volumes lie in the same places."""
-    if one.data.shape[:3] != other.data.shape[:3]:
-        return False
-    apart = np.linalg.norm(_corners(one) @ (one.affine - other.affine).T, axis=1).max()
-    return bool(apart <= _SAME * one.spacing.min())
+    shape = one.data.shape[:3]
+    steps = whole_steps(np.linalg.inv(other.affine) @ one.affine, shape)
+    return shape == other.data.shape[:3] and steps is not None and np.array_equal(steps, np.eye(4))
 
 
 def bring_onto(label: LabelFile, grid: Volume) -> tuple[Label, str]:
@@ -115,18 +117,11 @@ def bring_onto(label: LabelFile, grid: Volume) -> tuple[Label, str]:
     if same_grid(label.volume, grid):
         return label.label, ""
     check_same_space(label.volume, grid)
-    onto = np.linalg.inv(label.volume.affine) @ grid.affine
-    moved: Label = ndimage.affine_transform(
-        label.label, onto[:3, :3], onto[:3, 3], grid.data.shape[:3], order=0, mode="grid-constant"
-    )
-    said = (
-        f"{label.volume.name} has a grid of its own ({_size(label.volume)}); it was brought onto "
-        f"that of {grid.name} ({_size(grid)}) by nearest neighbours."
-    )
-    outside = _millilitres_outside(label, grid)
-    if outside > 0:
-        said += f" {outside:.2f} mL of it lie outside that grid and are left out."
-    return moved, said
+    own, name = label.volume.source, label.volume.name
+    ids = label.volume.to_source(label.label).reshape(own.grid)
+    moved, notes = onto_grid(name, ids, own.affine, True, grid.source)
+    in_order = np.ascontiguousarray(grid.from_source(moved.reshape(grid.source.shape)))
+    return in_order, f"{name}: {' '.join(notes)}" if notes else ""
 
 
 def check_same_space(one: Volume, other: Volume) -> None:
@@ -186,14 +181,11 @@ def _table_styles(volume: Volume) -> dict[int, LabelStyle]:
 
 def _provenance_styles(path: Path) -> dict[int, LabelStyle]:
     """Read names and colours from the provenance file beside a label, if it is that label's."""
-    stem = path.name[:-7] if path.name.lower().endswith(".nii.gz") else path.stem
-    beside = path.with_name(f"{stem}.provenance.json")
     styles: dict[int, LabelStyle] = {}
     try:
-        found = json.loads(beside.read_bytes())
-        with path.open("rb") as file:
-            if found["label"]["sha256"] != hashlib.file_digest(file, "sha256").hexdigest():
-                return {}
+        found = json.loads(provenance_path(path).read_bytes())
+        if found["label"]["sha256"] != file_hash(path):
+            return {}
         for entry in found["labels"]:
             _add(styles, int(entry["id"]), str(entry["name"]).strip(), str(entry.get("color")))
     except (OSError, ValueError, KeyError, TypeError):
@@ -218,14 +210,10 @@ def _hex(parts: list[str]) -> str:
     return "#" + "".join(f"{value:02X}" for value in values if 0 <= value <= 255)
 
 
-def _corners(volume: Volume) -> Float64:
-    """Return the middles of the corner voxels (8, 4), homogeneous, in array indices."""
-    last = np.array(volume.data.shape[:3]) - 1.0
-    return np.array([[*(np.array(corner) * last), 1.0] for corner in product((0, 1), repeat=3)])
-
-
 def _world(volume: Volume) -> Float64:
-    found: Float64 = (_corners(volume) @ volume.affine.T)[:, :3]
+    """Return where the middles of the corner voxels (8, 3) lie in mm."""
+    corners = product(*((0.0, size - 1.0) for size in volume.data.shape[:3]))
+    found: Float64 = np.array([[*corner, 1.0] for corner in corners]) @ volume.affine[:3].T
     return found
 
 
@@ -235,20 +223,3 @@ def _in_template(volume: Volume) -> bool:
         return False
     sform, qform = int(header["sform_code"]), int(header["qform_code"])
     return (sform or qform) >= _TEMPLATE
-
-
-def _millilitres_outside(label: LabelFile, grid: Volume) -> float:
-    into = np.linalg.inv(grid.affine) @ label.volume.affine
-    last = np.array(grid.data.shape[:3]) - 0.5
-    count = 0
-    # Slice by slice, as the places of all voxels would take much memory.
-    for index, plane in enumerate(label.label):
-        places = np.argwhere(plane)
-        found = places @ into[:3, 1:3].T + into[:3, 0] * index + into[:3, 3]
-        count += int(np.count_nonzero(((found < -0.5) | (found > last)).any(1)))
-    return count * float(np.prod(label.volume.spacing)) / 1000
-
-
-def _size(volume: Volume) -> str:
-    voxels = " x ".join(str(count) for count in volume.data.shape[2::-1])
-    return f"{voxels} of {' x '.join(f'{size:.3g}' for size in volume.spacing[::-1])} mm"

@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.errors import ProvenanceError, VolumeError
-from napari_medsamq.files import write_whole
+from napari_medsamq.files import beside, file_hash, write_whole
 from napari_medsamq.journal import volume_hash
+from napari_medsamq.label_files import LabelFile, bring_onto, read_label_file
 from napari_medsamq.pictures import (
     Mark,
     marks,
@@ -30,8 +31,8 @@ from napari_medsamq.pictures import (
     telling_slices,
 )
 from napari_medsamq.preprocess import WindowLevel, default_window
-from napari_medsamq.provenance import beside, file_hash, read_provenance
-from napari_medsamq.volume_io import Volume, read_volume
+from napari_medsamq.provenance import read_provenance
+from napari_medsamq.volume_io import Volume
 
 # What tells a report from other pages, which are never replaced unasked.
 MARK = '<meta name="generator" content="napari-medsamq report">'
@@ -95,8 +96,7 @@ def make_report(label: Path, image: Volume | None = None) -> Report:
     VolumeError
         If the label cannot be read, or the image is another one.
     """
-    content, found = read_provenance(label), file_hash(label)
-    drawn = read_volume(label)
+    content, drawn, found = read_provenance(label), read_label_file(label), file_hash(label)
     try:
         changed = content["label"]["sha256"] != found
         if image is not None:
@@ -128,15 +128,9 @@ def _check_image(image: Volume, content: Mapping[str, Any]) -> None:
         )
 
 
-def _figures(content: Mapping[str, Any], drawn: Volume, image: Volume | None) -> str:
-    grid = drawn if image is None else image
-    in_file = drawn.to_source(drawn.data)
-    if image is not None and in_file.shape != image.source.shape:
-        raise VolumeError(
-            f"{drawn.path} has {in_file.shape} voxels, the image {image.source.shape}. Save the "
-            "label again."
-        )
-    label = np.asarray(grid.from_source(in_file)).astype(np.uint16)
+def _figures(content: Mapping[str, Any], drawn: LabelFile, image: Volume | None) -> str:
+    grid = drawn.volume if image is None else image
+    label = drawn.label if image is None else bring_onto(drawn, image)[0]
     shown = _marks(content["labels"], label)
     window = _window(content, image)
     figures, part = [], surroundings(label)

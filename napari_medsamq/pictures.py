@@ -147,6 +147,23 @@ def slice_picture(
     return np.asarray(picture, np.uint8)
 
 
+def draw_outline(picture: Any, mask: npt.NDArray[np.uint8], color: str, width: int) -> None:
+    """Draw the outline of a mask and of its holes into a picture.
+
+    Parameters
+    ----------
+    picture : (H, W, 3) uint8
+        Blue, green, red.
+    mask : (H, W) uint8
+    color : str
+        #RRGGBB.
+    width : int
+        Of the line, in pixels.
+    """
+    lines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, lines, -1, _bgr(color), width, cv2.LINE_AA)
+
+
 def png(picture: Picture) -> bytes:
     """Return a picture as a PNG file."""
     written, content = cv2.imencode(".png", picture)
@@ -165,13 +182,11 @@ def swatch(mark: Mark) -> Picture:
 
 
 def _draw(picture: Any, mask: npt.NDArray[Any], mark: Mark) -> None:
-    color = _bgr(mark.color)
     lines = (mask > 0) & _lines(mask.shape, mark.hatching)
-    picture[lines] = _OPACITY * np.array(color) + (1 - _OPACITY) * picture[lines]
-    outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    picture[lines] = _OPACITY * np.array(_bgr(mark.color)) + (1 - _OPACITY) * picture[lines]
     # A dark rim keeps the outline in sight on what is as bright.
-    cv2.drawContours(picture, outlines, -1, (0, 0, 0), 4, cv2.LINE_AA)
-    cv2.drawContours(picture, outlines, -1, color, 2, cv2.LINE_AA)
+    for color, width in (("#000000", 4), (mark.color, 2)):
+        draw_outline(picture, mask, color, width)
     _letter(picture, mask, mark.letter)
 
 

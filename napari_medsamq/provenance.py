@@ -20,7 +20,7 @@ import numpy as np
 
 from napari_medsamq import __version__
 from napari_medsamq.errors import ProvenanceError, SaveError
-from napari_medsamq.files import write_whole
+from napari_medsamq.files import provenance_path, write_whole
 from napari_medsamq.geometry import PLANES, Index3
 from napari_medsamq.history import Edit, Label, LabelStyle, Prompt
 from napari_medsamq.journal import volume_hash
@@ -34,8 +34,6 @@ from napari_medsamq.volume_io import SaveReceipt, Volume, write_label
 
 FORMAT = "medsamq-provenance"
 VERSION = 1
-# Endings of labels that have two parts.
-_TWO_PARTS = (".nii.gz", ".seg.nrrd")
 _MARK = f'"format": "{FORMAT}"'
 
 
@@ -87,25 +85,6 @@ class Saved:
     receipt: SaveReceipt
     provenance: Path | None
     problem: str = ""
-
-
-def beside(label: Path, ending: str) -> Path:
-    """Return the file of an ending that belongs to a label.
-
-    Examples
-    --------
-    >>> beside(Path("a/liver.nii.gz"), ".provenance.json").name
-    'liver.provenance.json'
-    """
-    stem = Path(label.name).stem
-    if label.name.lower().endswith(_TWO_PARTS):
-        stem = Path(stem).stem
-    return label.with_name(stem + ending)
-
-
-def provenance_path(label: Path) -> Path:
-    """Return where the provenance of a label file lies."""
-    return beside(label, ".provenance.json")
 
 
 def save_work(path: Path, work: Work, *, names: bool = False) -> Saved:
@@ -193,23 +172,6 @@ def geometry_hash(volume: Volume) -> str:
     # Added to, as -0.0 has other bytes than 0.0.
     digest.update((np.round(source.affine, 4) + 0.0).astype("<f8").tobytes())
     return digest.hexdigest()
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file.
-
-    Raises
-    ------
-    ProvenanceError
-        If it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ProvenanceError(
-            f"{path} cannot be read ({error.strerror or error}). Check its name."
-        ) from error
 
 
 def read_provenance(label: Path) -> dict[str, Any]:

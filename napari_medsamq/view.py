@@ -82,7 +82,7 @@ class SegmentView(QScrollArea):
         self.label = LabelForm()
         self.check = CheckForm(keys)
         self.measure = MeasureForm()
-        self.compare = CompareForm()
+        self.compare = CompareForm(keys)
         self.guide = Guide(keys)
         self.guide.hide()
         self._status = wrapping_label("Status")

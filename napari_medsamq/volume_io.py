@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq._label import Segment, Segments
-from napari_medsamq._label_files import LoadedLabel, load_label
+from napari_medsamq._label import Segment, Segments, onto_grid, whole_ids, whole_steps
+from napari_medsamq._label_files import LoadedLabel, decode_named, load_label
 from napari_medsamq._modality import Modality, ModalitySource, guess_modality
 from napari_medsamq._readers import can_read, decode
 from napari_medsamq._save import FORMATS, LabelFormat, SaveReceipt, check_target, save_label
@@ -30,6 +30,7 @@ from napari_medsamq._source import (
     checked,
 )
 from napari_medsamq.errors import VolumeError
+from napari_medsamq.files import file_stem
 from napari_medsamq.geometry import Float64, Index3, voxel_sizes
 
 __all__ = [
@@ -44,9 +45,13 @@ __all__ = [
     "can_read",
     "check_target",
     "label_formats",
+    "onto_grid",
     "read_label",
+    "read_label_volume",
     "read_volume",
     "volume_from_array",
+    "whole_ids",
+    "whole_steps",
     "write_label",
 ]
 
@@ -235,6 +240,27 @@ def label_formats(volume: Volume) -> tuple[LabelFormat, ...]:
     return tuple(known for known in FORMATS if volume.source.files or not known.refers)
 
 
+def read_label_volume(path: Path, over: Volume | None = None) -> tuple[Volume, Segments]:
+    """Read a label file, which may be empty, on its own grid, with names and colours it holds.
+
+    Parameters
+    ----------
+    path : Path
+    over : Volume, optional
+        What the grid of a DICOM segmentation, which ends where its segments do, is extended to.
+
+    Raises
+    ------
+    VolumeError
+        If it cannot be read.
+    """
+    named = decode_named(path, None if over is None else over.source)
+    if named is None:
+        return read_volume(path, may_be_uniform=True), {}
+    decoded = checked(named[0], str(path), may_be_uniform=True)
+    return _volume(decoded, path.absolute(), _name(path)), named[1]
+
+
 def read_label(path: str | Path, like: Volume) -> LoadedLabel:
     """Read a label file onto the grid of a volume.
 
@@ -298,9 +324,7 @@ def write_label(
 
 def _name(path: Path) -> str:
     name = path.resolve().name
-    if path.is_dir():
-        return name
-    return name[:-7] if name.lower().endswith(".nii.gz") else Path(name).stem
+    return name if path.is_dir() else file_stem(name)
 
 
 def _volume(decoded: Decoded, path: Path | None, name: str) -> Volume:

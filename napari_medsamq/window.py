@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,10 +21,13 @@ from napari_medsamq.workspace import Request
 
 _POLL_MS = 50
 
+# As it is typed, with number and name ("" for the usual one) of its label.
+Box = tuple[str, tuple[int, str]]
+
 
 def run(
     path: Path | None,
-    boxes: Sequence[str],
+    boxes: Sequence[Box],
     axis: int,
     screenshot: Path | None,
     model: Path | None,
@@ -37,8 +41,8 @@ def run(
     ----------
     path : Path or None
         Volume to open.
-    boxes : sequence of str
-        As `arguments.parse_box` reads them.
+    boxes : sequence of (str, (int, str))
+        As `arguments.parse_box` reads them, each with its label as `arguments.parse_labels` does.
     axis : int
         Array axis along which 3D boxes are carried.
     screenshot : Path or None
@@ -88,7 +92,7 @@ def _steps(
     viewer: napari.Viewer,
     dock: MedSAMQWidget,
     read: Callable[[], None] | None,
-    boxes: Sequence[str],
+    boxes: Sequence[Box],
     axis: int,
     screenshot: Path | None,
 ) -> Iterator[None]:
@@ -100,12 +104,16 @@ def _steps(
         if dock.controller is None:
             raise VolumeError(dock.status)
         workspace, volume = dock.controller.workspace, dock.controller.session.volume
-        for text in boxes:
+        session = workspace.session
+        for text, (label_id, name) in boxes:
             box = parse_box(text, volume, axis)
+            if name:
+                session.set_style(label_id, replace(session.style(label_id), name=name))
+            workspace.show_label(label_id)
             index = box.index if isinstance(box, BoxPrompt) else box.middle_slice
             dock.controller.show_plane(box.axis)
             viewer.dims.set_point(box.axis, index * volume.spacing[box.axis])
-            workspace.request(Request(box, workspace.label_id))
+            workspace.request(Request(box, label_id))
             yield
     if screenshot is not None:
         # Notifications would cover the picture.

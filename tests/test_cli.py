@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from dicom_series import write_series
 from fake_engine import FakeEngine
@@ -19,7 +21,10 @@ from grids import grid_affine
 from typer.testing import CliRunner, Result
 
 from napari_medsamq import __version__, _save
+from napari_medsamq.arguments import parse_labels
 from napari_medsamq.cli import app
+from napari_medsamq.errors import PromptError
+from napari_medsamq.files import provenance_path
 from napari_medsamq.layers import SAMPLES
 from napari_medsamq.model_spec import default_model
 from napari_medsamq.volume_io import Selection, read_label, read_volume
@@ -266,14 +271,62 @@ def test_what_cannot_be_done_is_told(plain: Path, arguments: list[str], words: l
     assert not plain.with_name("label.nii.gz").exists()
 
 
-@pytest.mark.parametrize("label", ["0", "-1", "65536", "two"])
-@pytest.mark.usefixtures("fake")
-def test_a_label_number_out_of_range_is_a_wrong_use(plain: Path, label: str) -> None:
-    result = segment(plain, "--box", WHOLE, "--label", label, *WINDOW)
-    assert result.exit_code == 2
-    assert isinstance(result.exception, SystemExit)
-    assert "Invalid value for '--label'" in result.stderr
+@pytest.mark.parametrize("label", ["0", "-1", "65536", "0=Liver", "=Liver", "9" * 30])
+def test_a_label_number_out_of_range_is_told(plain: Path, fake: FakeEngine, label: str) -> None:
+    refused(segment(plain, "--box", WHOLE, "--label", label, *WINDOW), "from 1 to 65535", label)
     assert not plain.with_name("label.nii.gz").exists()
+    assert fake.images == []
+
+
+@pytest.mark.parametrize("label", ["2=Left kidney", "Left kidney"])
+@pytest.mark.usefixtures("fake")
+def test_a_label_is_called_as_the_user_says(tmp_path: Path, label: str) -> None:
+    voxels = np.zeros(SHAPE, np.int16)
+    voxels[BLOCK] = 200
+    series = write_series(tmp_path / "series", voxels, np.diag([1.0, 1, 1, 1]))
+    number = 2 if "=" in label else 1
+    for name in ("label.seg.nrrd", "label.dcm", "label.rtstruct.dcm"):
+        command = ["segment", str(series), "-o", str(tmp_path / name), "--box", WHOLE, *WINDOW]
+        result = CliRunner().invoke(app, [*command, "--label", label])
+        assert result.exit_code == 0, result.stderr
+        assert f"{number} Left kidney: " in result.stdout
+        said = json.loads(provenance_path(tmp_path / name).read_text(encoding="utf-8"))
+        assert [(entry["id"], entry["name"]) for entry in said["labels"]] == [
+            (number, "Left kidney")
+        ]
+    found = read_label(tmp_path / "label.seg.nrrd", read_volume(series)).segments
+    assert {label_id: segment.name for label_id, segment in found.items()} == {
+        number: "Left kidney"
+    }
+    (segment_,) = pydicom.dcmread(tmp_path / "label.dcm").SegmentSequence
+    (kind,) = segment_.SegmentedPropertyTypeCodeSequence
+    (side,) = kind.SegmentedPropertyTypeModifierCodeSequence
+    assert segment_.SegmentLabel == "Left kidney"
+    assert (kind.CodingSchemeDesignator, kind.CodeValue, side.CodeValue) == (
+        *("SCT", "64033007"),
+        "7771000",
+    )
+    (contours,) = pydicom.dcmread(tmp_path / "label.rtstruct.dcm").StructureSetROISequence
+    assert contours.ROIName == "Left kidney"
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["3"], [(3, ""), (3, "")]),
+        (["Liver"], [(1, "Liver"), (1, "Liver")]),
+        (["Liver", "Spleen"], [(1, "Liver"), (2, "Spleen")]),
+        (["2 = A=B", "2"], [(2, "A=B"), (2, "")]),
+        ([" ", "Liver"], [(1, "Liver"), (1, "Liver")]),
+    ],
+)
+def test_labels_are_numbers_names_or_both(
+    texts: list[str], expected: list[tuple[int, str]]
+) -> None:
+    assert parse_labels(texts, 2) == tuple(expected)
+    for wrong, words in ((["1", "Liver"], "numbers for all"), (["1=A", "1=B"], "several names")):
+        with pytest.raises(PromptError, match=words):
+            parse_labels(wrong, 2)
 
 
 def test_a_missing_image_is_told(tmp_path: Path) -> None:

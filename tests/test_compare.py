@@ -11,6 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from dicom_series import write_series
 from grids import ALL_48, grid_affine
 from typer.testing import CliRunner, Result
 
@@ -19,6 +20,8 @@ from napari_medsamq.comparison import compare_labels, mean_agreement
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.history import LabelStyle
 from napari_medsamq.label_files import bring_onto, read_label_file
+from napari_medsamq.provenance import Work, save_work
+from napari_medsamq.volume_io import Segment, Volume, read_volume, write_label
 
 RADIUS, SHIFT = 15.0, 3.0
 TABLE = (
@@ -136,7 +139,7 @@ def test_another_grid_of_the_same_patient_is_brought_onto_the_first(
     other = write(tmp_path / "other.nii.gz", ball, affine)
     result = compare(pair[0], other)
     assert result.exit_code == 0, result.stderr
-    assert "by nearest neighbours" in result.stdout
+    assert "other: It lies on another grid (70 x 64 x 50 voxels" in result.stdout
     one, two = read_label_file(pair[0]), read_label_file(other)
     label, _ = bring_onto(two, one.volume)
     own = compare_labels(one.label, label, one.volume.spacing.tolist())[1]
@@ -154,7 +157,7 @@ def test_every_voxel_at_the_edge_is_brought_along(tmp_path: Path) -> None:
     part = read_label_file(write(tmp_path / "part.nii.gz", np.ones((4, 8, 8), np.uint8), fine))
     label, said = bring_onto(one, part.volume)
     assert label.all()
-    assert "0.26 mL of it lie outside" in said
+    assert "256 of its voxels (0.26 mL) lie outside the image." in said
 
 
 @pytest.mark.parametrize(
@@ -243,3 +246,55 @@ def test_names_come_from_the_provenance_of_that_very_file(tmp_path: Path) -> Non
     for other in ('{"label": {"sha256": "another"}, "labels": []}', "[1]", "no JSON", "{}"):
         beside.write_text(other)
         assert read_label_file(path).style(1) == LabelStyle("Liver & co", "#FF0080")
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Volume:
+    voxels = np.arange(20 * 18 * 10).reshape(20, 18, 10).astype(np.int16)
+    affine = grid_affine((0, 1, 2), (1, 1, 1), (10, -5, 8), (1, 1.5, 3))
+    return read_volume(write_series(tmp_path / "series", voxels, affine))
+
+
+def two_organs(volume: Volume) -> np.ndarray:
+    label = np.zeros(volume.data.shape, np.uint16)
+    label[4:6, 5:12, 6:14], label[6:8, 2:5, 3:9] = 1, 5
+    return label
+
+
+@pytest.mark.parametrize("name", ["x.nii.gz", "x.seg.nrrd", "x.v2.nii", "x.dcm"])
+def test_names_and_colours_of_a_saved_label_come_back(
+    series: Volume, tmp_path: Path, name: str
+) -> None:
+    styles = {1: LabelStyle("Liver", "#123456"), 5: LabelStyle("Größe", "#654321")}
+    work = Work(series, two_organs(series), (), (), styles)
+    saved = save_work(tmp_path / name, work)
+    found = read_label_file(tmp_path / name)
+    assert found.styles == styles
+    np.testing.assert_array_equal(bring_onto(found, series)[0], work.label)
+    # Without the file beside it, those formats that hold names have them still.
+    saved.provenance.unlink()
+    found = read_label_file(tmp_path / name)
+    names = {label_id: style.name for label_id, style in found.styles.items()}
+    assert names == ({} if ".nii" in name else {1: "Liver", 5: "Größe"})
+
+
+def test_segmentations_of_dicom_are_compared_beyond_their_slices(
+    series: Volume, tmp_path: Path
+) -> None:
+    label = two_organs(series)
+    a, b = tmp_path / "a.dcm", tmp_path / "b.dcm"
+    write_label(a, label, series, {1: Segment("Liver", "#102030")})
+    # Half of it lies where the first one has no slices.
+    label[2:4] = label[4:6]
+    write_label(b, label, series)
+    write_label(tmp_path / "b.nii.gz", label, series)
+    assert read_label_file(a).label.shape[0] == 4
+    for other in (b, tmp_path / "b.nii.gz"):
+        for pair in ((a, other), (other, a)):
+            result = compare(*pair)
+            assert result.exit_code == 0, result.stderr
+            rows = {row.split()[0]: row for row in result.stdout.splitlines() if row.strip()}
+            assert "0.667" in rows["1"]
+            assert "1.000  1.000" in rows["5"]
+            assert "Liver" in rows["1"]
+            assert "outside" not in result.stdout

@@ -87,7 +87,7 @@ def test_what_lies_beyond_the_image_is_counted(tmp_path: Path, volume: Volume) -
     moved[:3, 3] += AFFINE[:3, :3] @ [0, 0, 5]
     found = read_label(save(tmp_path / "label.nii.gz", drawn(), moved), volume)
     assert np.count_nonzero(found.label) == 6 * 10 * 3
-    assert found.notes == (f"{6 * 10 + 3 * 4 * 4} of its voxels lie outside the image.",)
+    assert found.notes == (f"{6 * 10 + 3 * 4 * 4} of its voxels (0.49 mL) lie outside the image.",)
 
 
 def test_an_unplaced_label_of_an_unplaced_image_fits(tmp_path: Path) -> None:
@@ -103,8 +103,8 @@ def test_an_unplaced_label_of_an_unplaced_image_fits(tmp_path: Path) -> None:
         (drawn(), AFFINE + np.eye(4)[:, [3]] @ [[0, 0, 0, 0]] + 0, 0, "does not say how"),
         (drawn(), AFFINE + 900 * np.eye(4)[:, [0]] * [0, 0, 0, 1], 1, "no labelled voxel lies"),
         (drawn() * 0, AFFINE, 1, "no label at all"),
-        (drawn() * np.float32(0.5), AFFINE, 1, "not an image"),
-        (drawn().astype(np.int16) * -1, AFFINE, 1, "not an image"),
+        (drawn() * np.float32(0.5), AFFINE, 1, "fractions"),
+        (drawn().astype(np.int16) * -1, AFFINE, 1, "not the image"),
         (np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.int16), AFFINE, 1, "as an image does"),
         (np.stack([drawn()] * 2, -1), AFFINE, 1, "holds 2 volumes"),
     ],

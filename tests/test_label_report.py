@@ -14,11 +14,13 @@ import cv2
 import nibabel as nib
 import numpy as np
 import pytest
+from dicom_series import write_series
 from fake_engine import FakeEngine
 from typer.testing import CliRunner, Result
 
 from napari_medsamq.cli import app
 from napari_medsamq.errors import ProvenanceError, VolumeError
+from napari_medsamq.history import LabelStyle
 from napari_medsamq.label_report import make_report
 from napari_medsamq.pictures import HATCHINGS, marks, slice_picture, surroundings, telling_slices
 from napari_medsamq.preprocess import IDENTITY
@@ -232,3 +234,20 @@ def test_pixels_are_squares_whatever_the_spacing() -> None:
         None, IDENTITY, plane, 0, (0.5, 3.0), marks({1: "#E69F00"}), (slice(0, 30), slice(0, 10))
     )
     assert picture.shape == (240, 480, 3)
+
+
+@pytest.mark.parametrize("ending", [".dcm", ".seg.nrrd"])
+def test_a_label_of_another_format_is_reported_on_too(tmp_path: Path, ending: str) -> None:
+    voxels = np.zeros((14, 16, 6), np.int16)
+    voxels[3:11, 5:13, 2:5] = 200
+    series = write_series(tmp_path / "series", voxels, np.diag([1.0, 1, 3, 1]))
+    volume = read_volume(series)
+    styles = {1: LabelStyle("Spleen", "#0072B2")}
+    label = (volume.data > 100).astype(np.uint16)
+    save_work(tmp_path / f"a{ending}", Work(volume, label, (), (), styles))
+    for image in ((), ("--image", series)):
+        result = report(tmp_path / f"a{ending}", *image, "--overwrite")
+        assert result.exit_code == 0, result.output
+        assert "changed" not in result.stderr
+        page = Page((tmp_path / "a.report.html").read_text(encoding="utf-8"))
+        assert any("A Spleen" in text for text in page.all("img", "alt"))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_medsamq.preprocess import default_window
-from napari_medsamq.volume_io import Volume, read_volume
+from napari_medsamq.volume_io import Volume, read_volume, whole_ids
 from training.cases import MAX_ID, Label
 from training.errors import DataError
 from training.pairing import Components, Pair
@@ -102,7 +102,7 @@ def label_ids(label: Volume) -> Label:
 
     Raises
     ------
-    DataError
+    DataError, VolumeError
         If the values are no ids.
     """
     data = label.data
@@ -112,17 +112,7 @@ def label_ids(label: Volume) -> Label:
         )
     if data.ndim == 4:
         data = _colour_ids(label)
-    if data.dtype.kind == "f" and not np.array_equal(data, np.rint(data)):
-        raise DataError(
-            f"{label.path}: holds fractions, a label has whole numbers. Give the label itself, not "
-            "a probability map or a resampled one."
-        )
-    if data.min() < 0 or data.max() > MAX_ID:
-        raise DataError(
-            f"{label.path}: holds {data.min():g} to {data.max():g}; label ids lie in 0..{MAX_ID}. "
-            "Check that this is the label and not the image."
-        )
-    return data.astype(np.uint16)
+    return whole_ids(str(label.path), data)
 
 
 def _colour_ids(label: Volume) -> npt.NDArray[Any]:

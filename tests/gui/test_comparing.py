@@ -176,6 +176,8 @@ def test_numbers_are_those_of_all_labels_of_another_reader(drawn):
     assert scores[1][:2] == ["1.000", "1.000"]
     assert scores[2][2] == "only B"
     assert scores[3][0] == f"{(own.dsc + 1) / 2:.3f}"
+    # All columns are in sight at the usual width of the dock.
+    assert form(drawn)._table.horizontalScrollBar().maximum() == 0
     assert f"DSC {own.dsc:.3f}, NSD {own.nsd:.3f} at 2 mm" in drawn.dock.status
 
 
@@ -195,7 +197,7 @@ def test_a_label_file_is_brought_onto_the_grid(drawn, tmp_path):
     nib.save(coarse, tmp_path / "coarse.nii.gz")
     form(drawn).file_requested.emit(tmp_path / "coarse.nii.gz")
     drawn.wait()
-    assert "by nearest neighbours" in drawn.dock.status
+    assert "was resampled" in drawn.dock.status
     assert shown(drawn).pair.agreement.dsc > 0.85
     form(drawn).file_requested.emit(tmp_path / "none.nii.gz")
     drawn.wait()
@@ -248,7 +250,7 @@ def test_what_cannot_be_compared_is_told(dock, drawn):
     begin(drawn, 1, other)
     assert "has no label 1 (Label 1); its labels are: 7, 8" in drawn.dock.status
     drawn.press(Qt.Key.Key_K)
-    assert "Press D first" in drawn.dock.status
+    assert "Press 'Compare' first" in drawn.dock.status
     # A reader with one structure may have numbered it otherwise.
     other.data[1, 0, 0] = 0
     begin(drawn, 1, other)

@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import cv2
 import nibabel as nib
 import numpy as np
+
+from napari_medsamq.window import _steps
 
 COMMAND = [sys.executable, "-c", "from napari_medsamq.cli import app; app()", "gui"]
 
@@ -59,3 +62,12 @@ def test_a_picture_of_an_ambiguous_file_needs_its_modality(tmp_path):
     done = run(str(path), "--screenshot", str(target), "--modality", "mr")
     assert done.returncode == 0, done.stderr
     assert target.exists()
+
+
+def test_boxes_are_for_the_labels_that_they_name(engine, window, phantom):
+    boxes = [("24,16,12,55,47,12", (3, "Spleen")), ("24,16,10,55,47,10", (1, ""))]
+    read = partial(window.dock.open_path, phantom.volume.path, modality="CT")
+    for _ in _steps(window.viewer, window.dock, read, boxes, 0, None):
+        window.wait()
+    assert [prompt.label_id for prompt in window.session.history.prompts] == [3, 1]
+    assert [window.session.style(label_id).name for label_id in (3, 1)] == ["Spleen", "Label 1"]

@@ -7,7 +7,7 @@ from napari.utils.notifications import notification_manager
 from npe2 import PluginManifest
 from pydantic import ValidationError
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QPushButton
+from qtpy.QtWidgets import QDialog, QLabel, QPushButton
 
 from napari_medsamq import preferences
 from napari_medsamq.embeddings import EMBEDDING_BYTES
@@ -99,6 +99,33 @@ def test_other_keys_do_the_same_and_are_written_on_the_buttons(engine, window, s
     assert window.workspace.boxes.mode == "add_rectangle"
     window.press(Qt.Key.Key_J, Qt.KeyboardModifier.ShiftModifier)
     assert "No doubtful slice below" in window.dock.status
+
+
+def test_two_labels_are_compared_by_other_keys(dock, settings):
+    settings.keys.compare, settings.keys.differs = "g", "F8"
+    path = dock.workspace.session.volume.path
+    open_dock_as_napari_does(dock)
+    dock.open(path)
+    texts = {button.text() for button in dock.dock.findChildren(QPushButton)}
+    assert {"Compare  (G)", "Differs ▶  (F8)", "Differs ◀  (Shift+F8)"} <= texts
+    for key in (Qt.Key.Key_D, Qt.Key.Key_K):
+        dock.press(key)
+        assert "compare" not in dock.dock.status.lower()
+    dock.press(Qt.Key.Key_G)
+    assert "There is no label to compare yet" in dock.dock.status
+    words = []
+    for modifier in (Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier):
+        dock.dock._view.show_status("")
+        dock.press(Qt.Key.Key_F8, modifier)
+        words.append(dock.dock.status)
+    assert all("ompar" in text for text in words), words
+    dock.press(Qt.Key.Key_Question, Qt.KeyboardModifier.ShiftModifier)
+    (dialog,) = [d for d in dock.native.findChildren(QDialog) if "keys" in d.windowTitle()]
+    listed = {label.text(): label.accessibleDescription() for label in dialog.findChildren(QLabel)}
+    assert listed["<b>G</b>"] == KEYS["D"].words
+    assert listed["<b>F8</b>"] == KEYS["K"].words
+    assert listed["<b>Shift + F8</b>"] == KEYS["Shift-K"].words
+    dialog.close()
 
 
 def test_keys_that_cannot_be_had_are_told_and_the_usual_ones_hold(settings):
