@@ -163,9 +163,10 @@ def _tiff_pages_end(path: Path) -> bool:
 
 def _check_data(path: Path, files: DataFiles, claimed: int) -> None:
     there = sum(file.stat().st_size for file in files.paths)
-    if claimed > there * files.expansion:
+    if claimed > there * files.expansion or files.packed > there:
+        most = max(claimed, files.packed)
         raise VolumeError(
-            f"{path}: its header announces {claimed:,} bytes, but there are only {there:,} bytes. "
+            f"{path}: its header announces {most:,} bytes, but there are only {there:,} bytes. "
             "It is incomplete or damaged: copy or export it again."
         )
 

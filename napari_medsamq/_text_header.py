@@ -25,10 +25,13 @@ class DataFiles:
         One for most images, which may be the file with the header.
     expansion : int
         How many bytes of voxels one of their bytes may stand for.
+    packed : int
+        How many bytes they have as the header says, which ITK takes at its word; 0 if it does not.
     """
 
     paths: tuple[Path, ...]
     expansion: int
+    packed: int = 0
 
 
 def find_data(path: Path) -> DataFiles:
@@ -41,6 +44,7 @@ def find_data(path: Path) -> DataFiles:
     """
     with path.open("rb") as file:
         start = file.read(_LONGEST)
+    size = 0
     if start.startswith(b"NRRD"):
         # An empty line ends the header.
         text = re.split(rb"\r?\n\r?\n", start, maxsplit=1)[0]
@@ -58,21 +62,24 @@ def find_data(path: Path) -> DataFiles:
         packed = fields.get(b"compresseddata", b"false").lower()
         ascii_data = fields.get(b"binarydata", b"true").lower().startswith(b"f")
         expansion = 1032 if packed.startswith(b"t") else 8 if ascii_data else 1
+        if packed.startswith(b"t"):
+            size = _packed_size(path, fields.get(b"compresseddatasize", b"0"))
         inside = name.upper() in (b"LOCAL", b"")
         many = name.upper().startswith(b"LIST") or b"%" in name
         _check_dimensions(path, fields)
     if inside:
-        return DataFiles((path,), expansion)
+        return DataFiles((path,), expansion, size)
     if many:
         # Which of them is left to the reader.
-        return DataFiles(tuple(p for p in sorted(path.parent.iterdir()) if p.is_file()), expansion)
+        found = tuple(p for p in sorted(path.parent.iterdir()) if p.is_file())
+        return DataFiles(found, expansion, size)
     data = path.parent / name.decode("utf-8", "replace").replace("\0", "")
     if not data.is_file():
         raise VolumeError(
             f"{path}: lacks the data file that belongs to it, {data.name}. Copy it to the same "
             "folder."
         )
-    return DataFiles((data,), expansion)
+    return DataFiles((data,), expansion, size)
 
 
 def _check_dimensions(path: Path, fields: dict[bytes, bytes]) -> None:
@@ -87,3 +94,17 @@ def _check_dimensions(path: Path, fields: dict[bytes, bytes]) -> None:
             f"{path}: cannot be read as an image (its header has no {count or 'number of'} sizes "
             "above 0). The file is damaged: copy or export it again."
         )
+
+
+def _packed_size(path: Path, value: bytes) -> int:
+    try:
+        size = int(value)
+    except ValueError:
+        size = -1
+    if size < 0:
+        raise VolumeError(
+            f"{path}: cannot be read as an image (its header gives no number of compressed bytes, "
+            f"but {value.decode('utf-8', 'replace')!r}). The file is damaged: copy or export it "
+            "again."
+        )
+    return size
