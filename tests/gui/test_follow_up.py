@@ -37,7 +37,7 @@ def click(window, start):
         for found in window.dock.findChildren(QPushButton)
         if found.text().startswith(start) and found.isVisibleTo(window.dock)
     ]
-    window.dock.ensureWidgetVisible(push)
+    window.dock._view.ensureWidgetVisible(push)
     QTest.mouseClick(push, Qt.MouseButton.LeftButton)
 
 
