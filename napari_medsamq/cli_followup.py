@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from napari_medsamq.arguments import MODALITIES, parse_window
 from napari_medsamq.errors import SaveError, VolumeError
-from napari_medsamq.followup import Change, follow_up, prior_labels
+from napari_medsamq.followup import Change, find_motion, follow_up, prior_labels
 from napari_medsamq.geometry import PLANES
-from napari_medsamq.label_files import LabelFile, check_same_space, read_label_file, same_grid
+from napari_medsamq.label_files import read_label_file
 from napari_medsamq.networks import CPU
-from napari_medsamq.registration import Motion, describe_motion, register
 from napari_medsamq.terminal import (
     Axis,
     CsvFile,
@@ -29,7 +27,7 @@ from napari_medsamq.terminal import (
     write_csv,
     write_json,
 )
-from napari_medsamq.volume_io import Volume, check_target, read_volume
+from napari_medsamq.volume_io import check_target, read_volume
 
 
 def followup(
@@ -82,7 +80,10 @@ def followup(
                 f"{new_image} does not say whether it is CT or MR, and its intensities could be "
                 "either. Add --modality ct, mr or other; it decides the window."
             )
-        motion = None if prior_image is None else _motion(prior, prior_image, new)
+        motion = None
+        if prior_image is not None:
+            motion, said = find_motion(prior, read_volume(prior_image), new)
+            typer.echo(said)
         labels = prior_labels(
             prior, new, motion.matrix if motion else None, margin, PLANES.index(axis.value)
         )
@@ -115,17 +116,6 @@ def followup(
                 "label_sha256": found.saved.receipt.sha256,
             }
             write_json(json_file, content)
-
-
-def _motion(prior: LabelFile, image: Path, new: Volume) -> Motion:
-    """Register the prior image, on which the label has to lie, and say what was found."""
-    scan = read_volume(image)
-    if not same_grid(prior.volume, scan):
-        check_same_space(prior.volume, scan)
-    motion = register(scan, new)
-    middle = np.argwhere(prior.label).mean(0) if prior.ids else np.zeros(3)
-    typer.echo(describe_motion(motion, (prior.volume.affine @ [*middle, 1.0])[:3]))
-    return motion
 
 
 def _table(changes: Mapping[int, Change]) -> list[str]:

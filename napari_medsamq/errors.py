@@ -72,3 +72,7 @@ class ProvenanceError(MedSAMQError):
 
 class CohortError(MedSAMQError):
     """A table, an output folder or a cluster that a batch cannot run with."""
+
+
+class StoppedError(MedSAMQError):
+    """What was on its way when the user stopped it."""

@@ -3,29 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from qtpy.QtCore import QObject
+from napari.layers import Image
+from qtpy.QtCore import QObject, QTimer
 
-from napari_medsamq.followup import PriorLabel, prior_labels
-from napari_medsamq.label_files import read_label_file
-from napari_medsamq.layers import show_slice
+from napari_medsamq.followup import PriorLabel, find_motion, prior_labels, propose_image
+from napari_medsamq.label_files import LabelFile, read_label_file
+from napari_medsamq.layers import layer_volume, show_slice
 from napari_medsamq.prompts import BoxPrompt
+from napari_medsamq.selecting import wants_instead
 from napari_medsamq.view import SegmentView
+from napari_medsamq.volume_io import Selection, read_volume
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Request, Workspace
 
 if TYPE_CHECKING:
     from napari import Viewer
 
+_TICK_MS = 200
 # By workspace, so that a volume that is used again still knows what it was.
 _PRIOR: WeakKeyDictionary[Workspace, list[PriorLabel]] = WeakKeyDictionary()
 
 
+@dataclass(frozen=True, eq=False)
+class _Prior:
+    """A prior label that was read, and the image beside it that it may have been drawn on."""
+
+    label: LabelFile
+    image: Path | None
+
+
+@dataclass(eq=False)
+class _Search:
+    """A registration on its way; its thread writes `share` and reads `stopped`."""
+
+    share: float = 0.0
+    stopped: bool = False
+
+    def go_on(self, share: float) -> bool:
+        self.share = share
+        return not self.stopped
+
+
 class Following(QObject):
     """Reads a prior label, places its boxes, and has them segmented when the user says so.
+
+    Where the user has the image that the label was drawn on, the motion of the patient since then
+    is found before the boxes are placed.
 
     Parameters
     ----------
@@ -54,9 +83,19 @@ class Following(QObject):
         self._files = files
         self._axis = axis
         self._placed: list[Request] = []
-        self._closed = False
+        # Counts what was asked for, so that answers which come too late are told.
+        self._number = 0
+        self._prior: _Prior | None = None
+        self._search: _Search | None = None
+        self._ticker = QTimer(self)
+        self._ticker.setInterval(_TICK_MS)
+        self._ticker.timeout.connect(self._show_progress)
         self._wires: list[tuple[Any, Callable[..., None]]] = [
             (view.volume.prior_requested, self.read),
+            (view.prior.place_requested, self.place),
+            (view.prior.stop_requested, self.stop),
+            (viewer.layers.events.inserted, self._list_images),
+            (viewer.layers.events.removed, self._list_images),
             (view.volume.run_requested, self.run),
             (workspace.changed, self._show_waiting),
         ]
@@ -67,7 +106,7 @@ class Following(QObject):
 
     def close(self) -> None:
         """Follow up nothing more; boxes that wait stay."""
-        self._closed = True
+        self._forget()
         for signal, slot in self._wires:
             signal.disconnect(slot)
 
@@ -78,12 +117,67 @@ class Following(QObject):
         return [box for box in self._placed if any(box is request for request in requests)]
 
     def read(self, path: Path) -> None:
-        """Read the label of a prior scan, and place its boxes."""
-        volume, axis = self._workspace.session.volume, self._axis()
+        """Read the label of a prior scan, and ask for its image."""
+        self._forget()
         self._view.show_status(f"Reading {path.name}…")
         self._files.submit(
-            lambda: prior_labels(read_label_file(path), volume, axis=axis), self._place, self._fail
+            lambda: _Prior(read_label_file(path), propose_image(path)),
+            partial(self._on_read, self._number),
+            partial(self._on_failure, self._number),
         )
+
+    def place(self, image: object, selection: Selection = Selection()) -> None:  # noqa: B008
+        """Place the boxes of the label that was read.
+
+        Parameters
+        ----------
+        image : Path or Image or None
+            What the label was drawn on, as a file, a DICOM folder or a layer; the patient is taken
+            to lie as then if it is None.
+        selection : Selection
+            Of what a file or a folder holds.
+        """
+        if self._prior is None or self._search is not None:
+            return
+        label, volume, axis = self._prior.label, self._workspace.session.volume, self._axis()
+        search = self._search = _Search()
+        shown = layer_volume(image) if isinstance(image, Image) else None
+
+        def job() -> tuple[str, list[PriorLabel]]:
+            if isinstance(image, Path):
+                scan = read_volume(image, selection.series, selection.volume, selection.resample)
+            elif shown is not None:
+                scan = shown
+            else:
+                said = "No prior image: it is assumed that the patient has not moved."
+                return said, prior_labels(label, volume, axis=axis)
+            motion, said = find_motion(label, scan, volume, search.go_on)
+            return said, prior_labels(label, volume, motion.matrix, axis=axis)
+
+        def failed(number: int, error: BaseException) -> None:
+            if number != self._number:
+                return
+            self._end_search()
+            better = wants_instead(self._view, error, selection)
+            if better is None:
+                self._on_failure(number, error)
+            # Something else may have been asked for with the question still open.
+            elif number == self._number:
+                self.place(image, better)
+
+        self._view.prior.show_running(True)
+        if image is not None:
+            self._show_progress()
+            self._ticker.start()
+        self._files.submit(
+            job, partial(self._on_labels, self._number), partial(failed, self._number)
+        )
+
+    def stop(self) -> None:
+        """Place no boxes, whether they are being looked for or asked about."""
+        if self._prior is not None:
+            self._forget()
+            self._view.show_status("Stopped: no boxes of the prior scan were placed.")
 
     def run(self) -> None:
         """Have the boxes that wait segmented, the largest label first."""
@@ -92,9 +186,65 @@ class Following(QObject):
             self._workspace.requested.emit(request)
         self._show_waiting()
 
-    def _place(self, labels: list[PriorLabel]) -> None:
-        if self._closed:
+    def _forget(self) -> None:
+        self._number += 1
+        self._end_search()
+        self._prior = None
+        self._view.prior.end()
+
+    def _end_search(self) -> None:
+        self._ticker.stop()
+        if self._search is not None:
+            self._search.stopped = True
+            self._search = None
+        self._view.prior.show_running(False)
+
+    def _on_read(self, number: int, prior: _Prior) -> None:
+        if number != self._number:
             return
+        if prior.image == self._workspace.session.volume.path:
+            prior = replace(prior, image=None)
+        self._prior = prior
+        path = prior.image
+        # A layer of that image is there already, and need not be read.
+        layers = [layer for _, layer in self._layers() if layer_volume(layer).path == path]
+        chosen = layers[0] if path is not None and layers else path
+        name = prior.label.volume.name
+        self._view.prior.begin(name, self._images(), chosen)
+        self._view.show_status(
+            f"{name} is read. Choose the image it was drawn on, or none, below the volume, and "
+            "press 'Place boxes'."
+        )
+
+    def _layers(self) -> list[tuple[str, Image]]:
+        return [
+            (f"layer: {layer.name}", layer)
+            for layer in self._viewer.layers
+            if isinstance(layer, Image)
+            and layer is not self._workspace.image
+            and layer_volume(layer) is not None
+        ]
+
+    def _images(self) -> list[tuple[str, object]]:
+        path = self._prior.image if self._prior is not None else None
+        return [*([(f"file: {path.name}", path)] if path is not None else []), *self._layers()]
+
+    def _list_images(self, _: object = None) -> None:
+        if self._prior is not None:
+            self._view.prior.show_images(self._images())
+
+    def _show_progress(self) -> None:
+        if self._search is not None:
+            share = 100 * self._search.share
+            self._view.show_status(f"Registering the prior image: {share:.0f} %. Esc stops it.")
+
+    def _on_labels(self, number: int, found: tuple[str, list[PriorLabel]]) -> None:
+        if number == self._number:
+            self._forget()
+            said, labels = found
+            self._place(labels, said)
+
+    def _place(self, labels: list[PriorLabel], said: str) -> None:
         workspace, session = self._workspace, self._workspace.session
         for label in labels:
             # What is drawn already keeps its name.
@@ -116,7 +266,7 @@ class Following(QObject):
             workspace.show_label(placed[0].label_id)
         else:
             workspace.refresh()
-        self._view.show_status(_describe(labels))
+        self._view.show_status(f"{said} {_describe(labels)}")
 
     def _show_waiting(self) -> None:
         self._view.volume.show_waiting(len(self.waiting))
@@ -125,8 +275,9 @@ class Following(QObject):
         prior = _PRIOR.get(self._workspace, [])
         self._view.measure.show_prior({label.label_id: label.millilitres for label in prior})
 
-    def _fail(self, error: BaseException) -> None:
-        if not self._closed:
+    def _on_failure(self, number: int, error: BaseException) -> None:
+        # What was asked about stays, so that another image can be chosen, or none.
+        if number == self._number:
             self._view.show_failure(error)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil, floor
 from pathlib import Path
@@ -12,20 +13,23 @@ import numpy as np
 
 from napari_medsamq.comparison import describe_change
 from napari_medsamq.engine import Engines
-from napari_medsamq.errors import PromptError, VolumeError
+from napari_medsamq.errors import PromptError, ProvenanceError, VolumeError
 from napari_medsamq.geometry import Float64, Index3
 from napari_medsamq.history import LabelStyle
 from napari_medsamq.label_files import LabelFile, check_same_space, same_grid
 from napari_medsamq.networks import CPU
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between
-from napari_medsamq.provenance import Saved, Work, save_work
+from napari_medsamq.provenance import Saved, Work, beside, file_hash, read_provenance, save_work
+from napari_medsamq.registration import Motion, describe_motion, register
 from napari_medsamq.session import Session
 from napari_medsamq.views import Zoom
-from napari_medsamq.volume_io import Volume, check_target
+from napari_medsamq.volume_io import Volume, can_read, check_target
 
 # Corners of voxels that lie on each other but for rounding.
 _ROUNDING = 1e-3
+# What people add to the name of an image to name its label.
+_LABEL_ENDING = re.compile(r"[ ._-](labels?|seg|segmentation|mask)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,58 @@ class Change:
 
     def __str__(self) -> str:
         return describe_change(self.difference_ml, self.difference_percent)
+
+
+def propose_image(label: Path) -> Path | None:
+    """Return the image beside a label that it was drawn on, by provenance or name; None if none is.
+
+    Examples
+    --------
+    `liver_label.nii.gz` lies beside `liver.nrrd`.
+    """
+    stem = beside(label, "").name
+    names = [_LABEL_ENDING.sub("", stem), stem]
+    try:
+        found = read_provenance(label)
+        if found["label"]["sha256"] == file_hash(label):
+            names.insert(0, str(found["image"]["name"]))
+    except (ProvenanceError, KeyError, TypeError):
+        # None is there, it is another label's, or it does not name the image.
+        pass
+    try:
+        others = sorted(path for path in label.parent.iterdir() if path != label)
+        named = [path for name in names for path in others if beside(path, "").name == name]
+        return next((path for path in named if can_read(path)), None)
+    except OSError:
+        # A folder that does not let itself be listed; the user can name the image.
+        return None
+
+
+def find_motion(
+    prior: LabelFile, scan: Volume, new: Volume, go_on: Callable[[float], bool] = lambda _: True
+) -> tuple[Motion, str]:
+    """Find how the patient has moved since a prior scan, and say it of the middle of its label.
+
+    Parameters
+    ----------
+    prior : LabelFile
+    scan : Volume
+        The image that the label belongs to.
+    new : Volume
+    go_on : callable
+        As of `register`.
+
+    Raises
+    ------
+    StoppedError
+    VolumeError
+        If the label does not lie on that scan, or the scan cannot be registered to the new one.
+    """
+    if not same_grid(prior.volume, scan):
+        check_same_space(prior.volume, scan)
+    motion = register(scan, new, go_on)
+    middle = np.argwhere(prior.label).mean(0) if prior.ids else np.zeros(3)
+    return motion, describe_motion(motion, (prior.volume.affine @ [*middle, 1.0])[:3])
 
 
 def prior_labels(

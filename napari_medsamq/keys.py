@@ -48,6 +48,7 @@ def _nudges(arrow: str, words: str, *, resize: bool) -> Key:
 
 def _stop(controller: Any) -> None:
     controller.propagator.stop()
+    controller.checkup.following.stop()
     controller.checkup.comparing.leave()
 
 
@@ -59,7 +60,7 @@ KEYS = {
         "Draw boxes, or move the picture", lambda controller: controller.toggle_drawing(), "draw"
     ),
     "P": Key("Propagate the label", lambda controller: controller.propagate(), "propagate"),
-    "Escape": Key("Stop the propagation, end the comparison", _stop),
+    "Escape": Key("Stop what is on its way, end the comparison", _stop),
     "C": Key(
         "Correct by clicks, or stop that",
         lambda controller: controller.clicking.switch(not controller.clicking.active),

@@ -28,6 +28,7 @@ from napari_medsamq.forms import VolumeForm, button, narrow, wrapping_label
 from napari_medsamq.guide import Guide
 from napari_medsamq.label_form import LabelForm
 from napari_medsamq.measure_form import MeasureForm
+from napari_medsamq.prior_form import PriorForm
 from napari_medsamq.volume_io import LabelFormat
 
 BOTH_WAYS, UP, DOWN, TO_VIEW = "both ways", "up", "down", "to the slice in view"
@@ -52,6 +53,7 @@ class SegmentView(QScrollArea):
     Attributes
     ----------
     volume : VolumeForm
+    prior : PriorForm
     label : LabelForm
     check : CheckForm
     measure : MeasureForm
@@ -79,6 +81,7 @@ class SegmentView(QScrollArea):
         self._formats: tuple[LabelFormat, ...] = ()
         self._propagating = False
         self.volume = VolumeForm(planes, keys)
+        self.prior = PriorForm()
         self.label = LabelForm()
         self.check = CheckForm(keys)
         self.measure = MeasureForm()
@@ -92,6 +95,7 @@ class SegmentView(QScrollArea):
         for part in (
             self.guide,
             self.volume,
+            self.prior,
             self.label,
             actions,
             self._status,

@@ -86,7 +86,15 @@ QT = (
         "help",
     ),
     ("forms", "prefetch"),
-    ("label_form", "label_edits", "check_form", "measure_form", "compare_form", "guide"),
+    (
+        "label_form",
+        "label_edits",
+        "check_form",
+        "measure_form",
+        "compare_form",
+        "guide",
+        "prior_form",
+    ),
     ("view", "model_chooser"),
     ("workspace",),
     (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -83,6 +84,20 @@ HUGE_NRRD = (
     b"NRRD0004\ntype: short\ndimension: 3\nspace: left-posterior-superior\n"
     b"sizes: 60000 50000 40000\nencoding: raw\nendian: little\n\n"
 )
+
+
+def packed(claim: bytes) -> Callable[[Path], bytes]:
+    """A compressed MetaImage file that claims so many compressed bytes."""
+
+    def make(folder: Path) -> bytes:
+        image = sitk.GetImageFromArray(COUNTING)
+        sitk.WriteImage(image, str(folder / "whole.mha"), useCompression=True)
+        content = (folder / "whole.mha").read_bytes()
+        return re.sub(rb"(CompressedDataSize = )\d+", rb"\g<1>" + claim, content)
+
+    return make
+
+
 GREY = np.arange(48, dtype=np.uint8).reshape(2, 4, 6)
 
 BAD = [
@@ -107,6 +122,9 @@ BAD = [
     ("lonely.hdr", bytes(nifti_bytes())[:348], "damaged or something else"),
     ("cut.nrrd", encoded(".nrrd", 0.9), "announces 6,000 bytes"),
     ("cut.mha", encoded(".mha", 0.9), "announces 6,000 bytes"),
+    ("packed.mha", packed(b"2147483648"), "announces 2,147,483,648 bytes"),
+    ("minus.mha", packed(b"-5"), "no number of compressed bytes, but '-5'"),
+    ("packed.mhd", packed(b"nan"), "no number of compressed bytes, but 'nan'"),
     ("lonely.mhd", encoded(".mhd"), "lacks the data file"),
     ("cut.png", encoded(".png", 0.9), "cannot be read as an image"),
     ("cut.jpg", encoded(".jpg", 0.9), "cut off"),

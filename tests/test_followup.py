@@ -17,11 +17,11 @@ from test_compare import TABLE, write
 from typer.testing import CliRunner, Result
 
 from napari_medsamq.cli import app
-from napari_medsamq.errors import VolumeError
+from napari_medsamq.errors import StoppedError, VolumeError
 from napari_medsamq.followup import prior_labels
 from napari_medsamq.label_files import read_label_file
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
-from napari_medsamq.registration import register
+from napari_medsamq.registration import describe_motion, register
 from napari_medsamq.volume_io import Volume, read_volume, volume_from_array
 
 SHAPE = (12, 16, 14)
@@ -224,6 +224,26 @@ def test_registration_finds_a_known_motion(*, inverted: bool) -> None:
     assert found.after > found.before
     assert found.degrees == pytest.approx(6.2, abs=0.5)
     np.testing.assert_allclose(found.shift_at(middle), (7, -5, 4), atol=0.5)
+    assert not found.doubt
+
+
+def test_images_that_do_not_belong_together_are_doubted() -> None:
+    found = register(textured(), textured(1))
+    assert "hardly better than when one is mirrored" in found.doubt
+    assert found.doubt in describe_motion(found, np.zeros(3))
+
+
+def test_a_registration_ends_when_it_is_told_to() -> None:
+    shares: list[float] = []
+
+    def go_on(share: float) -> bool:
+        shares.append(share)
+        return share < 0.1
+
+    with pytest.raises(StoppedError):
+        register(textured(), textured(1), go_on)
+    assert shares == sorted(shares)
+    assert max(shares) < 0.8
 
 
 def test_registration_starts_where_files_leave_no_overlap() -> None:

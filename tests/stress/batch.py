@@ -168,24 +168,28 @@ def _kills(folder: Path, kills: int, draw: random.Random) -> list[Row]:
     output = folder / "out0"
     for number in range(kills):
         options = ("--workers", "2", "--threads", "1") if number % 2 else ("--threads", "1")
-        before = _finished(output)
+        before = finished_results(output)
         with _running(table, output, *options) as process:
             # Now and then at a moment of its start.
-            while number % 5 and process.poll() is None and len(_finished(output)) == len(before):
+            while (
+                number % 5
+                and process.poll() is None
+                and len(finished_results(output)) == len(before)
+            ):
                 time.sleep(0.01)
             time.sleep(draw.uniform(0, LONGEST_S))
-            seen = _finished(output)
+            seen = finished_results(output)
             process.kill()
         time.sleep(1)  # workers end by themselves once their parent is gone
-        lost += sum(_finished(output).get(name) != content for name, content in seen.items())
+        lost += sum(finished_results(output).get(name) != content for name, content in seen.items())
         lost += sum(seen.get(name) != content for name, content in before.items())
-        half += _half_written(output)
+        half += half_written(output)
         if len(seen) == 60:
             output = folder / f"out{number + 1}"
     with _running(table, output) as process:
         if process.wait(LIMIT_S):
             raise RuntimeError("the last run failed, see above")
-    unfinished = 60 - len(_finished(output))
+    unfinished = 60 - len(finished_results(output))
     return [
         (f"finished results lost, {kills} kills", lost, "0", lost == 0),
         (f"half-written files under a final name, {kills} kills", half, "0", half == 0),
@@ -193,13 +197,15 @@ def _kills(folder: Path, kills: int, draw: random.Random) -> list[Row]:
     ]
 
 
-def _finished(output: Path) -> dict[str, bytes]:
+def finished_results(output: Path) -> dict[str, bytes]:
+    """Return the results in a batch's folder, by the name of their files."""
     return {path.name: path.read_bytes() for path in (output / "results").glob("[!.]*.json")}
 
 
-def _half_written(output: Path) -> int:
+def half_written(output: Path) -> int:
+    """Count the files of a batch that have a final name, but are not whole."""
     half = 0
-    for content in _finished(output).values():
+    for content in finished_results(output).values():
         try:
             files = json.loads(content)["files"]
         except ValueError:

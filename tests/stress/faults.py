@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import random
 import shutil
@@ -12,7 +13,8 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +22,8 @@ import nibabel as nib
 import numpy as np
 import typer
 
+from napari_medsamq import cohort, engine
+from napari_medsamq.cli import app
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.journal import Journal
 from napari_medsamq.journal_file import read_journal
@@ -28,19 +32,23 @@ from napari_medsamq.session import Session
 from napari_medsamq.volume_io import Volume, read_volume, volume_from_array, write_label
 from napari_medsamq.windows import default_window
 from tests.fake_engine import FakeEngine
+from tests.stress.batch import finished_results, half_written, make_table
 
 SHAPE = (24, 64, 60)
 LONGEST_S = 0.25
 STROKE = 500
 # A file is smaller than that; what goes over it fails as on a full disk.
 LEAST_BYTES = 600
+CASES, CASE_SHAPE = 16, (40, 44, 10)
+# A case takes longer than a save.
+BATCH_FACTOR = 6
 
 
 def faults(
-    count: Annotated[int, typer.Option(min=2, help="How often a program is killed.")] = 100,
+    count: Annotated[int, typer.Option(min=3, help="How often a program is killed.")] = 100,
     seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
 ) -> None:
-    """Kill programs that save and that write journals; save on full, vanished, closed folders.
+    """Kill programs that save, write journals, run batches; save on full, vanished, closed folders.
 
     Example: python -m tests.stress faults
     """
@@ -48,12 +56,17 @@ def faults(
         raise typer.BadParameter("this needs kill -9 and POSIX limits: run it on Linux or macOS")
     draw = random.Random(seed)
     lost = half = silent = 0
-    for number in range(count):
-        try_one = _kill_a_save if number % 2 else _kill_a_journal
-        with tempfile.TemporaryDirectory() as folder:
-            found = try_one(Path(folder), draw.uniform(0, LONGEST_S), number)
-        lost += found[0]
-        half += found[1]
+    with tempfile.TemporaryDirectory() as kept:
+        table = make_table(Path(kept) / "in", CASES, CASE_SHAPE)
+        whole = Path(kept) / "whole"
+        _run_to_end(partial(_batch, table, whole))
+        ways = _kill_a_journal, _kill_a_save, partial(_kill_a_batch, table, whole)
+        for number in range(count):
+            with tempfile.TemporaryDirectory() as folder:
+                after = draw.uniform(0, LONGEST_S)
+                found = ways[number % len(ways)](Path(folder), after, number)
+            lost += found[0]
+            half += found[1]
     for fault in (_full_disk, _folder_gone, _not_a_folder, _read_only):
         with tempfile.TemporaryDirectory() as folder:
             silent += not fault(Path(folder))
@@ -140,6 +153,49 @@ def _kill_a_journal(folder: Path, after: float, number: int) -> tuple[int, int]:
     return int(_strokes(path) not in (last, last + 1)), 0
 
 
+def _batch(table: Path, output: Path, finished: Callable[[int], None]) -> None:
+    """Run a batch in this process, which is to end with it: it gets another network."""
+    numbers, write = itertools.count(1), cohort.write_result
+
+    def write_and_tell(path: Path, result: dict[str, object]) -> None:
+        write(path, result)
+        finished(next(numbers))
+
+    cohort.write_result = write_and_tell
+    engine.OpenVINOEngine = lambda _directory, **_: FakeEngine()
+    with (
+        open(os.devnull, "w") as quiet,  # noqa: PTH123 (no path of a file)
+        redirect_stdout(quiet),
+        redirect_stderr(quiet),
+    ):
+        app(["batch", str(table), "-o", str(output), "--threads", "1"], standalone_mode=False)
+
+
+def _kill_a_batch(table: Path, whole: Path, folder: Path, after: float, _: int) -> tuple[int, int]:
+    output = folder / "out"
+
+    def work(finished: Callable[[int], None]) -> None:
+        _batch(table, output, finished)
+        signal.pause()  # it was done before it was killed
+
+    last = _run_and_kill(work, BATCH_FACTOR * after)
+    before, half = finished_results(output), half_written(output)
+    lost = max(0, last - len(before))
+    _run_to_end(partial(_batch, table, output))
+    after_all = finished_results(output)
+    # Those that were there are still the same, and not made again.
+    lost += sum(after_all.get(name) != content for name, content in before.items())
+    lost += sum(not _same_voxels(path, output) for path in sorted(whole.glob("labels/*.nii.gz")))
+    return lost, half + half_written(output) + len(list(output.rglob("*.part")))
+
+
+def _same_voxels(path: Path, output: Path) -> bool:
+    other = output / "labels" / path.name
+    return other.exists() and np.array_equal(
+        np.asanyarray(nib.load(path).dataobj), np.asanyarray(nib.load(other).dataobj)
+    )
+
+
 def _strokes(path: Path) -> int:
     """Return how many strokes a journal gives back; a new one has nothing in it for a moment."""
     if path.stat().st_size == 0:
@@ -172,6 +228,22 @@ def _run_and_kill(work: Callable[[Callable[[int], None]], None], after: float) -
     if not os.WIFSIGNALED(status):
         raise RuntimeError("the child ended by itself: its work failed, see above")
     return int([line for line in lines if line.endswith(b"\n")][-1])
+
+
+def _run_to_end(work: Callable[[Callable[[int], None]], None]) -> None:
+    """Run work in a child that nobody kills."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            work(lambda _: None)
+            status = 0
+        except BaseException:  # noqa: BLE001 (the parent is told by the status)
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    if os.waitpid(child, 0)[1]:
+        raise RuntimeError("the child failed, see above")
 
 
 def _is_told(path: Path, volume: Volume, before: bytes | None) -> bool:
