@@ -14,13 +14,14 @@ import numpy as np
 from napari_medsamq.comparison import describe_change
 from napari_medsamq.engine import Engines
 from napari_medsamq.errors import PromptError, ProvenanceError, VolumeError
+from napari_medsamq.files import file_hash, file_stem
 from napari_medsamq.geometry import Float64, Index3
 from napari_medsamq.history import LabelStyle
 from napari_medsamq.label_files import LabelFile, check_same_space, same_grid
 from napari_medsamq.networks import CPU
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between
-from napari_medsamq.provenance import Saved, Work, beside, file_hash, read_provenance, save_work
+from napari_medsamq.provenance import Saved, Work, read_provenance, save_work
 from napari_medsamq.registration import Motion, describe_motion, register
 from napari_medsamq.session import Session
 from napari_medsamq.views import Zoom
@@ -104,7 +105,7 @@ def propose_image(label: Path) -> Path | None:
     --------
     `liver_label.nii.gz` lies beside `liver.nrrd`.
     """
-    stem = beside(label, "").name
+    stem = file_stem(label.name)
     names = [_LABEL_ENDING.sub("", stem), stem]
     try:
         found = read_provenance(label)
@@ -115,7 +116,7 @@ def propose_image(label: Path) -> Path | None:
         pass
     try:
         others = sorted(path for path in label.parent.iterdir() if path != label)
-        named = [path for name in names for path in others if beside(path, "").name == name]
+        named = [path for name in names for path in others if file_stem(path.name) == name]
         return next((path for path in named if can_read(path)), None)
     except OSError:
         # A folder that does not let itself be listed; the user can name the image.
