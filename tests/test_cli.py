@@ -384,10 +384,11 @@ def test_the_window_gets_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "napari_medsamq.window", window)
     arguments = ["gui", "--sample", "mr", "--box", WHOLE, "--axis", "coronal", "--screenshot", "a"]
     arguments += ["--modality", "other", "--series", "1.2", "--device", "GPU", "--volume", "3"]
-    arguments += ["--resample"]
+    arguments += ["--resample", "--label", "2=Liver"]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     chosen = Selection(series="1.2", volume=3, resample=True)
-    assert calls == [(SAMPLES / "mr.nrrd", [WHOLE], 1, Path("a"), None, "GPU", "other", chosen)]
+    boxes = [(WHOLE, (2, "Liver"))]
+    assert calls == [(SAMPLES / "mr.nrrd", boxes, 1, Path("a"), None, "GPU", "other", chosen)]
 
 
 def test_a_screenshot_needs_its_folder(tmp_path: Path) -> None:
