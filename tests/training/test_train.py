@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 
 from napari_medsamq.errors import ModelError, SaveError
 from training import train as command
+from training.average import average
 from training.clicks import correct, next_click, worsen
 from training.config import load_config
 from training.dataset import SliceDataset
@@ -169,6 +170,20 @@ def test_a_decoder_learns_in_floating_point_and_is_quantised_again(cases: Path) 
     assert again.provenance["training"].startswith("post-training quantisation of the decoder")
     with pytest.raises(ModelError, match="encoder alone is quantised"):
         quantize_network(settings, again)
+
+
+def test_the_mean_lies_between_a_network_before_and_after_training() -> None:
+    before, after = small_network(), free_decoder(small_network())
+    weight = "image_encoder.conv.weight"
+    ends = [own.net.state_dict()[weight].clone() for own in (before, after)]
+    ends[1] += 1
+    after.net.load_state_dict({**after.net.state_dict(), weight: ends[1]})
+    mean = average(before, after, 0.25)
+    assert mean.quant == QuantConfig(parts="encoder")  # as after has its decoder
+    assert torch.allclose(mean.net.state_dict()[weight], ends[0] + 0.25)
+    assert mean.provenance["training"] == "25% of these weights, the rest of before"
+    with pytest.raises(ConfigError, match="have no mean"):
+        average(small_network("decoder"), small_network(), 0.5)
 
 
 def test_a_click_hits_the_middle_of_the_largest_error() -> None:
@@ -387,6 +402,8 @@ def test_shipped_configurations_can_be_read() -> None:
         "cpu/2-decoder": "decoder",
         "cpu/3-joint": "both",
         "cpu/4-clicks": "decoder",
+        "cpu/6-crops": "both",
+        "cpu/7-crops-decoder": "decoder",
         "fast/1-distill": "encoder",
         "fast/2-masks": "both",
         "fast/4-qat": "both",
