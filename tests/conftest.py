@@ -63,10 +63,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Run the tests that open windows last in one process, and first in one of two.
 
     Others fork worker processes, and a fork of a process with windows inherits what it cannot end.
-    Of two processes one is busy with the windows for as long as the other is with all that forks.
+    Of two processes one is busy with the windows while the other does all of training, which forks.
     """
-    alone = not hasattr(config, "workerinput")
-    items.sort(key=lambda item: _has_windows(item.path) == alone)
+    if hasattr(config, "workerinput"):
+        items.sort(
+            key=lambda item: (not _has_windows(item.path), "training" not in item.path.parts)
+        )
+    else:
+        items.sort(key=lambda item: _has_windows(item.path))
 
 
 def _has_windows(path: PurePath) -> bool:
