@@ -96,7 +96,7 @@ class Window:
         QApplication.sendEvent(self.native, event)
         QApplication.processEvents()
 
-    def drag(self, start, stop, steps=8):
+    def drag(self, start, stop, steps=4):
         """Drag the mouse between two array voxels of the slice in view."""
         begin, end = self.pixel(start), self.pixel(stop)
         none = Qt.MouseButton.NoButton
