@@ -149,14 +149,16 @@ def _no_leftovers(monkeypatch):
     # Qt's objects must end in the thread that made them, not in the worker's or a later test's
     # because that happens to start a collection.
     gc.disable()
+    # What has outlived the last test, modules above all, lasts: collections need not look at it
+    # again. Not earlier, as that test's fixtures would be among it.
+    gc.collect()
+    gc.freeze()
     if sys.platform != "win32":
         # napari collects whenever a layer goes, for the sake of drivers on Windows.
         monkeypatch.setattr("napari._vispy.canvas.gc", SimpleNamespace(collect=lambda: None))
     yield
     gc.enable()
     gc.collect()
-    # What is left, modules above all, lasts: no later collection has to look at it again.
-    gc.freeze()
 
 
 @pytest.fixture
