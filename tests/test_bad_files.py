@@ -200,7 +200,7 @@ def test_a_damaged_nifti_header_never_gives_another_error(
         assert volume.to_source(volume.data).shape == volume.source.shape
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=SUPPRESSED)
+@settings(max_examples=60, deadline=None, suppress_health_check=SUPPRESSED)
 @given(
     suffix=st.sampled_from([".nrrd", ".mha", ".png", ".tif", ".dcm"]),
     places=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=4),

@@ -221,8 +221,9 @@ def test_a_session_saves_its_label_or_an_earlier_copy(session: Session, tmp_path
     assert session.save(tmp_path / "before.nii.gz", copy).counts == {3: 40}
 
 
-# The whole CT takes a minute or two.
-@pytest.mark.parametrize("case", ["mr_sarcoma", pytest.param("ct_abdomen", marks=pytest.mark.slow)])
+# A minute or two.
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["mr_sarcoma", "ct_abdomen"])
 def test_3d_boxes_give_the_published_labels(engine: OpenVINOEngine, case: str) -> None:
     reference = stored(f"{case}_volume")
     session = Session(read_volume(DATA / f"{case}_volume.npz"), engine)
@@ -232,11 +233,12 @@ def test_3d_boxes_give_the_published_labels(engine: OpenVINOEngine, case: str) -
         assert dsc(session.label == label_id, reference["segs"] == label_id) >= 0.995
 
 
-def test_around_their_middle_slices_ct_organs_are_the_published_ones(
-    engine: OpenVINOEngine,
+@pytest.mark.parametrize("case", ["mr_sarcoma", "ct_abdomen"])
+def test_around_their_middle_slices_3d_boxes_give_the_published_labels(
+    engine: OpenVINOEngine, case: str
 ) -> None:
-    reference = stored("ct_abdomen_volume")
-    session = Session(read_volume(DATA / "ct_abdomen_volume.npz"), engine)
+    reference = stored(f"{case}_volume")
+    session = Session(read_volume(DATA / f"{case}_volume.npz"), engine)
     for label_id, (x0, y0, z0, x1, y1, z1) in enumerate(reference["boxes"].tolist(), start=1):
         middle = (z0 + z1) // 2
         for found in session.segment(BoxPrompt3D((middle - 1, y0, x0), (middle + 1, y1, x1))):
