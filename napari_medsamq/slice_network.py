@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from time import perf_counter
 
@@ -134,11 +134,32 @@ class SliceNetwork:
         return self._decode(lens, index, view, around, clicks, start)[0]
 
     def segment_and_see(
-        self, lens: Lens, index: int, xyxy: npt.ArrayLike
+        self, lens: Lens, index: int, xyxy: npt.ArrayLike, before: Bool | None = None
     ) -> tuple[SliceMask, Sight]:
-        """Decode a box as `segment` does, and observe what is within the mask."""
+        """Decode a box as `segment` does, and observe what is within the mask.
+
+        Parameters
+        ----------
+        lens : Lens
+        index : int
+        xyxy : (4,) float
+            In slice pixels.
+        before : (H, W) bool, optional
+            Mask of the slice before: `CarryPrompt.box_and_mask`.
+        """
         view = self.view(lens, xyxy)
         answer, logits, embedding = self._decode(lens, index, view, xyxy)
+        if before is not None and view.apply_mask(before).any():
+            # Whether there is a dense prompt, the decoder is told for all of its prompts at once.
+            led, led_logits, _ = self._decode(lens, index, view, xyxy, start=before)
+            logits = (logits + led_logits) * np.float32(0.5)
+            answer = replace(
+                answer,
+                mask=view.invert_mask(logits),
+                iou=(answer.iou + led.iou) / 2,
+                encode_ms=answer.encode_ms + led.encode_ms,
+                decode_ms=answer.decode_ms + led.decode_ms,
+            )
         height, width = view.transform.frame
         found = logits > 0
         found[height:] = found[:, width:] = False
