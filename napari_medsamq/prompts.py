@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from math import floor, isfinite
 
 import numpy as np
 
 from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import PLANES, Float64, Index3
+
+
+class CarryPrompt(StrEnum):
+    """What the network is asked with on a slice that a structure is carried to.
+
+    The box around the mask on the slice before; or that alone, and then with the mask itself as
+    dense prompt, and the structure is what both answers have in common.
+    """
+
+    box = "box"
+    box_and_mask = "box+mask"
 
 
 @dataclass(frozen=True)

@@ -128,8 +128,8 @@ class Carrier:
     Attributes
     ----------
     segment : callable
-        Takes a slice index and a box (4,) XYXY in slice pixels; returns the mask (H, W) bool, and
-        what is seen there.
+        Takes a slice index, a box (4,) XYXY in slice pixels and the mask (H, W) bool of the slice
+        before; returns the mask (H, W) bool, and what is seen there.
     look : callable
         Takes a slice index and a known mask (H, W) bool; returns what is seen there.
     view : callable
@@ -137,7 +137,7 @@ class Carrier:
     rules : StopRules
     """
 
-    segment: Callable[[int, Float64], tuple[Bool, Sight]]
+    segment: Callable[[int, Float64, Bool], tuple[Bool, Sight]]
     look: Callable[[int, Bool], Sight]
     view: Callable[[Float64], View]
     rules: StopRules = field(default_factory=StopRules)
@@ -214,7 +214,7 @@ class Carrier:
             share = (index - near) / (far - near)
             between = (1 - share) * start + share * goal
             box = (_next_box(previous, self.view, between) + between) / 2
-            previous, sight = self.segment(index, box)
+            previous, sight = self.segment(index, box, previous)
             if sight.pixels >= self.rules.least_area:
                 yield index, previous
 
@@ -224,7 +224,7 @@ class Carrier:
         anchor = before = self.look(at, start)
         mask, box = start, _anchor_box(start, self.view)
         for index in slices:
-            mask, now = self.segment(index, _next_box(mask, self.view, box))
+            mask, now = self.segment(index, _next_box(mask, self.view, box), mask)
             reason = self.rules.reason(now, before, anchor)
             if reason is not None:
                 yield Stop(index, direction, reason)

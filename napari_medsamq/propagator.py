@@ -187,7 +187,7 @@ class Propagator(QObject):
         session = self._workspace.session
         planes = np.moveaxis(session.label, axis, 0)
         return (
-            (session.engine, session.window, session.zoom),
+            (session.engine, session.window, session.zoom, session.carry_prompt),
             tuple(session.locked_against(label_id)),
             tuple(index for index in known if low <= index <= high),
             mask_key(planes[max(low, 0) : high + 1] == label_id),

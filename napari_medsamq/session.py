@@ -16,7 +16,7 @@ from napari_medsamq.geometry import Float64
 from napari_medsamq.labelling import Labelling
 from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.preprocess import WindowLevel, default_window
-from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, check_inside
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt, check_inside
 from napari_medsamq.propagation import Carrier, Gap, Stop, propagate
 from napari_medsamq.quality import confidence
 from napari_medsamq.setting import Setting
@@ -44,6 +44,8 @@ class Session(Labelling):
         What the network sees; `default_window(volume)` if not given.
     zoom : Zoom, optional
         How small boxes are zoomed in on; without it the network is shown whole slices.
+    carry_prompt : CarryPrompt
+        What `carry` asks the network with.
     embedding_budget : int
         Bytes that embeddings kept for later boxes may take.
     palette : sequence of str
@@ -51,7 +53,7 @@ class Session(Labelling):
 
     Attributes
     ----------
-    volume, engine, window, zoom
+    volume, engine, window, zoom, carry_prompt
         As given; all but the volume's voxels may be changed between prompts.
     standard_window : WindowLevel
         The window it began with; for another modality, that modality's own.
@@ -64,12 +66,14 @@ class Session(Labelling):
         window: WindowLevel | None = None,
         *,
         zoom: Zoom | None = None,
+        carry_prompt: CarryPrompt = CarryPrompt.box,
         embedding_budget: int = DEFAULT_BUDGET,
         palette: Sequence[str] = OKABE_ITO,
     ) -> None:
         super().__init__(volume, palette)
         self.engine = engine
         self.zoom = zoom
+        self.carry_prompt = carry_prompt
         self.window = self.standard_window = window or default_window(volume)
         self._network = SliceNetwork(volume, embedding_budget)
         self.history.setting = self.setting
@@ -164,11 +168,12 @@ class Session(Labelling):
                 f"The slices {first} to {last} have to hold those that are known, {min(known)} to "
                 f"{max(known)}, and lie within 0 to {count - 1}. Choose others."
             )
-        network, lens = self._network, self._lens(axis)
+        network, lens, prompt = self._network, self._lens(axis), self.carry_prompt
         answers: list[SliceMask] = []
 
-        def segment(index: int, xyxy: Float64) -> tuple[Bool, Sight]:
-            answer, sight = network.segment_and_see(lens, index, xyxy)
+        def segment(index: int, xyxy: Float64, before: Bool) -> tuple[Bool, Sight]:
+            dense = before if prompt is CarryPrompt.box_and_mask else None
+            answer, sight = network.segment_and_see(lens, index, xyxy, dense)
             answers.append(answer)
             return answer.mask, sight
 
@@ -213,7 +218,8 @@ class Session(Labelling):
     def setting(self) -> Setting:
         """Return what the network is and sees now, for those who want to ask it again."""
         spec = self.engine.spec
-        return Setting(spec.name, spec.sha256, self.window, self.zoom, self.volume.modality)
+        seen = self.window, self.zoom, self.volume.modality, self.carry_prompt
+        return Setting(spec.name, spec.sha256, *seen)
 
     def _lens(self, axis: int) -> Lens:
         """Return what slices are seen through now; the owner may change it meanwhile."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from napari_medsamq.preprocess import WindowLevel
+from napari_medsamq.prompts import CarryPrompt
 from napari_medsamq.views import Zoom
 from napari_medsamq.volume_io import Modality
 
@@ -25,6 +26,8 @@ class Setting:
         How small boxes were zoomed in on.
     modality : "CT", "MR" or "other"
         What the volume was taken for.
+    carry_prompt : CarryPrompt
+        What the network was asked with where a structure was carried to.
     """
 
     model: str
@@ -32,6 +35,7 @@ class Setting:
     window: WindowLevel
     zoom: Zoom | None
     modality: Modality
+    carry_prompt: CarryPrompt
 
     def as_dict(self) -> dict[str, Any]:
         """Return all of it as JSON can hold it; `from_dict` reads it."""
@@ -39,6 +43,7 @@ class Setting:
             "window": [self.window.level, self.window.width],
             "zoom": None if self.zoom is None else asdict(self.zoom),
             "modality": self.modality,
+            "carry_prompt": self.carry_prompt.value,
             "model": self.model,
             "model_sha256": dict(self.model_sha256),
         }
@@ -53,4 +58,6 @@ class Setting:
             WindowLevel(*content["window"]),
             None if zoom is None else Zoom(**zoom),
             content["modality"],
+            # Journals of before there was a choice asked with boxes.
+            CarryPrompt(content.get("carry_prompt", CarryPrompt.box)),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from time import perf_counter
 
@@ -134,16 +134,44 @@ class SliceNetwork:
         return self._decode(lens, index, view, around, clicks, start)[0]
 
     def segment_and_see(
-        self, lens: Lens, index: int, xyxy: npt.ArrayLike
+        self, lens: Lens, index: int, xyxy: npt.ArrayLike, before: Bool | None = None
     ) -> tuple[SliceMask, Sight]:
-        """Decode a box as `segment` does, and observe what is within the mask."""
+        """Decode a box as `segment` does, and observe what is within its mask.
+
+        Parameters
+        ----------
+        lens : Lens
+        index : int
+        xyxy : (4,) float
+            In slice pixels.
+        before : (H, W) bool, optional
+            Mask of the slice before: `CarryPrompt.box_and_mask`.
+
+        Returns
+        -------
+        answer : SliceMask
+        sight : Sight
+            Of the box alone, also where the mask before was asked with: that makes every edge
+            sharp, where the structure has ended too.
+        """
         view = self.view(lens, xyxy)
         answer, logits, embedding = self._decode(lens, index, view, xyxy)
         height, width = view.transform.frame
         found = logits > 0
         found[height:] = found[:, width:] = False
         stability = stability_of(logits[:height, :width])
-        return answer, self._observe(lens, index, answer.mask, found, stability, embedding)
+        sight = self._observe(lens, index, answer.mask, found, stability, embedding)
+        if before is not None and view.apply_mask(before).any():
+            # Asked apart: the decoder is told once for all prompts whether masks come with them.
+            led, led_logits, _ = self._decode(lens, index, view, xyxy, start=before)
+            answer = replace(
+                answer,
+                mask=view.invert_mask(np.minimum(logits, led_logits)),
+                iou=min(answer.iou, led.iou),
+                encode_ms=answer.encode_ms + led.encode_ms,
+                decode_ms=answer.decode_ms + led.decode_ms,
+            )
+        return answer, sight
 
     def look(self, lens: Lens, index: int, mask: Bool) -> Sight:
         """Observe what is within a known mask (H, W) bool of a slice, empty or not."""

@@ -116,7 +116,9 @@ class Verifier:
         engine = self._engines.load(self._model or shipped_model(setting.model))
         self.verdict.same_setting &= engine.spec.sha256 == setting.model_sha256
         volume = self._volume.with_modality(setting.modality)
-        return Session(volume, engine, setting.window, zoom=setting.zoom)
+        return Session(
+            volume, engine, setting.window, zoom=setting.zoom, carry_prompt=setting.carry_prompt
+        )
 
     def _compare_box(self, content: dict[str, Any], fresh: dict[str, Any], record: Record) -> None:
         shape, label_id = self._replay.history.label.shape, fresh["label"]

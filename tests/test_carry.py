@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, LedEngine
 
 from napari_medsamq.errors import PromptError
 from napari_medsamq.preprocess import IDENTITY
-from napari_medsamq.prompts import BoxPrompt
+from napari_medsamq.prompts import BoxPrompt, CarryPrompt
 from napari_medsamq.propagation import Carrier, Stop, gaps
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
@@ -48,8 +48,10 @@ class World:
         self.masks = masks
         self.odd = {int(name[1:]): own for name, own in odd.items()}
         self.boxes: dict[int, list[float]] = {}
+        self.before: dict[int, np.ndarray] = {}
 
-    def segment(self, index: int, box: np.ndarray) -> tuple[np.ndarray, Sight]:
+    def segment(self, index: int, box: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, Sight]:
+        self.before[index] = before
         self.boxes[index] = whole(box).apply_box(box).tolist()
         mask = self.masks.get(index, np.zeros(SIZE, bool))
         return mask, self.odd.get(index) or sight(mask)
@@ -161,6 +163,15 @@ def test_between_two_anchors_it_goes_on_and_is_led() -> None:
     assert world.boxes[6][0] == pytest.approx((13 + 16) / 2 * SIDE, abs=5)
     assert 4 not in found
     assert 12 not in found
+
+
+def test_each_slice_is_shown_the_mask_of_the_one_before() -> None:
+    masks = {index: square(10 + index, 10) for index in range(31)}
+    world = World(masks)
+    world.carry({9: masks[9], 15: masks[15]})
+    order = {10: 9, 11: 10, 12: 11, 14: 15, 13: 14, 16: 15, 17: 16, 8: 9, 7: 8}
+    for index, neighbour in order.items():
+        np.testing.assert_array_equal(world.before[index], masks[neighbour])
 
 
 def test_an_empty_anchor_is_a_wall() -> None:
@@ -303,10 +314,47 @@ def test_an_anchor_too_small_for_the_frame_is_looked_for_where_it_is() -> None:
     speck[700, 300] = True
     asked = []
 
-    def segment(index: int, box: np.ndarray) -> tuple[np.ndarray, Sight]:
+    def segment(index: int, box: np.ndarray, _: np.ndarray) -> tuple[np.ndarray, Sight]:
         asked.append(box)
         return np.zeros_like(speck), sight(np.zeros(SIZE, bool))
 
     carrier = Carrier(segment, lambda index, mask: sight(square(0, 0)), lambda _: view)
     list(carrier.carry({3: speck}, 0, 6))
     np.testing.assert_allclose(asked, [[300, 700, 300, 700]] * 2, atol=4)
+
+
+def test_what_box_and_mask_before_have_in_common_is_carried_on() -> None:
+    array = np.full((12, 16, 14), 10, np.int16)
+    array[BLOCK] = 200
+    volume, engine = volume_from_array(array, (1, 1, 1), "block"), LedEngine()
+    session = Session(volume, engine, IDENTITY, carry_prompt=CarryPrompt.box_and_mask)
+    drawn = np.zeros((16, 14), bool)
+    drawn[5:14, 3:11] = True  # by hand, a row more than is bright
+    drawn[8, 6] = False  # and a hole
+    found = list(session.carry(0, {5: drawn}, 4, 7))
+    masks = {item.index: item for item in found if isinstance(item, SliceMask)}
+    assert sorted(masks) == [4, 6, 7]
+    for mask in masks.values():
+        np.testing.assert_array_equal(mask.mask, drawn & (volume.data[6] > 100))
+        assert mask.iou == pytest.approx(0.7)
+    assert len(engine.led) == 3
+    # By the box alone, it is what is bright, and the network is asked once a slice.
+    session.carry_prompt = CarryPrompt.box
+    (first, *_) = session.carry(0, {5: drawn}, 4, 7)
+    np.testing.assert_array_equal(first.mask, volume.data[6] > 100)
+    assert len(engine.led) == 3
+
+
+def test_a_mask_before_that_is_empty_is_not_asked_with() -> None:
+    array = np.full((9, 16, 14), 10, np.int16)
+    array[0, 0, 0] = 200
+    volume = volume_from_array(array, (1, 1, 1), "nothing")
+    engine = LedEngine()
+    engine.blind = True
+    session = Session(volume, engine, IDENTITY, carry_prompt=CarryPrompt.box_and_mask)
+    drawn = np.zeros((16, 14), bool)
+    drawn[5:9, 3:11] = True
+    assert list(session.carry(0, {1: drawn, 7: drawn}, 1, 7))
+    # Only beside the two that are known: what is found on all others is nothing.
+    assert len(engine.boxes) == 5 + 2
+    assert len(engine.led) == 2

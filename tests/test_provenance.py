@@ -205,6 +205,7 @@ def test_the_file_beside_a_label_says_how_it_came_about(session: Session, tmp_pa
             "window": [127.5, 255.0],
             "zoom": None,
             "modality": "CT",
+            "carry_prompt": "box",
         }
     ]
     assert [(step["name"], step["by"], step["times"]) for step in found["steps"]] == [

@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, LedEngine
 from typer.testing import CliRunner, Result
 
 from napari_medsamq import recording, verification
@@ -16,10 +16,11 @@ from napari_medsamq.acceptance import kept_voxels
 from napari_medsamq.cli import app
 from napari_medsamq.journal import Journal, volume_hash
 from napari_medsamq.preprocess import IDENTITY
-from napari_medsamq.prompts import BoxPrompt
+from napari_medsamq.prompts import BoxPrompt, CarryPrompt
 from napari_medsamq.recording import Recorder
 from napari_medsamq.review import mask_key
 from napari_medsamq.session import Session
+from napari_medsamq.setting import Setting
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.volume_io import Volume, read_label, read_volume
 
@@ -192,3 +193,44 @@ def test_a_propagation_is_asked_for_again_from_what_was_accepted(work: Work) -> 
     count = int(result.stdout.split(" of ")[0].splitlines()[-1])
     assert f"{count} of {count} masks are the same" in result.stdout
     assert count > 2
+
+
+@pytest.mark.parametrize(
+    ("prompt", "written", "status"),
+    [
+        (CarryPrompt.box_and_mask, True, 0),
+        (CarryPrompt.box, True, 0),
+        # As journals of before there was a choice, which were all written by boxes.
+        (CarryPrompt.box, False, 0),
+        (CarryPrompt.box_and_mask, False, 1),
+    ],
+)
+def test_a_propagation_is_asked_for_again_by_its_prompt(
+    work: Work, monkeypatch: pytest.MonkeyPatch, prompt: CarryPrompt, written: bool, status: int
+) -> None:
+    monkeypatch.setattr("napari_medsamq.engine.OpenVINOEngine", lambda _directory, **_: LedEngine())
+    if not written:
+        whole = Setting.as_dict
+
+        def as_before(setting: Setting) -> dict[str, object]:
+            return {k: v for k, v in whole(setting).items() if k != "carry_prompt"}
+
+        monkeypatch.setattr(Setting, "as_dict", as_before)
+    volume = work.session.volume
+    work.journal = work.journal.with_name("b.journal")
+    journal = Journal(work.journal, volume, volume_hash(volume), None, pytest.fail)
+    session = Session(volume, LedEngine(), IDENTITY, carry_prompt=prompt)
+    Recorder(session, journal, None)
+    session.commit(BOX, list(session.segment(BOX)), 1)
+    # A hole, which a box alone does not carry on.
+    voxels = np.array([np.ravel_multi_index((3, 8, 6), session.label.shape)])
+    session.label.reshape(-1)[voxels] = 0
+    session.history.record("eraser", voxels, np.ones(1, np.uint16))
+    group, known = object(), session.history.known_slices(0, 1)
+    session.watch("carry", {"label": 1, "axis": 0, "first": 0, "last": 5, "group": group})
+    for found in session.carry(0, known, 0, 5):
+        if isinstance(found, SliceMask):
+            session.commit_carried(found, 1, group)
+    journal.close()
+    result = run(work, "--verify")
+    assert result.exit_code == status, result.output

@@ -19,7 +19,8 @@ from napari_medsamq.engine import Engine, OpenVINOEngine
 from napari_medsamq.errors import ModelError, SaveError
 from napari_medsamq.model_choice import size_mb
 from napari_medsamq.model_spec import ModelSpec
-from training.checking import BAD_DSC, LOOKED_AT, describe_checks
+from napari_medsamq.prompts import CarryPrompt
+from training.checking import BAD_DSC, GOOD_DSC, LOOKED_AT, describe_checks
 from training.errors import ConfigError
 from training.latency import LAPTOP, goals, measure_apart
 from training.progress import error_message, progress_bar
@@ -71,6 +72,13 @@ def main(
     zoom: Annotated[
         bool, typer.Option("--zoom", help="Also score each model as it zooms in on small boxes.")
     ] = False,
+    prompt: Annotated[
+        list[CarryPrompt] | None,
+        typer.Option(
+            help="What each slice of a propagation is asked with: the box around the mask before "
+            "alone, as the plugin does, or that mask as well. Repeatable, to compare them."
+        ),
+    ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(help="Draw the DSC by size of the objects as a picture (2D protocols)."),
@@ -106,11 +114,22 @@ def main(
             raise ConfigError(
                 "--plot is for protocols of single slices, whose objects have a size."
             )
+        if prompt is not None and protocol is not Protocol.propagate:
+            raise ConfigError("--prompt is for --protocol propagate, which carries masks on.")
         for path in (json_file, csv_file, plot):
             _check_target(path)
         engines = _engines(model)
         with progress_bar("objects") as report:
-            evaluation = score_models(data_dir, engines, protocol, seed, limit, report, zoom=zoom)
+            evaluation = score_models(
+                data_dir,
+                engines,
+                protocol,
+                seed,
+                limit,
+                report,
+                zoom=zoom,
+                prompts=list(dict.fromkeys(prompt or [CarryPrompt.box])),
+            )
         summary = summarise(evaluation.scores, seed)
         head = {"protocol": protocol.value, "seed": seed, "limit": limit}
         _print(summary, evaluation.failed)
@@ -121,6 +140,7 @@ def main(
             for name, share in ghosts.items():
                 typer.echo(f"{name}: {share:.1%} of its slices have no reference")
             summary["ghosts"] = ghosts
+        summary |= _prompts(evaluation.scores, seed)
         if protocol is Protocol.confidence:
             summary["confidence"] = _confidence(evaluation.scores)
         if record and not evaluation.failed:
@@ -165,6 +185,25 @@ def _clicks_needed(scores: Mapping[str, Sequence[Score]]) -> dict[str, tuple[flo
     return found
 
 
+def _prompts(scores: Mapping[str, Sequence[Score]], seed: int) -> dict[str, Any]:
+    """Tell what the mask before adds to the box around it, and return that where both are known."""
+    found = {}
+    for name, own in scores.items():
+        alone = name.removesuffix(f", {CarryPrompt.box_and_mask}")
+        if alone == name or alone not in scores:
+            continue
+        compared = summarise({alone: scores[alone], name: own}, seed)["differences"][name]
+        found[name] = compared
+        gains = (f"{key.upper()} {_gain(value)}" for key, value in compared["macro"].items())
+        typer.echo(f"{name} minus {alone}: {', '.join(gains)}")
+    return {"prompts": found} if found else {}
+
+
+def _gain(value: Mapping[str, Any]) -> str:
+    interval = "" if value["ci95"] is None else " ({:+.3f} to {:+.3f})".format(*value["ci95"])
+    return f"{value['mean']:+.3f}{interval}"
+
+
 def _confidence(scores: Mapping[str, Sequence[Score]]) -> dict[str, dict[str, float]]:
     """Tell how well the confidence of slices finds those that are wrong, and return that."""
     found = {
@@ -177,6 +216,12 @@ def _confidence(scores: Mapping[str, Sequence[Score]]) -> dict[str, dict[str, fl
             f"{name}: Spearman correlation of confidence and DSC {own['spearman']:.2f} (goal >= "
             f"0.5); the least sure {LOOKED_AT:.0%} of slices hold {own['found']:.0%} of those "
             f"below {BAD_DSC} (goal >= 50 %), which are {own['bad']:.0%} of {own['slices']:.0f}"
+        )
+        typer.echo(
+            f"  doubtful: {own['doubtful']:.0%} of slices, {own['caught']:.0%} of those below "
+            f"{BAD_DSC}; sure: {own['sure']:.0%}, of which {own['good']:.0%} have at least "
+            f"{GOOD_DSC}; by these slices, doubtful were those below {own['doubtful_below']:.2f}, "
+            f"and sure those from {own['sure_from']:.2f} on"
         )
     return found
 

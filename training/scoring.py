@@ -15,7 +15,7 @@ import numpy.typing as npt
 from napari_medsamq.engine import Engine
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.metrics import dsc, nsd
-from napari_medsamq.prompts import BoxPrompt, Click
+from napari_medsamq.prompts import BoxPrompt, CarryPrompt, Click
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.views import Zoom
@@ -71,6 +71,7 @@ def score_models(
     modality: str | None = None,
     *,
     zoom: bool = False,
+    prompts: Sequence[CarryPrompt] = (CarryPrompt.box,),
 ) -> Evaluation:
     """Segment the objects of all cases with each model and score the masks.
 
@@ -91,6 +92,8 @@ def score_models(
         Only cases of this one.
     zoom : bool
         Whether each model is also scored where it zooms in on small boxes.
+    prompts : sequence of CarryPrompt
+        What a propagation asks with, each scored on its own.
 
     Raises
     ------
@@ -103,7 +106,7 @@ def score_models(
     targets, failed = _all_targets(cases, protocol, seed)
     if limit is not None:
         targets = draw_targets(targets, limit, seed)
-    runs = _list_runs(engines, protocol, zoom)
+    runs = _list_runs(engines, protocol, zoom, prompts)
     scores: dict[str, list[Score]] = {name: [] for name in runs}
     done = 0
     by_case = groupby(targets, key=lambda target: target.case)
@@ -147,12 +150,19 @@ class _Way:
     mends: bool = False
     looser: float = 0.0
     clicks: int = 0
+    prompt: CarryPrompt = CarryPrompt.box
 
 
-def _list_runs(engines: Mapping[str, Engine], protocol: Protocol, zoom: bool) -> dict[str, _Way]:
+def _list_runs(
+    engines: Mapping[str, Engine],
+    protocol: Protocol,
+    zoom: bool,
+    prompts: Sequence[CarryPrompt],
+) -> dict[str, _Way]:
     """Return what is scored, by name.
 
     A propagation stands beside what the model does with a 3D box, and zoom beside whole slices.
+    Only prompts other than that of the program itself are named.
     """
     runs = {}
     for suffix, zooms in (("", False), (" + zoom", True))[: 1 + zoom]:
@@ -160,7 +170,9 @@ def _list_runs(engines: Mapping[str, Engine], protocol: Protocol, zoom: bool) ->
             own = f"{name}{suffix}"
             if protocol is Protocol.propagate:
                 runs[f"{own}, 3D box"] = _Way(name, zooms)
-                runs[own] = _Way(name, zooms, propagates=True)
+                for prompt in prompts:
+                    asked = own if prompt is CarryPrompt.box else f"{own}, {prompt}"
+                    runs[asked] = _Way(name, zooms, propagates=True, prompt=prompt)
             elif protocol is Protocol.confidence:
                 runs[own] = _Way(name, zooms, propagates=True, checks=True)
                 runs[f"{own}, worst slice boxed anew"] = replace(runs[own], mends=True)
@@ -191,7 +203,12 @@ def _score_case(
     # Runs that differ in nothing but their clicks go on from each other's masks.
     memories: dict[_Way, _Memory] = defaultdict(_Memory)
     for name, way in ways.items():
-        session = Session(volume, engines[way.model], zoom=Zoom() if way.zoom else None)
+        session = Session(
+            volume,
+            engines[way.model],
+            zoom=Zoom() if way.zoom else None,
+            carry_prompt=way.prompt,
+        )
         runs.append((name, _Run(session, way, seed, memories[replace(way, clicks=0)])))
     scores: dict[str, list[Score]] = {name: [] for name in ways}
     # All models answer for one slice before the next one, and take turns in being first, so that

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.metrics import nsd
 from napari_medsamq.model_spec import ModelSpec, default_model
-from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt
+from napari_medsamq.review import DOUBTFUL, SURE
 from napari_medsamq.session import Session
 from napari_medsamq.volume_io import read_volume
 from training import evaluate
@@ -458,6 +459,8 @@ def test_the_command_ends_with_1_after_a_bad_case(
         (["--limit", "0"], "limit"),
         (["--record", "--limit", "1"], "--record"),
         (["--plot", "sizes.png", "--protocol", "3d"], "--plot"),
+        (["--prompt", "box+mask", "--protocol", "3d"], "--prompt"),
+        (["--prompt", "mask", "--protocol", "propagate"], "prompt"),
     ],
 )
 def test_what_cannot_work_is_refused_at_once(
@@ -516,6 +519,49 @@ def test_a_propagation_starts_from_the_middle_slice_and_counts_its_ghosts(tmp_pa
     assert path.exists()
 
 
+class LedEngine(RuleEngine):
+    """Finds the whole box, and where it has a dense prompt, all of that and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__(bright_only=False)
+
+    def decode(
+        self,
+        embedding: np.ndarray,
+        point_coords: np.ndarray,
+        point_labels: np.ndarray,
+        mask_input: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        found, iou = super().decode(embedding, point_coords, point_labels)
+        return (found if mask_input is None else 2 * mask_input[:, 0]), iou
+
+
+def test_a_propagation_is_scored_by_each_prompt(tmp_path: Path) -> None:
+    label = np.zeros((9, SIZE, SIZE), np.uint16)
+    label[2:7, 20:40, 20:40] = 1
+    for name in "ab":
+        write_case(tmp_path, f"CT/Body/{name}", label, boxes=[[18, 18, 1, 42, 42, 7]])
+    engines, prompts = {"rule": LedEngine()}, list(CarryPrompt)
+    scores = score_models(tmp_path, engines, Protocol.propagate, 0, prompts=prompts).scores
+    assert list(scores) == ["rule, 3D box", "rule", "rule, box+mask"]
+    # Boxes grow from slice to slice; the mask before, which is surer, holds them where they were.
+    for alone, led in zip(scores["rule"], scores["rule, box+mask"], strict=True):
+        assert led.dsc > alone.dsc
+
+
+def test_the_command_tells_what_the_mask_before_adds(tmp_path: Path, two_models: list[str]) -> None:
+    label = np.zeros((5, SIZE, SIZE), np.uint16)
+    label[1:4, 20:40, 20:40] = 1
+    write_case(tmp_path, "CT/Body/a", label, boxes=[[18, 18, 1, 42, 42, 3]])
+    file, asked = tmp_path / "out.json", ["--prompt", "box", "--prompt", "box+mask"]
+    result = command(tmp_path, *two_models[2:], "--protocol", "propagate", *asked, "--json", file)
+    assert result.exit_code == 0, result.output
+    assert "bright, box+mask minus bright: DSC +0.000, NSD +0.000" in result.output
+    whole = json.loads(file.read_text(encoding="utf-8"))
+    assert list(whole["models"]) == ["bright, 3D box", "bright", "bright, box+mask"]
+    assert whole["prompts"]["bright, box+mask"]["macro"]["dsc"]["mean"] == 0
+
+
 def test_confidence_finds_the_slice_that_is_wrong_and_a_box_mends_it(tmp_path: Path) -> None:
     label = np.zeros((9, SIZE, SIZE), np.uint16)
     label[1:8, 20:40, 20:40] = 1
@@ -543,6 +589,18 @@ def test_checks_are_summed_up_over_all_slices(data_dir: Path) -> None:
     assert found["bad"] == pytest.approx(0.3)
     assert found["found"] == pytest.approx(2 / 3)
     assert 0.3 < found["spearman"] < 0.9
+    sure, right = np.array(sure), np.array(right)
+    assert found["doubtful"] == np.mean(sure < DOUBTFUL)
+    assert found["sure"] == np.mean(sure >= SURE)
+    assert found["good"] == np.mean(right[sure >= SURE] >= 0.85)
+    assert found["caught"] == pytest.approx(2 / 3)
+    assert 0.2 < found["doubtful_below"] <= 0.5
+    # One of the surest is wrong, and never are nine of ten right.
+    assert found["sure_from"] > 1
+    right[2] = 0.95
+    pairs = tuple(zip(sure.tolist(), right.tolist(), strict=True))
+    found = describe_checks([Score(target, 0.5, 0.5, 1.0, checks=pairs)])
+    assert right[sure >= found["sure_from"]].min() >= 0.85
 
 
 def test_a_worst_slice_without_reference_is_erased(tmp_path: Path) -> None:
