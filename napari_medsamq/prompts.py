@@ -16,8 +16,8 @@ from napari_medsamq.geometry import PLANES, Float64, Index3
 class CarryPrompt(StrEnum):
     """What the network is asked with on a slice that a structure is carried to.
 
-    The box around the mask on the slice before; or both that alone and that with the mask itself,
-    as dense prompt, and what counts is the mean of the two answers.
+    The box around the mask on the slice before; or that alone, and then with the mask itself as
+    dense prompt, and the structure is what both answers have in common.
     """
 
     box = "box"

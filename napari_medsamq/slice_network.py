@@ -136,7 +136,7 @@ class SliceNetwork:
     def segment_and_see(
         self, lens: Lens, index: int, xyxy: npt.ArrayLike, before: Bool | None = None
     ) -> tuple[SliceMask, Sight]:
-        """Decode a box as `segment` does, and observe what is within the mask.
+        """Decode a box as `segment` does, and observe what is within its mask.
 
         Parameters
         ----------
@@ -146,25 +146,32 @@ class SliceNetwork:
             In slice pixels.
         before : (H, W) bool, optional
             Mask of the slice before: `CarryPrompt.box_and_mask`.
+
+        Returns
+        -------
+        answer : SliceMask
+        sight : Sight
+            Of the box alone, also where the mask before was asked with: that makes every edge
+            sharp, where the structure has ended too.
         """
         view = self.view(lens, xyxy)
         answer, logits, embedding = self._decode(lens, index, view, xyxy)
-        if before is not None and view.apply_mask(before).any():
-            # Whether there is a dense prompt, the decoder is told for all of its prompts at once.
-            led, led_logits, _ = self._decode(lens, index, view, xyxy, start=before)
-            logits = (logits + led_logits) * np.float32(0.5)
-            answer = replace(
-                answer,
-                mask=view.invert_mask(logits),
-                iou=(answer.iou + led.iou) / 2,
-                encode_ms=answer.encode_ms + led.encode_ms,
-                decode_ms=answer.decode_ms + led.decode_ms,
-            )
         height, width = view.transform.frame
         found = logits > 0
         found[height:] = found[:, width:] = False
         stability = stability_of(logits[:height, :width])
-        return answer, self._observe(lens, index, answer.mask, found, stability, embedding)
+        sight = self._observe(lens, index, answer.mask, found, stability, embedding)
+        if before is not None and view.apply_mask(before).any():
+            # Asked apart: the decoder is told once for all prompts whether masks come with them.
+            led, led_logits, _ = self._decode(lens, index, view, xyxy, start=before)
+            answer = replace(
+                answer,
+                mask=view.invert_mask(np.minimum(logits, led_logits)),
+                iou=min(answer.iou, led.iou),
+                encode_ms=answer.encode_ms + led.encode_ms,
+                decode_ms=answer.decode_ms + led.decode_ms,
+            )
+        return answer, sight
 
     def look(self, lens: Lens, index: int, mask: Bool) -> Sight:
         """Observe what is within a known mask (H, W) bool of a slice, empty or not."""

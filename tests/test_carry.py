@@ -323,19 +323,20 @@ def test_an_anchor_too_small_for_the_frame_is_looked_for_where_it_is() -> None:
     np.testing.assert_allclose(asked, [[300, 700, 300, 700]] * 2, atol=4)
 
 
-def test_the_mask_before_counts_as_much_as_the_box_where_that_is_wanted() -> None:
+def test_what_box_and_mask_before_have_in_common_is_carried_on() -> None:
     array = np.full((12, 16, 14), 10, np.int16)
     array[BLOCK] = 200
     volume, engine = volume_from_array(array, (1, 1, 1), "block"), LedEngine()
     session = Session(volume, engine, IDENTITY, carry_prompt=CarryPrompt.box_and_mask)
     drawn = np.zeros((16, 14), bool)
     drawn[5:14, 3:11] = True  # by hand, a row more than is bright
+    drawn[8, 6] = False  # and a hole
     found = list(session.carry(0, {5: drawn}, 4, 7))
     masks = {item.index: item for item in found if isinstance(item, SliceMask)}
     assert sorted(masks) == [4, 6, 7]
     for mask in masks.values():
-        np.testing.assert_array_equal(mask.mask, drawn)
-        assert mask.iou == pytest.approx(0.8)
+        np.testing.assert_array_equal(mask.mask, drawn & (volume.data[6] > 100))
+        assert mask.iou == pytest.approx(0.7)
     assert len(engine.led) == 3
     # By the box alone, it is what is bright, and the network is asked once a slice.
     session.carry_prompt = CarryPrompt.box
@@ -345,7 +346,9 @@ def test_the_mask_before_counts_as_much_as_the_box_where_that_is_wanted() -> Non
 
 
 def test_a_mask_before_that_is_empty_is_not_asked_with() -> None:
-    volume = volume_from_array(np.full((9, 16, 14), 10, np.int16), (1, 1, 1), "nothing")
+    array = np.full((9, 16, 14), 10, np.int16)
+    array[0, 0, 0] = 200
+    volume = volume_from_array(array, (1, 1, 1), "nothing")
     engine = LedEngine()
     engine.blind = True
     session = Session(volume, engine, IDENTITY, carry_prompt=CarryPrompt.box_and_mask)

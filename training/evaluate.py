@@ -20,7 +20,7 @@ from napari_medsamq.errors import ModelError, SaveError
 from napari_medsamq.model_choice import size_mb
 from napari_medsamq.model_spec import ModelSpec
 from napari_medsamq.prompts import CarryPrompt
-from training.checking import BAD_DSC, LOOKED_AT, describe_checks
+from training.checking import BAD_DSC, GOOD_DSC, LOOKED_AT, describe_checks
 from training.errors import ConfigError
 from training.latency import LAPTOP, goals, measure_apart
 from training.progress import error_message, progress_bar
@@ -216,6 +216,12 @@ def _confidence(scores: Mapping[str, Sequence[Score]]) -> dict[str, dict[str, fl
             f"{name}: Spearman correlation of confidence and DSC {own['spearman']:.2f} (goal >= "
             f"0.5); the least sure {LOOKED_AT:.0%} of slices hold {own['found']:.0%} of those "
             f"below {BAD_DSC} (goal >= 50 %), which are {own['bad']:.0%} of {own['slices']:.0f}"
+        )
+        typer.echo(
+            f"  doubtful: {own['doubtful']:.0%} of slices, {own['caught']:.0%} of those below "
+            f"{BAD_DSC}; sure: {own['sure']:.0%}, of which {own['good']:.0%} have at least "
+            f"{GOOD_DSC}; by these slices, doubtful were those below {own['doubtful_below']:.2f}, "
+            f"and sure those from {own['sure_from']:.2f} on"
         )
     return found
 

@@ -18,6 +18,7 @@ from napari_medsamq.errors import VolumeError
 from napari_medsamq.metrics import nsd
 from napari_medsamq.model_spec import ModelSpec, default_model
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt
+from napari_medsamq.review import DOUBTFUL, SURE
 from napari_medsamq.session import Session
 from napari_medsamq.volume_io import read_volume
 from training import evaluate
@@ -588,6 +589,18 @@ def test_checks_are_summed_up_over_all_slices(data_dir: Path) -> None:
     assert found["bad"] == pytest.approx(0.3)
     assert found["found"] == pytest.approx(2 / 3)
     assert 0.3 < found["spearman"] < 0.9
+    sure, right = np.array(sure), np.array(right)
+    assert found["doubtful"] == np.mean(sure < DOUBTFUL)
+    assert found["sure"] == np.mean(sure >= SURE)
+    assert found["good"] == np.mean(right[sure >= SURE] >= 0.85)
+    assert found["caught"] == pytest.approx(2 / 3)
+    assert 0.2 < found["doubtful_below"] <= 0.5
+    # One of the surest is wrong, and never are nine of ten right.
+    assert found["sure_from"] > 1
+    right[2] = 0.95
+    pairs = tuple(zip(sure.tolist(), right.tolist(), strict=True))
+    found = describe_checks([Score(target, 0.5, 0.5, 1.0, checks=pairs)])
+    assert right[sure >= found["sure_from"]].min() >= 0.85
 
 
 def test_a_worst_slice_without_reference_is_erased(tmp_path: Path) -> None:
