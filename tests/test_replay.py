@@ -222,11 +222,10 @@ def test_a_propagation_is_asked_for_again_by_its_prompt(
     session = Session(volume, LedEngine(), IDENTITY, carry_prompt=prompt)
     Recorder(session, journal, None)
     session.commit(BOX, list(session.segment(BOX)), 1)
-    drawn = np.zeros(session.label.shape, bool)
-    drawn[3, 13, 3:11] = True
-    voxels = np.flatnonzero(drawn & (session.label == 0))
-    session.label.reshape(-1)[voxels] = 1
-    session.history.record("brush stroke", voxels, np.zeros(voxels.size, np.uint16))
+    # A hole, which a box alone does not carry on.
+    voxels = np.array([np.ravel_multi_index((3, 8, 6), session.label.shape)])
+    session.label.reshape(-1)[voxels] = 0
+    session.history.record("eraser", voxels, np.ones(1, np.uint16))
     group, known = object(), session.history.known_slices(0, 1)
     session.watch("carry", {"label": 1, "axis": 0, "first": 0, "last": 5, "group": group})
     for found in session.carry(0, known, 0, 5):
