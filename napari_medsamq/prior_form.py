@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QGroupBox, QWidg
 from napari_medsamq.forms import IMAGE_FILES, button, narrow, wrapping_label
 
 NO_IMAGE = "no image: assume no motion"
+_CANCEL = "Cancel  (Esc)"
 
 
 class PriorForm(QGroupBox):
@@ -39,7 +40,7 @@ class PriorForm(QGroupBox):
             button("DICOM folder…", self._ask_for_folder),
             button("Place boxes", self._place),
         )
-        self._stop = button("", self.stop_requested.emit)
+        self._stop = button(_CANCEL, self.stop_requested.emit)
         images, file, folder, place = self._inputs
         grid = QGridLayout(self)
         grid.addWidget(self._about, 0, 0, 1, 2)
@@ -91,7 +92,7 @@ class PriorForm(QGroupBox):
         """Show whether boxes are being placed, which the button then stops."""
         for part in self._inputs:
             part.setEnabled(not running)
-        self._stop.setText("Stop  (Esc)" if running else "Cancel  (Esc)")
+        self._stop.setText("Stop  (Esc)" if running else _CANCEL)
 
     def _choose(self, image: object) -> None:
         """Choose what is listed; no image where it is not."""
