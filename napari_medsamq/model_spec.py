@@ -136,11 +136,20 @@ class ModelSpec:
                 f"{path} must list a SHA-256 for exactly {', '.join(_FILES)}. Export the model "
                 "again."
             )
+        if not isinstance(self.provenance, dict) or not all(
+            isinstance(value, str) for value in self.provenance.values()
+        ):
+            raise ModelError(f"{path} must give provenance as texts. Export the model again.")
         if not isinstance(self.scores, dict) or not all(map(_is_score, self.scores.values())):
             raise ModelError(
                 f"{path} must list scores as modality: {{dsc: number, nsd: number}}. Export the "
                 "model again."
             )
+
+    @property
+    def takes_masks(self) -> bool:
+        """Whether the network has learnt what a mask among its prompts means."""
+        return "masks" in self.provenance.get("prompts", "")
 
     def verify(self, directory: Path) -> None:
         """Compare the IR files in `directory` with the hashes of this spec.

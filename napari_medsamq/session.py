@@ -44,8 +44,9 @@ class Session(Labelling):
         What the network sees; `default_window(volume)` if not given.
     zoom : Zoom, optional
         How small boxes are zoomed in on; without it the network is shown whole slices.
-    carry_prompt : CarryPrompt
-        What `carry` asks the network with.
+    carry_prompt : CarryPrompt, optional
+        What `carry` asks the network with; if not given, with the mask before where the network
+        has learnt that.
     embedding_budget : int
         Bytes that embeddings kept for later boxes may take.
     palette : sequence of str
@@ -66,14 +67,14 @@ class Session(Labelling):
         window: WindowLevel | None = None,
         *,
         zoom: Zoom | None = None,
-        carry_prompt: CarryPrompt = CarryPrompt.box,
+        carry_prompt: CarryPrompt | None = None,
         embedding_budget: int = DEFAULT_BUDGET,
         palette: Sequence[str] = OKABE_ITO,
     ) -> None:
         super().__init__(volume, palette)
         self.engine = engine
         self.zoom = zoom
-        self.carry_prompt = carry_prompt
+        self._carry_prompt = carry_prompt
         self.window = self.standard_window = window or default_window(volume)
         self._network = SliceNetwork(volume, embedding_budget)
         self.history.setting = self.setting
@@ -214,6 +215,17 @@ class Session(Labelling):
     def slices_kept(self) -> int:
         """How many slices there is room to keep the embeddings of."""
         return self._network.slices_kept
+
+    @property
+    def carry_prompt(self) -> CarryPrompt:
+        """What `carry` asks the network with."""
+        if self._carry_prompt is not None:
+            return self._carry_prompt
+        return CarryPrompt.box_and_mask if self.engine.spec.takes_masks else CarryPrompt.box
+
+    @carry_prompt.setter
+    def carry_prompt(self, prompt: CarryPrompt) -> None:
+        self._carry_prompt = prompt
 
     def setting(self) -> Setting:
         """Return what the network is and sees now, for those who want to ask it again."""

@@ -9,6 +9,13 @@ import pytest
 from fake_engine import FakeEngine, LedEngine
 
 from napari_medsamq.errors import PromptError
+from napari_medsamq.model_spec import (
+    FAST_MODEL,
+    FLOAT_MODEL,
+    INT8_MODEL,
+    ModelSpec,
+    shipped_models,
+)
 from napari_medsamq.preprocess import IDENTITY
 from napari_medsamq.prompts import BoxPrompt, CarryPrompt
 from napari_medsamq.propagation import Carrier, Stop, gaps
@@ -338,11 +345,23 @@ def test_what_box_and_mask_before_have_in_common_is_carried_on() -> None:
         np.testing.assert_array_equal(mask.mask, drawn & (volume.data[6] > 100))
         assert mask.iou == pytest.approx(0.7)
     assert len(engine.led) == 3
-    # By the box alone, it is what is bright, and the network is asked once a slice.
-    session.carry_prompt = CarryPrompt.box
+    # By the box alone, it is what is bright, and the network is asked once a slice: so are networks
+    # that have not learnt from masks.
+    session = Session(volume, engine, IDENTITY)
+    assert session.carry_prompt is CarryPrompt.box
     (first, *_) = session.carry(0, {5: drawn}, 4, 7)
     np.testing.assert_array_equal(first.mask, volume.data[6] > 100)
     assert len(engine.led) == 3
+
+
+def test_models_that_have_learnt_from_masks_are_asked_with_them() -> None:
+    asked = {path.name: ModelSpec.read(path).takes_masks for path in shipped_models()}
+    assert asked == {FLOAT_MODEL: False, INT8_MODEL: True, FAST_MODEL: True}
+    volume = volume_from_array(np.zeros((3, 16, 14), np.int16), (1, 1, 1), "nothing")
+    engine = LedEngine()
+    engine.spec = replace(engine.spec, provenance={"prompts": "boxes, clicks and masks"})
+    session = Session(volume, engine, IDENTITY)
+    assert session.carry_prompt is session.setting().carry_prompt is CarryPrompt.box_and_mask
 
 
 def test_a_mask_before_that_is_empty_is_not_asked_with() -> None:

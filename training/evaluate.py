@@ -76,7 +76,8 @@ def main(
         list[CarryPrompt] | None,
         typer.Option(
             help="What each slice of a propagation is asked with: the box around the mask before "
-            "alone, as the plugin does, or that mask as well. Repeatable, to compare them."
+            "alone, or that mask as well. Repeatable, to compare them; without it, as the plugin "
+            "does."
         ),
     ] = None,
     plot: Annotated[
@@ -128,7 +129,7 @@ def main(
                 limit,
                 report,
                 zoom=zoom,
-                prompts=list(dict.fromkeys(prompt or [CarryPrompt.box])),
+                prompts=list(dict.fromkeys(prompt or [None])),
             )
         summary = summarise(evaluation.scores, seed)
         head = {"protocol": protocol.value, "seed": seed, "limit": limit}
@@ -189,8 +190,9 @@ def _prompts(scores: Mapping[str, Sequence[Score]], seed: int) -> dict[str, Any]
     """Tell what the mask before adds to the box around it, and return that where both are known."""
     found = {}
     for name, own in scores.items():
-        alone = name.removesuffix(f", {CarryPrompt.box_and_mask}")
-        if alone == name or alone not in scores:
+        bare = name.removesuffix(f", {CarryPrompt.box_and_mask}")
+        alone = f"{bare}, {CarryPrompt.box}"
+        if bare == name or alone not in scores:
             continue
         compared = summarise({alone: scores[alone], name: own}, seed)["differences"][name]
         found[name] = compared

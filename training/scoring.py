@@ -71,7 +71,7 @@ def score_models(
     modality: str | None = None,
     *,
     zoom: bool = False,
-    prompts: Sequence[CarryPrompt] = (CarryPrompt.box,),
+    prompts: Sequence[CarryPrompt | None] = (None,),
 ) -> Evaluation:
     """Segment the objects of all cases with each model and score the masks.
 
@@ -93,7 +93,7 @@ def score_models(
     zoom : bool
         Whether each model is also scored where it zooms in on small boxes.
     prompts : sequence of CarryPrompt
-        What a propagation asks with, each scored on its own.
+        What a propagation asks with, each scored on its own; None for the plugin's own way.
 
     Raises
     ------
@@ -150,19 +150,19 @@ class _Way:
     mends: bool = False
     looser: float = 0.0
     clicks: int = 0
-    prompt: CarryPrompt = CarryPrompt.box
+    prompt: CarryPrompt | None = None
 
 
 def _list_runs(
     engines: Mapping[str, Engine],
     protocol: Protocol,
     zoom: bool,
-    prompts: Sequence[CarryPrompt],
+    prompts: Sequence[CarryPrompt | None],
 ) -> dict[str, _Way]:
     """Return what is scored, by name.
 
     A propagation stands beside what the model does with a 3D box, and zoom beside whole slices.
-    Only prompts other than that of the program itself are named.
+    Prompts are named where they are asked for.
     """
     runs = {}
     for suffix, zooms in (("", False), (" + zoom", True))[: 1 + zoom]:
@@ -171,7 +171,7 @@ def _list_runs(
             if protocol is Protocol.propagate:
                 runs[f"{own}, 3D box"] = _Way(name, zooms)
                 for prompt in prompts:
-                    asked = own if prompt is CarryPrompt.box else f"{own}, {prompt}"
+                    asked = own if prompt is None else f"{own}, {prompt}"
                     runs[asked] = _Way(name, zooms, propagates=True, prompt=prompt)
             elif protocol is Protocol.confidence:
                 runs[own] = _Way(name, zooms, propagates=True, checks=True)

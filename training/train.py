@@ -82,6 +82,9 @@ def train(
                 run.write_checkpoint(trainer.state())
     run.close()
     story = continue_story(network.provenance, _describe(config, trainer.steps))
+    if config.clicks:
+        # The plugin asks with a mask only those networks that have learnt from one.
+        story["prompts"] = "boxes, clicks and masks"
     trained = StoredNetwork(network.net.cpu().eval(), network.quant, story)
     run.write_network(trained)
     return trained

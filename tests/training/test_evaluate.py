@@ -543,9 +543,9 @@ def test_a_propagation_is_scored_by_each_prompt(tmp_path: Path) -> None:
         write_case(tmp_path, f"CT/Body/{name}", label, boxes=[[18, 18, 1, 42, 42, 7]])
     engines, prompts = {"rule": LedEngine()}, list(CarryPrompt)
     scores = score_models(tmp_path, engines, Protocol.propagate, 0, prompts=prompts).scores
-    assert list(scores) == ["rule, 3D box", "rule", "rule, box+mask"]
+    assert list(scores) == ["rule, 3D box", "rule, box", "rule, box+mask"]
     # Boxes grow from slice to slice; the mask before, which is surer, holds them where they were.
-    for alone, led in zip(scores["rule"], scores["rule, box+mask"], strict=True):
+    for alone, led in zip(scores["rule, box"], scores["rule, box+mask"], strict=True):
         assert led.dsc > alone.dsc
 
 
@@ -556,9 +556,9 @@ def test_the_command_tells_what_the_mask_before_adds(tmp_path: Path, two_models:
     file, asked = tmp_path / "out.json", ["--prompt", "box", "--prompt", "box+mask"]
     result = command(tmp_path, *two_models[2:], "--protocol", "propagate", *asked, "--json", file)
     assert result.exit_code == 0, result.output
-    assert "bright, box+mask minus bright: DSC +0.000, NSD +0.000" in result.output
+    assert "bright, box+mask minus bright, box: DSC +0.000, NSD +0.000" in result.output
     whole = json.loads(file.read_text(encoding="utf-8"))
-    assert list(whole["models"]) == ["bright, 3D box", "bright", "bright, box+mask"]
+    assert list(whole["models"]) == ["bright, 3D box", "bright, box", "bright, box+mask"]
     assert whole["prompts"]["bright, box+mask"]["macro"]["dsc"]["mean"] == 0
 
 
