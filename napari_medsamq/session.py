@@ -54,7 +54,7 @@ class Session(Labelling):
 
     Attributes
     ----------
-    volume, engine, window, zoom, carry_prompt
+    volume, engine, window, zoom
         As given; all but the volume's voxels may be changed between prompts.
     standard_window : WindowLevel
         The window it began with; for another modality, that modality's own.
@@ -222,10 +222,6 @@ class Session(Labelling):
         if self._carry_prompt is not None:
             return self._carry_prompt
         return CarryPrompt.box_and_mask if self.engine.spec.takes_masks else CarryPrompt.box
-
-    @carry_prompt.setter
-    def carry_prompt(self, prompt: CarryPrompt) -> None:
-        self._carry_prompt = prompt
 
     def setting(self) -> Setting:
         """Return what the network is and sees now, for those who want to ask it again."""

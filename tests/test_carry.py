@@ -357,8 +357,8 @@ def test_what_box_and_mask_before_have_in_common_is_carried_on() -> None:
 def test_models_that_have_learnt_from_masks_are_asked_with_them() -> None:
     asked = {path.name: ModelSpec.read(path).takes_masks for path in shipped_models()}
     assert asked == {FLOAT_MODEL: False, INT8_MODEL: True, FAST_MODEL: True}
-    volume = volume_from_array(np.zeros((3, 16, 14), np.int16), (1, 1, 1), "nothing")
-    engine = LedEngine()
+    array = np.arange(3 * 16 * 14, dtype=np.int16).reshape(3, 16, 14)
+    volume, engine = volume_from_array(array, (1, 1, 1), "ramp"), LedEngine()
     engine.spec = replace(engine.spec, provenance={"prompts": "boxes, clicks and masks"})
     session = Session(volume, engine, IDENTITY)
     assert session.carry_prompt is session.setting().carry_prompt is CarryPrompt.box_and_mask
