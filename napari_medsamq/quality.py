@@ -2,7 +2,8 @@
 
 A mask that changes when its box is drawn a little differently is one that the picture does not
 settle. So the box around a mask is moved in several ways at once, and what the network then finds
-is compared with the mask.
+is compared with the mask. Besides, masks are worst where a structure begins and ends, on slices
+that show little of it.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ def agreement(mask: Bool, others: Bool) -> float:
     return float(np.mean(2 * both / np.maximum(sizes, 1)))
 
 
-def confidence(agreed: float, iou: float) -> float:
-    """Return how sure a mask is, 0 to 1.
+def sureness(agreed: float, iou: float) -> float:
+    """Return how far the network agrees with a mask, 0 to 1.
 
     Parameters
     ----------
@@ -54,3 +55,19 @@ def confidence(agreed: float, iou: float) -> float:
         Mean intersection over union that the network predicts for these.
     """
     return float(np.clip(agreed, 0, 1) * np.clip(iou, 0, 1))
+
+
+def confidence(sure: float, share: float) -> float:
+    """Return how much a slice of a structure is to be trusted, 0 to 1.
+
+    The exponent is the one of .1, .15, .2, .25, .3, .4 and .5 whose rank correlation with DSC was
+    best within the data sets of 96 propagated structures of the training data.
+
+    Parameters
+    ----------
+    sure : float
+        As `sureness` gives it for the slice's mask.
+    share : float
+        The mask's pixels as a share of those of the structure's largest mask on a slice.
+    """
+    return float(sure * share**0.25)

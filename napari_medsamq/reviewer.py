@@ -74,7 +74,7 @@ class Reviewer(QObject):
         self._checks = checks
         self._running = self._failed = self._closed = False
         self._stale = True
-        # What the network is and sees; confidences of anything else are forgotten.
+        # What the network is and sees; how sure it was of anything else is forgotten.
         self._seen = self._seeing()
         self.strip = ReviewStrip(canvas, self.describe)
         self.strip.chosen.connect(self._go_to)
@@ -146,7 +146,7 @@ class Reviewer(QObject):
         axis, index = self._slice_in_view()
         session, label_id = self._workspace.session, self._workspace.label_id
         # As it is now, also where the background has not come to it yet.
-        self.review.show(_mask_keys(session, axis, label_id))
+        self.review.show(*_find_masks(session, axis, label_id))
         wanted = self.review.up_to(index)
         try:
             with self._propagator.outlasting(label_id):
@@ -178,11 +178,11 @@ class Reviewer(QObject):
         if self._seen != self._seeing():
             self._seen, self._failed = self._seeing(), False
             for known in self._workspace.reviews.values():
-                known.forget_confidences()
+                known.forget_sureness()
         if self._stale:
             self._stale = False
-            job: Callable[[], object] = partial(_mask_keys, session, axis, label_id)
-            then: Callable[..., None] = partial(self._on_keys, review)
+            job: Callable[[], object] = partial(_find_masks, session, axis, label_id)
+            then: Callable[..., None] = partial(self._on_masks, review)
         elif self._checking and len(review.slices) >= LEAST_SLICES:
             wanted = review.unchecked(index)
             if wanted is None:
@@ -202,11 +202,11 @@ class Reviewer(QObject):
         session = self._workspace.session
         return session.engine, session.window, session.zoom
 
-    def _on_keys(self, review: Review, keys: dict[int, bytes]) -> None:
+    def _on_masks(self, review: Review, found: tuple[dict[int, bytes], dict[int, int]]) -> None:
         self._running = False
         if self._closed:
             return
-        review.show(keys)
+        review.show(*found)
         self._show()
         self._run()
 
@@ -241,9 +241,14 @@ class Reviewer(QObject):
         self.shown.emit(self.describe(here))
 
 
-def _mask_keys(session: Session, axis: int, label_id: int) -> dict[int, bytes]:
+def _find_masks(
+    session: Session, axis: int, label_id: int
+) -> tuple[dict[int, bytes], dict[int, int]]:
+    """Return the keys and the pixels of a label's masks by slice."""
     mask = np.moveaxis(session.label == label_id, axis, 0)
-    return {int(index): mask_key(mask[index]) for index in np.flatnonzero(mask.any((1, 2)))}
+    counts = mask.sum((1, 2))
+    pixels = {int(index): int(counts[index]) for index in np.flatnonzero(counts)}
+    return {index: mask_key(mask[index]) for index in pixels}, pixels
 
 
 def _check(session: Session, axis: int, index: int, label_id: int) -> tuple[bytes, float]:

@@ -18,7 +18,7 @@ from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.preprocess import WindowLevel, default_window
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt, check_inside
 from napari_medsamq.propagation import Carrier, Gap, Stop, propagate
-from napari_medsamq.quality import confidence
+from napari_medsamq.quality import sureness
 from napari_medsamq.setting import Setting
 from napari_medsamq.slice_network import Lens, SliceMask, SliceNetwork
 from napari_medsamq.stop_rules import Sight
@@ -198,9 +198,9 @@ class Session(Labelling):
         self._network.prepare(self._lens(axis), index)
 
     def sureness(self, axis: int, index: int, mask: Bool) -> float:
-        """Return how sure the mask (H, W) bool of a slice is, 0 to 1; runs where `segment` runs.
+        """Return how far the network agrees with the mask (H, W) bool of a slice, 0 to 1.
 
-        An empty mask is sure.
+        With an empty mask it does. Runs where `segment` runs. See `quality.confidence`.
 
         Raises
         ------
@@ -209,7 +209,7 @@ class Session(Labelling):
         """
         if not mask.any():
             return 1.0
-        return confidence(*self._network.sureness(self._lens(axis), index, mask))
+        return sureness(*self._network.sureness(self._lens(axis), index, mask))
 
     @property
     def slices_kept(self) -> int:

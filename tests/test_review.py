@@ -7,7 +7,7 @@ import pytest
 from fake_engine import FakeEngine
 
 from napari_medsamq.preprocess import IDENTITY
-from napari_medsamq.quality import agreement, confidence, jittered_boxes
+from napari_medsamq.quality import agreement, confidence, jittered_boxes, sureness
 from napari_medsamq.review import DOUBTFUL, SURE, Grade, Review, mask_key
 from napari_medsamq.session import Session
 from napari_medsamq.volume_io import volume_from_array
@@ -19,6 +19,11 @@ def key(size: int) -> bytes:
     return mask_key(mask)
 
 
+def show(review: Review, sizes: dict[int, int]) -> None:
+    keys = {index: key(size) for index, size in sizes.items()}
+    review.show(keys, {index: size**2 for index, size in sizes.items()})
+
+
 ACCEPTED: set[tuple[int, bytes]] = set()
 
 
@@ -26,9 +31,9 @@ ACCEPTED: set[tuple[int, bytes]] = set()
 def review() -> Review:
     ACCEPTED.clear()
     made = Review(lambda index, mask: (index, mask) in ACCEPTED)
-    made.show({index: key(5) for index in range(10, 20)})
+    show(made, dict.fromkeys(range(10, 20), 5))
     for index in range(10, 20):
-        made.note(index, key(5), {12: 0.5, 16: 0.7}.get(index, 0.9))
+        made.note(index, key(5), {12: 0.5, 16: 0.65}.get(index, 0.9))
     return made
 
 
@@ -55,23 +60,23 @@ def test_what_was_accepted_is_so_until_it_changes(review: Review) -> None:
     assert len(ACCEPTED) == 4
     assert review.grade(12) == Grade.accepted
     assert review.next_doubtful(10, 1) == 16
-    changed = {index: key(6 if index == 12 else 5) for index in range(10, 20)}
-    review.show(changed)
+    sizes = dict.fromkeys(range(10, 20), 5)
+    show(review, {**sizes, 12: 6})
     assert review.grade(12) == Grade.unknown
     assert review.unchecked(19) == 12
     assert review.grade(11) == Grade.accepted
     # An undo brings the mask back, and what was said of it.
-    review.show({**changed, 12: key(5)})
+    show(review, sizes)
     assert review.grade(12) == Grade.accepted
 
 
 def test_another_network_has_to_be_asked_anew(review: Review) -> None:
     ACCEPTED.update(review.up_to(10).items())
-    review.forget_confidences()
+    review.forget_sureness()
     assert review.grade(10) == Grade.accepted
     assert {review.grade(index) for index in range(11, 20)} == {Grade.unknown}
     assert review.unchecked(15) == 15
-    review.show({})
+    show(review, {})
     assert review.slices == []
     assert review.unchecked(15) is None
 
@@ -93,8 +98,18 @@ def test_agreement_is_the_mean_dice() -> None:
     assert agreement(mask, np.stack([mask, half])) == pytest.approx((1 + 2 / 3) / 2)
     assert agreement(mask, np.stack([~mask])) == 0
     assert agreement(mask & False, np.stack([mask & False])) == 0
-    assert confidence(0.5, 1.2) == 0.5
-    assert confidence(0.5, 0.8) == pytest.approx(0.4)
+    assert sureness(0.5, 1.2) == 0.5
+    assert sureness(0.5, 0.8) == pytest.approx(0.4)
+
+
+def test_small_masks_of_a_structure_are_trusted_less(review: Review) -> None:
+    assert confidence(0.8, 1) == 0.8
+    assert confidence(0.8, 1 / 16) == pytest.approx(0.4)
+    # A neighbour that has grown makes all others smaller parts of the structure.
+    show(review, {**dict.fromkeys(range(10, 20), 5), 15: 20})
+    assert review.confidence(14) == pytest.approx(0.45)
+    assert review.grade(14) == Grade.doubtful
+    assert review.grade(15) == Grade.unknown
 
 
 def test_a_mask_that_the_network_would_find_anyway_is_sure() -> None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from napari_medsamq.metrics import dsc
+from napari_medsamq.quality import confidence
 from napari_medsamq.review import DOUBTFUL, SURE
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
@@ -20,13 +21,19 @@ Bool = npt.NDArray[np.bool_]
 # A slice with less has to be found, by looking at the least sure ones.
 BAD_DSC = 0.7
 LOOKED_AT = 0.2
-# Of the slices that are called sure, so many have to have at least this DSC.
-GOOD_DSC, GOOD_SHARE = 0.85, 0.9
+# Of the slices that are called sure, so many should not be below it.
+GOOD_SHARE = 0.9
 
 
 def check_slices(session: Session, masks: Sequence[SliceMask]) -> list[float]:
     """Return the confidence of each mask, as the plugin shows it."""
-    return [session.sureness(mask.axis, mask.index, mask.mask) for mask in masks]
+    largest = max(int(mask.mask.sum()) for mask in masks)
+    return [
+        confidence(session.sureness(mask.axis, mask.index, mask.mask), mask.mask.sum() / largest)
+        if mask.mask.any()
+        else 1.0
+        for mask in masks
+    ]
 
 
 def pair_checks(
@@ -78,19 +85,20 @@ def describe_checks(scores: Sequence[Score]) -> dict[str, float]:
         the slices below `BAD_DSC` is among the least sure `LOOKED_AT` of all. `bad`: what part of
         all slices is below it. `slices`: how many there are. `doubtful`, `sure`: what part of all
         the plugin calls so; `caught`: what part of those below `BAD_DSC` are doubtful, and `good`:
-        what part of the sure ones have at least `GOOD_DSC`. `doubtful_below`: the confidence of the
-        least sure `LOOKED_AT` of all; `sure_from`: the least one from which on `GOOD_SHARE` have at
-        least `GOOD_DSC`, above 1 where there is none.
+        what part of the sure ones are not below it. `doubtful_to`: the highest confidence up to
+        which most are below `BAD_DSC`, 0 where there is none; `sure_from`: the least one from which
+        on `GOOD_SHARE` are not, above 1 where there is none.
     """
     pairs = np.array([pair for score in scores for pair in score.checks])
     sure, right = pairs.T
     bad = right < BAD_DSC
     order = np.argsort(sure, kind="stable")
     looked_at = order[: round(LOOKED_AT * len(order))]
-    doubtful, certain, good = sure < DOUBTFUL, sure >= SURE, right >= GOOD_DSC
-    # From each confidence on, the most sure slices counted first.
-    shares = np.cumsum(good[order[::-1]]) / np.arange(1, len(order) + 1)
-    enough = np.flatnonzero(shares >= GOOD_SHARE)
+    doubtful, certain = sure < DOUBTFUL, sure >= SURE
+    counts = np.arange(1, len(order) + 1)
+    # Up to each confidence, the least sure slices counted first, and from each on.
+    mostly_bad = np.flatnonzero(np.cumsum(bad[order]) / counts > 0.5)
+    mostly_good = np.flatnonzero(np.cumsum(~bad[order[::-1]]) / counts >= GOOD_SHARE)
     return {
         "spearman": float(spearmanr(sure, right).statistic),
         "found": float(bad[looked_at].sum() / max(bad.sum(), 1)),
@@ -99,7 +107,7 @@ def describe_checks(scores: Sequence[Score]) -> dict[str, float]:
         "doubtful": float(doubtful.mean()),
         "caught": float(bad[doubtful].sum() / max(bad.sum(), 1)),
         "sure": float(certain.mean()),
-        "good": float(good[certain].sum() / max(certain.sum(), 1)),
-        "doubtful_below": float(np.quantile(sure, LOOKED_AT)),
-        "sure_from": float(sure[order[::-1]][enough[-1]]) if enough.size else 1.01,
+        "good": float((~bad)[certain].sum() / max(certain.sum(), 1)),
+        "doubtful_to": float(sure[order][mostly_bad[-1]]) if mostly_bad.size else 0.0,
+        "sure_from": float(sure[order[::-1]][mostly_good[-1]]) if mostly_good.size else 1.01,
     }

@@ -20,7 +20,7 @@ from napari_medsamq.errors import ModelError, SaveError
 from napari_medsamq.model_choice import size_mb
 from napari_medsamq.model_spec import ModelSpec
 from napari_medsamq.prompts import CarryPrompt
-from training.checking import BAD_DSC, GOOD_DSC, LOOKED_AT, describe_checks
+from training.checking import BAD_DSC, LOOKED_AT, describe_checks
 from training.errors import ConfigError
 from training.latency import LAPTOP, goals, measure_apart
 from training.progress import error_message, progress_bar
@@ -221,9 +221,9 @@ def _confidence(scores: Mapping[str, Sequence[Score]]) -> dict[str, dict[str, fl
         )
         typer.echo(
             f"  doubtful: {own['doubtful']:.0%} of slices, {own['caught']:.0%} of those below "
-            f"{BAD_DSC}; sure: {own['sure']:.0%}, of which {own['good']:.0%} have at least "
-            f"{GOOD_DSC}; by these slices, doubtful were those below {own['doubtful_below']:.2f}, "
-            f"and sure those from {own['sure_from']:.2f} on"
+            f"{BAD_DSC}; sure: {own['sure']:.0%}, of which {own['good']:.0%} are not below it; by "
+            f"these slices, doubtful were those up to {own['doubtful_to']:.2f}, and sure those "
+            f"from {own['sure_from']:.2f} on"
         )
     return found
 

@@ -592,15 +592,16 @@ def test_checks_are_summed_up_over_all_slices(data_dir: Path) -> None:
     sure, right = np.array(sure), np.array(right)
     assert found["doubtful"] == np.mean(sure < DOUBTFUL)
     assert found["sure"] == np.mean(sure >= SURE)
-    assert found["good"] == np.mean(right[sure >= SURE] >= 0.85)
+    assert found["good"] == np.mean(right[sure >= SURE] >= 0.7)
     assert found["caught"] == pytest.approx(2 / 3)
-    assert 0.2 < found["doubtful_below"] <= 0.5
+    # Of the three least sure ones two are wrong.
+    assert found["doubtful_to"] == 0.5
     # One of the surest is wrong, and never are nine of ten right.
     assert found["sure_from"] > 1
     right[2] = 0.95
     pairs = tuple(zip(sure.tolist(), right.tolist(), strict=True))
     found = describe_checks([Score(target, 0.5, 0.5, 1.0, checks=pairs)])
-    assert right[sure >= found["sure_from"]].min() >= 0.85
+    assert right[sure >= found["sure_from"]].min() >= 0.7
 
 
 def test_a_worst_slice_without_reference_is_erased(tmp_path: Path) -> None:
