@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path, PurePath, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -59,42 +58,15 @@ def engine() -> OpenVINOEngine:
     return OpenVINOEngine(MODELS / FLOAT_MODEL)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run the tests that open windows last in one process, and first in one of two.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests that open windows last.
 
     Others fork worker processes, and a fork of a process with windows inherits what it cannot end.
-    Of two processes one is busy with the windows while the other does all of training, which forks.
     """
-    if hasattr(config, "workerinput"):
-        items.sort(
-            key=lambda item: (not _has_windows(item.path), "training" not in item.path.parts)
-        )
-    else:
-        items.sort(key=lambda item: _has_windows(item.path))
-
-
-def _has_windows(path: PurePath) -> bool:
-    return "gui" in path.parts
+    items.sort(key=lambda item: "gui" in item.path.parts)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config) -> None:
     """Leave a core to each of the processes that share the tests."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give each process one file after another, and all files that open windows to the same one.
-
-    Windows of two processes would take the keyboard from each other. A file stays whole, as its
-    tests share what is slow to make.
-    """
-    from xdist.scheduler import LoadFileScheduling
-
-    class Scheduling(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            path = super()._split_scope(nodeid)
-            return "gui" if _has_windows(PurePosixPath(path)) else path
-
-    return Scheduling(config, log)
