@@ -69,7 +69,7 @@ def smooth_between(mask: Bool, axis: int, spacing: npt.ArrayLike, slices: float 
     """Smooth a mask (z, y, x) bool from slice to slice, on the slices where it has anything.
 
     The signed distances to its outlines, and its areas, are averaged with Gaussian weights across
-    slices.
+    the slices that it is on; empty ones stay empty.
 
     Parameters
     ----------
@@ -89,10 +89,13 @@ def smooth_between(mask: Bool, axis: int, spacing: npt.ArrayLike, slices: float 
         mixed = ndimage.gaussian_filter1d(distances, slices, axis=0, mode="nearest")
         # Averaged outlines enclose less than those they came from: areas are averaged themselves.
         areas = planes.sum((1, 2))
-        wanted = ndimage.gaussian_filter1d(areas.astype(float), slices, mode="nearest")
+        total, weight = (
+            ndimage.gaussian_filter1d(each.astype(float), slices, mode="nearest")
+            for each in (areas, areas > 0)
+        )
         smoothed = np.zeros_like(planes)
         for index in np.flatnonzero(areas):
-            count = max(1, round(wanted[index]))
+            count = max(1, round(total[index] / weight[index]))
             smoothed[index] = mixed[index] >= np.sort(mixed[index], axis=None)[-count]
         return np.moveaxis(smoothed, 0, axis)
 
@@ -147,13 +150,15 @@ def grow(mask: Bool, spacing: npt.ArrayLike, mm: float) -> Bool:
     What lies beyond the volume's edge takes nothing from a mask that touches it.
     """
     sampling = np.asarray(spacing, float)
+    # Files have spacings in single precision: one of 0.8 mm is not exactly so many voxels of 0.8.
+    tolerance = 1e-4 * float(sampling.min())
 
     def change(part: Bool) -> Bool:
         if mm < 0:
             # Voxels beyond the part are none of the mask, those beyond the volume unknown.
-            inside: Bool = ndimage.distance_transform_edt(part, sampling) > -mm
+            inside: Bool = ndimage.distance_transform_edt(part, sampling) > tolerance - mm
             return inside
-        found: Bool = ndimage.distance_transform_edt(~part, sampling) <= mm
+        found: Bool = ndimage.distance_transform_edt(~part, sampling) <= mm + tolerance
         return found
 
     return _within(mask, change, margin=np.ceil(abs(mm) / sampling).astype(int) + 1)

@@ -115,6 +115,22 @@ def test_smoothing_takes_jumps_between_slices_and_keeps_a_ball() -> None:
     np.testing.assert_array_equal(smooth.any((1, 2)), whole.any((1, 2)))
 
 
+def test_smoothing_takes_nothing_because_a_neighbour_is_empty() -> None:
+    disc = ball()[20]
+    mask = np.zeros((9, *disc.shape), bool)
+    mask[::2] = disc
+    np.testing.assert_array_equal(smooth_between(mask, 0, (2, 1, 1)), mask)
+
+
+@pytest.mark.parametrize("spacing", [0.4, 0.8, 1.1])
+def test_spacings_in_single_precision_lose_no_layer(spacing: float) -> None:
+    stored = np.full(3, spacing, np.float32).astype(float)
+    mask = np.zeros((11, 11, 11), bool)
+    mask[4:7, 4:7, 4:7] = True
+    assert grow(mask, stored, 2 * spacing)[5, 5].sum() == 7
+    assert grow(mask, stored, -spacing).sum() == 1
+
+
 def test_growing_is_in_mm_and_shrinking_undoes_it() -> None:
     mask = ball(radius=10)
     assert dsc(grow(mask, SPACING, 4), ball(radius=14)) > 0.96
