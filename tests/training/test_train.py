@@ -308,6 +308,7 @@ def test_small_parts_of_a_batch_give_the_gradient_of_the_whole(cases: Path) -> N
     assert float((one - other).norm()) < 0.02 * float(one.norm())
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(cases: Path, tmp_path: Path) -> None:
     whole = run_script(cases, tmp_path / "whole", "epochs=2")
     finish(whole)
@@ -332,6 +333,7 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(cases: Path, tmp_pa
     assert [event.step for event in events.Scalars("loss")] == list(range(1, 7))
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(cases: Path, tmp_path: Path) -> None:
     finish(run_script(cases, tmp_path / "one", "trains=both", "epochs=1"))
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
