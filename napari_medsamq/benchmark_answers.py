@@ -1,9 +1,10 @@
-"""How long a released box and a click take until their mask is on the screen."""
+"""How long a box and a click take until their mask is seen, and an edit until its numbers are."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from napari_medsamq.gui_script import (
     send,
     wait_for,
 )
+from napari_medsamq.measure_form import MeasureForm
 from napari_medsamq.volume_io import Volume
 
 BOXES = 12
@@ -32,6 +34,10 @@ CLICKS = ((0.5, 0.5), (0.9, 1.3), (0.3, 0.6))
 _SIDE = 0.1
 _MOVES = 10
 _LONGEST_MS = 20_000
+EDITS = 20
+# Grey values from here on are the label that is edited: two organs of the made-up CT.
+_LABELLED = 65
+_PATCH = (slice(0, 5), slice(0, 5))
 
 
 def measure_answers(volume: Volume) -> dict[str, dict[str, float]]:
@@ -104,6 +110,43 @@ def _await(watch: AnswerWatch) -> None:
         f"The window has not shown a mask within {_LONGEST_MS / 1000:.0f} s, so that its time "
         "cannot be measured. Leave the mouse alone while it runs."
     )
+
+
+def measure_statistics(volume: Volume) -> dict[str, dict[str, float]]:
+    """Edit a label slice by slice, and wait for its numbers each time.
+
+    Returns
+    -------
+    found : dict
+        `statistics_ms`: from an edit to when the dock has the label's new statistics; `p50`, `p95`,
+        `n`.
+    """
+    with tempfile.TemporaryDirectory() as journals:
+        viewer = open_viewer()
+        dock = open_dock(viewer, Path(journals), DEFAULT_BUDGET)
+        workspace = open_volume(viewer, dock, volume).workspace
+        wait_for(dock)
+        shown: list[float] = []
+        form = dock.findChild(MeasureForm)
+        form.shown.connect(lambda: shown.append(perf_counter()))
+        mask = volume.data >= _LABELLED
+        ms = []
+        for edit in range(EDITS + 1):
+            if edit > 0:
+                mask = np.zeros_like(mask)
+                mask[edit % len(mask)][_PATCH] = True
+            voxels = np.flatnonzero(mask)
+            ones = np.ones(len(voxels), np.uint16)
+            workspace.session.history.change("stroke", voxels, ones, (), by_hand=True)
+            count, start = len(shown), perf_counter()
+            workspace.refresh()
+            while len(shown) == count:
+                QTest.qWait(1)
+            ms.append((shown[-1] - start) * 1000)
+            wait_for(dock)
+        viewer.close()
+    # The first edit made the label.
+    return {"statistics_ms": summarise(ms[1:])}
 
 
 def summarise(ms: list[float]) -> dict[str, float]:

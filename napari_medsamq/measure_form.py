@@ -81,6 +81,7 @@ class MeasureForm(QGroupBox):
     """Size, intensities and diameters of the label in hand; of all labels as a file."""
 
     said = Signal(str)  # what was done, or why it was not
+    shown = Signal()  # numbers
 
     def __init__(self) -> None:
         super().__init__("5. Measure")
@@ -149,6 +150,7 @@ class MeasureForm(QGroupBox):
         self.histogram.show_bars(bars, voxels, color)
         for push in (self._copy, self._export):
             push.setEnabled(bool(measured))
+        self.shown.emit()
 
     def show_prior(self, millilitres: Mapping[int, float]) -> None:
         """Show from now on, beside a label's volume, what it had in a prior scan, by label id."""

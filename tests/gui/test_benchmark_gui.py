@@ -3,7 +3,7 @@
 import pytest
 
 from napari_medsamq import benchmark_answers, benchmark_gui, gui_script
-from napari_medsamq.benchmark_answers import measure_answers
+from napari_medsamq.benchmark_answers import measure_answers, measure_statistics
 from napari_medsamq.benchmark_gui import (
     GOALS,
     format_goals,
@@ -35,6 +35,14 @@ def test_every_box_and_every_click_is_timed(monkeypatch, qtbot):
 
 
 @pytest.mark.slow
+def test_every_edit_is_timed(monkeypatch, qtbot):
+    monkeypatch.setattr(benchmark_answers, "EDITS", 3)
+    times = measure_statistics(phantom_volume((14, 64, 64)))["statistics_ms"]
+    assert times["n"] == 3
+    assert 1 < times["p50"] <= times["p95"] < 20_000
+
+
+@pytest.mark.slow
 def test_slices_are_ready_where_a_scroll_stops(monkeypatch, qtbot):
     monkeypatch.setattr(benchmark_gui, "_STOPS", 3)
     assert 0 <= measure_prefetch(phantom_volume((14, 64, 64))) <= 1
@@ -52,6 +60,7 @@ def test_the_table_has_every_goal_and_tells_what_is_missed():
         "drag_ms": {"p50": 70.0, "p95": 160.0, "n": 720},
         "refined_ms": {"p50": 150.0, "p95": 200.0, "n": 12},
         "click_ms": {"p50": 90.0, "p95": 110.0, "n": 36},
+        "statistics_ms": {"p50": 80.0, "p95": 150.0, "n": 20},
         "gui_block_ms": 3.0,
         "prefetch_ready": 0.95,
         "propagation_overhead": {"fresh": 1.05, "cached": 1.2},
@@ -61,6 +70,6 @@ def test_the_table_has_every_goal_and_tells_what_is_missed():
     assert text.count("met |") == len(GOALS) - 2
     assert "160 | ≤ 150 | **missed** |" in text
     assert "0.95 | ≥ 0.9 | met |" in text
-    assert "720 moves of the mouse, 12 small boxes, 36 clicks" in text
+    assert "720 moves of the mouse, 12 small boxes, 36 clicks, 20 edits" in text
     with pytest.raises(KeyError):
         format_goals({})
