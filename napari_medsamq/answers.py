@@ -59,9 +59,30 @@ class Answers:
         )
 
     def ask_all(self) -> None:
-        """Ask about all that wait."""
-        for request in list(self._workspace.requests):
+        """Ask about all that wait, unless they wait for the user."""
+        for request in self._asked:
             self.ask(request)
+
+    def take_back(self) -> bool:
+        """Drop the last box, and say so, if that is what undo takes back.
+
+        A box that waits for the user goes last of all, for no redo brings it back.
+        """
+        workspace, asked = self._workspace, self._asked
+        if asked:
+            dropped, what = asked[-1], "the box that was being segmented"
+        elif workspace.requests and workspace.session.history.undo_name is None:
+            dropped, what = workspace.requests[-1], "a box of the prior scan"
+        else:
+            return False
+        workspace.drop(dropped)
+        self._say(f"Undone: {what}.")
+        return True
+
+    @property
+    def _asked(self) -> list[Request]:
+        workspace = self._workspace
+        return [request for request in workspace.requests if request not in workspace.held]
 
     def _segment(self, request: Request) -> list[SliceMask]:
         found = self._workspace.session.segment(request.box, request.start)

@@ -262,11 +262,8 @@ class Controller(QObject):
     def undo(self) -> None:
         """Take back the last edit, or the last box while it is being segmented."""
         self.propagator.stop()
-        if self.workspace.requests:
-            self.workspace.drop(self.workspace.requests[-1])
-            self._view.show_status("Undone: the box that was being segmented.")
-            return
-        self._tell("Undone", self.session.history.undo())
+        if not self.answers.take_back():
+            self._tell("Undone", self.session.history.undo())
 
     def redo(self) -> None:
         """Make the last undone edit again."""

@@ -82,7 +82,6 @@ class Following(QObject):
         self._workspace = workspace
         self._files = files
         self._axis = axis
-        self._placed: list[Request] = []
         # Counts what was asked for, so that answers which come too late are told.
         self._number = 0
         self._prior: _Prior | None = None
@@ -113,8 +112,8 @@ class Following(QObject):
     @property
     def waiting(self) -> list[Request]:
         """The boxes that wait for the user; one that was moved is segmented already."""
-        requests = self._workspace.requests
-        return [box for box in self._placed if any(box is request for request in requests)]
+        held = self._workspace.held
+        return [request for request in self._workspace.requests if request in held]
 
     def read(self, path: Path) -> None:
         """Read the label of a prior scan, and ask for its image."""
@@ -181,7 +180,8 @@ class Following(QObject):
 
     def run(self) -> None:
         """Have the boxes that wait segmented, the largest label first."""
-        waiting, self._placed = self.waiting, []
+        waiting = self.waiting
+        self._workspace.held.clear()
         for request in waiting:
             self._workspace.requested.emit(request)
         self._show_waiting()
@@ -251,12 +251,9 @@ class Following(QObject):
             if label.label_id not in session.history.voxel_counts:
                 session.set_style(label.label_id, label.style)
         placed = [Request(label.box, label.label_id) for label in labels if label.box is not None]
-        earlier = self.waiting
-        workspace.requests = [
-            request for request in workspace.requests if not any(request is box for box in earlier)
-        ]
-        workspace.requests += placed
-        self._placed = placed
+        asked = [request for request in workspace.requests if request not in workspace.held]
+        workspace.requests = [*asked, *placed]
+        workspace.held = set(placed)
         _PRIOR[workspace] = labels
         self._show_prior()
         if placed:

@@ -79,6 +79,8 @@ class Workspace:
         Whether the network sees what the user sees, or always the session's standard window.
     reviews : dict of (int, int) to Review
         What is known of slices, by array axis and label id.
+    held : set of Request
+        Those of the requests that wait for the user's word.
     """
 
     requested = Signal(Request)
@@ -94,6 +96,7 @@ class Workspace:
         self.left_at: dict[int, float] = {}
         self.shares_window = True
         self.requests: list[Request] = []
+        self.held: set[Request] = set()
         self.reviews: dict[tuple[int, int], Review] = {}
         volume = session.volume
         shared: dict[str, Any] = {

@@ -14,6 +14,8 @@ from scipy import ndimage
 from sources import write_nifti
 
 from napari_medsamq import followup, forms, prior_form
+from napari_medsamq.layers import SAMPLES
+from napari_medsamq.model_box import ModelBox
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.volume_io import write_label
 
@@ -124,6 +126,86 @@ def test_a_box_that_waits_can_be_moved_or_deleted(dock, prior, place):
     dock.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     dock.wait()
     assert following.waiting == []
+    assert dock.workspace.requests == []
+    assert not buttons(dock)[0].isVisibleTo(dock.dock)
+
+
+def test_undo_takes_back_what_was_done_last_while_boxes_wait(dock, engine, prior, place):
+    place(prior)
+    following = dock.dock.controller.checkup.following
+    waiting = following.waiting
+    assert len(waiting) == 2
+    dock.drag((11, 16, 24), (11, 47, 55))
+    dock.wait()
+    label = dock.session.label.copy()
+    assert label.any()
+    # One that has no answer yet comes before what is done.
+    engine.open.clear()
+    dock.viewer.dims.set_point(0, 6 * 3.0)
+    dock.drag((6, 16, 24), (6, 47, 55))
+    assert len(dock.workspace.requests) == 3
+    dock.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert dock.dock.status == "Undone: the box that was being segmented."
+    engine.open.set()
+    dock.wait()
+    np.testing.assert_array_equal(dock.session.label, label)
+    click(dock, "Undo")
+    assert "Undone: box for" in dock.dock.status
+    assert not dock.session.label.any()
+    assert following.waiting == waiting
+    click(dock, "Redo")
+    np.testing.assert_array_equal(dock.session.label, label)
+    dock.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert dock.workspace.requests == waiting
+    # Nothing else is left to be taken back.
+    dock.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert dock.dock.status == "Undone: a box of the prior scan."
+    assert following.waiting == waiting[:1]
+    assert buttons(dock)[0].text() == "Segment 1 box"
+
+
+def change_modality(window):
+    (menu,) = [menu for menu in window.dock.findChildren(QComboBox) if menu.findText("MR") >= 0]
+    QTest.keyClick(menu, Qt.Key.Key_M)
+    window.wait()
+    assert window.session.volume.modality == "MR"
+
+
+def change_model(window):
+    QTest.keyClick(window.dock.findChild(ModelBox), Qt.Key.Key_Down)
+    window.wait()
+    assert window.workspace.model is not None
+
+
+def reopen_the_dock(window):
+    window.close_dock()
+    window.open_dock()
+    window.wait()
+
+
+def use_another_volume(window):
+    used = window.workspace
+    window.open(SAMPLES / "ct.nii.gz")
+    assert window.workspace is not used
+    assert not buttons(window)[0].isVisibleTo(window.dock)
+    window.viewer.layers.selection.active = used.boxes
+    QTest.qWait(50)
+    window.wait()
+    assert window.workspace is used
+
+
+@pytest.mark.parametrize(
+    "happen", [change_modality, change_model, reopen_the_dock, use_another_volume]
+)
+def test_boxes_wait_for_the_user_whatever_happens_meanwhile(dock, engine, prior, place, happen):
+    place(prior)
+    happen(dock)
+    assert engine.decoded == 0
+    assert not dock.session.label.any()
+    assert len(dock.workspace.requests) == 2
+    click(dock, "Segment 2 boxes")
+    dock.wait()
+    assert set(dock.session.history.voxel_counts) == {2, 5}
     assert dock.workspace.requests == []
     assert not buttons(dock)[0].isVisibleTo(dock.dock)
 
