@@ -172,6 +172,7 @@ def _decode(
         warnings=warnings,
         # Slices in between are none that a label could refer to.
         files=() if found.uneven else tuple(dict.fromkeys(frame.path for frame in frames)),
+        frame_of_reference=head["frame_of_reference"],
     )
 
 

@@ -226,7 +226,12 @@ def _decode(path: Path, seg: Segmentation) -> DecodedLabel:
         ) from error
     # highdicom counts slices, rows, columns.
     affine = np.asarray(volume.affine, float)[:, [2, 1, 0, 3]]
-    return DecodedLabel(ids[volume.array.transpose(2, 1, 0)], affine, segments)
+    return DecodedLabel(
+        ids[volume.array.transpose(2, 1, 0)],
+        affine,
+        segments,
+        frame_of_reference=str(seg.get("FrameOfReferenceUID", "")),
+    )
 
 
 def _segment(label_id: int, about: Any) -> Segment:

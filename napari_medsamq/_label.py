@@ -101,12 +101,15 @@ class DecodedLabel:
         By label id, as far as the file names them.
     orientation_known : bool
         Whether the file says how the patient lies in it.
+    frame_of_reference : str
+        UID of a DICOM segmentation's, empty where there is none.
     """
 
     data: Array
     affine: Float64
     segments: Segments
     orientation_known: bool = True
+    frame_of_reference: str = ""
 
 
 def segments_of(array: npt.NDArray[np.unsignedinteger], segments: Segments) -> dict[int, Segment]:
@@ -180,10 +183,13 @@ def checked_ids(path: Path, data: Array) -> npt.NDArray[np.uint16]:
 def extended(found: DecodedLabel, over: Source) -> DecodedLabel:
     """Return a label with as much of nothing around it that its grid holds all of another one.
 
-    One that has no place in common with that stays as it is.
+    One that has no place in common with that stays as it is, unless both are of one frame of
+    reference.
     """
     places = (np.linalg.inv(found.affine) @ over.affine @ _corners(over.grid))[:3]
-    if (places.max(1) < 0).any() or (places.min(1) > np.array(found.data.shape) - 1).any():
+    one_frame = found.frame_of_reference and found.frame_of_reference == over.frame_of_reference
+    apart = (places.max(1) < 0) | (places.min(1) > np.array(found.data.shape) - 1)
+    if apart.any() and not one_frame:
         return found
     # Rounding errors of headers make no slice.
     low = np.maximum(0, -np.floor(places.min(1) + _SAME_GRID).astype(int))

@@ -114,8 +114,15 @@ def decode_named(path: Path, over: Source | None = None) -> tuple[Decoded, Segme
     except OSError as error:
         raise _unopened(path, error) from error
     warnings = () if found.orientation_known else (LEFT_RIGHT_UNKNOWN,)
-    shape = found.data.shape
-    return Decoded(found.data, found.affine, "image", shape, warnings=warnings), found.segments
+    decoded = Decoded(
+        found.data,
+        found.affine,
+        "image",
+        found.data.shape,
+        warnings=warnings,
+        frame_of_reference=found.frame_of_reference,
+    )
+    return decoded, found.segments
 
 
 def _unopened(path: Path, error: OSError) -> VolumeError:

@@ -91,6 +91,8 @@ class Decoded:
     warnings : tuple of str
     files : tuple of Path
         The DICOM files it was read from, in the order of k; one for all where it is multi-frame.
+    frame_of_reference : str
+        DICOM's Frame of Reference UID, empty where there is none.
     """
 
     data: Array
@@ -101,6 +103,7 @@ class Decoded:
     modality: str = ""
     warnings: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    frame_of_reference: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +123,8 @@ class Source:
     header : nibabel NIfTI header or None
     files : tuple of Path
         The DICOM files it was read from; see `Decoded`.
+    frame_of_reference : str
+        See `Decoded`.
     """
 
     shape: tuple[int, ...]
@@ -128,13 +133,22 @@ class Source:
     flips: Flips
     header: Any
     files: tuple[Path, ...] = ()
+    frame_of_reference: str = ""
 
     @classmethod
     def of(cls, decoded: Decoded) -> Source:
         """Make the source of a decoded file."""
         axes, flips = lps_orientation(decoded.affine)
         files = tuple(file.absolute() for file in decoded.files)
-        return cls(decoded.shape, decoded.affine, axes, flips, decoded.header, files)
+        return cls(
+            decoded.shape,
+            decoded.affine,
+            axes,
+            flips,
+            decoded.header,
+            files,
+            decoded.frame_of_reference,
+        )
 
     @property
     def grid(self) -> Index3:

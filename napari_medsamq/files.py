@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from napari_medsamq.errors import SaveError
 _MARKED = 4096
 # Endings of medical files that have two parts.
 _TWO_PARTS = (".nii.gz", ".seg.nrrd")
+_PROVENANCE = ".provenance.json"
 
 
 def file_stem(name: str) -> str:
@@ -28,20 +30,52 @@ def file_stem(name: str) -> str:
     return Path(stem).stem if name.lower().endswith(_TWO_PARTS) else stem
 
 
+def file_ending(name: str) -> str:
+    """Return the ending of a file's name, which may have two parts; see `file_stem`."""
+    return name[len(file_stem(name)) :]
+
+
 def beside(label: Path, ending: str) -> Path:
     """Return the file of an ending that belongs to a label.
+
+    It has the label's name without its ending; but where the label's provenance has the whole name,
+    or the other one is that of a label in another format that lies there too, the whole name.
 
     Examples
     --------
     >>> beside(Path("a/liver.nii.gz"), ".report.html").name
     'liver.report.html'
     """
-    return label.with_name(file_stem(label.name) + ending)
+    stem = file_stem(label.name)
+    own = _label_ending(label.with_name(label.name + _PROVENANCE))
+    other = _label_ending(label.with_name(stem + _PROVENANCE))
+    whole = own == file_ending(label.name) or _lies_beside(label, other)
+    return label.with_name((label.name if whole else stem) + ending)
 
 
 def provenance_path(label: Path) -> Path:
-    """Return where the provenance of a label file lies."""
-    return beside(label, ".provenance.json")
+    """Return where the provenance of a label file lies; see `beside`."""
+    return beside(label, _PROVENANCE)
+
+
+def _label_ending(provenance: Path) -> str:
+    """Return the ending of the label that a provenance file is of; empty if it tells none."""
+    try:
+        return str(json.loads(provenance.read_bytes())["label"]["ending"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        # None, another program's, or one of a version that did not write it.
+        return ""
+
+
+def _lies_beside(label: Path, ending: str) -> bool:
+    """Tell whether a label of the same name but this ending lies beside another one."""
+    if ending in ("", file_ending(label.name)):
+        return False
+    try:
+        return label.with_name(file_stem(label.name) + ending).is_file()
+    except (OSError, ValueError):
+        # What is no ending, or cannot be looked at.
+        return False
 
 
 def file_hash(path: Path) -> str:

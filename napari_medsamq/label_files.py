@@ -90,6 +90,8 @@ def used_ids(label: npt.NDArray[Any]) -> list[int]:
 
 def same_grid(one: Volume, other: Volume) -> bool:
     """Tell whether the voxels of two volumes lie in the same places."""
+    if _one_frame(one, other) is False:
+        return False
     shape = one.data.shape[:3]
     steps = whole_steps(np.linalg.inv(other.affine) @ one.affine, shape)
     return shape == other.data.shape[:3] and steps is not None and np.array_equal(steps, np.eye(4))
@@ -131,8 +133,17 @@ def check_same_space(one: Volume, other: Volume) -> None:
     ------
     VolumeError
         If a file does not say how the patient lies in it, one lies in a template's space and the
-        other in a scanner's, or they have no place in common.
+        other in a scanner's, they are of different frames of reference, or they have no place in
+        common without being known to be of one.
     """
+    one_frame = _one_frame(one, other)
+    if one_frame is False:
+        raise VolumeError(
+            f"{one.name} and {other.name} do not lie in the same physical space: they belong to "
+            f"different frames of reference ({one.source.frame_of_reference} and "
+            f"{other.source.frame_of_reference}). Choose files of one scan, or bring both into one "
+            "space first."
+        )
     for volume in (one, other):
         if not volume.orientation_known:
             raise VolumeError(
@@ -146,6 +157,9 @@ def check_same_space(one: Volume, other: Volume) -> None:
             "names a template (Talairach, MNI), that of the other does not. Bring both into one "
             "space first."
         )
+    if one_frame:
+        # Labels of one scan may well lie on slices that have nothing in common.
+        return
     spans = [(found.min(0), found.max(0)) for found in (_world(one), _world(other))]
     if (np.minimum(spans[0][1], spans[1][1]) < np.maximum(spans[0][0], spans[1][0])).any():
         raise VolumeError(
@@ -208,6 +222,12 @@ def _hex(parts: list[str]) -> str:
     except (ValueError, OverflowError):
         return ""
     return "#" + "".join(f"{value:02X}" for value in values if 0 <= value <= 255)
+
+
+def _one_frame(one: Volume, other: Volume) -> bool | None:
+    """Tell whether two volumes have one DICOM frame of reference; None if not both have any."""
+    uids = one.source.frame_of_reference, other.source.frame_of_reference
+    return uids[0] == uids[1] if all(uids) else None
 
 
 def _world(volume: Volume) -> Float64:

@@ -134,9 +134,11 @@ def _figures(content: Mapping[str, Any], drawn: LabelFile, image: Volume | None)
     shown = _marks(content["labels"], label)
     window = _window(content, image)
     figures, part = [], surroundings(label)
+    # Not all formats of labels can say that the image left it open.
+    known = grid.orientation_known and content["image"].get("orientation_known", True)
     for index in telling_slices(label):
         picture = slice_picture(image, window, label[index], index, grid.pixel_size(0), shown, part)
-        caption = _caption(grid, index)
+        caption = _caption(grid, index, known)
         names = {entry["id"]: str(entry["name"]) for entry in content["labels"]}
         here = [
             f"{shown[int(n)].letter} {names.get(int(n), f'Label {n}')}"
@@ -173,12 +175,8 @@ def _window(content: Mapping[str, Any], image: Volume | None) -> WindowLevel:
     return WindowLevel(*settings[-1]["window"]) if settings else default_window(image)
 
 
-def _caption(volume: Volume, index: int) -> str:
-    side = (
-        "the patient's right is on the left"
-        if volume.orientation_known
-        else "left and right are unknown"
-    )
+def _caption(volume: Volume, index: int, known: bool) -> str:
+    side = "the patient's right is on the left" if known else "left and right are unknown"
     axis = volume.source.axes[0]
     corner, _ = volume.box_to_source((index, 0, 0), (index, 0, 0))
     return f"Axial slice, voxel {'ijk'[axis]} = {corner[axis]}; {side}"

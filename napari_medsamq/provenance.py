@@ -1,5 +1,7 @@
 """How a label came about, in a JSON file beside it: `liver.provenance.json` for `liver.nii.gz`.
 
+Where that is of a label in another format, it is `liver.seg.nrrd.provenance.json`.
+
 It holds nothing of a file's header and no folder. The image is told by the hash of its voxels; its
 name, which often is the patient's, is written only where that is asked for.
 """
@@ -20,7 +22,7 @@ import numpy as np
 
 from napari_medsamq import __version__
 from napari_medsamq.errors import ProvenanceError, SaveError
-from napari_medsamq.files import provenance_path, write_whole
+from napari_medsamq.files import file_ending, provenance_path, write_whole
 from napari_medsamq.geometry import PLANES, Index3
 from napari_medsamq.history import Edit, Label, LabelStyle, Prompt
 from napari_medsamq.journal import volume_hash
@@ -125,6 +127,7 @@ def describe_work(work: Work, receipt: SaveReceipt, *, names: bool = False) -> d
         "geometry_sha256": geometry_hash(volume),
         "shape": list(volume.source.shape),
         "spacing_mm": volume.spacing[np.argsort(volume.source.axes)].tolist(),
+        "orientation_known": volume.orientation_known,
         "modality": volume.modality,
         "modality_source": volume.modality_source,
     }
@@ -134,7 +137,11 @@ def describe_work(work: Work, receipt: SaveReceipt, *, names: bool = False) -> d
         "format": FORMAT,
         "version": VERSION,
         "saved": datetime.now(UTC).isoformat(timespec="seconds"),
-        "label": {"sha256": receipt.sha256, "shape": list(receipt.shape)},
+        "label": {
+            "sha256": receipt.sha256,
+            "shape": list(receipt.shape),
+            "ending": file_ending(receipt.path.name),
+        },
         "image": image,
         "software": software(),
         "cpu": {"name": cpu_name(), "instructions": environment()["instructions"]},

@@ -298,3 +298,42 @@ def test_segmentations_of_dicom_are_compared_beyond_their_slices(
             assert "1.000  1.000" in rows["5"]
             assert "Liver" in rows["1"]
             assert "outside" not in result.stdout
+
+
+def test_segmentations_of_one_series_may_have_no_slice_in_common(
+    series: Volume, tmp_path: Path
+) -> None:
+    for name, part in (("a.dcm", np.s_[2:4]), ("b.dcm", np.s_[5:7])):
+        label = np.zeros(series.data.shape, np.uint16)
+        label[part, 5:12, 6:14] = 1
+        write_label(tmp_path / name, label, series)
+    for pair in (("a.dcm", "b.dcm"), ("b.dcm", "a.dcm")):
+        result = compare(*(tmp_path / name for name in pair))
+        assert result.exit_code == 0, result.stderr
+        row = next(row for row in result.stdout.splitlines() if row.startswith("1 "))
+        assert row.split()[3] == "0.000"
+        assert "outside" not in result.stdout
+    # The series' own image has all of them.
+    found = read_label_file(tmp_path / "b.dcm")
+    np.testing.assert_array_equal(bring_onto(found, series)[0], label)
+
+
+def test_segmentations_of_other_frames_of_reference_are_refused(
+    series: Volume, tmp_path: Path
+) -> None:
+    voxels, affine = series.to_source(series.data), series.source.affine
+    folder = write_series(tmp_path / "other", voxels, affine, frame_of_reference="1.2.3.4")
+    other = read_volume(folder)
+    a, b = tmp_path / "a.dcm", tmp_path / "b.dcm"
+    write_label(a, two_organs(series), series)
+    write_label(b, two_organs(series), other)
+    result = compare(a, b)
+    assert result.exit_code == 1
+    assert "different frames of reference" in result.stderr
+    assert "1.2.3.4" in result.stderr
+    with pytest.raises(VolumeError, match="different frames of reference"):
+        bring_onto(read_label_file(a), other)
+    # A NIfTI names no frame of reference, and has the geometry.
+    write_label(tmp_path / "b.nii.gz", two_organs(series), other)
+    result = compare(a, tmp_path / "b.nii.gz")
+    assert result.exit_code == 0, result.stderr

@@ -90,6 +90,34 @@ def test_the_page_says_what_lies_beside_the_label(label: Path) -> None:
     assert "box for Liver, by model" in page.text
 
 
+def test_each_format_of_a_label_has_its_own_page(label: Path) -> None:
+    volume = read_volume(label.with_name("image.nii.gz"))
+    other = label.with_name("label.seg.nrrd")
+    drawn = volume.from_source(np.asarray(nib.load(label).dataobj)).astype(np.uint16)
+    save_work(other, Work(volume, drawn, (), (), {1: LabelStyle("Spleen", "#123456")}))
+    for path in (label, other):
+        result = report(path)
+        assert result.exit_code == 0, result.output
+        assert "was changed" not in result.output
+    for name, words in (("label", "Liver"), ("label.seg.nrrd", "Spleen")):
+        page = Page(label.with_name(f"{name}.report.html").read_text(encoding="utf-8"))
+        assert words in page.text
+
+
+def test_sides_that_the_image_left_open_are_not_claimed(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "image.png"), np.arange(1200, dtype=np.uint8).reshape(30, 40))
+    volume = read_volume(tmp_path / "image.png")
+    drawn = np.zeros(volume.data.shape[:3], np.uint16)
+    drawn[0, 5:10, 5:15] = 1
+    # NIfTI has the axes of the label point somewhere, whatever the picture says.
+    save_work(tmp_path / "label.nii.gz", Work(volume, drawn, (), (), {}))
+    assert read_volume(tmp_path / "label.nii.gz").orientation_known
+    for image in (None, volume):
+        page = Page(make_report(tmp_path / "label.nii.gz", image).html)
+        assert "left and right are unknown" in page.text
+        assert "the patient's right" not in page.text
+
+
 def test_the_page_is_whole_in_itself_and_runs_nothing(label: Path) -> None:
     html = make_report(label, read_volume(label.with_name("image.nii.gz"))).html
     page = Page(html)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import json
 import os
@@ -287,6 +288,44 @@ def test_a_file_of_other_origin_is_kept_and_the_label_saved(
     is_saved(saved, session)
     assert "stays as it is" in saved.problem
     assert (tmp_path / "label.provenance.json").read_text() == '{"mine": 1}'
+
+
+def test_each_format_of_a_label_has_its_own(session: Session, tmp_path: Path) -> None:
+    image, slicer = tmp_path / "liver.nii.gz", tmp_path / "liver.seg.nrrd"
+    box(session)
+    save(session, image)
+    session.set_style(1, replace(session.style(1), name="Liver"))
+    box(session, replace(BOX, index=2))
+    for _ in range(2):
+        saved = save_work(slicer, Work.of(session))
+        assert saved.provenance == tmp_path / "liver.seg.nrrd.provenance.json"
+    # What was not saved by this program is not taken for what was.
+    plain = tmp_path / "liver.nii"
+    plain.write_bytes(gzip.decompress(image.read_bytes()))
+    with pytest.raises(ProvenanceError, match=r"liver\.nii\.provenance\.json cannot be read"):
+        read_provenance(plain)
+    for path, name in ((image, "Label 1"), (slicer, "Liver")):
+        content = read_provenance(path)
+        assert content["label"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert [entry["name"] for entry in content["labels"]] == [name]
+    # It stays the label's own when another program has changed that, and goes with it.
+    image.write_bytes(image.read_bytes() + b"\0")
+    save(session, plain)
+    assert read_provenance(image)["label"]["ending"] == ".nii.gz"
+    image.unlink()
+    (tmp_path / "liver.nii.provenance.json").unlink()
+    saved = save_work(plain, Work.of(session))
+    assert saved.provenance == tmp_path / "liver.provenance.json"
+    assert read_provenance(slicer)["label"]["ending"] == ".seg.nrrd"
+
+
+@pytest.mark.parametrize("ending", [".nii", "/../a", "\0", ".x" * 200, 7, None])
+def test_damaged_endings_do_no_harm(session: Session, tmp_path: Path, ending: object) -> None:
+    box(session)
+    content = {"format": "medsamq-provenance", "label": {"ending": ending}}
+    (tmp_path / "label.provenance.json").write_text(json.dumps(content, indent=1))
+    saved = save_work(tmp_path / "label.nii.gz", Work.of(session))
+    assert saved.provenance == tmp_path / "label.provenance.json"
 
 
 def test_a_full_disk_loses_no_label(
