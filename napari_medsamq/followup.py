@@ -187,7 +187,13 @@ def prior_labels(
         )
     if motion is None:
         if not same_grid(prior.volume, new):
-            check_same_space(prior.volume, new)
+            try:
+                check_same_space(prior.volume, new)
+            except VolumeError as error:
+                raise VolumeError(
+                    f"{error} Or name the image of the prior label (--prior-image; the dock asks "
+                    "for it): how the patient has moved is found then."
+                ) from error
         motion = np.eye(4)
     into = np.linalg.inv(new.affine) @ motion @ prior.volume.affine
     voxel_ml = float(np.prod(prior.volume.spacing)) / 1000
