@@ -22,7 +22,8 @@ _FILE = "file"
 
 _RESAMPLE = (
     "Export the series again, complete and as plain axial, coronal or sagittal slices, or have "
-    "them resampled to an even grid (--resample on the command line)"
+    "them resampled to an even grid (--resample on the command line, for a batch yes in the column "
+    "resample)"
 )
 
 

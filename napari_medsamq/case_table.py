@@ -20,9 +20,10 @@ from napari_medsamq.volume_io import Modality
 
 COLUMNS = (
     *("image", "case", "boxes", "box_file", "journal", "labels"),
-    *("axis", "modality", "window", "model", "series"),
+    *("axis", "modality", "window", "model", "series", "volume", "resample"),
 )
 _LONGEST_NAME = 100
+_YES_OR_NO = {"yes": True, "no": False, "": False}
 # Names of devices on Windows, with any suffix.
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 # Journals that were put aside for newer ones of the same image end in the time of that.
@@ -82,6 +83,10 @@ class Case:
         As `model_choice.find_model` takes it.
     series : str or None
         Of a DICOM folder.
+    volume : int or None
+        Number of one of several volumes, from 1.
+    resample : bool
+        Whether uneven or tilted DICOM slices are brought to an even grid.
     zoom : bool
     """
 
@@ -97,6 +102,8 @@ class Case:
     window: str | None = None
     model: str | None = None
     series: str | None = None
+    volume: int | None = None
+    resample: bool = False
     zoom: bool = True
 
 
@@ -271,6 +278,10 @@ def _case(name: str, number: int, line: dict[str, str], folder: Path, defaults: 
         raise PromptError(
             f"modality is {', '.join(MODALITIES)} or empty, not {line['modality']!r}."
         )
+    if not re.fullmatch(r"([1-9][0-9]*)?", line["volume"]):
+        raise PromptError(f"volume is a number from 1 or empty, not {line['volume']!r}.")
+    if line["resample"].lower() not in _YES_OR_NO:
+        raise PromptError(f"resample is yes, no or empty, not {line['resample']!r}.")
     return Case(
         name=name,
         line=number,
@@ -284,6 +295,8 @@ def _case(name: str, number: int, line: dict[str, str], folder: Path, defaults: 
         window=line["window"] or defaults.window,
         model=_model(line["model"], folder) or defaults.model,
         series=line["series"] or None,
+        volume=int(line["volume"]) if line["volume"] else None,
+        resample=_YES_OR_NO[line["resample"].lower()],
         zoom=defaults.zoom,
     )
 

@@ -31,7 +31,8 @@ def batch(
         Path | None,
         typer.Argument(
             help="CSV with columns image, boxes (or box_file, journal), and as needed case, "
-            "labels, axis, modality, window, model, series. Paths are relative to it."
+            "labels, axis, modality, window, model, series, volume, resample. Paths are relative "
+            "to it."
         ),
     ] = None,
     from_journals: Annotated[

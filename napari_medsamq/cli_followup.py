@@ -9,31 +9,35 @@ from typing import Annotated, Any
 import typer
 
 from napari_medsamq.arguments import MODALITIES, parse_window
-from napari_medsamq.errors import SaveError, VolumeError
+from napari_medsamq.errors import ChoiceError, SaveError, UnevenSlicesError, VolumeError
 from napari_medsamq.followup import Change, find_motion, follow_up, prior_labels
 from napari_medsamq.geometry import PLANES
 from napari_medsamq.label_files import read_label_file
 from napari_medsamq.networks import CPU
 from napari_medsamq.terminal import (
+    LABEL_HELP,
     Axis,
     CsvFile,
     Device,
     JsonFile,
     Modality,
     Model,
+    Resample,
+    Series,
+    VolumeNumber,
     check_reports,
     chosen_model,
     told_to_user,
     write_csv,
     write_json,
 )
-from napari_medsamq.volume_io import check_target, read_volume
+from napari_medsamq.volume_io import Volume, check_target, read_volume
 
 
 def followup(
     prior_label: Annotated[Path, typer.Argument(help="The label of the prior scan.")],
     new_image: Annotated[Path, typer.Argument(help="The new scan, in any format.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The label: .nii.gz or .nii.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help=LABEL_HELP)],
     prior_image: Annotated[
         Path | None,
         typer.Option(help="The prior scan: the motion of the patient since then is found by it."),
@@ -49,9 +53,18 @@ def followup(
     modality: Annotated[
         Modality | None, typer.Option(help="What the new scan is, where the file does not say.")
     ] = None,
-    series: Annotated[
-        str | None, typer.Option(help="Series UID, for a folder with several series.")
+    series: Series = None,
+    volume_number: VolumeNumber = None,
+    resample: Resample = False,
+    prior_series: Annotated[
+        str | None, typer.Option(help="As --series, for the prior image.")
     ] = None,
+    prior_volume: Annotated[
+        int | None, typer.Option(min=1, help="As --volume, for the prior image.")
+    ] = None,
+    prior_resample: Annotated[
+        bool, typer.Option("--prior-resample", help="As --resample, for the prior image.")
+    ] = False,
     model: Model = None,
     device: Device = CPU,
     zoom: Annotated[bool, typer.Option(help="Show the network small structures enlarged.")] = True,
@@ -72,7 +85,9 @@ def followup(
         prior = read_label_file(prior_label)
         for path in inputs:
             check_target(output, path)
-        new = read_volume(new_image, series)
+        _check_outside(output, prior_label, prior_image)
+        new = read_volume(new_image, series, volume_number, resample)
+        check_target(output, new.path, new.source)
         if modality is not None:
             new = new.with_modality(MODALITIES[modality.value])
         elif new.modality_source == "ambiguous":
@@ -82,7 +97,8 @@ def followup(
             )
         motion = None
         if prior_image is not None:
-            motion, said = find_motion(prior, read_volume(prior_image), new)
+            scan = _prior_scan(prior_image, prior_series, prior_volume, prior_resample)
+            motion, said = find_motion(prior, scan, new)
             typer.echo(said)
         labels = prior_labels(
             prior, new, motion.matrix if motion else None, margin, PLANES.index(axis.value)
@@ -116,6 +132,25 @@ def followup(
                 "label_sha256": found.saved.receipt.sha256,
             }
             write_json(json_file, content)
+
+
+def _check_outside(output: Path, *priors: Path | None) -> None:
+    """Refuse to replace a file in the folder of a prior scan."""
+    for prior in priors:
+        if prior is not None and output.exists() and prior.resolve() in output.resolve().parents:
+            raise SaveError(
+                f"{output} lies in {prior}, whose files stay as they are. Choose another name."
+            )
+
+
+def _prior_scan(path: Path, series: str | None, volume: int | None, resample: bool) -> Volume:
+    try:
+        return read_volume(path, series, volume, resample)
+    except (ChoiceError, UnevenSlicesError) as error:
+        raise VolumeError(
+            f"{error}\nFor the prior image these options are --prior-series, --prior-volume and "
+            "--prior-resample."
+        ) from error
 
 
 def _table(changes: Mapping[int, Change]) -> list[str]:

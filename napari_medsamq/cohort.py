@@ -143,7 +143,7 @@ def _run(task: Task) -> Outcome:
         return Outcome({**earlier, "case": case.name}, skipped=True)
     start = time.perf_counter()
     label_file, picture_file, result_file = paths_of(case)
-    volume = read_volume(case.image, case.series)
+    volume = _image(case)
     if case.modality is not None:
         volume = volume.with_modality(case.modality)
     made = _replayed if case.journal is not None else _segmented
@@ -191,6 +191,10 @@ def check_program(expected: Mapping[str, Any], found: Mapping[str, Any]) -> None
             "Use workers with one version of napari-medsamq and OpenVINO, and processors of one "
             "kind."
         )
+
+
+def _image(case: Case) -> Volume:
+    return read_volume(case.image, case.series, case.volume, case.resample)
 
 
 def _segmented(
@@ -295,7 +299,7 @@ def _key(task: Task) -> str:
     if case.journal is not None:
         path = case.journal
         if path.is_dir():
-            path = _journal(case, volume_hash(read_volume(case.image, case.series)))
+            path = _journal(case, volume_hash(_image(case)))
         content["journal"] = _content(path)
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

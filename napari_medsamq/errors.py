@@ -20,7 +20,7 @@ class ChoiceError(VolumeError):
     text : str
         All but how to choose and the list.
     option : "series" or "volume"
-        The argument of `read_volume`, and of the command line, that chooses.
+        The argument of `read_volume`, and of the command line, that chooses; a column of a batch.
     choices : dict of str to str
         What each value of that argument stands for.
     """
@@ -31,7 +31,7 @@ class ChoiceError(VolumeError):
         listing = "".join(lines[:_LISTED]) + more
         super().__init__(
             f"{text} Open it by the buttons of the dock, which asks, or choose one of these by "
-            f"--{option} on the command line.{listing}"
+            f"--{option} on the command line (for a batch in the column {option}).{listing}"
         )
         self.problem = text
         self.option = option

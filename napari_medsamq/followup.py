@@ -253,7 +253,7 @@ def follow_up(
         If no label lies within the new scan, or nothing is found in any box.
     ModelError, SaveError
     """
-    check_target(output, new.path)
+    check_target(output, new.path, new.source)
     if all(label.box is None for label in labels):
         raise PromptError(
             f"No label of the prior scan lies within {new.name}. Check that both are of the same "

@@ -68,6 +68,13 @@ def told_to_user() -> Iterator[None]:
     except MedSAMQError as error:
         typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(1) from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # Whether a file is there cannot be told if its name is too long or its folder is closed.
+        text = f"{error.filename}: {error.strerror}. Check the name, and that you may use it."
+        typer.secho(f"Error: {text}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(1) from error
 
 
 def no_window(error: ImportError) -> MedSAMQError:
@@ -117,6 +124,8 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def check_reports(reports: Sequence[Path | None], others: Sequence[Path]) -> None:
     """Refuse files for numbers that cannot be written or would replace another one of the command.
 
+    Of a folder that the command reads, any file may be one.
+
     Raises
     ------
     SaveError
@@ -127,6 +136,8 @@ def check_reports(reports: Sequence[Path | None], others: Sequence[Path]) -> Non
             continue
         if not path.parent.is_dir():
             raise SaveError(f"There is no folder {path.parent} for the numbers. Make it first.")
-        if path.is_dir() or path.resolve() in taken:
+        place = path.resolve()
+        inside = path.exists() and not taken.isdisjoint(place.parents)
+        if path.is_dir() or place in taken or inside:
             raise SaveError(f"{path} cannot take the numbers: it is in use. Choose another name.")
-        taken.add(path.resolve())
+        taken.add(place)

@@ -23,8 +23,10 @@ from cohorts import (
     rows_of,
     write_table,
 )
+from dicom_series import write_series
 from fake_engine import FakeEngine
 from filelock import FileLock
+from sources import write_nifti
 
 from napari_medsamq import cohort
 from napari_medsamq.case_table import Defaults, read_table, safe_name
@@ -362,6 +364,58 @@ def test_journals_are_replayed(tmp_path: Path, fake: FakeEngine) -> None:
     (error,) = rows_of(third / "errors.csv")
     assert "not of this image" in error["error"]
     assert not fake.images
+
+
+def test_a_line_says_which_volume_it_means_and_how_it_is_read(
+    tmp_path: Path, fake: FakeEngine
+) -> None:
+    still = np.asarray(nib.load(make_image(tmp_path / "a.nii.gz")).dataobj)
+    write_nifti(tmp_path / "times.nii.gz", np.stack([still[::-1], still], -1))
+    uneven = write_series(tmp_path / "uneven", still, np.diag([1.0, 1, 3, 1]))
+    (uneven / "998.dcm").unlink()
+    rows = [
+        {"image": "times.nii.gz", "case": "any"},
+        {"image": "times.nii.gz", "case": "second", "volume": "2"},
+        {"image": "times.nii.gz", "case": "third", "volume": "3"},
+        {"image": "times.nii.gz", "case": "zero", "volume": "0"},
+        {"image": "uneven", "case": "as it is", "resample": "no"},
+        {"image": "uneven", "case": "even", "resample": "Yes"},
+        {"image": "uneven", "case": "perhaps", "resample": "perhaps"},
+    ]
+    table, output = tmp_path / "table.csv", tmp_path / "out"
+    write_table(table, [{**row, "boxes": BOX} for row in rows])
+    assert batch(table, output).exit_code == 1
+    errors = {row["case"]: row["error"] for row in rows_of(output / "errors.csv")}
+    expected = {
+        "any": "in the column volume",
+        "third": "no number 3",
+        "zero": "a number from 1 or empty, not '0'",
+        "as_it_is": "in the column resample",
+        "perhaps": "yes, no or empty, not 'perhaps'",
+    }
+    assert errors.keys() == expected.keys()
+    assert all(words in errors[case] for case, words in expected.items())
+    for case in ("second", "even"):
+        np.testing.assert_array_equal(label_of(output, case) > 0, still == 200)
+    # Another volume is another case.
+    rows[1]["volume"] = "1"
+    fake.images.clear()
+    write_table(table, [{**row, "boxes": BOX} for row in rows[1:2]])
+    assert batch(table, output).exit_code == 0
+    assert fake.images
+    # And of a volume, as of a series, there is a journal of its own.
+    volume = read_volume(tmp_path / "times.nii.gz", volume=2)
+    path = journal_path(tmp_path, volume_hash(volume))
+    session = Session(volume.with_modality("CT"), fake, IDENTITY)
+    journal = Journal(path, session.volume, volume_hash(volume), None, lambda error: None)
+    Recorder(session, journal, None)
+    box = BoxPrompt(0, 4, 4, 4, 11, 12)
+    session.commit(box, list(session.segment(box)), 1)
+    journal.close()
+    write_table(table, [{"image": "times.nii.gz", "volume": "2"}])
+    result = batch(table, output, "--from-journals", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(label_of(output, "times"), volume.to_source(session.label))
 
 
 def test_a_table_says_what_it_has_by_line(tmp_path: Path) -> None:

@@ -352,6 +352,30 @@ def test_an_output_that_cannot_be_written_is_told(plain: Path, tmp_path: Path, n
     refused(CliRunner().invoke(app, arguments), name, "hoose")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["segment", "image", "--box", WHOLE, "-o", "{}.nii.gz"],
+        ["segment", "image", "--box", WHOLE, "-o", "{}/label.nii.gz"],
+        ["replay", "journal", "image", "-o", "{}.nii.gz"],
+        ["report", "label", "-o", "{}.html"],
+        ["followup", "label", "image", "-o", "{}.nii.gz"],
+        ["compare", "label", "label", "--csv", "{}.csv"],
+        ["batch", "table", "-o", "results", "--from-journals", "{}"],
+        ["benchmark", "gui", "--json", "{}/numbers.json"],
+        ["models", "--model", "{}"],
+    ],
+    ids=" ".join,
+)
+def test_a_name_that_is_too_long_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = [word.format("x" * 300) for word in command]
+    refused(CliRunner().invoke(app, arguments), "xxx", "too long", "Check the name")
+    assert not [path for path in tmp_path.iterdir() if path.name != "results"]
+
+
 def test_the_version_is_told() -> None:
     result = CliRunner().invoke(app, ["--version"])
     assert (result.exit_code, result.stdout) == (0, f"napari-medsamq {__version__}\n")

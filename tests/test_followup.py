@@ -10,9 +10,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from dicom_series import write_series
 from fake_engine import FakeEngine
 from grids import ALL_48, grid_affine, rotation
 from scipy import ndimage
+from sources import RAS
 from test_compare import TABLE, write
 from typer.testing import CliRunner, Result
 
@@ -192,6 +194,73 @@ def test_what_cannot_be_followed_up_is_refused(prior: Path, tmp_path: Path) -> N
     assert "is in use" in followup(prior, new, "-o", output, "--json", output).stderr
     assert prior.read_bytes() == before
     assert not output.exists()
+
+
+def scan(folder: Path) -> Path:
+    """A series on the grid of the prior label, with the large structure on it."""
+    voxels = np.zeros(SHAPE, np.int16)
+    voxels[2:9, 5:13, 3:8] = 200
+    # In LPS, of which the label's header has the negative of two axes.
+    return write_series(folder, voxels, RAS @ PLAIN)
+
+
+def test_no_file_of_either_scan_is_replaced(prior: Path, tmp_path: Path, fake: FakeEngine) -> None:
+    new, before = scan(tmp_path / "new"), scan(tmp_path / "before")
+    held = {path: path.read_bytes() for path in (*new.iterdir(), *before.iterdir())}
+
+    def refused(output: Path, words: str, *more: object) -> None:
+        result = followup(prior, new, "-o", output, "--overwrite", *more)
+        assert result.exit_code == 1
+        assert words in result.stderr
+        assert {path: path.read_bytes() for path in held} == held
+
+    refused(new / "995.dcm", "stays as it is")
+    refused(before / "995.dcm", "stay as they are", "--prior-image", before)
+    output = tmp_path / "label.dcm"
+    for folder in (new, before):
+        numbers = folder / "994.dcm"
+        refused(output, "is in use", "--prior-image", before, "--csv", numbers)
+    # A series of label numbers is a label, too.
+    result = followup(before, new, "-o", before / "995.dcm", "--overwrite")
+    assert "stay as they are" in result.stderr
+    # What no DICOM can refer to is told before the network is asked.
+    plain = image(tmp_path / "new.nii.gz", PLAIN, np.s_[2:9, 5:13, 3:8])
+    assert "was not read from DICOM" in followup(prior, plain, "-o", output).stderr
+    assert {path: path.read_bytes() for path in held} == held
+    assert not output.exists()
+    assert not fake.images
+    # A label may lie beside the slices that it is of, and be replaced there.
+    for _ in range(2):
+        result = followup(prior, new, "-o", new / "label.dcm", "--overwrite")
+        assert result.exit_code == 0, result.stderr
+
+
+@pytest.mark.usefixtures("fake")
+def test_one_volume_of_several_is_chosen_for_either_scan(tmp_path: Path) -> None:
+    values = textured().data.transpose(2, 1, 0)[8:36, 8:36]
+    affine = np.diag([-2.0, -2, 2, 1])
+    label = np.zeros(values.shape, np.uint8)
+    label[10:16, 10:18, 14:20] = 1
+    prior = write(tmp_path / "prior.nii.gz", label, affine)
+    times = write(tmp_path / "times.nii.gz", np.stack([values * 0 + 7, values], -1), affine)
+    uneven = write_series(tmp_path / "uneven", values.astype(np.int16), RAS @ affine)
+    (uneven / "990.dcm").unlink()
+    arguments = ("-o", tmp_path / "label.nii.gz", "--modality", "ct", "--overwrite")
+    result = followup(prior, times, *arguments)
+    assert "by --volume on the command line" in result.stderr
+    assert "--prior" not in result.stderr
+    assert "--resample" in followup(prior, uneven, *arguments).stderr
+    for new, old, words in (
+        ((times, "--volume", 2), (times, "--prior-volume", 2), "--prior-volume"),
+        ((uneven, "--resample"), (uneven, "--prior-resample"), "--prior-resample"),
+    ):
+        result = followup(prior, *new, *arguments)
+        assert result.exit_code == 0, result.stderr
+        result = followup(prior, *new, *arguments, "--prior-image", old[0])
+        assert result.exit_code == 1
+        assert words in result.stderr
+        result = followup(prior, *new, *arguments, "--prior-image", *old)
+        assert result.exit_code == 0, result.stderr
 
 
 def textured(seed: int = 0) -> Volume:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from dicom_series import write_series
 from fake_engine import FakeEngine
+from sources import write_nifti
 from typer.testing import CliRunner, Result
 
 from napari_medsamq.cli import app
@@ -183,6 +184,46 @@ def test_a_file_that_is_there_is_kept_unless_asked(label: Path) -> None:
     missing = report(label, "-o", label.with_name("gone") / "page.html")
     assert missing.exit_code == 1
     assert "cannot be written" in missing.stderr
+
+
+def test_what_the_report_is_about_is_never_replaced(tmp_path: Path, label: Path) -> None:
+    image = label.with_name("image.nii.gz")
+    voxels = np.arange(48, dtype=np.int16).reshape(4, 4, 3)
+    slices = write_series(tmp_path / "scan", voxels, np.eye(4))
+    page = label.with_name("page.html")
+    # A file is read as what it holds, whatever its name.
+    page.write_bytes((slices / "999.dcm").read_bytes())
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for target in (image, label, slices / "998.dcm"):
+        result = report(label, "--image", image, "-o", target, "--overwrite")
+        assert result.exit_code == 1
+        assert "ends in .html" in result.stderr
+    volume = read_volume(page)
+    drawn = tmp_path / "drawn.nii.gz"
+    save_work(drawn, Work(volume, np.ones(volume.data.shape, np.uint16), (), (), {}))
+    result = report(drawn, "--image", page, "-o", page, "--overwrite")
+    assert result.exit_code == 1
+    assert "stays as it is" in result.stderr
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_image_is_chosen_as_it_was_for_the_label(tmp_path: Path) -> None:
+    voxels = np.arange(24 * 5, dtype=np.int16).reshape(4, 6, 5)
+    times = write_nifti(tmp_path / "times.nii.gz", np.stack([voxels, voxels + 9], -1))
+    uneven = write_series(tmp_path / "uneven", voxels, np.diag([1.0, 1, 3, 1]))
+    (uneven / "997.dcm").unlink()
+    for image, choice, said in (
+        (times, ("--volume", "2"), "by --volume"),
+        (uneven, ("--resample",), "--resample"),
+    ):
+        volume = read_volume(image, volume=2 if image == times else None, resample=image == uneven)
+        label = tmp_path / f"{image.name}-label.nii.gz"
+        save_work(label, Work(volume, (volume.data > 40).astype(np.uint16), (), (), {}))
+        result = report(label, "--image", image)
+        assert result.exit_code == 1
+        assert said in result.stderr
+        result = report(label, "--image", image, *choice)
+        assert result.exit_code == 0, result.output
 
 
 def test_a_label_without_provenance_is_told(label: Path) -> None:
