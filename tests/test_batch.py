@@ -183,6 +183,8 @@ def test_boxes_come_from_files_too(tmp_path: Path) -> None:
     label[2, 5, 3], label[8, 12, 7] = 2, 2  # opposite corners
     label[3:7, 6:9, 5] = 5
     nib.save(nib.Nifti1Image(label, nib.load(image).affine), tmp_path / "label.nii.gz")
+    nan = np.where(label, label, np.float32(np.nan))
+    nib.save(nib.Nifti1Image(nan, nib.load(image).affine), tmp_path / "nan.nii.gz")
     shifted = nib.load(image).affine.copy()
     shifted[0, 3] += 1
     nib.save(nib.Nifti1Image(label, shifted), tmp_path / "shifted.nii.gz")
@@ -198,6 +200,7 @@ def test_boxes_come_from_files_too(tmp_path: Path) -> None:
         {**same, "case": "typed", "boxes": f"{BOX}; 3,6,5,6,8,5", "labels": "2=Liver;5"},
         {**same, "case": "json", "box_file": "boxes.json"},
         {**same, "case": "label", "box_file": "label.nii.gz", "labels": "2=Liver; 5"},
+        {**same, "case": "nan", "box_file": "nan.nii.gz", "labels": "2=Liver; 5"},
         {**same, "case": "one", "box_file": "label.nii.gz", "labels": "5=Tumour"},
         {**same, "case": "shifted", "box_file": "shifted.nii.gz"},
         {**same, "case": "bad", "box_file": "bad.json"},
@@ -208,7 +211,7 @@ def test_boxes_come_from_files_too(tmp_path: Path) -> None:
     result = batch(write_table(tmp_path / "table.csv", rows), output)
     typed = label_of(output, "typed")
     assert set(np.unique(typed)) == {0, 2, 5}
-    for case in ("json", "label"):
+    for case in ("json", "label", "nan"):
         np.testing.assert_array_equal(label_of(output, case), typed)
         assert result_of(output, case)["report"]["labels"]["2"]["name"] == "Liver"
     assert set(np.unique(label_of(output, "one"))) == {0, 5}
