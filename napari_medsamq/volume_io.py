@@ -19,7 +19,7 @@ import numpy.typing as npt
 from napari_medsamq._label import Segment, Segments, onto_grid, whole_ids, whole_steps
 from napari_medsamq._label_files import LoadedLabel, decode_named, load_label
 from napari_medsamq._modality import Modality, ModalitySource, guess_modality
-from napari_medsamq._readers import can_read, decode
+from napari_medsamq._readers import can_read, decode, files_of
 from napari_medsamq._save import FORMATS, LabelFormat, SaveReceipt, check_target, save_label
 from napari_medsamq._source import (
     LEFT_RIGHT_UNKNOWN,
@@ -44,6 +44,7 @@ __all__ = [
     "Volume",
     "can_read",
     "check_target",
+    "files_of",
     "label_formats",
     "onto_grid",
     "read_label",

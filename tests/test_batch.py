@@ -269,6 +269,65 @@ def test_finished_cases_are_skipped_until_something_changes(
     assert [row["case"] for row in rows_of(output / "statistics.csv")] == ["image0", "image1"]
 
 
+def detached(folder: Path, name: str, spacing: float, values: int) -> None:
+    """Write an image whose header and voxels lie in two files."""
+    voxels = np.zeros(SHAPE, "<i2")
+    voxels[BLOCK] = values
+    data = folder / "voxels.raw"
+    sizes = " ".join(map(str, SHAPE))
+    if name.endswith((".img", ".hdr")):
+        nib.save(nib.Nifti1Pair(voxels, np.diag([1, 1, spacing, 1])), folder / name)
+        return
+    data.write_bytes(voxels.tobytes(order="F"))
+    if name.endswith((".mha", ".mhd")):
+        text = (
+            f"NDims = 3\nDimSize = {sizes}\nElementSpacing = 1 1 {spacing}\n"
+            f"ElementType = MET_SHORT\nElementDataFile = {data.name}\n"
+        )
+    else:
+        text = (
+            "NRRD0004\ntype: short\ndimension: 3\nspace: left-posterior-superior\n"
+            f"sizes: {sizes}\nspace directions: (1,0,0) (0,1,0) (0,0,{spacing})\n"
+            f"space origin: (0,0,0)\nendian: little\nencoding: raw\ndata file: {data.name}\n"
+        )
+    (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.nhdr", "a.mha", "a.mhd", "a.img", "a.hdr"])
+def test_a_case_whose_header_or_voxels_lie_in_another_file_is_not_stale(
+    tmp_path: Path, fake: FakeEngine, name: str
+) -> None:
+    output = tmp_path / "out"
+    table = write_table(tmp_path / "table.csv", [{"image": name, "boxes": BOX}])
+    for spacing, values in ((2, 200), (5, 200), (5, 150)):
+        detached(tmp_path, name, spacing, values)
+        for again in (False, True):
+            fake.images.clear()
+            result = batch(table, output)
+            assert result.exit_code == 0, result.output
+            assert bool(fake.images) != again
+    (row,) = rows_of(output / "statistics.csv")
+    assert float(row["mean"]) == 150
+
+
+def test_files_that_a_header_lists_are_looked_at(tmp_path: Path, fake: FakeEngine) -> None:
+    table = write_table(tmp_path / "table.csv", [{"image": "a.mhd", "boxes": BOX}])
+    detached(tmp_path, "a.mhd", 1, 200)
+    voxels = np.frombuffer((tmp_path / "voxels.raw").read_bytes(), "<i2").reshape(SHAPE[::-1])
+    names = [f"{k}.raw" for k in range(SHAPE[2])]
+    for name, plane in zip(names, voxels, strict=True):
+        (tmp_path / name).write_bytes(plane.tobytes())
+    header = (tmp_path / "a.mhd").read_text().replace("voxels.raw", "LIST\n" + "\n".join(names))
+    (tmp_path / "a.mhd").write_text(header)
+    for change, new in (("", True), ("", False), ("other.raw", False), ("4.raw", True)):
+        if change:
+            (tmp_path / change).write_bytes(np.full(SHAPE[:2], 170, "<i2").tobytes())
+        fake.images.clear()
+        result = batch(table, tmp_path / "out")
+        assert result.exit_code == 0, result.output
+        assert bool(fake.images) == new
+
+
 def test_parts_that_a_kill_left_are_removed_and_others_files_kept(tmp_path: Path) -> None:
     table, output = make_table(tmp_path, 1), tmp_path / "out"
     assert batch(table, output).exit_code == 0
