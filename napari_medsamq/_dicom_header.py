@@ -20,6 +20,8 @@ _SMALL = 100 << 20
 # Of numbers that can mean something: mm, or values.
 _NEAREST, _FARTHEST = 1e-6, 1e12
 _NOT_UNIT = 0.01
+# In mm: what numbers for one place in a file differ by is less.
+_SAME_PLACE = 0.01
 # Transfer syntaxes: JPEG, JPEG-LS and JPEG 2000; RLE.
 _BY_GDCM = {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91)}
 _BY_GDCM |= {"1.2.840.10008.1.2.5"}
@@ -172,20 +174,23 @@ def _flat(groups: Dataset) -> list[Dataset]:
 
 
 def _spread(one: dict[str, Any], count: int, offsets: list[float] | None) -> list[dict[str, Any]]:
-    """Say where frames lie of which only the first one says it."""
+    """Say where frames lie of which only the first one says it.
+
+    Offsets are distances along the normal, the first of them 0, or heights in the patient, the
+    first of them that of the first frame (DICOM PS3.3, C.8.8.3.2).
+    """
     if one["position"] is None or one["orientation"] is None:
         return [{**one, "position": None}] * count
-    assumed = offsets is None
-    step = one["between"] or one["thickness"] or 1.0
     normal = np.cross(*np.reshape(one["orientation"], (2, 3)))
-    return [
-        {
-            **one,
-            "position": (np.array(one["position"]) + along * normal).tolist(),
-            "assumed": assumed,
-        }
-        for along in offsets or (np.arange(count) * step).tolist()
-    ]
+    step = one["between"] or one["thickness"] or 1.0
+    along = np.arange(count) * step if offsets is None else np.array(offsets) - offsets[0]
+    assumed = offsets is None
+    if offsets is not None and abs(offsets[0]) > _SAME_PLACE:
+        axial = bool(np.abs(normal[:2]).max() < _NOT_UNIT)
+        assumed = not axial or abs(offsets[0] - one["position"][2]) > _SAME_PLACE
+        along *= 1 if assumed else np.sign(normal[2])
+    places = np.array(one["position"]) + along[:, None] * normal
+    return [{**one, "position": place, "assumed": assumed} for place in places.tolist()]
 
 
 def _orientation(groups: list[Dataset]) -> list[float] | None:

@@ -72,8 +72,13 @@ def read_frames(source: Source) -> list[Frame]:
     import pydicom
     from pydicom.errors import InvalidDicomError
 
+    headers = []
     try:
-        headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in source.files]
+        for path in source.files:
+            # By force, as what lacks DICOM's preamble can be opened.
+            headers.append(pydicom.dcmread(path, stop_before_pixels=True, force=True))
+            if "Rows" not in headers[-1]:
+                raise InvalidDicomError(f"{path.name} is no DICOM image")
     except (OSError, InvalidDicomError) as error:
         raise Unwritable(
             f"the series it was drawn on cannot be read any more ({error}). Put its files back, or "
@@ -114,7 +119,8 @@ def frame_of_reference(source: Source) -> str:
         return ""
     import pydicom
 
-    header = pydicom.dcmread(source.files[0], stop_before_pixels=True)
+    # By force, as what lacks DICOM's preamble can be opened.
+    header = pydicom.dcmread(source.files[0], stop_before_pixels=True, force=True)
     return str(header.get("FrameOfReferenceUID", ""))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_medsamq._source import Array, Source
+from napari_medsamq._source import Array, Source, nan_as_zero
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.geometry import Float64, Index3, voxel_sizes
 from napari_medsamq.palettes import OKABE_ITO
@@ -141,7 +141,7 @@ def drawn_segments(
 
 
 def whole_ids(where: str, data: Array) -> npt.NDArray[np.uint16]:
-    """Return the values of a file's array (three axes) as label ids.
+    """Return the values of a file's array (three axes) as label ids; NaN is 0.
 
     Raises
     ------
@@ -150,6 +150,7 @@ def whole_ids(where: str, data: Array) -> npt.NDArray[np.uint16]:
     """
     if data.ndim != 3:
         raise VolumeError(f"{where}: holds colours, a label has one whole number for each voxel.")
+    data = nan_as_zero(data)
     if data.dtype.kind == "f" and not np.array_equal(data, np.rint(data)):
         raise VolumeError(
             f"{where}: holds fractions, a label has whole numbers. Give the label itself, not a "

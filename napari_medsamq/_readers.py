@@ -9,10 +9,14 @@ from napari_medsamq._case import read_case
 from napari_medsamq._dicom import is_dicom, read_dicom_file, read_dicom_folder
 from napari_medsamq._itk import read_image
 from napari_medsamq._nifti import is_nifti, read_nifti
+from napari_medsamq._seg_nrrd import is_nrrd
 from napari_medsamq._source import Decoded, Selection
+from napari_medsamq._text_header import find_data
 from napari_medsamq.errors import VolumeError
 
 _SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".dcm", ".npz")
+_PAIR = (".hdr", ".img")
+_META_IMAGE = (".mha", ".mhd")
 
 
 def can_read(path: Path) -> bool:
@@ -21,6 +25,25 @@ def can_read(path: Path) -> bool:
         return path.name.lower().endswith(_SUFFIXES)
     files = (file for file in path.iterdir() if file.is_file())
     return any(is_dicom(file) for file in islice(files, 20))
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """Return the file of an image, and those that its voxels or its header may lie in.
+
+    Where a header lists data files, these are all files of the folder; else two at most.
+
+    Raises
+    ------
+    VolumeError
+        If a header names a data file that is not there, or lies outside its own folder.
+    """
+    found: tuple[Path, ...] = ()
+    if path.suffix.lower() in _PAIR:
+        beside = sorted(path.parent.iterdir())
+        found = tuple(p for p in beside if p.stem == path.stem and p.suffix.lower() in _PAIR)
+    elif path.suffix.lower() in _META_IMAGE or is_nrrd(path):
+        found = find_data(path).paths
+    return tuple(dict.fromkeys((path, *found)))
 
 
 def decode(path: Path, selection: Selection) -> Decoded:

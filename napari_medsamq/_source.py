@@ -220,7 +220,7 @@ class Source:
         return tuple(self.grid[file_axis] - 1 - i if flip else i for i in indices)
 
 
-def checked(decoded: Decoded, where: str, *, may_be_uniform: bool = False) -> Decoded:
+def checked(decoded: Decoded, where: str, *, is_label: bool = False) -> Decoded:
     """Return what was decoded with finite voxels and all that the user should know of it.
 
     Parameters
@@ -228,16 +228,18 @@ def checked(decoded: Decoded, where: str, *, may_be_uniform: bool = False) -> De
     decoded : Decoded
     where : str
         What errors name.
-    may_be_uniform : bool
-        Whether all voxels may have one value.
+    is_label : bool
+        Whether it is a label: all voxels may have one value, and NaN is 0, not the lowest value.
 
     Raises
     ------
     VolumeError
         If the values or the geometry cannot be trusted.
     """
-    data, value_warnings = _finite(where, decoded.data)
-    if data.min() == data.max() and not may_be_uniform:
+    data, value_warnings = (
+        (nan_as_zero(decoded.data), ()) if is_label else _finite(where, decoded.data)
+    )
+    if data.min() == data.max() and not is_label:
         raise VolumeError(
             f"{where}: every voxel has the value {data.min()}, so there is nothing to segment. "
             "Check that the right file was opened."
@@ -245,6 +247,11 @@ def checked(decoded: Decoded, where: str, *, may_be_uniform: bool = False) -> De
     affine = np.asarray(decoded.affine, np.float64)
     warnings = (*decoded.warnings, *_geometry_warnings(where, affine), *value_warnings)
     return replace(decoded, data=data, affine=affine, warnings=warnings)
+
+
+def nan_as_zero(data: Array) -> Array:
+    """Return a label's values with 0 for NaN, which some programs write where no structure is."""
+    return np.where(np.isnan(data), 0, data) if data.dtype.kind == "f" else data
 
 
 def _finite(where: str, data: Array) -> tuple[Array, tuple[str, ...]]:

@@ -48,13 +48,13 @@ from napari_medsamq.preprocess import WindowLevel, default_window
 from napari_medsamq.provenance import Work, save_work
 from napari_medsamq.recording import restore
 from napari_medsamq.statistics import label_statistics
-from napari_medsamq.volume_io import Modality, Volume, read_volume
+from napari_medsamq.volume_io import Modality, Volume, files_of, read_volume
 
 Label = npt.NDArray[np.unsignedinteger]
 
 _MODALITIES: tuple[Modality, ...] = ("CT", "MR", "other")
-# Their voxels lie in another file, whose name only they know.
-_DETACHED = (".nhdr", ".mhd", ".hdr")
+# A header and its data; of more files, only the reader knows which of them are meant.
+_PAIR = 2
 # While the network looks at one case, another is read or saved; more would take memory alone.
 _ROOM = BoundedSemaphore(2)
 _ENGINES = Lock()
@@ -306,12 +306,13 @@ def _key(task: Task) -> str:
 
 
 def _content(path: Path) -> Any:
-    """Return the hash of a file, or those of all files in a folder."""
+    """Return the hashes of a file and of those with its voxels, or of all files in a folder."""
     try:
-        if path.suffix.lower() in _DETACHED:
-            return [file_hash(path), volume_hash(read_volume(path))]
         if not path.is_dir():
-            return file_hash(path)
+            parts = files_of(path)
+            if len(parts) > _PAIR:
+                return [file_hash(path), volume_hash(read_volume(path))]
+            return [file_hash(part) for part in parts]
         files = sorted(file for file in path.rglob("*") if file.is_file())
         return [[file.relative_to(path).as_posix(), file_hash(file)] for file in files]
     except OSError as error:

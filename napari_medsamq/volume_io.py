@@ -19,7 +19,7 @@ import numpy.typing as npt
 from napari_medsamq._label import Segment, Segments, onto_grid, whole_ids, whole_steps
 from napari_medsamq._label_files import LoadedLabel, decode_named, load_label
 from napari_medsamq._modality import Modality, ModalitySource, guess_modality
-from napari_medsamq._readers import can_read, decode
+from napari_medsamq._readers import can_read, decode, files_of
 from napari_medsamq._save import FORMATS, LabelFormat, SaveReceipt, check_target, save_label
 from napari_medsamq._source import (
     LEFT_RIGHT_UNKNOWN,
@@ -44,6 +44,7 @@ __all__ = [
     "Volume",
     "can_read",
     "check_target",
+    "files_of",
     "label_formats",
     "onto_grid",
     "read_label",
@@ -146,7 +147,7 @@ def read_volume(
     volume: int | None = None,
     resample: bool = False,
     *,
-    may_be_uniform: bool = False,
+    is_label: bool = False,
 ) -> Volume:
     """Read a medical image.
 
@@ -161,8 +162,8 @@ def read_volume(
         Number of the volume, from 1, where there are several: time points, echoes.
     resample : bool
         Whether DICOM slices that are unevenly spaced or tilted are interpolated to an even grid.
-    may_be_uniform : bool
-        Whether all voxels may have one value, as in an empty label.
+    is_label : bool
+        Whether it is a label: all voxels may have one value, and NaN is 0, not the lowest value.
 
     Returns
     -------
@@ -179,11 +180,8 @@ def read_volume(
     """
     path = Path(path)
     try:
-        decoded = checked(
-            decode(path, Selection(series, volume, resample)),
-            str(path),
-            may_be_uniform=may_be_uniform,
-        )
+        chosen = Selection(series, volume, resample)
+        decoded = checked(decode(path, chosen), str(path), is_label=is_label)
         return _volume(decoded, path.absolute(), _name(path))
     except MemoryError as error:
         raise VolumeError(
@@ -256,8 +254,8 @@ def read_label_volume(path: Path, over: Volume | None = None) -> tuple[Volume, S
     """
     named = decode_named(path, None if over is None else over.source)
     if named is None:
-        return read_volume(path, may_be_uniform=True), {}
-    decoded = checked(named[0], str(path), may_be_uniform=True)
+        return read_volume(path, is_label=True), {}
+    decoded = checked(named[0], str(path), is_label=True)
     return _volume(decoded, path.absolute(), _name(path)), named[1]
 
 

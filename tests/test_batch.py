@@ -185,6 +185,8 @@ def test_boxes_come_from_files_too(tmp_path: Path) -> None:
     label[2, 5, 3], label[8, 12, 7] = 2, 2  # opposite corners
     label[3:7, 6:9, 5] = 5
     nib.save(nib.Nifti1Image(label, nib.load(image).affine), tmp_path / "label.nii.gz")
+    nan = np.where(label, label, np.float32(np.nan))
+    nib.save(nib.Nifti1Image(nan, nib.load(image).affine), tmp_path / "nan.nii.gz")
     shifted = nib.load(image).affine.copy()
     shifted[0, 3] += 1
     nib.save(nib.Nifti1Image(label, shifted), tmp_path / "shifted.nii.gz")
@@ -200,6 +202,7 @@ def test_boxes_come_from_files_too(tmp_path: Path) -> None:
         {**same, "case": "typed", "boxes": f"{BOX}; 3,6,5,6,8,5", "labels": "2=Liver;5"},
         {**same, "case": "json", "box_file": "boxes.json"},
         {**same, "case": "label", "box_file": "label.nii.gz", "labels": "2=Liver; 5"},
+        {**same, "case": "nan", "box_file": "nan.nii.gz", "labels": "2=Liver; 5"},
         {**same, "case": "one", "box_file": "label.nii.gz", "labels": "5=Tumour"},
         {**same, "case": "shifted", "box_file": "shifted.nii.gz"},
         {**same, "case": "bad", "box_file": "bad.json"},
@@ -210,7 +213,7 @@ def test_boxes_come_from_files_too(tmp_path: Path) -> None:
     result = batch(write_table(tmp_path / "table.csv", rows), output)
     typed = label_of(output, "typed")
     assert set(np.unique(typed)) == {0, 2, 5}
-    for case in ("json", "label"):
+    for case in ("json", "label", "nan"):
         np.testing.assert_array_equal(label_of(output, case), typed)
         assert result_of(output, case)["report"]["labels"]["2"]["name"] == "Liver"
     assert set(np.unique(label_of(output, "one"))) == {0, 5}
@@ -266,6 +269,65 @@ def test_finished_cases_are_skipped_until_something_changes(
     write_table(table, rows[:2])
     assert len(asked()) == 2  # with zoom again
     assert [row["case"] for row in rows_of(output / "statistics.csv")] == ["image0", "image1"]
+
+
+def detached(folder: Path, name: str, spacing: float, values: int) -> None:
+    """Write an image whose header and voxels lie in two files."""
+    voxels = np.zeros(SHAPE, "<i2")
+    voxels[BLOCK] = values
+    data = folder / "voxels.raw"
+    sizes = " ".join(map(str, SHAPE))
+    if name.endswith((".img", ".hdr")):
+        nib.save(nib.Nifti1Pair(voxels, np.diag([1, 1, spacing, 1])), folder / name)
+        return
+    data.write_bytes(voxels.tobytes(order="F"))
+    if name.endswith((".mha", ".mhd")):
+        text = (
+            f"NDims = 3\nDimSize = {sizes}\nElementSpacing = 1 1 {spacing}\n"
+            f"ElementType = MET_SHORT\nElementDataFile = {data.name}\n"
+        )
+    else:
+        text = (
+            "NRRD0004\ntype: short\ndimension: 3\nspace: left-posterior-superior\n"
+            f"sizes: {sizes}\nspace directions: (1,0,0) (0,1,0) (0,0,{spacing})\n"
+            f"space origin: (0,0,0)\nendian: little\nencoding: raw\ndata file: {data.name}\n"
+        )
+    (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.nhdr", "a.mha", "a.mhd", "a.img", "a.hdr"])
+def test_a_case_whose_header_or_voxels_lie_in_another_file_is_not_stale(
+    tmp_path: Path, fake: FakeEngine, name: str
+) -> None:
+    output = tmp_path / "out"
+    table = write_table(tmp_path / "table.csv", [{"image": name, "boxes": BOX}])
+    for spacing, values in ((2, 200), (5, 200), (5, 150)):
+        detached(tmp_path, name, spacing, values)
+        for again in (False, True):
+            fake.images.clear()
+            result = batch(table, output)
+            assert result.exit_code == 0, result.output
+            assert bool(fake.images) != again
+    (row,) = rows_of(output / "statistics.csv")
+    assert float(row["mean"]) == 150
+
+
+def test_files_that_a_header_lists_are_looked_at(tmp_path: Path, fake: FakeEngine) -> None:
+    table = write_table(tmp_path / "table.csv", [{"image": "a.mhd", "boxes": BOX}])
+    detached(tmp_path, "a.mhd", 1, 200)
+    voxels = np.frombuffer((tmp_path / "voxels.raw").read_bytes(), "<i2").reshape(SHAPE[::-1])
+    names = [f"{k}.raw" for k in range(SHAPE[2])]
+    for name, plane in zip(names, voxels, strict=True):
+        (tmp_path / name).write_bytes(plane.tobytes())
+    header = (tmp_path / "a.mhd").read_text().replace("voxels.raw", "LIST\n" + "\n".join(names))
+    (tmp_path / "a.mhd").write_text(header)
+    for change, new in (("", True), ("", False), ("other.raw", False), ("4.raw", True)):
+        if change:
+            (tmp_path / change).write_bytes(np.full(SHAPE[:2], 170, "<i2").tobytes())
+        fake.images.clear()
+        result = batch(table, tmp_path / "out")
+        assert result.exit_code == 0, result.output
+        assert bool(fake.images) == new
 
 
 def test_parts_that_a_kill_left_are_removed_and_others_files_kept(tmp_path: Path) -> None:

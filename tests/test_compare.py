@@ -180,6 +180,17 @@ def test_grids_of_no_common_space_are_refused(
     assert words in result.stderr
 
 
+def test_a_background_of_nan_is_none(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    label = nib.load(pair[0]).get_fdata(dtype=np.float32)
+    other = write(tmp_path / "nan.nii.gz", np.where(label, label, np.float32(np.nan)), AFFINE)
+    numbers = tmp_path / "numbers.csv"
+    result = compare(pair[0], other, "--csv", numbers)
+    assert result.exit_code == 0, result.stderr
+    with numbers.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["dsc"] for row in rows} == {"1.0"}
+
+
 def test_an_empty_label_is_compared_too(pair: tuple[Path, Path], tmp_path: Path) -> None:
     empty = write(tmp_path / "empty.nii.gz", np.zeros(SHAPE, np.uint8), AFFINE)
     result = compare(pair[0], empty)

@@ -142,6 +142,36 @@ def test_frames_without_a_place_are_told(tmp_path: Path) -> None:
     assert any("1 mm is assumed" in warning for warning in volume.warnings)
 
 
+@pytest.mark.parametrize(
+    ("offsets", "row", "ends", "told"),
+    [
+        ([0, 2, 4, 6, 8], (0, 1, 0), (-100, -92), False),
+        ([-100, -98, -96, -94, -92], (0, 1, 0), (-100, -92), False),
+        ([-100, -102, -104, -106, -108], (0, 1, 0), (-108, -100), False),
+        ([-100, -98, -96, -94, -92], (0, -1, 0), (-100, -92), False),
+        ([5, 7, 9, 11, 13], (0, 1, 0), (-100, -92), True),
+        ([-100, -98, -96, -94, -92], (0, 0.8, 0.6), (-100, -93.6), True),
+    ],
+)
+def test_offsets_of_frames_are_distances_or_heights(
+    tmp_path: Path,
+    offsets: list[float],
+    row: tuple[float, ...],
+    ends: tuple[float, float],
+    told: bool,
+) -> None:
+    dataset = slice_of(VOXELS, 0)
+    dataset.NumberOfFrames = len(offsets)
+    dataset.GridFrameOffsetVector = offsets
+    dataset.ImagePositionPatient = [0, 0, -100]
+    dataset.ImageOrientationPatient = [1, 0, 0, *row]
+    dataset.PixelData = VOXELS.clip(0, 4095).astype("<u2").tobytes()
+    volume = read_volume(save(dataset, tmp_path / "a.dcm"))
+    corner = volume.source.affine @ [[0, 0], [0, 0], [0, 4], [1, 1]]
+    assert sorted(corner[2]) == pytest.approx(ends)
+    assert any("could not be checked" in warning for warning in volume.warnings) == told
+
+
 def test_time_points_are_chosen_by_number(tmp_path: Path) -> None:
     later = (VOXELS + 7).astype(np.int16)
     write_series(tmp_path / "a", TemporalPositionIdentifier=2)

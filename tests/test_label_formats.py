@@ -313,6 +313,25 @@ def test_a_series_that_lacks_a_reference_or_was_changed(tmp_path: Path, series: 
     assert names_in(tmp_path) == ["series"]
 
 
+def test_a_series_without_preambles_is_referred_to(tmp_path: Path, series: Volume) -> None:
+    for path in series.source.files:
+        image = pydicom.dcmread(path)
+        image.preamble = None
+        del image.file_meta
+        pydicom.dcmwrite(path, image, implicit_vr=True, little_endian=True, overwrite=True)
+        assert path.read_bytes()[128:132] != b"DICM"
+    assert series.path is not None
+    bare = read_volume(series.path)
+    np.testing.assert_array_equal(bare.data, series.data)
+    label = structures(bare)
+    for name in ("a.dcm", "a.rtstruct.dcm"):
+        write_label(tmp_path / name, label, bare, SEGMENTS)
+    np.testing.assert_array_equal(read_label(tmp_path / "a.dcm", bare).label, label)
+    bare.source.files[2].write_bytes(b"no image")
+    with pytest.raises(SaveError, match="cannot be read any more"):
+        write_label(tmp_path / "b.dcm", label, bare)
+
+
 def test_no_slice_of_the_series_is_replaced(series: Volume) -> None:
     before = series.source.files[3].read_bytes()
     with pytest.raises(SaveError, match="is the image that was segmented"):

@@ -19,6 +19,7 @@ from napari_medsamq.errors import PromptError, VolumeError
 from napari_medsamq.history import LabelStyle
 from napari_medsamq.journal import Journal, volume_hash
 from napari_medsamq.journal_file import read_journal
+from napari_medsamq.label_files import read_label_file
 from napari_medsamq.preprocess import IDENTITY
 from napari_medsamq.recording import Recorder, restore
 from napari_medsamq.session import Session
@@ -57,6 +58,24 @@ def test_a_label_of_the_same_grid_is_taken_as_it_is(
     found = read_label(save(tmp_path / "label.nii.gz", drawn().astype(dtype)), volume)
     np.testing.assert_array_equal(volume.to_source(found.label), drawn())
     assert (found.notes, found.segments) == ((), {})
+
+
+def test_nan_is_no_label_and_infinity_is_refused(tmp_path: Path, volume: Volume) -> None:
+    path = save(tmp_path / "label.nii.gz", np.where(drawn(), drawn(), np.float32(np.nan)))
+    found = read_label(path, volume)
+    np.testing.assert_array_equal(volume.to_source(found.label), drawn())
+    assert found.notes == ()
+    on_its_own = read_label_file(path)
+    np.testing.assert_array_equal(on_its_own.volume.to_source(on_its_own.label), drawn())
+    slicer(tmp_path / "label.nrrd", [np.where(drawn(), drawn(), np.float32(np.nan))])
+    on_its_own = read_label_file(tmp_path / "label.nrrd")
+    np.testing.assert_array_equal(on_its_own.volume.to_source(on_its_own.label), drawn())
+    save(path, np.full(SHAPE, np.float32(np.nan)))
+    assert read_label_file(path).ids == []
+    save(path, np.where(drawn(), np.float32(np.inf), 0))
+    for read in (lambda: read_label(path, volume), lambda: read_label_file(path)):
+        with pytest.raises(VolumeError, match="holds 0 to inf"):
+            read()
 
 
 def test_axes_in_another_order_and_a_part_of_the_grid_are_no_resampling(
