@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -99,29 +98,6 @@ def read_frames(source: Source) -> list[Frame]:
     if len(source.files) == source.grid[2]:
         _complete(headers, source)
     return frames
-
-
-def is_label(path: Path) -> bool:
-    """Tell whether a DICOM file holds a segmentation or a structure set."""
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
-    try:
-        header = pydicom.dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
-    except (InvalidDicomError, EOFError):
-        return False
-    return header.get("SOPClassUID") in (*SEGMENTATIONS, RT_STRUCTURE_SET)
-
-
-def frame_of_reference(source: Source) -> str:
-    """Return the UID of the frame of reference of a source's series; empty where there is none."""
-    if not source.files or not source.files[0].is_file():
-        return ""
-    import pydicom
-
-    # By force, as what lacks DICOM's preamble can be opened.
-    header = pydicom.dcmread(source.files[0], stop_before_pixels=True, force=True)
-    return str(header.get("FrameOfReferenceUID", ""))
 
 
 def _frames(header: Dataset, k: int, source: Source) -> list[Frame]:

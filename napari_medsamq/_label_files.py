@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from napari_medsamq._dicom import is_dicom
 from napari_medsamq._dicom_seg import read_dicom_seg
-from napari_medsamq._dicom_source import frame_of_reference
 from napari_medsamq._label import (
     DecodedLabel,
     Segment,
@@ -137,5 +136,5 @@ def _decode(path: Path, source: Source) -> DecodedLabel:
         known = LEFT_RIGHT_UNKNOWN not in decoded.warnings
         return DecodedLabel(decoded.data, decoded.affine, {}, known)
     if is_dicom(path):
-        return read_dicom_seg(path, frame_of_reference(source))
+        return read_dicom_seg(path, source.frame_of_reference)
     return read_itk_label(path)

@@ -291,7 +291,7 @@ def _key(task: Task) -> str:
         "format": FORMAT,
         "program": task.program,
         "device": task.device,
-        "image": _content(case.image),
+        "image": _content(case.image, case),
         "box_file": None if case.box_file is None else _content(case.box_file),
         "journal": None,
         "model": None if case.model is None else _model_hash(find_model(case.model)),
@@ -305,13 +305,14 @@ def _key(task: Task) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _content(path: Path) -> Any:
+def _content(path: Path, image_of: Case | None = None) -> Any:
     """Return the hashes of a file and of those with its voxels, or of all files in a folder."""
     try:
         if not path.is_dir():
             parts = files_of(path)
             if len(parts) > _PAIR:
-                return [file_hash(path), volume_hash(read_volume(path))]
+                volume = read_volume(path) if image_of is None else _image(image_of)
+                return [file_hash(path), volume_hash(volume)]
             return [file_hash(part) for part in parts]
         files = sorted(file for file in path.rglob("*") if file.is_file())
         return [[file.relative_to(path).as_posix(), file_hash(file)] for file in files]

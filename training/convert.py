@@ -58,7 +58,7 @@ def convert_pair(pair: Pair, limits: Limits) -> dict[str, npt.NDArray[Any]]:
     DataError, VolumeError
         If they cannot be read or do not belong together, or if no object is left.
     """
-    image, label = read_volume(pair.image), read_volume(pair.label)
+    image, label = read_volume(pair.image), read_volume(pair.label, is_label=True)
     ids = label_ids(label)
     check_same_grid(image, label)
     ids = split_components(ids, pair.components)

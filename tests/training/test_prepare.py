@@ -197,7 +197,7 @@ def bad_pair(folder: Path, kind: str) -> Pair:
         ("fractions", "holds fractions"),
         ("negative", "label ids lie in 0..65535"),
         ("too small", "Lower --min-voxels or --min-pixels"),
-        ("empty", "every voxel has the value 0"),
+        ("empty", "no object has"),
         ("no HU", "no Hounsfield units"),
         ("cut off", "one.nii.gz"),
         ("JPEG", "Save the mask as PNG"),
