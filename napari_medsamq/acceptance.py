@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.errors import PromptError
 from napari_medsamq.review import mask_key
 
 Bool = npt.NDArray[np.bool_]
@@ -31,6 +32,40 @@ class Acceptance:
     index: int
     label_id: int
     key: bytes
+
+
+def not_accepted(
+    acceptances: Collection[Acceptance],
+    axis: int,
+    label_id: int,
+    masks: Mapping[int, bytes],
+    called: str,
+) -> list[Acceptance]:
+    """Return the acceptances of a label's masks that are not there yet.
+
+    Parameters
+    ----------
+    acceptances : collection of Acceptance
+    axis, label_id : int
+    masks : mapping of int to bytes
+        `mask_key` by slice.
+    called : str
+        How errors name the label.
+
+    Raises
+    ------
+    PromptError
+        If there is none.
+    """
+    wanted = [Acceptance(axis, index, label_id, key) for index, key in masks.items()]
+    fresh = [own for own in wanted if own not in acceptances]
+    if not fresh:
+        what = "are accepted already" if wanted else "do not exist"
+        raise PromptError(
+            f"The masks of {called} up to this slice {what}. Go to a slice with a mask that "
+            "has not been accepted."
+        )
+    return fresh
 
 
 def still_accepted(

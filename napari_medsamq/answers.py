@@ -54,7 +54,7 @@ class Answers:
         self._say("Segmenting…")
         self._compute.submit(
             partial(self._segment, request),
-            partial(self._on_masks, request),
+            self._workspace.edits.between_strokes(self._compute, partial(self._on_masks, request)),
             partial(self._on_failure, request),
         )
 

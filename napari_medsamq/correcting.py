@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.errors import PromptError
-from napari_medsamq.history import Prompt, slice_mask
+from napari_medsamq.geometry import slice_mask
+from napari_medsamq.history import Prompt
 from napari_medsamq.prompts import BoxPrompt, Click
 from napari_medsamq.session import Session
 from napari_medsamq.views import tight_box

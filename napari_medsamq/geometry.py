@@ -13,6 +13,7 @@ from itertools import permutations
 import numpy as np
 import numpy.typing as npt
 
+Bool = npt.NDArray[np.bool_]
 Float64 = npt.NDArray[np.float64]
 Index3 = tuple[int, int, int]
 Flips = tuple[bool, bool, bool]
@@ -157,3 +158,23 @@ def has_shear(affine: npt.ArrayLike, tolerance_deg: float = 0.5) -> bool:
     cosines = directions(affine)
     off_diagonal = (cosines.T @ cosines)[np.triu_indices(3, 1)]
     return bool(np.abs(off_diagonal).max() > np.sin(np.radians(tolerance_deg)))
+
+
+def slice_mask(
+    voxels: npt.NDArray[np.int64], shape: tuple[int, ...], axis: int, index: int
+) -> Bool:
+    """Return which pixels (H, W) bool of a slice voxels (flat indices) are.
+
+    Parameters
+    ----------
+    voxels : (n,) int64
+    shape : (3,) int
+        Of the label.
+    axis, index : int
+        Array axis normal to the slice, and the slice's index on it.
+    """
+    place = list(np.unravel_index(voxels, shape))
+    on_slice = place.pop(axis) == index
+    mask = np.zeros(np.delete(shape, axis), bool)
+    mask[place[0][on_slice], place[1][on_slice]] = True
+    return mask

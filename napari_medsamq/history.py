@@ -196,7 +196,7 @@ class History:
         self.watch("edit", edit)
         return edit
 
-    def record(self, name: str, voxels: Voxels, before: Label) -> Edit:
+    def record(self, name: str, voxels: Voxels, before: Label, *, recount: bool = False) -> Edit:
         """Enter an edit by hand that the label already shows, a brush stroke say.
 
         Parameters
@@ -206,11 +206,22 @@ class History:
             Flat indices, each once.
         before : (n,) uint16
             Their label ids before the edit.
+        recount : bool
+            Whether another edit came in since it began, which took its voxels for counted ones.
         """
         flat = self.label.reshape(-1)
         after = flat[voxels]
         flat[voxels] = before
+        if recount:
+            self.recount()
         return self.change(name, voxels, after, self.prompts, by_hand=True)
+
+    def recount(self) -> None:
+        """Count the voxels of all label ids anew, after changes past the history."""
+        self._counts[:] = 0
+        for plane in self.label:
+            self._counts += np.bincount(plane.reshape(-1), minlength=self._counts.size)
+        self._counts[0] = 0
 
     def undo(self) -> Edit | None:
         """Take back the last edit, with its group, and return it; None if there is none."""
@@ -284,7 +295,7 @@ class History:
         -------
         masks : dict of int to (H, W) bool
             By slice: where a box of the label was drawn on such a slice, where a brush changed the
-            label, or where its mask was accepted; copies.
+            label since it was last removed as a whole, or where its mask was accepted; copies.
         """
         indices = {
             prompt.box.index
@@ -292,10 +303,17 @@ class History:
             if isinstance(prompt.box, BoxPrompt)
             and (prompt.box.axis, prompt.label_id) == (axis, label_id)
         }
+        brushed: set[int] = set()
+        left = 0
         for edit in self._undo:
+            lost, gained = edit.before == label_id, edit.after == label_id
+            left += int(gained.sum()) - int(lost.sum())
             if edit.by_hand:
-                own = edit.voxels[(edit.before == label_id) | (edit.after == label_id)]
-                indices.update(np.unravel_index(own, self.label.shape)[axis].tolist())
+                own = edit.voxels[lost | gained]
+                brushed.update(np.unravel_index(own, self.label.shape)[axis].tolist())
+            elif left == 0 and lost.any():
+                brushed.clear()
+        indices.update(brushed)
         indices.update(still_accepted(self.label, self.accepted, axis, label_id))
         planes = np.moveaxis(self.label, axis, 0)
         return {index: planes[index] == label_id for index in sorted(indices)}
@@ -325,24 +343,6 @@ class History:
             self._counts += sign * counted
             self._versions += counted > 0
         self._counts[0] = 0
-
-
-def slice_mask(voxels: Voxels, shape: tuple[int, ...], axis: int, index: int) -> Bool:
-    """Return which pixels (H, W) bool of a slice voxels (flat indices) are.
-
-    Parameters
-    ----------
-    voxels : (n,) int64
-    shape : (3,) int
-        Of the label.
-    axis, index : int
-        Array axis normal to the slice, and the slice's index on it.
-    """
-    place = list(np.unravel_index(voxels, shape))
-    on_slice = place.pop(axis) == index
-    mask = np.zeros(np.delete(shape, axis), bool)
-    mask[place[0][on_slice], place[1][on_slice]] = True
-    return mask
 
 
 def _together(edit: Edit, other: Edit) -> bool:

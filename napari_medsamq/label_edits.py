@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
+from qtpy.QtCore import QTimer
 
 from napari_medsamq.errors import MedSAMQError, PromptError, VolumeError
-from napari_medsamq.history import MAX_LABEL_ID, Label, Voxels
+from napari_medsamq.history import MAX_LABEL_ID, Edit, Label, Voxels
 from napari_medsamq.layers import stroke_edit
 from napari_medsamq.locks import keep_locked
 from napari_medsamq.session import Session
+from napari_medsamq.worker import Worker
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+_STROKES = ("paint", "erase", "fill")
 
 
 class LabelEdits:
@@ -40,12 +48,58 @@ class LabelEdits:
         self._layer = layer
         self._changed = changed
         self._refuse = refuse
+        self._stroking = False
+        self._held: list[Callable[[], None]] = []
+        # The last edit before the stroke.
+        self._met: tuple[Edit, ...] | None = None
         layer.events.paint.connect(self._on_paint)
         layer.events.data.connect(self._on_data)
 
+    def follow(self, viewer: ViewerModel, event: Any) -> Iterator[None]:
+        """Note when a tool in hand begins and ends a stroke: a mouse callback of the viewer's.
+
+        Not of the layer's, as another one may be in hand when the button is let go.
+        """
+        layer = self._layer
+        if viewer.layers.selection.active is not layer or layer.mode not in _STROKES:
+            return
+        self._stroking = True
+        if self._met is None:
+            self._met = self._session.history.edits[-1:]
+        yield
+        while event.type == "mouse_move":
+            yield
+        self._stroking = False
+        # The layer hears of the end only after the viewer.
+        QTimer.singleShot(0, self._deliver)
+
+    def between_strokes(self, worker: Worker, then: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Return what an answer of a worker's is given to that changes the label.
+
+        In the middle of a stroke, whose voxels the history does not know yet, it waits for the end.
+        """
+
+        def deliver(answer: Any) -> None:
+            if worker.running:
+                then(answer)
+
+        def take(answer: Any) -> None:
+            self._held.append(partial(deliver, answer))
+            if not self._stroking:
+                self._deliver()
+
+        return take
+
+    def _deliver(self) -> None:
+        while self._held and not self._stroking:
+            self._held.pop(0)()
+
     def _on_paint(self, event: Any) -> None:
         voxels, before = stroke_edit(event.value, self._session.label.shape)
-        self._record("brush stroke", voxels, before)
+        # A stroke that encircles goes on without a button, so that nothing waits for its end.
+        met, self._met = self._met, None
+        recount = met is not None and met != self._session.history.edits[-1:]
+        self._record("brush stroke", voxels, before, recount=recount)
 
     def _on_data(self) -> None:
         data = np.asarray(self._layer.data)
@@ -69,10 +123,10 @@ class LabelEdits:
                 )
             )
 
-    def _record(self, name: str, voxels: Voxels, before: Label) -> None:
+    def _record(self, name: str, voxels: Voxels, before: Label, *, recount: bool = False) -> None:
         kept = keep_locked(self._session, voxels, before)
         if np.any(self._session.label.reshape(-1)[voxels] != before):
-            self._session.history.record(name, voxels, before)
+            self._session.history.record(name, voxels, before, recount=recount)
         self._changed()
         if kept.size:
             owners = self._session.owners(kept)

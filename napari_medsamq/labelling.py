@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.acceptance import Acceptance
+from napari_medsamq.acceptance import not_accepted
 from napari_medsamq.errors import PromptError
 from napari_medsamq.history import MAX_LABEL_ID, Edit, History, Label, LabelStyle, Prompt, Voxels
-from napari_medsamq.operations import Operation
+from napari_medsamq.operations import Operation, check_change
 from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.slice_network import SliceMask
@@ -123,11 +123,13 @@ class Labelling:
         Raises
         ------
         PromptError
-            If all masks are empty, or lie in locked labels; the session stays as it is.
+            If all masks are empty, or lie in locked labels, or a locked label would lose voxels;
+            the session stays as it is.
         """
+        shape = self.label.shape
         corrects = start is not None or (isinstance(box, BoxPrompt) and box.clicks)
         name = f"{'correction of' if corrects else 'box for'} {self.style(label_id).name}"
-        found = np.unique(np.concatenate([self._flat_indices(mask) for mask in masks]))
+        found = np.unique(np.concatenate([mask.voxels(shape) for mask in masks]))
         if found.size == 0:
             raise PromptError(
                 "The network found nothing in this box. Draw it closer around the structure, or "
@@ -141,11 +143,12 @@ class Labelling:
             )
         began = None
         if start is not None and isinstance(box, BoxPrompt):
-            began = self._flat_indices(SliceMask(box.axis, box.index, start, 0, 0, 0))
+            began = SliceMask(box.axis, box.index, start, 0, 0, 0).voxels(shape)
         freed, left, prompts = self.history.given_up(replaces, began, label_id)
         # The new mask comes first, so that it wins where both say something.
         touched, first = np.unique(np.concatenate([voxels, freed]), return_index=True)
         values = np.concatenate([np.full(voxels.size, label_id, np.uint16), left])[first]
+        self._keep_locked(touched, values)
         prompt = Prompt(box, label_id, voxels, began)
         return self.history.change(name, touched, values, (*prompts, prompt))
 
@@ -162,14 +165,21 @@ class Labelling:
             The same for all slices that one undo takes back.
         kept : (z, y, x) bool, optional
             What stays as it is; see `acceptance.kept_voxels`.
+
+        Raises
+        ------
+        PromptError
+            If the label is locked and would lose voxels.
         """
-        found = self._takeable(self._flat_indices(mask), label_id)
+        shape = self.label.shape
+        found = self._takeable(mask.voxels(shape), label_id)
         planes = np.moveaxis(self.label, mask.axis, 0)
-        old = self._flat_indices(replace(mask, mask=planes[mask.index] == label_id))
+        old = replace(mask, mask=planes[mask.index] == label_id).voxels(shape)
         voxels = np.union1d(found, old)
         if kept is not None:
             voxels = voxels[~kept.reshape(-1)[voxels]]
         values = np.where(np.isin(voxels, found), label_id, 0).astype(np.uint16)
+        self._keep_locked(voxels, values)
         name = f"propagation of {self.style(label_id).name}"
         return self.history.change(name, voxels, values, self.history.prompts, group=group)
 
@@ -193,19 +203,10 @@ class Labelling:
             If there is none that has not been accepted yet.
         """
         called = self.style(label_id).name
-        wanted = [Acceptance(axis, index, label_id, key) for index, key in masks.items()]
-        fresh = [own for own in wanted if own not in self.history.accepted]
-        if not fresh:
-            what = "are accepted already" if wanted else "do not exist"
-            raise PromptError(
-                f"The masks of {called} up to this slice {what}. Go to a slice with a mask that "
-                "has not been accepted."
-            )
+        fresh = not_accepted(self.history.accepted, axis, label_id, masks, called)
         name = f"acceptance of {called}, {len(fresh)} slice{'' if len(fresh) == 1 else 's'}"
-        none = np.zeros(0, np.int64)
-        return self.history.change(
-            name, none, none.astype(np.uint16), self.history.prompts, accepted=fresh
-        )
+        none, prompts = np.zeros(0, np.int64), self.history.prompts
+        return self.history.change(name, none, none.astype(np.uint16), prompts, accepted=fresh)
 
     def operate(
         self, label_id: int, name: str, operation: Operation, *, takes: bool = False
@@ -244,20 +245,22 @@ class Labelling:
         else:
             gained = gained[self.label.reshape(-1)[gained] == 0]
         lost = np.flatnonzero(mask & ~changed)
-        if gained.size == lost.size == 0:
-            raise PromptError(f"'{name}' changes nothing in {called}; it stays as it is.")
-        if lost.size == np.count_nonzero(mask) and gained.size == 0:
-            raise PromptError(
-                f"'{name}' would leave nothing of {called}; it stays as it is. Use other numbers."
-            )
-        values = np.zeros(gained.size + lost.size, np.uint16)
-        values[: gained.size] = label_id
+        check_change(gained.size, lost.size, int(mask.sum()), name, called)
+        values = np.repeat([label_id, 0], [gained.size, lost.size]).astype(np.uint16)
         voxels = np.concatenate([gained, lost])
         return self.history.change(f"{name}: {called}", voxels, values, self.history.prompts)
 
     def remove_prompt(self, prompt: Prompt) -> Edit:
-        """Take back one committed box; what other boxes cover stays theirs."""
-        return self.history.change("remove box", *self.history.without(prompt))
+        """Take back one committed box; what other boxes cover stays theirs.
+
+        Raises
+        ------
+        PromptError
+            If its label is locked and would lose voxels.
+        """
+        voxels, values, others = self.history.without(prompt)
+        self._keep_locked(voxels, values)
+        return self.history.change("remove box", voxels, values, others)
 
     def remove_label(self, label_id: int) -> Edit:
         """Clear all voxels and boxes of a label id.
@@ -336,7 +339,12 @@ class Labelling:
         takeable: Voxels = voxels[~kept]
         return takeable
 
-    def _flat_indices(self, mask: SliceMask) -> Voxels:
-        position: list[Voxels] = list(np.nonzero(mask.mask))
-        position.insert(mask.axis, np.full(position[0].size, mask.index))
-        return np.ravel_multi_index(tuple(position), self.label.shape)
+    def _keep_locked(self, voxels: Voxels, values: Label) -> None:
+        """Refuse values for voxels (flat indices) that would take any from a locked label."""
+        ids = self.label.reshape(-1)[voxels]
+        lost = voxels[np.isin(ids, self.locked_ids) & (ids != values)]
+        if lost.size:
+            raise PromptError(
+                f"This would take {lost.size:,} voxels from {self.owners(lost)}, which is locked. "
+                "Unlock it to change it."
+            )

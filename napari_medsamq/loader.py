@@ -32,7 +32,8 @@ class Loader:
         """Load a label file onto the volume."""
         self._view.show_status(f"Loading {path.name}…")
         job = partial(read_label, path, self._workspace.session.volume)
-        self._files.submit(job, self._on_read, self._view.show_failure)
+        then = self._workspace.edits.between_strokes(self._files, self._on_read)
+        self._files.submit(job, then, self._view.show_failure)
 
     def _on_read(self, found: LoadedLabel) -> None:
         session = self._workspace.session

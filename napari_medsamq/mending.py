@@ -50,8 +50,11 @@ class Mending:
         mask = session.label == label_id
         operation = repair.make(session, axis, numbers)
         self._say(f"{repair.title}…")
+        then = partial(self._on_mask, repair, label_id, mask)
         self._compute.submit(
-            partial(operation, mask), partial(self._on_mask, repair, label_id, mask), self._fail
+            partial(operation, mask),
+            self._workspace.edits.between_strokes(self._compute, then),
+            self._fail,
         )
 
     def _on_mask(self, repair: Repair, label_id: int, before: Bool, after: Bool) -> None:

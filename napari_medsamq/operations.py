@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from napari_medsamq.errors import PromptError
+
 Bool = npt.NDArray[np.bool_]
 Float64 = npt.NDArray[np.float64]
 # Turns a mask (z, y, x) bool into another one.
@@ -19,6 +21,28 @@ Combination = Literal["union", "intersection", "difference"]
 
 # Voxels that touch by a corner belong together, as in SimpleITK's fully connected components.
 _TOUCHING = np.ones((3, 3, 3), bool)
+
+
+def check_change(gained: int, lost: int, total: int, name: str, called: str) -> None:
+    """Refuse an operation that does nothing, or leaves nothing of a label.
+
+    Parameters
+    ----------
+    gained, lost, total : int
+        Voxels of the label: what it would gain and lose, and what it has.
+    name, called : str
+        How errors name the operation and the label.
+
+    Raises
+    ------
+    PromptError
+    """
+    if gained == lost == 0:
+        raise PromptError(f"'{name}' changes nothing in {called}; it stays as it is.")
+    if lost == total and gained == 0:
+        raise PromptError(
+            f"'{name}' would leave nothing of {called}; it stays as it is. Use other numbers."
+        )
 
 
 def fill_holes(mask: Bool, axis: int | None = None) -> Bool:

@@ -10,11 +10,11 @@ from itertools import pairwise
 from time import perf_counter
 
 import numpy as np
-import numpy.typing as npt
 from qtpy.QtCore import QObject, Signal
 
 from napari_medsamq.acceptance import kept_voxels, still_accepted
-from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.errors import MedSAMQError, PromptError
+from napari_medsamq.meanwhile import Start
 from napari_medsamq.propagation import Gap, Stop, gaps
 from napari_medsamq.reports import report_carried, report_progress
 from napari_medsamq.review import mask_key
@@ -25,7 +25,6 @@ from napari_medsamq.workspace import Workspace
 # How long the compute thread goes on before it looks whether anything else is wanted.
 _CHUNK_S = 0.06
 
-Bool = npt.NDArray[np.bool_]
 Found = SliceMask | Stop
 
 
@@ -33,11 +32,9 @@ Found = SliceMask | Stop
 class _Run:
     """A propagation on its way."""
 
-    label_id: int
-    axis: int
+    start: Start
     gaps: list[Gap]
     found: Iterator[Found]
-    kept: Bool  # what was accepted
     accepted: int  # slices of the label
     masks: list[SliceMask] = field(default_factory=list)
     stops: list[Stop] = field(default_factory=list)
@@ -87,6 +84,11 @@ class Propagator(QObject):
         Known slices beyond `first` and `last` count as those next to them: a direction that is not
         wanted is cut off at the slices that are known. Gaps between slices that are known as they
         were at the last propagation are left as they are.
+
+        Raises
+        ------
+        PromptError
+            If nothing is known, or the label is locked and might lose voxels.
         """
         if self.active:
             return
@@ -103,18 +105,35 @@ class Propagator(QObject):
             return
         label, accepted = session.label, session.history.accepted
         run = _Run(
-            label_id,
-            axis,
+            Start(
+                axis,
+                label_id,
+                frozenset(known),
+                len(session.history.edits),
+                kept_voxels(label, accepted, axis, label_id),
+            ),
             wanted,
             session.carry(axis, known, first, last, done),
-            kept_voxels(label, accepted, axis, label_id),
             sum(len(still_accepted(label, accepted, across, label_id)) for across in range(3)),
         )
+        self._refuse_locked(run, done)
         self._run = run
         asked = {"label": label_id, "axis": axis, "first": first, "last": last, "done": done}
         session.watch("carry", {**asked, "group": run})
         self.changed.emit()
         self._go_on(run)
+
+    def _refuse_locked(self, run: _Run, done: Collection[Gap]) -> None:
+        """Refuse to carry a locked label to slices where it has voxels, as it may lose some."""
+        session, start = self._workspace.session, run.start
+        if start.label_id not in session.locked_ids:
+            return
+        planes = np.moveaxis((session.label == start.label_id) & ~start.kept, start.axis, 0)
+        if any(planes[low + 1 : high].any() for low, high in run.gaps if (low, high) not in done):
+            raise PromptError(
+                f"{session.style(start.label_id).name} is locked, and the propagation would make "
+                "slices anew on which it has voxels. Unlock it to propagate."
+            )
 
     def stop(self) -> None:
         """Stop at once; what is there stays, and one undo takes it back."""
@@ -123,7 +142,9 @@ class Propagator(QObject):
 
     def _go_on(self, run: _Run) -> None:
         self._compute.submit(
-            partial(_take, run.found), partial(self._on_found, run), partial(self._on_failure, run)
+            partial(_take, run.found),
+            self._workspace.edits.between_strokes(self._compute, partial(self._on_found, run)),
+            partial(self._on_failure, run),
         )
 
     def _on_found(self, run: _Run, found: list[Found]) -> None:
@@ -131,13 +152,20 @@ class Propagator(QObject):
             return
         if found:
             self._go_on(run)  # the thread works on while the label is written
+        session, start = self._workspace.session, run.start
+        drawn = start.keep_drawn(session.history, run)
         for item in found:
             if isinstance(item, Stop):
                 run.stops.append(item)
-            else:
+                continue
+            try:
+                self._workspace.commit_carried(item, start.label_id, run, start.kept)
+            except MedSAMQError as error:  # the label was locked meanwhile
+                self._on_failure(run, error)
+                return
+            if item.index not in drawn:
                 run.masks.append(item)
-                self._workspace.commit_carried(item, run.label_id, run, run.kept)
-        name = self._workspace.session.style(run.label_id).name
+        name = session.style(start.label_id).name
         if found:
             self._say(report_progress(name, run.masks))
         else:
@@ -195,13 +223,14 @@ class Propagator(QObject):
 
     def _end(self, run: _Run, *, stopped: bool) -> None:
         self._run = None
+        axis, label_id = run.start.axis, run.start.label_id
         if not stopped:
             # Asked anew, as a slice may have been corrected meanwhile.
-            known = self._workspace.session.history.known_slices(run.axis, run.label_id)
+            known = self._workspace.session.history.known_slices(axis, label_id)
             for gap in run.gaps:
-                self._note_done(known, run.axis, run.label_id, *gap)
+                self._note_done(known, axis, label_id, *gap)
         self._workspace.refresh()
-        name = self._workspace.session.style(run.label_id).name
+        name = self._workspace.session.style(label_id).name
         self._say(
             report_carried(name, run.masks, run.stops, stopped=stopped, accepted=run.accepted)
         )

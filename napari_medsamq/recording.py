@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.acceptance import Acceptance
@@ -141,6 +142,7 @@ class Replay:
         self.prompts: dict[int, Prompt] = {}
         self._groups: dict[int, object] = {}
         self._window: WindowLevel | None = None
+        self._uncounted = False
 
     def apply(self, record: Record) -> None:
         """Do again what a record says.
@@ -175,6 +177,8 @@ class Replay:
     def restored(self) -> Restored:
         """Return where that has led to."""
         groups = len(self._groups)
+        if self._uncounted:
+            self.history.recount()
         return Restored(self.history, self.styles, self.prompts, groups, self._window)
 
     def _edit(self, record: Record) -> None:
@@ -194,7 +198,9 @@ class Replay:
         voxels = self._inside(arrays["voxels"])
         # What was done in the middle of a brush stroke met voxels that the stroke had painted, but
         # that are entered only at its end.
-        self.history.label.reshape(-1)[voxels] = arrays["before"]
+        flat = self.history.label.reshape(-1)
+        self._uncounted |= not np.array_equal(flat[voxels], arrays["before"])
+        flat[voxels] = arrays["before"]
         group = content["group"]
         self.history.change(
             content["name"],

@@ -139,12 +139,17 @@ class Reviewer(QObject):
         self._say(f"{self.describe(found)}. Correct it, or accept up to here.")
 
     def accept(self) -> None:
-        """Accept the slices of the label from its first one to the one in view."""
+        """Accept the slices of the label from its first one to the one in view.
+
+        A propagation is stopped, as it would go on from what was known when it began.
+        """
         if self._viewer.dims.ndisplay == 3:
             self._say("Show slices first (F2, F3, F4): what is accepted has to be seen.")
             return
         axis, index = self._slice_in_view()
         session, label_id = self._workspace.session, self._workspace.label_id
+        stopped = " The propagation was stopped." if self._propagator.active else ""
+        self._propagator.stop()
         # As it is now, also where the background has not come to it yet.
         self.review.show(*_find_masks(session, axis, label_id))
         wanted = self.review.up_to(index)
@@ -152,13 +157,13 @@ class Reviewer(QObject):
             with self._propagator.outlasting(label_id):
                 session.accept(axis, label_id, wanted)
         except PromptError as error:
-            self._say(str(error))
+            self._say(f"{error}{stopped}")
             return
         self._workspace.refresh()
         count = f"{len(wanted)} slice{'' if len(wanted) == 1 else 's'}"
         self._say(
             f"{session.style(label_id).name}: {count} accepted, up to slice {index}. No "
-            "propagation changes them; undo takes it back."
+            f"propagation changes them; undo takes it back.{stopped}"
         )
         self._show()
 

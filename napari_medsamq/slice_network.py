@@ -49,6 +49,12 @@ class SliceMask:
     decode_ms: float
     zoomed: bool = False
 
+    def voxels(self, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+        """Return its pixels as flat indices into a label of a shape; see `slice_mask`."""
+        position: list[npt.NDArray[np.int64]] = list(np.nonzero(self.mask))
+        position.insert(self.axis, np.full(position[0].size, self.index))
+        return np.ravel_multi_index(tuple(position), shape)
+
 
 @dataclass(frozen=True, eq=False)
 class Lens:

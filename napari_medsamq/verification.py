@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from napari_medsamq.acceptance import kept_voxels
 from napari_medsamq.engine import Engines
-from napari_medsamq.history import slice_mask
+from napari_medsamq.geometry import slice_mask
 from napari_medsamq.journal_file import Record
+from napari_medsamq.meanwhile import Start
 from napari_medsamq.model_choice import shipped_model
 from napari_medsamq.networks import environment
 from napari_medsamq.prompts import BoxPrompt
@@ -81,8 +82,8 @@ class Verifier:
         self._model = model
         self._engines = Engines()
         self._replay = Replay(volume.data.shape[:3])
-        # By group: label, the masks that its edits are to bring, and what these leave as it is.
-        self._carried: dict[int, tuple[int, list[SliceMask], Bool]] = {}
+        # By group: where it began, and the masks that its edits are to bring.
+        self._carried: dict[int, tuple[Start, list[SliceMask]]] = {}
         self.verdict = Verdict()
 
     def apply(self, record: Record) -> None:
@@ -103,13 +104,14 @@ class Verifier:
                 self._compare_box(content, fresh, record)
         self._replay.apply(record)
         if content["kind"] == EDIT and content["group"] in self._carried:
-            label_id, masks, kept = self._carried[content["group"]]
+            start, masks = self._carried[content["group"]]
             if masks:
-                self._compare_carried(masks.pop(0), label_id, kept)
+                start.keep_drawn(self._replay.history, self._replay.history.edits[-1].group)
+                self._compare_carried(masks.pop(0), start.label_id, start.kept)
             else:
                 # A slice that the propagation no longer comes to.
-                recorded = record.arrays["after"] == label_id
-                self.verdict.compare(label_id, recorded, np.zeros_like(recorded))
+                recorded = record.arrays["after"] == start.label_id
+                self.verdict.compare(start.label_id, recorded, np.zeros_like(recorded))
 
     def _session(self, content: dict[str, Any]) -> Session:
         setting = Setting.from_dict(content)
@@ -134,7 +136,7 @@ class Verifier:
         recorded.reshape(-1)[record.arrays[f"prompt {fresh['number']}"]] = True
         self.verdict.compare(label_id, recorded, found)
 
-    def _carry(self, content: dict[str, Any]) -> tuple[int, list[SliceMask], Bool]:
+    def _carry(self, content: dict[str, Any]) -> tuple[Start, list[SliceMask]]:
         axis, label_id = content["axis"], content["label"]
         history = self._replay.history
         known = history.known_slices(axis, label_id)
@@ -143,7 +145,8 @@ class Verifier:
         done = [(low, high) for low, high in content.get("done", ())]
         ends = content["first"], content["last"]
         found = self._session(content).carry(axis, known, *ends, done)
-        return label_id, [mask for mask in found if isinstance(mask, SliceMask)], kept
+        start = Start(axis, label_id, frozenset(known), len(history.edits), kept)
+        return start, [mask for mask in found if isinstance(mask, SliceMask)]
 
     def _compare_carried(self, mask: SliceMask, label_id: int, kept: Bool) -> None:
         planes = np.moveaxis(self._replay.history.label, mask.axis, 0)

@@ -81,6 +81,8 @@ class Workspace:
         What is known of slices, by array axis and label id.
     held : set of Request
         Those of the requests that wait for the user's word.
+    edits : LabelEdits
+        Holds answers back while napari's brush is at work.
     """
 
     requested = Signal(Request)
@@ -107,12 +109,7 @@ class Workspace:
             "axis_labels": ("z", "y", "x"),
         }
         self.labels = Labels(session.label, name=f"{volume.name} label", opacity=0.45, **shared)
-        self.boxes = Shapes(
-            ndim=3,
-            name=f"{volume.name} boxes",
-            face_color="transparent",
-            **shared,
-        )
+        self.boxes = Shapes(ndim=3, name=f"{volume.name} boxes", face_color="transparent", **shared)
         self.preview = Labels(
             np.zeros((1, *session.label.shape[1:]), np.uint8),
             name=f"{volume.name} preview",
@@ -127,7 +124,7 @@ class Workspace:
         self._colors: dict[int, str] = {}
         self._axis = 0
         self._quiet = False
-        self._edits = LabelEdits(session, self.labels, self.refresh, self.refused.emit)
+        self.edits = LabelEdits(session, self.labels, self.refresh, self.refused.emit)
         self.boxes.events.data.connect(self._on_boxes)
         self.drag.changed.connect(self._on_dragged)
         # Shows what came in during the drag.
@@ -138,6 +135,7 @@ class Workspace:
         """Show those of the layers that the viewer does not have."""
         if self not in (workspaces := _OPEN.setdefault(viewer, [])):
             workspaces.append(self)
+            viewer.mouse_drag_callbacks.append(self.edits.follow)
         for layer in (self.image, self.labels, self.preview, self.marks, self.boxes):
             if layer not in viewer.layers:
                 viewer.add_layer(layer)
@@ -315,8 +313,11 @@ class Workspace:
             if isinstance(item, Request) and item in self.requests:
                 self.requests.remove(item)
             prompt = self._committed(item)
-            if prompt is not None:
-                self.session.remove_prompt(prompt)
+            try:
+                if prompt is not None:
+                    self.session.remove_prompt(prompt)
+            except PromptError as error:
+                self.refused.emit(error)
         self.refresh()
 
     def _committed(self, item: Prompt | Request) -> Prompt | None:

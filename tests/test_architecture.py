@@ -42,7 +42,7 @@ CORE = (
     ("stop_rules", "corrections", "review"),
     ("propagation", "slice_network", "acceptance"),
     ("history", "operations"),
-    ("labelling", "origins"),
+    ("labelling", "origins", "meanwhile"),
     ("session",),
     (
         *("locks", "reports", "journal_file", "label_files", "correcting", "repairs"),

@@ -197,6 +197,36 @@ def test_a_voxel_changed_past_the_history_survives_undo_and_redo() -> None:
     assert history.label.reshape(-1)[:6].tolist() == [1, 1, 9, 1, 1, 1]
 
 
+def test_an_edit_in_the_middle_of_a_stroke_leaves_the_counts_right() -> None:
+    session = new_session()
+    flat, touched = session.label.reshape(-1), np.arange(4)
+    before = flat[touched].copy()
+    flat[touched] = 2
+    session.commit(BOX, found_in(0, 1), 1)
+    session.history.record("brush stroke", touched, before, recount=True)
+    assert state(session)[2] == {1: 2, 2: 2}
+    while session.history.undo():
+        assert session.history.voxel_counts == counted(session.label)
+
+
+def test_a_removed_label_leaves_no_slice_known() -> None:
+    session = new_session()
+    stroke(session, {1, 2, 13}, 1)
+    stroke(session, {3}, 2)
+    assert sorted(session.history.known_slices(0, 1)) == [0, 1]
+    session.remove_label(1)
+    assert session.history.known_slices(0, 1) == {}
+    assert sorted(session.history.known_slices(0, 2)) == [0]
+    session.history.undo()
+    assert sorted(session.history.known_slices(0, 1)) == [0, 1]
+    session.history.redo()
+    stroke(session, {14}, 1)
+    # What a brush has cleared stays known to hold nothing.
+    stroke(session, {14}, 0)
+    session.commit(BOX, found_in(1), 2)
+    assert sorted(session.history.known_slices(0, 1)) == [1]
+
+
 def test_the_highest_label_id_is_counted() -> None:
     history = History(SHAPE)
     history.change("a", np.arange(2), np.full(2, MAX_LABEL_ID, np.uint16), ())

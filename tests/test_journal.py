@@ -341,6 +341,7 @@ def test_a_stroke_under_way_does_not_keep_a_journal_from_being_read(tmp_path: Pa
     history.record("brush stroke", stroke, before)
     work.journal.close()
     found = restore(read_journal(work.path).records, SHAPE)
+    assert found.history.voxel_counts == {2: 10, 7: 5}
     history.watch = found.history.watch  # what follows is not recorded
     assert states(found.history) == states(history)
 

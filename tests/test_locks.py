@@ -68,6 +68,44 @@ def test_a_locked_label_can_still_grow(session: Session) -> None:
     assert session.history.voxel_counts == {1: 40}
 
 
+def test_a_box_of_a_locked_label_is_not_removed(session: Session) -> None:
+    lock(session, 1)
+    (own,) = session.history.prompts
+    with pytest.raises(PromptError, match="take 24 voxels from Spleen, which is locked"):
+        session.remove_prompt(own)
+    assert session.history.voxel_counts == {1: 24}
+    assert session.history.prompts == (own,)
+    # Another box of the label covers all that it does.
+    draw(session, ALL, 1)
+    session.remove_prompt(own)
+    assert session.history.voxel_counts == {1: 40}
+
+
+def test_a_box_of_a_locked_label_moves_only_where_nothing_is_lost(session: Session) -> None:
+    lock(session, 1)
+    (own,) = session.history.prompts
+    half = replace(LEFT, y1=8)
+    with pytest.raises(PromptError, match="take 12 voxels from Spleen, which is locked"):
+        session.commit(half, list(session.segment(half)), 1, own)
+    start = session.label[4] == 1
+    with pytest.raises(PromptError, match="take 12 voxels from Spleen, which is locked"):
+        session.commit(half, list(session.segment(half)), 1, None, start)
+    assert session.history.voxel_counts == {1: 24}
+    session.commit(ALL, list(session.segment(ALL)), 1, own)
+    assert session.history.voxel_counts == {1: 40}
+
+
+def test_a_propagation_frees_no_voxel_of_a_locked_label(session: Session) -> None:
+    lock(session, 1)
+    found = mask(session)
+    session.commit_carried(found, 1, object())
+    assert session.history.voxel_counts == {1: 40}
+    half = replace(found, mask=found.mask & (np.arange(14) < 5))
+    with pytest.raises(PromptError, match="from Spleen, which is locked"):
+        session.commit_carried(half, 1, object())
+    assert session.history.voxel_counts == {1: 40}
+
+
 def test_a_box_that_finds_only_locked_voxels_says_whose(session: Session) -> None:
     lock(session, 1)
     with pytest.raises(PromptError, match="belongs to Spleen, which is locked"):

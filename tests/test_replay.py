@@ -15,6 +15,7 @@ from napari_medsamq import recording, verification
 from napari_medsamq.acceptance import kept_voxels
 from napari_medsamq.cli import app
 from napari_medsamq.journal import Journal, volume_hash
+from napari_medsamq.meanwhile import Start
 from napari_medsamq.preprocess import IDENTITY
 from napari_medsamq.prompts import BoxPrompt, CarryPrompt
 from napari_medsamq.recording import Recorder
@@ -193,6 +194,33 @@ def test_a_propagation_is_asked_for_again_from_what_was_accepted(work: Work) -> 
     count = int(result.stdout.split(" of ")[0].splitlines()[-1])
     assert f"{count} of {count} masks are the same" in result.stdout
     assert count > 2
+
+
+def test_a_slice_drawn_while_a_propagation_was_at_work_is_not_compared(work: Work) -> None:
+    work.journal = work.journal.with_name("b.journal")
+    volume = work.session.volume
+    journal = Journal(work.journal, volume, volume_hash(volume), None, pytest.fail)
+    session = Session(volume, FakeEngine(), IDENTITY)
+    Recorder(session, journal, None)
+    session.commit(BOX, list(session.segment(BOX)), 1)
+    history, group = session.history, object()
+    known = history.known_slices(0, 1)
+    kept = np.zeros(session.label.shape, bool)
+    start = Start(0, 1, frozenset(known), len(history.edits), kept)
+    session.watch("carry", {"label": 1, "axis": 0, "first": 0, "last": 5, "group": group})
+    masks = [m for m in session.carry(0, known, 0, 5) if isinstance(m, SliceMask)]
+    session.commit_carried(masks[0], 1, group, kept)
+    assert start.keep_drawn(history, group) == set()
+    place = np.array([np.ravel_multi_index((masks[1].index, 0, 0), session.label.shape)])
+    session.label.reshape(-1)[place] = 1
+    history.record("brush stroke", place, np.zeros(1, np.uint16))
+    assert start.keep_drawn(history, group) == {masks[1].index}
+    for mask in masks[1:]:
+        session.commit_carried(mask, 1, group, kept)
+    journal.close()
+    assert np.count_nonzero(session.label[masks[1].index]) == 1
+    result = run(work, "--verify")
+    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,52 @@ def test_the_brush_takes_nothing_from_a_locked_label(two, capsys):
     assert counts(two) == {1: before}
 
 
+def test_a_deleted_box_of_a_locked_label_comes_back(two):
+    check(two, 1, "Lock")
+    before = two.session.label.copy()
+    boxes = two.workspace.boxes
+    two.viewer.layers.selection.active = boxes
+    boxes.mode = "select"
+    boxes.selected_data = {0}
+    two.press(Qt.Key.Key_Delete)
+    QTest.qWait(50)
+    assert "Label 1, which is locked. Unlock it" in two.dock.status
+    np.testing.assert_array_equal(two.session.label, before)
+    assert boxes.nshapes == len(two.session.history.prompts) == 1
+
+
+def test_a_moved_box_of_a_locked_label_goes_back(two):
+    check(two, 1, "Lock")
+    before, place = two.session.label.copy(), two.workspace.boxes.data[0].copy()
+    boxes = two.workspace.boxes
+    boxes.mode = "select"
+    boxes.selected_data = {0}
+    two.drag((12, 30, 40), (12, 36, 48))
+    QTest.qWait(50)
+    two.wait()
+    assert "Label 1, which is locked. Unlock it" in two.dock.status
+    np.testing.assert_array_equal(two.session.label, before)
+    np.testing.assert_array_equal(two.workspace.boxes.data[0], place)
+
+
+def test_a_locked_label_is_propagated_only_where_it_has_no_voxels(two):
+    drawn = np.array([two.session.label[:13].size])
+    two.session.history.change("drawn", drawn, np.ones(1, np.uint16), two.session.history.prompts)
+    form(two)._id.value = 1
+    check(two, 1, "Lock")
+    before = two.session.label.copy()
+    two.press(Qt.Key.Key_P)
+    two.wait()
+    assert "Label 1 is locked" in two.dock.status
+    np.testing.assert_array_equal(two.session.label, before)
+    two.session.history.undo()
+    two.press(Qt.Key.Key_P)
+    propagator = two.dock.controller.propagator
+    two.qtbot.waitUntil(lambda: not propagator.active, timeout=60_000)
+    two.wait()
+    assert "by propagation" in two.dock.status
+
+
 def test_a_hidden_label_is_not_seen_and_not_lost(two):
     before = counts(two)
     labels = two.workspace.labels

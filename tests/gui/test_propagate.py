@@ -156,6 +156,59 @@ def test_slices_appear_one_by_one_and_escape_stops_within_100_ms(slow):
     assert slow.dock._view._propagate.text().startswith("Propagate")
 
 
+def test_what_is_accepted_in_the_middle_stays(slow):
+    session = slow.session
+    older = np.zeros(session.label.shape, bool)
+    older[31:56, 6:9, 4:8] = True
+    voxels = np.flatnonzero(older)
+    prompts = session.history.prompts
+    session.history.change("drawn", voxels, np.ones(voxels.size, np.uint16), prompts)
+    slow.workspace.refresh()
+    before = session.label.copy()
+    slow.viewer.dims.set_point(0, 55.0)
+    slow.press(Qt.Key.Key_P)
+    slow.qtbot.waitUntil(lambda: (session.label != before).any(), timeout=20_000)
+    slow.press(Qt.Key.Key_A)
+    accepted = session.label.copy()
+    assert (accepted[55] == before[55]).all()
+    assert "26 slices accepted, up to slice 55" in slow.dock.status
+    assert "The propagation was stopped" in slow.dock.status
+    slow.wait()
+    np.testing.assert_array_equal(session.label, accepted)
+    slow.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    slow.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(session.label, before)
+
+
+def test_a_stroke_in_the_middle_is_kept_and_counted(slow):
+    from test_live import Drag
+
+    labels, session = slow.workspace.labels, slow.session
+    slow.viewer.dims.set_point(0, 40.0)
+    slow.viewer.layers.selection.active = labels
+    labels.mode = "paint"
+    labels.brush_size = 3
+    slow.press(Qt.Key.Key_P)
+    slow.qtbot.waitUntil(lambda: len(slices(slow)) > 3, timeout=20_000)
+    assert not session.label[40].any()
+    drag = Drag(slow, (40, 2, 2))
+    drag.to((40, 2, 11), steps=4)
+    reached = slices(slow)
+    painted = session.label[40].copy()
+    assert painted.any()
+    assert not painted[5:].any()
+    slow.qtbot.wait(1500)
+    # The label is left alone while the button is down.
+    assert slices(slow) == reached
+    assert slow.dock.controller.propagator.active
+    drag.release()
+    settle(slow)
+    assert slices(slow) == list(range(60))
+    np.testing.assert_array_equal(session.label[40], painted)
+    assert session.history.voxel_counts == {1: np.count_nonzero(session.label)}
+    assert "58 slices by propagation" in slow.dock.status
+
+
 def test_undo_in_the_middle_takes_back_what_there_is(slow):
     slow.press(Qt.Key.Key_P)
     slow.qtbot.waitUntil(lambda: len(slices(slow)) > 4, timeout=20_000)
