@@ -21,7 +21,7 @@ from napari_medsamq.arguments import parse_box
 from napari_medsamq.case_table import Case
 from napari_medsamq.errors import PromptError
 from napari_medsamq.history import MAX_LABEL_ID
-from napari_medsamq.label_files import read_label_file, same_grid
+from napari_medsamq.label_files import check_same_space, read_label_file, same_grid
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between
 from napari_medsamq.volume_io import Volume
 
@@ -59,6 +59,7 @@ def boxes_of(case: Case, volume: Volume) -> tuple[Boxes, dict[int, str]]:
 def _from_label(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int, str]]:
     found = read_label_file(path, volume)
     if not same_grid(found.volume, volume):
+        check_same_space(found.volume, volume)
         raise PromptError(
             f"{path}: does not lie on the grid of {volume.path} (shape {found.label.shape} for "
             f"{volume.data.shape[:3]}, or another place). Resample it to the image."

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QApplication
 
 from napari_medsamq.errors import MedSAMQError, PromptError, VolumeError
-from napari_medsamq.history import MAX_LABEL_ID, Edit, Label, Voxels
+from napari_medsamq.history import MAX_LABEL_ID, Label, Voxels
 from napari_medsamq.layers import stroke_edit
 from napari_medsamq.locks import keep_locked
 from napari_medsamq.session import Session
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 _STROKES = ("paint", "erase", "fill")
+# How often it is looked whether a stroke has ended unseen while an answer waits for that.
+_LOOK_MS = 100
 
 
 class LabelEdits:
@@ -50,8 +53,12 @@ class LabelEdits:
         self._refuse = refuse
         self._stroking = False
         self._held: list[Callable[[], None]] = []
-        # The last edit before the stroke.
-        self._met: tuple[Edit, ...] | None = None
+        self._look = QTimer()
+        self._look.setSingleShot(True)
+        self._look.setInterval(_LOOK_MS)
+        self._look.timeout.connect(self._deliver)
+        # How many edits there were before the stroke.
+        self._met: int | None = None
         layer.events.paint.connect(self._on_paint)
         layer.events.data.connect(self._on_data)
 
@@ -65,7 +72,7 @@ class LabelEdits:
             return
         self._stroking = True
         if self._met is None:
-            self._met = self._session.history.edits[-1:]
+            self._met = len(self._session.history.edits)
         yield
         while event.type == "mouse_move":
             yield
@@ -85,20 +92,27 @@ class LabelEdits:
 
         def take(answer: Any) -> None:
             self._held.append(partial(deliver, answer))
-            if not self._stroking:
-                self._deliver()
+            self._deliver()
 
         return take
 
     def _deliver(self) -> None:
+        if self._stroking and not _button_is_down():
+            # It was let go over a dialog that came up in the middle, and the canvas was not told.
+            self._stroking = False
         while self._held and not self._stroking:
             self._held.pop(0)()
+        if self._held:
+            self._look.start()
 
     def _on_paint(self, event: Any) -> None:
         voxels, before = stroke_edit(event.value, self._session.label.shape)
         # A stroke that encircles goes on without a button, so that nothing waits for its end.
         met, self._met = self._met, None
-        recount = met is not None and met != self._session.history.edits[-1:]
+        edits = self._session.history.edits
+        recount = met is not None and (
+            len(edits) < met or any(_overlap(edit.voxels, voxels) for edit in edits[met:])
+        )
         self._record("brush stroke", voxels, before, recount=recount)
 
     def _on_data(self) -> None:
@@ -133,3 +147,13 @@ class LabelEdits:
             self._refuse(
                 PromptError(f"{kept.size:,} voxels stay with {owners}, locked. Unlock it first.")
             )
+
+
+def _button_is_down() -> bool:
+    return QApplication.mouseButtons() != Qt.MouseButton.NoButton
+
+
+def _overlap(one: Voxels, other: Voxels) -> bool:
+    if not one.size or not other.size or one.max() < other.min() or other.max() < one.min():
+        return False
+    return bool(np.isin(one, other).any())

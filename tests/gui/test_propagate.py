@@ -1,11 +1,13 @@
 """One key carries a box through the volume; it can be watched, stopped and undone."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
 from qtpy.QtCore import Qt
+from test_live import Drag
 
 from napari_medsamq.layers import SAMPLES, image_layer
 from napari_medsamq.preprocess import WindowLevel
@@ -180,9 +182,15 @@ def test_what_is_accepted_in_the_middle_stays(slow):
     np.testing.assert_array_equal(session.label, before)
 
 
-def test_a_stroke_in_the_middle_is_kept_and_counted(slow):
-    from test_live import Drag
+@pytest.fixture
+def button(monkeypatch):
+    """What Qt knows of the mouse's button, which events made up for one widget leave as it is."""
+    held = SimpleNamespace(down=True)
+    monkeypatch.setattr("napari_medsamq.label_edits._button_is_down", lambda: held.down)
+    return held
 
+
+def test_a_stroke_in_the_middle_is_kept_and_counted(slow, button):
     labels, session = slow.workspace.labels, slow.session
     slow.viewer.dims.set_point(0, 40.0)
     slow.viewer.layers.selection.active = labels
@@ -207,6 +215,21 @@ def test_a_stroke_in_the_middle_is_kept_and_counted(slow):
     np.testing.assert_array_equal(session.label[40], painted)
     assert session.history.voxel_counts == {1: np.count_nonzero(session.label)}
     assert "58 slices by propagation" in slow.dock.status
+
+
+def test_a_stroke_that_ends_over_a_dialog_holds_nothing_up(slow, button):
+    labels = slow.workspace.labels
+    slow.viewer.dims.set_point(0, 40.0)
+    slow.viewer.layers.selection.active = labels
+    labels.mode = "paint"
+    slow.press(Qt.Key.Key_P)
+    Drag(slow, (40, 2, 2)).to((40, 2, 11), steps=4)
+    slow.qtbot.wait(500)
+    reached = slices(slow)
+    slow.qtbot.wait(500)
+    assert slices(slow) == reached
+    button.down = False
+    slow.qtbot.waitUntil(lambda: len(slices(slow)) > len(reached), timeout=5_000)
 
 
 def test_undo_in_the_middle_takes_back_what_there_is(slow):
