@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from weakref import WeakMethod
 
 import numpy as np
 import numpy.typing as npt
@@ -77,7 +78,9 @@ class Session(Labelling):
         self._carry_prompt = carry_prompt
         self.window = self.standard_window = window or default_window(volume)
         self._network = SliceNetwork(volume, embedding_budget)
-        self.history.setting = self.setting
+        # Weakly: in a cycle with its history, a session's arrays would stay until a collection.
+        setting = WeakMethod(self.setting)
+        self.history.setting = lambda: own() if (own := setting()) else None
 
     def segment(
         self, box: BoxPrompt | BoxPrompt3D, start: Bool | None = None, *, preview: bool = False

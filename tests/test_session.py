@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -245,3 +247,19 @@ def test_around_their_middle_slices_3d_boxes_give_the_published_labels(
             segs = reference["segs"][found.index]
             # Later labels took voxels from earlier ones.
             assert dsc(found.mask & (segs <= label_id), segs == label_id) >= 0.99
+
+
+def test_a_session_goes_with_its_last_user(fake: FakeEngine) -> None:
+    """Its arrays are large: thousands of them must not wait for a collection."""
+    gc.collect()
+    gc.disable()
+    try:
+        used = Session(
+            volume_from_array(np.eye(12 * 12).reshape(12, 12, 144), (1, 1, 1), "a"), fake
+        )
+        drawn(used, BoxPrompt(0, 5, 2, 2, 140, 10))
+        gone = weakref.ref(used)
+        del used
+        assert gone() is None
+    finally:
+        gc.enable()
