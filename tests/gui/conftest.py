@@ -114,6 +114,14 @@ class Window:
     def click(self, voxel):
         self.drag(voxel, voxel, steps=0)
 
+    def move_box(self, start, stop):
+        """Drag the first box between two array voxels, and let napari end its work on it."""
+        boxes = self.workspace.boxes
+        boxes.mode = "select"
+        boxes.selected_data = {0}
+        self.drag(start, stop)
+        QTest.qWait(50)
+
     def press(self, key, modifier=PLAIN):
         """Press a key with the canvas in focus."""
         self.native.setFocus()

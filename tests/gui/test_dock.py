@@ -183,11 +183,7 @@ def test_a_moved_box_is_segmented_anew_in_one_step(dock):
     dock.drag(*BOX)
     dock.wait()
     before = dock.session.label.copy()
-    boxes = dock.workspace.boxes
-    boxes.mode = "select"
-    boxes.selected_data = {0}
-    dock.drag((12, 30, 40), (12, 36, 48))
-    QTest.qWait(50)
+    dock.move_box((12, 30, 40), (12, 36, 48))
     dock.wait()
     box = only_box(dock)
     np.testing.assert_allclose(box.xyxy, (32, 22, 63, 53), atol=2)
@@ -201,10 +197,7 @@ def test_a_moved_3d_box_keeps_its_slices(dock):
     box = BoxPrompt3D((10, 16, 24), (14, 47, 55))
     dock.workspace.request(Request(box, 1))
     dock.wait()
-    dock.workspace.boxes.mode = "select"
-    dock.workspace.boxes.selected_data = {0}
-    dock.drag((12, 30, 40), (12, 36, 48))
-    QTest.qWait(50)
+    dock.move_box((12, 30, 40), (12, 36, 48))
     dock.wait()
     moved = only_box(dock)
     assert moved.slices == range(10, 15)
@@ -301,10 +294,7 @@ def count_on_layers(viewer):
 def test_a_box_moved_in_mid_inference_drops_the_stale_answer(dock, engine):
     engine.open.clear()
     dock.drag(*BOX)
-    dock.workspace.boxes.mode = "select"
-    dock.workspace.boxes.selected_data = {0}
-    dock.drag((12, 30, 40), (12, 36, 48))
-    QTest.qWait(50)
+    dock.move_box((12, 30, 40), (12, 36, 48))
     engine.open.set()
     dock.wait()
     np.testing.assert_allclose(only_box(dock).xyxy, (32, 22, 63, 53), atol=2)
@@ -667,12 +657,9 @@ def test_a_moved_box_that_is_deleted_before_its_answer_is_gone(dock, engine):
     engine.open.clear()
     # Another slice's embedding is not at hand, so the engine holds the answer back.
     dock.session.window = WindowLevel(0, 500)
-    boxes = dock.workspace.boxes
-    boxes.mode = "select"
-    boxes.selected_data = {0}
-    dock.drag((12, 30, 40), (12, 36, 48))
-    QTest.qWait(50)
+    dock.move_box((12, 30, 40), (12, 36, 48))
     assert dock.workspace.requests
+    boxes = dock.workspace.boxes
     boxes.selected_data = {0}
     dock.press(Qt.Key.Key_Delete)
     QTest.qWait(50)

@@ -109,11 +109,7 @@ def test_a_deleted_box_of_a_locked_label_comes_back(two):
 def test_a_moved_box_of_a_locked_label_goes_back(two):
     check(two, 1, "Lock")
     before, place = two.session.label.copy(), two.workspace.boxes.data[0].copy()
-    boxes = two.workspace.boxes
-    boxes.mode = "select"
-    boxes.selected_data = {0}
-    two.drag((12, 30, 40), (12, 36, 48))
-    QTest.qWait(50)
+    two.move_box((12, 30, 40), (12, 36, 48))
     two.wait()
     assert "Label 1, which is locked. Unlock it" in two.dock.status
     np.testing.assert_array_equal(two.session.label, before)
