@@ -140,7 +140,8 @@ def _run(task: Task) -> Outcome:
     key = _key(task)
     earlier = read_result(output, case, key)
     if earlier is not None:
-        return Outcome({**earlier, "case": case.name}, skipped=True)
+        # One of this very run was lost on its way: its worker ended before it told of it.
+        return Outcome({**earlier, "case": case.name}, skipped=earlier.get("run") != task.token)
     start = time.perf_counter()
     label_file, picture_file, result_file = paths_of(case)
     volume = _image(case)
@@ -162,6 +163,7 @@ def _run(task: Task) -> Outcome:
     result = {
         "format": FORMAT,
         "key": key,
+        "run": task.token,
         "case": case.name,
         "files": hashes,
         "alt": alt,

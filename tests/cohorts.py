@@ -73,7 +73,7 @@ def result_of(output: Path, case: str) -> dict:
 
 
 def content(output: Path) -> dict[str, bytes]:
-    """Labels, pictures, results and tables of a batch but for times; no part of any may be left."""
+    """Files of a batch, but for times and which run made them; no part of any may be left."""
     assert not list(output.rglob("*.part"))
     files = {
         path.relative_to(output).as_posix(): path.read_bytes()
@@ -83,8 +83,8 @@ def content(output: Path) -> dict[str, bytes]:
     for name in files:
         if name.startswith("results/"):
             result = json.loads(files[name])
-            for times in ("seconds", "finished"):
-                del result[times]
+            for own in ("run", "seconds", "finished"):
+                del result[own]
             del result["report"]["ms"]
             files[name] = json.dumps(result).encode()
     return files

@@ -30,6 +30,7 @@ from sources import write_nifti
 
 from napari_medsamq import cohort
 from napari_medsamq.case_table import Defaults, read_table, safe_name
+from napari_medsamq.cohort_files import opened
 from napari_medsamq.errors import CohortError
 from napari_medsamq.journal import Journal, journal_path, volume_hash
 from napari_medsamq.preprocess import IDENTITY
@@ -269,6 +270,21 @@ def test_finished_cases_are_skipped_until_something_changes(
     write_table(table, rows[:2])
     assert len(asked()) == 2  # with zoom again
     assert [row["case"] for row in rows_of(output / "statistics.csv")] == ["image0", "image1"]
+
+
+def test_a_case_whose_worker_died_before_it_told_is_not_of_an_earlier_run(tmp_path: Path) -> None:
+    cases, _ = read_table(make_table(tmp_path, 1), Defaults(modality="CT", window="100,200"))
+    output, program = tmp_path / "out", cohort.describe_program()
+    with opened(output) as token:
+        task = cohort.Task(cases[0], output, token, program, "CPU", 1)
+        lost = cohort.run_case(task)
+        again = cohort.run_case(task)
+    assert again.result == lost.result
+    assert not again.skipped
+    with opened(output) as token:
+        later = cohort.run_case(cohort.Task(cases[0], output, token, program, "CPU", 1))
+    assert later.result == lost.result
+    assert later.skipped
 
 
 def detached(folder: Path, name: str, spacing: float, values: int) -> None:
