@@ -6,6 +6,8 @@ python small_run.py CASES RUN [--resume] [key=value ...], or under `torchrun`.
 from __future__ import annotations
 
 import sys
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +45,12 @@ def small_net() -> LiteMedSAM:
 
 
 def small_network(parts: str = "both") -> StoredNetwork:
-    """Build it quantised and calibrated."""
+    """Build it quantised and calibrated; one of its own for each caller, and always the same."""
+    return deepcopy(_calibrated(parts))
+
+
+@cache
+def _calibrated(parts: str) -> StoredNetwork:
     config = QuantConfig(parts=parts)  # type: ignore[arg-type]
     net = quantize(small_net(), config)
     image, box = torch.rand(1, 3, 256, 256), torch.tensor([[60.0, 60, 180, 180]])

@@ -113,6 +113,7 @@ def test_each_stage_learns_and_changes_only_its_part(cases: Path, trains: str) -
     )
 
 
+@pytest.mark.slow
 def test_clicks_are_learnt_from_and_drawn_alike_each_time(cases: Path) -> None:
     asked = ("trains=decoder", "distill_weight=0", "clicks=2", "learning_rate=1e-3", "flip=0")
     seen = list(trainer(cases, *asked, "epochs=2").run())
