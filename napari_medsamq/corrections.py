@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 
 import numpy as np
@@ -17,7 +18,8 @@ Float32 = npt.NDArray[np.float32]
 
 # How sure the network is told to be of a mask that it corrects.
 MASK_LOGIT = 6.0
-
+# Boxes whose answers are kept.
+_KEPT = 4
 
 Answer = tuple[Float32, float]
 
@@ -26,14 +28,12 @@ class Corrections:
     """Decodes a box, and corrects its mask by one click after the other.
 
     Each click is asked about with those before it and with the logits that it corrects, so that
-    the same clicks lead to the same mask, whenever they are made. The last answers are kept: one
-    more click asks the network once, not for all of them.
+    the same clicks lead to the same mask, whenever they are made. The answers to the last few boxes
+    are kept: one more click asks the network once, not for all of them.
     """
 
     def __init__(self) -> None:
-        self._asked: Hashable = None
-        self._clicks: Sequence[Click] = ()
-        self._answers: list[Answer] = []
+        self._kept: OrderedDict[Hashable, tuple[Sequence[Click], list[Answer]]] = OrderedDict()
 
     def decode(
         self,
@@ -93,16 +93,18 @@ class Corrections:
             logits, iou = engine.decode(embedding, coords[:, shown], labels[:, shown], previous)
             answers.append((logits[0], float(iou[0])))
         if place is not None:
-            self._asked, self._clicks, self._answers = asked, clicks, answers
+            self._kept[asked] = clicks, answers
+            self._kept.move_to_end(asked)
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
         return answers[-1]
 
     def _known(self, asked: Hashable, clicks: Sequence[Click]) -> list[Answer]:
         """Return the answers before the first click that is another one than last time."""
-        if asked != self._asked:
-            return []
-        same = [a == b for a, b in zip(self._clicks, clicks, strict=False)]
-        first = len(self._answers) - len(self._clicks)
-        return self._answers[: first + (same.index(False) if False in same else len(same))]
+        known, answers = self._kept.get(asked, ((), []))
+        same = [a == b for a, b in zip(known, clicks, strict=False)]
+        first = len(answers) - len(known)
+        return answers[: first + (same.index(False) if False in same else len(same))]
 
 
 def dense_prompt(mask: Bool) -> Float32:

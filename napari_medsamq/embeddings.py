@@ -1,9 +1,9 @@
-"""Keeps embeddings of recently used slices within a budget of memory, and says which is next."""
+"""Keeps embeddings of recently used slices within a budget of memory, and says which to have."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,12 @@ class EmbeddingCache:
             self._entries.move_to_end(key)
         return entry
 
+    def prefer(self, keys: Iterable[Hashable]) -> None:
+        """Let the embeddings of `keys`, dearest first, leave after all others."""
+        for key in reversed(list(keys)):
+            if key in self._entries:
+                self._entries.move_to_end(key)
+
     def put(self, key: Hashable, embedding: Float32) -> None:
         """Keep `embedding` (1, 256, 64, 64) under `key`; one larger than the budget is not kept."""
         self._entries[key] = embedding
@@ -55,10 +61,8 @@ class EmbeddingCache:
             self._entries.popitem(last=False)
 
 
-def next_slice(
-    current: int, count: int, forwards: bool, most: int, is_ready: Callable[[int], bool]
-) -> int | None:
-    """Return the slice to encode next: the current one, then outwards, more of those ahead.
+def nearest_slices(current: int, count: int, forwards: bool, most: int) -> list[int]:
+    """Return the slices whose embeddings are wanted: the current one, then outwards.
 
     Parameters
     ----------
@@ -67,16 +71,14 @@ def next_slice(
     count : int
         How many slices there are.
     forwards : bool
-        Whether the user scrolls towards higher indices.
+        Whether the user scrolls towards higher indices; more of those ahead are wanted.
     most : int
-        How many embeddings there is room for; no slice is named that would push out a nearer one.
-    is_ready : callable
-        Tells whether a slice has its embedding.
+        How many embeddings there is room for.
 
     Returns
     -------
-    index : int or None
-        None where all that there is room for is ready.
+    indices : list of int
+        The nearest first.
     """
     ahead = round(_AHEAD * (most - 1))
     behind = most - 1 - ahead
@@ -84,8 +86,5 @@ def next_slice(
     distances = [0] * (most > 0)
     for distance in range(1, max(ahead, behind) + 1):
         distances += [distance] * (distance <= ahead) + [-distance] * (distance <= behind)
-    for distance in distances:
-        index = current + step * distance
-        if 0 <= index < count and not is_ready(index):
-            return index
-    return None
+    indices = [current + step * distance for distance in distances]
+    return [index for index in indices if 0 <= index < count]

@@ -6,7 +6,7 @@ from functools import partial
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_medsamq.embeddings import next_slice
+from napari_medsamq.embeddings import nearest_slices
 from napari_medsamq.errors import ModelError
 from napari_medsamq.session import Session
 from napari_medsamq.worker import Worker
@@ -69,19 +69,15 @@ class Prefetch(QObject):
             self._rest.start()
             return
         axis, session = self._axis, self._session
-        index = next_slice(
-            self._index,
-            session.label.shape[axis],
-            self._forwards,
-            session.slices_kept,
-            partial(session.is_ready, axis),
-        )
+        count, most = session.label.shape[axis], session.slices_kept
+        wanted = nearest_slices(self._index, count, self._forwards, most)
+        index = next((one for one in wanted if not session.is_ready(axis, one)), None)
         if index is None:
             self.changed.emit()  # boxes may have made slices ready, too
             return
         self._running = True
         self._compute.submit(
-            partial(session.prepare, axis, index), self._on_ready, self._on_failure
+            partial(session.prepare, axis, index, wanted), self._on_ready, self._on_failure
         )
 
     def _on_ready(self, _: None) -> None:

@@ -190,15 +190,17 @@ class Session(Labelling):
         """Tell whether a slice has its embedding at hand; may be asked in any thread."""
         return self._network.is_ready(self._lens(axis), index)
 
-    def prepare(self, axis: int, index: int) -> None:
+    def prepare(self, axis: int, index: int, wanted: Sequence[int] = ()) -> None:
         """Encode a slice, so that a box on it need not wait; runs where `segment` runs.
+
+        Where memory is short, it takes the place of one that is not among the `wanted` ones.
 
         Raises
         ------
         ModelError
             If the network fails.
         """
-        self._network.prepare(self._lens(axis), index)
+        self._network.prepare(self._lens(axis), index, wanted)
 
     def sureness(self, axis: int, index: int, mask: Bool) -> float:
         """Return how far the network agrees with the mask (H, W) bool of a slice, 0 to 1.

@@ -23,6 +23,9 @@ from napari_medsamq.volume_io import Volume
 Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
 
+# One embedding in so many is of a part of a slice that the network was shown enlarged.
+_PARTS = 8
+
 
 @dataclass(frozen=True, eq=False)
 class SliceMask:
@@ -88,7 +91,11 @@ class SliceNetwork:
 
     def __init__(self, volume: Volume, budget: int) -> None:
         self._volume = volume
-        self._embeddings = EmbeddingCache(budget)
+        # Apart, so that neither drives out the other: parts come one by one, with boxes and clicks,
+        # and each slice that made room for one would be encoded anew.
+        parts = budget // EMBEDDING_BYTES // _PARTS * EMBEDDING_BYTES
+        self._slices = EmbeddingCache(budget - parts)
+        self._parts = EmbeddingCache(parts)
         self._corrections = Corrections()
         # Asked for each slice of a volume whenever one more is ready.
         self._wholes = [self._whole(axis) for axis in range(3)]
@@ -98,7 +105,7 @@ class SliceNetwork:
     @property
     def slices_kept(self) -> int:
         """How many slices there is room to keep the embeddings of."""
-        return self._embeddings.budget // EMBEDDING_BYTES
+        return self._slices.budget // EMBEDDING_BYTES
 
     def view(self, lens: Lens, xyxy: npt.ArrayLike) -> View:
         """Return what of a slice the network is shown for a box (4,) XYXY in slice pixels."""
@@ -107,18 +114,27 @@ class SliceNetwork:
 
     def is_ready(self, lens: Lens, index: int) -> bool:
         """Tell whether a slice has its embedding at hand."""
-        return self._key(lens, index, self._wholes[lens.axis]) in self._embeddings
+        return self._key(lens, index, self._wholes[lens.axis]) in self._slices
 
-    def prepare(self, lens: Lens, index: int) -> None:
+    def prepare(self, lens: Lens, index: int, wanted: Sequence[int] = ()) -> None:
         """Encode a slice that is not ready.
+
+        Parameters
+        ----------
+        lens : Lens
+        index : int
+        wanted : sequence of int
+            Slices that are not to make room for it, the dearest first.
 
         Raises
         ------
         ModelError
             If the network fails.
         """
+        whole = self._wholes[lens.axis]
         with self._lock:
-            self._embedding(lens, index, self._wholes[lens.axis])
+            self._slices.prefer(self._key(lens, other, whole) for other in wanted)
+            self._embedding(lens, index, whole)
 
     def segment(
         self,
@@ -209,7 +225,7 @@ class SliceNetwork:
         points = [box_points(view.apply_box(own)) for own in jittered_boxes(box, mask.shape)]
         coords, labels = (np.concatenate(parts) for parts in zip(*points, strict=True))
         with self._lock:
-            # Kept, parts of slices that nobody asked for would drive out whole ones that are.
+            # Kept, parts of slices that nobody asked for would drive out those that are clicked on.
             embedding, _ = self._embedding(lens, index, view, keep=view.crop is None)
             logits, iou = lens.engine.decode(embedding, coords, labels)
         height, width = view.transform.frame
@@ -266,14 +282,15 @@ class SliceNetwork:
     ) -> tuple[Float32, float]:
         """Return the embedding of a view of a slice, and the ms it took; 0 if it was at hand."""
         key = self._key(lens, index, view)
-        embedding = self._embeddings.get(key)
+        kept = self._slices if view.crop is None else self._parts
+        embedding = kept.get(key)
         if embedding is not None:
             return embedding, 0.0
         start = perf_counter()
         array = lens.window.apply(self._volume.slice(lens.axis, index))
         embedding = lens.engine.encode(view.image(array))
         if keep:
-            self._embeddings.put(key, embedding)
+            kept.put(key, embedding)
         return embedding, (perf_counter() - start) * 1000
 
     def _whole(self, axis: int) -> View:

@@ -93,6 +93,7 @@ def test_one_more_click_asks_once_and_gives_what_all_would(session: Session) -> 
     assert ask() == 0
     assert ask(other, inside) == 2
     assert ask(inside, index=4) == 2, "another slice"
+    assert ask(other, inside, TOO_MUCH) == 1, "the first slice is still known"
     assert ask(start=mask) == 1
     assert ask(inside, start=mask) == 1
     assert ask(inside, TOO_MUCH, start=mask) == 1

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_medsamq.embeddings import DEFAULT_BUDGET, EmbeddingCache, next_slice
+from napari_medsamq.embeddings import DEFAULT_BUDGET, EmbeddingCache, nearest_slices
 
 SIZE = 4096  # bytes of one of the embeddings here
 
@@ -61,30 +61,34 @@ def test_the_default_budget_holds_the_slices_of_a_usual_volume() -> None:
     assert 60 * np.zeros((1, 256, 64, 64), np.float32).nbytes <= DEFAULT_BUDGET
 
 
+def test_what_is_preferred_leaves_last_and_in_its_order() -> None:
+    cache = EmbeddingCache(4 * SIZE)
+    for key in "abcd":
+        cache.put(key, embedding())
+    cache.prefer(["c", "a", "never put"])
+    left = []
+    for key in "efg":
+        cache.put(key, embedding())
+        left.append([old for old in "abcd" if old in cache])
+    assert left == [["a", "c", "d"], ["a", "c"], ["c"]]
+
+
 @pytest.mark.parametrize(
-    ("forwards", "ready", "wanted"),
+    ("forwards", "most", "wanted"),
     [
-        (True, set(), 10),
-        (True, {10}, 11),
-        (False, {10}, 9),
-        (True, {10, 11}, 9),
-        (True, {9, 10, 11}, 12),
-        (True, {9, 10, 11, 12}, 13),
-        # Four are kept of those ahead, no more than one of those behind.
-        (True, {9, 10, 11, 12, 13}, None),
-        (False, {7, 8, 9, 10, 11}, None),
+        # Of five, three lie ahead and one behind.
+        (True, 5, [10, 11, 9, 12, 13]),
+        (False, 5, [10, 9, 11, 8, 7]),
+        (True, 1, [10]),
+        (True, 0, []),
     ],
 )
-def test_the_next_slice_is_the_nearest_and_most_lie_ahead(
-    forwards: bool, ready: set[int], wanted: int | None
+def test_the_nearest_slices_are_wanted_and_most_of_those_ahead(
+    forwards: bool, most: int, wanted: list[int]
 ) -> None:
-    assert next_slice(10, 20, forwards, 5, ready.__contains__) == wanted
+    assert nearest_slices(10, 20, forwards, most) == wanted
 
 
-def test_no_slice_beyond_the_volume_or_the_budget_is_next() -> None:
-    ready: set[int] = set()
-    while (index := next_slice(2, 4, True, 64, ready.__contains__)) is not None:
-        ready.add(index)
-    assert ready == {0, 1, 2, 3}
-    assert next_slice(2, 4, True, 0, set().__contains__) is None
-    assert next_slice(0, 1, True, 1, set().__contains__) == 0
+def test_no_slice_beyond_the_volume_is_wanted() -> None:
+    assert sorted(nearest_slices(2, 4, True, 64)) == [0, 1, 2, 3]
+    assert nearest_slices(0, 1, True, 1) == [0]

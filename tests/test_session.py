@@ -9,6 +9,7 @@ import pytest
 from fake_engine import FakeEngine
 from reference import DATA, dsc, stored
 
+from napari_medsamq.embeddings import EMBEDDING_BYTES
 from napari_medsamq.engine import OpenVINOEngine
 from napari_medsamq.errors import PromptError
 from napari_medsamq.history import LabelStyle
@@ -88,6 +89,17 @@ def test_a_slice_is_encoded_again_after_the_window_changed(
         session.window = window
         list(session.segment(box))
     assert len(fake.images) == 2
+
+
+def test_what_is_encoded_ahead_takes_the_place_of_what_is_not_wanted(fake: FakeEngine) -> None:
+    ramp = np.arange(12 * 16 * 14).reshape(SHAPE) % 256
+    volume = volume_from_array(ramp, (1, 1, 1), "ramp")
+    session = Session(volume, fake, IDENTITY, embedding_budget=4 * EMBEDDING_BYTES)
+    for index in (4, 5, 6, 3):
+        session.prepare(0, index)
+    # By their age alone, 4, which is the nearest, would go.
+    session.prepare(0, 7, [5, 4, 6, 7])
+    assert [index for index in range(12) if session.is_ready(0, index)] == [4, 5, 6, 7]
 
 
 def test_one_window_serves_all_slices_of_a_box(fake: FakeEngine) -> None:

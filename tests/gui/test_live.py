@@ -203,6 +203,32 @@ def test_the_slice_in_view_comes_first_and_more_lie_ahead(engine, window, phanto
     assert ready(window) == [3, 4, 5, 6, 7]
 
 
+def test_no_slice_is_encoded_twice_for_a_step_or_a_small_box(engine, window, phantom):
+    window.close_dock()
+    window.open_dock(ahead=True, memory=9 * EMBEDDING_BYTES)
+    window.open(phantom.volume.path)
+    window.viewer.dims.set_point(0, 12 * 3.0)
+    settle(window)
+    window.viewer.dims.set_point(0, 13 * 3.0)
+    settle(window)
+    wanted, encoded = ready(window), engine.encoded
+    assert len(wanted) == window.session.slices_kept == 8
+    window.viewer.dims.set_point(0, 14 * 3.0)
+    settle(window)
+    assert ready(window) == [index + 1 for index in wanted]
+    assert engine.encoded == encoded + 1
+    # One more for the part that is shown enlarged, which is still there when it is clicked on.
+    window.press(Qt.Key.Key_B)
+    window.drag((14, 30, 40), (14, 38, 48))
+    settle(window)
+    assert engine.encoded == encoded + 2
+    window.press(Qt.Key.Key_C)
+    window.click((14, 34, 44))
+    settle(window)
+    assert len(window.session.history.prompts[0].box.clicks) == 1
+    assert engine.encoded == encoded + 2
+
+
 def test_another_window_or_plane_is_prepared_anew(ahead, engine):
     ahead.workspace.image.contrast_limits = (-100, 200)
     assert ready(ahead) == []
