@@ -24,11 +24,12 @@ from qtpy.QtWidgets import (
 from napari_medsamq.check_form import CheckForm
 from napari_medsamq.compare_form import CompareForm
 from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.forms import VolumeForm, button, narrow, wrapping_label
+from napari_medsamq.forms import VolumeForm, button, narrow
 from napari_medsamq.guide import Guide
 from napari_medsamq.label_form import LabelForm
 from napari_medsamq.measure_form import MeasureForm
 from napari_medsamq.prior_form import PriorForm
+from napari_medsamq.status_line import StatusLine
 from napari_medsamq.volume_io import LabelFormat
 
 BOTH_WAYS, UP, DOWN, TO_VIEW = "both ways", "up", "down", "to the slice in view"
@@ -60,6 +61,8 @@ class SegmentView(QScrollArea):
     compare : CompareForm
     guide : Guide
         Hidden until it is asked for.
+    status_line : StatusLine
+        To be laid out beside the view, for it must always be seen.
     """
 
     draw_requested = Signal(bool)
@@ -88,7 +91,7 @@ class SegmentView(QScrollArea):
         self.compare = CompareForm(keys)
         self.guide = Guide(keys)
         self.guide.hide()
-        self._status = wrapping_label("Status")
+        self.status_line = StatusLine()
         content = QWidget()
         layout = QVBoxLayout(content)
         actions = self._build_actions()
@@ -98,7 +101,6 @@ class SegmentView(QScrollArea):
             self.prior,
             self.label,
             actions,
-            self._status,
             self.check,
             self.measure,
             self.compare,
@@ -279,11 +281,11 @@ class SegmentView(QScrollArea):
     @property
     def status(self) -> str:
         """The line about what just happened."""
-        return str(self._status.text())
+        return str(self.status_line.toPlainText())
 
     def show_status(self, text: str) -> None:
         """Show a line about what just happened."""
-        self._status.setText(text)
+        self.status_line.setPlainText(text)
 
     def show_failure(self, error: BaseException) -> None:
         """Tell what went wrong; a defect of the program keeps its traceback."""

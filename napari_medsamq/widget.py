@@ -73,6 +73,7 @@ class MedSAMQWidget(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._view)
+        layout.addWidget(self._view.status_line)
         self._view.show_status("Loading the network…")
         self._compute = Worker("medsamq-compute", self)
         self._files = Worker("medsamq-files", self)

@@ -84,6 +84,7 @@ QT = (
         "review_strip",
         "selecting",
         "help",
+        "status_line",
     ),
     ("forms", "prefetch"),
     (

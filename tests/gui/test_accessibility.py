@@ -102,6 +102,25 @@ def test_large_text_is_not_cut_and_can_all_be_reached(large):
             assert table.height() >= table._lines * table.fontMetrics().height()
 
 
+def test_what_happened_is_always_seen_and_moves_nothing(large):
+    view = large.dock._view
+    line = view.status_line
+    heights = set()
+    for text in ("Saved.", "A long one. " * 40, "/folder" * 60):
+        view.show_status(text)
+        QTest.qWait(20)
+        heights.add((view.height(), line.height(), view.widget().height()))
+        assert large.dock.status == text
+        assert line.isVisible()
+        assert not line.visibleRegion().isEmpty()
+        assert line.horizontalScrollBar().maximum() == 0, "it is wrapped"
+    assert len(heights) == 1
+    view.show_status("One.\nTwo.\nThree.")
+    QTest.qWait(20)
+    assert line.verticalScrollBar().maximum() == 0, "three lines fit"
+    assert line.font().pointSize() >= view.volume.font().pointSize()
+
+
 def test_the_list_of_keys_fits_the_screen_and_scrolls(large):
     large.press(Qt.Key.Key_Question, Qt.KeyboardModifier.ShiftModifier)
     (dialog,) = [d for d in large.native.findChildren(QDialog) if "keys" in d.windowTitle()]
