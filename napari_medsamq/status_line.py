@@ -26,7 +26,7 @@ class StatusLine(QTextEdit):
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
-        """Ask for the height once more: only now it is known what the theme puts around the text."""
+        """Ask for the height again: only now it is known what the theme puts around the text."""
         super().resizeEvent(event)
         self.updateGeometry()
 
