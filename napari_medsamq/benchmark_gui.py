@@ -39,9 +39,10 @@ from napari_medsamq.volume_io import Volume
 ROUNDS = 3
 _TICK_MS = 5
 _SCROLLED = 10
+# Fewer than a session keeps the embeddings of.
 _CARRIED = 40
-# So many embeddings hold all slices that are carried; some of them are for parts of slices.
-_KEPT = 48
+# Room for 40 slices and, as one in eight is for parts of slices, five parts.
+_ROOM = 45 * EMBEDDING_BYTES
 # Ten slices at five a second, then a rest, again and again.
 _SCROLL_MS, _REST_MS, _STOPS = 200, 1000, 20
 _READY_MS = 300
@@ -157,7 +158,7 @@ def measure_propagation(volume: Volume) -> dict[str, float]:
         `fresh`, where each slice is encoded on the way; `cached`, where embeddings are at hand.
     """
     engine = Engines().for_modality(volume.modality)
-    session = Session(volume, engine, embedding_budget=_KEPT * EMBEDDING_BYTES)
+    session = Session(volume, engine)
     middle, (height, width) = volume.slice_count(0) // 2, volume.slice(0, 0).shape[:2]
     box = BoxPrompt(0, middle, width // 8, height // 5, width // 2, 2 * height // 3)
     (first,) = session.segment(box)
@@ -215,7 +216,7 @@ def _peak_gb() -> float:
     """Open a large volume, fill the embeddings, and return this process's peak memory in GB."""
     with tempfile.TemporaryDirectory() as journals:
         viewer = open_viewer()
-        dock = open_dock(viewer, Path(journals), 40 * EMBEDDING_BYTES)
+        dock = open_dock(viewer, Path(journals), _ROOM)
         open_volume(viewer, dock, phantom_volume((300, 512, 512)))
         wait_for(dock)
         viewer.close()

@@ -193,7 +193,8 @@ class Session(Labelling):
     def prepare(self, axis: int, index: int, wanted: Sequence[int] = ()) -> None:
         """Encode a slice, so that a box on it need not wait; runs where `segment` runs.
 
-        Where memory is short, it takes the place of one that is not among the `wanted` ones.
+        Where memory is short, it takes the place of one that is not among the `wanted` ones, of
+        which the dearest comes first.
 
         Raises
         ------

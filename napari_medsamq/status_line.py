@@ -32,7 +32,7 @@ class StatusLine(QTextEdit):
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
         """Return a size for the lines, however large the text is."""
-        # Measured, as text is laid out wider than the font's own line spacing.
+        # Measured, as lines are laid out taller than the font's own line spacing.
         lines = QTextDocument("\n" * (_LINES - 1))
         lines.setDefaultFont(self.font())
         around = self.height() - self.viewport().height()
