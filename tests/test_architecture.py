@@ -222,8 +222,9 @@ def test_formats_and_networks_have_one_door_each(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_files_are_short(name: str) -> None:
-    assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= 350
+def test_a_file_has_one_subject(name: str) -> None:
+    # None is cut for its length, but above this it is likely to hold two.
+    assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= 500
 
 
 @pytest.mark.parametrize("name", CORE_NAMES)
