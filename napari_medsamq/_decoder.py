@@ -82,27 +82,27 @@ class Decoder:
             self._at = path
             yield self._answer()
 
-    def frame(self, path: Path, number: int, decoded_bytes: int) -> Array:
+    def frame(self, path: Path, number: int, working_bytes: int) -> Array:
         """Return a frame, counted from 0, as (rows, columns) or (rows, columns, 3) array.
 
         Parameters
         ----------
         path : Path
         number : int
-        decoded_bytes : int
-            What the frame takes by its header.
+        working_bytes : int
+            What decoding it may take, by its header.
 
         Raises
         ------
         VolumeError
             If it cannot be decoded, or the process crashes or hangs at it.
         """
-        self._ask(path, do="frame", path=str(path), number=number, bytes=decoded_bytes)
+        self._ask(path, do="frame", path=str(path), number=number, bytes=working_bytes)
         answer = self._answer()
         if "error" in answer:
             raise VolumeError(
-                f"{path}: its pixels cannot be decoded ({answer['error']}). The file is damaged: "
-                "copy or export it again."
+                f"{path}: its pixels cannot be decoded ({answer['error']}). Copy the file again, "
+                "or export it uncompressed."
             )
         array = np.empty(answer["shape"], np.dtype(answer["dtype"]))
         view = memoryview(array.reshape(-1).view(np.uint8).data)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,15 +24,40 @@ NO_SCALE = (
 )
 INVERTED = "The file shows low values bright (MONOCHROME1); they were inverted."
 
+_SOP_INSTANCE_UID, _SHORT = 0x0018, 1024
+# What systems leave in folders: macOS beside each file that it copies, for one.
+_HIDDEN = "."
+
 _WHOLE = ("u1", "i1", "u2", "i2", "u4", "i4")
 
 
 def is_dicom(path: Path) -> bool:
-    """Tell by name or content whether a file is DICOM."""
+    """Tell by name or content whether a file is DICOM, also one that lacks what has to lead it."""
     if path.suffix.lower() in (".dcm", ".dicom", ".ima"):
         return True
     with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        head = file.read(132)
+    return head[128:] == b"DICM" or _begins_with_element(head)
+
+
+def _begins_with_element(head: bytes) -> bool:
+    """Tell whether bytes begin as the attributes of a file, or those of its meta information, do.
+
+    Nothing else that is an image begins so. The first attribute has a number up to that of the
+    SOP Instance UID, and a short value.
+    """
+    if len(head) < 8:
+        return False
+    for order in "<>":
+        group, element, length = struct.unpack_from(f"{order}HHI", head)
+        if group not in (0x0002, 0x0008) or element > _SOP_INSTANCE_UID:
+            continue
+        kind = head[4:6]
+        if kind.isalpha() and kind.isupper():
+            (length,) = struct.unpack_from(f"{order}H", head, 6)
+        if length % 2 == 0 and length <= _SHORT:
+            return True
+    return False
 
 
 def read_dicom_file(path: Path, selection: Selection) -> Decoded:
@@ -43,6 +70,11 @@ def read_dicom_file(path: Path, selection: Selection) -> Decoded:
     """
     with Decoder(path) as decoder:
         (head,) = decoder.headers([path])
+        if head.get("directory"):
+            raise VolumeError(
+                f"{path}: is a table of contents (DICOMDIR). Open the folder that it lies in, "
+                f"{path.parent}, or one of the folders there."
+            )
         if "error" in head:
             raise VolumeError(
                 f"{path}: cannot be read as an image ({head['error']}). The file is damaged, or "
@@ -70,13 +102,8 @@ def read_dicom_folder(folder: Path, selection: Selection) -> Decoded:
     """
     # Begun first: while its libraries are loaded, files are looked for.
     with Decoder(folder) as decoder:
-        paths = [
-            path
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name != "DICOMDIR" and is_dicom(path)
-        ]
+        paths, left_out = _find(folder)
         found: dict[str, list[Frame]] = {}
-        left_out = []
         for path, head in zip(paths, decoder.headers(paths), strict=True):
             if "error" not in head:
                 found.setdefault(head["series"], []).extend(_frames(path, head))
@@ -89,6 +116,50 @@ def read_dicom_folder(folder: Path, selection: Selection) -> Decoded:
         if copies:
             warnings += (f"{copies} slices are in the folder twice and were left out once.",)
         return _decode(decoder, folder, frames, selection, warnings)
+
+
+def _find(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return the DICOM files of a folder and its subfolders, and what may have been one.
+
+    That is what lies beside DICOM files and is named like them, or without a suffix that would say
+    what it is, as a slice is whose copy is empty.
+    """
+    paths: list[Path] = []
+    others: list[Path] = []
+    for path in _files(folder):
+        (paths if path.exists() and is_dicom(path) else others).append(path)
+    named = {(path.parent, _kind(path)) for path in paths}
+    beside = {path.parent for path in paths}
+    return paths, [
+        f"{path.name}: {_state(path)}"
+        for path in others
+        if (path.parent, _kind(path)) in named or (path.parent in beside and not _kind(path))
+    ]
+
+
+def _files(folder: Path) -> list[Path]:
+    """List the files of a folder and its subfolders, links included, each folder once."""
+    found: list[Path] = []
+    seen = set()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        here = Path(where)
+        if (own := here.resolve()) in seen:
+            folders.clear()
+            continue
+        seen.add(own)
+        found += [here / name for name in names if not name.startswith(_HIDDEN)]
+    return sorted(found)
+
+
+def _state(path: Path) -> str:
+    if not path.exists():
+        return "is a link to what is not there"
+    return "is empty" if path.stat().st_size == 0 else "is no DICOM"
+
+
+def _kind(path: Path) -> str:
+    # What follows the last dot of a UID is a number.
+    return "" if path.suffix[1:].isdigit() else path.suffix.lower()
 
 
 def _frames(path: Path, head: dict[str, object]) -> list[Frame]:
@@ -212,7 +283,7 @@ def _pixels(decoder: Decoder, where: Path, frames: Sequence[Frame]) -> Array:
             )
         if not color:
             if _is_inverted(frame):
-                plane = ~plane if plane.dtype.kind == "i" else _most(frame) - plane
+                plane = _inverted(plane, frame)
             slope, intercept = frame.place["slope"], frame.place["intercept"]
             if (slope, intercept) != (1, 0):
                 # Whole numbers below 2**53 are exact; what overflows is infinite, and told.
@@ -224,8 +295,14 @@ def _pixels(decoder: Decoder, where: Path, frames: Sequence[Frame]) -> Array:
     return volume
 
 
-def _most(frame: Frame) -> Array:
-    return np.array(2 ** frame.head["bits"] - 1, np.dtype(frame.head["dtype"]).newbyteorder("="))
+def _inverted(plane: Array, frame: Frame) -> Array:
+    if plane.dtype.kind == "f":
+        return -plane
+    if plane.dtype.kind == "i":
+        return ~plane
+    most = np.array(2 ** frame.head["bits"] - 1, plane.dtype)
+    inverted: Array = most - plane
+    return inverted
 
 
 def _stored(decoder: Decoder, frame: Frame) -> Array:
@@ -235,7 +312,7 @@ def _stored(decoder: Decoder, frame: Frame) -> Array:
     stored = np.dtype(head["dtype"])
     if head["offset"] is None:
         size = rows * columns * max(stored.itemsize, 3 if head["color"] else 1)
-        return decoder.frame(frame.path, frame.number, size)
+        return decoder.frame(frame.path, frame.number, head["working"] * size)
     start = head["offset"] + frame.number * rows * columns * stored.itemsize
     plane = np.fromfile(frame.path, stored, rows * columns, offset=start)
     if plane.size != rows * columns:
@@ -255,6 +332,8 @@ def _dtype(frames: Sequence[Frame]) -> np.dtype[Any]:
     if scales == {(1.0, 0.0)} and len(types) == 1:
         stored: np.dtype[Any] = np.dtype(frames[0].head["dtype"]).newbyteorder("=")
         return stored
+    if any(np.dtype(name).kind == "f" for name in types):
+        return np.dtype(np.float32)
     ends: list[float] = []
     for frame in frames:
         bits, slope, intercept = frame.head["bits"], frame.place["slope"], frame.place["intercept"]

@@ -56,12 +56,12 @@ def serve() -> None:
                 continue
             if pixels is None:
                 limit(2 * _SPARE)
-                # Here, because files that are not compressed do without SimpleITK.
+                # Here, because files that are not compressed do without decoders.
                 from napari_medsamq._dicom_pixels import Pixels
 
                 pixels, limit = Pixels(Path(folder)), _allow_beyond_now(outer)
             path = Path(request["path"])
-            limit(3 * (path.stat().st_size + request["bytes"]))
+            limit(3 * path.stat().st_size + request["bytes"])
             answer = _attempt(pixels.frame, path, request["number"])
             if isinstance(answer, dict):
                 _say(out, answer)
@@ -80,7 +80,7 @@ def _attempt(job: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return job(*arguments)
     except MemoryError:
-        return {"error": "it asks for more memory than its size allows"}
+        return {"error": "that takes more memory than a file of its size is given"}
     except _READ_ERRORS as error:
         # The last line says what happened; a C++ class may be named before it.
         text = (str(error).strip().splitlines() or [type(error).__name__])[-1]

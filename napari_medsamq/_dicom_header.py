@@ -11,7 +11,22 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from pydicom import Dataset, dcmread
-from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    MediaStorageDirectoryStorage,
+    RLELossless,
+)
 
 # No codec of DICOM shrinks an image by more, but for one that is all of one value.
 _MOST_COMPRESSED = 1032
@@ -22,11 +37,17 @@ _NEAREST, _FARTHEST = 1e-6, 1e12
 _NOT_UNIT = 0.01
 # In mm: what numbers for one place in a file differ by is less.
 _SAME_PLACE = 0.01
-# Transfer syntaxes: JPEG, JPEG-LS and JPEG 2000; RLE.
-_BY_GDCM = {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91)}
-_BY_GDCM |= {"1.2.840.10008.1.2.5"}
-NATIVE = {f"1.2.840.10008.1.2{n}" for n in ("", ".1", ".2")}
-_IMAGE_DATA, _FLOATS = (0x7FE0, 0x0010), ((0x7FE0, 0x0008), (0x7FE0, 0x0009))
+NATIVE = {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian}
+DEFLATED = DeflatedExplicitVRLittleEndian
+HIGH_THROUGHPUT = {HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K}
+_JPEG_2000 = {JPEG2000Lossless, JPEG2000} | HIGH_THROUGHPUT
+_ENCAPSULATED = {*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, RLELossless} | _JPEG_2000
+_IMAGE_DATA = (0x7FE0, 0x0010)
+_FLOATS = {(0x7FE0, 0x0008), (0x7FE0, 0x0009)}
+_UNDEFINED = 0xFFFFFFFF
+# How many times the decoded picture its decoder takes: OpenJPEG has 4 bytes and a copy for each
+# value, whatever its bits.
+_WORKING, _WORKING_JPEG_2000 = 3, 16
 
 # What may tell volumes apart that lie at one place, the likeliest first.
 SPLITTERS = (
@@ -56,7 +77,7 @@ _TAGS = (
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 
-
+_BITS = (8, 16, 32, 64)
 # What is drawn on a series may lie beside it.
 _SEGMENTATION = "SEG"
 
@@ -68,36 +89,42 @@ def read_header(path: Path) -> dict[str, Any]:
     """
     with path.open("rb") as file:
         dataset = dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
+        if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            return {"error": "is a table of contents", "other": True, "directory": True}
         syntax = transfer_syntax(dataset)
         drawn = dataset.get("Modality") == _SEGMENTATION
         if "Rows" not in dataset or "Columns" not in dataset or drawn:
-            whole = syntax in NATIVE and bool(dataset.get("SOPClassUID"))
-            return {"error": "holds no image", "other": whole}
+            return {"error": "holds no image", "other": bool(dataset.get("SOPClassUID"))}
         frames = int(dataset.get("NumberOfFrames") or 1)
         rows, columns = int(dataset.Rows), int(dataset.Columns)
         stored = {name: dataset.get(name) for name in PIXEL_TAGS}
         samples = int(stored["SamplesPerPixel"] or 1)
         bits = int(stored["BitsAllocated"] or 0)
-        if min(frames, rows, columns) < 1 or samples not in (1, 3, 4) or bits not in (8, 16, 32):
+        if min(frames, rows, columns) < 1 or samples not in (1, 3, 4) or bits not in _BITS:
             raise ValueError(
                 f"{frames} frames of {rows} x {columns} with {samples} values of {bits} bits each"
             )
-        if syntax not in NATIVE | _BY_GDCM:
+        if syntax not in NATIVE | _ENCAPSULATED | {DEFLATED}:
             raise ValueError(
-                f"compressed as {UID(syntax).name}, which this program cannot read: export it "
-                "uncompressed"
+                f"its transfer syntax is {syntax.name}, which this program cannot read: export it "
+                "as Explicit VR Little Endian, uncompressed"
             )
-        offset = _find_pixels(
-            file, syntax, path.stat().st_size, frames, rows * columns * samples, bits
-        )
-    photometric = str(stored["PhotometricInterpretation"] or "MONOCHROME2").strip()
+        photometric = str(stored["PhotometricInterpretation"] or "MONOCHROME2").strip()
+        # Two pixels share their colour.
+        halved = syntax not in _ENCAPSULATED and photometric == "YBR_FULL_422"
+        claimed = frames * rows * columns * (2 if halved else samples) * bits // 8
+        floats, offset = _find_pixels(file, dataset, syntax, path.stat().st_size, claimed)
+    if bits == 64 and not floats:
+        raise ValueError("its pixels are whole numbers of 64 bits, 8 to 32 are needed")
     grey = samples == 1 and photometric in ("MONOCHROME1", "MONOCHROME2")
-    signed = int(stored["PixelRepresentation"] or 0) == 1
+    signed = floats or int(stored["PixelRepresentation"] or 0) == 1
     bits_stored = int(stored["BitsStored"] or bits)
     high_bit = bits_stored - 1 if stored["HighBit"] is None else int(stored["HighBit"])
     if not 0 < bits_stored <= high_bit + 1 <= bits:
         raise ValueError(f"{bits_stored} bits up to bit {high_bit} of {bits}")
     order = ">" if syntax == ExplicitVRBigEndian else "<"
+    # Bytes that stand in words of two are swapped in files of this order.
+    plain = grey and syntax in NATIVE and (order == "<" or bits > 8)
     return {
         **{name: _text(dataset, tag) for name, tag in _TEXTS.items()},
         "rows": rows,
@@ -107,8 +134,9 @@ def read_header(path: Path) -> dict[str, Any]:
         "bits": bits_stored,
         "high_bit": high_bit,
         "signed": signed,
-        "dtype": f"{order}{'i' if signed else 'u'}{bits // 8}",
-        "offset": offset if grey and syntax in NATIVE else None,
+        "dtype": f"{order}{'f' if floats else 'i' if signed else 'u'}{bits // 8}",
+        "offset": offset if plain else None,
+        "working": _WORKING_JPEG_2000 if syntax in _JPEG_2000 else _WORKING,
         "instance": _number(dataset, "InstanceNumber") or 0,
         "frames": _frames(dataset, frames),
     }
@@ -126,33 +154,45 @@ _TEXTS = {
 
 
 def _find_pixels(
-    file: BinaryIO, syntax: str, size: int, frames: int, values: int, bits: int
-) -> int:
-    """Return where the pixels begin, after a look whether so many can be there."""
-    big = syntax == ExplicitVRBigEndian
-    implicit = syntax == ImplicitVRLittleEndian
-    head = file.read(8 if implicit else 12)
-    if len(head) < 8:
-        raise ValueError("it ends before its pixels")
-    order = ">" if big else "<"
-    tag = struct.unpack_from(f"{order}HH", head)
-    if tag in _FLOATS:
-        raise ValueError("its pixels are fractions, whole numbers are needed")
-    if tag != _IMAGE_DATA or len(head) < (8 if implicit else 12):
-        raise ValueError("it has no pixels")
-    (length,) = struct.unpack_from(f"{order}I", head, 4 if implicit else 8)
-    offset = file.tell()
-    claimed = frames * values * bits // 8
-    there = size - offset
-    if syntax in NATIVE:
-        there = min(there, length)
-        if claimed > there:
-            raise ValueError(
-                f"its header announces {claimed:,} bytes of pixels, but there are only {there:,}"
-            )
-    elif claimed > _MOST_COMPRESSED * size + _SMALL:
+    file: BinaryIO, dataset: Dataset, syntax: UID, size: int, claimed: int
+) -> tuple[bool, int | None]:
+    """Look whether so many bytes of pixels can be there.
+
+    Returns
+    -------
+    floats : bool
+        Whether the pixels are fractions.
+    offset : int or None
+        Where they begin; None in what is deflated as a whole.
+    """
+    if syntax not in NATIVE and claimed > _MOST_COMPRESSED * size + _SMALL:
         raise ValueError(f"its header announces {claimed:,} bytes, too many for {size:,}")
-    return offset
+    if syntax == DEFLATED:
+        return False, None
+    begin = file.tell()
+    head = file.read(12)
+    if len(head) < 12:
+        raise ValueError("it ends before its pixels")
+    order = "<" if dataset.original_encoding[1] else ">"
+    tag = struct.unpack_from(f"{order}HH", head)
+    floats = tag in _FLOATS
+    if not floats and tag != _IMAGE_DATA:
+        raise ValueError("it has no pixels")
+    # By what stands there: the meta information may be mistaken. A length is even, no letter here.
+    explicit = head[4:6] in (b"OB", b"OW", b"OF", b"OD", b"UN")
+    (length,) = struct.unpack_from(f"{order}I", head, 8 if explicit else 4)
+    offset = begin + (12 if explicit else 8)
+    if (length == _UNDEFINED) != (syntax in _ENCAPSULATED):
+        raise ValueError(
+            f"its transfer syntax is {syntax.name}, but its pixels are "
+            f"{'' if length == _UNDEFINED else 'not '}compressed"
+        )
+    there = min(size - offset, length)
+    if syntax in NATIVE and claimed > there:
+        raise ValueError(
+            f"its header announces {claimed:,} bytes of pixels, but there are only {there:,}"
+        )
+    return floats, offset
 
 
 def _frames(dataset: Dataset, count: int) -> list[dict[str, Any]]:
@@ -160,37 +200,46 @@ def _frames(dataset: Dataset, count: int) -> list[dict[str, Any]]:
     each = dataset.get("PerFrameFunctionalGroupsSequence") or []
     if each and len(each) != count:
         raise ValueError(f"describes {len(each)} of its {count} frames")
-    if each or len(shared) > 0:
-        return [_frame([*_flat(item), *_flat(shared), dataset]) for item in each or [Dataset()]]
-    one = _frame([dataset])
-    if count == 1:
-        return [one]
-    offsets = _numbers([dataset], "GridFrameOffsetVector", count)
-    return _spread(one, count, offsets)
+    common = [*_flat(shared), dataset]
+    found = [_frame([*_flat(item), *common]) for item in each] or [_frame(common)] * count
+    if count == 1 or any(_is_placed(item) for item in each):
+        return found
+    # What differs between frames of one place, a time, tells them apart.
+    if any(frame["splits"] != found[0]["splits"] for frame in found):
+        return found
+    return _spread(found, _numbers([dataset], "GridFrameOffsetVector", count))
+
+
+def _is_placed(groups: Dataset) -> bool:
+    return any("ImagePositionPatient" in group for group in _flat(groups))
 
 
 def _flat(groups: Dataset) -> list[Dataset]:
     return [element.value[0] for element in groups if element.VR == "SQ" and element.value]
 
 
-def _spread(one: dict[str, Any], count: int, offsets: list[float] | None) -> list[dict[str, Any]]:
+def _spread(frames: list[dict[str, Any]], offsets: list[float] | None) -> list[dict[str, Any]]:
     """Say where frames lie of which only the first one says it.
 
     Offsets are distances along the normal, the first of them 0, or heights in the patient, the
     first of them that of the first frame (DICOM PS3.3, C.8.8.3.2).
     """
+    one = frames[0]
     if one["position"] is None or one["orientation"] is None:
-        return [{**one, "position": None}] * count
+        return [{**frame, "position": None} for frame in frames]
     normal = np.cross(*np.reshape(one["orientation"], (2, 3)))
     step = one["between"] or one["thickness"] or 1.0
-    along = np.arange(count) * step if offsets is None else np.array(offsets) - offsets[0]
+    along = np.arange(len(frames)) * step if offsets is None else np.array(offsets) - offsets[0]
     assumed = offsets is None
     if offsets is not None and abs(offsets[0]) > _SAME_PLACE:
         axial = bool(np.abs(normal[:2]).max() < _NOT_UNIT)
         assumed = not axial or abs(offsets[0] - one["position"][2]) > _SAME_PLACE
         along *= 1 if assumed else np.sign(normal[2])
     places = np.array(one["position"]) + along[:, None] * normal
-    return [{**one, "position": place, "assumed": assumed} for place in places.tolist()]
+    return [
+        {**frame, "position": place, "assumed": assumed}
+        for frame, place in zip(frames, places.tolist(), strict=True)
+    ]
 
 
 def _orientation(groups: list[Dataset]) -> list[float] | None:
@@ -255,7 +304,15 @@ def _number(dataset: Dataset, name: str) -> float | None:
     return found[0] if found else None
 
 
-def transfer_syntax(dataset: Dataset) -> str:
-    """Return the UID of how a file's bytes are to be taken."""
-    meta = getattr(dataset, "file_meta", None) or Dataset()
-    return str(meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian).strip("\0 ")
+def transfer_syntax(dataset: Dataset) -> UID:
+    """Return the UID of how a file's bytes are to be taken.
+
+    Of what is not compressed pydicom finds out itself: the file may not say, or be mistaken.
+    """
+    named = UID(str(dataset.file_meta.get("TransferSyntaxUID") or "").strip("\0 "))
+    if named and named not in NATIVE:
+        return named
+    implicit, little = dataset.original_encoding
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian

@@ -15,6 +15,8 @@ from napari_medsamq._text_header import find_data
 from napari_medsamq.errors import VolumeError
 
 _SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".dcm", ".npz")
+# Of a folder, before it is said to hold no DICOM.
+_LOOKED_AT = 300
 _PAIR = (".hdr", ".img")
 _META_IMAGE = (".mha", ".mhd")
 
@@ -23,8 +25,9 @@ def can_read(path: Path) -> bool:
     """Tell quickly, by name or by a look into a folder's first files, whether this reads `path`."""
     if not path.is_dir():
         return path.name.lower().endswith(_SUFFIXES)
-    files = (file for file in path.iterdir() if file.is_file())
-    return any(is_dicom(file) for file in islice(files, 20))
+    # Those of the folder itself come before those of its subfolders.
+    entries = islice(path.rglob("*"), _LOOKED_AT)
+    return any(entry.is_file() and is_dicom(entry) for entry in entries)
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
@@ -58,12 +61,17 @@ def decode(path: Path, selection: Selection) -> Decoded:
     """
     try:
         if not path.exists():
+            if path.is_symlink():
+                raise VolumeError(
+                    f"{path}: is a link to {path.readlink()}, which is not there. Fetch or copy "
+                    "what it leads to."
+                )
             raise VolumeError(f"{path}: there is no such file or folder. Check the name.")
         if path.is_dir():
             return read_dicom_folder(path, selection)
         if path.stat().st_size == 0:
             raise VolumeError(f"{path}: the file is empty. Copy or export it again.")
-        if path.suffix.lower() != ".npz" and not is_nifti(path) and is_dicom(path):
+        if path.suffix.lower() != ".npz" and is_dicom(path):
             return read_dicom_file(path, selection)
         if selection.series is not None or selection.resample:
             option = "--resample" if selection.series is None else "--series"

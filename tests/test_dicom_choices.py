@@ -11,7 +11,6 @@ from pydicom.sequence import Sequence
 from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
-    HTJ2KLossless,
     ImplicitVRLittleEndian,
     RLELossless,
 )
@@ -54,15 +53,6 @@ def test_compressed_slices_are_rescaled_as_plain_ones(tmp_path: Path, name: str)
     packed = read_volume(compress(path, name))
     np.testing.assert_array_equal(packed.data, plain.data)
     assert packed.modality == "CT"
-
-
-def test_a_compression_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    dataset = slice_of(VOXELS, 2)
-    dataset.compress(RLELossless)
-    dataset.file_meta.TransferSyntaxUID = HTJ2KLossless
-    dataset.save_as(tmp_path / "a.dcm")
-    with pytest.raises(VolumeError, match=r"a\.dcm: .*High-Throughput JPEG 2000.*uncompressed"):
-        read_volume(tmp_path / "a.dcm")
 
 
 def test_several_studies_are_told_apart(tmp_path: Path) -> None:
