@@ -15,7 +15,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from napari_medsamq._dicom_header import NATIVE, PIXEL_TAGS, transfer_syntax
+from napari_medsamq._dicom_header import COUNTS, NATIVE, PIXEL_TAGS, transfer_syntax
+from napari_medsamq._dicom_numbers import restate
 
 _PALETTE = tuple(
     f"{color}PaletteColorLookupTable{part}"
@@ -60,6 +61,7 @@ class Pixels:
 
     def _open(self, path: Path) -> None:
         dataset = dcmread(path, force=True)
+        restate(dataset, COUNTS)
         syntax = transfer_syntax(dataset)
         count = int(dataset.get("NumberOfFrames") or 1)
         plain = Dataset()
