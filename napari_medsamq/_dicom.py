@@ -23,6 +23,8 @@ NO_SCALE = (
 )
 INVERTED = "The file shows low values bright (MONOCHROME1); they were inverted."
 
+_NO_STAND_IN = "Nothing else can stand in for it: have it corrected, or export the series again."
+
 # Of CT in so few, somebody has made grey values.
 _FEW_BITS = 8
 _WHOLE = ("u1", "i1", "u2", "i2", "u4", "i4")
@@ -79,14 +81,17 @@ def read_dicom_folder(folder: Path, selection: Selection) -> Decoded:
             if path.is_file() and path.name != "DICOMDIR" and is_dicom(path)
         ]
         found: dict[str, list[Frame]] = {}
-        left_out = []
+        left_out, unreadable = [], {}
         for path, head in zip(paths, decoder.headers(paths), strict=True):
             if "error" not in head:
                 found.setdefault(head["series"], []).extend(_frames(path, head))
             elif not head.get("other"):
                 # What is whole but no image, a report say, is none of the series' slices.
                 left_out.append(f"{path.name}: {head['error']}")
+                unreadable[head.get("unreadable_of")] = f"{path}: {head['error']}"
         frames, copies = without_copies(_chosen(folder, found, selection.series, left_out))
+        if frames[0].head["series"] in unreadable:
+            raise VolumeError(f"{unreadable[frames[0].head['series']]}. {_NO_STAND_IN}")
         warnings: tuple[str, ...] = () if len(frames) > 1 else (ONE_SLICE,)
         warnings += _left_out_warning(left_out)
         if copies:
@@ -193,10 +198,7 @@ def _check_numbers(frames: Sequence[Frame]) -> None:
         if len(frames) > 1:
             wrong.pop("thickness", None)
         for what in wrong.values():
-            raise VolumeError(
-                f"{frame.path}: {what}. Nothing else can stand in for it: have it corrected, or "
-                "export the series again."
-            )
+            raise VolumeError(f"{frame.path}: {what}. {_NO_STAND_IN}")
 
 
 def _stack(where: Path, frames: list[Frame], volume: int | None) -> tuple[Stack, tuple[str, ...]]:

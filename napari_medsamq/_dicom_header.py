@@ -72,6 +72,8 @@ _HOUNSFIELD, _UNSPECIFIED = "HU", "US"
 def read_header(path: Path) -> dict[str, Any]:
     """Return what JSON can hold; only `error` for what is no image, `other` if it is whole.
 
+    `unreadable_of` is the series of an image whose size cannot be read.
+
     What pydicom raises on damaged files is not caught here.
     """
     with path.open("rb") as file:
@@ -81,7 +83,11 @@ def read_header(path: Path) -> dict[str, Any]:
         if "Rows" not in dataset or "Columns" not in dataset or drawn:
             whole = syntax in NATIVE and bool(dataset.get("SOPClassUID"))
             return {"error": "holds no image", "other": whole}
-        restate(dataset, COUNTS, needed=_NEEDED)
+        try:
+            restate(dataset, COUNTS, needed=_NEEDED)
+        except ValueError as error:
+            series = text(dataset, "SeriesInstanceUID")
+            return {"error": str(error), "unreadable_of": series}
         frames = int(dataset.get("NumberOfFrames") or 1)
         rows, columns = int(dataset.Rows), int(dataset.Columns)
         stored = {name: dataset.get(name) for name in PIXEL_TAGS}
