@@ -4,7 +4,7 @@ Files have them in ways the standard has not: with a decimal comma, padded by NU
 numbers where text is due and as text where binary numbers are. All of these are read, as other
 programs do. What is there and cannot be read is an error that names it: nothing stands in for it.
 
-Runs in the process that `_decoder` starts.
+Used in the process that `_decoder` starts, and where a label refers to a series.
 """
 
 from __future__ import annotations
@@ -14,7 +14,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.datadict import dictionary_description, dictionary_VR, tag_for_keyword
+from pydicom.datadict import (
+    dictionary_description,
+    dictionary_has_tag,
+    dictionary_VR,
+    keyword_for_tag,
+    tag_for_keyword,
+)
 from pydicom.tag import Tag
 
 # Of numbers that can mean something: mm, or values.
@@ -32,6 +38,7 @@ _BINARY = {
     "UV": "u8",
     "SV": "i8",
 }
+_TEXTS = ("DS", "IS")
 # Does not say what its bytes are.
 _UNKNOWN = ("UN", "OB", "OW", None)
 
@@ -104,6 +111,20 @@ def restate(dataset: Dataset, names: Sequence[str], *, needed: Sequence[str] = (
         dataset.add_new(_tag(name), dictionary_VR(name), found)
 
 
+def with_points(dataset: Dataset) -> None:
+    """Write the decimal commas of a data set, and of all within it, as points."""
+    for tag in list(dataset.keys()):
+        if not dictionary_has_tag(tag):
+            continue
+        due, name = dictionary_VR(tag), keyword_for_tag(tag)
+        if due == "SQ":
+            for item in dataset[tag].value or ():
+                with_points(item)
+        elif due in _TEXTS and name and "," in str(dataset.get_item(tag).value):
+            said = text(dataset, name)
+            dataset.add_new(tag, due, [part.strip() for part in said.split("\\")])
+
+
 def text(dataset: Dataset, name: str) -> str:
     """Return an element's value as text, several of them with backslashes; empty if missing.
 
@@ -118,7 +139,7 @@ def text(dataset: Dataset, name: str) -> str:
     )
     # Bytes that are no text in the file's own code come as surrogates, which cannot be shown.
     said = said.encode("utf-8", "replace").decode().strip("\0 ")
-    return _with_point(said) if dictionary_VR(name) in ("DS", "IS") else said
+    return _with_point(said) if dictionary_VR(name) in _TEXTS else said
 
 
 def named(name: str) -> str:

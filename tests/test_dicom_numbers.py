@@ -19,7 +19,7 @@ from stress.samples import compress, enhanced, save, slice_of
 from napari_medsamq._dicom_header import read_header
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.preprocess import SOFT_TISSUE, default_window
-from napari_medsamq.volume_io import read_volume
+from napari_medsamq.volume_io import Segment, read_label, read_volume, write_label
 from napari_medsamq.windows import CT_PRESETS, presets
 
 # Air around soft tissue, in Hounsfield units.
@@ -92,6 +92,7 @@ def test_each_number_may_have_a_decimal_comma_or_be_empty(
 
 def test_a_series_with_commas_is_that_with_points(tmp_path: Path) -> None:
     def commas(dataset: Dataset, n: int) -> None:
+        dataset.FrameOfReferenceUID = "1.2.3.9"
         write(dataset, "RescaleIntercept", b"-1024,0")
         write(dataset, "RescaleSlope", b"1,0")
         write(dataset, "PixelSpacing", b"0,7\\0,5")
@@ -104,6 +105,11 @@ def test_a_series_with_commas_is_that_with_points(tmp_path: Path) -> None:
     np.testing.assert_array_equal(volume.data, plain.data)
     np.testing.assert_array_equal(volume.affine, plain.affine)
     assert volume.warnings == plain.warnings == ()
+    label = (volume.data > 0).astype(np.uint8)
+    # Refers to the series by what its headers say.
+    for name in ("a.dcm", "a.rtstruct.dcm"):
+        write_label(tmp_path / name, label, volume, {1: Segment("Body", "#FF0000")})
+    assert read_label(tmp_path / "a.dcm", volume).label.sum() == label.sum()
 
 
 @pytest.mark.parametrize(
