@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import struct
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from napari_medsamq._decoder import Decoder
 from napari_medsamq._even_grid import resample_evenly
 from napari_medsamq._series import Frame, Stack, describe, stack, uneven, without_copies
-from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Array, Decoded, Selection
+from napari_medsamq._source import EIGHT_BITS, LEFT_RIGHT_UNKNOWN, Array, Decoded, Selection
 from napari_medsamq.errors import ChoiceError, VolumeError
 
 ONE_SLICE = "Only this slice was opened. To have the whole series, open its folder."
@@ -28,6 +29,10 @@ _SOP_INSTANCE_UID, _SHORT = 0x0018, 1024
 # What systems leave in folders: macOS beside each file that it copies, for one.
 _HIDDEN = "."
 
+_NO_STAND_IN = "Nothing else can stand in for it: have it corrected, or export the series again."
+
+# Of CT in so few, somebody has made grey values.
+_FEW_BITS = 8
 _WHOLE = ("u1", "i1", "u2", "i2", "u4", "i4")
 
 
@@ -104,13 +109,17 @@ def read_dicom_folder(folder: Path, selection: Selection) -> Decoded:
     with Decoder(folder) as decoder:
         paths, left_out = _find(folder)
         found: dict[str, list[Frame]] = {}
+        unreadable: dict[str | None, str] = {}
         for path, head in zip(paths, decoder.headers(paths), strict=True):
             if "error" not in head:
                 found.setdefault(head["series"], []).extend(_frames(path, head))
             elif not head.get("other"):
                 # What is whole but no image, a report say, is none of the series' slices.
                 left_out.append(f"{path.name}: {head['error']}")
+                unreadable[head.get("unreadable_of")] = f"{path}: {head['error']}"
         frames, copies = without_copies(_chosen(folder, found, selection.series, left_out))
+        if frames[0].head["series"] in unreadable:
+            raise VolumeError(f"{unreadable[frames[0].head['series']]}. {_NO_STAND_IN}")
         warnings: tuple[str, ...] = () if len(frames) > 1 else (ONE_SLICE,)
         warnings += _left_out_warning(left_out)
         if copies:
@@ -210,6 +219,7 @@ def _decode(
     selection: Selection,
     warnings: tuple[str, ...],
 ) -> Decoded:
+    _check_numbers(frames)
     found, more = _stack(where, frames, selection.volume)
     warnings += more
     if found.uneven and not selection.resample:
@@ -240,11 +250,27 @@ def _decode(
         "dicom",
         ijk.shape[:3],
         modality=head["modality"],
+        no_hounsfield=_why_no_hounsfield(frames),
+        hounsfield_unsaid=_first(frames, "unsaid"),
         warnings=warnings,
         # Slices in between are none that a label could refer to.
         files=() if found.uneven else tuple(dict.fromkeys(frame.path for frame in frames)),
         frame_of_reference=head["frame_of_reference"],
     )
+
+
+def _check_numbers(frames: Sequence[Frame]) -> None:
+    """Refuse frames with a number that is needed of them and cannot be read."""
+    for frame in frames:
+        wrong = dict(frame.place["unreadable"])
+        if frame.head["color"]:
+            wrong.pop("scale", None)
+        if len(frames) > 1 or frame.place["thickness"] is not None:
+            wrong.pop("between", None)
+        if len(frames) > 1:
+            wrong.pop("thickness", None)
+        for what in wrong.values():
+            raise VolumeError(f"{frame.path}: {what}. {_NO_STAND_IN}")
 
 
 def _stack(where: Path, frames: list[Frame], volume: int | None) -> tuple[Stack, tuple[str, ...]]:
@@ -259,6 +285,16 @@ def _stack(where: Path, frames: list[Frame], volume: int | None) -> tuple[Stack,
         # Refuses what has no place.
         return stack(where, frames, volume), ()
     return Stack(frames, first.affine()), (NOT_CHECKED,) if len(frames) > 1 else ()
+
+
+def _why_no_hounsfield(frames: Sequence[Frame]) -> str:
+    if min(frame.head["bits"] for frame in frames) <= _FEW_BITS:
+        return EIGHT_BITS
+    return _first(frames, "no_hounsfield")
+
+
+def _first(frames: Sequence[Frame], entry: str) -> str:
+    return next((said for frame in frames if (said := frame.place[entry])), "")
 
 
 def _is_inverted(frame: Frame) -> bool:
@@ -282,9 +318,12 @@ def _pixels(decoder: Decoder, where: Path, frames: Sequence[Frame]) -> Array:
                 "an 8-bit RGB colour is needed. Export it as grey values."
             )
         if not color:
+            table = frame.head["table"]
+            if table is not None:
+                plane = _looked_up(table, plane)
             if _is_inverted(frame):
                 plane = _inverted(plane, frame)
-            slope, intercept = frame.place["slope"], frame.place["intercept"]
+            slope, intercept = _scale(frame)
             if (slope, intercept) != (1, 0):
                 # Whole numbers below 2**53 are exact; what overflows is infinite, and told.
                 plane = plane * slope + intercept
@@ -295,13 +334,36 @@ def _pixels(decoder: Decoder, where: Path, frames: Sequence[Frame]) -> Array:
     return volume
 
 
+def _looked_up(table: dict[str, Any], plane: Array) -> Array:
+    """Return what stored values stand for by a Modality LUT: uint16."""
+    values = np.frombuffer(base64.b64decode(table["values"]), "<u2").astype(np.uint16, copy=False)
+    # Below the first value and above the last one, these stand.
+    found: Array = values[np.clip(plane.astype(np.int64) - table["first"], 0, len(values) - 1)]
+    return found
+
+
+def _scale(frame: Frame) -> tuple[float, float]:
+    """Return slope and intercept; a Modality LUT takes their place."""
+    if frame.head["table"] is not None:
+        return 1.0, 0.0
+    return frame.place["slope"], frame.place["intercept"]
+
+
+def _values(frame: Frame) -> tuple[np.dtype[Any], int, bool]:
+    """Return type, bits and sign of a frame's values before they are rescaled."""
+    head, table = frame.head, frame.head["table"]
+    if table is not None:
+        return np.dtype(np.uint16), table["bits"], False
+    return np.dtype(head["dtype"]).newbyteorder("="), head["bits"], head["signed"]
+
+
 def _inverted(plane: Array, frame: Frame) -> Array:
     if plane.dtype.kind == "f":
         return -plane
     if plane.dtype.kind == "i":
         return ~plane
-    most = np.array(2 ** frame.head["bits"] - 1, plane.dtype)
-    inverted: Array = most - plane
+    dtype, bits, _ = _values(frame)
+    inverted: Array = np.array(2**bits - 1, dtype) - plane
     return inverted
 
 
@@ -327,17 +389,16 @@ def _stored(decoder: Decoder, frame: Frame) -> Array:
 
 def _dtype(frames: Sequence[Frame]) -> np.dtype[Any]:
     """Return the smallest type that holds all values: whole numbers where they are whole."""
-    scales = {(frame.place["slope"], frame.place["intercept"]) for frame in frames}
-    types = {frame.head["dtype"] for frame in frames}
+    scales = {_scale(frame) for frame in frames}
+    types = {_values(frame)[0] for frame in frames}
     if scales == {(1.0, 0.0)} and len(types) == 1:
-        stored: np.dtype[Any] = np.dtype(frames[0].head["dtype"]).newbyteorder("=")
-        return stored
-    if any(np.dtype(name).kind == "f" for name in types):
+        return types.pop()
+    if any(kind.kind == "f" for kind in types):
         return np.dtype(np.float32)
     ends: list[float] = []
     for frame in frames:
-        bits, slope, intercept = frame.head["bits"], frame.place["slope"], frame.place["intercept"]
-        low = -(2 ** (bits - 1)) if frame.head["signed"] else 0
+        (_, bits, signed), (slope, intercept) = _values(frame), _scale(frame)
+        low = -(2 ** (bits - 1)) if signed else 0
         ends += [value * slope + intercept for value in (low, low + 2**bits - 1)]
     if all(float(number).is_integer() for scale in scales for number in scale):
         for name in _WHOLE:

@@ -5,6 +5,7 @@ Runs in the process that `_decoder` starts.
 
 from __future__ import annotations
 
+import base64
 import struct
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,12 +29,14 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from napari_medsamq._dicom_numbers import named, numbers, restate, text
+
 # No codec of DICOM shrinks an image by more, but for one that is all of one value.
 _MOST_COMPRESSED = 1032
 # Below this size nothing is lost by decoding what a damaged header says.
 _SMALL = 100 << 20
-# Of numbers that can mean something: mm, or values.
-_NEAREST, _FARTHEST = 1e-6, 1e12
+# In mm: less is no size.
+_NEAREST = 1e-6
 _NOT_UNIT = 0.01
 # In mm: what numbers for one place in a file differ by is less.
 _SAME_PLACE = 0.01
@@ -60,6 +63,8 @@ PIXEL_TAGS = (
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
 )
+COUNTS = ("NumberOfFrames", *(name for name in PIXEL_TAGS if name != "PhotometricInterpretation"))
+_NEEDED = ("Rows", "Columns", "BitsAllocated")
 _PALETTE = tuple(
     f"{color}PaletteColorLookupTable{part}"
     for color in ("Red", "Green", "Blue")
@@ -74,16 +79,21 @@ _TAGS = (
     *("StudyDescription", "SeriesDescription", "SeriesNumber", "InstanceNumber", "NumberOfFrames"),
     *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "SliceThickness"),
     *("SpacingBetweenSlices", "GridFrameOffsetVector", "RescaleSlope", "RescaleIntercept"),
+    *("RescaleType", "ModalityLUTSequence", "DoseGridScaling"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 
 _BITS = (8, 16, 32, 64)
 # What is drawn on a series may lie beside it.
 _SEGMENTATION = "SEG"
+_DOSE, _XRAY = "RTDOSE", ("XA", "RF")
+_HOUNSFIELD, _UNSPECIFIED = "HU", "US"
 
 
 def read_header(path: Path) -> dict[str, Any]:
     """Return what JSON can hold; only `error` for what is no image, `other` if it is whole.
+
+    `unreadable_of` is the series of an image whose size cannot be read.
 
     What pydicom raises on damaged files is not caught here.
     """
@@ -95,6 +105,11 @@ def read_header(path: Path) -> dict[str, Any]:
         drawn = dataset.get("Modality") == _SEGMENTATION
         if "Rows" not in dataset or "Columns" not in dataset or drawn:
             return {"error": "holds no image", "other": bool(dataset.get("SOPClassUID"))}
+        try:
+            restate(dataset, COUNTS, needed=_NEEDED)
+        except ValueError as error:
+            series = text(dataset, "SeriesInstanceUID")
+            return {"error": str(error), "unreadable_of": series}
         frames = int(dataset.get("NumberOfFrames") or 1)
         rows, columns = int(dataset.Rows), int(dataset.Columns)
         stored = {name: dataset.get(name) for name in PIXEL_TAGS}
@@ -126,7 +141,7 @@ def read_header(path: Path) -> dict[str, Any]:
     # Bytes that stand in words of two are swapped in files of this order.
     plain = grey and syntax in NATIVE and (order == "<" or bits > 8)
     return {
-        **{name: _text(dataset, tag) for name, tag in _TEXTS.items()},
+        **{name: text(dataset, tag) for name, tag in _TEXTS.items()},
         "rows": rows,
         "columns": columns,
         "color": not grey,
@@ -134,10 +149,11 @@ def read_header(path: Path) -> dict[str, Any]:
         "bits": bits_stored,
         "high_bit": high_bit,
         "signed": signed,
+        "table": _modality_table(dataset, signed) if grey else None,
+        "instance": _instance(dataset),
         "dtype": f"{order}{'f' if floats else 'i' if signed else 'u'}{bits // 8}",
         "offset": offset if plain else None,
         "working": _WORKING_JPEG_2000 if syntax in _JPEG_2000 else _WORKING,
-        "instance": _number(dataset, "InstanceNumber") or 0,
         "frames": _frames(dataset, frames),
     }
 
@@ -151,6 +167,15 @@ _TEXTS = {
     "description": "SeriesDescription",
     "study_description": "StudyDescription",
 }
+
+
+def _instance(dataset: Dataset) -> float | None:
+    try:
+        found = numbers([dataset], "InstanceNumber", 1)
+    except ValueError:
+        # What goes by it does without.
+        return None
+    return found[0] if found else None
 
 
 def _find_pixels(
@@ -207,7 +232,7 @@ def _frames(dataset: Dataset, count: int) -> list[dict[str, Any]]:
     # What differs between frames of one place, a time, tells them apart.
     if any(frame["splits"] != found[0]["splits"] for frame in found):
         return found
-    return _spread(found, _numbers([dataset], "GridFrameOffsetVector", count))
+    return _spread(found, numbers([dataset], "GridFrameOffsetVector", count))
 
 
 def _is_placed(groups: Dataset) -> bool:
@@ -228,6 +253,9 @@ def _spread(frames: list[dict[str, Any]], offsets: list[float] | None) -> list[d
     if one["position"] is None or one["orientation"] is None:
         return [{**frame, "position": None} for frame in frames]
     normal = np.cross(*np.reshape(one["orientation"], (2, 3)))
+    unread = one["unreadable"]
+    if offsets is None and ("between" in unread or (not one["between"] and "thickness" in unread)):
+        raise ValueError(unread.get("between") or unread["thickness"])
     step = one["between"] or one["thickness"] or 1.0
     along = np.arange(len(frames)) * step if offsets is None else np.array(offsets) - offsets[0]
     assumed = offsets is None
@@ -242,66 +270,151 @@ def _spread(frames: list[dict[str, Any]], offsets: list[float] | None) -> list[d
     ]
 
 
-def _orientation(groups: list[Dataset]) -> list[float] | None:
-    found = _numbers(groups, "ImageOrientationPatient", 6)
-    if found is None or not any(found):
-        return None
-    turn = np.reshape(found, (2, 3))
-    if np.abs(turn @ turn.T - np.eye(2)).max() > _NOT_UNIT:
-        raise ValueError(f"its rows and columns have no directions at right angles, but {found}")
-    return found
+class _Reading:
+    """Reads what is said of a frame, and keeps what cannot be read.
+
+    Not all of it is needed of each frame: who needs it refuses.
+
+    Parameters
+    ----------
+    groups : list of Dataset
+        The nearest to the frame first.
+
+    Attributes
+    ----------
+    unreadable : dict of str to str
+        What is wrong with a number, by the entry that it was to be.
+    """
+
+    def __init__(self, groups: list[Dataset]) -> None:
+        self._groups = groups
+        self.unreadable: dict[str, str] = {}
+
+    def numbers(self, entry: str, name: str, count: int) -> list[float] | None:
+        """Return so many numbers of an element; None where there are none, or they are unread."""
+        try:
+            return numbers(self._groups, name, count)
+        except ValueError as error:
+            self.unreadable.setdefault(entry, str(error))
+            return None
+
+    def number(self, entry: str, name: str) -> float | None:
+        """Return the one number of an element."""
+        found = self.numbers(entry, name, 1)
+        return found[0] if found else None
+
+    def sizes(self, entry: str, name: str, count: int) -> list[float] | None:
+        """Return sizes in mm; 0 says nothing."""
+        found = self.numbers(entry, name, count)
+        if found is None or max(map(abs, found)) < _NEAREST:
+            return None
+        if min(found) < _NEAREST:
+            self._refuse(entry, name, found, "sizes above 0")
+            return None
+        return found
+
+    def orientation(self) -> list[float] | None:
+        """Return the directions (6,) of rows and columns."""
+        name = "ImageOrientationPatient"
+        found = self.numbers("orientation", name, 6)
+        if found is None or not any(found):
+            return None
+        turn = np.reshape(found, (2, 3))
+        if np.abs(turn @ turn.T - np.eye(2)).max() > _NOT_UNIT:
+            self._refuse("orientation", name, found, "two directions at right angles")
+            return None
+        return found
+
+    def _refuse(self, entry: str, name: str, found: list[float], wanted: str) -> None:
+        said = "\\".join(f"{number:g}" for number in found)
+        self.unreadable.setdefault(entry, f"its {named(name)} is {said}, where {wanted} should be")
 
 
 def _frame(groups: list[Dataset]) -> dict[str, Any]:
+    read = _Reading(groups)
     spacing = None
     for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        spacing = spacing or _numbers(groups, name, 2)
-    slope, intercept = (_numbers(groups, f"Rescale{n}", 1) for n in ("Slope", "Intercept"))
-    thickness, between = (
-        _numbers(groups, name, 1) for name in ("SliceThickness", "SpacingBetweenSlices")
-    )
-    splits = {name: text for name in SPLITTERS if (text := _first_text(groups, name))}
+        if spacing is None and "spacing" not in read.unreadable:
+            spacing = read.sizes("spacing", name, 2)
+    slope, intercept = (read.number("scale", f"Rescale{n}") for n in ("Slope", "Intercept"))
+    if groups[-1].get("Modality") == _DOSE:
+        slope, intercept = read.number("scale", "DoseGridScaling"), 0.0
+        if slope is None:
+            read.unreadable.setdefault("scale", f"it has no {named('DoseGridScaling')}")
+    thickness = read.sizes("thickness", "SliceThickness", 1)
+    between = read.number("between", "SpacingBetweenSlices")
+    splits = {name: said for name in SPLITTERS if (said := _first_text(groups, name))}
     return {
-        "position": _numbers(groups, "ImagePositionPatient", 3),
-        "orientation": _orientation(groups),
-        "spacing": spacing if spacing and min(spacing) > _NEAREST else None,
-        "thickness": thickness[0] if thickness and thickness[0] > _NEAREST else None,
-        "between": abs(between[0]) if between and abs(between[0]) > _NEAREST else None,
-        "slope": slope[0] if slope else 1.0,
-        "intercept": intercept[0] if intercept else 0.0,
+        "position": read.numbers("position", "ImagePositionPatient", 3),
+        "orientation": read.orientation(),
+        "spacing": spacing,
+        "thickness": thickness[0] if thickness else None,
+        "between": abs(between) if between and abs(between) > _NEAREST else None,
+        "slope": 1.0 if slope is None else slope,
+        "intercept": intercept or 0.0,
+        **_unit(groups, intercept),
         "splits": splits,
+        "unreadable": read.unreadable,
     }
 
 
+def _unit(groups: list[Dataset], intercept: float | None) -> dict[str, str]:
+    """Return why a frame's values are no Hounsfield units, and why they may be none.
+
+    What says no type means them, which is all that CT had at first; unspecified (US) is what
+    programs write whatever they have.
+    """
+    table = groups[-1].get("ModalityLUTSequence")
+    if table:
+        name, unit = "ModalityLUTType", text(table[0], "ModalityLUTType") or _UNSPECIFIED
+    else:
+        name, unit = "RescaleType", _first_text(groups, "RescaleType") or _HOUNSFIELD
+    unit = unit.upper()
+    said = f"its {named(name)} is {unit}" if unit.replace(".", "") != _HOUNSFIELD else ""
+    if not table and intercept is None:
+        said = said or f"the file has no {named('RescaleIntercept')}"
+        return {"no_hounsfield": "", "unsaid": said}
+    unspecified = unit == _UNSPECIFIED
+    return {
+        "no_hounsfield": "" if unspecified else said,
+        "unsaid": said if unspecified else "",
+    }
+
+
+def _modality_table(dataset: Dataset, signed: bool) -> dict[str, Any] | None:
+    """Return what stored values stand for: the first of them, and values by rank in base 64.
+
+    None where there is no table, and in XA and RF, where it leads back to X-ray intensities and is
+    not for showing (DICOM PS3.4, N.2.1).
+    """
+    sequence = dataset.get("ModalityLUTSequence")
+    if not sequence or dataset.get("Modality") in _XRAY:
+        return None
+    descriptor = numbers(sequence, "LUTDescriptor", 3)
+    if descriptor is None:
+        raise ValueError(f"its {named('ModalityLUTSequence')} has no {named('LUTDescriptor')}")
+    count, first, bits = (int(number) for number in descriptor)
+    # 16 bits hold no 65536; and the sign is that of the pixels, whatever is written here.
+    count, first = count or 1 << 16, first - (1 << 16) if signed and first >= 1 << 15 else first
+    element = sequence[0].get_item("LUTData")
+    data = b"" if element is None else element.value
+    if isinstance(data, bytes):
+        order = "<" if getattr(element, "is_little_endian", True) else ">"
+        code = "u1" if len(data) in (count, count + count % 2) and bits <= 8 else f"{order}u2"
+        values = np.frombuffer(data[: len(data) - len(data) % np.dtype(code).itemsize], code)
+    else:
+        values = np.array(data, "u2").reshape(-1)
+    if not 1 <= bits <= 16 or len(values) < count:
+        raise ValueError(
+            f"its {named('ModalityLUTSequence')} has {len(values)} values, where {count} of "
+            f"{bits} bits should be"
+        )
+    packed = base64.b64encode(values[:count].astype("<u2").tobytes()).decode()
+    return {"first": first, "bits": bits, "values": packed}
+
+
 def _first_text(groups: list[Dataset], name: str) -> str:
-    return next((text for group in groups if (text := _text(group, name))), "")
-
-
-def _text(dataset: Dataset, name: str) -> str:
-    value = dataset.get(name)
-    if value is None:
-        return ""
-    parts = value if isinstance(value, list | tuple) or hasattr(value, "append") else [value]
-    text = "\\".join(str(part) for part in parts)
-    # Bytes that are no text in the file's own code come as surrogates, which cannot be shown.
-    return text.encode("utf-8", "replace").decode().strip("\0 ")
-
-
-def _numbers(groups: list[Dataset], name: str, count: int) -> list[float] | None:
-    for group in groups:
-        try:
-            value = group.get(name)
-            numbers = np.array(value, float).reshape(-1) if value is not None else np.empty(0)
-        except (TypeError, ValueError):
-            continue
-        if numbers.size == count and (np.abs(numbers) < _FARTHEST).all():
-            return [float(number) for number in numbers]
-    return None
-
-
-def _number(dataset: Dataset, name: str) -> float | None:
-    found = _numbers([dataset], name, 1)
-    return found[0] if found else None
+    return next((said for group in groups if (said := text(group, name))), "")
 
 
 def transfer_syntax(dataset: Dataset) -> UID:

@@ -19,12 +19,14 @@ from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import JPEG2000Lossless, SecondaryCaptureImageStorage
 
 from napari_medsamq._dicom_header import (
+    COUNTS,
     DEFLATED,
     HIGH_THROUGHPUT,
     NATIVE,
     PIXEL_TAGS,
     transfer_syntax,
 )
+from napari_medsamq._dicom_numbers import restate
 
 _PALETTE = tuple(
     f"{kind}{color}PaletteColorLookupTable{part}"
@@ -90,6 +92,7 @@ class Pixels:
 
     def _open(self, path: Path) -> None:
         dataset = dcmread(path, force=True)
+        restate(dataset, COUNTS)
         syntax = transfer_syntax(dataset)
         plain = Dataset()
         for name in (*PIXEL_TAGS, *_PALETTE):

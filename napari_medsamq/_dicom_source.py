@@ -101,6 +101,9 @@ def read_frames(source: Source) -> list[Frame]:
 
 
 def _frames(header: Dataset, k: int, source: Source) -> list[Frame]:
+    from napari_medsamq._dicom_numbers import with_points
+
+    with_points(header)
     if "PerFrameFunctionalGroupsSequence" not in header:
         if "ImagePositionPatient" not in header:
             raise Unwritable(

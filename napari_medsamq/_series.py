@@ -174,11 +174,12 @@ def _split(
         if len(taken) == len(frames) and 2 <= len(groups) <= crowd:
             return name, sorted(groups.items(), key=lambda item: _in_order(item[0]))
     counts = set(Counter(places).values())
-    ordered = sorted(
-        zip(places, frames, strict=True),
-        key=lambda item: (item[1].head["instance"], item[1].number),
-    )
-    if len(counts) == 1 and len({(f.head["instance"], f.number) for f in frames}) == len(frames):
+    numbered = {(f.head["instance"], f.number) for f in frames if f.head["instance"] is not None}
+    if len(counts) == 1 and len(numbered) == len(frames):
+        ordered = sorted(
+            zip(places, frames, strict=True),
+            key=lambda item: (item[1].head["instance"], item[1].number),
+        )
         by_rank: dict[str, list[Frame]] = defaultdict(list)
         seen: Counter[int] = Counter()
         for place, frame in ordered:

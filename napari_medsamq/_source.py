@@ -31,6 +31,8 @@ LEFT_RIGHT_UNKNOWN = (
     "The file does not say how the patient lies in it: left and right are unknown. Compare with "
     "the original images before you rely on sides."
 )
+# Why values are no Hounsfield units.
+EIGHT_BITS = "they have only 8 bits"
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,10 @@ class Decoded:
     header : nibabel NIfTI header or None
     modality : str
         DICOM's Modality, empty for other files.
+    no_hounsfield : str
+        Why the values cannot be Hounsfield units; empty if the file says nothing against it.
+    hounsfield_unsaid : str
+        Why they may be none, unless they look like these; empty if the file says nothing.
     warnings : tuple of str
     files : tuple of Path
         The DICOM files it was read from, in the order of k; one for all where it is multi-frame.
@@ -101,6 +107,8 @@ class Decoded:
     shape: tuple[int, ...]
     header: Any = None
     modality: str = ""
+    no_hounsfield: str = ""
+    hounsfield_unsaid: str = ""
     warnings: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     frame_of_reference: str = ""

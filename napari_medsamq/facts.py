@@ -19,4 +19,6 @@ def describe_volume(volume: Volume) -> str:
     size = " x ".join(str(count) for count in volume.data.shape[2::-1])
     spacing = " x ".join(f"{value:.2f}" for value in volume.spacing[::-1])
     known = _SOURCES[volume.modality_source]
+    if volume.modality == "CT" and not volume.hounsfield:
+        known += "; not in Hounsfield units"
     return f"{size} voxels\n{spacing} mm (x, y, z)\n{volume.modality}: {known}"

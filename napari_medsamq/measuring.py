@@ -94,7 +94,7 @@ class Measuring(QObject):
         self._measured = {used: key for used, key in wanted.items() if used in self._found}
         session = self._workspace.session
         named = {used: (session.style(used).name, own) for used, (own, _) in self._found.items()}
-        unit = "HU" if session.volume.modality == "CT" else "grey value"
+        unit = "HU" if session.volume.hounsfield else "grey value"
         bars = self._found[label_id][1] if label_id in self._found else NOTHING
         self._form.show_statistics(named, label_id, unit, bars, session.style(label_id).color)
         self._run()

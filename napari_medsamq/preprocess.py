@@ -78,9 +78,9 @@ SOFT_TISSUE = WindowLevel(40, 400)
 def default_window(volume: Volume) -> WindowLevel:
     """Choose the window a volume is first shown and segmented with.
 
-    Already windowed volumes keep their grey values, CT gets the soft tissue window (40/400 HU),
-    everything else the range from the 0.5th to the 99.5th percentile of its non-zero voxels, as in
-    MedSAM's published preprocessing.
+    Already windowed volumes keep their grey values, CT in Hounsfield units gets the soft tissue
+    window (40/400 HU), everything else the range from the 0.5th to the 99.5th percentile of its
+    non-zero voxels, as in MedSAM's published preprocessing.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def default_window(volume: Volume) -> WindowLevel:
     """
     if volume.windowed:
         return IDENTITY
-    if volume.modality == "CT":
+    if volume.hounsfield:
         return SOFT_TISSUE
     low, high = np.percentile(volume.data[volume.data != 0], (0.5, 99.5))
     if low == high:

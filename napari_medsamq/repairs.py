@@ -119,7 +119,7 @@ REPAIRS = (
     ),
     Repair(
         "Keep a range of values",
-        "Keep where the image lies within these values, HU in CT",
+        "Keep where the image lies within these values, in the image's own unit",
         (Number("from", -20.0, -1e6, 1e6), Number("to", 200.0, -1e6, 1e6)),
         lambda session, _axis, numbers: partial(
             operations.within_range, values=session.volume.data, low=numbers[0], high=numbers[1]

@@ -34,7 +34,7 @@ class LabelStatistics:
     voxels : int
     millilitres : float
     mean, sd : float
-        Of the source intensities (HU for CT); `sd` divides by n - 1, and is 0 for one voxel.
+        Of the source intensities; `sd` divides by n - 1, and is 0 for one voxel.
     percentiles : dict of int to float
         Of the intensities, those of `PERCENTILES`, interpolated linearly.
     slices : int

@@ -18,7 +18,13 @@ import numpy.typing as npt
 
 from napari_medsamq._label import Segment, Segments, onto_grid, whole_ids, whole_steps
 from napari_medsamq._label_files import LoadedLabel, decode_named, load_label
-from napari_medsamq._modality import Modality, ModalitySource, guess_modality
+from napari_medsamq._modality import (
+    NO_HOUNSFIELD,
+    Modality,
+    ModalitySource,
+    guess_modality,
+    why_no_hounsfield,
+)
 from napari_medsamq._readers import can_read, decode, files_of
 from napari_medsamq._save import FORMATS, LabelFormat, SaveReceipt, check_target, save_label
 from napari_medsamq._source import (
@@ -64,7 +70,7 @@ class Volume:
     Attributes
     ----------
     data : (z, y, x) array of the file's number type, or (z, y, x, 3) uint8
-        Read-only. Intensities (HU for CT), or RGB colours. A 2D image has one slice.
+        Read-only. Intensities (HU if `hounsfield`), or RGB colours. A 2D image has one slice.
     affine : (4, 4) float64
         From array indices (z, y, x) to LPS mm; its columns follow the array axes.
     path : Path or None
@@ -74,6 +80,8 @@ class Volume:
     modality_source : str
         "dicom", "case" and "picture" know it; "assumed" took it from the intensities; "ambiguous"
         is a mere guess that the user has to confirm; "chosen" is what the user said.
+    no_hounsfield : str
+        Why the values cannot be Hounsfield units even if it is a CT; empty where they may be.
     windowed : bool
         Whether the values are grey values 0..255 to be taken as they are.
     orientation_known : bool
@@ -90,6 +98,7 @@ class Volume:
     name: str
     modality: Modality
     modality_source: ModalitySource
+    no_hounsfield: str
     windowed: bool
     orientation_known: bool
     warnings: tuple[str, ...]
@@ -100,9 +109,18 @@ class Volume:
         """Distance (3,) float64 between neighbouring voxels in mm, array order."""
         return voxel_sizes(self.affine)
 
+    @property
+    def hounsfield(self) -> bool:
+        """Whether the values are Hounsfield units."""
+        return self.modality == "CT" and not self.no_hounsfield
+
     def with_modality(self, modality: Modality) -> Volume:
         """Return the same volume with the modality the user chose."""
-        return replace(self, modality=modality, modality_source="chosen")
+        told = NO_HOUNSFIELD.format(why=self.no_hounsfield)
+        warnings = tuple(warning for warning in self.warnings if warning != told)
+        if modality == "CT" and self.no_hounsfield:
+            warnings += (told,)
+        return replace(self, modality=modality, modality_source="chosen", warnings=warnings)
 
     def slice(self, axis: int, index: int) -> Array:
         """Return a view (H, W) or (H, W, 3) of the slice across an array axis."""
@@ -331,6 +349,10 @@ def _volume(decoded: Decoded, path: Path | None, name: str) -> Volume:
     array = np.ascontiguousarray(source.from_source(in_file))
     array.flags.writeable = False
     modality, known_by = guess_modality(decoded, array)
+    no_hounsfield = why_no_hounsfield(decoded, array)
+    warnings = decoded.warnings
+    if modality == "CT" and known_by != "ambiguous" and no_hounsfield:
+        warnings += (NO_HOUNSFIELD.format(why=no_hounsfield),)
     eight_bit_picture = decoded.kind == "picture" and array.dtype == np.uint8
     return Volume(
         data=array,
@@ -339,9 +361,10 @@ def _volume(decoded: Decoded, path: Path | None, name: str) -> Volume:
         name=name,
         modality=modality,
         modality_source=known_by,
+        no_hounsfield=no_hounsfield,
         windowed=decoded.kind == "case" or eight_bit_picture or array.ndim == 4,
         orientation_known=decoded.kind in ("image", "dicom")
         and LEFT_RIGHT_UNKNOWN not in decoded.warnings,
-        warnings=decoded.warnings,
+        warnings=warnings,
         source=source,
     )

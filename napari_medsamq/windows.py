@@ -3,7 +3,8 @@
 The CT presets are in common use (level / width in HU): abdomen as in MedSAM's published
 preprocessing, lung, bone, brain and mediastinum as in Radiopaedia's article "Windowing (CT)". For
 liver sources differ (Radiopaedia 30 / 150, the OHIF viewer 90 / 150); the level here lies between.
-MR and other images have no unit, so that their windows are percentiles of what is there.
+MR and other images have no unit, nor has a CT that is not in Hounsfield units, so that their
+windows are percentiles of what is there.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def presets(volume: Volume, standard: WindowLevel) -> tuple[Preset, ...]:
         return ()
     if volume.windowed:
         return (Preset("Standard", IDENTITY, "0 - 255"),)
-    if volume.modality == "CT":
+    if volume.hounsfield:
         return CT_PRESETS
     sample = _sample(volume)
     low, high = np.percentile(sample[sample != 0], _CONTRAST) if sample.any() else (0.0, 0.0)
@@ -108,8 +109,13 @@ def named_window(name: str, volume: Volume) -> WindowLevel:
         if preset.name.lower() == name.strip().lower():
             return preset.window
     names = ", ".join(preset.name.lower() for preset in known) or "none, as it has colours"
+    unit = (
+        " that is not in Hounsfield units"
+        if volume.modality == "CT" and not volume.hounsfield
+        else ""
+    )
     raise VolumeError(
-        f"{volume.name}: {name!r} is no window for {volume.modality}. Those with names are: "
+        f"{volume.name}: {name!r} is no window for {volume.modality}{unit}. Those with names are: "
         f"{names}. Or give LEVEL,WIDTH in the image's unit."
     )
 
@@ -140,7 +146,7 @@ def slice_window(volume: Volume, axis: int, index: int) -> WindowLevel:
 
 def _floor(volume: Volume, array: npt.NDArray[np.generic]) -> float:
     lowest, highest = float(array.min()), float(array.max())
-    above_air = volume.modality == "CT" and highest > _AIR_BELOW
+    above_air = volume.hounsfield and highest > _AIR_BELOW
     return max(lowest, _AIR_BELOW) if above_air else lowest
 
 

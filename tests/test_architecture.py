@@ -20,7 +20,7 @@ CORE = (
     ("__init__", "errors", "organs", "metrics", "palettes"),
     ("geometry", "files"),
     ("prompts",),
-    ("_source", "_outlines"),
+    ("_source", "_outlines", "_dicom_numbers"),
     (
         *("_nifti", "_modality", "_label", "_decoder", "_dicom_header", "_even_grid"),
         *("_series", "_text_header"),
@@ -136,7 +136,7 @@ ONLY_IN = {
     "SimpleITK": {"_itk", "_dicom_pixels", "_seg_nrrd", "registration"},
     "highdicom": {"_dicom_seg"},
     "pydicom": {
-        *("_dicom_child", "_dicom_header", "_dicom_pixels"),
+        *("_dicom_child", "_dicom_header", "_dicom_numbers", "_dicom_pixels"),
         *("_dicom_seg", "_dicom_source", "_rtstruct"),
     },
 }

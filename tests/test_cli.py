@@ -33,7 +33,7 @@ SHAPE = (12, 16, 14)
 # Bright in the file's own voxels (i, j, k), all of it off the centre.
 BLOCK = np.s_[2:9, 5:13, 3:8]
 WHOLE = "2,5,3,8,12,7"
-WINDOW = ("--window", "100,200")
+WINDOW, CT = ("--window", "100,200"), ("--modality", "ct")
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_a_window_may_be_named(tmp_path: Path, fake: FakeEngine) -> None:
     hounsfield = np.linspace(-300, 300, np.prod(SHAPE)).reshape(SHAPE).astype(np.int16)
     nib.save(nib.Nifti1Image(hounsfield, np.diag([-1.0, -1, 1, 1])), path)
     for window in ("Bone", "400,1800", "brain"):
-        segment(path, "--box", "2,5,3,8,12,3", "--window", window, "--overwrite")
+        segment(path, "--box", "2,5,3,8,12,3", "--window", window, "--overwrite", *CT)
     named, numbers, other = fake.images
     np.testing.assert_array_equal(named, numbers)
     assert not np.array_equal(named, other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,11 @@ import SimpleITK as sitk
 from grids import ALL_48, grid_affine
 from sources import COUNTING, index_of, world, write_nifti
 
+from napari_medsamq._source import LEFT_RIGHT_UNKNOWN
 from napari_medsamq.errors import ChoiceError, VolumeError
 from napari_medsamq.geometry import axis_codes
+from napari_medsamq.layers import SAMPLES
+from napari_medsamq.preprocess import default_window
 from napari_medsamq.volume_io import read_volume, volume_from_array
 
 
@@ -83,6 +87,8 @@ def test_medsam_cases_are_in_array_order_already(tmp_path: Path, shape: tuple[in
         (COUNTING - 50, "MR", "ambiguous"),
         (COUNTING / np.float32(60) - 1, "MR", "ambiguous"),
         (COUNTING, "MR", "assumed"),
+        (COUNTING.astype(np.uint8), "MR", "ambiguous"),
+        (COUNTING % 6, "MR", "ambiguous"),
     ],
 )
 def test_what_kind_of_image_its_numbers_suggest(
@@ -93,6 +99,86 @@ def test_what_kind_of_image_its_numbers_suggest(
     chosen = volume.with_modality("other")
     assert (chosen.modality, chosen.modality_source) == ("other", "chosen")
     assert chosen.data is volume.data
+
+
+@pytest.fixture(scope="module")
+def real() -> dict[str, np.ndarray]:
+    """Part of a CT and of an MR, (z, y, x)."""
+    ct, mr = (read_volume(SAMPLES / name).data for name in ("ct.nii.gz", "mr.nrrd"))
+    return {"CT": ct[::2, ::4, ::4], "MR": mr[:, ::2, ::2]}
+
+
+def rings(mr: np.ndarray) -> np.ndarray:
+    """Values a little below zero, as interpolation by splines leaves them beside edges."""
+    ringing = mr * 10
+    ringing[::3, ::9, ::11] = -610
+    return ringing
+
+
+def padded(ct: np.ndarray, value: int) -> np.ndarray:
+    rows, columns = np.indices(ct.shape[1:]) - np.array(ct.shape[1:])[:, None, None] / 2
+    return np.where(np.hypot(rows, columns) > len(rows) / 2, value, ct)
+
+
+def normalised(image: np.ndarray) -> np.ndarray:
+    return (image - image.min()) / np.float32(np.ptp(image))
+
+
+def phase(mr: np.ndarray) -> np.ndarray:
+    return np.random.default_rng(0).integers(-4096, 4096, mr.shape)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "modality", "source"),
+    [
+        ("CT", lambda ct: ct * 1, "CT", "assumed"),
+        ("CT", lambda ct: ct + np.float32(0.25), "CT", "assumed"),
+        ("CT", lambda ct: padded(ct, -2000), "CT", "assumed"),
+        ("CT", lambda ct: padded(ct, -3024), "CT", "assumed"),
+        ("CT", lambda ct: ct.clip(-1000, 400), "CT", "assumed"),
+        ("CT", lambda ct: (ct + 1024).astype(np.uint16), "CT", "ambiguous"),
+        ("CT", lambda ct: (padded(ct, -2000) + 2000).astype(np.uint16), "CT", "ambiguous"),
+        ("CT", lambda ct: (ct + np.int32(32768)).astype(np.uint16), "CT", "ambiguous"),
+        ("CT", lambda ct: ct.clip(-200, 250), "CT", "ambiguous"),
+        ("CT", lambda ct: ct.clip(-160, 240) + 160, "MR", "ambiguous"),
+        ("CT", normalised, "MR", "ambiguous"),
+        ("CT", lambda ct: (ct - ct.mean()) / ct.std(), "MR", "ambiguous"),
+        ("CT", lambda ct: (normalised(ct) * 255).astype(np.uint8), "MR", "ambiguous"),
+        ("CT", lambda ct: ct[3:5, 60:70, 60:70], "MR", "ambiguous"),
+        ("MR", lambda mr: mr * 1, "MR", "assumed"),
+        ("MR", lambda mr: mr * np.float32(0.01), "MR", "assumed"),
+        ("MR", rings, "MR", "ambiguous"),
+        ("MR", phase, "MR", "ambiguous"),
+        ("MR", lambda mr: phase(mr) // 4, "MR", "ambiguous"),
+        ("MR", lambda mr: phase(mr) * np.float32(np.pi / 4096), "MR", "ambiguous"),
+        ("MR", lambda mr: mr - mr[:, ::-1], "MR", "ambiguous"),
+        ("MR", normalised, "MR", "ambiguous"),
+        ("MR", lambda mr: (normalised(mr) * 2000 - 1000).astype(np.int16), "MR", "ambiguous"),
+        ("MR", lambda mr: (mr - mr.mean()) / mr.std(), "MR", "ambiguous"),
+        ("MR", lambda mr: (mr > 500).astype(np.int16), "MR", "ambiguous"),
+    ],
+)
+def test_the_distribution_tells_ct_from_mr(
+    real: dict[str, np.ndarray],
+    kind: str,
+    change: Callable[[np.ndarray], np.ndarray],
+    modality: str,
+    source: str,
+) -> None:
+    volume = volume_from_array(change(real[kind]), (3, 2, 2), "layer")
+    assert (volume.modality, volume.modality_source) == (modality, source)
+
+
+def test_a_ct_with_an_offset_is_never_seen_through_a_window_of_ct(
+    real: dict[str, np.ndarray],
+) -> None:
+    lifted = volume_from_array((real["CT"] + 1024).astype(np.uint16), (3, 2, 2), "layer")
+    assert lifted.warnings == (LEFT_RIGHT_UNKNOWN,)
+    chosen = lifted.with_modality("CT")
+    assert "not Hounsfield units: none of them is below 0" in chosen.warnings[-1]
+    low, high = default_window(chosen).limits
+    assert low < 1024 + 40 < high
+    assert high > 1024 + 300
 
 
 @pytest.mark.parametrize(

@@ -37,12 +37,12 @@ def mr() -> Volume:
     ],
 )
 def test_ct_has_presets_by_name(name: str, limits: tuple[float, float]) -> None:
-    ct = volume(np.arange(8.0).reshape(2, 2, 2), "CT")
+    ct = volume(np.arange(-4.0, 4).reshape(2, 2, 2), "CT")
     assert named_window(name, ct).limits == limits
 
 
 def test_a_ct_opens_with_its_first_preset() -> None:
-    ct = volume(np.arange(8.0).reshape(2, 2, 2), "CT")
+    ct = volume(np.arange(-4.0, 4).reshape(2, 2, 2), "CT")
     assert presets(ct, default_window(ct))[0].window == default_window(ct)
 
 

@@ -89,10 +89,11 @@ def convert_pair(pair: Pair, limits: Limits) -> dict[str, npt.NDArray[Any]]:
 
 def _windowed(image: Volume, pair: Pair, kept: slice) -> npt.NDArray[np.uint8]:
     named = image.with_modality("CT" if pair.modality == "CT" else "MR")
-    if pair.modality == "CT" and not image.windowed and not pair.window and image.data.min() >= 0:
+    if pair.modality == "CT" and not image.windowed and not pair.window and image.no_hounsfield:
         raise DataError(
-            f"{pair.image}: is to be CT, but no voxel is below 0, so its values are no Hounsfield "
-            "units. Correct the modality, or give the window (level/width) in its own values."
+            f"{pair.image}: is to be CT, but its values are no Hounsfield units: "
+            f"{image.no_hounsfield}. Correct the modality, or give the window (level/width) in its "
+            "own values."
         )
     return (pair.window or default_window(named)).apply(image.data[kept])
 

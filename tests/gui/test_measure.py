@@ -1,6 +1,7 @@
 """Numbers follow the label, and leave the window by clipboard and file; keys are listed."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,6 +48,14 @@ def test_numbers_are_those_of_the_label_and_follow_edits(measured):
     settle(measured)
     assert form(measured).rows == {}
     assert not button(measured, "Copy").isEnabled()
+
+
+def test_only_hounsfield_units_are_called_so(measured):
+    session = measured.session
+    session.volume = replace(session.volume, no_hounsfield="made up")
+    measured.workspace.changed.emit()
+    settle(measured)
+    assert "Mean, SD (grey value)" in form(measured).rows
 
 
 def test_diameters_are_those_of_the_plane_in_view(measured):

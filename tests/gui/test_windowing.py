@@ -79,7 +79,10 @@ def test_a_key_takes_the_next_preset_on_every_layer(dock, layer):
 
 
 def test_another_modality_has_other_presets(engine, window):
-    window.open(SAMPLES / "mr.nrrd")
+    window.open(SAMPLES / "ct.nii.gz")
+    assert named(window) == "Abdomen"
+    window.dock._view.volume._modality.value = "MR"
+    window.wait()
     standard = default_window(window.session.volume)
     assert named(window) == "Standard"
     window.press(Qt.Key.Key_W)
@@ -88,9 +91,14 @@ def test_another_modality_has_other_presets(engine, window):
     window.dock._view.volume._modality.value = "CT"
     window.wait()
     assert named(window) == "Abdomen"
-    window.dock._view.volume._modality.value = "MR"
+
+
+def test_a_ct_of_other_values_has_no_presets_of_ct(engine, window):
+    window.open(SAMPLES / "mr.nrrd")
+    window.dock._view.volume._modality.value = "CT"
     window.wait()
     assert named(window) == "Standard"
+    assert "not in Hounsfield units" in window.dock._view.volume._facts.text()
 
 
 def test_the_window_fits_the_slice_in_view(engine, window):
