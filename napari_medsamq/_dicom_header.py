@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from pydicom import Dataset, dcmread
+from pydicom import DataElement, Dataset, dcmread
 from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 # No codec of DICOM shrinks an image by more, but for one that is all of one value.
@@ -20,20 +20,26 @@ _SMALL = 100 << 20
 # Of numbers that can mean something: mm, or values.
 _NEAREST, _FARTHEST = 1e-6, 1e12
 _NOT_UNIT = 0.01
+# Of directions with two decimals.
+_NOT_SQUARE = 0.02
 # In mm: what numbers for one place in a file differ by is less.
 _SAME_PLACE = 0.01
 # Transfer syntaxes: JPEG, JPEG-LS and JPEG 2000; RLE.
 _BY_GDCM = {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91)}
 _BY_GDCM |= {"1.2.840.10008.1.2.5"}
 NATIVE = {f"1.2.840.10008.1.2{n}" for n in ("", ".1", ".2")}
+_GRADIENT = "DiffusionGradientDirectionSequence"
 _IMAGE_DATA, _FLOATS = (0x7FE0, 0x0010), ((0x7FE0, 0x0008), (0x7FE0, 0x0009))
 
 # What may tell volumes apart that lie at one place, the likeliest first.
 SPLITTERS = (
-    *("EchoTime", "EchoNumbers", "EffectiveEchoTime", "TemporalPositionIdentifier"),
-    *("TemporalPositionIndex", "TriggerTime", "NominalCardiacTriggerDelayTime", "InversionTime"),
-    *("FlipAngle", "DiffusionBValue", "ImageType", "FrameType", "StackID", "AcquisitionNumber"),
-    *("AcquisitionDateTime", "FrameReferenceDateTime", "AcquisitionTime", "ContentTime"),
+    *("StackID", "EchoTime", "EchoNumbers", "EffectiveEchoTime", "TemporalPositionIdentifier"),
+    *("TemporalPositionIndex", "NominalPercentageOfCardiacPhase", "TriggerTime"),
+    *("NominalCardiacTriggerDelayTime", "InversionTime", "FlipAngle", "DiffusionBValue"),
+    *("DiffusionGradientOrientation", "KVP", "ConvolutionKernel", "ReconstructionDiameter"),
+    *("ContrastBolusAgent", "ComplexImageComponent", "ImageType", "FrameType", "SequenceName"),
+    *("CorrectedImage", "AcquisitionNumber", "FrameReferenceTime", "AcquisitionDateTime"),
+    *("FrameReferenceDateTime", "AcquisitionTime", "ContentTime"),
 )
 PIXEL_TAGS = (
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns"),
@@ -49,12 +55,24 @@ _TAGS = (
     *SPLITTERS,
     *PIXEL_TAGS,
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"),
-    "FrameOfReferenceUID",
+    *("FrameOfReferenceUID", "PatientID", "PatientName"),
     *("StudyDescription", "SeriesDescription", "SeriesNumber", "InstanceNumber", "NumberOfFrames"),
     *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "SliceThickness"),
     *("SpacingBetweenSlices", "GridFrameOffsetVector", "RescaleSlope", "RescaleIntercept"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
+# Private attributes and who made them: how many slices one picture has, and the b-value.
+_TILES = {(0x0019, 0x100A): "SIEMENS MR HEADER"}
+_B_VALUE = "b-value"
+_B_VALUES = {
+    (0x0019, 0x100C): "SIEMENS MR HEADER",
+    (0x2001, 0x1003): "Philips Imaging DD 001",
+    (0x0043, 0x1039): "GEMS_PARM_01",
+}
+_READ: list[Any] = [
+    *_TAGS,
+    *(tag for group, element in (*_TILES, *_B_VALUES) for tag in ((group, 0x10), (group, element))),
+]
 
 
 # What is drawn on a series may lie beside it.
@@ -67,7 +85,7 @@ def read_header(path: Path) -> dict[str, Any]:
     What pydicom raises on damaged files is not caught here.
     """
     with path.open("rb") as file:
-        dataset = dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
+        dataset = dcmread(file, stop_before_pixels=True, specific_tags=_READ, force=True)
         syntax = transfer_syntax(dataset)
         drawn = dataset.get("Modality") == _SEGMENTATION
         if "Rows" not in dataset or "Columns" not in dataset or drawn:
@@ -109,6 +127,7 @@ def read_header(path: Path) -> dict[str, Any]:
         "signed": signed,
         "dtype": f"{order}{'i' if signed else 'u'}{bits // 8}",
         "offset": offset if grey and syntax in NATIVE else None,
+        "mosaic": _is_mosaic(dataset),
         "instance": _number(dataset, "InstanceNumber") or 0,
         "frames": _frames(dataset, frames),
     }
@@ -122,7 +141,34 @@ _TEXTS = {
     "modality": "Modality",
     "description": "SeriesDescription",
     "study_description": "StudyDescription",
+    "number": "SeriesNumber",
+    "patient": "PatientID",
+    "patient_name": "PatientName",
 }
+
+
+def _is_mosaic(dataset: Dataset) -> bool:
+    """Tell whether all slices of a volume lie side by side in one picture.
+
+    Enhanced files may keep the word, but have a frame for each slice (dcm2niix issue 553).
+    """
+    if "SharedFunctionalGroupsSequence" in dataset or int(dataset.get("NumberOfFrames") or 1) > 1:
+        return False
+    word = "MOSAIC" in _text(dataset, "ImageType").upper().split("\\")
+    return word or _private(dataset, _TILES) not in ("", "1")
+
+
+def _private(dataset: Dataset, tags: dict[tuple[int, int], str]) -> str:
+    """Return the first value of the first of private attributes that is there, as text."""
+    for (group, element), maker in tags.items():
+        if (group, element) in dataset and _text(dataset, (group, 0x10)).startswith(maker):
+            value = dataset[group, element].value
+            if isinstance(value, bytes):
+                # Of a type that is not known: text, or a number of two bytes.
+                text = value.decode("latin1").strip("\0 ")
+                return text if text.isdigit() else str(int.from_bytes(value[:2], "little"))
+            return str(value[0] if hasattr(value, "append") else value).strip("\0 ")
+    return ""
 
 
 def _find_pixels(
@@ -170,7 +216,10 @@ def _frames(dataset: Dataset, count: int) -> list[dict[str, Any]]:
 
 
 def _flat(groups: Dataset) -> list[Dataset]:
-    return [element.value[0] for element in groups if element.VR == "SQ" and element.value]
+    found = [element.value[0] for element in groups if element.VR == "SQ" and element.value]
+    # A level below, in that of diffusion.
+    turns = [item[_GRADIENT].value[0] for item in found if item.get(_GRADIENT)]
+    return found + turns
 
 
 def _spread(one: dict[str, Any], count: int, offsets: list[float] | None) -> list[dict[str, Any]]:
@@ -198,7 +247,7 @@ def _orientation(groups: list[Dataset]) -> list[float] | None:
     if found is None or not any(found):
         return None
     turn = np.reshape(found, (2, 3))
-    if np.abs(turn @ turn.T - np.eye(2)).max() > _NOT_UNIT:
+    if np.abs(turn @ turn.T - np.eye(2)).max() > _NOT_SQUARE:
         raise ValueError(f"its rows and columns have no directions at right angles, but {found}")
     return found
 
@@ -212,6 +261,9 @@ def _frame(groups: list[Dataset]) -> dict[str, Any]:
         _numbers(groups, name, 1) for name in ("SliceThickness", "SpacingBetweenSlices")
     )
     splits = {name: text for name in SPLITTERS if (text := _first_text(groups, name))}
+    # Before the standard had a place for it, makers had theirs.
+    if "DiffusionBValue" not in splits and (value := _private(groups[-1], _B_VALUES)):
+        splits[_B_VALUE] = value
     return {
         "position": _numbers(groups, "ImagePositionPatient", 3),
         "orientation": _orientation(groups),
@@ -228,8 +280,9 @@ def _first_text(groups: list[Dataset], name: str) -> str:
     return next((text for group in groups if (text := _text(group, name))), "")
 
 
-def _text(dataset: Dataset, name: str) -> str:
+def _text(dataset: Dataset, name: str | tuple[int, int]) -> str:
     value = dataset.get(name)
+    value = value.value if isinstance(value, DataElement) else value
     if value is None:
         return ""
     parts = value if isinstance(value, list | tuple) or hasattr(value, "append") else [value]
