@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from napari_medsamq.geometry import Float64
 _OFF_MM, _OFF_SHARE = 0.05, 0.05
 # More decimals of a mm than that are no rounding.
 _DECIMALS = 6
+# Shifts that are tried of the first place within its rounding.
+_SHIFTS = 21
 # Of a unit of the last decimal: what is no whole number of them.
 _NOT_WHOLE = 1e-3
 # More slices than that would be made up rather than interpolated.
@@ -40,8 +42,6 @@ class EvenGrid:
         How far the slice lies off that is farthest from its plane, mm.
     allowed : float
         How far it may lie off.
-    rounding : float
-        What of it the text of the places cannot hold.
     said : bool
         Whether the step is the distance that the files give.
     """
@@ -52,7 +52,6 @@ class EvenGrid:
     usual: float
     off: float
     allowed: float
-    rounding: float
     said: bool
 
     @property
@@ -93,19 +92,35 @@ def find_grid(places: Float64, normal: Float64, said: Sequence[float]) -> EvenGr
         Distances between slices that the files give, mm, the likeliest first. One is believed where
         it explains the places.
     """
-    gaps = np.diff(places @ normal)
+    heights = places @ normal
+    gaps = np.diff(heights)
     # The lower middle: of two gaps the larger one may be where slices are missing.
     middle = float(np.sort(gaps)[(len(gaps) - 1) // 2]) or float(gaps.mean())
     alike = gaps[(gaps >= 0.5 * middle) & (gaps <= 1.5 * middle)]
     usual = float(alike.mean()) if alike.size else middle
-    whole = _fit(np.arange(len(places)), usual, places, normal, said)
+    for distance in said:
+        for numbers in _numbers(heights, distance, float(_units(places) @ np.abs(normal)) / 2):
+            grid = _fit(numbers, usual, places, normal, distance)
+            if grid.said:
+                return grid
+    whole = _fit(np.arange(len(places)), usual, places, normal)
     apart = np.maximum(np.rint(gaps / usual), 1).astype(np.int64)
-    numbers = np.concatenate([[0], np.cumsum(apart)])
-    holed = _fit(numbers, usual, places, normal, said)
-    if holed.complete or (whole.said and not holed.said):
-        return whole
+    holed = _fit(np.concatenate([[0], np.cumsum(apart)]), usual, places, normal)
     # Rounding may look like missing slices, but these explain the places better where they are.
-    return whole if whole.fits and not (holed.fits and holed.off < whole.off) else holed
+    missing = not holed.complete and holed.fits and holed.off < whole.off
+    return whole if whole.fits and not missing else holed
+
+
+def _numbers(heights: Float64, distance: float, lost: float) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield the planes that slices at rounded heights may lie on: without gaps, and with some."""
+    yield np.arange(len(heights))
+    # The first one is rounded, too; shifts nearest to 0 come first.
+    for shift in sorted(np.linspace(-lost, lost, _SHIFTS), key=abs):
+        numbers = np.rint((heights - heights[0] - shift) / distance).astype(np.int64)
+        apart = np.diff(numbers)
+        # Slices may be twice as far apart as they are thick, and none missing.
+        if apart.min() > 0 and np.median(apart) == 1:
+            yield numbers - numbers[0]
 
 
 def _fit(
@@ -113,44 +128,37 @@ def _fit(
     usual: float,
     places: Float64,
     normal: Float64,
-    said: Sequence[float],
+    distance: float | None = None,
 ) -> EvenGrid:
-    """Fit a grid on whose planes of these numbers slices lie."""
+    """Fit a grid on whose planes of these numbers slices lie.
+
+    Its planes are so far apart as is said if that explains the places.
+    """
     middle = places.mean(axis=0)
     along = (numbers - numbers.mean())[:, None]
     step: Float64 = (along * (places - middle)).sum(axis=0) / float((along**2).sum())
     units = _units(places)
-    extent = float(np.ptp(places @ normal))
-    sideways = np.linalg.norm(step - (step @ normal) * normal) * numbers[-1]
-    if sideways <= 2 * np.linalg.norm(_rounding(units, float(step @ normal) * normal)):
-        step = (step @ normal) * normal
+    # Whole mm may be exact or rounded: but for a distance nothing says so.
+    fine = np.where(units < 1, units, 0)
+    length = float(step @ normal)
+    sideways = np.linalg.norm(step - length * normal) * numbers[-1]
+    if sideways <= 2 * np.linalg.norm(_rounding(fine, length * normal)):
+        step = length * normal
     length = float(np.linalg.norm(step))
-    believed, rounding = False, np.zeros(3)
-    for distance in said if extent > 0 else ():
-        exact = step * (distance / length)
-        rounding = _rounding(units, distance * normal)
+    rounding = _rounding(fine, length * normal)
+    said = False
+    if distance is not None and length > 0:
+        exact, its_rounding = step * (distance / length), _rounding(units, distance * normal)
         rest = places - numbers[:, None] * exact
         # A bit more, as the direction is fitted.
-        if (np.ptp(rest, axis=0) / 2 <= 1.2 * rounding + 1e-6).all():
-            believed, step, length = True, exact, distance
+        said = bool((np.ptp(rest, axis=0) / 2 <= 1.2 * its_rounding + 1e-6).all())
+        if said:
+            step, length, rounding = exact, distance, its_rounding
             middle = (rest.max(axis=0) + rest.min(axis=0)) / 2 + numbers.mean() * exact
-            break
-    if not believed:
-        # Whole mm may be exact, or rounded: without a distance nothing says so.
-        rounding = np.where(units < 1, _rounding(units, length * normal), 0)
     origin = middle - numbers.mean() * step
     off = np.linalg.norm(places - origin - numbers[:, None] * step, axis=1).max()
-    lost = float(np.linalg.norm(rounding))
-    return EvenGrid(
-        numbers,
-        origin,
-        step,
-        usual,
-        float(off),
-        max(_OFF_MM + lost, _OFF_SHARE * length),
-        lost,
-        believed,
-    )
+    allowed = max(_OFF_MM + float(np.linalg.norm(rounding)), _OFF_SHARE * length)
+    return EvenGrid(numbers, origin, step, usual, float(off), allowed, said)
 
 
 def _units(values: Float64) -> Float64:

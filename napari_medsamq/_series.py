@@ -308,11 +308,15 @@ def _unevenness(ordered: Sequence[Frame], grid: EvenGrid, normal: Float64) -> st
     places = positions(ordered)
     gaps = np.diff(places @ normal)
     if not grid.complete or np.abs((places - grid.places) @ normal).max() > grid.allowed:
-        gap = int(np.abs(gaps - grid.usual).argmax())
+        apart = np.diff(grid.numbers)
+        odd = np.flatnonzero(apart > 1)
+        if not len(odd) or not grid.fits:
+            odd = np.abs(gaps - grid.usual).argmax(keepdims=True)
+        gap = int(odd[0])
+        beside = [f"between {ordered[n].name} and {ordered[n + 1].name}" for n in odd]
         return (
             f"they are usually {grid.usual:.3g} mm apart, but {gaps[gap]:.3g} mm between slices "
-            f"{gap + 1} and {gap + 2}; slices are missing or unevenly spaced there (between "
-            f"{ordered[gap].name} and {ordered[gap + 1].name})"
+            f"{gap + 1} and {gap + 2}; slices are missing or unevenly spaced ({named(beside)})"
         )
     step = grid.step
     tilt = np.degrees(np.arctan2(np.linalg.norm(np.cross(step, normal)), abs(step @ normal)))
