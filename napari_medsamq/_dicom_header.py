@@ -36,10 +36,12 @@ SPLITTERS = (
     *("StackID", "EchoTime", "EchoNumbers", "EffectiveEchoTime", "TemporalPositionIdentifier"),
     *("TemporalPositionIndex", "NominalPercentageOfCardiacPhase", "TriggerTime"),
     *("NominalCardiacTriggerDelayTime", "InversionTime", "FlipAngle", "DiffusionBValue"),
-    *("DiffusionGradientOrientation", "KVP", "ConvolutionKernel", "ReconstructionDiameter"),
+    *("DiffusionDirectionality", "DiffusionGradientOrientation", "KVP", "ConvolutionKernel"),
+    "ReconstructionDiameter",
     *("ContrastBolusAgent", "ComplexImageComponent", "ImageType", "FrameType", "SequenceName"),
-    *("CorrectedImage", "AcquisitionNumber", "FrameReferenceTime", "AcquisitionDateTime"),
-    *("FrameReferenceDateTime", "AcquisitionTime", "ContentTime"),
+    *("CorrectedImage", "AcquisitionNumber", "FrameAcquisitionNumber", "FrameReferenceTime"),
+    *("AcquisitionDateTime", "FrameAcquisitionDateTime", "FrameReferenceDateTime"),
+    *("AcquisitionTime", "ContentTime"),
 )
 PIXEL_TAGS = (
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns"),
@@ -61,17 +63,24 @@ _TAGS = (
     *("SpacingBetweenSlices", "GridFrameOffsetVector", "RescaleSlope", "RescaleIntercept"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
-# Private attributes and who made them: how many slices one picture has, and the b-value.
+# Private attributes and who made them: how many slices one picture has, and what tells volumes
+# apart where the standard had no place for it yet.
 _TILES = {(0x0019, 0x100A): "SIEMENS MR HEADER"}
-_B_VALUE = "b-value"
 _B_VALUES = {
     (0x0019, 0x100C): "SIEMENS MR HEADER",
     (0x2001, 0x1003): "Philips Imaging DD 001",
     (0x0043, 0x1039): "GEMS_PARM_01",
 }
+_MARK = 100_000
+# Magnitude, phase, real and imaginary part, from 0.
+_PARTS = {(0x0043, 0x102F): "GEMS_PARM_01"}
 _READ: list[Any] = [
     *_TAGS,
-    *(tag for group, element in (*_TILES, *_B_VALUES) for tag in ((group, 0x10), (group, element))),
+    *(
+        tag
+        for group, element in (*_TILES, *_B_VALUES, *_PARTS)
+        for tag in ((group, 0x10), (group, element))
+    ),
 ]
 
 
@@ -261,9 +270,12 @@ def _frame(groups: list[Dataset]) -> dict[str, Any]:
         _numbers(groups, name, 1) for name in ("SliceThickness", "SpacingBetweenSlices")
     )
     splits = {name: text for name in SPLITTERS if (text := _first_text(groups, name))}
-    # Before the standard had a place for it, makers had theirs.
-    if "DiffusionBValue" not in splits and (value := _private(groups[-1], _B_VALUES)):
-        splits[_B_VALUE] = value
+    b_value = _private(groups[-1], _B_VALUES)
+    if b_value.isdigit():
+        # That of GE has a mark above the figures that count.
+        b_value = str(int(b_value) % _MARK)
+    private = {"b-value": b_value, "part": _private(groups[-1], _PARTS)}
+    splits |= {name: text for name, text in private.items() if text}
     return {
         "position": _numbers(groups, "ImagePositionPatient", 3),
         "orientation": _orientation(groups),

@@ -25,7 +25,8 @@ _SAME_TURN = 1e-3
 _COMMON = frozenset(
     (
         *("EchoTime", "EffectiveEchoTime", "EchoNumbers", "TemporalPositionIdentifier"),
-        *("TemporalPositionIndex", "DiffusionBValue", "DiffusionGradientOrientation", "KVP"),
+        *("TemporalPositionIndex", "DiffusionBValue", "b-value", "DiffusionDirectionality"),
+        *("DiffusionGradientOrientation", "KVP", "part"),
         *("ConvolutionKernel", "ReconstructionDiameter", "ContrastBolusAgent", "ImageType"),
         *("FrameType", "ComplexImageComponent", "StackID", "SequenceName", "CorrectedImage"),
         "NominalPercentageOfCardiacPhase",
@@ -33,13 +34,14 @@ _COMMON = frozenset(
 )
 # Of these, numbers that differ by less than a hundredth are one.
 _MEASURED = frozenset(
-    ("EchoTime", "EffectiveEchoTime", "DiffusionBValue", "KVP", "ReconstructionDiameter")
+    ("EchoTime", "EffectiveEchoTime", "DiffusionBValue", "b-value", "KVP", "ReconstructionDiameter")
 )
 _SAME_NUMBER = 1.01
 # What is counted up from volume to volume, but may differ between the slices of one.
 _COUNTED = (
     *("TriggerTime", "NominalCardiacTriggerDelayTime", "AcquisitionDateTime", "AcquisitionTime"),
-    *("FrameReferenceTime", "FrameReferenceDateTime", "ContentTime", "AcquisitionNumber"),
+    *("FrameAcquisitionDateTime", "FrameReferenceTime", "FrameReferenceDateTime"),
+    *("ContentTime", "AcquisitionNumber"),
 )
 _INSTANCE, _UID = "Instance Number", "SOP Instance UID"
 _FILE, _FOLDER = "file", "folder"
@@ -375,8 +377,10 @@ def _divisions(
     """
     values: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for frame in frames for name in frame.place["splits"]):
-        if names is None or name in names:
-            values[name] = _values(name, [f.place["splits"].get(name, "") for f in frames])
+        texts = [frame.place["splits"].get(name, "") for frame in frames]
+        # Of what lies evenly, some slices may just not say it.
+        if names is None or (name in names and all(texts)):
+            values[name] = _values(name, texts)
     if names is None and any(len(frame.head["frames"]) > 1 for frame in frames):
         values[_FILE] = [frame.path.name for frame in frames]
     parents = {frame.path.parent for frame in frames}

@@ -159,17 +159,18 @@ def test_volumes_at_one_place_are_told_apart(
     [
         ("SIEMENS MR HEADER", (0x0019, 0x100C), "IS", (0, 800)),
         ("Philips Imaging DD 001", (0x2001, 0x1003), "FL", (0.0, 800.0)),
-        ("GEMS_PARM_01", (0x0043, 0x1039), "IS", ([0, 8, 0, 0], [800, 8, 0, 0])),
+        ("GEMS_PARM_01", (0x0043, 0x1039), "IS", ([1000000000, 8, 0, 0], [1000000800, 8, 0, 0])),
+        ("GEMS_PARM_01", (0x0043, 0x102F), "SS", (0, 3)),
     ],
 )
-def test_b_values_of_makers_tell_volumes_apart(
+def test_attributes_of_makers_tell_volumes_apart(
     tmp_path: Path, maker: str, tag: tuple[int, int], kind: str, values: tuple[object, object]
 ) -> None:
     for prefix, voxels, value in (("a", ONE, values[0]), ("b", OTHER, values[1])):
         for path in write_slices_of(tmp_path, voxels, prefix):
             change(path, maker, tag, kind, value)
     _, other = check_both(tmp_path)
-    assert "[2 of 2: b-value 800" in other.name
+    assert f"[2 of 2: {'part 3' if kind == 'SS' else 'b-value 800'}" in other.name
 
 
 def change(path: Path, maker: str, tag: tuple[int, int], kind: str, value: object) -> None:
@@ -248,7 +249,7 @@ def test_acquisitions_that_lie_a_bit_beside_each_other_are_two_volumes(tmp_path:
             "ContentTime": ["101501", "101502", "101504", "101503", "101505"],
             "InstanceNumber": [4, 2, 3, 1, 5],
         },
-        {"ContrastBolusAgent": [None, *["Iomeprol"] * 4]},
+        {"ContrastBolusAgent": [None, None, *["Iomeprol"] * 3]},
         {"KVP": ["120", "120.0", "120", "120.0", "120"]},
     ],
     ids=str,
