@@ -311,9 +311,9 @@ def _unevenness(ordered: Sequence[Frame], grid: EvenGrid, normal: Float64) -> st
         apart = np.diff(grid.numbers)
         odd = np.flatnonzero(apart > 1)
         if not len(odd) or not grid.fits:
-            odd = np.abs(gaps - grid.usual).argmax(keepdims=True)
+            odd = np.array([np.abs(gaps - grid.usual).argmax()])
         gap = int(odd[0])
-        beside = [f"between {ordered[n].name} and {ordered[n + 1].name}" for n in odd]
+        beside = [f"between {ordered[n].name} and {ordered[n + 1].name}" for n in odd.tolist()]
         return (
             f"they are usually {grid.usual:.3g} mm apart, but {gaps[gap]:.3g} mm between slices "
             f"{gap + 1} and {gap + 2}; slices are missing or unevenly spaced ({named(beside)})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -44,9 +45,8 @@ _COUNTED = (
     *("ContentTime", "AcquisitionNumber"),
 )
 _INSTANCE, _UID = "Instance Number", "SOP Instance UID"
-_FILE, _FOLDER = "file", "folder"
-# Planes for each slice up to which a grid of which some are missing is one volume.
-_HALVES = 1.5
+# Planes for each slice up to which a grid on which some are missing is one volume.
+_MOST_LACKING = 1.5
 _AT_ONCE = 3  # attributes that together tell volumes apart
 
 _LOCALIZER = "LOCALIZER"
@@ -285,22 +285,20 @@ def _divided(frames: list[Frame]) -> _Division:
     crowd = max(counts.values())
     if crowd > 1 and (ordered := _finer_than_said(frames)):
         return _Division([("", ordered)])
-    even = crowd == 1 and _is_even(frames)
-    found = list(_divisions(frames, _COMMON if even else None, max(crowd, len(frames) // 2)))
-    for division in found:
+    names = _COMMON if crowd == 1 and (_is_even(frames) or _lacks_slices(frames)) else None
+    most = max(crowd, len(frames) // 2)
+    for division in _divisions(frames, names, most):
         groups = [group for _, group in division.groups]
-        if all(map(_is_even, groups)) and (
-            even or (len(groups) <= crowd) or not _are_halves(groups, places)
-        ):
+        few = len(groups) <= crowd or crowd == 1 or _are_in_one_piece(groups, places)
+        if few and all(map(_is_even, groups)) and not (division.private and crowd == 1):
             return division
     if crowd == 1:
         return whole
-    # Of which not each is complete; the one that is chosen is told to be uneven.
-    for division in found:
-        if 2 <= len(division.groups) <= crowd and all(
-            len({places[id(frame)] for frame in group}) == len(group)
-            for _, group in division.groups
-        ):
+    # Of which not each is complete: the one that is chosen is told to be uneven. What files are
+    # called is then too little.
+    for division in _divisions(frames, names, most):
+        alone = [len({places[id(f)] for f in group}) == len(group) for _, group in division.groups]
+        if all(alone) and len(alone) <= crowd and not (division.private and len(counts) > 1):
             return division
     ranked = _ranked(frames, places)
     if ranked is not None:
@@ -330,19 +328,16 @@ def _is_even(frames: Sequence[Frame]) -> bool:
     return grid.complete and grid.fits
 
 
-def _are_halves(groups: Sequence[Sequence[Frame]], places: dict[int, int]) -> bool:
-    """Tell whether groups look like the odd and the even slices of one volume."""
-    for group in groups:
-        numbers = [places[id(frame)] for frame in group]
-        if max(numbers) - min(numbers) >= len(numbers):
-            break
-    else:
-        return False
-    together = [frame for group in groups for frame in group]
-    if len(set(places.values())) < len(together):
-        return True
-    grid = grid_of(along_normal(together))
-    return grid.fits and grid.count <= _HALVES * len(together)
+def _lacks_slices(frames: Sequence[Frame]) -> bool:
+    """Tell whether slices would make an even stack if there were some more of them."""
+    grid = grid_of(along_normal(frames))
+    return grid.fits and grid.count <= _MOST_LACKING * len(frames)
+
+
+def _are_in_one_piece(groups: Sequence[Sequence[Frame]], places: dict[int, int]) -> bool:
+    """Tell whether no slice of another group lies between those of one, as between odd ones."""
+    numbers = [[places[id(frame)] for frame in group] for group in groups]
+    return all(max(group) - min(group) < len(group) for group in numbers)
 
 
 def _finer_than_said(frames: Sequence[Frame]) -> list[Frame]:
@@ -375,18 +370,13 @@ def _divisions(
     most : int
         Groups into which one attribute may divide them.
     """
-    values: dict[str, list[str]] = {}
+    tags: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for frame in frames for name in frame.place["splits"]):
         texts = [frame.place["splits"].get(name, "") for frame in frames]
         # Of what lies evenly, some slices may just not say it.
         if names is None or (name in names and all(texts)):
-            values[name] = _values(name, texts)
-    if names is None and any(len(frame.head["frames"]) > 1 for frame in frames):
-        values[_FILE] = [frame.path.name for frame in frames]
-    parents = {frame.path.parent for frame in frames}
-    if names is None and len(parents) > 1:
-        top = os.path.commonpath(parents)
-        values[_FOLDER] = [os.path.relpath(frame.path.parent, top) for frame in frames]
+            tags[name] = _values(name, texts)
+    values = tags if names is not None else {**tags, **_filed(frames)}
     seen, varying = set(), []
     for name, each in values.items():
         numbers = {value: n for n, value in enumerate(dict.fromkeys(each))}
@@ -395,20 +385,44 @@ def _divisions(
         if 2 <= len(numbers) <= most and pattern not in seen:
             seen.add(pattern)
             varying.append(name)
-    for count in range(1, _AT_ONCE + 1):
-        for some in combinations(varying, count):
-            groups: dict[tuple[str, ...], list[Frame]] = defaultdict(list)
-            for n, frame in enumerate(frames):
-                groups[tuple(values[name][n] for name in some)].append(frame)
-            ordered = sorted(groups, key=lambda key: [in_order(value) for value in key])
-            texts = {name: _differing([key[n] for key in ordered]) for n, name in enumerate(some)}
-            yield _Division(
-                [
-                    (", ".join(f"{name} {texts[name][n]}" for name in some), groups[key])
-                    for n, key in enumerate(ordered)
-                ],
-                private=bool({_FILE, _FOLDER} & set(some)),
-            )
+    several = [some for n in range(1, _AT_ONCE + 1) for some in combinations(varying, n)]
+    # What the header says before what the files are called.
+    several.sort(key=lambda some: not set(some) <= set(tags))
+    for some in several:
+        groups: dict[tuple[str, ...], list[Frame]] = defaultdict(list)
+        for n, frame in enumerate(frames):
+            groups[tuple(values[name][n] for name in some)].append(frame)
+        ordered = sorted(groups, key=lambda key: [in_order(value) for value in key])
+        texts = [_differing([key[n] for key in ordered]) for n in range(len(some))]
+        said = [
+            ", ".join(f"{name} {each[n]}" for name, each in zip(some, texts, strict=True))
+            for n in range(len(ordered))
+        ]
+        filed = [name for name in some if name not in tags]
+        yield _Division(
+            [(text, groups[key]) for text, key in zip(said, ordered, strict=True)],
+            _only(filed[0]) if filed else "",
+            private=bool(filed),
+        )
+
+
+def _filed(frames: Sequence[Frame]) -> dict[str, list[str]]:
+    """Return how the files of frames are called, as people and programs name volumes by that."""
+    paths = [frame.path for frame in frames]
+    top = os.path.commonpath([path.parent for path in paths])
+    return {
+        "folder": [os.path.relpath(path.parent, top) for path in paths],
+        "file": [path.name for path in paths],
+        # Without the number of the slice.
+        "file name": [re.sub(r"\d+\D*$", "", path.stem) for path in paths],
+    }
+
+
+def _only(name: str) -> str:
+    return (
+        f"Nothing but the {name} tells the volumes of this series apart. Look through the slices: "
+        "all have to be of one volume."
+    )
 
 
 def _values(name: str, texts: Sequence[str]) -> list[str]:
@@ -488,8 +502,7 @@ def _by_rank(order: Sequence[Frame], places: dict[int, int], crowd: int, name: s
         seen[place] += 1
     return _Division(
         [(f"{name} order {n}", group) for n, group in enumerate(groups, start=1)],
-        f"Nothing but the order of {name} tells the volumes of this series apart. Look through "
-        "the slices: all have to be of one volume.",
+        _only(f"order of {name}"),
     )
 
 

@@ -204,8 +204,8 @@ def test_a_phase_without_one_slice_is_a_volume_that_is_told_to_lack_it(tmp_path:
 def test_times_that_differ_from_slice_to_slice_are_taken_in_their_order(tmp_path: Path) -> None:
     write_slices_of(tmp_path, ONE, "a", TriggerTime=[0, 2, 4, 6, 8], InstanceNumber=1)
     write_slices_of(tmp_path, OTHER, "b", TriggerTime=[40, 41, 45, 44, 43], InstanceNumber=1)
-    one, _ = check_both(tmp_path)
-    assert any("order of TriggerTime" in warning for warning in one.warnings)
+    call_by_number(tmp_path)
+    told_by(tmp_path, "order of TriggerTime")
 
 
 # --- volumes that do not lie at the same places ---
@@ -261,12 +261,31 @@ def test_what_differs_between_slices_of_one_volume_does_not_part_it(
     np.testing.assert_array_equal(read_volume(tmp_path).data, ONE)
 
 
-def test_a_missing_slice_does_not_make_two_volumes_of_odd_and_even_ones(tmp_path: Path) -> None:
-    voxels = np.concatenate([ONE, OTHER, ONE])[:10]
-    paths = write_slices_of(tmp_path, voxels, AcquisitionNumber=[1, 2] * 5)
-    paths[8].unlink()
-    with pytest.raises(UnevenSlicesError, match=r"007\.dcm and 009\.dcm"):
+@pytest.mark.parametrize(
+    ("numbers", "missing"),
+    [([1, 2] * 5, 8), ([1] * 5 + [2] * 5, 5), ([1] * 5 + [2] * 5, 2)],
+    ids=["odd and even", "between two", "within one"],
+)
+def test_a_missing_slice_does_not_make_two_volumes_of_one(
+    tmp_path: Path, numbers: list[int], missing: int
+) -> None:
+    voxels = np.concatenate([ONE, OTHER])
+    paths = write_slices_of(tmp_path, voxels, AcquisitionNumber=numbers)
+    paths[missing].unlink()
+    beside = rf"between {missing - 1:03}\.dcm and {missing + 1:03}\.dcm"
+    with pytest.raises(UnevenSlicesError, match=beside):
         read_volume(tmp_path)
+
+
+def test_acquisitions_that_overlap_are_volumes(tmp_path: Path) -> None:
+    for n in range(3):
+        place = [[-10, 20, 3.0 * (m + n * (COUNT - 1))] for m in range(COUNT)]
+        voxels = (ONE + n).astype(np.int16)
+        write_slices_of(
+            tmp_path, voxels, str(n), AcquisitionNumber=n + 1, ImagePositionPatient=place
+        )
+    for n in range(3):
+        np.testing.assert_array_equal(read_volume(tmp_path, volume=n + 1).data, ONE + n)
 
 
 # --- pictures of other kinds ---
@@ -407,7 +426,32 @@ def test_copies_are_what_has_the_same_pixels(tmp_path: Path, uid: str | None) ->
         read_volume(tmp_path)
 
 
-# --- where nothing tells ---
+# --- where nothing in the files tells ---
+
+
+def told_by(folder: Path, by: str) -> None:
+    """Check that two volumes are found, and that the user is told what tells them apart."""
+    one, other = check_both(folder)
+    assert any(f"Nothing but the {by}" in warning for warning in one.warnings)
+    assert f"[2 of 2: {by.removeprefix('order of ')} " in other.name
+
+
+@pytest.mark.parametrize(
+    ("names", "by"), [(("early/", "late/"), "folder"), (("E1_", "E2_"), "file name")]
+)
+def test_what_files_are_called_tells_volumes_apart(
+    tmp_path: Path, names: tuple[str, str], by: str
+) -> None:
+    for name, voxels in zip(names, (ONE, OTHER), strict=True):
+        folder, _, prefix = name.rpartition("/")
+        write_slices_of(tmp_path / folder, voxels, prefix)
+    told_by(tmp_path, by)
+
+
+def call_by_number(folder: Path) -> None:
+    """Give files names that tell nothing."""
+    for n, path in enumerate(sorted(folder.iterdir(), key=lambda path: path.name[1:])):
+        path.rename(folder / f"IM{n:03}.dcm")
 
 
 @pytest.mark.parametrize("uids", ["in turn", "one after the other"])
@@ -416,16 +460,15 @@ def test_uids_in_order_are_the_last_resort(tmp_path: Path, uids: str) -> None:
         numbers = [2 * n + k if uids == "in turn" else COUNT * k + n for n in range(COUNT)]
         named = [f"1.2.3.4.{9 + number}" for number in numbers]
         write_slices_of(tmp_path, voxels, prefix, SOPInstanceUID=named)
-    one, other = check_both(tmp_path)
-    assert any("order of SOP Instance UID" in warning for warning in one.warnings)
-    assert other.name.endswith("[2 of 2: SOP Instance UID order 2]")
+    call_by_number(tmp_path)
+    told_by(tmp_path, "order of SOP Instance UID")
 
 
 def test_instance_numbers_go_before_uids(tmp_path: Path) -> None:
     write_slices_of(tmp_path, ONE, "a")
     write_slices_of(tmp_path, OTHER, "b", InstanceNumber=[6, 7, 8, 9, 10])
-    one, _ = check_both(tmp_path)
-    assert any("order of Instance Number" in warning for warning in one.warnings)
+    call_by_number(tmp_path)
+    told_by(tmp_path, "order of Instance Number")
 
 
 def test_uids_without_order_tell_nothing(tmp_path: Path) -> None:
@@ -433,12 +476,6 @@ def test_uids_without_order_tell_nothing(tmp_path: Path) -> None:
     named = [f"1.2.3.4.{uid}" for uid in uids]
     write_slices_of(tmp_path, ONE, "a", SOPInstanceUID=named[:COUNT])
     write_slices_of(tmp_path, OTHER, "b", SOPInstanceUID=named[COUNT:])
-    with pytest.raises(VolumeError, match=r"lie at one place \(a000\.dcm, b000\.dcm\)"):
+    call_by_number(tmp_path)
+    with pytest.raises(VolumeError, match=r"lie at one place \(IM000\.dcm, IM001\.dcm\)"):
         read_volume(tmp_path)
-
-
-def test_folders_tell_volumes_apart(tmp_path: Path) -> None:
-    write_slices_of(tmp_path / "early", ONE)
-    write_slices_of(tmp_path / "late", OTHER)
-    _, other = check_both(tmp_path)
-    assert other.name.endswith("[2 of 2: folder late]")
