@@ -346,12 +346,14 @@ def _finer_than_said(frames: Sequence[Frame]) -> list[Frame]:
     They are in the order of their instance numbers, and as far apart as the files say. Empty where
     it is not so.
     """
-    ordered = sorted(frames, key=lambda frame: float(frame.head["instance"]))
+    instances = {frame.head["instance"] for frame in frames}
+    if len(instances) < len(frames) or None in instances:
+        return []
+    ordered = sorted(frames, key=_instance)
     heights = positions(ordered) @ ordered[0].axes[:, 2]
     if heights[0] > heights[-1]:
         ordered, heights = ordered[::-1], heights[::-1]
-    instances = {frame.head["instance"] for frame in frames}
-    if len(instances) < len(frames) or (np.diff(heights) < 0).any() or not np.ptp(heights):
+    if (np.diff(heights) < 0).any() or not np.ptp(heights):
         return []
     grid = grid_of(ordered)
     return ordered if grid.said and grid.complete and grid.fits else []
@@ -467,7 +469,7 @@ def _ranked(frames: Sequence[Frame], places: dict[int, int]) -> _Division | None
             order = [frame for _, frame in sorted(zip(times, frames, strict=True), key=_first)]
             return _by_rank(order, places, crowd, name)
     keys: dict[str, Callable[[Frame], Any]] = {
-        _INSTANCE: lambda frame: (frame.head["instance"], frame.number),
+        _INSTANCE: lambda frame: (_instance(frame), frame.number),
         _UID: lambda frame: (_numbers(frame.head["uid"]), frame.number),
     }
     for name, key in keys.items():
@@ -478,6 +480,11 @@ def _ranked(frames: Sequence[Frame], places: dict[int, int]) -> _Division | None
         ):
             return _by_rank(order, places, crowd, name)
     return None
+
+
+def _instance(frame: Frame) -> float:
+    number = frame.head["instance"]
+    return float("inf") if number is None else float(number)
 
 
 def _first(pair: tuple[Any, Frame]) -> Any:
