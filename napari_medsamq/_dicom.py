@@ -13,8 +13,27 @@ import numpy as np
 
 from napari_medsamq._decoder import Decoder
 from napari_medsamq._even_grid import resample_evenly
-from napari_medsamq._series import Frame, Stack, describe, stack, uneven, without_copies
-from napari_medsamq._source import EIGHT_BITS, LEFT_RIGHT_UNKNOWN, Array, Decoded, Selection
+from napari_medsamq._series import (
+    Frame,
+    Stack,
+    describe,
+    is_uid,
+    positions,
+    series_part,
+    stack,
+    told_apart,
+    uneven,
+    without_copies,
+)
+from napari_medsamq._source import (
+    EIGHT_BITS,
+    LEFT_RIGHT_UNKNOWN,
+    Array,
+    Decoded,
+    Part,
+    Selection,
+)
+from napari_medsamq._volumes import choose
 from napari_medsamq.errors import ChoiceError, VolumeError
 
 ONE_SLICE = "Only this slice was opened. To have the whole series, open its folder."
@@ -22,6 +41,10 @@ NOT_CHECKED = "The even spacing of this multi-frame file's slices could not be c
 NO_SCALE = (
     "The file does not say how large its pixels are: 1 mm is assumed, so sizes and volumes are "
     "not real."
+)
+NO_UID = (
+    "The files do not say which series they are of (no Series Instance UID): those with one study, "
+    "patient, modality, number and description are taken for one."
 )
 INVERTED = "The file shows low values bright (MONOCHROME1); they were inverted."
 
@@ -117,14 +140,23 @@ def read_dicom_folder(folder: Path, selection: Selection) -> Decoded:
                 # What is whole but no image, a report say, is none of the series' slices.
                 left_out.append(f"{path.name}: {head['error']}")
                 unreadable[head.get("unreadable_of")] = f"{path}: {head['error']}"
-        frames, copies = without_copies(_chosen(folder, found, selection.series, left_out))
+        series = told_apart(found)
+        key = _chosen(folder, series, selection.series, left_out)
+
+        def same_pixels(one: Frame, other: Frame) -> bool:
+            return np.array_equal(_stored(decoder, one), _stored(decoder, other))
+
+        frames, copies = without_copies(series[key], same_pixels)
         if frames[0].head["series"] in unreadable:
             raise VolumeError(f"{unreadable[frames[0].head['series']]}. {_NO_STAND_IN}")
         warnings: tuple[str, ...] = () if len(frames) > 1 else (ONE_SLICE,)
         warnings += _left_out_warning(left_out)
         if copies:
             warnings += (f"{copies} slices are in the folder twice and were left out once.",)
-        return _decode(decoder, folder, frames, selection, warnings)
+        if not is_uid(frames[0].head["series"]):
+            warnings += (NO_UID,)
+        parts = (series_part(series, key),) if len(series) > 1 else ()
+        return _decode(decoder, folder, frames, selection, warnings, parts)
 
 
 def _find(folder: Path) -> tuple[list[Path], list[str]]:
@@ -180,7 +212,7 @@ def _frames(path: Path, head: dict[str, object]) -> list[Frame]:
 
 def _chosen(
     folder: Path, found: dict[str, list[Frame]], series: str | None, left_out: list[str]
-) -> list[Frame]:
+) -> str:
     if not found:
         why = f" ({left_out[0]})" if left_out else ""
         raise VolumeError(
@@ -188,9 +220,9 @@ def _chosen(
             "file."
         )
     if series is None and len(found) == 1:
-        return next(iter(found.values()))
+        return next(iter(found))
     if series in found:
-        return found[series]
+        return series
     problem = f"has no series {series}" if series else f"holds {len(found)} series"
     studies = {frames[0].head["study"] for frames in found.values()}
     if len(studies) > 1:
@@ -198,7 +230,7 @@ def _chosen(
     raise ChoiceError(
         f"{folder}: {problem}.",
         "series",
-        {uid: describe(frames, study=len(studies) > 1) for uid, frames in found.items()},
+        {key: describe(frames, found.values()) for key, frames in found.items()},
     )
 
 
@@ -218,19 +250,23 @@ def _decode(
     frames: list[Frame],
     selection: Selection,
     warnings: tuple[str, ...],
+    parts: tuple[Part, ...] = (),
 ) -> Decoded:
     _check_numbers(frames)
-    found, more = _stack(where, frames, selection.volume)
-    warnings += more
+    chosen = choose(where, frames, selection.volume)
+    parts += () if chosen.part is None else (chosen.part,)
+    found, more = _stack(where, chosen.frames)
+    warnings += chosen.warnings + more
     if found.uneven and not selection.resample:
         raise uneven(where, found)
     frames = found.frames
     data, affine = _pixels(decoder, where, frames), found.affine
     if found.uneven:
-        if data.ndim == 4:
+        if data.ndim == 4 or found.grid is None:
             raise uneven(where, found)
-        places = np.array([frame.position for frame in frames])
-        data, affine = resample_evenly(str(where), data, places, affine)
+        # Where they lie on even places, some of which are missing, without what rounding did.
+        places = found.grid.places if found.grid.fits else positions(frames)
+        data, affine = resample_evenly(str(where), data, places, affine, found.grid.count)
         thickness = float(np.linalg.norm(affine[:3, 2]))
         warnings += (
             f"The slices are not even ({found.uneven}). They were resampled to {len(data)} slices "
@@ -256,6 +292,7 @@ def _decode(
         # Slices in between are none that a label could refer to.
         files=() if found.uneven else tuple(dict.fromkeys(frame.path for frame in frames)),
         frame_of_reference=head["frame_of_reference"],
+        parts=parts,
     )
 
 
@@ -273,18 +310,15 @@ def _check_numbers(frames: Sequence[Frame]) -> None:
             raise VolumeError(f"{frame.path}: {what}. {_NO_STAND_IN}")
 
 
-def _stack(where: Path, frames: list[Frame], volume: int | None) -> tuple[Stack, tuple[str, ...]]:
-    """Put slices in order; return also what could not be checked."""
+def _stack(where: Path, frames: list[Frame]) -> tuple[Stack, tuple[str, ...]]:
+    """Put the slices of one volume in order; return also what could not be checked."""
     first = frames[0]
     one_file = all(frame.path == first.path for frame in frames)
     placed = all(frame.position is not None and frame.orientation is not None for frame in frames)
-    if placed and (len(frames) > 1 or volume is not None):
-        unchecked = any(frame.place.get("assumed") for frame in frames)
-        return stack(where, frames, volume), (NOT_CHECKED,) if unchecked else ()
-    if not one_file or volume not in (None, 1):
-        # Refuses what has no place.
-        return stack(where, frames, volume), ()
-    return Stack(frames, first.affine()), (NOT_CHECKED,) if len(frames) > 1 else ()
+    if not placed and one_file:
+        return Stack(frames, first.affine()), (NOT_CHECKED,) if len(frames) > 1 else ()
+    unchecked = any(frame.place.get("assumed") for frame in frames)
+    return stack(where, frames), (NOT_CHECKED,) if unchecked and len(frames) > 1 else ()
 
 
 def _why_no_hounsfield(frames: Sequence[Frame]) -> str:

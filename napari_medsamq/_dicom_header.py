@@ -38,6 +38,8 @@ _SMALL = 100 << 20
 # In mm: less is no size.
 _NEAREST = 1e-6
 _NOT_UNIT = 0.01
+# Of directions with two decimals.
+_NOT_SQUARE = 0.02
 # In mm: what numbers for one place in a file differ by is less.
 _SAME_PLACE = 0.01
 NATIVE = {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian}
@@ -45,6 +47,7 @@ DEFLATED = DeflatedExplicitVRLittleEndian
 HIGH_THROUGHPUT = {HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K}
 _JPEG_2000 = {JPEG2000Lossless, JPEG2000} | HIGH_THROUGHPUT
 _ENCAPSULATED = {*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, RLELossless} | _JPEG_2000
+_GRADIENT = "DiffusionGradientDirectionSequence"
 _IMAGE_DATA = (0x7FE0, 0x0010)
 _FLOATS = {(0x7FE0, 0x0008), (0x7FE0, 0x0009)}
 _UNDEFINED = 0xFFFFFFFF
@@ -54,10 +57,15 @@ _WORKING, _WORKING_JPEG_2000 = 3, 16
 
 # What may tell volumes apart that lie at one place, the likeliest first.
 SPLITTERS = (
-    *("EchoTime", "EchoNumbers", "EffectiveEchoTime", "TemporalPositionIdentifier"),
-    *("TemporalPositionIndex", "TriggerTime", "NominalCardiacTriggerDelayTime", "InversionTime"),
-    *("FlipAngle", "DiffusionBValue", "ImageType", "FrameType", "StackID", "AcquisitionNumber"),
-    *("AcquisitionDateTime", "FrameReferenceDateTime", "AcquisitionTime", "ContentTime"),
+    *("StackID", "EchoTime", "EchoNumbers", "EffectiveEchoTime", "TemporalPositionIdentifier"),
+    *("TemporalPositionIndex", "NominalPercentageOfCardiacPhase", "TriggerTime"),
+    *("NominalCardiacTriggerDelayTime", "InversionTime", "FlipAngle", "DiffusionBValue"),
+    *("DiffusionDirectionality", "DiffusionGradientOrientation", "KVP", "ConvolutionKernel"),
+    "ReconstructionDiameter",
+    *("ContrastBolusAgent", "ComplexImageComponent", "ImageType", "FrameType", "SequenceName"),
+    *("CorrectedImage", "AcquisitionNumber", "FrameAcquisitionNumber", "FrameReferenceTime"),
+    *("AcquisitionDateTime", "FrameAcquisitionDateTime", "FrameReferenceDateTime"),
+    *("AcquisitionTime", "ContentTime"),
 )
 PIXEL_TAGS = (
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns"),
@@ -75,13 +83,32 @@ _TAGS = (
     *SPLITTERS,
     *PIXEL_TAGS,
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"),
-    "FrameOfReferenceUID",
+    *("FrameOfReferenceUID", "PatientID", "PatientName"),
     *("StudyDescription", "SeriesDescription", "SeriesNumber", "InstanceNumber", "NumberOfFrames"),
     *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "SliceThickness"),
     *("SpacingBetweenSlices", "GridFrameOffsetVector", "RescaleSlope", "RescaleIntercept"),
     *("RescaleType", "ModalityLUTSequence", "DoseGridScaling"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
+# Private attributes and who made them: how many slices one picture has, and what tells volumes
+# apart where the standard had no place for it yet.
+_TILES = {(0x0019, 0x100A): "SIEMENS MR HEADER"}
+_B_VALUES = {
+    (0x0019, 0x100C): "SIEMENS MR HEADER",
+    (0x2001, 0x1003): "Philips Imaging DD 001",
+    (0x0043, 0x1039): "GEMS_PARM_01",
+}
+_MARK = 100_000
+# Magnitude, phase, real and imaginary part, from 0.
+_PARTS = {(0x0043, 0x102F): "GEMS_PARM_01"}
+_READ: list[Any] = [
+    *_TAGS,
+    *(
+        tag
+        for group, element in (*_TILES, *_B_VALUES, *_PARTS)
+        for tag in ((group, 0x10), (group, element))
+    ),
+]
 
 _BITS = (8, 16, 32, 64)
 # What is drawn on a series may lie beside it.
@@ -98,7 +125,7 @@ def read_header(path: Path) -> dict[str, Any]:
     What pydicom raises on damaged files is not caught here.
     """
     with path.open("rb") as file:
-        dataset = dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
+        dataset = dcmread(file, stop_before_pixels=True, specific_tags=_READ, force=True)
         if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
             return {"error": "is a table of contents", "other": True, "directory": True}
         syntax = transfer_syntax(dataset)
@@ -154,6 +181,7 @@ def read_header(path: Path) -> dict[str, Any]:
         "dtype": f"{order}{'f' if floats else 'i' if signed else 'u'}{bits // 8}",
         "offset": offset if plain else None,
         "working": _WORKING_JPEG_2000 if syntax in _JPEG_2000 else _WORKING,
+        "mosaic": _is_mosaic(dataset),
         "frames": _frames(dataset, frames),
     }
 
@@ -166,6 +194,9 @@ _TEXTS = {
     "modality": "Modality",
     "description": "SeriesDescription",
     "study_description": "StudyDescription",
+    "number": "SeriesNumber",
+    "patient": "PatientID",
+    "patient_name": "PatientName",
 }
 
 
@@ -176,6 +207,30 @@ def _instance(dataset: Dataset) -> float | None:
         # What goes by it does without.
         return None
     return found[0] if found else None
+
+
+def _is_mosaic(dataset: Dataset) -> bool:
+    """Tell whether all slices of a volume lie side by side in one picture.
+
+    Enhanced files may keep the word, but have a frame for each slice (dcm2niix issue 553).
+    """
+    if "SharedFunctionalGroupsSequence" in dataset or int(dataset.get("NumberOfFrames") or 1) > 1:
+        return False
+    word = "MOSAIC" in text(dataset, "ImageType").upper().split("\\")
+    return word or _private(dataset, _TILES) not in ("", "1")
+
+
+def _private(dataset: Dataset, tags: dict[tuple[int, int], str]) -> str:
+    """Return the first value of the first of private attributes that is there, as text."""
+    for (group, element), maker in tags.items():
+        if (group, element) in dataset and text(dataset, (group, 0x10)).startswith(maker):
+            value = dataset[group, element].value
+            if isinstance(value, bytes):
+                # Of a type that is not known: text, or a number of two bytes.
+                said = value.decode("latin1").strip("\0 ")
+                return said if said.isdigit() else str(int.from_bytes(value[:2], "little"))
+            return str(value[0] if hasattr(value, "append") else value).strip("\0 ")
+    return ""
 
 
 def _find_pixels(
@@ -240,7 +295,10 @@ def _is_placed(groups: Dataset) -> bool:
 
 
 def _flat(groups: Dataset) -> list[Dataset]:
-    return [element.value[0] for element in groups if element.VR == "SQ" and element.value]
+    found = [element.value[0] for element in groups if element.VR == "SQ" and element.value]
+    # A level below, in that of diffusion.
+    turns = [item[_GRADIENT].value[0] for item in found if item.get(_GRADIENT)]
+    return found + turns
 
 
 def _spread(frames: list[dict[str, Any]], offsets: list[float] | None) -> list[dict[str, Any]]:
@@ -320,7 +378,7 @@ class _Reading:
         if found is None or not any(found):
             return None
         turn = np.reshape(found, (2, 3))
-        if np.abs(turn @ turn.T - np.eye(2)).max() > _NOT_UNIT:
+        if np.abs(turn @ turn.T - np.eye(2)).max() > _NOT_SQUARE:
             self._refuse("orientation", name, found, "two directions at right angles")
             return None
         return found
@@ -344,6 +402,12 @@ def _frame(groups: list[Dataset]) -> dict[str, Any]:
     thickness = read.sizes("thickness", "SliceThickness", 1)
     between = read.number("between", "SpacingBetweenSlices")
     splits = {name: said for name in SPLITTERS if (said := _first_text(groups, name))}
+    b_value = _private(groups[-1], _B_VALUES)
+    if b_value.isdigit():
+        # That of GE has a mark above the figures that count.
+        b_value = str(int(b_value) % _MARK)
+    private = {"b-value": b_value, "part": _private(groups[-1], _PARTS)}
+    splits |= {name: said for name, said in private.items() if said}
     return {
         "position": read.numbers("position", "ImagePositionPatient", 3),
         "orientation": read.orientation(),

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 from pydicom.datadict import (
     dictionary_description,
     dictionary_has_tag,
@@ -125,12 +125,13 @@ def with_points(dataset: Dataset) -> None:
             dataset.add_new(tag, due, [part.strip() for part in said.split("\\")])
 
 
-def text(dataset: Dataset, name: str) -> str:
+def text(dataset: Dataset, name: str | tuple[int, int]) -> str:
     """Return an element's value as text, several of them with backslashes; empty if missing.
 
-    A decimal comma is a point, so that one number has one text.
+    A decimal comma is a point, so that one number has one text. Private elements have no name.
     """
     value = dataset.get(name)
+    value = value.value if isinstance(value, DataElement) else value
     if value is None:
         return ""
     parts = value if isinstance(value, list | tuple) or hasattr(value, "append") else [value]
@@ -139,7 +140,8 @@ def text(dataset: Dataset, name: str) -> str:
     )
     # Bytes that are no text in the file's own code come as surrogates, which cannot be shown.
     said = said.encode("utf-8", "replace").decode().strip("\0 ")
-    return _with_point(said) if dictionary_VR(name) in _TEXTS else said
+    number = isinstance(name, str) and dictionary_VR(name) in _TEXTS
+    return _with_point(said) if number else said
 
 
 def named(name: str) -> str:

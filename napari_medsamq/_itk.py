@@ -13,7 +13,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from napari_medsamq._nifti import check_size
-from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Decoded, Selection, volume_index
+from napari_medsamq._source import (
+    LEFT_RIGHT_UNKNOWN,
+    Decoded,
+    Part,
+    Selection,
+    volume_index,
+    volume_part,
+)
 from napari_medsamq._text_header import find_data
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.geometry import Float64
@@ -63,8 +70,10 @@ def image_affine(image: Any) -> Float64:
     return affine
 
 
-def voxels(path: Path, image: Any, selection: Selection) -> np.ndarray[Any, Any]:
-    """Return a SimpleITK image's voxels as (i, j, k) or (i, j, k, 3) array.
+def voxels(
+    path: Path, image: Any, selection: Selection
+) -> tuple[np.ndarray[Any, Any], tuple[Part, ...]]:
+    """Return a SimpleITK image's voxels as (i, j, k) or (i, j, k, 3) array, and which they are.
 
     Several values per voxel that are not 8-bit colours are several volumes: programs write time
     series in that way.
@@ -89,11 +98,13 @@ def voxels(path: Path, image: Any, selection: Selection) -> np.ndarray[Any, Any]
     colors = channels in (3, 4) and array.dtype == np.uint8
     volumes = array.reshape((-1, *size[:3][::-1], channels))
     each = 1 if colors else channels
-    number, channel = divmod(volume_index(path, len(volumes) * each, selection), each)
+    index = volume_index(path, len(volumes) * each, selection)
+    number, channel = divmod(index, each)
     # Transparency is no colour: the fourth channel is left out.
     chosen = volumes[number, ..., :3] if colors else volumes[number, ..., channel]
     kept: np.ndarray[Any, Any] = chosen.copy()
-    return kept.transpose(2, 1, 0, *range(3, kept.ndim))
+    ijk = kept.transpose(2, 1, 0, *range(3, kept.ndim))
+    return ijk, volume_part(index, len(volumes) * each)
 
 
 def read_image(path: Path, selection: Selection) -> Decoded:
@@ -122,13 +133,13 @@ def read_image(path: Path, selection: Selection) -> Decoded:
             reader.ReadImageInformation()
             check_size(path, _claimed(reader), compressed=True)
         image = reader.Execute()
-    data = voxels(path, image, selection)
+    data, parts = voxels(path, image, selection)
     shape = data.shape[:3]
     if io in _PICTURES:
-        return Decoded(data, np.eye(4), "picture", shape, warnings=(NO_SCALE,))
+        return Decoded(data, np.eye(4), "picture", shape, warnings=(NO_SCALE,), parts=parts)
     unknown = io == "NrrdImageIO" and not reader.HasMetaDataKey("NRRD_space")
     warnings = (LEFT_RIGHT_UNKNOWN,) if unknown else ()
-    return Decoded(data, image_affine(image), "image", shape, warnings=warnings)
+    return Decoded(data, image_affine(image), "image", shape, warnings=warnings, parts=parts)
 
 
 def _jpeg_ends(path: Path) -> bool:

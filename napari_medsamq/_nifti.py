@@ -25,6 +25,7 @@ from napari_medsamq._source import (
     Selection,
     Source,
     volume_index,
+    volume_part,
 )
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.geometry import Float64
@@ -225,6 +226,7 @@ def _decode(path: Path, image: Any, selection: Selection) -> Decoded:
         shape=shape,
         header=own,
         warnings=_disagreement(header, grid) if known else (LEFT_RIGHT_UNKNOWN,),
+        parts=volume_part(index, volumes),
     )
 
 

@@ -1,24 +1,37 @@
-"""What a DICOM series is made of: its frames, the volumes they belong to, and where they lie."""
+"""DICOM series: their frames, and the even stack that those of one volume make."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_medsamq.errors import ChoiceError, UnevenSlicesError, VolumeError
+from napari_medsamq._even_grid import EvenGrid, find_grid
+from napari_medsamq._source import Part
+from napari_medsamq.errors import UnevenSlicesError, VolumeError
 from napari_medsamq.geometry import Float64
 
-# How far a slice may lie off its even place, as a fraction of the distance between slices.
-_UNEVEN = 0.05
 _TILT_DEG = 0.5
-_SAME_PLACE = 1e-3  # mm
-# What tells volumes apart that are a file each.
-_FILE = "file"
+# Of directions: decimals beyond which they are exact, and the least that can be told from a tilt.
+_DECIMALS = range(2, 6)
+# By how many radians a normal is off for each unit by which the directions' numbers are.
+_TURNED = 2.5
+_NAMED = 5
+
+# How a series is told where its UID does not: with the name of it for the user, and whether that
+# names the patient or is free text.
+_SERIES = {
+    "number": ("Series Number", False),
+    "description": ("Series Description", True),
+    "modality": ("Modality", False),
+    "study": ("Study", True),
+    "patient": ("Patient ID", True),
+    "patient_name": ("Patient's Name", True),
+}
 
 _RESAMPLE = (
     "Export the series again, complete and as plain axial, coronal or sagittal slices, or have "
@@ -62,16 +75,32 @@ class Frame:
         """Rows and columns."""
         return self.head["rows"], self.head["columns"]
 
+    @property
+    def name(self) -> str:
+        """What the user finds it by."""
+        several = len(self.head["frames"]) > 1
+        return f"frame {self.number + 1} of {self.path.name}" if several else self.path.name
+
+    @property
+    def axes(self) -> Float64:
+        """Directions (3, 3) of rows, columns and normal, in columns, at right angles."""
+        turn = self.orientation
+        if turn is None:
+            return np.eye(3)
+        # The nearest ones: the numbers may be rounded.
+        left, _, right = np.linalg.svd(turn.reshape(2, 3), full_matrices=False)
+        across, down = left @ right
+        return np.column_stack([across, down, np.cross(across, down)])
+
     def affine(self) -> Float64:
         """Return the affine (4, 4) of this slice alone, from (i, j, k) to LPS mm."""
-        turn = self.orientation
-        across, down = (np.eye(3)[0], np.eye(3)[1]) if turn is None else (turn[:3], turn[3:])
+        across, down, normal = self.axes.T
         row_distance, column_distance = self.place["spacing"] or (1.0, 1.0)
         thickness = self.place["thickness"] or self.place["between"] or 1.0
         affine = np.eye(4)
         affine[:3, 0] = across * column_distance
         affine[:3, 1] = down * row_distance
-        affine[:3, 2] = np.cross(across, down) * thickness
+        affine[:3, 2] = normal * thickness
         if self.position is not None:
             affine[:3, 3] = self.position
         return affine
@@ -88,182 +117,163 @@ class Stack:
         From (i, j, k) to LPS mm; of the first slice alone where `uneven`.
     uneven : str
         Why they make no even stack; empty where they do.
+    grid : EvenGrid or None
+        That comes nearest to them; None for what is one slice, or has no places.
     """
 
     frames: list[Frame]
     affine: Float64
     uneven: str = ""
+    grid: EvenGrid | None = None
 
 
-def describe(frames: Sequence[Frame], *, study: bool) -> str:
-    """Return a line about a series for the user."""
+def told_apart(found: dict[str, list[Frame]]) -> dict[str, list[Frame]]:
+    """Divide what has one series UID, but is of several series, and number what has none.
+
+    Parameters
+    ----------
+    found : dict of str to list of Frame
+        By Series Instance UID, which may be empty.
+
+    Returns
+    -------
+    series : dict of str to list of Frame
+        By UID, or by a number where that tells nothing.
+    """
+    series: dict[str, list[Frame]] = {}
+    unnamed: list[list[Frame]] = []
+    for uid, frames in found.items():
+        groups = _identified(frames)
+        if len(groups) == 1 and is_uid(uid):
+            series[uid] = frames
+        else:
+            unnamed.extend(groups)
+    unnamed.sort(key=lambda frames: [in_order(frames[0].head[name]) for name in _SERIES])
+    numbers = {str(number): frames for number, frames in enumerate(unnamed, start=1)}
+    return {**series, **numbers}
+
+
+def is_uid(text: str) -> bool:
+    """Tell whether a UID is one that tells something: anonymisers leave empty ones, or zeros."""
+    return "." in text and bool(text.strip("0."))
+
+
+def _identified(frames: Sequence[Frame]) -> list[list[Frame]]:
+    """Divide frames by what is the same in a whole series."""
+    counts = Counter(frame.head["frame_of_reference"] for frame in frames)
+    # Where a slice has one of its own, they tell nothing.
+    referring = min(counts.values()) > 1
+    groups: dict[object, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        reference = frame.head["frame_of_reference"] if referring else ""
+        groups[reference, *(frame.head[name] for name in _SERIES)].append(frame)
+    return list(groups.values())
+
+
+def describe(frames: Sequence[Frame], others: Iterable[Sequence[Frame]]) -> str:
+    """Return a line about a series for the user, who has to tell it from others."""
     head = frames[0].head
     text = f"{head['description'] or 'no description'}, {head['modality'] or 'unknown modality'}"
     text += f", {len(frames)} slice{'s' if len(frames) > 1 else ''}"
-    if study:
+    heads = [other[0].head for other in others]
+    for name in ("number", "patient", "patient_name"):
+        if len({other[name] for other in heads}) > 1:
+            text += f", {_SERIES[name][0]} {head[name] or 'none'}"
+    if len({other["study"] for other in heads}) > 1:
         text += f", study {head['study_description'] or '...' + head['study'][-12:]}"
     return text
 
 
-def without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], int]:
-    """Leave out slices that are in the folder more than once; return also how many."""
-    kept: dict[object, Frame] = {}
-    for frame in frames:
-        # Some programs give one UID to several slices, which then lie elsewhere.
-        key: object = (
-            (frame.head["uid"], frame.number, str(frame.place), frame.size)
-            if frame.head["uid"]
-            else (frame.path, frame.number)
-        )
-        kept.setdefault(key, frame)
-    return list(kept.values()), len(frames) - len(kept)
+def series_part(series: dict[str, list[Frame]], key: str) -> Part:
+    """Return which of several series one is."""
+    head = series[key][0].head
+    heads = [frames[0].head for frames in series.values()]
+    number, count = list(series).index(key) + 1, len(series)
+    for name, (called, private) in _SERIES.items():
+        if [other[name] for other in heads].count(head[name]) == 1 and head[name]:
+            return Part("series", key, number, count, f"{called} {head[name]}", private)
+    return Part("series", key, number, count)
 
 
-def one_volume(where: str, frames: list[Frame], volume: int | None) -> list[Frame]:
-    """Return the frames of one volume where several lie at the same places.
+def without_copies(
+    frames: Sequence[Frame], same_pixels: Callable[[Frame, Frame], bool]
+) -> tuple[list[Frame], int]:
+    """Leave out slices that are in the folder more than once; return also how many.
 
     Parameters
     ----------
-    where : str
-        Beginning of the text of errors.
-    frames : list of Frame
-        With equal orientation.
-    volume : int or None
-        Number of the volume, from 1.
-
-    Raises
-    ------
-    ChoiceError
-        If there are several and `volume` does not name one.
-    VolumeError
-        If they cannot be told apart.
+    frames : sequence of Frame
+    same_pixels : callable
+        Tells whether the pixels of two frames are the same: there are programs that give one UID,
+        or none, to several slices.
     """
-    places = _places(frames)
-    crowd = max(Counter(places).values())
-    if crowd == 1:
-        if volume not in (None, 1):
-            raise VolumeError(f"{where} hold one volume, there is no number {volume}.")
-        return frames
-    name, groups = _split(frames, places, crowd)
-    if volume is None or not 1 <= volume <= len(groups):
-        missing = "" if volume is None else f" There is no number {volume}."
-        raise ChoiceError(
-            f"{where} are {len(groups)} volumes at the same places (time points, echoes).{missing}",
-            "volume",
-            {
-                str(number): f"{name} {value}, {len(group)} slices"
-                for number, (value, group) in enumerate(groups, start=1)
-            },
-        )
-    return groups[volume - 1][1]
+    kept: dict[object, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        key = (frame.head["uid"], frame.number, str(frame.place), frame.size)
+        if not any(same_pixels(frame, other) for other in kept[key]):
+            kept[key].append(frame)
+    found = {id(frame) for group in kept.values() for frame in group}
+    return [frame for frame in frames if id(frame) in found], len(frames) - len(found)
 
 
-def _split(
-    frames: list[Frame], places: list[int], crowd: int
-) -> tuple[str, list[tuple[str, list[Frame]]]]:
-    """Return what tells volumes apart, and its values with their frames."""
-    names = dict.fromkeys(name for frame in frames for name in frame.place["splits"])
-    for name in (*names, _FILE):
-        groups: dict[str, list[Frame]] = defaultdict(list)
-        taken = set()
-        for frame, place in zip(frames, places, strict=True):
-            value = frame.path.name if name == _FILE else frame.place["splits"].get(name, "")
-            groups[value].append(frame)
-            taken.add((value, place))
-        # Times may differ from slice to slice; what tells volumes apart has whole ones.
-        if len(taken) == len(frames) and 2 <= len(groups) <= crowd:
-            return name, sorted(groups.items(), key=lambda item: _in_order(item[0]))
-    counts = set(Counter(places).values())
-    numbered = {(f.head["instance"], f.number) for f in frames if f.head["instance"] is not None}
-    if len(counts) == 1 and len(numbered) == len(frames):
-        ordered = sorted(
-            zip(places, frames, strict=True),
-            key=lambda item: (item[1].head["instance"], item[1].number),
-        )
-        by_rank: dict[str, list[Frame]] = defaultdict(list)
-        seen: Counter[int] = Counter()
-        for place, frame in ordered:
-            seen[place] += 1
-            by_rank[str(seen[place])].append(frame)
-        return "Instance Number order", list(by_rank.items())
-    place = next(place for place, count in Counter(places).items() if count > 1)
-    twice = [f.path.name for f, other in zip(frames, places, strict=True) if other == place]
-    raise VolumeError(
-        f"{frames[0].path.parent}: several slices of series {frames[0].head['series']} lie at one "
-        f"place ({', '.join(twice[:3])}), and nothing in them says which belong together. Take the "
-        "others out of the folder."
-    )
-
-
-def _in_order(value: str) -> tuple[float, str]:
+def in_order(value: str) -> tuple[float, str]:
+    """Return what a text is sorted by: numbers by size, before words."""
     try:
         return float(value), value
     except ValueError:
         return float("inf"), value
 
 
-def _places(frames: list[Frame]) -> list[int]:
-    """Number the places along the normal at which slices lie."""
-    heights = _heights(frames)
-    order = np.argsort(heights, kind="stable")
-    steps = np.diff(heights[order], prepend=heights[order[0]]) > _SAME_PLACE
-    numbers = np.empty(len(frames), int)
-    numbers[order] = np.cumsum(steps)
-    return [int(number) for number in numbers]
+def named(names: Iterable[str], most: int = _NAMED) -> str:
+    """List the first of several names."""
+    listed = list(names)
+    return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")
 
 
-def _heights(frames: list[Frame]) -> Float64:
-    turn = frames[0].orientation
-    positions = [frame.position for frame in frames]
-    if turn is None or any(position is None for position in positions):
-        raise ValueError("slices without a place have no height")
-    heights: Float64 = np.array(positions, float) @ np.cross(turn[:3], turn[3:])
-    return heights
+def positions(frames: Sequence[Frame]) -> Float64:
+    """Return the places (n, 3) of slices that all say where they lie, LPS mm."""
+    return np.array([frame.place["position"] for frame in frames], float)
 
 
-def stack(folder: Path, frames: list[Frame], volume: int | None) -> Stack:
-    """Sort slices along their normal and tell where they lie.
+def along_normal(frames: Sequence[Frame]) -> list[Frame]:
+    """Sort slices of one direction along their normal."""
+    heights = positions(frames) @ frames[0].axes[:, 2]
+    return [frames[n] for n in np.argsort(heights, kind="stable")]
+
+
+def grid_of(ordered: Sequence[Frame]) -> EvenGrid:
+    """Return the even grid that comes nearest to two or more slices, sorted along their normal."""
+    place = ordered[0].place
+    said = [distance for distance in (place["between"], place["thickness"]) if distance]
+    return find_grid(positions(ordered), ordered[0].axes[:, 2], said)
+
+
+def stack(folder: Path, frames: Sequence[Frame]) -> Stack:
+    """Sort the slices of one volume along their normal and tell where they lie.
 
     Raises
     ------
-    ChoiceError
-        If there are several volumes and `volume` does not name one.
     VolumeError
-        If they make no stack.
+        If some do not say where they lie.
     """
-    first = frames[0]
-    series = f"{folder}: the {len(frames)} slices of series {first.head['series']}"
-
-    def refuse(reason: str) -> VolumeError:
-        return VolumeError(
-            f"{series} do not make one even volume: {reason}. Export the series again, complete "
-            "and as plain axial, coronal or sagittal slices."
+    lost = [frame.name for frame in frames if None in (frame.place["position"], _turn(frame))]
+    if lost:
+        raise VolumeError(
+            f"{folder}: the {len(frames)} slices of series {frames[0].head['series']} do not make "
+            "one even volume: some do not say where they lie (Image Position/Orientation: "
+            f"{named(lost)}). Export the series again, complete."
         )
-
-    if any(frame.orientation is None or frame.position is None for frame in frames):
-        raise refuse("some do not say where they lie (Image Position/Orientation)")
-    if any(
-        frame.size != first.size or frame.head["color"] != first.head["color"] for frame in frames
-    ):
-        raise refuse("their sizes in pixels differ")
-    if any(
-        _differ(frame.place["orientation"], first.place["orientation"], 1e-3) for frame in frames
-    ):
-        raise refuse("their directions differ, there may be a localiser among them")
-    if any(_differ(frame.affine()[:3, :2], first.affine()[:3, :2], 1e-3) for frame in frames):
-        raise refuse("their pixels differ in size")
-    frames = one_volume(series, frames, volume)
-    heights = _heights(frames)
-    frames = [frames[n] for n in np.argsort(heights, kind="stable")]
-    affine = frames[0].affine()
-    if len(frames) == 1:
-        return Stack(frames, affine)
-    places = np.array([frame.position for frame in frames])
-    step = (places[-1] - places[0]) / (len(places) - 1)
-    reason = _unevenness(np.sort(heights), places, step, affine)
+    ordered = along_normal(frames)
+    affine = ordered[0].affine()
+    if len(ordered) == 1:
+        return Stack(ordered, affine)
+    grid = grid_of(ordered)
+    axes = _along(ordered[0], grid)
+    affine[:3, :2] = axes[:, :2] * np.linalg.norm(affine[:3, :2], axis=0)
+    reason = _unevenness(ordered, grid, axes[:, 2])
     if not reason:
-        affine[:3, 2] = step
-    return Stack(frames, affine, reason)
+        affine[:3, 2], affine[:3, 3] = grid.step, grid.origin
+    return Stack(ordered, affine, reason, grid)
 
 
 def uneven(folder: Path, found: Stack) -> UnevenSlicesError:
@@ -274,26 +284,45 @@ def uneven(folder: Path, found: Stack) -> UnevenSlicesError:
     )
 
 
-def _unevenness(heights: Float64, places: Float64, step: Float64, affine: Float64) -> str:
+def _turn(frame: Frame) -> Any:
+    return frame.place["orientation"]
+
+
+def _along(frame: Frame, grid: EvenGrid) -> Float64:
+    """Return the directions of slices, whose normal is that of the grid where they are rounded."""
+    axes, step = frame.axes, grid.step / np.linalg.norm(grid.step)
+    off = np.linalg.norm(np.cross(step, axes[:, 2]))
+    numbers = np.array(_turn(frame))
+    rounded = [n for n in _DECIMALS if np.abs(numbers - np.round(numbers, n)).max() < 1e-9]
+    # Directions along the patient's axes are exact, whatever their decimals.
+    exact = not rounded or not (numbers % 1).any()
+    if exact or off > _TURNED * 0.5 * 10.0 ** -rounded[0]:
+        return axes
+    across, down = (axes[:, :2] - np.outer(step, step @ axes[:, :2])).T
+    left, _, right = np.linalg.svd(np.array([across, down]), full_matrices=False)
+    return np.column_stack([*(left @ right), step])
+
+
+def _unevenness(ordered: Sequence[Frame], grid: EvenGrid, normal: Float64) -> str:
     """Return why slices make no even stack; empty where they do."""
-    gaps = np.diff(heights)
-    usual = float(np.median(gaps))
-    gap = int(np.abs(gaps - usual).argmax())
-    if abs(gaps[gap] - usual) > _UNEVEN * usual:
+    places = positions(ordered)
+    gaps = np.diff(places @ normal)
+    if not grid.complete or np.abs((places - grid.places) @ normal).max() > grid.allowed:
+        apart = np.diff(grid.numbers)
+        odd = np.flatnonzero(apart > 1)
+        if not len(odd) or not grid.fits:
+            odd = np.array([np.abs(gaps - grid.usual).argmax()])
+        gap = int(odd[0])
+        beside = [f"between {ordered[n].name} and {ordered[n + 1].name}" for n in odd.tolist()]
         return (
-            f"they are usually {usual:.3g} mm apart, but {gaps[gap]:.3g} mm between slices "
-            f"{gap + 1} and {gap + 2}; slices are missing or unevenly spaced"
+            f"they are usually {grid.usual:.3g} mm apart, but {gaps[gap]:.3g} mm between slices "
+            f"{gap + 1} and {gap + 2}; slices are missing or unevenly spaced ({named(beside)})"
         )
-    normal = np.cross(affine[:3, 0], affine[:3, 1])
-    normal /= np.linalg.norm(normal)
+    step = grid.step
     tilt = np.degrees(np.arctan2(np.linalg.norm(np.cross(step, normal)), abs(step @ normal)))
     if tilt > _TILT_DEG:
         return f"each lies shifted against the last one, a gantry tilt of {tilt:.1f} degrees"
-    expected = places[0] + np.arange(len(places))[:, None] * step
-    if np.linalg.norm(places - expected, axis=1).max() > _UNEVEN * np.linalg.norm(step):
-        return "they are shifted sideways against each other"
+    if not grid.fits:
+        worst = int(np.linalg.norm(places - grid.places, axis=1).argmax())
+        return f"they are shifted sideways against each other ({ordered[worst].name} the most)"
     return ""
-
-
-def _differ(one: Any, other: Any, tolerance: float) -> bool:
-    return bool(np.abs(np.asarray(one) - np.asarray(other)).max() > tolerance)

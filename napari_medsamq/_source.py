@@ -74,6 +74,51 @@ def volume_index(path: Path, count: int, selection: Selection) -> int:
     raise ChoiceError(f"{path}: holds {count} volumes.{missing}", "volume", choices)
 
 
+@dataclass(frozen=True)
+class Part:
+    """Which of several series or volumes was chosen.
+
+    Attributes
+    ----------
+    option : "series" or "volume"
+        What it was chosen by; see `Selection`.
+    value : str or int
+        What chooses it again.
+    number, count : int
+        Of how many it is which, from 1.
+    by : str
+        What tells it from the others; may be empty.
+    private : bool
+        Whether that may name the patient.
+
+    Examples
+    --------
+    >>> str(Part("volume", 2, 2, 3, "ContentTime 103238"))
+    '2 of 3: ContentTime 103238'
+    """
+
+    option: Literal["series", "volume"]
+    value: str | int
+    number: int
+    count: int
+    by: str = ""
+    private: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.number} of {self.count}{f': {self.by}' if self.by else ''}"
+
+    @property
+    def anonymous(self) -> str:
+        """What it is, without what may name the patient."""
+        return str(replace(self, by="")) if self.private else str(self)
+
+
+def volume_part(index: int, count: int) -> tuple[Part, ...]:
+    """Return which of the volumes of a file was chosen, from 0; nothing where there is one."""
+    number = index + 1
+    return (Part("volume", number, number, count),) if count > 1 else ()
+
+
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """A file's content before it is brought into array order.
@@ -99,6 +144,8 @@ class Decoded:
         The DICOM files it was read from, in the order of k; one for all where it is multi-frame.
     frame_of_reference : str
         DICOM's Frame of Reference UID, empty where there is none.
+    parts : tuple of Part
+        Which series and volume of the file or folder it is, where there are several.
     """
 
     data: Array
@@ -112,6 +159,7 @@ class Decoded:
     warnings: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     frame_of_reference: str = ""
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -176,7 +176,10 @@ def cases_of_journals(folder: Path) -> tuple[list[Case], list[Failure]]:
             continue
         # Images of many patients are called alike.
         name = safe_name(f"{said.get('name', '')}-{path.stem[:8]}")
-        cases.append(Case(name, number, Path(said["path"]), journal=path.absolute()))
+        image, series, volume = Path(said["path"]), said.get("series"), said.get("volume")
+        cases.append(
+            Case(name, number, image, journal=path.absolute(), series=series, volume=volume)
+        )
     _check_names(folder, [(case.name, case.line) for case in cases])
     return cases, failures
 

@@ -225,7 +225,9 @@ def models(
 def _summary(report: dict[str, Any]) -> str:
     scored = "" if report["model_dsc"] is None else f" (DSC {report['model_dsc']:.2f})"
     model = f"{report['model']}{scored}"
-    lines = [f"{report['modality']}, {report['modality_source']}; model {model}"]
+    which = [option for option in ("series", "volume") if option in report]
+    lines = [f"{option.capitalize()} {report[option]}" for option in which]
+    lines.append(f"{report['modality']}, {report['modality_source']}; model {model}")
     for label_id, label in report["labels"].items():
         lines.append(
             f"{label_id} {label['name']}: {label['voxels']:,} voxels, {label['millilitres']:.2f} mL"

@@ -16,6 +16,7 @@ from napari_medsamq.clicking import Clicking
 from napari_medsamq.engine import Engines
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.facts import describe_volume
+from napari_medsamq.files import as_file_name
 from napari_medsamq.guide import PROPAGATE
 from napari_medsamq.help import HelpKey
 from napari_medsamq.history import Edit
@@ -316,12 +317,13 @@ class Controller(QObject):
     def _show_volume(self) -> None:
         volume = self.session.volume
         folder = volume.path.parent if volume.path is not None else Path.cwd()
-        self._view.measure.suggest(folder / f"{volume.name}_label.csv")
+        name = as_file_name(volume.name)
+        self._view.measure.suggest(folder / f"{name}_label.csv")
         self._view.show_volume(
             self.workspace.image,
             describe_volume(volume),
             volume.modality,
-            folder / f"{volume.name}_label",
+            folder / f"{name}_label",
             label_formats(volume),
         )
         self._chooser.show(volume.modality)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
@@ -33,6 +34,17 @@ def file_stem(name: str) -> str:
 def file_ending(name: str) -> str:
     """Return the ending of a file's name, which may have two parts; see `file_stem`."""
     return name[len(file_stem(name)) :]
+
+
+def as_file_name(text: str) -> str:
+    """Return a text as the name of a file, without what some file systems do not take.
+
+    Examples
+    --------
+    >>> as_file_name("dce [2 of 3: ContentTime 103238]")
+    'dce [2 of 3_ ContentTime 103238]'
+    """
+    return re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", text)
 
 
 def beside(label: Path, ending: str) -> Path:

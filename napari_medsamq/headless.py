@@ -96,6 +96,7 @@ def segment_boxes(
     save_ms = (perf_counter() - start) * 1000
     return session, {
         "image": str(volume.path),
+        **{part.option: str(part) for part in volume.parts},
         "modality": volume.modality,
         "modality_source": volume.modality_source,
         "window": {"level": session.window.level, "width": session.window.width},

@@ -193,6 +193,7 @@ def _describe(volume: Volume, key: str) -> dict[str, Any]:
         "path": None if volume.path is None else str(volume.path),
         "shape": list(volume.data.shape[:3]),
         "spacing": volume.spacing.tolist(),
+        **{part.option: part.value for part in volume.parts},
         "version": __version__,
         "time": time.time(),
     }

@@ -304,6 +304,7 @@ def _facts(content: Mapping[str, Any]) -> str:
     spacing = " x ".join(f"{value:.3g}" for value in image["spacing_mm"])
     versions = ", ".join(f"{name} {text}" for name, text in content["software"].items())
     named = f"{image['name']}: " if "name" in image else ""
+    named += "".join(f"{kind} {image[kind]}, " for kind in ("volume", "series") if kind in image)
     lines = (
         f"Image: {named}{size} voxels of {spacing} mm, {image['modality']} "
         f"({image['modality_source']})",

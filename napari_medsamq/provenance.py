@@ -131,6 +131,8 @@ def describe_work(work: Work, receipt: SaveReceipt, *, names: bool = False) -> d
         "modality": volume.modality,
         "modality_source": volume.modality_source,
     }
+    # Which of several it is: "2 of 3: ContentTime 103238".
+    image |= {part.option: str(part) if names else part.anonymous for part in volume.parts}
     if names:
         image["name"] = volume.name
     return {

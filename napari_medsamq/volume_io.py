@@ -31,6 +31,7 @@ from napari_medsamq._source import (
     LEFT_RIGHT_UNKNOWN,
     Array,
     Decoded,
+    Part,
     Selection,
     Source,
     checked,
@@ -44,6 +45,7 @@ __all__ = [
     "LoadedLabel",
     "Modality",
     "ModalitySource",
+    "Part",
     "SaveReceipt",
     "Segment",
     "Selection",
@@ -76,6 +78,7 @@ class Volume:
     path : Path or None
         File or folder it was read from.
     name : str
+        Of the file or folder; where it holds several series or volumes, also which this is.
     modality : "CT", "MR" or "other"
     modality_source : str
         "dicom", "case" and "picture" know it; "assumed" took it from the intensities; "ambiguous"
@@ -90,6 +93,8 @@ class Volume:
         What the user should know about the file.
     source : Source
         The file's own grid.
+    parts : tuple of Part
+        Which series and volume of the file or folder it is, where there are several.
     """
 
     data: Array
@@ -103,6 +108,7 @@ class Volume:
     orientation_known: bool
     warnings: tuple[str, ...]
     source: Source
+    parts: tuple[Part, ...] = ()
 
     @property
     def spacing(self) -> Float64:
@@ -358,7 +364,7 @@ def _volume(decoded: Decoded, path: Path | None, name: str) -> Volume:
         data=array,
         affine=source.array_affine,
         path=path,
-        name=name,
+        name=" ".join((name, *(f"[{part}]" for part in decoded.parts))),
         modality=modality,
         modality_source=known_by,
         no_hounsfield=no_hounsfield,
@@ -367,4 +373,5 @@ def _volume(decoded: Decoded, path: Path | None, name: str) -> Volume:
         and LEFT_RIGHT_UNKNOWN not in decoded.warnings,
         warnings=warnings,
         source=source,
+        parts=decoded.parts,
     )

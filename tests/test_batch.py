@@ -494,6 +494,12 @@ def test_a_line_says_which_volume_it_means_and_how_it_is_read(
     result = batch(table, output, "--from-journals", str(tmp_path))
     assert result.exit_code == 0, result.output
     np.testing.assert_array_equal(label_of(output, "times"), volume.to_source(session.label))
+    # The journal says itself of which it is.
+    other = tmp_path / "other"
+    result = batch(None, other, "--from-journals", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    (label,) = (other / "labels").glob("*.nii.gz")
+    np.testing.assert_array_equal(label_of(other, label.name[:-7]), volume.to_source(session.label))
 
 
 def test_a_table_says_what_it_has_by_line(tmp_path: Path) -> None:

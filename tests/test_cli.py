@@ -185,8 +185,12 @@ def test_one_volume_of_several_has_to_be_named(tmp_path: Path) -> None:
     image = tmp_path / "image.nii.gz"
     refused(segment(image, *options), "holds 2 volumes", "by --volume on the command line")
     refused(segment(image, *options, "--resample", "--volume", "2"), "is not DICOM")
-    assert segment(image, *options, "--volume", "2").exit_code == 0
+    result = segment(image, *options, "--volume", "2")
+    assert result.exit_code == 0
     assert saved(image)[BLOCK].all()
+    assert "Volume 2 of 2" in result.stdout
+    (provenance,) = tmp_path.glob("*.provenance.json")
+    assert json.loads(provenance.read_text())["image"]["volume"] == "2 of 2"
 
 
 @pytest.mark.usefixtures("fake")

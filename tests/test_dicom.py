@@ -149,20 +149,6 @@ def test_stacks_that_are_no_even_volume_are_refused(
     assert UID in str(error.value)
 
 
-def test_a_localiser_among_the_slices_is_refused(tmp_path: Path) -> None:
-    write_slices(tmp_path, stack(4))
-    write_slices(tmp_path / "b", stack(1, (9, 9, 9)), turn=rotation((90, 0, 0)))
-    with pytest.raises(VolumeError, match="localiser"):
-        read_volume(tmp_path)
-
-
-def test_slices_of_another_size_are_refused(tmp_path: Path) -> None:
-    write_slices(tmp_path, stack(4))
-    write_slices(tmp_path / "b", [(-10, 20, -290)], size=(8, 8))
-    with pytest.raises(VolumeError, match="sizes in pixels differ"):
-        read_volume(tmp_path)
-
-
 def test_a_damaged_slice_is_never_passed_over_in_silence(tmp_path: Path) -> None:
     write_slices(tmp_path, stack(5))
     last, middle = tmp_path / "5.1_995.dcm", tmp_path / "5.1_998.dcm"

@@ -224,6 +224,8 @@ def test_the_image_is_chosen_as_it_was_for_the_label(tmp_path: Path) -> None:
         assert said in result.stderr
         result = report(label, "--image", image, *choice)
         assert result.exit_code == 0, result.output
+        page = label.with_name(f"{image.name}-label.report.html").read_text(encoding="utf-8")
+        assert ("volume 2 of 2" in page) == (image == times)
 
 
 def test_a_label_without_provenance_is_told(label: Path) -> None:

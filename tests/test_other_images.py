@@ -247,10 +247,9 @@ def test_one_volume_of_other_time_series(tmp_path: Path, suffix: str, as_vector:
     with pytest.raises(ChoiceError, match="holds 3 volumes"):
         read_volume(tmp_path / f"a{suffix}")
     for number, point in enumerate(points, start=1):
-        np.testing.assert_array_equal(
-            np.sort(read_volume(tmp_path / f"a{suffix}", volume=number).data, axis=None),
-            np.sort(point, axis=None),
-        )
+        volume = read_volume(tmp_path / f"a{suffix}", volume=number)
+        np.testing.assert_array_equal(np.sort(volume.data, axis=None), np.sort(point, axis=None))
+        assert volume.name == f"a [{number} of 3]"
 
 
 @pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])

@@ -15,6 +15,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from dicom_series import write_slices_of
 from fake_engine import FakeEngine
 from grids import grid_affine
 from sources import names_in
@@ -233,6 +234,35 @@ def test_prompts_are_what_the_command_line_takes(
     texts = [",".join(map(str, entry["box"])) for entry in found]
     assert texts == ["2,5,3,8,12,7", "1,6,4,9,6,9"]
     assert [parse_box(text, session.volume, 0) for text in texts] == boxes
+
+
+def test_what_tells_volumes_apart_is_said_unless_it_may_name_the_patient(tmp_path: Path) -> None:
+    voxels = np.arange(3 * 6 * 8, dtype=np.int16).reshape(3, 6, 8)
+    for name, number in ((PATIENT, 1), ("other", 2)):
+        for echo in (2.5, 5.0):
+            uid = f"1.2.3.{number}"
+            write_slices_of(
+                tmp_path / "a" / name,
+                voxels,
+                str(echo),
+                SeriesInstanceUID=uid,
+                EchoTime=str(echo),
+                PatientID=name,
+            )
+    volume = read_volume(tmp_path / "a", series="1.2.3.1", volume=2)
+    assert volume.name == f"a [1 of 2: Patient ID {PATIENT}] [2 of 2: EchoTime 5.0]"
+    work = Work(volume, np.ones(voxels.shape, np.uint16), (), (), {})
+    for names in (False, True):
+        save_work(tmp_path / "l.nii", work, names=names)
+        image = read_provenance(tmp_path / "l.nii")["image"]
+        assert image["volume"] == "2 of 2: EchoTime 5.0"
+        assert image["series"] == ("1 of 2: Patient ID " + PATIENT if names else "1 of 2")
+        assert (PATIENT in str(image)) == names
+    journal = Journal(tmp_path / "j", volume, "0", None, lambda error: None)
+    journal.close()
+    said = read_journal(tmp_path / "j").records[0].content
+    assert (said["series"], said["volume"]) == ("1.2.3.1", 2)
+    assert said["name"] == volume.name
 
 
 def test_each_prompt_names_the_model_and_window_of_its_time(

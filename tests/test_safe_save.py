@@ -18,6 +18,7 @@ from sources import COUNTING, label_at, names_in, volume_of
 
 from napari_medsamq import _save
 from napari_medsamq.errors import SaveError
+from napari_medsamq.files import as_file_name
 from napari_medsamq.volume_io import write_label
 
 
@@ -187,3 +188,7 @@ def test_a_killed_save_leaves_the_old_or_the_new_file(
     assert child.returncode == -signal.SIGKILL
     saved = nifti_oracle.parse(path)
     np.testing.assert_array_equal(saved.data, (COUNTING > 0) * survivor)
+
+
+def test_a_name_becomes_that_of_a_file_on_any_system() -> None:
+    assert as_file_name("dce [2 of 3: ImageType M\\ND] 1/2?") == "dce [2 of 3_ ImageType M_ND] 1_2_"

@@ -177,6 +177,7 @@ def test_one_volume_of_a_time_series(tmp_path: Path, suffix: str, scaled: bool) 
         expected = series[..., (number - 1) % 3, (number - 1) // 3]
         expected = expected * 2 + 1 if scaled else expected
         np.testing.assert_array_equal(volume.to_source(volume.data), expected)
+        assert volume.name == f"a [{number} of 6]"
     label = (volume.data > volume.data.mean()).astype(np.uint8)
     write_label(tmp_path / "label.nii.gz", label, volume)
     saved = nib.load(tmp_path / "label.nii.gz")
