@@ -94,6 +94,7 @@ def _describe(path: Path) -> Described:
     if len(said) != 1 or said[0] < -1 or (packing != "raw" and said[0] < 0):
         raise HeaderError(f"its header size is {fields['headersize'][:40]!r}")
     affine, warnings = _place(fields, count)
+    unnamed = LEFT_RIGHT_UNKNOWN in warnings and affine[:3, 3].any()
     return Described(
         path=path,
         files=files,
@@ -107,7 +108,7 @@ def _describe(path: Path) -> Described:
         channels=(0,),
         affine=affine,
         warnings=warnings,
-        unnamed_space=False,
+        unnamed_space=bool(unnamed),
         keys={},
     )
 

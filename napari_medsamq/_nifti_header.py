@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from io import BufferedIOBase
 from typing import Any
 
@@ -25,8 +24,8 @@ _APART = 0.1
 _ROUNDED = 1e-3
 # The volume of three directions that span no space.
 _IN_ONE_PLANE = 1e-6
-# Extensions that may be a table of labels: of no kind, of Caret, of CIFTI.
-_TABLES = (0, 30, 32)
+# Extensions that may be a table of labels: of no kind, a comment, of Caret, of CIFTI.
+_TABLES = (0, 6, 30, 32)
 # No tables of names are as long.
 _LONGEST = 16 << 20
 # Nothing that it finds is told on the terminal: what matters is told as a warning.
@@ -34,23 +33,8 @@ _QUIET = logging.Logger("napari_medsamq.nibabel")
 _QUIET.addHandler(logging.NullHandler())
 
 
-@dataclass(frozen=True)
-class Extension:
-    """A header extension.
-
-    Attributes
-    ----------
-    code : int
-        NIfTI's code of what it is.
-    content : bytes
-    """
-
-    code: int
-    content: bytes
-
-
 class _Extensions(nib.nifti1.Nifti1Extensions):
-    """Those extensions that may be a table of labels; all others are the matter of other programs.
+    """Those extensions that may be a table of labels, as bytes; others are of no use here.
 
     nibabel would unpack each of them, and refuse the image for one that it cannot.
     """
@@ -68,7 +52,7 @@ class _Extensions(nib.nifti1.Nifti1Extensions):
             if length < 16 or 0 <= size < length:
                 break
             if code in _TABLES and length <= room:
-                found.append(Extension(code, fileobj.read(length - 8)))
+                found.append(nib.nifti1.Nifti1Extension(code, fileobj.read(length - 8)))
                 room -= length
             else:
                 fileobj.seek(length - 8, 1)

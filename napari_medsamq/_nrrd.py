@@ -214,7 +214,7 @@ def _axes(
         affine, warnings, unnamed = _placed(fields, [vectors[axis] or [] for axis in spatial])
     else:
         affine, warnings = _unplaced(fields, spatial, count)
-        unnamed = False
+        unnamed = bool(affine[:3, 3].any())
     return order, channels, affine, warnings, unnamed
 
 
