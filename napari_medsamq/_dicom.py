@@ -11,7 +11,7 @@ import numpy as np
 from napari_medsamq._decoder import Decoder
 from napari_medsamq._even_grid import resample_evenly
 from napari_medsamq._series import Frame, Stack, describe, stack, uneven, without_copies
-from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Array, Decoded, Selection
+from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Array, Decoded, Selection, check_memory
 from napari_medsamq.errors import ChoiceError, VolumeError
 
 ONE_SLICE = "Only this slice was opened. To have the whole series, open its folder."
@@ -199,6 +199,8 @@ def _pixels(decoder: Decoder, where: Path, frames: Sequence[Frame]) -> Array:
     """Return the values (n, rows, columns) or (n, rows, columns, 3), rescaled."""
     rows, columns = frames[0].size
     color = frames[0].head["color"]
+    each = 3 if color else np.dtype(frames[0].head["dtype"]).itemsize
+    check_memory(where, len(frames) * rows * columns * each)
     volume: Array | None = None
     for n, frame in enumerate(frames):
         plane = _stored(decoder, frame)
