@@ -11,8 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from napari_medsamq._nifti import MAX_COMPRESSION
-from napari_medsamq._source import Decoded
+from napari_medsamq._source import MAX_COMPRESSION, Decoded, check_memory
 from napari_medsamq.errors import VolumeError
 
 NO_SPACING = (
@@ -91,4 +90,5 @@ def _check_members(path: Path, file: BinaryIO) -> None:
                     f"{path}: `{Path(member.filename).stem}` announces {claimed:,} bytes, but has "
                     f"only {packed:,} bytes. It is incomplete or damaged: copy or make it again."
                 )
+            check_memory(path, claimed)
     file.seek(place)

@@ -32,6 +32,7 @@ from napari_medsamq._source import (
     Decoded,
     Part,
     Selection,
+    check_memory,
 )
 from napari_medsamq._volumes import choose
 from napari_medsamq.errors import ChoiceError, VolumeError
@@ -340,6 +341,8 @@ def _pixels(decoder: Decoder, where: Path, frames: Sequence[Frame]) -> Array:
     """Return the values (n, rows, columns) or (n, rows, columns, 3), rescaled."""
     rows, columns = frames[0].size
     color = frames[0].head["color"]
+    each = 3 if color else np.dtype(frames[0].head["dtype"]).itemsize
+    check_memory(where, len(frames) * rows * columns * each)
     volume: Array | None = None
     for n, frame in enumerate(frames):
         plane = _stored(decoder, frame)

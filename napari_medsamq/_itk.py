@@ -1,4 +1,4 @@
-"""NRRD, MetaImage and pictures by SimpleITK."""
+"""Pictures by SimpleITK."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from napari_medsamq._nifti import check_size
-from napari_medsamq._source import (
-    LEFT_RIGHT_UNKNOWN,
-    Decoded,
-    Part,
-    Selection,
-    volume_index,
-    volume_part,
-)
-from napari_medsamq._text_header import find_data
+from napari_medsamq._source import Decoded, Selection, check_size
+from napari_medsamq._text_header import chosen_volume
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Float64
 
 FORMATS = (
-    "NIfTI (.nii, .nii.gz), NRRD, MetaImage (.mha, .mhd), Analyze, DICOM (a folder or a file), "
-    "PNG, JPEG, TIFF or a MedSAM case (.npz)"
+    "NIfTI (.nii, .nii.gz), NRRD, MetaImage (.mha, .mhd), Analyze, FreeSurfer (.mgz, .mgh), DICOM "
+    "(a folder or a file), PNG, JPEG, TIFF or a MedSAM case (.npz)"
 )
 
 _PICTURES = ("PNGImageIO", "JPEGImageIO", "TIFFImageIO")
-VOLUMES = ("NrrdImageIO", "MetaImageIO")
-_WITH_DATA_INSIDE = (".nrrd", ".mha")
+# What makes one of them of the files of other programs.
+_CURES = {
+    (".mnc", ".mnc.gz"): "MINC's mnc2nii makes NIfTI of it.",
+    (".par", ".rec"): "dcm2niix makes NIfTI of Philips PAR/REC, or of the DICOM images.",
+    (".head", ".brik", ".brik.gz"): "AFNI's 3dAFNItoNIFTI makes NIfTI of it.",
+    (".mif", ".mif.gz", ".mih"): "MRtrix's mrconvert makes NIfTI of it.",
+    (".bfloat", ".bshort", ".cor"): "FreeSurfer's mri_convert makes NIfTI of it.",
+    (".v", ".ecat"): "FreeSurfer's mri_convert makes NIfTI of ECAT.",
+    (".nii.zst", ".nii.bz2", ".nii.xz"): "Unpack it first, or pack it as .nii.gz.",
+    (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar"): "Unpack it, and open what is inside.",
+}
 
 NO_SCALE = (
     "A picture does not say how large its pixels are: 1 mm is assumed, so sizes and volumes are "
@@ -41,7 +41,7 @@ NO_SCALE = (
 
 
 @contextmanager
-def itk_errors(path: Path) -> Iterator[None]:
+def _itk_errors(path: Path) -> Iterator[None]:
     """Turn SimpleITK's exceptions into VolumeError and keep its C++ warnings off the terminal."""
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -59,35 +59,38 @@ def itk_errors(path: Path) -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
-def image_affine(image: Any) -> Float64:
-    """Return the affine (4, 4) float64 of a SimpleITK image or reader, (i, j, k) to LPS mm."""
-    dimension = min(int(image.GetDimension()), 3)
-    size = int(image.GetDimension())
-    affine = np.eye(4)
-    cosines = np.reshape(image.GetDirection(), (size, size))[:dimension, :dimension]
-    affine[:dimension, :dimension] = cosines * image.GetSpacing()[:dimension]
-    affine[:dimension, 3] = image.GetOrigin()[:dimension]
-    return affine
-
-
-def voxels(
-    path: Path, image: Any, selection: Selection
-) -> tuple[np.ndarray[Any, Any], tuple[Part, ...]]:
-    """Return a SimpleITK image's voxels as (i, j, k) or (i, j, k, 3) array, and which they are.
-
-    Several values per voxel that are not 8-bit colours are several volumes: programs write time
-    series in that way.
+def read_picture(path: Path, selection: Selection) -> Decoded:
+    """Read a picture, which SimpleITK recognises by its content.
 
     Raises
     ------
     ChoiceError
-        If there are several volumes and none was chosen.
+        If it holds several pictures and none was chosen.
     VolumeError
-        If the values are no numbers.
+        If the file cannot be read or is no picture.
     """
-    size = (*(int(n) for n in image.GetSize()), 1, 1)
-    channels = int(image.GetNumberOfComponentsPerPixel())
-    array = sitk.GetArrayViewFromImage(image)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    with _itk_errors(path):
+        io = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
+        if io not in _PICTURES:
+            raise VolumeError(f"{path}: is not one of {FORMATS}. {_cure(path)}")
+        if (io == "JPEGImageIO" and not _jpeg_ends(path)) or (
+            io == "TIFFImageIO" and not _tiff_pages_end(path)
+        ):
+            raise VolumeError(f"{path}: the picture is cut off. Copy or export it again.")
+        reader.ReadImageInformation()
+        check_size(path, _claimed(reader), compressed=True)
+        image = reader.Execute()
+    data, parts = chosen_volume(path, _pixels(path, image), selection)
+    shape = data.shape[:3]
+    return Decoded(data, np.eye(4), "picture", shape, warnings=(NO_SCALE,), parts=parts)
+
+
+def _pixels(path: Path, image: Any) -> np.ndarray[Any, Any]:
+    """Return a SimpleITK image's values as array (i, j, k, n, channel)."""
+    size = (*(int(n) for n in image.GetSize()), 1, 1)[:3]
+    array = sitk.GetArrayFromImage(image)
     if array.size == 0:
         raise VolumeError(f"{path}: has no voxels (size {image.GetSize()}). Export it again.")
     if array.dtype.kind not in "iuf":
@@ -95,51 +98,14 @@ def voxels(
             f"{path}: has {array.dtype.name} values; grey values or 8-bit RGB colours are needed. "
             "Export it as grey values."
         )
-    colors = channels in (3, 4) and array.dtype == np.uint8
-    volumes = array.reshape((-1, *size[:3][::-1], channels))
-    each = 1 if colors else channels
-    index = volume_index(path, len(volumes) * each, selection)
-    number, channel = divmod(index, each)
-    # Transparency is no colour: the fourth channel is left out.
-    chosen = volumes[number, ..., :3] if colors else volumes[number, ..., channel]
-    kept: np.ndarray[Any, Any] = chosen.copy()
-    ijk = kept.transpose(2, 1, 0, *range(3, kept.ndim))
-    return ijk, volume_part(index, len(volumes) * each)
+    channels = int(image.GetNumberOfComponentsPerPixel())
+    return array.reshape((-1, *size[::-1], channels)).transpose(3, 2, 1, 0, 4)
 
 
-def read_image(path: Path, selection: Selection) -> Decoded:
-    """Read a file that SimpleITK recognises by its content.
-
-    Raises
-    ------
-    ChoiceError
-        If it holds several volumes and none was chosen.
-    VolumeError
-        If the file cannot be read or holds no image.
-    """
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    with itk_errors(path):
-        io = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
-        if io not in _PICTURES + VOLUMES:
-            raise VolumeError(f"{path}: is not one of {FORMATS}. Convert it to one of these.")
-        if (io == "JPEGImageIO" and not _jpeg_ends(path)) or (
-            io == "TIFFImageIO" and not _tiff_pages_end(path)
-        ):
-            raise VolumeError(f"{path}: the picture is cut off. Copy or export it again.")
-        if io in VOLUMES:
-            check_header(path, reader)
-        else:
-            reader.ReadImageInformation()
-            check_size(path, _claimed(reader), compressed=True)
-        image = reader.Execute()
-    data, parts = voxels(path, image, selection)
-    shape = data.shape[:3]
-    if io in _PICTURES:
-        return Decoded(data, np.eye(4), "picture", shape, warnings=(NO_SCALE,), parts=parts)
-    unknown = io == "NrrdImageIO" and not reader.HasMetaDataKey("NRRD_space")
-    warnings = (LEFT_RIGHT_UNKNOWN,) if unknown else ()
-    return Decoded(data, image_affine(image), "image", shape, warnings=warnings, parts=parts)
+def _cure(path: Path) -> str:
+    name = path.name.lower()
+    found = (cure for suffixes, cure in _CURES.items() if name.endswith(suffixes))
+    return next(found, "Convert it to one of these.")
 
 
 def _jpeg_ends(path: Path) -> bool:
@@ -165,26 +131,6 @@ def _tiff_pages_end(path: Path) -> bool:
     except struct.error:
         return False
     return True
-
-
-def check_header(path: Path, reader: Any) -> None:
-    """Check an NRRD or MetaImage header and the size of its data before any voxel is read.
-
-    Raises
-    ------
-    VolumeError
-        If the data is not there, lies in another folder, or is less than the header announces.
-    """
-    # Before ITK looks at the header, which it takes at its word.
-    files = find_data(path)
-    reader.ReadImageInformation()
-    claimed, there = _claimed(reader), sum(file.stat().st_size for file in files.paths)
-    if claimed > there * files.expansion or files.packed > there:
-        most = max(claimed, files.packed)
-        raise VolumeError(
-            f"{path}: its header announces {most:,} bytes, but there are only {there:,} bytes. "
-            "It is incomplete or damaged: copy or export it again."
-        )
 
 
 def _claimed(reader: Any) -> int:

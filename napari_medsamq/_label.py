@@ -103,6 +103,8 @@ class DecodedLabel:
         Whether the file says how the patient lies in it.
     frame_of_reference : str
         UID of a DICOM segmentation's, empty where there is none.
+    warnings : tuple of str
+        What the user should know about the file.
     """
 
     data: Array
@@ -110,6 +112,7 @@ class DecodedLabel:
     segments: Segments
     orientation_known: bool = True
     frame_of_reference: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 def segments_of(array: npt.NDArray[np.unsignedinteger], segments: Segments) -> dict[int, Segment]:

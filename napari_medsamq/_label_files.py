@@ -19,7 +19,8 @@ from napari_medsamq._label import (
     onto_grid,
 )
 from napari_medsamq._nifti import is_nifti, read_nifti
-from napari_medsamq._seg_nrrd import is_nrrd, read_itk_label
+from napari_medsamq._nrrd import is_nrrd
+from napari_medsamq._seg_nrrd import read_text_label
 from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Decoded, Source
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.files import file_hash
@@ -74,7 +75,9 @@ def load_label(path: Path, source: Source) -> LoadedLabel:
             f"{path}: its header does not place the label in the patient (voxel sizes "
             f"{sizes.tolist()} mm, or axes that are not at right angles). Export it again."
         )
-    ids, notes = onto_grid(str(path), ids, found.affine, found.orientation_known, source)
+    known = found.orientation_known
+    affine = source.place_for(found.affine, found.data.shape[:3], known)
+    ids, notes = onto_grid(str(path), ids, affine, known, source)
     if not ids.any():
         raise VolumeError(
             f"{path}: no labelled voxel lies within the image: they show different parts of the "
@@ -83,7 +86,7 @@ def load_label(path: Path, source: Source) -> LoadedLabel:
     label = np.ascontiguousarray(source.from_source(ids.reshape(source.shape)))
     present = np.flatnonzero(np.bincount(label.reshape(-1)))
     segments = {n: found.segments[n] for n in present.tolist() if n in found.segments}
-    return LoadedLabel(path, sha256, label, segments, notes)
+    return LoadedLabel(path, sha256, label, segments, (*found.warnings, *notes))
 
 
 def decode_named(path: Path, over: Source | None = None) -> tuple[Decoded, Segments] | None:
@@ -107,12 +110,12 @@ def decode_named(path: Path, over: Source | None = None) -> tuple[Decoded, Segme
             found = read_dicom_seg(path)
             found = found if over is None else extended(found, over)
         elif is_nrrd(path):
-            found = read_itk_label(path)
+            found = read_text_label(path)
         else:
             return None
     except OSError as error:
         raise _unopened(path, error) from error
-    warnings = () if found.orientation_known else (LEFT_RIGHT_UNKNOWN,)
+    warnings = found.warnings + (() if found.orientation_known else (LEFT_RIGHT_UNKNOWN,))
     decoded = Decoded(
         found.data,
         found.affine,
@@ -137,4 +140,4 @@ def _decode(path: Path, source: Source) -> DecodedLabel:
         return DecodedLabel(decoded.data, decoded.affine, {}, known)
     if is_dicom(path):
         return read_dicom_seg(path, source.frame_of_reference)
-    return read_itk_label(path)
+    return read_text_label(path)

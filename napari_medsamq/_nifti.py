@@ -1,56 +1,63 @@
-"""NIfTI and Analyze by nibabel: reading, and the bytes of a label file."""
+"""NIfTI, Analyze and FreeSurfer's MGH by nibabel: reading, and the bytes of a label file."""
 
 from __future__ import annotations
 
 import gzip
 import struct
 import zlib
-from collections.abc import Sequence
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
-from nibabel.fileholders import FileHolder
+from nibabel.freesurfer.mghformat import MGHError, MGHHeader
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
+from napari_medsamq._nifti_header import (
+    affine_lps,
+    disagreement,
+    is_single,
+    orientation_known,
+    read_header,
+    settle,
+)
 from napari_medsamq._source import (
     LEFT_RIGHT_UNKNOWN,
-    RAS_TO_LPS,
     Array,
     Decoded,
     Selection,
-    Source,
+    check_size,
+    too_short,
     volume_index,
     volume_part,
 )
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Float64
 
-SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img")
+# Formats whose header or voxels may lie in a second file.
+PAIR = (".hdr", ".img", ".hdr.gz", ".img.gz")
+MGH = (".mgz", ".mgh", ".mgh.gz")
+SUFFIXES = (".nii", ".nii.gz", *PAIR, *MGH)
 
 _ALL = Selection()
 # Below this size nothing is lost by allocating what a damaged header says.
 _UNPACKED_UNCHECKED = 100 << 20
 # What may follow the voxels of a large file.
 _TRAILING = 1 << 20
-# Two places are the same up to this fraction of a voxel.
-_APART = 0.1
+# As many bytes of an MGH file say where and what its voxels are.
+_MGH_HEADER = 90
 
-# Deflate cannot shrink anything by more than this factor.
-MAX_COMPRESSION = 1032
-
-# By NIfTI's unit code: metres and microns; all else is taken as mm.
-_MM_PER_UNIT = {1: 1000.0, 3: 0.001}
 _READ_ERRORS = (
     ImageFileError,
     HeaderDataError,
+    MGHError,
     WrapStructError,
     OSError,
     EOFError,
+    KeyError,
     ValueError,
     zlib.error,
 )
@@ -62,14 +69,41 @@ def is_nifti(path: Path) -> bool:
         return True
     try:
         with _open(path) as file:
-            start = file.read(352)
+            return is_single(file.read(352))
     except (OSError, EOFError, zlib.error):
         return False
-    return start[344:347] == b"n+1" or start[4:7] == b"n+2"
+
+
+def pair_of(path: Path) -> tuple[Path, Path]:
+    """Return the files with the header and with the voxels of a pair, of which one is known.
+
+    Raises
+    ------
+    VolumeError
+        If the other one is not there.
+    """
+    name = path.name
+    end = next(
+        len(suffix) for suffix in sorted(PAIR, key=len)[::-1] if name.lower().endswith(suffix)
+    )
+    stem, kind = name[:-end], path.name.lower()[-end:][:4]
+    wanted = [".img", ".img.gz"] if kind == ".hdr" else [".hdr", ".hdr.gz"]
+    beside = {
+        part.name.lower(): part for part in path.parent.iterdir() if part.stem.startswith(stem)
+    }
+    packed = name.lower().endswith(".gz")
+    for suffix in wanted[::-1] if packed else wanted:
+        other = beside.get((stem + suffix).lower())
+        if other is not None:
+            return (path, other) if kind == ".hdr" else (other, path)
+    raise VolumeError(
+        f"{path}: cannot be read as NIfTI, the file is damaged or something else (the other file "
+        f"of the pair, {stem}{wanted[0]}, does not lie beside it). Copy both to one folder."
+    )
 
 
 def read_nifti(path: Path, selection: Selection = _ALL) -> Decoded:
-    """Read a NIfTI-1, NIfTI-2 or Analyze file.
+    """Read a NIfTI-1, NIfTI-2, Analyze or MGH file.
 
     Raises
     ------
@@ -78,69 +112,27 @@ def read_nifti(path: Path, selection: Selection = _ALL) -> Decoded:
     VolumeError
         If the file cannot be read or is damaged.
     """
+    name = path.name.lower()
+    kind = "MGH" if name.endswith(MGH) else "NIfTI"
     try:
-        if path.suffix.lower() in (".hdr", ".img"):
-            return _decode(path, nib.load(path, mmap=False), selection)
-        with _open(path) as file:
-            start = file.read(4)
-            file.seek(0)
-            nifti2 = b"\x02\x1c" in (start[:2][::-1], start[2:])
-            kind = nib.Nifti2Image if nifti2 else nib.Nifti1Image
-            image = kind.from_file_map({"image": FileHolder(fileobj=file)}, mmap=False)
-            decoded = _decode(path, image, selection)
-            # To the end, because only there gzip compares its checksum.
-            while file.read(1 << 20):
-                pass
-            return decoded
+        if kind == "MGH":
+            with _open(path) as file:
+                start = file.read(_MGH_HEADER)
+                header: Any = MGHHeader(start)
+                known = struct.unpack_from(">h", start, 28)[0] == 1
+                return _decode(path, path, file, header, selection, (), known)
+        header_file, data_file = pair_of(path) if name.endswith(PAIR) else (path, path)
+        with _open(header_file) as file:
+            header = read_header(file, pair=header_file != data_file)
+        told = settle(header)
+        with _open(data_file) as file:
+            known = orientation_known(header)
+            return _decode(path, data_file, file, header, selection, told, known)
     except _READ_ERRORS as error:
         raise VolumeError(
-            f"{path}: cannot be read as NIfTI, the file is damaged or something else ({error}). "
+            f"{path}: cannot be read as {kind}, the file is damaged or something else ({error}). "
             "Copy or export it again."
         ) from error
-
-
-def affine_lps(header: Any) -> Float64:
-    """Return the affine (4, 4) float64 of a header, from (i, j, k) to LPS mm."""
-    # Analyze headers have no unit.
-    unit = int(header["xyzt_units"]) % 8 if isinstance(header, nib.Nifti1Header) else 0
-    scale = _MM_PER_UNIT.get(unit, 1.0)
-    affine = np.array(header.get_best_affine(), np.float64)
-    if (*header.get_data_shape(), 1, 1)[2] == 1 and not affine[:3, 2].any():
-        # 2D files may leave out the axis they do not have: one unit along the normal.
-        normal = np.cross(affine[:3, 0], affine[:3, 1])
-        affine[:3, 2] = normal / max(float(np.linalg.norm(normal)), 1e-30)
-    # A damaged header holds anything; `checked` refuses what is not finite.
-    with np.errstate(invalid="ignore", over="ignore"):
-        return RAS_TO_LPS @ np.diag([scale, scale, scale, 1.0]) @ affine
-
-
-def label_header(source: Source, dtype: np.dtype[Any]) -> Any:
-    """Make the header of a label on a source's grid.
-
-    A NIfTI source's header is copied, with both affines, their codes, units and pixdim; only what
-    describes intensities or names the image is reset.
-    """
-    if source.header is None:
-        header = nib.Nifti1Header()
-        header.set_data_shape(source.shape)
-        affine = RAS_TO_LPS @ source.affine
-        header.set_qform(affine, code="scanner")
-        header.set_sform(affine, code="scanner")
-        header.set_xyzt_units("mm")
-    else:
-        header = source.header.copy()
-    header.set_data_dtype(dtype)
-    for field in ("cal_min", "cal_max", "scl_inter", "intent_code"):
-        header[field] = 0
-    for field in ("intent_p1", "intent_p2", "intent_p3"):
-        header[field] = 0
-    for field in ("intent_name", "aux_file"):
-        header[field] = b""
-    header["scl_slope"] = 1
-    header["descrip"] = b"MedSAMQ label"
-    header["magic"] = header.single_magic
-    header["vox_offset"] = header.single_vox_offset
-    return header
 
 
 def write_nifti(file: BinaryIO | BufferedIOBase, header: Any, array: Array) -> None:
@@ -150,20 +142,6 @@ def write_nifti(file: BinaryIO | BufferedIOBase, header: Any, array: Array) -> N
     # One slab at a time: a whole-volume copy in Fortran order would double the memory.
     for slab in np.moveaxis(array, -1, 0):
         file.write(slab.astype(header.get_data_dtype()).tobytes(order="F"))
-
-
-def check_size(path: Path, claimed: int, compressed: bool, data_file: Path | None = None) -> None:
-    """Refuse a file that claims more bytes than it can hold, before they are allocated."""
-    size = (data_file or path).stat().st_size
-    if claimed > size * (MAX_COMPRESSION if compressed else 1):
-        raise _too_short(path, claimed, size)
-
-
-def _too_short(path: Path, claimed: int, size: int) -> VolumeError:
-    return VolumeError(
-        f"{path}: its header announces {claimed:,} bytes, but the file has only {size:,} bytes. It "
-        "is incomplete or damaged: copy or export it again."
-    )
 
 
 def _check_unpacked(path: Path, claimed: int) -> None:
@@ -180,7 +158,7 @@ def _check_unpacked(path: Path, claimed: int) -> None:
         while part := file.read(1 << 20):
             size += len(part)
     if size < claimed:
-        raise _too_short(path, claimed, size)
+        raise too_short(path, claimed, size)
 
 
 def _is_gzip(path: Path) -> bool:
@@ -192,20 +170,24 @@ def _open(path: Path) -> BufferedIOBase:
     return gzip.open(path, "rb") if _is_gzip(path) else path.open("rb")
 
 
-def _decode(path: Path, image: Any, selection: Selection) -> Decoded:
-    header = image.header
-    shape = tuple(int(size) for size in image.shape)
+def _decode(
+    path: Path,
+    data_file: Path,
+    file: Any,
+    header: Any,
+    selection: Selection,
+    told: tuple[str, ...],
+    known: bool,
+) -> Decoded:
+    shape = tuple(int(size) for size in header.get_data_shape())
     if min(shape, default=0) < 1:
         raise VolumeError(f"{path}: has no voxels (shape {shape}). Export it again.")
-    voxels = int(np.prod(shape, dtype=object)) * header.get_data_dtype().itemsize
-    proxy: Any = image.dataobj  # nibabel's stub does not know its offset
-    # A pair of files has its voxels in the other one.
-    holder = image.file_map["image"]
-    data_file = path if holder.filename is None else Path(holder.filename)
+    proxy: Any = ArrayProxy(file, header, mmap=False)
+    claimed = int(proxy.offset) + int(np.prod(shape, dtype=object)) * proxy.dtype.itemsize
     packed = _is_gzip(data_file)
-    check_size(path, int(proxy.offset) + voxels, compressed=packed, data_file=data_file)
+    check_size(path, claimed, compressed=packed, data_file=data_file)
     if packed:
-        _check_unpacked(data_file, int(proxy.offset) + voxels)
+        _check_unpacked(data_file, claimed)
     volumes = int(np.prod(shape[3:], dtype=object))
     index = volume_index(path, volumes, selection)
     place: tuple[Any, ...] = ()
@@ -213,50 +195,28 @@ def _decode(path: Path, image: Any, selection: Selection) -> Decoded:
         place = (..., *(int(n) for n in np.unravel_index(index, shape[3:], order="F")))
         shape = shape[:3]
     grid = (*shape, 1, 1, 1)[:3]
-    data = _voxels(path, image, place)
-    nifti = isinstance(header, nib.Nifti1Header)
-    known = nifti and (int(header["qform_code"]) > 0 or int(header["sform_code"]) > 0)
-    own = header.copy() if nifti else None
-    if own is not None and volumes > 1:
-        own.set_data_shape(shape)
+    data = _voxels(path, proxy, place)
+    # To the end, because only there gzip compares its checksum.
+    while packed and file.read(1 << 20):
+        pass
+    own = header.copy() if isinstance(header, nib.Nifti1Header) else None
+    if own is not None:
+        if volumes > 1:
+            own.set_data_shape(shape)
+        told += disagreement(header, grid)
     return Decoded(
         data=data.reshape(grid + data.shape[len(shape) :]),
         affine=affine_lps(header),
         kind="image",
         shape=shape,
         header=own,
-        warnings=_disagreement(header, grid) if known else (LEFT_RIGHT_UNKNOWN,),
+        warnings=told if known else (*told, LEFT_RIGHT_UNKNOWN),
         parts=volume_part(index, volumes),
     )
 
 
-def _disagreement(header: Any, grid: Sequence[int]) -> tuple[str, ...]:
-    """Tell the user if the two places that a NIfTI file may give are not the same."""
-    if int(header["qform_code"]) == 0 or int(header["sform_code"]) == 0:
-        return ()
-    try:
-        by_quaternion = np.array(header.get_qform(), np.float64)
-    except HeaderDataError:  # no rotation at all, and not used
-        return ()
-    by_rows = np.array(header.get_sform(), np.float64)
-    corners = np.array([*np.ndindex(2, 2, 2)]) * (np.array(grid) - 1)
-    with np.errstate(invalid="ignore", over="ignore"):
-        apart = (by_rows - by_quaternion) @ np.column_stack([corners, np.ones(8)]).T
-        farthest = float(np.linalg.norm(apart[:3], axis=0).max())
-        smallest = float(np.linalg.norm(by_rows[:3, :3], axis=0).min())
-        mirrored = np.linalg.det(by_rows[:3, :3]) * np.linalg.det(by_quaternion[:3, :3]) < 0
-    if not farthest > _APART * smallest:
-        return ()
-    sides = " One is the mirror image of the other: check left and right." if mirrored else ""
-    return (
-        f"The header gives two places for the voxels (sform and qform), up to {farthest:.3g} of "
-        f"its units apart. The sform is used, as nibabel does; other programs may differ.{sides}",
-    )
-
-
-def _voxels(path: Path, image: Any, place: tuple[Any, ...]) -> Array:
-    proxy = image.dataobj
-    dtype = np.dtype(image.get_data_dtype())
+def _voxels(path: Path, proxy: Any, place: tuple[Any, ...]) -> Array:
+    dtype = np.dtype(proxy.dtype)
     if dtype.names:
         raw = np.asanyarray(proxy)[place] if place else np.asanyarray(proxy)
         return np.stack([raw[channel] for channel in "RGB"], axis=-1)
@@ -269,6 +229,6 @@ def _voxels(path: Path, image: Any, place: tuple[Any, ...]) -> Array:
         with np.errstate(over="ignore", invalid="ignore"):
             if place:
                 return np.asarray(proxy[place], np.float32)
-            return np.asarray(image.get_fdata(caching="unchanged", dtype=np.float32))
+            return np.asarray(proxy, np.float32)
     raw = proxy[place] if place else np.asarray(proxy)
     return np.asarray(raw).astype(dtype.newbyteorder("="), copy=False)

@@ -7,18 +7,20 @@ from pathlib import Path
 
 from napari_medsamq._case import read_case
 from napari_medsamq._dicom import is_dicom, read_dicom_file, read_dicom_folder
-from napari_medsamq._itk import read_image
-from napari_medsamq._nifti import is_nifti, read_nifti
-from napari_medsamq._seg_nrrd import is_nrrd
+from napari_medsamq._itk import read_picture
+from napari_medsamq._meta_image import is_meta_image, read_meta_header
+from napari_medsamq._nifti import MGH, PAIR, is_nifti, pair_of, read_nifti
+from napari_medsamq._nrrd import is_nrrd, read_nrrd_header
 from napari_medsamq._source import Decoded, Selection
-from napari_medsamq._text_header import find_data
+from napari_medsamq._text_header import Described, chosen_volume
 from napari_medsamq.errors import VolumeError
 
-_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".dcm", ".npz")
+_SUFFIXES = (
+    *(".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".hdr.gz", ".dcm", ".npz"),
+    *MGH,
+)
 # Of a folder, before it is said to hold no DICOM.
 _LOOKED_AT = 300
-_PAIR = (".hdr", ".img")
-_META_IMAGE = (".mha", ".mhd")
 
 
 def can_read(path: Path) -> bool:
@@ -31,22 +33,33 @@ def can_read(path: Path) -> bool:
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
-    """Return the file of an image, and those that its voxels or its header may lie in.
-
-    Where a header lists data files, these are all files of the folder; else two at most.
+    """Return the file of an image, and those that its voxels or its header lie in.
 
     Raises
     ------
     VolumeError
-        If a header names a data file that is not there, or lies outside its own folder.
+        If one of them is not there, or lies outside the folder.
     """
     found: tuple[Path, ...] = ()
-    if path.suffix.lower() in _PAIR:
-        beside = sorted(path.parent.iterdir())
-        found = tuple(p for p in beside if p.stem == path.stem and p.suffix.lower() in _PAIR)
-    elif path.suffix.lower() in _META_IMAGE or is_nrrd(path):
-        found = find_data(path).paths
+    described = read_text_header(path)
+    if described is not None:
+        found = described.files
+    elif path.name.lower().endswith(PAIR):
+        found = pair_of(path)
     return tuple(dict.fromkeys((path, *found)))
+
+
+def read_text_header(path: Path) -> Described | None:
+    """Read what the header of an NRRD or MetaImage file says; None for files of other kinds.
+
+    Raises
+    ------
+    VolumeError
+        If that cannot be, or the voxels are not there or lie elsewhere.
+    """
+    if is_nrrd(path):
+        return read_nrrd_header(path)
+    return read_meta_header(path) if is_meta_image(path) else None
 
 
 def decode(path: Path, selection: Selection) -> Decoded:
@@ -80,8 +93,24 @@ def decode(path: Path, selection: Selection) -> Decoded:
             if selection.volume is not None:
                 raise VolumeError(f"{path}: a case has one volume. Leave out --volume.")
             return read_case(path)
-        return read_nifti(path, selection) if is_nifti(path) else read_image(path, selection)
+        if is_nifti(path):
+            return read_nifti(path, selection)
+        described = read_text_header(path)
+        return read_picture(path, selection) if described is None else _image(described, selection)
     except OSError as error:
         raise VolumeError(
             f"{path}: cannot be opened ({error.strerror or error}). Check that you may read it."
         ) from error
+
+
+def _image(described: Described, selection: Selection) -> Decoded:
+    data, parts = chosen_volume(described.path, described.read(), selection)
+    return Decoded(
+        data,
+        described.affine,
+        "image",
+        data.shape[:3],
+        warnings=described.warnings,
+        unnamed_space=described.unnamed_space,
+        parts=parts,
+    )

@@ -21,7 +21,8 @@ import numpy.typing as npt
 from napari_medsamq._dicom_seg import SUFFIX as DICOM
 from napari_medsamq._dicom_seg import DicomSeg
 from napari_medsamq._label import LabelFile, Mismatch, Segments, Unwritable
-from napari_medsamq._nifti import affine_lps, label_header, read_nifti, write_nifti
+from napari_medsamq._nifti import read_nifti, write_nifti
+from napari_medsamq._nifti_header import affine_lps, label_header
 from napari_medsamq._rtstruct import SUFFIX as RTSTRUCT
 from napari_medsamq._rtstruct import RTStruct
 from napari_medsamq._seg_nrrd import SUFFIX as SEG_NRRD
@@ -250,7 +251,11 @@ class _Nifti:
             raise Mismatch(f"has shape {back.shape} instead of {source.shape}")
         if back.data.dtype != array.dtype:
             raise Mismatch(f"has voxels of {back.data.dtype} instead of {array.dtype}")
-        if not np.allclose(affine_lps(back.header), source.affine, rtol=1e-6, atol=_MAX_DEVIATION):
+        if (back.orientation == "patient") != (source.orientation == "patient"):
+            raise Mismatch("says of the sides of the patient what the image does not")
+        # A header that does not say where its voxels lie is not asked.
+        wanted = affine_lps(header) if source.orientation != "patient" else source.affine
+        if not np.allclose(affine_lps(back.header), wanted, rtol=1e-6, atol=_MAX_DEVIATION):
             raise Mismatch("lies elsewhere in the patient than the image")
         # Fields that their code leaves out of use may hold anything, also NaN.
         if not all(

@@ -8,9 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
 
-from napari_medsamq._itk import VOLUMES, check_header, image_affine, itk_errors
 from napari_medsamq._label import (
     DecodedLabel,
     Mismatch,
@@ -19,8 +17,10 @@ from napari_medsamq._label import (
     checked_ids,
     segments_of,
 )
-from napari_medsamq._source import Array, Source
+from napari_medsamq._readers import read_text_header
+from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Array, Source
 from napari_medsamq.errors import VolumeError
+from napari_medsamq.geometry import voxel_sizes
 from napari_medsamq.organs import concept
 
 SUFFIX = ".seg.nrrd"
@@ -47,7 +47,11 @@ class SegNrrd:
         self, array: npt.NDArray[np.unsignedinteger], source: Source, segments: Segments
     ) -> None:
         self._array = array.reshape(source.grid)  # three axes, also for a picture
+        self._orientation = source.orientation
         self._affine = source.affine
+        if source.orientation == "none":
+            # As others read an image that says no more than how large its voxels are.
+            self._affine = np.diag([*voxel_sizes(source.affine), 1.0])
         self._segments = segments_of(array, segments)
 
     def write(self, file: BinaryIO) -> None:
@@ -60,15 +64,17 @@ class SegNrrd:
                 packed.write(slab.astype(little).tobytes(order="F"))
 
     def verify(self, path: Path) -> None:
-        """Read a file back by SimpleITK, and compare it with what was to be written."""
+        """Read a file back, and compare it with what was to be written."""
         try:
-            back = read_itk_label(path)
+            back = read_text_label(path)
         except VolumeError as error:
             raise Mismatch(f"cannot be read back ({error.__cause__ or error})") from error
         if back.data.dtype != self._array.dtype or not np.array_equal(back.data, self._array):
             raise Mismatch("has other voxels than the label")
         if not np.allclose(back.affine, self._affine, rtol=1e-6, atol=_MAX_DEVIATION):
             raise Mismatch("lies elsewhere in the patient than the image")
+        if back.orientation_known != (self._orientation == "patient"):
+            raise Mismatch("says of the sides of the patient what the image does not")
         if back.segments != self._segments:
             raise Mismatch("has other names or colours than the label")
 
@@ -77,12 +83,27 @@ class SegNrrd:
             "NRRD0004",
             f"type: {_NRRD_TYPES[self._array.dtype.name]}",
             "dimension: 3",
-            "space: left-posterior-superior",
+            *self._space(),
             f"sizes: {' '.join(map(str, self._array.shape))}",
-            f"space directions: {' '.join(map(_vector, self._affine[:3, :3].T))}",
+            *self._places(),
             "kinds: domain domain domain",
             "endian: little",
             "encoding: gzip",
+        ]
+
+    def _space(self) -> list[str]:
+        """Name the space, which the label of an image that does not name it cannot do either."""
+        if self._orientation == "none":
+            return []
+        named = self._orientation == "patient"
+        return ["space: left-posterior-superior" if named else "space dimension: 3"]
+
+    def _places(self) -> list[str]:
+        if self._orientation == "none":
+            sizes = voxel_sizes(self._affine)
+            return [f"spacings: {' '.join(repr(float(size)) for size in sizes)}"]
+        return [
+            f"space directions: {' '.join(map(_vector, self._affine[:3, :3].T))}",
             f"space origin: {_vector(self._affine[:3, 3])}",
         ]
 
@@ -115,13 +136,7 @@ class SegNrrd:
         return [f"{key}:={value}" for key, value in keys.items()]
 
 
-def is_nrrd(path: Path) -> bool:
-    """Tell by its content whether a file is NRRD."""
-    with path.open("rb") as file:
-        return file.read(4) == b"NRRD"
-
-
-def read_itk_label(path: Path) -> DecodedLabel:
+def read_text_label(path: Path) -> DecodedLabel:
     """Read a label from a NRRD or MetaImage file, with what Slicer says about it.
 
     Raises
@@ -129,34 +144,24 @@ def read_itk_label(path: Path) -> DecodedLabel:
     VolumeError
         If the file cannot be read or holds no label, or one whose segments overlap.
     """
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    with itk_errors(path):
-        # By itself it goes by the name, which a file that is being saved does not have yet.
-        if is_nrrd(path):
-            reader.SetImageIO("NrrdImageIO")
-        elif sitk.ImageFileReader.GetImageIOFromFileName(str(path)) not in VOLUMES:
-            raise VolumeError(
-                f"{path}: is no label file. Choose NIfTI, .seg.nrrd, NRRD, MetaImage or a DICOM "
-                "segmentation."
-            )
-        check_header(path, reader)
-        image = reader.Execute()
-    keys = {key: str(reader.GetMetaData(key)) for key in reader.GetMetaDataKeys()}
-    count = 0
+    described = read_text_header(path)
+    if described is None:
+        raise VolumeError(
+            f"{path}: is no label file. Choose NIfTI, .seg.nrrd, NRRD, MetaImage, MGH or a DICOM "
+            "segmentation."
+        )
+    keys, count = described.keys, 0
     while f"Segment{count}_ID" in keys or f"Segment{count}_Name" in keys:
         count += 1
-    if image.GetDimension() > 3:
-        raise VolumeError(f"{path}: has {image.GetDimension()} axes; a label has 3.")
-    channels = int(image.GetNumberOfComponentsPerPixel())
-    size = (*(int(n) for n in image.GetSize()), 1)[:3]
-    layers = sitk.GetArrayFromImage(image).reshape((*size[::-1], channels)).T
-    layers = layers.reshape((channels, *size))
-    if channels > 1 and not count:
-        raise VolumeError(f"{path}: holds {channels} values per voxel, not labels.")
+    if len(described.order) > 3:
+        raise VolumeError(f"{path}: has {len(described.order)} axes; a label has 3.")
+    layers = np.moveaxis(described.read()[:, :, :, 0], -1, 0)
+    if len(layers) > 1 and not count:
+        raise VolumeError(f"{path}: holds {len(layers)} values per voxel, not labels.")
     data, segments = _united(path, layers, [_of_number(keys, n) for n in range(count)])
-    known = "NRRD_space" in keys or path.suffix.lower() in (".mha", ".mhd")
-    return DecodedLabel(data, image_affine(image), segments, known)
+    known = LEFT_RIGHT_UNKNOWN not in described.warnings
+    said = tuple(text for text in described.warnings if text != LEFT_RIGHT_UNKNOWN)
+    return DecodedLabel(data, described.affine, segments, known, warnings=said)
 
 
 def _united(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,8 +22,13 @@ from napari_medsamq.geometry import (
     reorient_affine,
     voxel_sizes,
 )
+from napari_medsamq.memory import free_memory
 
 Array = npt.NDArray[Any]
+
+# What a file says of its axes: how they lie in the patient; directions in a space that it does not
+# name, such as a scanner's or a world's; or nothing but the sizes of the voxels.
+Orientation = Literal["patient", "unnamed", "none"]
 
 # World axes of NIfTI (RAS) to ours (LPS) and back.
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -33,6 +39,24 @@ LEFT_RIGHT_UNKNOWN = (
 )
 # Why values are no Hounsfield units.
 EIGHT_BITS = "they have only 8 bits"
+
+# Sizes of voxels are the same up to this fraction: some files have them as float32.
+_SAME_SIZE = 1e-3
+# Deflate cannot shrink anything by more than this factor.
+MAX_COMPRESSION = 1032
+
+_MM_PER_UNIT = {
+    **dict.fromkeys(("mm", "millimeter", "millimeters", "millimetre", "millimetres"), 1.0),
+    **dict.fromkeys(("m", "meter", "meters", "metre", "metres"), 1000.0),
+    **dict.fromkeys(("cm", "centimeter", "centimeters", "centimetre", "centimetres"), 10.0),
+    **dict.fromkeys(("um", "\u00b5m", "\u03bcm", "micron", "microns"), 0.001),
+    **dict.fromkeys(("micrometer", "micrometers", "micrometre", "micrometres"), 0.001),
+    **dict.fromkeys(("nm", "nanometer", "nanometers", "nanometre", "nanometres"), 1e-6),
+}
+NO_SIZE = (
+    "The file does not say how large its voxels are along every axis: 1 mm is assumed there, so "
+    "sizes and volumes are not real."
+)
 
 
 @dataclass(frozen=True)
@@ -146,6 +170,8 @@ class Decoded:
         DICOM's Frame of Reference UID, empty where there is none.
     parts : tuple of Part
         Which series and volume of the file or folder it is, where there are several.
+    unnamed_space : bool
+        Whether the directions of its axes are those of a space that the file does not name.
     """
 
     data: Array
@@ -160,6 +186,14 @@ class Decoded:
     files: tuple[Path, ...] = ()
     frame_of_reference: str = ""
     parts: tuple[Part, ...] = ()
+    unnamed_space: bool = False
+
+    @property
+    def orientation(self) -> Orientation:
+        """What the file says of its axes."""
+        if self.kind in ("image", "dicom") and LEFT_RIGHT_UNKNOWN not in self.warnings:
+            return "patient"
+        return "unnamed" if self.unnamed_space else "none"
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,6 +215,8 @@ class Source:
         The DICOM files it was read from; see `Decoded`.
     frame_of_reference : str
         See `Decoded`.
+    orientation : "patient", "unnamed" or "none"
+        What the file says of its axes, more than which no label on its grid may say.
     """
 
     shape: tuple[int, ...]
@@ -190,6 +226,7 @@ class Source:
     header: Any
     files: tuple[Path, ...] = ()
     frame_of_reference: str = ""
+    orientation: Orientation = "patient"
 
     @classmethod
     def of(cls, decoded: Decoded) -> Source:
@@ -204,6 +241,7 @@ class Source:
             decoded.header,
             files,
             decoded.frame_of_reference,
+            decoded.orientation,
         )
 
     @property
@@ -216,6 +254,27 @@ class Source:
     def array_affine(self) -> Float64:
         """Affine (4, 4) float64 from array indices (z, y, x) to LPS mm."""
         return reorient_affine(self.affine, self.grid, self.axes, self.flips)
+
+    def place_for(self, affine: Float64, grid: Sequence[int], known: bool) -> Float64:
+        """Return where a label of this image lies if neither file says how the patient lies in it.
+
+        Formats without orientation put the same voxels at different places. If both have as many
+        voxels of the same size, they are this image's own, one by one; else the label's place stays
+        as it is.
+
+        Parameters
+        ----------
+        affine : (4, 4) float64
+            Of the label, (i, j, k) to LPS mm.
+        grid : (3,) int
+            Voxels of the label along i, j, k.
+        known : bool
+            Whether the label's file says how the patient lies in it.
+        """
+        if known or self.orientation == "patient" or tuple(grid) != self.grid:
+            return affine
+        alike = np.allclose(voxel_sizes(affine), voxel_sizes(self.affine), rtol=_SAME_SIZE, atol=0)
+        return self.affine if alike else affine
 
     def to_source(self, array: Array) -> Array:
         """Bring an array (z, y, x) or (z, y, x, 3) into the file's own axis order and shape."""
@@ -274,6 +333,65 @@ class Source:
 
     def _mirrored(self, file_axis: int, flip: bool, *indices: int) -> tuple[int, ...]:
         return tuple(self.grid[file_axis] - 1 - i if flip else i for i in indices)
+
+
+def too_short(path: Path, claimed: int, there: int) -> VolumeError:
+    """Return the error of a file that has fewer bytes than it says."""
+    return VolumeError(
+        f"{path}: its header announces {claimed:,} bytes, but the file has only {there:,} bytes. "
+        "It is incomplete or damaged: copy or export it again."
+    )
+
+
+def check_size(path: Path, claimed: int, compressed: bool, data_file: Path | None = None) -> None:
+    """Refuse a file that claims more bytes than it, or memory, can hold, before they are allocated.
+
+    Raises
+    ------
+    VolumeError
+    """
+    size = (data_file or path).stat().st_size
+    if claimed > size * (MAX_COMPRESSION if compressed else 1):
+        raise too_short(path, claimed, size)
+    check_memory(path, claimed)
+
+
+def check_memory(path: Path, claimed: int) -> None:
+    """Refuse an image that takes more bytes than are free, before it takes them.
+
+    Raises
+    ------
+    VolumeError
+    """
+    free = free_memory()
+    if free is not None and claimed > free:
+        raise VolumeError(
+            f"{path}: is too large for this computer's memory: it takes {claimed / 2**30:,.1f} GB, "
+            f"of which {free / 2**30:,.1f} GB are free. Close other programs, or crop or resample "
+            "the image."
+        )
+
+
+def assumed_sizes(sizes: npt.ArrayLike) -> tuple[Float64, tuple[str, ...]]:
+    """Return sizes of voxels with 1 mm for those that are not said (0 or NaN), and a warning."""
+    found = np.array(sizes, np.float64)
+    unsaid = (found == 0) | np.isnan(found)
+    return np.where(unsaid, 1.0, found), (NO_SIZE,) if unsaid.any() else ()
+
+
+def in_millimetres(units: Sequence[str]) -> tuple[list[float], tuple[str, ...]]:
+    """Return how many mm each unit of a header is, none if it has none, and what to tell of it."""
+    words = [unit.strip().lower() for unit in units]
+    if not any(words):
+        return [], ()
+    scale = [_MM_PER_UNIT.get(word, 1.0) for word in words]
+    unknown = sorted({word for word in words if word and word not in _MM_PER_UNIT})
+    if unknown:
+        return scale, (f"The header measures in {unknown[0][:40]!r}: mm are assumed instead.",)
+    others = sorted({word for word in words if _MM_PER_UNIT.get(word, 1.0) != 1})
+    if others:
+        return scale, (f"The header measures in {others[0]}. Some programs take that for mm.",)
+    return scale, ()
 
 
 def checked(decoded: Decoded, where: str, *, is_label: bool = False) -> Decoded:

@@ -57,7 +57,7 @@ def boxes_of(case: Case, volume: Volume) -> tuple[Boxes, dict[int, str]]:
 
 
 def _from_label(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int, str]]:
-    found = read_label_file(path, volume)
+    found = read_label_file(path, volume).laid_on(volume)
     if not same_grid(found.volume, volume):
         check_same_space(found.volume, volume)
         raise PromptError(

@@ -98,6 +98,7 @@ def followup(
         motion = None
         if prior_image is not None:
             scan = _prior_scan(prior_image, prior_series, prior_volume, prior_resample)
+            prior = prior.laid_on(scan)
             motion, said = find_motion(prior, scan, new)
             typer.echo(said)
         labels = prior_labels(

@@ -15,7 +15,7 @@ from napari_medsamq.errors import SaveError
 # How far into a file the mark of its writer is looked for.
 _MARKED = 4096
 # Endings of medical files that have two parts.
-_TWO_PARTS = (".nii.gz", ".seg.nrrd")
+_TWO_PARTS = (".nii.gz", ".hdr.gz", ".img.gz", ".mgh.gz", ".seg.nrrd")
 _PROVENANCE = ".provenance.json"
 
 

@@ -150,8 +150,9 @@ class Following(QObject):
             else:
                 said = "No prior image: it is assumed that the patient has not moved."
                 return said, prior_labels(label, volume, axis=axis)
-            motion, said = find_motion(label, scan, volume, search.go_on)
-            return said, prior_labels(label, volume, motion.matrix, axis=axis)
+            own = label.laid_on(scan)
+            motion, said = find_motion(own, scan, volume, search.go_on)
+            return said, prior_labels(own, volume, motion.matrix, axis=axis)
 
         def failed(number: int, error: BaseException) -> None:
             if number != self._number:

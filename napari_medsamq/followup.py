@@ -186,6 +186,7 @@ def prior_labels(
             f"{prior.volume.name}: the prior label is empty, so there is nothing to follow up."
         )
     if motion is None:
+        prior = prior.laid_on(new)
         if not same_grid(prior.volume, new):
             try:
                 check_same_space(prior.volume, new)

@@ -31,11 +31,12 @@ MODALITIES = ("CT", "MR", "other")
 FIRST_PLANE_KEY = 2  # F2; F1 is help everywhere
 _LINE_MARGIN = 8
 IMAGE_FILES = (
-    "Medical images (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.hdr *.dcm *.npz "
-    "*.png *.jpg *.jpeg *.tif *.tiff);;All files (*)"
+    "Medical images (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.hdr *.hdr.gz *.mgz *.mgh *.dcm "
+    "*.npz *.png *.jpg *.jpeg *.tif *.tiff);;All files (*)"
 )
 LABEL_FILES = (
-    "Labels (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.dcm *.png *.tif *.tiff);;All files (*)"
+    "Labels (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.mgz *.mgh *.dcm *.png *.tif *.tiff);;"
+    "All files (*)"
 )
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.errors import JournalError
+from napari_medsamq.memory import free_memory
 
 MAGIC = b"medsamq journal"
 VERSION = 1
@@ -27,7 +28,8 @@ _FRAME = struct.Struct("<II")  # length and checksum of what follows
 _JSON = struct.Struct("<I")
 # No edit of a volume that fits into memory needs more.
 _LARGEST = 2**31 - 1
-_LARGEST_ARRAY = 2**34
+# Arrays of an edit, and of each prompt that is new with it.
+_OF_EDIT, _OF_PROMPT = 3, 2
 _DTYPES = {"int64": np.int64, "uint16": np.uint16}
 # What a record raises whose checksum fits, but which this program did not write.
 _MALFORMED = (
@@ -107,8 +109,11 @@ def read_journal(path: Path) -> Content:
     Raises
     ------
     JournalError
-        If it cannot be read, is none, or was written by a newer version.
+        If it cannot be read, is none, was written by a newer version, or takes more memory than is
+        free.
     """
+    free = free_memory()
+    taken = 0
     try:
         total = path.stat().st_size
         with path.open("rb") as file:
@@ -117,6 +122,14 @@ def read_journal(path: Path) -> Content:
             for record in _records(file, total):
                 records.append(record)
                 size = file.tell()
+                taken += sum(array.nbytes for array in record.arrays.values())
+                if free is not None and taken > free:
+                    raise MemoryError
+    except MemoryError as error:
+        raise JournalError(
+            f"The journal {path} takes more memory than is free. Close other programs; if that is "
+            "not enough, move the journal to another folder."
+        ) from error
     except OSError as error:
         raise JournalError(
             f"The journal {path} cannot be read ({error.strerror or error}). Check that the file "
@@ -159,6 +172,7 @@ def _check_head(path: Path, head: bytes) -> None:
 
 def _records(file: BinaryIO, total: int) -> Iterator[Record]:
     """Yield records until one is cut off or altered."""
+    voxels: int | None = None
     while True:
         frame = file.read(_FRAME.size)
         if len(frame) < _FRAME.size:
@@ -171,22 +185,29 @@ def _records(file: BinaryIO, total: int) -> Iterator[Record]:
         if zlib.crc32(payload) != checksum:
             return
         try:
-            record = _unpack(payload)
+            record = _unpack(payload, voxels or 0)
+            if voxels is None:
+                # The first record says of which volume the journal is.
+                shape = [int(size) for size in record.content.get("shape", ())]
+                voxels = max(0, int(np.prod(shape, dtype=object)))
         except _MALFORMED:
             return
         yield record
 
 
-def _unpack(payload: bytes) -> Record:
+def _unpack(payload: bytes, voxels: int) -> Record:
+    """Read a record of a volume of so many voxels, each of which an array has once at most."""
     (length,) = _JSON.unpack_from(payload)
     place = _JSON.size + length
     content = json.loads(payload[_JSON.size : place])
-    arrays = {}
-    for name, described in content.pop("arrays").items():
+    arrays, said = {}, content.pop("arrays")
+    if len(said) > _OF_EDIT + _OF_PROMPT * len(content.get("fresh", ())):
+        raise ValueError(f"{len(said)} arrays")
+    for name, described in said.items():
         dtype = np.dtype(_DTYPES[described["dtype"]])
+        if not 0 <= described["count"] <= voxels:
+            raise ValueError(f"{described['count']} of {voxels} voxels")
         nbytes, size = described["count"] * dtype.itemsize, described["bytes"]
-        if not 0 <= nbytes <= _LARGEST_ARRAY:
-            raise ValueError(f"an array of {nbytes} bytes")
         # One byte more shows that there is more than was said, without unpacking it.
         raw = zlib.decompressobj().decompress(payload[place : place + size], nbytes + 1)
         if len(raw) != nbytes:

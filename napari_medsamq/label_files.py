@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,14 @@ class LabelFile:
     def style(self, label_id: int) -> LabelStyle:
         """Return name and colour of a label id; those of new labels where the file has none."""
         return self.styles.get(label_id) or LabelStyle.default(label_id)
+
+    def laid_on(self, image: Volume) -> LabelFile:
+        """Return it at the place of its image; see `Volume.laid_on`."""
+        volume = self.volume.laid_on(image)
+        if volume is self.volume:
+            return self
+        in_file = self.volume.to_source(self.label)
+        return replace(self, label=np.ascontiguousarray(volume.from_source(in_file)), volume=volume)
 
 
 def read_label_file(path: Path, over: Volume | None = None) -> LabelFile:
@@ -116,6 +124,7 @@ def bring_onto(label: LabelFile, grid: Volume) -> tuple[Label, str]:
     VolumeError
         If the grids differ and do not lie in the same physical space.
     """
+    label = label.laid_on(grid)
     if same_grid(label.volume, grid):
         return label.label, ""
     check_same_space(label.volume, grid)

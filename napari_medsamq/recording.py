@@ -232,12 +232,17 @@ def restore(
     Raises
     ------
     JournalError
-        If it is damaged in a way that its checksums do not show.
+        If it is damaged in a way that its checksums do not show, or takes more memory than is free.
     """
     replay = Replay(shape, journal)
-    for record in records:
-        replay.apply(record)
-    return replay.restored()
+    try:
+        for record in records:
+            replay.apply(record)
+        return replay.restored()
+    except MemoryError as error:
+        raise JournalError(
+            f"{journal} takes more memory than is free. Close other programs, and try again."
+        ) from error
 
 
 def _box_content(box: BoxPrompt | BoxPrompt3D) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from napari_medsamq.volume_io import LabelFormat
 
 BOTH_WAYS, UP, DOWN, TO_VIEW = "both ways", "up", "down", "to the slice in view"
 WAYS = (BOTH_WAYS, UP, DOWN, TO_VIEW)
-LABEL_FILES = "Labels (*.nii *.nii.gz *.nrrd *.mha *.mhd *.dcm);;All files (*)"
+LABEL_FILES = "Labels (*.nii *.nii.gz *.nrrd *.mha *.mhd *.mgz *.mgh *.dcm);;All files (*)"
 # Of the screen's width.
 _LARGEST_SHARE = 0.4
 

@@ -128,6 +128,16 @@ class Volume:
             warnings += (told,)
         return replace(self, modality=modality, modality_source="chosen", warnings=warnings)
 
+    def laid_on(self, image: Volume) -> Volume:
+        """Return a label at the place of its image; as it is where either says its own."""
+        own, shape = self.source, self.source.shape
+        affine = image.source.place_for(own.affine, own.grid, self.orientation_known)
+        if np.array_equal(affine, own.affine):
+            return self
+        in_file = own.to_source(self.data).reshape(own.grid)
+        decoded = Decoded(in_file, affine, "image", shape, warnings=self.warnings)
+        return _volume(decoded, self.path, self.name)
+
     def slice(self, axis: int, index: int) -> Array:
         """Return a view (H, W) or (H, W, 3) of the slice across an array axis."""
         view: Array = np.moveaxis(self.data, axis, 0)[index]
@@ -369,8 +379,7 @@ def _volume(decoded: Decoded, path: Path | None, name: str) -> Volume:
         modality_source=known_by,
         no_hounsfield=no_hounsfield,
         windowed=decoded.kind == "case" or eight_bit_picture or array.ndim == 4,
-        orientation_known=decoded.kind in ("image", "dicom")
-        and LEFT_RIGHT_UNKNOWN not in decoded.warnings,
+        orientation_known=source.orientation == "patient",
         warnings=warnings,
         source=source,
         parts=decoded.parts,

@@ -17,20 +17,21 @@ MODULES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}
 
 # Each module may import those of the lines above its own; private ones (_*) stand with volume_io.
 CORE = (
-    ("__init__", "errors", "organs", "metrics", "palettes"),
+    ("__init__", "errors", "organs", "metrics", "palettes", "memory"),
     ("geometry", "files"),
     ("prompts",),
     ("_source", "_outlines", "_dicom_numbers"),
     (
-        *("_nifti", "_modality", "_label", "_decoder", "_dicom_header", "_even_grid"),
+        *("_nifti_header", "_modality", "_label", "_decoder", "_dicom_header", "_even_grid"),
         "_text_header",
     ),
-    ("_dicom_pixels", "_series"),
+    ("_nifti", "_nrrd", "_meta_image", "_dicom_pixels", "_series"),
     ("_dicom_child",),
     ("_case", "_itk", "_dicom_source", "_volumes"),
-    ("_dicom", "_seg_nrrd", "_dicom_seg"),
+    ("_dicom", "_dicom_seg"),
     ("_readers",),
-    ("_rtstruct", "_label_files"),
+    ("_seg_nrrd", "_rtstruct"),
+    ("_label_files",),
     ("_save",),
     ("volume_io",),
     ("preprocess", "facts", "phantom", "registration", "quality"),
@@ -132,8 +133,8 @@ LAZY = {
 }
 ONLY_IN = {
     "openvino": {"engine", "networks"},
-    "nibabel": {"_nifti", "_save"},
-    "SimpleITK": {"_itk", "_dicom_pixels", "_seg_nrrd", "registration"},
+    "nibabel": {"_nifti", "_nifti_header", "_save"},
+    "SimpleITK": {"_itk", "_dicom_pixels", "registration"},
     "highdicom": {"_dicom_seg"},
     "pydicom": {
         *("_dicom_child", "_dicom_header", "_dicom_numbers", "_dicom_pixels"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import re
 import struct
+import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -180,6 +182,54 @@ def test_a_volume_larger_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("napari_medsamq.volume_io.np.ascontiguousarray", refuse)
     with pytest.raises(VolumeError, match=r"a\.nii: is too large for this computer's memory"):
         read_volume(tmp_path / "a.nii")
+
+
+def whole(folder: Path) -> list[Path]:
+    """Write small images of all formats that take memory."""
+    grey = np.random.default_rng(0).integers(0, 200, (3, 40, 50)).astype(np.uint8)
+    image = sitk.GetImageFromArray(grey)
+    for name in ("a.nrrd", "a.mha"):
+        sitk.WriteImage(image, str(folder / name))
+    sitk.WriteImage(image, str(folder / "b.nrrd"), useCompression=True)
+    sitk.WriteImage(image[..., 0], str(folder / "a.png"))
+    sitk.WriteImage(image[..., 0], str(folder / "a.dcm"))
+    nib.save(nib.Nifti1Image(grey, np.eye(4)), folder / "a.nii.gz")
+    nib.save(nib.MGHImage(grey, np.eye(4)), folder / "a.mgz")
+    np.savez_compressed(folder / "a.npz", imgs=grey)
+    return sorted(folder.iterdir())
+
+
+def test_an_image_that_takes_more_memory_than_is_free_is_refused_before_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = whole(tmp_path)
+    assert len(paths) == 8
+    for path in paths:
+        with monkeypatch.context() as patch:
+            patch.setattr("napari_medsamq._source.free_memory", lambda: 1000)
+            with pytest.raises(VolumeError, match="is too large for this computer's memory"):
+                read_volume(path)
+        assert read_volume(path).data.size >= 2000
+
+
+PACKED_HEADER = (
+    b"NRRD0004\ntype: short\ndimension: 3\nsizes: 600 600 600\nendian: little\nencoding: %s\n\n"
+)
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("bzip2", bz2.compress)])
+def test_packed_voxels_take_no_more_memory_than_there_are(
+    tmp_path: Path, encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, 600_000, np.uint8).tobytes()
+    (tmp_path / "a.nrrd").write_bytes(PACKED_HEADER % encoding.encode() + pack(noise))
+    tracemalloc.start()
+    try:
+        with pytest.raises(VolumeError, match="announces 432,000,000 bytes"):
+            read_volume(tmp_path / "a.nrrd")
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
 
 
 SUPPRESSED = [HealthCheck.function_scoped_fixture]

@@ -29,7 +29,7 @@ from napari_medsamq.provenance import Work, save_work
 from napari_medsamq.recording import Recorder
 from napari_medsamq.session import Session
 from napari_medsamq.verification import Verifier
-from napari_medsamq.volume_io import read_label, read_volume, write_label
+from napari_medsamq.volume_io import files_of, read_label, read_volume, write_label
 
 PACKAGE = Path(napari_medsamq.__file__).parent
 LEADING_AWAY = [
@@ -79,6 +79,126 @@ def test_data_in_a_folder_below_is_read(tmp_path: Path) -> None:
     (tmp_path / data).rename(tmp_path / "data" / data)
     path.write_text(path.read_text().replace(data, f"data/{data}"))
     assert read_volume(path).data.size == 60
+
+
+NOT_ONE_NUMBER = [
+    *("%c./voxels.raw 46 46 1", "%s.raw 1 3 1", "%n%n%n.raw 1 3 1", "%d%d.raw 1 3 1"),
+    *("%9999999d.raw 1 3 1", "%-3d.raw 1 3 1", "%03x.raw 1 3 1", "%*d.raw 1 3 1", "%%%d.raw 1 3 1"),
+    *("slice%d.raw", "slice%d.raw 1", "slice%d.raw 1 x", "slice%d.raw 3 1 1", "slice%d.raw 1 3 0"),
+    *("../%d.raw 1 3 1", "%d/../../voxels.raw 1 3 1", "slice%d.raw 1 999999999999 1", "50%.raw"),
+]
+
+
+@pytest.mark.parametrize("ending", [".mhd", ".nhdr"])
+@pytest.mark.parametrize("name", NOT_ONE_NUMBER)
+def test_a_name_with_a_number_is_no_program(tmp_path: Path, ending: str, name: str) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    path, data = headers(folder, ending)
+    for place in (tmp_path / "voxels.raw", folder / "slice1.raw", folder / "slice2.raw"):
+        shutil.copyfile(folder / data, place)
+    path.write_text(path.read_text().replace(data, name))
+    with pytest.raises(VolumeError):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(
+    ("ending", "named", "files"),
+    [
+        (".mhd", "s%03d.raw 8 10 1\n", ["s008.raw", "s009.raw", "s010.raw"]),
+        (".mhd", "s%d.raw 8 12 2\n", ["s8.raw", "s10.raw", "s12.raw"]),
+        (".mhd", "LIST\nb.raw\na.raw\nc c.raw\n", ["b.raw", "a.raw", "c c.raw"]),
+        (".mhd", "LIST 2\nb.raw\na.raw\nc.raw\n", ["b.raw", "a.raw", "c.raw"]),
+        (".mhd", "50% of it.raw\n", ["50% of it.raw"]),
+        (".nhdr", "s%03d.raw 3 1 -1\n", ["s003.raw", "s002.raw", "s001.raw"]),
+        (".nhdr", "s%02d.raw 8 10 1 2\n", ["s08.raw", "s09.raw", "s10.raw"]),
+        (".nhdr", "LIST\nb.raw\na.raw\nc.raw\n", ["b.raw", "a.raw", "c.raw"]),
+    ],
+)
+def test_slices_in_files_of_their_own_are_read(
+    tmp_path: Path, ending: str, named: str, files: list[str]
+) -> None:
+    path, data = headers(tmp_path, ending)
+    content = (tmp_path / data).read_bytes()
+    (tmp_path / data).unlink()
+    text = path.read_text()
+    if ending == ".nhdr":  # whose list is the last field
+        text = text.replace(f"data file: {data}\n", "").rstrip("\n") + f"\ndata file: {data}\n"
+    path.write_text(text.replace(f"{data}\n", named).replace("gzip", "raw"))
+    each = len(content) // len(files)
+    for n, file in enumerate(files):
+        (tmp_path / file).write_bytes(content[n * each : (n + 1) * each])
+    np.testing.assert_array_equal(read_volume(path).data.reshape(-1), np.arange(60))
+    assert files_of(path) == (path, *(tmp_path / file for file in files))
+    if " of " not in named:
+        found = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        np.testing.assert_array_equal(found.reshape(-1), np.arange(60))
+
+
+@pytest.mark.parametrize("ending", [".mhd", ".nhdr"])
+def test_a_link_that_was_made_on_this_computer_is_followed(tmp_path: Path, ending: str) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    path, data = headers(folder, ending)
+    (folder / data).rename(tmp_path / "elsewhere")
+    (folder / data).symlink_to(tmp_path / "elsewhere")
+    assert read_volume(path).data.size == 60
+
+
+META = b"NDims = 3\nDimSize = 5 4 3\nElementType = MET_SHORT\n"
+NRRD = b"NRRD0004\ntype: short\ndimension: 3\nsizes: 5 4 3\nencoding: raw\nendian: little\n"
+HIDING = [
+    # A false end of line, with a name that is looked at in place of the one that is read.
+    META + b"Comment = x\rElementDataFile = ok.raw\rz\nElementDataFile = ../voxels.raw\n",
+    META + b"ElementDataFile = ok.raw\r../../voxels.raw\n",
+    META + b"Comment = x\0\nElementDataFile = ../voxels.raw\0ok.raw\n",
+    META + b"ElementDataFile = ok.raw\0/../../voxels.raw\n",
+    META + b"elementdatafile = ../voxels.raw\nElementDataFile = ok.raw\n",
+    META + b"ELEMENTDATAFILE: ../voxels.raw\n",
+    META + b"ElementDataFile = LIST\nok.raw\n../voxels.raw\n",
+    META + b"ElementDataFile = list\n../voxels.raw\n",
+    META + b"ElementDataFile = ok.raw\\..\\..\\voxels.raw\n",
+    META + b"DimSize = 5 4 300\nElementDataFile = ok.raw\n",
+    META + b"Comment = x\rDimSize = 1 1 1\rz\nDimSize = 5 4 300\nElementDataFile = ok.raw\n",
+    META.replace(b"5 4 3", b"5 4 300") + b"Comment = \rDimSize = 5 4 3\nElementDataFile = ok.raw\n",
+    b"\xef\xbb\xbfElementDataFile = ../voxels.raw\n" + META + b"ElementDataFile = ok.raw\n",
+    NRRD + b"data file: ok.raw\ndatafile: ../voxels.raw\n",
+    NRRD + b"datafile: ../voxels.raw\n# x\rdata file: ok.raw\n",
+    NRRD + b"DATA FILE: ../voxels.raw\n",
+    NRRD + b"Data File: LIST\nok.raw\n../voxels.raw\n",
+    NRRD + b"data file: ok.raw\0../voxels.raw\n",
+    NRRD + b"data file: ok.raw\r/../../voxels.raw\n",
+    NRRD + b"# x\rsizes: 1 1 1\nsizes: 5 4 300\ndata file: ok.raw\n",
+    NRRD + b"data file: \\\\server\\voxels.raw\n",
+]
+
+
+@pytest.mark.parametrize("header", HIDING, ids=range(len(HIDING)))
+def test_nothing_in_a_header_hides_its_data_file(tmp_path: Path, header: bytes) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for place in (tmp_path / "voxels.raw", folder / "ok.raw"):
+        place.write_bytes(np.arange(60, dtype="<i2").tobytes())
+    path = folder / ("a.nhdr" if header.startswith(b"NRRD") else "a.mhd")
+    path.write_bytes(header)
+    for read in (read_volume, read_label_file):
+        with pytest.raises(VolumeError) as error:
+            read(path)
+        assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("header", [META, NRRD])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_carriage_return_within_a_line_is_part_of_it(
+    tmp_path: Path, header: bytes, end: bytes
+) -> None:
+    meta = header is META
+    (tmp_path / "a.raw").write_bytes(np.arange(60, dtype="<i2").tobytes())
+    lines = [b"Comment = a\rb" if meta else b"# a\rb"]
+    lines += [b"ElementDataFile = a.raw" if meta else b"data file: a.raw", b""]
+    path = tmp_path / ("a.mhd" if meta else "a.nhdr")
+    path.write_bytes(header.replace(b"\n", end) + end.join(lines))
+    np.testing.assert_array_equal(read_volume(path).data.reshape(-1), np.arange(60))
 
 
 def test_a_header_without_an_end_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+import tracemalloc
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -25,10 +26,16 @@ from napari_medsamq import journal as module
 from napari_medsamq.errors import JournalChangedError, JournalError
 from napari_medsamq.history import History, LabelStyle
 from napari_medsamq.journal import Journal, check_volume, journal_path, volume_hash
-from napari_medsamq.journal_file import Content, Record, read_journal
+from napari_medsamq.journal_file import (
+    Content,
+    Record,
+    append_record,
+    read_journal,
+    write_head,
+)
 from napari_medsamq.preprocess import IDENTITY
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
-from napari_medsamq.recording import Recorder, Restored, restore
+from napari_medsamq.recording import Recorder, Replay, Restored, restore
 from napari_medsamq.session import Session
 from napari_medsamq.volume_io import Volume, volume_from_array
 
@@ -182,6 +189,72 @@ def test_a_length_that_cannot_be_takes_no_memory(tmp_path: Path) -> None:
     whole, _, path = recorded(tmp_path)
     path.write_bytes(whole[:19] + struct.pack("<II", 2**31 - 2, 0) + whole[27:])
     assert read_journal(path).records == []
+
+
+def hostile(path: Path, arrays: dict[str, np.ndarray], shape: tuple[int, ...] = SHAPE) -> Content:
+    """Read a journal whose one edit has such arrays, and check that it takes no memory for them."""
+    with path.open("wb") as file:
+        write_head(file)
+        append_record(file, Record({"kind": "volume", "shape": list(shape)}, {}))
+        append_record(file, Record({"kind": "edit", "fresh": []}, arrays))
+    assert path.stat().st_size < 400_000
+    tracemalloc.start()
+    try:
+        return read_journal(path)
+    finally:
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+        tracemalloc.stop()
+
+
+def test_an_array_of_more_voxels_than_the_volume_has_takes_no_memory(tmp_path: Path) -> None:
+    for array in (np.zeros(2 << 20, np.int64), np.zeros(8 << 20, np.uint16)):
+        content = hostile(tmp_path / "a.journal", {"voxels": array})
+        assert len(content.records) == 1
+        assert content.damaged
+
+
+def test_nor_do_more_arrays_than_an_edit_has(tmp_path: Path) -> None:
+    shape = (10, 100, 100)
+    many = {f"prompt {n}": np.zeros(100_000, np.int64) for n in range(100)}
+    content = hostile(tmp_path / "a.journal", many, shape)
+    assert len(content.records) == 1
+    assert content.damaged
+
+
+@pytest.mark.parametrize("shape", [None, "x", [1, "x"], [-1, 5], [[3]], 7])
+def test_a_journal_that_does_not_say_how_many_voxels_there_are(
+    tmp_path: Path, shape: object
+) -> None:
+    path = tmp_path / "a.journal"
+    with path.open("wb") as file:
+        write_head(file)
+        append_record(file, Record({"kind": "volume", "shape": shape}, {}))
+        append_record(file, Record({"kind": "edit"}, {"voxels": np.arange(3)}))
+    assert read_journal(path).damaged
+
+
+def test_a_journal_that_takes_more_memory_than_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, path = recorded(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("napari_medsamq.journal_file.free_memory", lambda: 1000)
+        with pytest.raises(JournalError, match="takes more memory than is free") as error:
+            read_journal(path)
+        assert str(path) in str(error.value)
+        # Where the system does not say how much that is, memory may end on the way.
+        patch.setattr("napari_medsamq.journal_file.free_memory", lambda: None)
+        patch.setattr("napari_medsamq.journal_file.np.frombuffer", no_memory)
+        with pytest.raises(JournalError, match="takes more memory than is free"):
+            read_journal(path)
+    content = read_journal(path)
+    monkeypatch.setattr(Replay, "apply", no_memory)
+    with pytest.raises(JournalError, match="takes more memory than is free"):
+        restore(content.records, SHAPE)
+
+
+def no_memory(*_: object, **__: object) -> None:
+    raise MemoryError
 
 
 def test_what_was_cut_off_is_written_over(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import nibabel as nib
@@ -335,3 +336,66 @@ def test_a_label_that_locked_ones_cover_is_refused(tmp_path: Path, volume: Volum
     with pytest.raises(PromptError, match=r"label\.nii labels belongs to Body, which is locked"):
         session.load(found)
     assert session.history.voxel_counts == {9: everything.size}
+
+
+TABLE = b'<LabelTable><Label Key="1" Red="1" Green="0" Blue="0">liver</Label></LabelTable>'
+# Codes of MIND, of frames' timing, of CIFTI, of DICOM, of AFNI, and one that nobody has taken.
+OF_OTHERS = [
+    *((18, b"MIND"), (34, b"timing"), (32, b"<CIFTI"), (2, b"no DICOM"), (2, b"\x08\0\x16\0")),
+    *((4, b"<AFNI/>"), (32, b"<!DOCTYPE x [<!ENTITY a 'b'>]><LabelTable/>"), (1000, b"\xff" * 40)),
+    *(
+        (0, b"<LabelTable"),
+        (0, b"<LabelTable encoding='x'\0"),
+        (30, b"<?xml encoding='q'?><LabelTable/>"),
+    ),
+]
+
+
+def with_extension(path: Path, code: int, content: bytes, *, length: int | None = None) -> Path:
+    """Write a NIfTI label with one extension of a code, whose length may be said wrongly."""
+    save(path, drawn())
+    whole = path.read_bytes()
+    size = (len(content) + 8 + 15) // 16 * 16
+    said = struct.pack("<ii", size if length is None else length, code)
+    extension = said + content + bytes(size - 8 - len(content))
+    header = bytearray(whole[:348])
+    struct.pack_into("<f", header, 108, 352 + size)
+    path.write_bytes(bytes(header) + b"\1\0\0\0" + extension + whole[352:])
+    return path
+
+
+@pytest.mark.parametrize(("code", "content"), OF_OTHERS)
+def test_what_other_programs_keep_in_a_header_does_not_matter(
+    tmp_path: Path, volume: Volume, code: int, content: bytes
+) -> None:
+    path = with_extension(tmp_path / "label.nii", code, content)
+    assert read_label_file(path).styles == {}
+    np.testing.assert_array_equal(volume.to_source(read_label(path, volume).label), drawn())
+    image = read_volume(path)
+    write_label(tmp_path / "again.nii", image.data.astype(np.uint8), image)
+    np.testing.assert_array_equal(np.asarray(nib.load(tmp_path / "again.nii").dataobj), drawn())
+
+
+@pytest.mark.parametrize("code", [0, 6, 30, 32])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_table_of_labels_is_read_in_either_byte_order(
+    tmp_path: Path, code: int, order: str
+) -> None:
+    path = with_extension(tmp_path / "label.nii", code, TABLE)
+    if order == ">":
+        whole = path.read_bytes()
+        header = nib.Nifti1Header(whole[:348]).as_byteswapped(">").binaryblock
+        head = struct.pack(">ii", *struct.unpack_from("<ii", whole, 352))
+        path.write_bytes(header + whole[348:352] + head + whole[360:])
+    found = read_label_file(path)
+    assert found.styles[1] == LabelStyle("liver", "#FF0000")
+    np.testing.assert_array_equal(found.volume.to_source(found.label), drawn())
+
+
+@pytest.mark.parametrize("length", [-16, 0, 8, 2**31 - 1, 4096])
+def test_a_length_of_an_extension_that_cannot_be(
+    tmp_path: Path, volume: Volume, length: int
+) -> None:
+    path = with_extension(tmp_path / "label.nii", 0, TABLE, length=length)
+    assert read_label_file(path).styles == {}
+    np.testing.assert_array_equal(volume.to_source(read_label(path, volume).label), drawn())

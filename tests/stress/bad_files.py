@@ -22,7 +22,8 @@ from tests.stress.samples import damage, large_number, nested_json, write_sample
 ROOT = Path(__file__).parents[2]
 SLOW_S = 10.0
 # What lies beside a damaged header has to lie beside it again.
-_PARTNERS = {".hdr": ".img", ".img": ".hdr", ".nhdr": ".raw", ".mhd": ".raw"}
+_PAIRS = (("hdr", "img"), ("hdr.gz", "img.gz"))
+_PARTNERS = dict([*_PAIRS, *(pair[::-1] for pair in _PAIRS), ("nhdr", "raw"), ("mhd", "raw")])
 _BY_HAND = {"model.json": (nested_json(100_000), large_number(), b"[]", b"\xff\xfe")}
 
 
@@ -151,7 +152,12 @@ def _damaged(samples: list[Path], folder: Path, number: int, seed: int) -> Path:
         return path
     round_, by_hand = number // len(samples), _BY_HAND.get(sample.name, ())
     path.write_bytes(by_hand[round_] if round_ < len(by_hand) else damage(sample, rng))
-    partner = _PARTNERS.get(sample.suffix)
-    if partner is not None:
-        shutil.copyfile(sample.with_suffix(partner), path.with_suffix(partner))
+    stem, ending = sample.name.split(".", 1)
+    partner = _PARTNERS.get(ending, "none")
+    for other in (
+        sample.with_name(f"{stem}.{partner}"),
+        *sample.parent.glob(f"{stem}_*.{partner}"),
+    ):
+        if other.exists():
+            shutil.copyfile(other, folder / other.name)
     return path

@@ -35,6 +35,16 @@ SHAPE = (6, 20, 24)
 EXTREMES = (0, 1, -1, 127, 255, 32767, 65535, 2**31 - 1, -(2**31), 2**24)
 NUMBERS = (b"0", b"-1", b"999999999999", b"1e300", b"nan", b"", b"2147483648", b"70000")
 
+INSERTED = (
+    *(b"%", b"%n", b"%s", b"%9999999d", b"%c./", b"%d 0 5 1", b"\r", b"\r\n\r\n", b"\n\n", b"\0"),
+    *(b"\\", b"../", b"/etc/hostname\n", b"LIST\n", b"\xef\xbb\xbf", b"\rElementDataFile = x\r"),
+    *(
+        b"\nElementDataFile = ../x.raw\n",
+        b"\nElementDataFile = LOCAL\n",
+        b"\ndata file: ../x.raw\n",
+    ),
+)
+
 KEY = "0" * 64  # the hash of the journal's volume
 
 Rng = np.random.Generator
@@ -77,8 +87,16 @@ def _nifti(folder: Path, voxels: np.ndarray) -> list[Path]:
     nib.save(nib.Nifti2Image(voxels, affine), folder / "d.nii")
     nib.save(nib.AnalyzeImage(voxels, affine), folder / "e.img")
     nib.save(nib.Nifti1Pair(voxels, affine), folder / "f.img")
+    nib.save(nib.Nifti1Pair(voxels, affine), folder / "g.img.gz")
+    nib.save(nib.MGHImage(voxels.astype(np.int32), affine), folder / "a.mgh")
+    nib.save(nib.MGHImage(voxels.astype(np.int32), affine), folder / "a.mgz")
+    table = b'<LabelTable><Label Key="1" Red="1" Green="0" Blue="0">liver</Label></LabelTable>'
+    for code in (0, 6, 30):
+        plain.header.extensions.append(nib.nifti1.Nifti1Extension(code, table))
+    nib.save(plain, folder / "h.nii")
     names = ("a.nii", "a.nii.gz", "b.nii", "c.nii.gz", "d.nii", "e.hdr", "f.hdr", "f.img")
-    return [folder / name for name in names]
+    more = ("g.hdr.gz", "g.img.gz", "a.mgh", "a.mgz", "h.nii")
+    return [folder / name for name in names + more]
 
 
 def _itk(folder: Path, voxels: np.ndarray) -> list[Path]:
@@ -89,10 +107,22 @@ def _itk(folder: Path, voxels: np.ndarray) -> list[Path]:
         sitk.WriteImage(image, str(folder / f"a{suffix}"))
     for suffix in (".nrrd", ".mha"):
         sitk.WriteImage(image, str(folder / f"b{suffix}"), useCompression=True)
+    # Slices in files of their own, which a header numbers or lists.
+    files = [f"l_{n}.raw" for n in range(len(voxels))]
+    for file, plane in zip(files, voxels, strict=True):
+        (folder / file).write_bytes(plane.astype("<i2").tobytes())
+    listed = "".join(f"{file}\n" for file in files)
+    sizes = " ".join(map(str, voxels.shape[::-1]))
+    meta = f"NDims = 3\nDimSize = {sizes}\nElementType = MET_SHORT\nElementDataFile = "
+    nrrd = f"NRRD0004\ntype: short\ndimension: 3\nsizes: {sizes}\nendian: little\nencoding: raw\n"
+    (folder / "l.mhd").write_text(f"{meta}l_%d.raw 0 {len(files) - 1} 1\n")
+    (folder / "l.nhdr").write_text(f"{nrrd}data file: LIST\n{listed}")
+    figures = " ".join(map(str, voxels.reshape(-1)))
+    (folder / "t.nrrd").write_text(f"{nrrd.replace('raw', 'ascii')}\n{figures}\n")
     for suffix in (".png", ".tif", ".jpg"):
         sitk.WriteImage(picture, str(folder / f"a{suffix}"))
     names = ("a.nrrd", "b.nrrd", "a.nhdr", "a.mha", "b.mha", "a.mhd", "a.png", "a.tif", "a.jpg")
-    return [folder / name for name in names]
+    return [folder / name for name in (*names, "l.mhd", "l.nhdr", "t.nrrd")]
 
 
 def slice_of(voxels: np.ndarray, number: int) -> Dataset:
@@ -218,6 +248,8 @@ def _damaged(content: bytes, rng: Rng, header: int) -> bytes:
         lambda: _text(bytes(changed), rng, end),
         lambda: bytes(changed[: int(rng.integers(0, size))]),
         lambda: _moved(changed, rng),
+        lambda: _inserted(bytes(changed), rng, end),
+        lambda: _inserted(bytes(changed), rng, end),
     ]
     return ways[int(rng.integers(len(ways)))]()
 
@@ -258,6 +290,15 @@ def _moved(content: bytearray, rng: Rng) -> bytes:
     return bytes(content[:start] + bytes(len(block)) + content[stop:])
 
 
+def _inserted(content: bytes, rng: Rng, end: int) -> bytes:
+    """Put in what one reader of a header may take for something else than another one does."""
+    part = INSERTED[int(rng.integers(len(INSERTED)))]
+    # After a field's sign as often as anywhere.
+    signs = [match.end() for match in re.finditer(rb"[=:] ?", content[:end])]
+    place = int(rng.choice(signs)) if signs and rng.random() < 0.5 else int(rng.integers(end + 1))
+    return content[:place] + part + content[place:]
+
+
 def _rezipped(content: bytes, rng: Rng) -> bytes:
     """Damage one of the arrays of an archive that is itself whole."""
     out = io.BytesIO()
@@ -279,9 +320,26 @@ def _rejournaled(content: bytes, rng: Rng) -> bytes:
         parts.append(rest[8 : 8 + length])
         rest = rest[8 + length :]
     chosen = int(rng.integers(len(parts)))
-    parts[chosen] = _damaged(parts[chosen], rng, 300)
+    if rng.random() < 0.2:
+        parts[chosen] = _swollen(rng)
+    else:
+        parts[chosen] = _damaged(parts[chosen], rng, 300)
     framed = [struct.pack("<II", len(part), zlib.crc32(part)) + part for part in parts]
     return head + b"".join(framed)
+
+
+def _swollen(rng: Rng) -> bytes:
+    """Return a record of an edit that unpacks to far more than it takes in the file: 512 MB."""
+    many = int(rng.choice([1, 4, 128]))
+    packer = zlib.compressobj(1)
+    zeros = bytes(1 << 20)
+    packed = b"".join(packer.compress(zeros) for _ in range(512 // many)) + packer.flush()
+    names = ["voxels", "before", "after", *(f"prompt {n}" for n in range(many))][:many]
+    said = {"dtype": "int64", "count": (512 << 17) // many, "bytes": len(packed)}
+    fresh = [{"number": n} for n in range(int(rng.choice([0, many])))]
+    content = {"kind": "edit", "fresh": fresh, "arrays": dict.fromkeys(names, said)}
+    head = json.dumps(content).encode()
+    return struct.pack("<I", len(head)) + head + packed * many
 
 
 def nested_json(depth: int) -> bytes:
