@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from napari_medsamq.errors import SaveError
+from napari_medsamq.files import write_json
 from napari_medsamq.model_choice import find_model
-from napari_medsamq.terminal import MODEL_HELP, no_window, told_to_user, write_json
+from napari_medsamq.terminal import MODEL_HELP, no_window, told_to_user
 from napari_medsamq.volume_io import read_volume
 
 benchmark = typer.Typer(

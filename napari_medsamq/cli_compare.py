@@ -15,6 +15,7 @@ from napari_medsamq.comparison import (
     describe_change,
     mean_agreement,
 )
+from napari_medsamq.files import write_json
 from napari_medsamq.label_files import bring_onto, read_label_file
 from napari_medsamq.terminal import (
     CsvFile,
@@ -22,7 +23,6 @@ from napari_medsamq.terminal import (
     check_reports,
     told_to_user,
     write_csv,
-    write_json,
 )
 
 

@@ -10,6 +10,7 @@ import typer
 
 from napari_medsamq.arguments import MODALITIES, parse_window
 from napari_medsamq.errors import ChoiceError, SaveError, UnevenSlicesError, VolumeError
+from napari_medsamq.files import write_json
 from napari_medsamq.followup import Change, find_motion, follow_up, prior_labels
 from napari_medsamq.geometry import PLANES
 from napari_medsamq.label_files import read_label_file
@@ -29,7 +30,6 @@ from napari_medsamq.terminal import (
     chosen_model,
     told_to_user,
     write_csv,
-    write_json,
 )
 from napari_medsamq.volume_io import Volume, check_target, read_volume
 

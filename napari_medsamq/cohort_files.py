@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from napari_medsamq import __version__
 from napari_medsamq.case_table import Case, Failure
 from napari_medsamq.errors import CohortError, SaveError
-from napari_medsamq.files import file_hash, write_whole
+from napari_medsamq.files import file_hash, write_json, write_table, write_whole
 from napari_medsamq.gallery import Card, page
 from napari_medsamq.statistics import LabelStatistics
 
@@ -73,7 +71,7 @@ def _open(output: Path) -> tuple[BaseFileLock, str]:
             (output / name).mkdir(exist_ok=True)
         _remove_parts(output)
         mark = {"format": FORMAT, "version": __version__, "token": token}
-        write_whole(output / _MARK, _json(mark))
+        write_json(output / _MARK, mark)
     except (OSError, SaveError) as error:
         lock.release()
         raise error if isinstance(error, SaveError) else _unwritable(output, error) from error
@@ -121,7 +119,7 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
     ------
     SaveError
     """
-    write_whole(path, _json(result))
+    write_json(path, result)
 
 
 def read_result(output: Path, case: Case, key: str) -> dict[str, Any] | None:
@@ -159,14 +157,14 @@ def write_tables(
         for result in results
         for label_id, label in result["report"]["labels"].items()
     ]
-    _write_csv(output / "statistics.csv", ["case", "label", "name", *measures], rows)
+    write_table(output / "statistics.csv", ["case", "label", "name", *measures], rows)
     errors = [[failed.name, failed.line, failed.image, failed.error] for failed in failures]
-    _write_csv(output / "errors.csv", ["case", "line", "image", "error"], errors)
+    write_table(output / "errors.csv", ["case", "line", "image", "error"], errors)
     text = page(
         [_card_of(result) for result in results],
         [(failed.name, failed.error) for failed in failures],
     )
-    write_whole(output / "gallery.html", text.encode())
+    write_whole(output / "gallery.html", text)
 
 
 def _card_of(result: Mapping[str, Any]) -> Card:
@@ -184,18 +182,6 @@ def _card_of(result: Mapping[str, Any]) -> Card:
         seconds=result["seconds"],
         warnings=report["warnings"],
     )
-
-
-def _write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
-    write_whole(path, text.getvalue().encode())
-
-
-def _json(content: Mapping[str, Any]) -> bytes:
-    return (json.dumps(content, indent=1) + "\n").encode()
 
 
 def _remove_parts(output: Path) -> None:

@@ -117,7 +117,7 @@ def write_report(path: Path, report: Report, *, replace: bool = False) -> None:
     SaveError
         If it cannot be written; whatever was there before is still there.
     """
-    write_whole(path, report.html.encode(), "" if replace else MARK)
+    write_whole(path, report.html, "" if replace else MARK)
 
 
 def _check_image(image: Volume, content: Mapping[str, Any]) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -14,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_medsamq.errors import MedSAMQError, SaveError
-from napari_medsamq.files import write_whole
+from napari_medsamq.files import write_table
 from napari_medsamq.model_choice import find_model
 
 LABEL_HELP = "The label: .nii.gz, .nii, .seg.nrrd, .dcm (DICOM SEG) or .rtstruct.dcm."
@@ -90,35 +87,9 @@ def chosen_model(name: str | None) -> Path | None:
     return None if name is None else find_model(name)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write what JSON can hold to a file.
-
-    Raises
-    ------
-    SaveError
-        If it cannot be written.
-    """
-    try:
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise SaveError(
-            f"{path} cannot be written ({error.strerror}). Name a file in a folder that exists."
-        ) from error
-
-
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows that have the same columns to a file.
-
-    Raises
-    ------
-    SaveError
-        If it cannot be written.
-    """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(path, text.getvalue().encode())
+    """Write rows that have the same columns to a file; errors as of `write_whole`."""
+    write_table(path, list(rows[0]) if rows else [], [list(row.values()) for row in rows])
 
 
 def check_reports(reports: Sequence[Path | None], others: Sequence[Path]) -> None:
