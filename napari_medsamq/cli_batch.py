@@ -12,7 +12,7 @@ import typer
 from napari_medsamq.arguments import MODALITIES
 from napari_medsamq.case_table import Case, Defaults, Failure, cases_of_journals, read_table
 from napari_medsamq.cluster_access import Connection, check_connection
-from napari_medsamq.cohort_files import opened, write_tables
+from napari_medsamq.cohort_files import EARLIER, move_case, opened, write_tables
 from napari_medsamq.errors import CohortError
 from napari_medsamq.geometry import PLANES
 from napari_medsamq.model_spec import shipped_models
@@ -111,6 +111,9 @@ def batch(
                 else:
                     results.append(outcome.result)
             failures.sort(key=lambda failed: failed.line)
+            # What is in the folder is what the tables tell.
+            for failed in failures:
+                move_case(failed.name, output, output / EARLIER)
             write_tables(output, results, failures)
         skipped = sum(outcome.skipped for outcome in outcomes.values())
         _tell(output, len(results), skipped, failures)
