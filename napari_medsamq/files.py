@@ -121,8 +121,8 @@ def part_of(path: Path) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """Give an empty file beside a file to write to, which takes its place at the end.
 
-    A file that is there keeps its permissions, and a link its place: what it leads to is replaced.
-    Pipes and devices are written to themselves.
+    Who may read a file that is there may read the new one. A link is replaced, and what it leads to
+    stays; pipes and devices are written to themselves.
 
     Parameters
     ----------
@@ -141,9 +141,9 @@ def replacing(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         yield path
         return
-    target = path.resolve() if path.is_symlink() else path
-    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
-    part = part_of(target)
+    own = path.exists() and not path.is_symlink()
+    mode = stat.S_IMODE(path.stat().st_mode) if own else None
+    part = part_of(path)
     try:
         # Never to be read by more people than the file itself.
         asked = 0o666 if mode is None else mode | stat.S_IWUSR
@@ -153,11 +153,11 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         if mode is not None:
             part.chmod(mode)
-        part.replace(target)
+        part.replace(path)
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-    _sync_folder(target.parent)
+    _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -115,14 +115,19 @@ def test_what_is_being_written_is_not_open_to_others(tmp_path: Path) -> None:
 
 
 @posix
-def test_a_link_leads_to_the_new_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_link_is_replaced_and_not_what_it_leads_to(
+    write: Callable[[Path], None], tmp_path: Path
+) -> None:
     (tmp_path / "disk").mkdir()
-    (tmp_path / "n.json").symlink_to(tmp_path / "disk" / "n.json")
-    for content in (b"first", b"second"):
-        write_whole(tmp_path / "n.json", content)
-        assert (tmp_path / "disk" / "n.json").read_bytes() == content
-    assert (tmp_path / "n.json").is_symlink()
-    assert names_in(tmp_path / "disk") == ["n.json"]
+    other, path = tmp_path / "disk" / "other", tmp_path / "new.nii"
+    other.write_bytes(b"mine")
+    other.chmod(0o606)
+    path.symlink_to(other)
+    write(path)
+    assert not path.is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) & 0o022 == 0
+    assert (other.read_bytes(), names_in(tmp_path / "disk")) == (b"mine", ["other"])
 
 
 @posix
