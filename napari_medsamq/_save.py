@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import errno
 import gzip
-import hashlib
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO
-from uuid import uuid4
 
 import nibabel as nib
 import numpy as np
@@ -29,6 +26,7 @@ from napari_medsamq._seg_nrrd import SUFFIX as SEG_NRRD
 from napari_medsamq._seg_nrrd import SegNrrd
 from napari_medsamq._source import Array, Source
 from napari_medsamq.errors import SaveError, VolumeError
+from napari_medsamq.files import file_hash, replacing
 
 # Label files shrink well at any level; this one keeps saving below a second or so.
 _GZIP_LEVEL = 3
@@ -124,22 +122,12 @@ def save_label(
     """
     check_target(path, image, source)
     array = source.to_source(label)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
-    try:
-        with _save_errors(path):
-            content = _content(path, array, source, segments)
-            with temporary.open("xb") as file:
-                content.write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            content.verify(temporary)
-            with temporary.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    with _save_errors(path), replacing(path) as part:
+        content = _content(path, array, source, segments)
+        with part.open("wb") as file:
+            content.write(file)
+        content.verify(part)
+        sha256 = file_hash(part)
     return SaveReceipt(path, sha256, _counts(label), source.shape)
 
 
@@ -272,15 +260,3 @@ def _counts(label: npt.NDArray[np.unsignedinteger]) -> dict[int, int]:
     for part in label:
         totals += np.bincount(part.reshape(-1), minlength=size)
     return {int(label_id): int(totals[label_id]) for label_id in np.flatnonzero(totals) if label_id}
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    # The label is in place; some network disks cannot sync folders, which is no failure.
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -22,7 +22,7 @@ from napari_medsamq.case_table import Case
 from napari_medsamq.errors import PromptError
 from napari_medsamq.history import MAX_LABEL_ID
 from napari_medsamq.label_files import check_same_space, read_label_file, same_grid
-from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between, two_pixels
 from napari_medsamq.volume_io import Volume
 
 Boxes = list[tuple[BoxPrompt | BoxPrompt3D, int]]
@@ -44,6 +44,11 @@ def boxes_of(case: Case, volume: Volume) -> tuple[Boxes, dict[int, str]]:
         )
     from_file = _from_json if case.box_file.suffix.lower() == ".json" else _from_label
     boxes, names = from_file(case.box_file, volume, case.axis)
+    if not boxes:
+        raise PromptError(
+            f"{case.box_file}: is an empty label, so that there are no boxes. Leave the line out, "
+            "or give a label of what is to be segmented."
+        )
     wanted = dict(case.labels)
     missing = sorted(set(wanted) - {number for _, number in boxes})
     if missing:
@@ -68,11 +73,30 @@ def _from_label(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int,
     for number, place in enumerate(find_objects(found.label.astype(np.int32)), start=1):
         if place is None:
             continue
-        z, y, x = place
-        lower = int(z.start), int(y.start), int(x.start)
-        upper = int(z.stop) - 1, int(y.stop) - 1, int(x.stop) - 1
-        boxes.append((box_between(lower, upper, axis), number))
+        ends = [(int(own.start), int(own.stop) - 1) for own in place]
+        try:
+            boxes.append((_around(ends, volume.data.shape[:3], axis), number))
+        except PromptError as error:
+            raise PromptError(f"{path}: label {number}: {error}") from error
     return boxes, {number: style.name for number, style in found.styles.items()}
+
+
+def _around(
+    ends: list[tuple[int, int]], shape: tuple[int, ...], axis: int
+) -> BoxPrompt | BoxPrompt3D:
+    """Return the box around voxels from first to last, both included, along each axis.
+
+    A row of voxels, or a single one, gets a box that is two pixels wide.
+    """
+    if sum(first == last for first, last in ends) > 1:
+        # An image of one slice is asked for on that.
+        normal = shape.index(1) if 1 in shape else axis
+        ends = [
+            own if number == normal else two_pixels(*own, shape[number])
+            for number, own in enumerate(ends)
+        ]
+    z, y, x = ends
+    return box_between((z[0], y[0], x[0]), (z[1], y[1], x[1]), axis)
 
 
 def _from_json(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int, str]]:
@@ -90,7 +114,10 @@ def _from_json(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int, 
     names: dict[int, str] = {}
     for entry in entries:
         corners, number, name = _entry(path, entry)
-        boxes.append((parse_box(",".join(map(str, corners)), volume, axis), number))
+        try:
+            boxes.append((parse_box(",".join(map(str, corners)), volume, axis), number))
+        except PromptError as error:
+            raise PromptError(f"{path}: label {number}: {error}") from error
         if name and names.setdefault(number, name) != name:
             raise PromptError(f"{path}: label {number} has several names.")
     return boxes, names

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,12 @@ COLUMNS = (
 )
 _LONGEST_NAME = 100
 _YES_OR_NO = {"yes": True, "no": False, "": False}
+# What may stand between columns; no name of one has any of it.
+_DELIMITERS = ",;\t"
+# A cell in quotes, and blanks before the next one, which CSV does not know.
+_QUOTED = re.compile(r'("(?:[^"]|"")*+") +(?=[,;\t\r\n]|\Z)')
+# What spreadsheets write before the head to say what stands between columns.
+_SAID = re.compile(r"sep=([,;\t])\s*")
 # Names of devices on Windows, with any suffix.
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 # Journals that were put aside for newer ones of the same image end in the time of that.
@@ -118,8 +125,9 @@ class Failure:
 
 
 def read_table(path: Path, defaults: Defaults) -> tuple[list[Case], list[Failure]]:
-    """Read a table of cases: CSV, or tabs between the columns of a `.tsv`.
+    """Read a table of cases: CSV, with commas, semicolons or tabs between the columns.
 
+    Blanks around a cell, empty lines, and columns without a name or any value count for nothing.
     Paths in it are relative to the table.
 
     Returns
@@ -198,33 +206,51 @@ def safe_name(text: str) -> str:
 
 
 def _read_lines(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Return the lines that say anything, with the number of each one's first line of text."""
     try:
         # Tables of spreadsheets begin with a mark of their encoding.
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-            reader = csv.DictReader(file, restkey="", restval="", delimiter=delimiter, strict=True)
-            columns = [name.strip().lower() for name in reader.fieldnames or ()]
-            _check_columns(path, columns)
-            reader.fieldnames = columns
-            lines = [(reader.line_num, _clean(line)) for line in reader]
+        text = path.read_bytes().decode("utf-8-sig")
+        rows = _rows(text, usual="\t" if path.suffix.lower() == ".tsv" else ",")
     except OSError as error:
         raise CohortError(
             f"{path}: the table cannot be read ({error.strerror or error}). Check its name."
         ) from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise CohortError(
-            f"{path} is no table in UTF-8 with commas ({error}). Save it as CSV UTF-8."
+            f"{path} is no table in UTF-8 with commas, semicolons or tabs ({error}). Save it as "
+            "CSV UTF-8."
         ) from error
-    lines = [(number, line) for number, line in lines if any(line.values())]
-    if not lines:
+    columns = [name.lower() for name in rows[0][1]] if rows else []
+    _check_columns(path, [name for name in columns if name])
+    if not rows[1:]:
         raise CohortError(f"{path}: the table has no cases. Write a line for each image.")
+    lines = []
+    for number, cells in rows[1:]:
+        line = dict.fromkeys(("", *COLUMNS), "")
+        for index, cell in enumerate(cells):
+            # What stands in no column with a name comes under none.
+            line[columns[index] if index < len(columns) else ""] += cell
+        lines.append((number, line))
     return lines
 
 
-def _clean(line: Mapping[str, str | list[str]]) -> dict[str, str]:
-    # What is left of a line that has more values than there are columns comes under no name.
-    cells = {name: "".join(value).strip() for name, value in line.items()}
-    return {"": "", **dict.fromkeys(COLUMNS, ""), **cells}
+def _rows(text: str, usual: str) -> list[tuple[int, list[str]]]:
+    """Return the cells of all rows that have any, with the number of each one's first line.
+
+    What stands most often between columns in the head is what does so in all rows.
+    """
+    head = next((line for line in text.splitlines() if line.strip()), "")
+    said = _SAID.fullmatch(head.lower())
+    delimiter = said[1] if said else max(usual + _DELIMITERS, key=head.count)
+    file = io.StringIO(_QUOTED.sub(r"\1", text), newline="")
+    reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
+    rows, start = [], 1
+    for cells in reader:
+        cells = [cell.strip() for cell in cells]
+        if any(cells):
+            rows.append((start, cells))
+        start = reader.line_num + 1
+    return rows[1:] if said else rows
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:
@@ -236,7 +262,7 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
             problem = f"has unknown or double columns: {', '.join(map(repr, unknown + double))}"
         raise CohortError(
             f"{path}: the table {problem}. It needs image, and may have {', '.join(COLUMNS[1:])}, "
-            "with commas between them (in a .tsv: tabs)."
+            "with commas, semicolons or tabs between them."
         )
 
 
@@ -259,8 +285,8 @@ def _listed(numbers: Sequence[int]) -> str:
 def _case(name: str, number: int, line: dict[str, str], folder: Path, defaults: Defaults) -> Case:
     if line[""]:
         raise PromptError(
-            "The line has more values than there are columns. Put quotes around boxes: "
-            '"0,0,5,9,9,5".'
+            f"The line has a value in no column of the table ({line['']!r}). Put quotes around "
+            'boxes, "0,0,5,9,9,5", and around what has the character between columns in it.'
         )
     if not line["image"]:
         raise PromptError("The line names no image.")

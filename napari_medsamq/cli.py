@@ -38,6 +38,7 @@ from napari_medsamq.terminal import (
     WithName,
     chosen_model,
     no_window,
+    say,
     told_to_user,
 )
 from napari_medsamq.volume_io import Selection, read_volume
@@ -186,7 +187,7 @@ def segment(
             clicks=clicks,
             named=with_name,
         )
-        typer.echo(_summary(found))
+        say(*_summary(found))
 
 
 @app.command()
@@ -201,8 +202,8 @@ def demo(
     with told_to_user():
         start = perf_counter()
         found = run_demo(output, chosen_model(model), device)
-        typer.echo(_summary(found))
-        typer.echo(f"{perf_counter() - start:.1f} s in all. Look at {output / 'overlay.png'}.")
+        say(*_summary(found))
+        say(f"{perf_counter() - start:.1f} s in all. Look at {output / 'overlay.png'}.")
 
 
 @app.command()
@@ -218,11 +219,11 @@ def models(
         others = [find_model(name) for name in model or []]
         for directory in dict.fromkeys([*shipped_models(), *others]):
             engine = engines.load(directory)
-            typer.echo("\n".join(describe_model(engine, time_steps(engine))))
-        typer.echo(f"Without --model: {explain_default()}")
+            say(*describe_model(engine, time_steps(engine)))
+        say(f"Without --model: {explain_default()}")
 
 
-def _summary(report: dict[str, Any]) -> str:
+def _summary(report: dict[str, Any]) -> list[str]:
     scored = "" if report["model_dsc"] is None else f" (DSC {report['model_dsc']:.2f})"
     model = f"{report['model']}{scored}"
     which = [option for option in ("series", "volume") if option in report]
@@ -239,7 +240,7 @@ def _summary(report: dict[str, Any]) -> str:
     )
     lines.extend(f"Note: {warning}" for warning in report["warnings"])
     lines.append(f"Saved and verified: {report['label_file']}")
-    return "\n".join(lines)
+    return lines
 
 
 # After gui, segment, demo and models, which are asked for most.

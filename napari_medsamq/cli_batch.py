@@ -12,12 +12,12 @@ import typer
 from napari_medsamq.arguments import MODALITIES
 from napari_medsamq.case_table import Case, Defaults, Failure, cases_of_journals, read_table
 from napari_medsamq.cluster_access import Connection, check_connection
-from napari_medsamq.cohort_files import opened, write_tables
+from napari_medsamq.cohort_files import EARLIER, move_case, opened, write_tables
 from napari_medsamq.errors import CohortError
 from napari_medsamq.geometry import PLANES
 from napari_medsamq.model_spec import shipped_models
 from napari_medsamq.networks import CPU
-from napari_medsamq.terminal import Axis, Device, Modality, Model, chosen_model, told_to_user
+from napari_medsamq.terminal import Axis, Device, Modality, Model, chosen_model, say, told_to_user
 
 if TYPE_CHECKING:
     from napari_medsamq.cohort import Outcome
@@ -111,6 +111,9 @@ def batch(
                 else:
                     results.append(outcome.result)
             failures.sort(key=lambda failed: failed.line)
+            # What is in the folder is what the tables tell.
+            for failed in failures:
+                move_case(failed.name, output, output / EARLIER)
             write_tables(output, results, failures)
         skipped = sum(outcome.skipped for outcome in outcomes.values())
         _tell(output, len(results), skipped, failures)
@@ -155,11 +158,11 @@ def _run(
 
 def _tell(output: Path, done: int, skipped: int, failures: list[Failure]) -> None:
     before = f" ({skipped} of them in earlier runs)" if skipped else ""
-    typer.echo(f"{done} case{'' if done == 1 else 's'} done{before}, {len(failures)} failed.")
-    typer.echo(f"Labels, statistics.csv, errors.csv and gallery.html are in {output}.")
+    say(f"{done} case{'' if done == 1 else 's'} done{before}, {len(failures)} failed.")
+    say(f"Labels, statistics.csv, errors.csv and gallery.html are in {output}.")
     wide = max((len(failed.name) for failed in failures), default=0)
     for failed in failures[:_TOLD]:
         where = f"line {failed.line:<5} {failed.name:<{wide}}"
-        typer.secho(f"{where} {failed.error}", fg=typer.colors.RED, err=True)
+        say(f"{where} {failed.error}", error=True)
     if len(failures) > _TOLD:
-        typer.secho(f"... and {len(failures) - _TOLD} more in errors.csv", err=True)
+        say(f"... and {len(failures) - _TOLD} more in errors.csv", warning=True)

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from napari_medsamq.errors import SaveError
+from napari_medsamq.files import write_json
 from napari_medsamq.model_choice import find_model
-from napari_medsamq.terminal import MODEL_HELP, no_window, told_to_user, write_json
+from napari_medsamq.terminal import MODEL_HELP, no_window, say, told_to_user
 from napari_medsamq.volume_io import read_volume
 
 benchmark = typer.Typer(
@@ -41,7 +42,7 @@ def models(
         _check(json_file)
         directories = [find_model(name) for name in model or []]
         times = time_models(directories, threads=threads, rounds=rounds, quick=quick)
-        typer.echo(format_times(times))
+        say(*format_times(times).splitlines())
         if json_file is not None:
             write_json(json_file, times)
 
@@ -65,7 +66,7 @@ def gui(
         except ImportError as error:
             raise no_window(error) from error
         found = measure_all(None if volume is None else read_volume(volume))
-        typer.echo(format_goals(found))
+        say(*format_goals(found).splitlines())
         if json_file is not None:
             write_json(json_file, found)
 

@@ -15,14 +15,16 @@ from napari_medsamq.comparison import (
     describe_change,
     mean_agreement,
 )
+from napari_medsamq.files import write_json
 from napari_medsamq.label_files import bring_onto, read_label_file
+from napari_medsamq.plain_text import plain
 from napari_medsamq.terminal import (
     CsvFile,
     JsonFile,
     check_reports,
+    say,
     told_to_user,
     write_csv,
-    write_json,
 )
 
 
@@ -51,9 +53,9 @@ def compare(
             label_id: (one if label_id in one.styles else two).style(label_id).name
             for label_id in found
         }
-        typer.echo("\n".join(_table(found, names, tolerance)))
+        say(*_table(found, names, tolerance))
         if said:
-            typer.echo(f"Note: {said}")
+            say(f"Note: {said}")
         rows: list[dict[str, Any]] = [
             {"label": label_id, "name": names[label_id], **own.as_dict()}
             for label_id, own in found.items()
@@ -75,7 +77,7 @@ def compare(
 def _table(found: Mapping[int, Agreement], names: Mapping[int, str], tolerance: float) -> list[str]:
     if not found:
         return ["Both labels are empty."]
-    called = {label_id: f"{label_id} {names[label_id]}" for label_id in found}
+    called = {label_id: plain(f"{label_id} {names[label_id]}") for label_id in found}
     mean = mean_agreement(found)
     both = sum(own.only_in is None for own in found.values())
     last = f"mean of {both}"

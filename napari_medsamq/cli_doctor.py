@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from napari_medsamq.doctor import Finding, Level, examine
-from napari_medsamq.terminal import told_to_user
+from napari_medsamq.terminal import say, told_to_user
 
 _SIGNS = {Level.ok: "ok     ", Level.note: "NOTE   ", Level.problem: "PROBLEM"}
 
@@ -26,13 +26,13 @@ def doctor(
         for finding in examine():
             findings.append(finding)
             if not as_json:
-                typer.echo(_line(finding))
+                say(_line(finding))
     bad = [finding for finding in findings if finding.level is Level.problem]
     if as_json:
         content = {"works": not bad, "findings": [asdict(finding) for finding in findings]}
         typer.echo(json.dumps(content, indent=1))
     else:
-        typer.echo(f"{len(bad)} problems." if bad else "Nothing keeps the program from working.")
+        say(f"{len(bad)} problems." if bad else "Nothing keeps the program from working.")
     if bad:
         raise typer.Exit(1)
 

@@ -10,10 +10,12 @@ import typer
 
 from napari_medsamq.arguments import MODALITIES, parse_window
 from napari_medsamq.errors import ChoiceError, SaveError, UnevenSlicesError, VolumeError
+from napari_medsamq.files import write_json
 from napari_medsamq.followup import Change, find_motion, follow_up, prior_labels
 from napari_medsamq.geometry import PLANES
 from napari_medsamq.label_files import read_label_file
 from napari_medsamq.networks import CPU
+from napari_medsamq.plain_text import plain
 from napari_medsamq.terminal import (
     LABEL_HELP,
     Axis,
@@ -27,9 +29,9 @@ from napari_medsamq.terminal import (
     VolumeNumber,
     check_reports,
     chosen_model,
+    say,
     told_to_user,
     write_csv,
-    write_json,
 )
 from napari_medsamq.volume_io import Volume, check_target, read_volume
 
@@ -100,7 +102,7 @@ def followup(
             scan = _prior_scan(prior_image, prior_series, prior_volume, prior_resample)
             prior = prior.laid_on(scan)
             motion, said = find_motion(prior, scan, new)
-            typer.echo(said)
+            say(said)
         labels = prior_labels(
             prior, new, motion.matrix if motion else None, margin, PLANES.index(axis.value)
         )
@@ -113,10 +115,10 @@ def followup(
             device=device,
             zoom=zoom,
         )
-        typer.echo("\n".join(_table(found.changes)))
-        typer.echo(f"Model {found.model}. Saved and verified: {found.saved.receipt.path}")
+        say(*_table(found.changes))
+        say(f"Model {found.model}. Saved and verified: {found.saved.receipt.path}")
         if found.saved.problem:
-            typer.echo(f"Note: {found.saved.problem}")
+            say(f"Note: {found.saved.problem}")
         rows: list[dict[str, Any]] = [
             {"label": label_id, **change.as_dict()} for label_id, change in found.changes.items()
         ]
@@ -149,13 +151,13 @@ def _prior_scan(path: Path, series: str | None, volume: int | None, resample: bo
         return read_volume(path, series, volume, resample)
     except (ChoiceError, UnevenSlicesError) as error:
         raise VolumeError(
-            f"{error}\nFor the prior image these options are --prior-series, --prior-volume and "
+            f"{error}\n  For the prior image these options are --prior-series, --prior-volume and "
             "--prior-resample."
         ) from error
 
 
 def _table(changes: Mapping[int, Change]) -> list[str]:
-    called = {label_id: f"{label_id} {change.name}" for label_id, change in changes.items()}
+    called = {label_id: plain(f"{label_id} {change.name}") for label_id, change in changes.items()}
     width = max(map(len, called.values()))
     lines = [f"{'':{width}}  {'prior mL':>10} {'new mL':>10}  change"]
     for label_id, change in changes.items():

@@ -9,7 +9,7 @@ import typer
 
 from napari_medsamq.errors import SaveError
 from napari_medsamq.label_report import make_report, report_path, write_report
-from napari_medsamq.terminal import Resample, Series, VolumeNumber, told_to_user
+from napari_medsamq.terminal import Resample, Series, VolumeNumber, say, told_to_user
 from napari_medsamq.volume_io import read_volume
 
 
@@ -42,5 +42,5 @@ def report(
             )
         write_report(target, page, replace=overwrite)
         if page.changed:
-            typer.echo(f"Warning: {label} was changed since it was saved.", err=True)
-        typer.echo(f"Saved: {target}")
+            say(f"Warning: {label} was changed since it was saved.", warning=True)
+        say(f"Saved: {target}")

@@ -26,10 +26,13 @@ from napari_medsamq.arguments import parse_window
 from napari_medsamq.case_boxes import boxes_of
 from napari_medsamq.case_table import Case
 from napari_medsamq.cohort_files import (
+    EARLIER,
     FORMAT,
     check_token,
+    move_case,
     paths_of,
     read_result,
+    remove_case,
     write_result,
 )
 from napari_medsamq.engine import Engines
@@ -139,14 +142,33 @@ def _run(task: Task) -> Outcome:
     check_program(task.program, describe_program())
     key = _key(task)
     earlier = read_result(output, case, key)
+    if earlier is None and read_result(output / EARLIER, case, key) is not None:
+        move_case(case.name, output / EARLIER, output)
+        earlier = read_result(output, case, key)
     if earlier is not None:
         # One of this very run was lost on its way: its worker ended before it told of it.
         return Outcome({**earlier, "case": case.name}, skipped=earlier.get("run") != task.token)
     start = time.perf_counter()
-    label_file, picture_file, result_file = paths_of(case)
     volume = _image(case)
     if case.modality is not None:
         volume = volume.with_modality(case.modality)
+    # Out of the way as long as it is not known whether something new comes in its place.
+    move_case(case.name, output, output / EARLIER)
+    try:
+        result = _made(task, volume, key)
+        result["seconds"] = time.perf_counter() - start
+        write_result(output / paths_of(case.name)[2], result)
+    except BaseException:
+        remove_case(case.name, output)
+        raise
+    remove_case(case.name, output / EARLIER)
+    return Outcome(json.loads(json.dumps(result)))
+
+
+def _made(task: Task, volume: Volume, key: str) -> dict[str, Any]:
+    """Write label and picture of a case, and return what is said of it."""
+    case, output = task.case, task.output
+    label_file, picture_file, _ = paths_of(case.name)
     made = _replayed if case.journal is not None else _segmented
     label, window, styles, report = made(task, volume, output / label_file)
     used = report["labels"]
@@ -160,7 +182,7 @@ def _run(task: Task) -> Outcome:
         picture_file: file_hash(output / picture_file),
     }
     # Results are told by paths within their folder, which may be moved.
-    result = {
+    return {
         "format": FORMAT,
         "key": key,
         "run": task.token,
@@ -168,11 +190,8 @@ def _run(task: Task) -> Outcome:
         "files": hashes,
         "alt": alt,
         "report": {**report, "label_file": label_file},
-        "seconds": time.perf_counter() - start,
         "finished": time.time(),
     }
-    write_result(output / result_file, result)
-    return Outcome(json.loads(json.dumps(result)))
 
 
 def check_program(expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,11 +14,19 @@ from filelock import BaseFileLock, FileLock, Timeout
 from napari_medsamq import __version__
 from napari_medsamq.case_table import Case, Failure
 from napari_medsamq.errors import CohortError, SaveError
-from napari_medsamq.files import file_hash, write_whole
+from napari_medsamq.files import (
+    file_hash,
+    provenance_path,
+    write_json,
+    write_table,
+    write_whole,
+)
 from napari_medsamq.gallery import Card, page
 from napari_medsamq.statistics import LabelStatistics
 
 LABELS, PICTURES, RESULTS = "labels", "gallery", "results"
+# Where files of cases that have failed since are put, in folders of the same names.
+EARLIER = "earlier"
 _FOLDERS = (LABELS, PICTURES, RESULTS)
 _MARK, _LOCK = "batch.json", ".lock"
 FORMAT = 1
@@ -73,7 +79,7 @@ def _open(output: Path) -> tuple[BaseFileLock, str]:
             (output / name).mkdir(exist_ok=True)
         _remove_parts(output)
         mark = {"format": FORMAT, "version": __version__, "token": token}
-        write_whole(output / _MARK, _json(mark))
+        write_json(output / _MARK, mark)
     except (OSError, SaveError) as error:
         lock.release()
         raise error if isinstance(error, SaveError) else _unwritable(output, error) from error
@@ -105,13 +111,42 @@ def check_token(output: Path, token: str) -> None:
         )
 
 
-def paths_of(case: Case) -> tuple[str, str, str]:
-    """Return label, picture and result of a case, relative to the folder."""
-    return (
-        f"{LABELS}/{case.name}.nii.gz",
-        f"{PICTURES}/{case.name}.jpg",
-        f"{RESULTS}/{case.name}.json",
-    )
+def paths_of(name: str) -> tuple[str, str, str]:
+    """Return label, picture and result of a case of that name, relative to the folder."""
+    return f"{LABELS}/{name}.nii.gz", f"{PICTURES}/{name}.jpg", f"{RESULTS}/{name}.json"
+
+
+def move_case(name: str, here: Path, there: Path) -> None:
+    """Move all files of a case from one folder for results to another.
+
+    Raises
+    ------
+    SaveError
+    """
+    for path in _files_of(name, here):
+        target = there / path.relative_to(here)
+        try:
+            if path.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(target)
+        except OSError as error:
+            raise SaveError(
+                f"{path}, which is of an earlier run, cannot be moved to {target} "
+                f"({error.strerror or error}). Move it yourself."
+            ) from error
+
+
+def remove_case(name: str, folder: Path) -> None:
+    """Remove all files of a case from a folder for results."""
+    for path in _files_of(name, folder):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _files_of(name: str, folder: Path) -> list[Path]:
+    """Return where the files of a case lie in a folder for results, that of its result last."""
+    label, picture, result = (folder / own for own in paths_of(name))
+    return [provenance_path(label), label, picture, result]
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:
@@ -121,13 +156,13 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
     ------
     SaveError
     """
-    write_whole(path, _json(result))
+    write_json(path, result)
 
 
 def read_result(output: Path, case: Case, key: str) -> dict[str, Any] | None:
     """Return the result of a case if it is that of a key and all of its files are as written."""
     try:
-        found = json.loads((output / paths_of(case)[2]).read_text(encoding="utf-8"))
+        found = json.loads((output / paths_of(case.name)[2]).read_text(encoding="utf-8"))
         if found["key"] != key or not found["files"]:
             return None
         whole = all(file_hash(output / name) == hashed for name, hashed in found["files"].items())
@@ -159,14 +194,14 @@ def write_tables(
         for result in results
         for label_id, label in result["report"]["labels"].items()
     ]
-    _write_csv(output / "statistics.csv", ["case", "label", "name", *measures], rows)
+    write_table(output / "statistics.csv", ["case", "label", "name", *measures], rows)
     errors = [[failed.name, failed.line, failed.image, failed.error] for failed in failures]
-    _write_csv(output / "errors.csv", ["case", "line", "image", "error"], errors)
+    write_table(output / "errors.csv", ["case", "line", "image", "error"], errors)
     text = page(
         [_card_of(result) for result in results],
         [(failed.name, failed.error) for failed in failures],
     )
-    write_whole(output / "gallery.html", text.encode())
+    write_whole(output / "gallery.html", text)
 
 
 def _card_of(result: Mapping[str, Any]) -> Card:
@@ -184,18 +219,6 @@ def _card_of(result: Mapping[str, Any]) -> Card:
         seconds=result["seconds"],
         warnings=report["warnings"],
     )
-
-
-def _write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
-    write_whole(path, text.getvalue().encode())
-
-
-def _json(content: Mapping[str, Any]) -> bytes:
-    return (json.dumps(content, indent=1) + "\n").encode()
 
 
 def _remove_parts(output: Path) -> None:

@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_medsamq.comparison import DEFAULT_TOLERANCE_MM
 from napari_medsamq.forms import LABEL_FILES, button, narrow, wrapping_label
+from napari_medsamq.plain_text import unguessed
 
 A, B, OVERLAID, DIFFERENCES = "A", "B", "Both", "Differences"
 STATES = (A, B, OVERLAID, DIFFERENCES)
@@ -168,7 +169,7 @@ class CompareForm(QGroupBox):
         for number, row in enumerate(rows):
             for column, text in enumerate(row):
                 item = QTableWidgetItem(text)
-                item.setToolTip(text)
+                item.setToolTip(unguessed(text))
                 self._table.setItem(number, column, item)
 
     @property

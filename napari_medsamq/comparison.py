@@ -81,6 +81,8 @@ class Agreement:
 def compare_masks(a: Bool, b: Bool, spacing: Sequence[float], tolerance_mm: float) -> Agreement:
     """Compare two masks (z, y, x) bool on one grid.
 
+    Surfaces are those of the image: of one that is a single slice they are contours; see `nsd`.
+
     Parameters
     ----------
     a, b : (z, y, x) bool
@@ -95,14 +97,11 @@ def compare_masks(a: Bool, b: Bool, spacing: Sequence[float], tolerance_mm: floa
         If the arrays are not bool, or their shapes differ.
     """
     voxel_ml = float(np.prod(np.asarray(spacing))) / 1000
-    found = ndimage.find_objects((a | b).astype(np.uint8))
-    # Slices of a large volume that neither has would only cost memory.
-    box = found[0] if found else (slice(0, 1),) * 3
-    surfaces = surface_distances(a[box], b[box], spacing)
+    surfaces = surface_distances(a, b, spacing)
     return Agreement(
         a_ml=int(np.count_nonzero(a)) * voxel_ml,
         b_ml=int(np.count_nonzero(b)) * voxel_ml,
-        dsc=dsc(a[box], b[box]),
+        dsc=dsc(a, b),
         nsd=surfaces.within(tolerance_mm),
         hausdorff95_mm=surfaces.hausdorff(95),
     )

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
-from qtpy.QtCore import QEvent, QObject, Signal
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_medsamq.clicking import Clicking
@@ -276,6 +276,7 @@ class _Caption(QLabel):
         super().__init__(canvas)
         self._canvas = canvas
         self.setObjectName("comparison")
+        self.setTextFormat(Qt.TextFormat.PlainText)
         self.setStyleSheet(_STYLE)
         canvas.installEventFilter(self)
         self.hide()

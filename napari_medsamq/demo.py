@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.errors import SaveError
+from napari_medsamq.files import write_json, write_whole
 from napari_medsamq.headless import segment_boxes
 from napari_medsamq.layers import SAMPLES
 from napari_medsamq.networks import CPU
@@ -49,7 +48,8 @@ def run_demo(folder: Path, model: Path | None = None, device: str = CPU) -> dict
         # Only an earlier demo's image is the sample itself.
         if present and not (image.exists() and filecmp.cmp(sample, image, shallow=False)):
             raise SaveError(f"{folder} holds a {present[0]} of other origin. Name an empty folder.")
-        _copy(sample, image)
+        # Whole: half of it would be taken for somebody else's the next time.
+        write_whole(image, sample.read_bytes())
     except OSError as error:
         raise SaveError(f"The demo cannot write to {folder}: {error.strerror}.") from error
     volume = read_volume(image)
@@ -57,20 +57,12 @@ def run_demo(folder: Path, model: Path | None = None, device: str = CPU) -> dict
         volume, BOXES, folder / "label.nii.gz", names=_NAMES, model=model, device=device
     )
     picture = np.hstack([_overlay(session, index) for index in (4, 10, 16)])
-    if not cv2.imwrite(str(folder / "overlay.png"), picture):
-        raise SaveError(f"{folder / 'overlay.png'} could not be written. Is the disk full?")
-    report_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    done, png = cv2.imencode(".png", picture)
+    if not done:
+        raise SaveError(f"{folder / 'overlay.png'} could not be made.")
+    write_whole(folder / "overlay.png", png.tobytes())
+    write_json(report_file, report)
     return report
-
-
-def _copy(source: Path, target: Path) -> None:
-    # The whole file or none: half of one would be taken for somebody else's the next time.
-    part = target.with_name(f".{target.name}.part")
-    try:
-        shutil.copyfile(source, part)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _overlay(session: Session, index: int) -> npt.NDArray[np.uint8]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 import re
-from contextlib import suppress
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from napari_medsamq.errors import SaveError
 
 # How far into a file the mark of its writer is looked for.
 _MARKED = 4096
+# Bytes that a name may have on nearly every file system.
+_LONGEST = 255
 # Endings of medical files that have two parts.
 _TWO_PARTS = (".nii.gz", ".hdr.gz", ".img.gz", ".mgh.gz", ".seg.nrrd")
 _PROVENANCE = ".provenance.json"
@@ -102,13 +109,89 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_whole(path: Path, content: bytes, mark: str = "") -> None:
-    """Write a file beside its place, read it back, and only then give it its name.
+def shortened(name: str, most: int) -> str:
+    """Return as much of the beginning of a name as so many bytes of a file system hold.
+
+    Examples
+    --------
+    >>> shortened("肝臓", 5)
+    '肝'
+    """
+    return os.fsencode(name)[:most].decode(errors="ignore") if most > 0 else ""
+
+
+def part_of(path: Path) -> Path:
+    """Return a new name beside a file for what is written of it until it is whole.
+
+    What a kill leaves is known by it. It may be as long as the longest name of the file itself.
+    """
+    own = f".{uuid4().hex[:8]}.part"
+    return path.with_name(f".{shortened(path.name, _LONGEST - len(own) - 1)}{own}")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give an empty file beside a file to write to, which takes its place at the end.
+
+    Who may read a file that is there may read the new one. A link is replaced, and what it leads to
+    stays; pipes and devices are written to themselves.
 
     Parameters
     ----------
     path : Path
-    content : bytes
+
+    Yields
+    ------
+    part : Path
+
+    Raises
+    ------
+    OSError
+        If it cannot be written. Whatever was at `path` before is still there then, as it is after
+        any other error within.
+    """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    own = path.exists() and not path.is_symlink()
+    mode = stat.S_IMODE(path.stat().st_mode) if own else None
+    part = part_of(path)
+    try:
+        # Never to be read by more people than the file itself.
+        asked = 0o666 if mode is None else mode | stat.S_IWUSR
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, asked))
+        yield part
+        with part.open("r+b") as file:
+            os.fsync(file.fileno())
+        if mode is not None:
+            part.chmod(mode)
+        part.replace(path)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    # The file is in place; some network disks cannot sync folders, which is no failure.
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_whole(path: Path, content: bytes | str, mark: str = "") -> None:
+    r"""Write a file beside its place, read it back, and only then give it its name.
+
+    Parameters
+    ----------
+    path : Path
+    content : bytes or str
+        A text is written in UTF-8; what a name has of bytes that are none, as `\udcff`.
     mark : str
         A file that is there already is replaced only if this stands near its beginning.
 
@@ -118,8 +201,8 @@ def write_whole(path: Path, content: bytes, mark: str = "") -> None:
         If it cannot be written, or would replace another program's file; whatever was at `path`
         before is still there.
     """
-    # As the parts of labels are called, so that what a kill leaves of either is known by its name.
-    part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    if isinstance(content, str):
+        content = content.encode(errors="backslashreplace")
     try:
         if mark and path.exists():
             with path.open("rb") as file:
@@ -128,18 +211,33 @@ def write_whole(path: Path, content: bytes, mark: str = "") -> None:
                         f"{path} is a file of other origin and stays as it is. Rename it, or "
                         "choose another name."
                     )
-        with part.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if part.read_bytes() != content:
-            raise SaveError(f"{path} did not read back as it was written. Save to another disk.")
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_bytes(content)
+            if part.is_file() and part.read_bytes() != content:
+                raise SaveError(
+                    f"{path} did not read back as it was written. Save to another disk."
+                )
     except OSError as error:
         raise SaveError(
             f"{path} cannot be written ({error.strerror or error}). Free space there, or name a "
             "file in a folder that may be written to."
         ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write what JSON can hold to a file; errors as of `write_whole`."""
+    write_whole(path, json.dumps(content, indent=1) + "\n")
+
+
+def write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table as CSV to a file; errors as of `write_whole`."""
+    write_whole(path, table_text(head, rows))
+
+
+def table_text(head: Sequence[str], rows: Iterable[Sequence[Any]], delimiter: str = ",") -> str:
+    """Return a table as CSV, or with another character between the columns."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return text.getvalue()

@@ -20,7 +20,7 @@ from napari_medsamq.history import LabelStyle
 from napari_medsamq.label_files import LabelFile, check_same_space, same_grid
 from napari_medsamq.networks import CPU
 from napari_medsamq.preprocess import WindowLevel
-from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between, two_pixels
 from napari_medsamq.provenance import Saved, Work, read_provenance, save_work
 from napari_medsamq.registration import Motion, describe_motion, register
 from napari_medsamq.session import Session
@@ -332,9 +332,8 @@ def _box(
             first = last = round((low + high) / 2)
         if last < 0 or first >= size:
             return None, True
-        if number != axis and first == last:
-            # A box on a slice needs two pixels either way.
-            first, last = (first, last + 1) if last + 1 < size else (first - 1, last)
+        if number != axis:
+            first, last = two_pixels(first, last, size)
         cut |= first < 0 or last >= size
         lower.append(max(first, 0))
         upper.append(min(last, size - 1))

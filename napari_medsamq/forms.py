@@ -200,6 +200,8 @@ def button(text: str, slot: object) -> QPushButton:
 def wrapping_label(name: str) -> QLabel:
     """Return an empty label for whole sentences; `name` is what a screen reader calls it."""
     label = QLabel()
+    # Names in it are no HTML, whatever they look like.
+    label.setTextFormat(Qt.TextFormat.PlainText)
     label.setWordWrap(True)
     label.setAccessibleName(name)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)

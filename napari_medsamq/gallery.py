@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from napari_medsamq.errors import SaveError
 from napari_medsamq.geometry import PLANES
 from napari_medsamq.history import LabelStyle
 from napari_medsamq.pictures import Picture, draw_outline
+from napari_medsamq.plain_text import as_html
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.volume_io import Volume
 
@@ -156,7 +156,7 @@ def page(cards: Sequence[Card], failures: Sequence[tuple[str, str]]) -> str:
     """
     cases = "\n".join(_card(number, card) for number, card in enumerate(cards))
     items = "\n".join(
-        f"<li><b>{html.escape(name)}</b>: {html.escape(error)}</li>" for name, error in failures
+        f"<li><b>{as_html(name)}</b>: {as_html(error)}</li>" for name, error in failures
     )
     failed = f"<h2>{len(failures)} failed</h2>\n<ul>\n{items}\n</ul>" if failures else ""
     return _PAGE.format(count=len(cards), cases=cases, failed=failed)
@@ -171,13 +171,13 @@ def _card(number: int, card: Card) -> str:
     }
     data = " ".join(f'data-{name}="{value}"' for name, value in numbers.items())
     labels = "<br>".join(
-        f'<span style="color:{html.escape(color)}" aria-hidden="true">&#9632;</span> '
-        f"{html.escape(name)} {ml:.2f} mL"
+        f'<span style="color:{as_html(color)}" aria-hidden="true">&#9632;</span> '
+        f"{as_html(name)} {ml:.2f} mL"
         for name, color, ml in card.labels
     )
-    warnings = "".join(f'<p class="warning">{html.escape(text)}</p>' for text in card.warnings)
-    picture, label_file = (html.escape(quote(path)) for path in (card.picture, card.label_file))
-    name, alt = html.escape(card.name), html.escape(f"{card.name}: {card.alt}")
+    warnings = "".join(f'<p class="warning">{as_html(text)}</p>' for text in card.warnings)
+    picture, label_file = (as_html(quote(path)) for path in (card.picture, card.label_file))
+    name, alt = as_html(card.name), as_html(f"{card.name}: {card.alt}")
     return (
         f'<figure {data}><img src="{picture}" alt="{alt}" loading="lazy" height="{_SIDE}">\n'
         f'<figcaption><a href="{label_file}">{name}</a>, {card.seconds:.1f} s<br>{labels}{warnings}'

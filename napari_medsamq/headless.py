@@ -10,6 +10,7 @@ from typing import Any
 
 from napari_medsamq.correcting import correction
 from napari_medsamq.engine import Engines
+from napari_medsamq.errors import PromptError
 from napari_medsamq.history import LabelStyle
 from napari_medsamq.model_choice import validation_dsc
 from napari_medsamq.networks import CPU
@@ -84,7 +85,11 @@ def segment_boxes(
     answers: list[SliceMask] = []
     for box, label_id in boxes:
         masks = list(session.segment(box))
-        session.commit(box, masks, label_id)
+        try:
+            session.commit(box, masks, label_id)
+        except PromptError as error:
+            name = session.style(label_id).name
+            raise PromptError(f"Label {label_id} ({name}): {error}") from error
         answers.extend(masks)
     for axis, index, click, label_id in clicks:
         found = correction(session, axis, index, click, label_id)

@@ -121,10 +121,17 @@ class Journal:
         self._writer.submit(self._append, record).add_done_callback(self._check)
 
     def close(self) -> None:
-        """Wait until everything is written, and let others write."""
-        self._writer.shutdown(wait=True)
-        self._file.close()
-        self._lock.release()
+        """Wait until everything is written, and let others write, whether it could be or not."""
+        try:
+            self._writer.shutdown(wait=True)
+            self._file.close()
+        except OSError as error:
+            # Only what is left of a record that could not be written, which has been told of.
+            if not self._broken:
+                self._broken = True
+                self._fail(_unwritable(self.path, error))
+        finally:
+            self._lock.release()
 
     def _begin(self) -> BinaryIO:
         if self.path.exists():

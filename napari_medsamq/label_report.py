@@ -10,7 +10,6 @@ import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from napari_medsamq.pictures import (
     swatch,
     telling_slices,
 )
+from napari_medsamq.plain_text import as_html
 from napari_medsamq.preprocess import WindowLevel, default_window
 from napari_medsamq.provenance import read_provenance
 from napari_medsamq.volume_io import Volume
@@ -117,7 +117,7 @@ def write_report(path: Path, report: Report, *, replace: bool = False) -> None:
     SaveError
         If it cannot be written; whatever was there before is still there.
     """
-    write_whole(path, report.html.encode(), "" if replace else MARK)
+    write_whole(path, report.html, "" if replace else MARK)
 
 
 def _check_image(image: Volume, content: Mapping[str, Any]) -> None:
@@ -147,8 +147,8 @@ def _figures(content: Mapping[str, Any], drawn: LabelFile, image: Volume | None)
         ]
         alt = f"{caption}. Labels: {', '.join(here) or 'none'}"
         figures.append(
-            f'<figure><img src="{_data(png(picture))}" alt="{escape(alt)}">'
-            f"<figcaption>{escape(caption)}</figcaption></figure>"
+            f'<figure><img src="{_data(png(picture))}" alt="{as_html(alt)}">'
+            f"<figcaption>{as_html(caption)}</figcaption></figure>"
         )
     return "".join(figures)
 
@@ -187,7 +187,7 @@ def _data(content: bytes) -> str:
 
 
 def _page(name: str, content: Mapping[str, Any], changed: bool, figures: str) -> str:
-    title = escape(f"Label {name}")
+    title = as_html(f"Label {name}")
     warning = (
         '<p class="warning">The label file was changed since it was saved: its SHA-256 is another '
         "one. The pictures show the file as it is now; all numbers and steps are those of the "
@@ -239,9 +239,9 @@ def _labels(entries: Sequence[Mapping[str, Any]]) -> str:
         )
         alt = f"drawn with {mark.hatching} hatching"
         rows.append(
-            f'<tr><td><img src="{_data(png(swatch(mark)))}" alt="{escape(alt)}"> '
-            f"<b>{mark.letter}</b></td><td>{escape(str(entry['id']))} "
-            f"{escape(str(entry['name']))}</td>"
+            f'<tr><td><img src="{_data(png(swatch(mark)))}" alt="{as_html(alt)}"> '
+            f"<b>{mark.letter}</b></td><td>{as_html(str(entry['id']))} "
+            f"{as_html(str(entry['name']))}</td>"
             + "".join(f"<td>{cell}</td>" for cell in cells)
             + "</tr>"
         )
@@ -264,7 +264,7 @@ def _listed(what: str, texts: Iterable[str]) -> str:
     lines = list(texts)
     if not lines:
         return f"<div><p>{what}: none.</p></div>"
-    items = "".join(f"<li>{escape(line)}</li>" for line in lines[:_MOST_LINES])
+    items = "".join(f"<li>{as_html(line)}</li>" for line in lines[:_MOST_LINES])
     return (
         f"<div><p>{what}: {len(lines)}</p><ul>{items}</ul>{_more(len(lines) - _MOST_LINES)}</div>"
     )
@@ -292,8 +292,8 @@ def _settings(entries: Sequence[Mapping[str, Any]]) -> str:
         hashes = entry["model_sha256"].items()
         files = ", ".join(f"{name} {text[:16]}…" for name, text in hashes)
         lines.append(
-            f"<p>Model {escape(str(entry['model']))}, {escape(str(entry['modality']))}, level "
-            f"{level:g}, width {width:g}. SHA-256: <code>{escape(files)}</code></p>"
+            f"<p>Model {as_html(str(entry['model']))}, {as_html(str(entry['modality']))}, level "
+            f"{level:g}, width {width:g}. SHA-256: <code>{as_html(files)}</code></p>"
         )
     return "".join(lines[:_MOST_SETTINGS]) + _more(len(lines) - _MOST_SETTINGS)
 
@@ -316,5 +316,5 @@ def _facts(content: Mapping[str, Any]) -> str:
         ("of the image's voxels", image["voxels_sha256"]),
         ("of its geometry", image["geometry_sha256"]),
     )
-    listed = ", ".join(f"{what} <code>{escape(str(text))}</code>" for what, text in hashes)
-    return "".join(f"<p>{escape(line)}</p>" for line in lines) + f"<p>SHA-256 {listed}</p>"
+    listed = ", ".join(f"{what} <code>{as_html(str(text))}</code>" for what, text in hashes)
+    return "".join(f"<p>{as_html(line)}</p>" for line in lines) + f"<p>SHA-256 {listed}</p>"

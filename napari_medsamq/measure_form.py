@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_medsamq.errors import SaveError
+from napari_medsamq.files import table_text, write_whole
 from napari_medsamq.followup import Change
 from napari_medsamq.forms import Table, button
 from napari_medsamq.statistics import LabelStatistics
@@ -186,11 +187,9 @@ class MeasureForm(QGroupBox):
     def save(self, path: Path) -> None:
         """Write the numbers of all labels as CSV."""
         try:
-            path.write_text(_as_text(self._all, self._prior, ","), encoding="utf-8", newline="")
-        except OSError as error:
-            self.said.emit(
-                f"{path} cannot be written ({error.strerror}). Choose another folder or name."
-            )
+            write_whole(path, _as_text(self._all, self._prior, ","))
+        except SaveError as error:
+            self.said.emit(str(error))
             return
         self.said.emit(f"Saved: {path}")
 
@@ -211,16 +210,15 @@ def _as_text(
     prior: Mapping[int, float],
     delimiter: str,
 ) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    for number, (label_id, (name, own)) in enumerate(measured.items()):
+    head: list[str] = []
+    rows: list[list[Any]] = []
+    for label_id, (name, own) in measured.items():
         values = own.as_dict()
         if prior:
             change = Change(name, prior.get(label_id, 0.0), own.millilitres)
             values["prior_ml"] = change.prior_ml
             values["change_ml"] = change.difference_ml
             values["change_percent"] = change.difference_percent
-        if number == 0:
-            writer.writerow(["label", "name", *values])
-        writer.writerow([label_id, name, *values.values()])
-    return text.getvalue()
+        head = ["label", "name", *values]
+        rows.append([label_id, name, *values.values()])
+    return table_text(head, rows, delimiter)

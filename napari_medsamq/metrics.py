@@ -48,8 +48,12 @@ def nsd(reference: Bool, mask: Bool, spacing_mm: Sequence[float], tolerance_mm: 
     which the MedSAM challenge uses as well: every point between 2 x 2 (x 2) voxels that are not all
     alike is an element of the surface, weighted by the length (area) of the piece of surface there;
     distances are taken between such points. The border of the array counts as a surface where the
-    object touches it. A slice is measured by its contour; the challenge's script makes plates of
-    its 2D masks, whose faces are surface too, so that its numbers for 2D images are higher.
+    object touches it.
+
+    An axis of length 1 is none: a 2D image, also as a volume of depth 1, is measured by its
+    contour. The challenge's script makes plates of its 2D masks, whose faces are surface too, so
+    that its numbers for 2D images are higher. What lies on one slice of a volume of several is
+    measured there, in 3D as the published code does, faces included.
 
     Parameters
     ----------
@@ -119,11 +123,17 @@ def surface_distances(reference: Bool, mask: Bool, spacing_mm: Sequence[float]) 
             f"surfaces are compared in 2D or 3D with one size above 0 for each axis, not in an "
             f"array of shape {reference.shape} with {spacing} mm"
         )
-    if not (reference.any() or mask.any()):
+    # Of a single voxel one axis is left.
+    axes = [n for n, size in enumerate(reference.shape) if size > 1] or [0]
+    shape = [reference.shape[n] for n in axes]
+    reference, mask = reference.reshape(shape), mask.reshape(shape)
+    spacing = tuple(spacing[n] for n in axes)
+    found = ndimage.find_objects((reference | mask).view(np.uint8))
+    if not found:
         nothing: Float64 = np.zeros(0)
         return SurfaceDistances((nothing, nothing), (nothing, nothing))
     # No surface lies outside this box, so neither does any distance between them.
-    box = ndimage.find_objects((reference | mask).astype(np.uint8))[0]
+    box = found[0]
     first, second = _surface(reference[box], spacing), _surface(mask[box], spacing)
     return SurfaceDistances(
         (_distances(first, second, spacing), _distances(second, first, spacing)),
@@ -142,9 +152,11 @@ def _percentile(distances: Float64, sizes: Float64, percent: float) -> float:
     """Return the distance that a share of the surface does not exceed."""
     if distances.size == 0:
         return 0.0
-    order = np.argsort(distances)
-    reached = np.cumsum(sizes[order])
-    place = int(np.searchsorted(reached, percent / 100 * reached[-1]))
+    # In the order, and with the sums, of the published code: shares are often met exactly, and then
+    # the last digit tells which distance it is.
+    order = np.lexsort((sizes, distances))
+    reached = np.cumsum(sizes[order]) / np.sum(sizes[order])
+    place = int(np.searchsorted(reached, percent / 100))
     return float(distances[order[min(place, len(order) - 1)]])
 
 
@@ -169,7 +181,7 @@ def _surface(mask: Bool, spacing: tuple[float, ...]) -> Float64:
 
 @lru_cache(maxsize=256)
 def _pieces(spacing: tuple[float, ...]) -> Float64:
-    """Return the surface (16,) or (256,) float64 between the voxels of each neighbourhood.
+    """Return the surface (2 ** 2 ** axes,) float64 between the voxels of each neighbourhood.
 
     As marching squares and cubes (Lorensen and Cline 1987) put it: each group of connected voxels
     is cut off from the rest through the midpoints to its neighbours. Voxels that only touch across
@@ -190,18 +202,27 @@ def _pieces(spacing: tuple[float, ...]) -> Float64:
 
 
 def _cut(members: npt.NDArray[np.int_], others: npt.NDArray[np.int_], spacing: Float64) -> float:
-    """Return length or area of the cut between some corners of a cell and the others."""
+    """Return length or area of the cut between some corners of a cell and the others; 1 in 1D."""
     midpoints = np.array(
         [(a + b) / 2 for a in members for b in others if np.abs(a - b).sum() == 1], np.float64
     )
-    centre = midpoints.mean(axis=0)
-    spokes = midpoints - centre
+    if len(spacing) == 1:
+        return 1.0
     if len(spacing) == 2:
-        return float(np.linalg.norm((spokes[1] - spokes[0]) * spacing))
+        return float(np.linalg.norm((midpoints[1] - midpoints[0]) * spacing))
     # The midpoints form one ring around the direction in which the cut looks.
-    normal = centre - members.mean(axis=0)
+    spokes = midpoints - midpoints.mean(axis=0)
+    normal = midpoints.mean(axis=0) - members.mean(axis=0)
     across = np.cross(normal, spokes[0])
     angle = np.arctan2(spokes @ across, spokes @ np.cross(across, normal))
-    ring = spokes[np.argsort(angle)] * spacing
-    triangles = np.cross(ring, np.roll(ring, -1, axis=0)) / 2
-    return float(np.linalg.norm(triangles, axis=1).sum())
+    ring = midpoints[np.argsort(angle)]
+    # Where they do not lie in one plane, the published areas are those of triangles that all meet
+    # in one midpoint: in a cube that which gives them the largest area, up to rounding.
+    areas = np.round([_fan(np.roll(ring, -first, axis=0)) for first in range(len(ring))], 9)
+    return _fan(np.roll(ring, -int(areas.argmax()), axis=0) * spacing)
+
+
+def _fan(ring: Float64) -> float:
+    """Return the area of the triangles between the first of some points (n, 3) and the others."""
+    spokes = ring[1:] - ring[0]
+    return float(np.linalg.norm(np.cross(spokes[:-1], spokes[1:]), axis=1).sum() / 2)

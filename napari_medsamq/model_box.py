@@ -13,6 +13,8 @@ from qtpy.QtWidgets import (
     QStyleOptionViewItem,
 )
 
+from napari_medsamq.plain_text import unguessed
+
 _LEAST_LETTERS = 14
 _LINE = Qt.ItemDataRole.UserRole + 1
 _ROOM = ", 1000 ms  "  # for a time that comes while the list is open
@@ -99,12 +101,13 @@ class ModelBox(QComboBox):
                 self.setItemText(row, entry.name)
                 self.setItemData(row, entry.directory)
                 self.setItemData(row, entry.line, _LINE)
-                self.setItemData(row, entry.facts, Qt.ItemDataRole.ToolTipRole)
+                self.setItemData(row, unguessed(entry.facts), Qt.ItemDataRole.ToolTipRole)
                 # A screen reader reads the open list, too.
                 self.setItemData(row, entry.line, Qt.ItemDataRole.AccessibleTextRole)
             self._chosen = [entry.directory for entry in entries].index(chosen)
             self.setCurrentIndex(self._chosen)
-            self.setToolTip(f"{rows[self._chosen].line}\n{rows[self._chosen].facts}")
+            own = rows[self._chosen]
+            self.setToolTip(unguessed(f"{own.line}\n{own.facts}"))
 
     def showPopup(self) -> None:  # noqa: N802 (Qt's name)
         """Open the list."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from archspec.cpu.detect import detected_info
 
 from napari_medsamq.errors import ModelError
-from napari_medsamq.files import file_hash
+from napari_medsamq.files import file_hash, replacing
 from napari_medsamq.volume_io import Modality
 
 FORMAT_VERSION = 1
@@ -87,7 +87,9 @@ class ModelSpec:
     def write(self, directory: Path) -> Path:
         """Write `model.json` into `directory` and return its path."""
         path = directory / _SPEC_FILE
-        path.write_text(json.dumps(asdict(self), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        text = json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+        with replacing(path) as part:
+            part.write_text(text, encoding="utf-8")
         return path
 
     @classmethod

@@ -17,6 +17,7 @@ from napari_medsamq.forms import MODALITIES
 from napari_medsamq.journal import Journal
 from napari_medsamq.layers import foreign_volume, image_layer, layer_volume
 from napari_medsamq.past import Past, find_past, wants_past
+from napari_medsamq.plain_text import unguessed
 from napari_medsamq.preferences import ct_window, embedding_bytes, palette
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.recording import Recorder
@@ -196,7 +197,7 @@ class Opener(QObject):
         choice, accepted = QInputDialog.getItem(
             self._parent,
             "CT or MR?",
-            f"{volume.name} does not say what it is. The choice decides the window:",
+            unguessed(f"{volume.name} does not say what it is. The choice decides the window:"),
             MODALITIES,
             MODALITIES.index(volume.modality),
             False,
@@ -249,7 +250,9 @@ class Opener(QObject):
             journal = Journal(past.path, volume, past.key, content, self._lost.emit)
             Recorder(session, journal, restored)
             if journal.kept is not None:
-                show_info(f"The earlier work on {volume.name} was kept as {journal.kept}.")
+                show_info(
+                    unguessed(f"The earlier work on {volume.name} was kept as {journal.kept}.")
+                )
         except JournalChangedError:
             # The question was about what is old by now.
             self._prepare(volume, layer)

@@ -179,6 +179,9 @@ def grow(mask: Bool, spacing: npt.ArrayLike, mm: float) -> Bool:
 
     def change(part: Bool) -> Bool:
         if mm < 0:
+            if part.all():
+                # There is no outline to measure from.
+                return part
             # Voxels beyond the part are none of the mask, those beyond the volume unknown.
             inside: Bool = ndimage.distance_transform_edt(part, sampling) > tolerance - mm
             return inside
@@ -222,10 +225,14 @@ def _signed_distance(mask: Bool, pixel: Float64) -> Float64:
     if not mask.any():
         # As far outside as nothing on this slice can be.
         return np.full(mask.shape, -float(np.hypot(*(np.array(mask.shape) * pixel))))
-    inside = ndimage.distance_transform_edt(np.pad(mask, 1), pixel)[1:-1, 1:-1]
+    # Along an axis of length 1, that of a 2D image seen edge-on, there are no outlines.
+    wide = np.array(mask.shape) > 1
+    padded = np.pad(mask, [(int(own), int(own)) for own in wide])
+    place = tuple(slice(1, -1) if own else slice(None) for own in wide)
+    inside = ndimage.distance_transform_edt(padded, pixel)[place]
     outside = ndimage.distance_transform_edt(~mask, pixel)
     # Outlines lie between pixels, half a pixel from the middle of either.
-    half = float(pixel.min()) / 2
+    half = float(pixel.min(where=wide, initial=np.inf if wide.any() else pixel.min())) / 2
     signed: Float64 = np.where(mask, inside - half, half - outside)
     return signed
 

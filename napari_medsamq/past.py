@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from qtpy.QtWidgets import QMessageBox, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QMessageBox, QWidget
 
 from napari_medsamq.errors import JournalError
 from napari_medsamq.journal import check_volume, journal_path, volume_hash
@@ -77,6 +78,9 @@ def wants_past(parent: QWidget, volume: Volume, past: Past) -> bool:
         f"Labels: {labels or 'none'}. {past.warning}\n\nEverything can be undone, as then. If you "
         "start anew, the earlier work is kept in a file of its own."
     )
+    for shown in box.findChildren(QLabel):
+        # Names in it are no HTML, whatever they look like.
+        shown.setTextFormat(Qt.TextFormat.PlainText)
     go_on = box.addButton("Go on", QMessageBox.ButtonRole.AcceptRole)
     box.addButton("Start anew", QMessageBox.ButtonRole.RejectRole)
     box.setDefaultButton(go_on)

@@ -85,7 +85,8 @@ def default_window(volume: Volume) -> WindowLevel:
     Raises
     ------
     VolumeError
-        If all non-zero voxels of an MR volume have one value.
+        If all non-zero voxels of an MR volume have one value, or single precision does not hold
+        its values or tell them apart.
     """
     if volume.windowed:
         return IDENTITY
@@ -93,13 +94,31 @@ def default_window(volume: Volume) -> WindowLevel:
         return SOFT_TISSUE
     low, high = np.percentile(volume.data[volume.data != 0], (0.5, 99.5))
     if low == high:
-        low, high = float(volume.data.min()), float(volume.data.max())
+        low, high = volume.data.min(), volume.data.max()
     if low == high:
         raise VolumeError(
             f"{volume.name}: every voxel has the value {low:g}, so there is nothing to show or "
             "segment. Check that the right file was opened."
         )
-    return WindowLevel.from_limits(float(low), float(high))
+    return window_between(volume, float(low), float(high))
+
+
+def window_between(volume: Volume, low: float, high: float) -> WindowLevel:
+    """Make the window between two intensities of a volume.
+
+    Raises
+    ------
+    VolumeError
+        If single precision does not hold them or tell them apart.
+    """
+    try:
+        return WindowLevel.from_limits(low, high)
+    except ValueError as error:
+        raise VolumeError(
+            f"{volume.name}: its values from {low:.10g} to {high:.10g} are too large, too small or "
+            "too close to each other for single precision (up to 3e38, 7 digits), in which they "
+            "are shown. Save it with other values, such as less an offset or by another factor."
+        ) from error
 
 
 @dataclass(frozen=True)

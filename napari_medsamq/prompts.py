@@ -202,6 +202,13 @@ def check_inside(box: BoxPrompt | BoxPrompt3D, shape: Sequence[int]) -> None:
         )
 
 
+def two_pixels(first: int, last: int, size: int) -> tuple[int, int]:
+    """Widen a range of one pixel of an axis by one, as a box on a slice needs two either way."""
+    if first < last or size < 2:
+        return first, last
+    return (first, last + 1) if last + 1 < size else (first - 1, last)
+
+
 def box_between(lower: Index3, upper: Index3, axis: int = 0) -> BoxPrompt | BoxPrompt3D:
     """Make the box prompt that two voxels span.
 

@@ -110,7 +110,7 @@ def save_work(path: Path, work: Work, *, names: bool = False) -> Saved:
     target = provenance_path(receipt.path)
     try:
         text = json.dumps(describe_work(work, receipt, names=names), indent=1)
-        write_whole(target, f"{text}\n".encode(), _MARK)
+        write_whole(target, f"{text}\n", _MARK)
     except (MemoryError, SaveError) as error:
         problem = str(error) or "there is not enough memory"
         return Saved(receipt, None, f"The label is saved, its provenance is not: {problem}")

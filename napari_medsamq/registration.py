@@ -7,6 +7,7 @@ another modality or contrast. Several starts are tried, and the best one is refi
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +21,12 @@ from napari_medsamq.volume_io import Volume
 # Finer than that the motion of a patient does not become, and the search gets slow.
 _VOXEL_MM = 2.0
 _MOST_VOXELS = 4_000_000
+# But so many voxels along an axis are kept, of those there are: what is small moves by less.
+_LEAST_KEPT = 24
 _SHRINK, _SMOOTH_MM = (4, 2, 1), (4.0, 2.0, 0.0)
-_BINS, _SAMPLED, _SEED = 50, 0.2, 1
+_BINS, _SAMPLED, _LEAST_SAMPLED, _SEED = 50, 0.2, 2000, 1
 _ITERATIONS = 150
+_STEPS_MM = 2.0, 1e-3
 # By how much images of one place agree better than the same with one of them mirrored. Measured:
 # the sample CT and MR with themselves, moved: 1.37 and 2.4; with each other: 1.1.
 _LEAST_GAIN = 1.2
@@ -104,8 +108,9 @@ def register(prior: Volume, new: Volume, go_on: Callable[[float], bool] = lambda
         found, after = starts[best], values[best]
     if not np.isfinite(after):
         raise VolumeError(
-            f"{prior.name} could not be registered to {new.name}: they do not overlap. Check that "
-            "both are of the same part of one patient, or leave the prior image out."
+            f"{prior.name} could not be registered to {new.name}: they do not overlap, or one of "
+            "them is the same all over. Check that both are of the same part of one patient, or "
+            "leave the prior image out."
         )
     # SimpleITK maps from the fixed image to the moving one.
     matrix = np.asarray(np.linalg.inv(_matrix(found)), np.float64)
@@ -129,14 +134,24 @@ def describe_motion(motion: Motion, point: Float64) -> str:
 def _image(volume: Volume) -> Any:
     if volume.data.ndim == 4 or min(volume.data.shape[:3]) < _LEAST_VOXELS:
         raise VolumeError(
-            f"{volume.name}: only volumes of grey values with {_LEAST_VOXELS} or more slices can "
-            "be registered. Leave the prior image out."
+            f"{volume.name}: only volumes of grey values with {_LEAST_VOXELS} or more voxels along "
+            f"each axis can be registered, not one of {volume.data.shape}. Leave the prior image "
+            "out."
         )
-    spacing = volume.spacing
-    step = np.maximum(1, np.floor(_VOXEL_MM / spacing)).astype(int)
-    while np.prod(np.ceil(np.array(volume.data.shape) / step)) > _MOST_VOXELS:
-        step[np.argmin(step * spacing)] += 1
-    image = sitk.GetImageFromArray(volume.data.astype(np.float32))
+    spacing, shape = volume.spacing, np.array(volume.data.shape)
+    step = np.minimum(np.floor(_VOXEL_MM / spacing), shape // _LEAST_KEPT)
+    step = np.maximum(1, step).astype(int)
+    while np.prod(np.ceil(shape / step)) > _MOST_VOXELS:
+        # Not of a thin axis, which would be gone.
+        step[np.argmin(np.where(shape // step > _LEAST_KEPT, step * spacing, np.inf))] += 1
+    with np.errstate(over="ignore"):
+        values = volume.data.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise VolumeError(
+            f"{volume.name}: has values beyond 3e38, with which it cannot be registered. Leave the "
+            "prior image out."
+        )
+    image = sitk.GetImageFromArray(values)
     image.SetSpacing(spacing[::-1].tolist())
     image.SetOrigin(volume.affine[:3, 3].tolist())
     image.SetDirection((volume.affine[:3, :3] / spacing)[:, ::-1].reshape(-1).tolist())
@@ -149,11 +164,13 @@ def _starts(fixed: Any, moving: Any) -> list[Any]:
     identity.SetCenter(_middle(fixed))
     kind = sitk.CenteredTransformInitializerFilter
     starts = [identity]
+    # Air at -1000 HU would weigh more than the patient, and negatively.
+    lifted = [sitk.ShiftScale(image, -_lowest(image), 1.0) for image in (fixed, moving)]
     for mode in (kind.GEOMETRY, kind.MOMENTS):
-        # Air at -1000 HU would weigh more than the patient, and negatively.
-        lifted = [sitk.ShiftScale(image, -_lowest(image), 1.0) for image in (fixed, moving)]
-        start = sitk.CenteredTransformInitializer(*lifted, sitk.Euler3DTransform(), mode)
-        starts.append(sitk.Euler3DTransform(start))
+        # What has one value all over has no centre of mass.
+        with suppress(RuntimeError):
+            start = sitk.CenteredTransformInitializer(*lifted, sitk.Euler3DTransform(), mode)
+            starts.append(sitk.Euler3DTransform(start))
     return starts
 
 
@@ -165,15 +182,20 @@ def _ask(go_on: Callable[[float], bool], share: float) -> bool:
 
 def _refine(fixed: Any, moving: Any, start: Any, go_on: Callable[[float], bool]) -> Any:
     method = _method(start)
+    size = np.array(fixed.GetSize())
     method.SetMetricSamplingStrategy(method.RANDOM)
-    method.SetMetricSamplingPercentage(_SAMPLED, _SEED)
+    share = float(np.clip(_LEAST_SAMPLED / np.prod(size), _SAMPLED, 1.0))
+    method.SetMetricSamplingPercentage(share, _SEED)
+    # Of an image smaller than a patient, steps and smoothing are smaller as well.
+    small = min(1.0, float((size * fixed.GetSpacing()).max()) / (_VOXEL_MM * _LEAST_KEPT))
+    first, last = (small * mm for mm in _STEPS_MM)
     method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=2.0, minStep=1e-3, numberOfIterations=_ITERATIONS, relaxationFactor=0.6
+        learningRate=first, minStep=last, numberOfIterations=_ITERATIONS, relaxationFactor=0.6
     )
     method.SetOptimizerScalesFromPhysicalShift()
-    levels = [n for n, by in enumerate(_SHRINK) if min(fixed.GetSize()) // by >= _LEAST_VOXELS]
+    levels = [n for n, by in enumerate(_SHRINK) if min(size) // by >= _LEAST_VOXELS]
     method.SetShrinkFactorsPerLevel([_SHRINK[level] for level in levels])
-    method.SetSmoothingSigmasPerLevel([_SMOOTH_MM[level] for level in levels])
+    method.SetSmoothingSigmasPerLevel([small * _SMOOTH_MM[level] for level in levels])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     stopped = False
 

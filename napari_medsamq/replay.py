@@ -21,6 +21,7 @@ from napari_medsamq.terminal import (
     VolumeNumber,
     WithName,
     chosen_model,
+    say,
     told_to_user,
 )
 from napari_medsamq.verification import Verdict, Verifier
@@ -59,15 +60,15 @@ def replay(
         labelling = Labelling(volume)
         labelling.restore(restored.history, restored.styles)
         saved = save_work(output, Work.of(labelling), names=with_name)
-        typer.echo(_describe(restored, content))
-        typer.echo(f"Saved and verified: {saved.receipt.path}")
+        say(*_describe(restored, content))
+        say(f"Saved and verified: {saved.receipt.path}")
         if saved.problem:
-            typer.echo(f"Note: {saved.problem}")
+            say(f"Note: {saved.problem}")
         if verify and not _verify(volume, content, chosen_model(model), restored):
             raise typer.Exit(1)
 
 
-def _describe(restored: Restored, content: Content) -> str:
+def _describe(restored: Restored, content: Content) -> list[str]:
     counts = restored.history.voxel_counts
     lines = [
         f"{label_id} {_name(restored, label_id)}: {count:,} voxels"
@@ -75,7 +76,7 @@ def _describe(restored: Restored, content: Content) -> str:
     ]
     if content.damaged:
         lines.append("Note: the end of the journal was cut off or altered; all before it is there.")
-    return "\n".join(lines or ["The journal ends with an empty label."])
+    return lines or ["The journal ends with an empty label."]
 
 
 def _name(restored: Restored, label_id: int) -> str:
@@ -88,16 +89,14 @@ def _verify(volume: Volume, content: Content, model: Path | None, restored: Rest
     for record in content.records:
         verifier.apply(record)
     verdict = verifier.verdict
-    typer.echo(f"{verdict.identical} of {verdict.masks} masks are the same, voxel by voxel.")
+    say(f"{verdict.identical} of {verdict.masks} masks are the same, voxel by voxel.")
     for label_id, dsc in verdict.dsc().items():
-        typer.echo(f"{label_id} {_name(restored, label_id)}: DSC {dsc:.4f}")
+        say(f"{label_id} {_name(restored, label_id)}: DSC {dsc:.4f}")
     return _is_right(verdict)
 
 
 def _is_right(verdict: Verdict) -> bool:
     if not verdict.same_setting:
-        typer.echo(
-            "Model, OpenVINO or processor are others than those of the journal: masks may differ."
-        )
+        say("Model, OpenVINO or processor are others than those of the journal: masks may differ.")
         return True
     return verdict.identical == verdict.masks

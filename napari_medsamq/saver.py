@@ -9,6 +9,7 @@ from napari.utils.notifications import show_info
 from napari_medsamq.errors import MedSAMQError, SaveError
 from napari_medsamq.guide import SAVE
 from napari_medsamq.label_report import make_report, report_path, write_report
+from napari_medsamq.plain_text import unguessed
 from napari_medsamq.provenance import Saved, Work, save_work
 from napari_medsamq.session import Session
 from napari_medsamq.view import SegmentView
@@ -50,7 +51,7 @@ class Saver:
         text = f"Saved and verified: {receipt.path} ({voxels:,} voxels).{report}"
         self._view.guide.done(SAVE)
         self._view.show_status(text)
-        show_info(text)
+        show_info(unguessed(text))
         if saved.problem:
             self._view.show_failure(SaveError(f"{text} {saved.problem}"))
 

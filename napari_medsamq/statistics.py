@@ -33,6 +33,7 @@ class LabelStatistics:
     ----------
     voxels : int
     millilitres : float
+        Of a 2D image its area by the thickness that the file tells, 1 mm where it tells none.
     mean, sd : float
         Of the source intensities; `sd` divides by n - 1, and is 0 for one voxel.
     percentiles : dict of int to float
@@ -97,8 +98,12 @@ class Intensities:
         """Their standard deviation, divided by n - 1; 0 for a single one."""
         if self.total < 2:
             return 0.0
-        squares = np.square(self.values.astype(np.float64) - self.mean)
-        return float(np.sqrt(np.dot(squares, self.counts) / (self.total - 1)))
+        apart = self.values.astype(np.float64) - self.mean
+        # Squares of the largest numbers there are would be infinite.
+        scale = float(np.abs(apart).max()) or 1.0
+        return scale * float(
+            np.sqrt(np.dot(np.square(apart / scale), self.counts) / (self.total - 1))
+        )
 
     def percentiles(self, shares: Sequence[float]) -> list[float]:
         """Return percentiles, interpolated linearly, as `numpy.percentile` does."""
@@ -114,8 +119,12 @@ class Intensities:
 
     def histogram(self, bins: int) -> tuple[npt.NDArray[np.int64], float, float]:
         """Return how many fall into each of so many bins, and the lowest and the highest value."""
-        counts, edges = np.histogram(self.values, bins, weights=self.counts)
-        return counts.astype(np.int64), float(edges[0]), float(edges[-1])
+        # From the lowest, so that bins are found between large values that hardly differ.
+        low = float(self.values[0])
+        apart = self.values.astype(np.float64) - low
+        ends = (0.0, float(apart[-1])) if apart[-1] > 0 else (-0.5, 0.5)
+        counts, _ = np.histogram(apart, bins, ends, weights=self.counts)
+        return counts.astype(np.int64), low + ends[0], low + ends[1]
 
 
 def label_statistics(
@@ -161,11 +170,13 @@ def measure_label(
     label : (z, y, x) integers, or bool for label id 1
     label_id : int
     axis : int
-        Array axis normal to the slices.
+        Array axis normal to the slices. A volume of one slice has that one, whatever this is.
     """
     place = _place(label, label_id)
     if place is None:
         return None
+    flat = [n for n, size in enumerate(label.shape) if size == 1]
+    axis = flat[0] if flat and axis not in flat else axis
     part = label[place] == label_id
     intensities = _count(volume.data[place][part])
     pixel = np.delete(volume.spacing, axis)
@@ -216,11 +227,13 @@ def _count(found: npt.NDArray[Any]) -> Intensities:
         low, high = int(flat.min()), int(flat.max())
         if high - low < _MOST_COUNTED:
             counts = np.zeros(high - low + 1, np.int64)
+            # No one type holds all integers of 64 bits, signed or not.
+            wide = np.uint64 if flat.dtype.kind == "u" else np.int64
             for start in range(0, flat.size, _CHUNK):
-                own = flat[start : start + _CHUNK].astype(np.int64) - low
-                counts += np.bincount(own, minlength=counts.size)
+                own = flat[start : start + _CHUNK].astype(wide) - wide(low)
+                counts += np.bincount(own.astype(np.int64), minlength=counts.size)
             there = np.flatnonzero(counts)
-            return Intensities(there + low, counts[there])
+            return Intensities(there.astype(wide) + wide(low), counts[there])
     return Intensities(*np.unique(flat, return_counts=True))
 
 

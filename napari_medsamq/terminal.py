@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -14,8 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from napari_medsamq.errors import MedSAMQError, SaveError
-from napari_medsamq.files import write_whole
+from napari_medsamq.files import write_table
 from napari_medsamq.model_choice import find_model
+from napari_medsamq.plain_text import plain
 
 LABEL_HELP = "The label: .nii.gz, .nii, .seg.nrrd, .dcm (DICOM SEG) or .rtstruct.dcm."
 MODEL_HELP = "A name that `medsamq models` lists, or a model directory."
@@ -66,15 +65,32 @@ def told_to_user() -> Iterator[None]:
     try:
         yield
     except MedSAMQError as error:
-        typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
+        say(f"Error: {error}", error=True)
         raise typer.Exit(1) from error
     except OSError as error:
         if error.filename is None:
             raise
         # Whether a file is there cannot be told if its name is too long or its folder is closed.
         text = f"{error.filename}: {error.strerror}. Check the name, and that you may use it."
-        typer.secho(f"Error: {text}", fg=typer.colors.RED, err=True)
+        say(f"Error: {text}", error=True)
         raise typer.Exit(1) from error
+
+
+def say(*lines: str, error: bool = False, warning: bool = False) -> None:
+    """Print lines, whatever the names in them hold; errors and warnings beside what is asked for.
+
+    Parameters
+    ----------
+    lines : str
+        Lists within one begin their lines with two blanks; see `plain_text.plain`.
+    error, warning : bool
+        Whether they go to the standard error, an error in red.
+    """
+    encoding = (sys.stderr if error or warning else sys.stdout).encoding or "utf-8"
+    for line in lines:
+        # Not all terminals know all letters.
+        text = plain(line, lists=True).encode(encoding, "backslashreplace").decode(encoding)
+        typer.secho(text, fg=typer.colors.RED if error else None, err=error or warning)
 
 
 def no_window(error: ImportError) -> MedSAMQError:
@@ -90,35 +106,9 @@ def chosen_model(name: str | None) -> Path | None:
     return None if name is None else find_model(name)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write what JSON can hold to a file.
-
-    Raises
-    ------
-    SaveError
-        If it cannot be written.
-    """
-    try:
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise SaveError(
-            f"{path} cannot be written ({error.strerror}). Name a file in a folder that exists."
-        ) from error
-
-
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows that have the same columns to a file.
-
-    Raises
-    ------
-    SaveError
-        If it cannot be written.
-    """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(path, text.getvalue().encode())
+    """Write rows that have the same columns to a file; errors as of `write_whole`."""
+    write_table(path, list(rows[0]) if rows else [], [list(row.values()) for row in rows])
 
 
 def check_reports(reports: Sequence[Path | None], others: Sequence[Path]) -> None:

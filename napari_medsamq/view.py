@@ -28,6 +28,7 @@ from napari_medsamq.forms import VolumeForm, button, narrow
 from napari_medsamq.guide import Guide
 from napari_medsamq.label_form import LabelForm
 from napari_medsamq.measure_form import MeasureForm
+from napari_medsamq.plain_text import plain, unguessed
 from napari_medsamq.prior_form import PriorForm
 from napari_medsamq.status_line import StatusLine
 from napari_medsamq.volume_io import LabelFormat
@@ -237,7 +238,9 @@ class SegmentView(QScrollArea):
             # The dialog has only asked about the name without its ending.
             question = f"{path.name} exists. Replace it?"
             buttons = QMessageBox.StandardButton
-            if path.exists() and buttons.Yes != QMessageBox.question(self, "Replace?", question):
+            if path.exists() and buttons.Yes != QMessageBox.question(
+                self, "Replace?", unguessed(question)
+            ):
                 return
         self.save_requested.emit(path)
 
@@ -271,7 +274,7 @@ class SegmentView(QScrollArea):
         """Show what undo and redo would do; None where there is nothing."""
         for push, name, verb in ((self._undo, undo, "Take back"), (self._redo, redo, "Do again")):
             push.setEnabled(name is not None)
-            push.setToolTip(f"{verb}: {name}" if name else "")
+            push.setToolTip(unguessed(f"{verb}: {name}") if name else "")
 
     def show_mode(self, drawing: bool, clicking: bool) -> None:
         """Show whether a drag on the canvas draws a box, or a click corrects a mask."""
@@ -285,14 +288,14 @@ class SegmentView(QScrollArea):
 
     def show_status(self, text: str) -> None:
         """Show a line about what just happened."""
-        self.status_line.setPlainText(text)
+        self.status_line.setPlainText(plain(text, lists=True))
 
     def show_failure(self, error: BaseException) -> None:
         """Tell what went wrong; a defect of the program keeps its traceback."""
         self.show_status(str(error))
         if not isinstance(error, MedSAMQError):
             raise error
-        show_error(str(error))
+        show_error(unguessed(str(error)))
 
     def set_open(self, is_open: bool) -> None:
         """Allow what needs an open volume."""

@@ -21,6 +21,7 @@ from napari_medsamq.layers import PLANES, SAMPLES
 from napari_medsamq.model_chooser import ModelChooser
 from napari_medsamq.networks import CPU
 from napari_medsamq.opening import Opener
+from napari_medsamq.plain_text import unguessed
 from napari_medsamq.view import SegmentView
 from napari_medsamq.volume_io import Modality, Selection
 from napari_medsamq.worker import Worker
@@ -211,7 +212,7 @@ class MedSAMQWidget(QWidget):
             f"Press {self._names['draw']}, then drag a box around a structure of {volume.name}."
         )
         for warning in volume.warnings:
-            show_warning(f"{volume.name}: {warning}")
+            show_warning(unguessed(f"{volume.name}: {warning}"))
 
 
 def _stop(compute: Worker, files: Worker) -> None:

@@ -9,13 +9,20 @@ windows are percentiles of what is there.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.preprocess import IDENTITY, SOFT_TISSUE, WindowLevel, default_window
+from napari_medsamq.preprocess import (
+    IDENTITY,
+    SOFT_TISSUE,
+    WindowLevel,
+    default_window,
+    window_between,
+)
 from napari_medsamq.volume_io import Volume
 
 # In percent; the network was trained with the wider ones.
@@ -82,8 +89,8 @@ def presets(volume: Volume, standard: WindowLevel) -> tuple[Preset, ...]:
     sample = _sample(volume)
     low, high = np.percentile(sample[sample != 0], _CONTRAST) if sample.any() else (0.0, 0.0)
     found = [Preset("Standard", standard, "{:g} - {:g} %".format(*_STANDARD))]
-    if low < high:  # else too few voxels differ
-        contrast = WindowLevel.from_limits(float(low), float(high))
+    with suppress(VolumeError):  # where too few voxels differ, or too little
+        contrast = window_between(volume, float(low), float(high))
         found.append(Preset("Contrast", contrast, "{:g} - {:g} %".format(*_CONTRAST)))
     return tuple(found)
 
@@ -129,19 +136,19 @@ def slice_window(volume: Volume, axis: int, index: int) -> WindowLevel:
     Raises
     ------
     VolumeError
-        If all the others have one value.
+        If all the others have one value, or single precision does not tell them apart.
     """
     array = volume.slice(axis, index)
     inside = array[array > _floor(volume, array)]
     low, high = np.percentile(inside, _CONTRAST) if inside.size else (0.0, 0.0)
     if low == high and inside.size:
-        low, high = float(inside.min()), float(inside.max())
+        low, high = inside.min(), inside.max()
     if low == high:
         raise VolumeError(
             f"There is nothing to fit a window to on this slice of {volume.name}. Go to a slice "
             "that shows something, or choose a preset."
         )
-    return WindowLevel.from_limits(float(low), float(high))
+    return window_between(volume, float(low), float(high))
 
 
 def _floor(volume: Volume, array: npt.NDArray[np.generic]) -> float:

@@ -10,6 +10,8 @@ from typing import Any
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, Qt, Signal
 
+from napari_medsamq.plain_text import unguessed
+
 
 class Worker(QObject):
     """Runs jobs one after the other in a thread of its own.
@@ -89,7 +91,7 @@ class Worker(QObject):
                 self._done.emit((future, then, fail))
         if not heard and not future.cancelled() and future.exception() is not None:
             # Nobody is left to tell it to but napari itself.
-            show_error(str(future.exception()))
+            show_error(unguessed(str(future.exception())))
 
     def _deliver(
         self,

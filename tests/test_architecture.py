@@ -17,7 +17,7 @@ MODULES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}
 
 # Each module may import those of the lines above its own; private ones (_*) stand with volume_io.
 CORE = (
-    ("__init__", "errors", "organs", "metrics", "palettes", "memory"),
+    ("__init__", "errors", "organs", "metrics", "palettes", "memory", "plain_text"),
     ("geometry", "files"),
     ("prompts",),
     ("_source", "_outlines", "_dicom_numbers"),

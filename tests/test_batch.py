@@ -31,7 +31,7 @@ from sources import write_nifti
 from napari_medsamq import cohort
 from napari_medsamq.case_table import Defaults, read_table, safe_name
 from napari_medsamq.cohort_files import opened
-from napari_medsamq.errors import CohortError
+from napari_medsamq.errors import CohortError, SaveError
 from napari_medsamq.journal import Journal, journal_path, volume_hash
 from napari_medsamq.preprocess import IDENTITY
 from napari_medsamq.prompts import BoxPrompt
@@ -521,3 +521,159 @@ def test_a_table_says_what_it_has_by_line(tmp_path: Path) -> None:
     table.write_bytes(b"image,boxes\n\xff\xfe,1\n")
     with pytest.raises(CohortError, match="no table in UTF-8"):
         read_table(table, Defaults())
+
+
+@pytest.mark.parametrize(
+    ("head", "line"),
+    [
+        ("image,boxes,labels", 'a.nii , "0,0,0,9,9,0" , 1=Liver '),
+        ("image,boxes,labels,,", 'a.nii,"0,0,0,9,9,0",1=Liver,,'),
+        ("image,boxes,,labels", 'a.nii,"0,0,0,9,9,0",,1=Liver'),
+        (" Image , BOXES ,labels", 'a.nii,"0,0,0,9,9,0",1=Liver'),
+        ("image;boxes;labels", "a.nii;0,0,0,9,9,0;1=Liver"),
+        ("image;boxes;labels;;", 'a.nii; "0,0,0,9,9,0" ;1=Liver;;'),
+        ("image\tboxes\tlabels", "a.nii\t0,0,0,9,9,0\t1=Liver"),
+        ("image\tboxes\tlabels\t", 'a.nii\t"0,0,0,9,9,0"\t1=Liver\t'),
+        ("sep=;\r\nimage;boxes;labels", "a.nii;0,0,0,9,9,0;1=Liver"),
+        ("\n \n,,\nimage,boxes,labels\n\n", 'a.nii,"0,0,0,9,9,0",1=Liver\n\n,,\n'),
+        ('"image","boxes","labels"', '"a.nii","0,0,0,9,9,0","1=Liver"'),
+        ('image,boxes,"labels\n"', 'a.nii,"0,0,0,\n9,9,0","1=Liver\n"'),
+    ],
+)
+@pytest.mark.parametrize(("mark", "end"), [("", "\n"), ("\ufeff", "\r\n")])
+def test_tables_are_read_as_spreadsheets_write_them(
+    head: str, line: str, mark: str, end: str, tmp_path: Path
+) -> None:
+    table = tmp_path / "table.csv"
+    text = "\n".join([head, line, ""]).replace("\r\n", "\n").replace("\n", end)
+    table.write_text(mark + text, encoding="utf-8", newline="")
+    (case,), failures = read_table(table, Defaults())
+    assert failures == []
+    assert case.image == tmp_path / "a.nii"
+    assert "".join(case.boxes).replace("\n", "").replace("\r", "") == "0,0,0,9,9,0"
+    assert case.labels == ((1, "Liver"),)
+
+
+def test_lines_of_a_table_are_counted_from_where_they_begin(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text('image,boxes\n\na.nii,"1,2,\n3"\nb.nii,1,2\nc.nii,"1 ""and"" , 2" \n')
+    cases, (failed,) = read_table(table, Defaults())
+    assert [(case.name, case.line) for case in cases] == [("a", 3), ("c", 6)]
+    assert cases[1].boxes == ('1 "and" , 2',)
+    assert (failed.name, failed.line) == ("b", 5)
+    assert "a value in no column of the table ('2')" in failed.error
+    assert "Put quotes around boxes" in failed.error
+
+
+@pytest.mark.parametrize("text", ['image,boxes\na.nii,"1,2\nb.nii,1\n', 'image\na"b\n"c"d\n'])
+def test_a_quote_without_its_end_takes_no_lines(text: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(CohortError, match="no table in UTF-8 with commas"):
+        read_table(tmp_path / "t.csv", Defaults())
+
+
+def test_labels_that_span_no_box_are_told_or_widened(tmp_path: Path) -> None:
+    image = make_image(tmp_path / "image.nii.gz")
+    affine = nib.load(image).affine
+    wholes = {
+        "empty": np.s_[:0, 0, 0],
+        "row": np.s_[4:7, 6, 4],
+        "column": np.s_[5, 6, 3:6],
+        "voxel": np.s_[8, 12, 7],
+    }
+    rows = []
+    for name, place in wholes.items():
+        label = np.zeros(SHAPE, np.uint8)
+        label[place] = 3
+        nib.save(nib.Nifti1Image(label, affine), tmp_path / f"{name}_label.nii.gz")
+        rows.append({"image": "image.nii.gz", "case": name, "box_file": f"{name}_label.nii.gz"})
+    (tmp_path / "flat.json").write_text('{"boxes": [{"box": [1, 2, 3, 1, 2, 9], "label": 7}]}')
+    rows.append({"image": "image.nii.gz", "case": "flat", "box_file": "flat.json"})
+    output = tmp_path / "out"
+    batch(write_table(tmp_path / "table.csv", rows), output)
+    errors = {error["case"]: error["error"] for error in rows_of(output / "errors.csv")}
+    assert set(errors) == {"empty", "flat"}, errors
+    assert "empty_label.nii.gz: is an empty label" in errors["empty"]
+    assert "flat.json: label 7: The two corners of the box" in errors["flat"]
+    for name in ("row", "column", "voxel"):
+        assert label_of(output, name)[wholes[name]].all()
+    assert {path.name.split(".")[0] for path in (output / "labels").iterdir()} == {
+        "row",
+        "column",
+        "voxel",
+    }
+
+
+def test_a_label_row_on_an_image_of_one_slice_gets_a_box(tmp_path: Path) -> None:
+    values = np.full((12, 1, 14), 5, np.int16)
+    values[3:9, 0, 4:9] = 200
+    label = np.zeros(values.shape, np.uint8)
+    label[4:7, 0, 6] = 1
+    for name, data in (("image", values), ("label", label)):
+        nib.save(nib.Nifti1Image(data, np.diag([1.0, 5, 1, 1])), tmp_path / f"{name}.nii")
+    rows = [{"image": "image.nii", "box_file": "label.nii"}]
+    result = batch(write_table(tmp_path / "t.csv", rows), tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert label_of(tmp_path / "out", "image")[4:7, 0, 6].all()
+
+
+def names_of(output: Path) -> set[str]:
+    return {
+        path.name
+        for folder in ("labels", "gallery", "results")
+        for path in (output / folder).iterdir()
+    }
+
+
+@pytest.mark.parametrize("change", ["line", "image", "box"])
+def test_a_case_that_fails_leaves_nothing_of_an_earlier_line(
+    change: str, tmp_path: Path, fake: FakeEngine
+) -> None:
+    """What it had is put aside, and taken up again when the line is as it was."""
+    table, output = make_table(tmp_path, 2), tmp_path / "out"
+    assert batch(table, output).exit_code == 0
+    before, files = content(output), names_of(output)
+    text, image = table.read_text(), (tmp_path / "image1.nii.gz").read_bytes()
+    if change == "image":
+        (tmp_path / "image1.nii.gz").unlink()
+    else:
+        new = {"line": "9,9", "box": "2,5,3,8,12,6"}[change]
+        table.write_text(text.replace(f'image1.nii.gz,"{BOX}"', f'image1.nii.gz,"{new}"'))
+    fake.blind = change == "box"
+    result = batch(table, output)
+    assert "1 case done (1 of them in earlier runs), 1 failed" in result.stdout
+    if fake.blind:
+        assert "Label 1 (Liver): The network found nothing" in result.stderr
+    assert [row["case"] for row in rows_of(output / "statistics.csv")] == ["image0"]
+    own = {"image1.nii.gz", "image1.provenance.json", "image1.jpg", "image1.json"}
+    assert names_of(output) == files - own
+    assert names_of(output / "earlier") == own
+    table.write_text(text)
+    (tmp_path / "image1.nii.gz").write_bytes(image)
+    fake.blind = False
+    fake.images.clear()
+    assert "2 cases done (2 of them in earlier runs), 0 failed" in batch(table, output).stdout
+    assert not fake.images
+    assert content(output) == before
+    assert names_of(output / "earlier") == set()
+
+
+def test_a_case_that_fails_half_way_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise SaveError("no picture")
+
+    table, output = make_table(tmp_path, 1), tmp_path / "out"
+    monkeypatch.setattr(cohort, "thumbnail", fail)
+    assert "no picture" in batch(table, output).stderr
+    assert names_of(output) == set()
+
+
+def test_a_case_that_is_made_anew_leaves_nothing_aside(tmp_path: Path) -> None:
+    table, output = make_table(tmp_path, 1), tmp_path / "out"
+    assert batch(table, output).exit_code == 0
+    table.write_text(table.read_text().replace("Liver", "Spleen"))
+    assert batch(table, output).exit_code == 0
+    assert rows_of(output / "statistics.csv")[0]["name"] == "Spleen"
+    assert names_of(output / "earlier") == set()

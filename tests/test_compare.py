@@ -72,6 +72,24 @@ def compare(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["compare", *map(str, arguments)])
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_labels_of_an_image_are_compared_by_their_contours(axis: int, tmp_path: Path) -> None:
+    """As plates they would agree: their faces lie on each other."""
+    small, large = np.zeros((2, 60, 60), np.uint8)
+    small[20:40, 20:40], large[8:52, 8:52] = 1, 1
+    sides = np.diag([*np.insert([1.0, 1.0], axis, 5.0), 1.0])
+    paths = [
+        write(tmp_path / name, np.expand_dims(label, axis), sides)
+        for name, label in (("a.nii", small), ("b.nii", large))
+    ]
+    result = compare(*paths, "--json", tmp_path / "n.json")
+    assert result.exit_code == 0, result.output
+    (own,) = json.loads((tmp_path / "n.json").read_text())["labels"]
+    assert own["nsd"] == 0
+    # The corners of the larger square are farthest, each side less.
+    assert 12 <= own["hausdorff95_mm"] <= np.hypot(12, 12)
+
+
 def test_balls_agree_as_geometry_says(pair: tuple[Path, Path]) -> None:
     a, b = (read_label_file(path) for path in pair)
     own = compare_labels(a.label, b.label, a.volume.spacing.tolist(), 1.0)[1]

@@ -146,12 +146,14 @@ def test_a_run_that_was_interrupted_can_be_repeated(tmp_path: Path) -> None:
 def test_a_run_that_found_the_disk_full_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def half(source: Path, target: Path) -> None:
-        target.write_bytes(source.read_bytes()[:1000])
+    write = Path.write_bytes
+
+    def half(path: Path, content: bytes) -> None:
+        write(path, content[:1000])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copyfile", half)
-    with pytest.raises(SaveError, match="cannot write to"):
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(SaveError, match=r"cannot be written \(No space left"):
         run_demo(tmp_path)
     monkeypatch.undo()
     assert not list(tmp_path.iterdir())

@@ -14,6 +14,7 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -335,6 +336,49 @@ def test_a_disk_that_is_full_is_told_once_and_work_goes_on(
     assert "No space left" in told[0]
     assert "save your label yourself" in told[0]
     assert session.history.voxel_counts == {1: 3 * 64}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX resource limits")
+def test_a_journal_that_cannot_be_ended_lets_others_write(tmp_path: Path) -> None:
+    """What the disk did not take waits in the file's buffer until it is closed."""
+    import resource
+
+    told: list[str] = []
+    path, volume = tmp_path / "a.journal", make_volume()
+    journal = Journal(path, volume, "key", None, lambda error: told.append(str(error)))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, limits[1]))
+    try:
+        for number in range(3):
+            journal.write("note", {"text": f"{number}" * 900})
+        journal.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert len(told) == 1
+    assert "File too large" in told[0]
+    Journal(path, volume, "key", read_journal(path), never).close()
+
+
+@pytest.mark.parametrize("told_before", [False, True])
+def test_an_error_at_the_end_of_a_journal_is_told_once(
+    told_before: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    told: list[str] = []
+    path, volume = tmp_path / "a.journal", make_volume()
+    journal = Journal(path, volume, "key", None, lambda error: told.append(str(error)))
+    if told_before:
+        monkeypatch.setattr(module, "append_record", fail)
+        journal.write("note", {})
+    own = journal._file
+    journal._file = SimpleNamespace(close=fail)
+    journal.close()
+    own.close()
+    assert len(told) == 1
+    assert "No space left" in told[0]
+    Journal(path, volume, "key", read_journal(path), never).close()
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")

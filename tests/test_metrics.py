@@ -25,8 +25,8 @@ def ball(shape: tuple[int, int, int], radius: float, spacing: tuple[float, ...])
     return np.linalg.norm(offsets, axis=0) <= radius
 
 
-def pairs(dimensions: int) -> st.SearchStrategy[np.ndarray]:
-    return st.tuples(*[st.integers(1, 6)] * dimensions).flatmap(
+def pairs(dimensions: int, least: int = 1) -> st.SearchStrategy[np.ndarray]:
+    return st.tuples(*[st.integers(least, 6)] * dimensions).flatmap(
         lambda shape: arrays(bool, (2, *shape))
     )
 
@@ -138,7 +138,7 @@ def test_nsd_is_a_symmetric_part_that_grows_with_the_tolerance(
 
 
 @settings(max_examples=30, deadline=None)
-@given(pairs(3), st.integers(0, 5))
+@given(pairs(3, least=2), st.integers(0, 5))
 def test_what_lies_around_makes_no_difference(pair: np.ndarray, margin: int) -> None:
     first, second = (np.pad(mask, margin) for mask in pair)
     assert nsd(first, second, (1, 2, 3), 2) == nsd(*pair, (1, 2, 3), 2)
@@ -185,3 +185,81 @@ def test_hausdorff_of_empty_masks() -> None:
     assert surface_distances(empty, empty, (1, 1, 1)).hausdorff() == 0
     assert surface_distances(empty, full, (1, 1, 1)).hausdorff() == math.inf
     assert surface_distances(full, empty, (1, 1, 1)).hausdorff() == math.inf
+
+
+@pytest.mark.parametrize(
+    ("seed", "shape", "share", "spacing", "tolerance", "expected"),
+    [
+        (0, (6, 7, 8), 0.5, (1.0, 1.0, 1.0), 0.9, (0.96519072, 0, 0, 1.414213562)),
+        (1, (6, 7, 8), 0.5, (3.0, 0.7, 0.7), 0.5, (0.966800557, 0, 0, 1.4)),
+        (2, (5, 9, 9), 0.08, (2.5, 1.0, 0.8), 2, (0.893006187, 2, 3, 4.38634244)),
+        (3, (2, 6, 7), 0.5, (5.0, 0.5, 0.5), 0.4, (0.916962516, 0, 0.5, 0.5)),
+        (4, (9, 2, 3), 0.7, (1.0, 2.0, 3.0), 0.9, (0.963799074, 0, 0, 2)),
+        (5, (4, 30, 3), 0.6, (0.3, 1.7, 0.9), 0.5, (0.996243432, 0, 0, 0.9)),
+        (6, (12, 12, 12), 0.02, (1, 1, 4), 3, (0.620909208, 4.123105626, 5.099019514, 6.480740698)),
+        (7, (11, 12), 0.5, (1.0, 1.0), 0.9, (0.834972639, 0, 1, 2)),
+        (8, (11, 12), 0.1, (2.0, 0.6), 1, (0.526305009, 2.088061302, 4.176122604, 4.664761516)),
+        (9, (2, 40), 0.6, (1.0, 3.0), 0.5, (0.792818217, 1, 1, 3.16227766)),
+    ],
+)
+def test_the_numbers_are_those_of_the_published_code(
+    seed: int,
+    shape: tuple[int, ...],
+    share: float,
+    spacing: tuple[float, ...],
+    tolerance: float,
+    expected: tuple[float, ...],
+) -> None:
+    """Expected: surface-distance 0.1 of PyPI, its surface Dice and Hausdorff of 80, 95, 100 %."""
+    one, other = np.random.default_rng(seed).random((2, *shape)) < share
+    found = surface_distances(one, other, spacing)
+    values = (found.within(tolerance), *(found.hausdorff(share) for share in (80, 95, 100)))
+    assert values == pytest.approx(expected, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "shift", "expected"),
+    [(2, 2, 1, 0), (3, 1, 1, 0), (1, 3, 2, 0), (3, 1, 2, 1)],
+)
+def test_a_share_that_is_met_exactly_is_that_of_the_published_code(
+    rows: int, columns: int, shift: int, expected: float
+) -> None:
+    """Exactly half of the contour is that near, and the order of its sums decides."""
+    one = square((9, 9), (2, 2 + rows), (2, 2 + columns))
+    found = surface_distances(one, np.roll(one, shift, 1), (1, 1))
+    assert found.hausdorff(50) == expected
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@given(pair=pairs(2, least=2))
+@settings(max_examples=20, deadline=None)
+def test_a_volume_of_one_slice_is_measured_as_an_image(axis: int, pair: np.ndarray) -> None:
+    """Plates have faces that lie on each other; images have contours only."""
+    flat = surface_distances(*pair, (1.5, 0.7))
+    deep = surface_distances(*np.expand_dims(pair, axis + 1), np.insert([1.5, 0.7], axis, 5.0))
+    for share in (50, 95, 100):
+        assert deep.hausdorff(share) == flat.hausdorff(share)
+    for tolerance in (0, 1, 2):
+        assert deep.within(tolerance) == flat.within(tolerance)
+
+
+def test_a_label_on_one_slice_of_a_volume_has_faces() -> None:
+    small, large = square((12, 12), (4, 8), (4, 8)), square((12, 12), (2, 10), (2, 10))
+    flat = nsd(small, large, (1, 1), 0.5)
+    volume = np.zeros((2, 3, 12, 12), bool)
+    volume[:, 1] = small, large
+    assert flat == 0
+    assert nsd(*volume, (5, 1, 1), 0.5) > 0.3
+
+
+@pytest.mark.parametrize("shape", [(1, 9), (1, 1, 9), (9, 1, 1), (1, 1, 1)])
+def test_rows_and_single_voxels_end_at_their_ends(shape: tuple[int, ...]) -> None:
+    full, empty = np.ones(shape, bool), np.zeros(shape, bool)
+    short = full.copy()
+    short.reshape(-1)[-2:] = False
+    spacing = [0.5] * len(shape)
+    assert nsd(full, full, spacing, 0) == 1
+    assert nsd(full, empty, spacing, 9) == 0
+    if full.size > 1:
+        assert nsd(full, short, spacing, 0.9) == 0.5
+        assert surface_distances(full, short, spacing).hausdorff(100) == 1

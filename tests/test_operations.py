@@ -102,6 +102,22 @@ def test_missing_slices_are_interpolated(axis: int) -> None:
     np.testing.assert_array_equal(interpolate_slices(whole, axis, SPACING), whole)
 
 
+@pytest.mark.parametrize("thin", [1, 2])
+def test_rows_of_a_single_slice_are_interpolated_as_those_of_a_volume(thin: int) -> None:
+    """Seen edge-on, a 2D image is no plate with an outline on both sides."""
+    mask = np.zeros((20, 40), bool)
+    mask[2, 4:34], mask[12, 13:25] = True, True
+    found = interpolate_slices(np.expand_dims(mask, thin), 0, SPACING).squeeze(thin)
+    widths = found.sum(1)[2:13]
+    assert widths == pytest.approx(np.linspace(30, 12, 11), abs=1)
+
+
+def test_a_mask_that_fills_the_volume_has_nothing_to_shrink_from() -> None:
+    full = np.ones((3, 9, 9), bool)
+    np.testing.assert_array_equal(grow(full, SPACING, -2), full)
+    np.testing.assert_array_equal(grow(full[:1], SPACING, -2), full[:1])
+
+
 def test_smoothing_takes_jumps_between_slices_and_keeps_a_ball() -> None:
     whole = ball()
     assert dsc(smooth_between(whole, 0, SPACING), whole) > 0.95

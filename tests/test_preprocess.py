@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import CASES, DATA, dsc, stored
 
+from napari_medsamq.errors import VolumeError
 from napari_medsamq.preprocess import (
     FRAME,
     IDENTITY,
@@ -18,6 +19,7 @@ from napari_medsamq.preprocess import (
     prepare_slice,
 )
 from napari_medsamq.volume_io import Volume, read_volume, volume_from_array
+from napari_medsamq.windows import presets, slice_window
 
 sides = st.integers(1, 3000)
 sizes = st.floats(0.1, 10)
@@ -105,6 +107,29 @@ def test_mr_of_two_values_shows_both() -> None:
 
 def _mr(array: np.ndarray) -> Volume:
     return volume_from_array(array, (1, 1, 1), "mr").with_modality("MR")
+
+
+@pytest.mark.parametrize(
+    ("start", "step", "kind"),
+    [
+        (2**63, 100, np.uint64),
+        (2**62, 100, np.int64),
+        (1e39, 1e37, np.float64),
+        (-1e300, 1e300, np.float64),
+        (1e-200, 1e-200, np.float64),
+        (1e10, 0.1, np.float64),
+    ],
+)
+def test_values_that_single_precision_cannot_show_are_told(
+    start: float, step: float, kind: type
+) -> None:
+    data = np.array([start + step * number for number in range(24)], kind).reshape(2, 3, 4)
+    volume = volume_from_array(data, (1, 1, 1), "scan").with_modality("MR")
+    with pytest.raises(VolumeError, match=r"scan: its values from .* single precision"):
+        default_window(volume)
+    with pytest.raises(VolumeError, match="scan"):
+        slice_window(volume, 0, 1)
+    assert not presets(volume, SOFT_TISSUE)[1:]
 
 
 def test_colours_keep_their_channels() -> None:

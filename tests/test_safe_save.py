@@ -96,15 +96,15 @@ def cut_short(write: Callable[..., None]) -> Callable[..., None]:
 @pytest.mark.parametrize(
     ("target", "replacement", "message"),
     [
-        ("os.fsync", failing(errno.ENOSPC), "the disk is full"),
-        ("write_nifti", failing(errno.EDQUOT), "quota"),
-        ("label_header", failing(errno.EROFS), "read-only"),
-        ("Path.replace", failing(errno.EACCES), "not allowed"),
-        ("Path.open", failing(errno.EACCES), "not allowed"),
-        ("TemporaryFile", failing(errno.EROFS), "read-only"),
-        ("write_nifti", wrong_voxels(_save.write_nifti), "other voxels"),
-        ("write_nifti", wrong_place(_save.write_nifti), "lies elsewhere"),
-        ("write_nifti", cut_short(_save.write_nifti), "cannot be read back"),
+        ("files.os.fsync", failing(errno.ENOSPC), "the disk is full"),
+        ("_save.write_nifti", failing(errno.EDQUOT), "quota"),
+        ("_save.label_header", failing(errno.EROFS), "read-only"),
+        ("_save.Path.replace", failing(errno.EACCES), "not allowed"),
+        ("_save.Path.open", failing(errno.EACCES), "not allowed"),
+        ("_save.TemporaryFile", failing(errno.EROFS), "read-only"),
+        ("_save.write_nifti", wrong_voxels(_save.write_nifti), "other voxels"),
+        ("_save.write_nifti", wrong_place(_save.write_nifti), "lies elsewhere"),
+        ("_save.write_nifti", cut_short(_save.write_nifti), "cannot be read back"),
     ],
 )
 def test_a_failed_save_leaves_the_old_file_and_nothing_else(
@@ -118,7 +118,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(
     path = tmp_path / "label.nii.gz"
     write_label(path, label_at(volume, (0, 0, 0)), volume)
     before = path.read_bytes()
-    monkeypatch.setattr(f"napari_medsamq._save.{target}", replacement)
+    monkeypatch.setattr(f"napari_medsamq.{target}", replacement)
     with pytest.raises(SaveError, match=message) as error:
         write_label(path, label_at(volume, (1, 1, 1)), volume)
     monkeypatch.undo()

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from napari_medsamq.statistics import label_statistics, measure
+from napari_medsamq.statistics import label_statistics, measure, measure_label
+from napari_medsamq.volume_io import volume_from_array
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +105,47 @@ def test_the_phantoms_ellipsoid_has_its_volume_and_hu(phantom: Any) -> None:
 
 def test_an_empty_label_measures_nothing(phantom: Any) -> None:
     assert label_statistics(phantom.volume, np.zeros(phantom.reference.shape, np.uint16)) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "step"),
+    [
+        (np.uint64, 2**63 + 2**20, 4096),
+        (np.uint64, 2**64 - 2**20, 1),
+        (np.uint64, 0, 2**58),
+        (np.int64, -(2**63), 1),
+        (np.int64, 2**62, 4096),
+        (np.int8, -128, 5),
+        (np.float64, -1e300, 3e298),
+        (np.float64, 1e15, 0.25),
+    ],
+)
+def test_values_at_the_ends_of_their_type_are_measured(
+    kind: type, start: float, step: float
+) -> None:
+    values = [start + step * number for number in range(50)]
+    data = np.array(values, kind).reshape(2, 5, 5)
+    volume = volume_from_array(data, (1, 1, 1), "image")
+    found = measure_label(volume, np.ones(data.shape, np.uint16), 1)
+    assert found is not None
+    statistics, intensities = found
+    assert statistics.mean == pytest.approx(start + 24.5 * step, rel=1e-12)
+    assert statistics.sd == pytest.approx(step * np.std(range(50), ddof=1), rel=1e-2, abs=1e3)
+    assert statistics.percentiles[50] == pytest.approx(statistics.mean, rel=1e-12)
+    counts, low, high = intensities.histogram(8)
+    assert counts.sum() == 50
+    assert (low, high) == pytest.approx((values[0], values[-1]))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_an_image_has_one_slice_from_wherever_it_is_seen(axis: int) -> None:
+    image = np.arange(600.0).reshape(20, 30)
+    mask = np.zeros((20, 30), np.uint16)
+    mask[3:13, 4:24] = 1
+    sides = np.insert([2.0, 0.5], axis, 7.0)
+    volume = volume_from_array(np.expand_dims(image, axis), sides, "image")
+    for seen in range(3):
+        found = label_statistics(volume, np.expand_dims(mask, axis), seen)[1]
+        assert found.slices == 1
+        assert found.plane_mm == found.longest_mm == pytest.approx(np.hypot(9 * 2, 19 * 0.5))
+        assert found.millilitres == pytest.approx(200 * 7 / 1000)

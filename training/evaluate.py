@@ -22,6 +22,7 @@ from napari_medsamq.model_spec import ModelSpec
 from napari_medsamq.prompts import CarryPrompt
 from training.checking import BAD_DSC, LOOKED_AT, describe_checks
 from training.errors import ConfigError
+from training.files import replace_file
 from training.latency import LAPTOP, goals, measure_apart
 from training.progress import error_message, progress_bar
 from training.protocol import Protocol
@@ -275,17 +276,13 @@ def _check_target(path: Path | None) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        replace_file(path, lambda part: part.write_text(text, encoding="utf-8"))
     except OSError as error:
         raise SaveError(
             f"{path}: cannot be written ({error.strerror or error}). Free space there, or give "
             "another file."
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
+
+from napari_medsamq.files import replacing
 
 _WITH_DATA_BESIDE = (".mhd", ".nhdr", ".hdr")
 
@@ -23,14 +23,8 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         Writes the file whose path it is given.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as part:
+        write(part)
 
 
 def path_sha256(path: Path) -> str:

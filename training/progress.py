@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.terminal import say
 
 
 @contextmanager
@@ -18,7 +19,7 @@ def error_message() -> Iterator[None]:
     try:
         yield
     except (MedSAMQError, OSError) as error:
-        typer.echo(f"Error: {error}", err=True)
+        say(f"Error: {error}", error=True)
         raise typer.Exit(1) from error
 
 
