@@ -164,9 +164,25 @@ def measure_label(
         Array axis normal to the slices.
     """
     place = _place(label, label_id)
-    if place is None:
+    return None if place is None else measure_part(volume, place, label[place] == label_id, axis)
+
+
+def measure_part(
+    volume: Volume, place: tuple[slice, ...], part: Bool, axis: int = 0
+) -> tuple[LabelStatistics, Intensities] | None:
+    """Measure a mask that lies in a part of a volume; None where it is empty.
+
+    Parameters
+    ----------
+    volume : Volume
+    place : (3,) slice
+    part : bool
+        The mask in that part.
+    axis : int
+        Array axis normal to the slices.
+    """
+    if not part.any():
         return None
-    part = label[place] == label_id
     intensities = _count(volume.data[place][part])
     pixel = np.delete(volume.spacing, axis)
     planes = np.ascontiguousarray(np.moveaxis(part, axis, 0))
