@@ -319,8 +319,8 @@ def lies_on(place: Mapping[str, Any], volume: Volume, layers: Iterable[Any]) -> 
     if "scale" not in place:  # a script's, which says nothing of any place
         return True
     shown = [own for own in layers if layer_volume(own) is volume and hasattr(own, "scale")]
-    _, usual, _ = image_layer(volume)
-    places = [placing(own) for own in shown] or [usual]
+    # As `image_layer` shows it, if nothing does.
+    places = [placing(own) for own in shown] or [{"scale": volume.spacing}]
     return any(lie_alike(place, other, volume.data.shape[:3]) for other in places)
 
 

@@ -245,7 +245,7 @@ class Replay:
         flat = self.history.label.reshape(-1)
         self._uncounted |= not np.array_equal(flat[voxels], arrays["before"])
         flat[voxels] = arrays["before"]
-        group, name = content["group"], content["name"]
+        group, name = content["group"], str(content["name"])
         if content["by_hand"] and name.startswith(_LOADED):
             name = LOAD
         self.history.change(
