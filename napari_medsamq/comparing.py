@@ -26,7 +26,7 @@ from napari_medsamq.comparison_view import ComparisonView, Pair
 from napari_medsamq.errors import MedSAMQError, PromptError
 from napari_medsamq.history import LabelStyle
 from napari_medsamq.label_files import LabelFile, bring_onto, read_label_file, used_ids
-from napari_medsamq.layers import layer_volume, require_slices
+from napari_medsamq.layers import layer_volume, lie_alike, lies_on, placing, require_slices
 from napari_medsamq.view import SegmentView
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Workspace
@@ -190,20 +190,14 @@ class Comparing(QObject):
     def _other_of(self, layer: Labels) -> tuple[Other, str]:
         """Return what a labels layer holds, on the volume's grid, and what is to be said of it."""
         session, own = self._workspace.session, self._workspace.labels
-        data, volume = np.asarray(layer.data), layer_volume(layer)
-        if volume is not None and volume is not session.volume and data.shape == volume.data.shape:
+        data, volume, place = np.asarray(layer.data), layer_volume(layer), placing(layer)
+        others = [other for other in self._viewer.layers if other is not layer]
+        named = volume is not None and volume is not session.volume
+        if named and data.shape == volume.data.shape and lies_on(place, volume, others):
             label, said = bring_onto(LabelFile(data.astype(np.uint16), volume, {}), session.volume)
             return Other(layer.name, label, {}), said
-        placed = layer.ndim == own.ndim and all(
-            np.allclose(one, two)
-            for one, two in (
-                (layer.scale, own.scale),
-                (layer.translate, own.translate),
-                (layer.rotate, own.rotate),
-                (layer.affine.affine_matrix, own.affine.affine_matrix),
-            )
-        )
-        if data.shape != session.label.shape or not placed:
+        shape = session.label.shape
+        if data.shape != shape or not lie_alike(place, placing(own), shape):
             raise PromptError(
                 f"The layer {layer.name!r} has {data.shape} voxels of {layer.scale.tolist()} mm, "
                 f"and the label {session.label.shape} of {own.scale.tolist()} mm. Save it to a "

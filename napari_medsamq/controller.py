@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,8 +97,8 @@ class Controller(QObject):
         workspace.add_to(viewer)
         self.solid = Solid(viewer, workspace)
         self.propagator = Propagator(self, workspace, compute, view.show_status, self.fail)
-        self._naming = Naming(workspace, view, self._tell)
-        self.saver = Saver(view, workspace.session, files)
+        self._naming = Naming(workspace, view, compute, self._tell)
+        self.saver = Saver(view, workspace, files)
         self.loader = Loader(view, workspace, files)
         canvas = canvas_widget(view)
         self.live = Live(self, viewer, workspace, compute, canvas, ahead=ahead)
@@ -230,10 +231,15 @@ class Controller(QObject):
         shown = self._shown_slice
         chosen = way or self._view.way
         ends = {UP: (last, last), DOWN: (0, 0), TO_VIEW: (shown, shown)}
-        try:
-            self.propagator.begin(axis, *ends.get(chosen, (0, last)))
-        except MedSAMQError as error:
-            self.fail(error)
+        begin = partial(self.propagator.begin, axis, *ends.get(chosen, (0, last)))
+
+        def go() -> None:
+            try:
+                begin()
+            except MedSAMQError as error:
+                self.fail(error)
+
+        self.workspace.edits.after_stroke(go, self._compute)
 
     def _show_propagating(self) -> None:
         if self.propagator.active:
@@ -263,12 +269,18 @@ class Controller(QObject):
     def undo(self) -> None:
         """Take back the last edit, or the last box while it is being segmented."""
         self.propagator.stop()
-        if not self.answers.take_back():
-            self._tell("Undone", self.session.history.undo())
+
+        def take_back() -> None:
+            if not self.answers.take_back():
+                self._tell("Undone", self.session.history.undo())
+
+        self.workspace.edits.after_stroke(take_back, self._compute)
 
     def redo(self) -> None:
         """Make the last undone edit again."""
-        self._tell("Done again", self.session.history.redo())
+        self.workspace.edits.after_stroke(
+            lambda: self._tell("Done again", self.session.history.redo()), self._compute
+        )
 
     def _tell(self, what: str, edit: Edit | None) -> None:
         self.workspace.refresh()

@@ -220,7 +220,14 @@ class Engines:
         ModelError
             If its model cannot be loaded.
         """
-        return self.load(self.model or default_model(modality))
+        return self.load(self.directory(modality))
+
+    def directory(self, modality: Modality) -> Path:
+        """Return the directory of the model that is wanted now for images of a modality.
+
+        `load` may run in another thread; this belongs to whoever changes `model`.
+        """
+        return self.model or default_model(modality)
 
     def load(self, directory: Path) -> OpenVINOEngine:
         """Return the engine of a model directory.

@@ -13,6 +13,7 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer
 
 from napari_medsamq.followup import PriorLabel, find_motion, prior_labels, propose_image
+from napari_medsamq.history import LabelStyle
 from napari_medsamq.label_files import LabelFile, read_label_file
 from napari_medsamq.layers import layer_volume, show_slice
 from napari_medsamq.prompts import BoxPrompt
@@ -247,10 +248,14 @@ class Following(QObject):
 
     def _place(self, labels: list[PriorLabel], said: str) -> None:
         workspace, session = self._workspace, self._workspace.session
+        placed_before = {own.label_id: own.style for own in _PRIOR.get(workspace, [])}
         for label in labels:
-            # What is drawn already keeps its name.
-            if label.label_id not in session.history.voxel_counts:
-                session.set_style(label.label_id, label.style)
+            label_id = label.label_id
+            usual = LabelStyle.default(label_id, session.palette)
+            # What is drawn already keeps its name, and what the user has named.
+            free = session.style(label_id) in (usual, placed_before.get(label_id))
+            if free and label_id not in session.history.voxel_counts:
+                session.set_style(label_id, label.style)
         placed = [Request(label.box, label.label_id) for label in labels if label.box is not None]
         asked = [request for request in workspace.requests if request not in workspace.held]
         workspace.requests = [*asked, *placed]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import find_objects
 
 from napari_medsamq.acceptance import Acceptance, still_accepted
 from napari_medsamq.palettes import OKABE_ITO
@@ -72,6 +74,31 @@ class Prompt:
 
 
 @dataclass(frozen=True, eq=False)
+class LabelPart:
+    """The voxels of a label as they were at one moment: a copy, to be read in any thread.
+
+    Attributes
+    ----------
+    place : (3,) slice
+        A part of the volume that holds them all.
+    mask : bool
+        Which voxels of that part they are.
+    """
+
+    place: tuple[slice, ...]
+    mask: Bool
+
+
+@dataclass(frozen=True)
+class StyleChange:
+    """What an edit does to the style of a label; None is that of a label that was given none."""
+
+    label_id: int
+    before: LabelStyle | None
+    after: LabelStyle | None
+
+
+@dataclass(frozen=True, eq=False)
 class Edit:
     """One step of the history.
 
@@ -93,6 +120,8 @@ class Edit:
         The network in hand at the time, asked or not; None where there is none.
     accepted : tuple of Acceptance
         What was accepted that was not before.
+    styles : tuple of StyleChange
+        How labels are called and shown since then that were called and shown otherwise before.
     """
 
     name: str
@@ -105,6 +134,7 @@ class Edit:
     group: object | None = None
     setting: Setting | None = None
     accepted: tuple[Acceptance, ...] = ()
+    styles: tuple[StyleChange, ...] = ()
 
 
 class History:
@@ -122,6 +152,9 @@ class History:
     prompts : tuple of Prompt
         The committed prompts, oldest first.
     accepted : set of Acceptance
+    styles : dict of int to LabelStyle
+        Of the labels that were given any. What the user sets is no edit; what an edit sets, undo
+        takes back.
     watch : callable
         Told "edit", "undo" or "redo" after each, and the edit; a group is told by its last one.
     setting : callable
@@ -132,10 +165,14 @@ class History:
         self.label: Label = np.zeros(shape, np.uint16)
         self.prompts: tuple[Prompt, ...] = ()
         self.accepted: set[Acceptance] = set()
+        self.styles: dict[int, LabelStyle] = {}
         self.watch: Callable[[str, Edit], None] = lambda _kind, _edit: None
         self.setting: Callable[[], Setting | None] = lambda: None
         self._counts = np.zeros(MAX_LABEL_ID + 1, np.int64)
         self._versions = np.zeros_like(self._counts)
+        # Lowest and highest index on each axis between which a label's voxels lie: grows with them,
+        # and is gone with the last one.
+        self._extents: dict[int, npt.NDArray[np.int64]] = {}
         self._undo: list[Edit] = []
         self._redo: list[Edit] = []
 
@@ -149,6 +186,14 @@ class History:
     def version(self, label_id: int) -> int:
         """Return a number that grows whenever voxels of a label id come or go."""
         return int(self._versions[label_id])
+
+    def part(self, label_id: int) -> LabelPart | None:
+        """Copy the voxels of a label id; None where it has none."""
+        extent = self._extents.get(label_id)
+        if extent is None:
+            return None
+        place = tuple(slice(int(low), int(high) + 1) for low, high in extent)
+        return LabelPart(place, self.label[place] == label_id)
 
     @property
     def edits(self) -> tuple[Edit, ...]:
@@ -175,6 +220,7 @@ class History:
         by_hand: bool = False,
         group: object | None = None,
         accepted: Iterable[Acceptance] = (),
+        styles: Mapping[int, LabelStyle] = MappingProxyType({}),
     ) -> Edit:
         """Set voxels (flat indices, each once) and prompts as one new edit; see `Edit`."""
         before = self.label.reshape(-1)[voxels]
@@ -190,6 +236,7 @@ class History:
             group,
             self.setting(),
             tuple(own for own in accepted if own not in self.accepted),
+            tuple(StyleChange(n, self.styles.get(n), style) for n, style in styles.items()),
         )
         self._redo.clear()
         self._do(edit)
@@ -222,6 +269,11 @@ class History:
         for plane in self.label:
             self._counts += np.bincount(plane.reshape(-1), minlength=self._counts.size)
         self._counts[0] = 0
+        self._extents = {
+            label_id: np.array([[own.start, own.stop - 1] for own in place])
+            for label_id, place in enumerate(find_objects(self.label), 1)
+            if place is not None
+        }
 
     def undo(self) -> Edit | None:
         """Take back the last edit, with its group, and return it; None if there is none."""
@@ -318,10 +370,20 @@ class History:
         planes = np.moveaxis(self.label, axis, 0)
         return {index: planes[index] == label_id for index in sorted(indices)}
 
+    def carried(self, label_id: int) -> Bool:
+        """Return the voxels (z, y, x) bool of a label that a propagation gave last."""
+        found = np.zeros(self.label.size, bool)
+        for edit in self._undo:
+            found[edit.voxels] = edit.group is not None
+        carried: Bool = found.reshape(self.label.shape) & (self.label == label_id)
+        return carried
+
     def _do(self, edit: Edit) -> Edit:
         self._write(edit.voxels, edit.before, edit.after)
         self.prompts = edit.prompts_after
         self.accepted.update(edit.accepted)
+        for own in edit.styles:
+            self._set_style(own.label_id, own.before, own.after)
         self._undo.append(edit)
         return edit
 
@@ -330,8 +392,21 @@ class History:
         self._write(edit.voxels, edit.after, edit.before)
         self.prompts = edit.prompts_before
         self.accepted.difference_update(edit.accepted)
+        for own in edit.styles:
+            self._set_style(own.label_id, own.after, own.before)
         self._redo.append(edit)
         return edit
+
+    def _set_style(
+        self, label_id: int, expected: LabelStyle | None, style: LabelStyle | None
+    ) -> None:
+        # A label that the user has named since keeps that.
+        if self.styles.get(label_id) != expected:
+            return
+        if style is None:
+            self.styles.pop(label_id, None)
+        else:
+            self.styles[label_id] = style
 
     def _write(self, voxels: Voxels, expected: Label, values: Label) -> None:
         # A voxel that was changed past the history keeps what it was given last.
@@ -343,6 +418,25 @@ class History:
             self._counts += sign * counted
             self._versions += counted > 0
         self._counts[0] = 0
+        self._stretch(voxels[untouched], values[untouched])
+        for label_id in [own for own in self._extents if not self._counts[own]]:
+            del self._extents[label_id]
+
+    def _stretch(self, voxels: Voxels, values: Label) -> None:
+        used = values > 0
+        if not used.any():
+            return
+        voxels, values = voxels[used], values[used]
+        order = np.argsort(values, kind="stable")
+        ids, first = np.unique(values[order], return_index=True)
+        places = np.unravel_index(voxels[order], self.label.shape)
+        lows = np.stack([np.minimum.reduceat(own, first) for own in places], 1)
+        highs = np.stack([np.maximum.reduceat(own, first) for own in places], 1)
+        for label_id, low, high in zip(ids.tolist(), lows, highs, strict=True):
+            known = self._extents.get(label_id, np.stack([low, high], 1))
+            self._extents[label_id] = np.stack(
+                [np.minimum(known[:, 0], low), np.maximum(known[:, 1], high)], 1
+            )
 
 
 def _together(edit: Edit, other: Edit) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from threading import Event, Lock
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -25,6 +26,7 @@ from napari_medsamq.journal_file import Arrays, Content, Record, append_record, 
 from napari_medsamq.volume_io import Volume
 
 _NOTHING: Arrays = {}
+_MOMENT_S = 0.3
 
 
 def journal_folder() -> Path:
@@ -111,6 +113,9 @@ class Journal:
         except JournalChangedError:
             self._lock.release()
             raise
+        # By kind; whichever thread holds the lock may change it.
+        self._last: dict[str, Record] = {}
+        self._lasting, self._hurry = Lock(), Event()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="medsamq-journal")
         if content is None:
             self.write("volume", _describe(volume, key))
@@ -118,10 +123,22 @@ class Journal:
     def write(self, kind: str, content: Mapping[str, Any], arrays: Arrays = _NOTHING) -> None:
         """Queue a record; its arrays must not change any more."""
         record = Record({"kind": kind, **content}, arrays)
+        self._hurry.set()
         self._writer.submit(self._append, record).add_done_callback(self._check)
+        self._writer.submit(self._hurry.clear)
+
+    def write_last(self, kind: str, content: Mapping[str, Any]) -> None:
+        """Queue a record that counts only until the next of its kind, which takes its place."""
+        record = Record({"kind": kind, **content}, _NOTHING)
+        with self._lasting:
+            waits = kind in self._last
+            self._last[kind] = record
+        if not waits:
+            self._writer.submit(self._append_last, kind).add_done_callback(self._check)
 
     def close(self) -> None:
         """Wait until everything is written, and let others write, whether it could be or not."""
+        self._hurry.set()
         try:
             self._writer.shutdown(wait=True)
             self._file.close()
@@ -157,6 +174,13 @@ class Journal:
         file.truncate(content.size)
         file.seek(content.size)
         return file
+
+    def _append_last(self, kind: str) -> None:
+        # Others may come within a moment; whoever has a record to be written does not wait for it.
+        self._hurry.wait(_MOMENT_S)
+        with self._lasting:
+            record = self._last.pop(kind)
+        self._append(record)
 
     def _append(self, record: Record) -> None:
         if not self._broken:

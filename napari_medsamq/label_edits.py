@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_medsamq.errors import MedSAMQError, PromptError, VolumeError
-from napari_medsamq.history import MAX_LABEL_ID, Label, Voxels
+from napari_medsamq.history import MAX_LABEL_ID, Edit, Label, Voxels
 from napari_medsamq.layers import stroke_edit
 from napari_medsamq.locks import keep_locked
 from napari_medsamq.session import Session
@@ -57,8 +58,8 @@ class LabelEdits:
         self._look.setSingleShot(True)
         self._look.setInterval(_LOOK_MS)
         self._look.timeout.connect(self._deliver)
-        # How many edits there were before the stroke.
-        self._met: int | None = None
+        # What had been done before the stroke.
+        self._met: tuple[Edit, ...] | None = None
         layer.events.paint.connect(self._on_paint)
         layer.events.data.connect(self._on_data)
 
@@ -72,7 +73,7 @@ class LabelEdits:
             return
         self._stroking = True
         if self._met is None:
-            self._met = len(self._session.history.edits)
+            self._met = self._session.history.edits
         yield
         while event.type == "mouse_move":
             yield
@@ -81,20 +82,22 @@ class LabelEdits:
         QTimer.singleShot(0, self._deliver)
 
     def between_strokes(self, worker: Worker, then: Callable[[Any], None]) -> Callable[[Any], None]:
-        """Return what an answer of a worker's is given to that changes the label.
+        """Return what an answer of a worker's is given to that changes the label."""
+        return lambda answer: self.after_stroke(partial(then, answer), worker)
 
-        In the middle of a stroke, whose voxels the history does not know yet, it waits for the end.
+    def after_stroke(self, action: Callable[[], None], worker: Worker | None = None) -> None:
+        """Do what changes label or history, or takes the one for what the other says.
+
+        In the middle of a stroke, whose voxels the history does not know yet, it waits for the end;
+        nothing is done if a worker was given that has been stopped by then.
         """
 
-        def deliver(answer: Any) -> None:
-            if worker.running:
-                then(answer)
+        def act() -> None:
+            if worker is None or worker.running:
+                action()
 
-        def take(answer: Any) -> None:
-            self._held.append(partial(deliver, answer))
-            self._deliver()
-
-        return take
+        self._held.append(act)
+        self._deliver()
 
     def _deliver(self) -> None:
         if self._stroking and not _button_is_down():
@@ -110,9 +113,9 @@ class LabelEdits:
         # A stroke that encircles goes on without a button, so that nothing waits for its end.
         met, self._met = self._met, None
         edits = self._session.history.edits
-        recount = met is not None and (
-            len(edits) < met or any(_overlap(edit.voxels, voxels) for edit in edits[met:])
-        )
+        undone, done = _apart(edits if met is None else met, edits)
+        _take_over(undone, done, voxels, before)
+        recount = any(_overlap(edit.voxels, voxels) for edit in (*undone, *done))
         self._record("brush stroke", voxels, before, recount=recount)
 
     def _on_data(self) -> None:
@@ -141,6 +144,8 @@ class LabelEdits:
         kept = keep_locked(self._session, voxels, before)
         if np.any(self._session.label.reshape(-1)[voxels] != before):
             self._session.history.record(name, voxels, before, recount=recount)
+        elif recount:
+            self._session.history.recount()
         self._changed()
         if kept.size:
             owners = self._session.owners(kept)
@@ -151,6 +156,28 @@ class LabelEdits:
 
 def _button_is_down() -> bool:
     return QApplication.mouseButtons() != Qt.MouseButton.NoButton
+
+
+def _apart(
+    before: tuple[Edit, ...], now: tuple[Edit, ...]
+) -> tuple[tuple[Edit, ...], tuple[Edit, ...]]:
+    """Return the edits that have been taken back, and those that have been made instead."""
+    same = sum(
+        1 for _ in takewhile(lambda pair: pair[0] is pair[1], zip(before, now, strict=False))
+    )
+    return before[same:], now[same:]
+
+
+def _take_over(
+    undone: tuple[Edit, ...], done: tuple[Edit, ...], voxels: Voxels, before: Label
+) -> None:
+    """Do to the label ids that a stroke met what was done to the label under it meanwhile."""
+    steps = [(edit.voxels, edit.after, edit.before) for edit in reversed(undone)]
+    steps += [(edit.voxels, edit.before, edit.after) for edit in done]
+    for changed, expected, values in steps:
+        _, own, other = np.intersect1d(voxels, changed, assume_unique=True, return_indices=True)
+        met = before[own] == expected[other]
+        before[own[met]] = values[other[met]]
 
 
 def _overlap(one: Voxels, other: Voxels) -> bool:

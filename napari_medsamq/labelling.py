@@ -17,9 +17,12 @@ from napari_medsamq.operations import Operation, check_change
 from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.slice_network import SliceMask
-from napari_medsamq.volume_io import LoadedLabel, SaveReceipt, Volume, write_label
+from napari_medsamq.volume_io import LoadedLabel, SaveReceipt, Segment, Volume, write_label
 
 Bool = npt.NDArray[np.bool_]
+
+# What an edit is called that enters the labels of a file.
+LOAD = "load label file"
 
 
 class Labelling:
@@ -47,7 +50,6 @@ class Labelling:
         self.palette = palette
         self.history = History(volume.data.shape[:3])
         self.watch: Callable[[str, dict[str, Any]], None] = lambda _kind, _content: None
-        self._styles: dict[int, LabelStyle] = {}
 
     @property
     def label(self) -> Label:
@@ -58,16 +60,16 @@ class Labelling:
         """Return name and colour of a label id (1..65535)."""
         if not 1 <= label_id <= MAX_LABEL_ID:
             raise ValueError(f"a label id is a number from 1 to {MAX_LABEL_ID}, not {label_id}")
-        return self._styles.get(label_id) or LabelStyle.default(label_id, self.palette)
+        return self.history.styles.get(label_id) or LabelStyle.default(label_id, self.palette)
 
     @property
     def styles(self) -> dict[int, LabelStyle]:
         """Name, colour and so on of the label ids that have voxels or were given any; a copy."""
-        return {**{n: self.style(n) for n in self.history.voxel_counts}, **self._styles}
+        return {**{n: self.style(n) for n in self.history.voxel_counts}, **self.history.styles}
 
     def set_style(self, label_id: int, style: LabelStyle) -> None:
         """Name, colour, lock or hide a label id (1..65535); not part of the history."""
-        self._styles[label_id] = style
+        self.history.styles[label_id] = style
         self.watch("style", {"label": label_id, "style": asdict(style)})
 
     def restore(self, history: History, styles: Mapping[int, LabelStyle]) -> None:
@@ -82,12 +84,12 @@ class Labelling:
             raise ValueError(f"a history of {history.label.shape} for {self.label.shape} voxels")
         history.setting = self.history.setting
         self.history = history
-        self._styles = dict(styles)
+        history.styles = dict(styles)
 
     @property
     def locked_ids(self) -> list[int]:
         """The label ids whose voxels no other label may take."""
-        return [label_id for label_id, style in self._styles.items() if style.locked]
+        return [label_id for label_id, style in self.history.styles.items() if style.locked]
 
     def locked_against(self, label_id: int) -> list[int]:
         """The other label ids, whose voxels a label may not take."""
@@ -179,6 +181,50 @@ class Labelling:
         if kept is not None:
             voxels = voxels[~kept.reshape(-1)[voxels]]
         values = np.where(np.isin(voxels, found), label_id, 0).astype(np.uint16)
+        self._keep_locked(voxels, values)
+        name = f"propagation of {self.style(label_id).name}"
+        return self.history.change(name, voxels, values, self.history.prompts, group=group)
+
+    def commit_nothing(
+        self, axis: int, label_id: int, indices: Iterable[int], group: object, kept: Bool
+    ) -> Edit | None:
+        """Take away what an earlier propagation gave a label where a later one finds nothing.
+
+        What boxes cover stays, and what `kept` says.
+
+        Parameters
+        ----------
+        axis, label_id : int
+        indices : iterable of int
+            The slices that were made anew without a mask.
+        group : object
+            That of the masks that the later one has found.
+        kept : (z, y, x) bool
+            As in `commit_carried`.
+
+        Returns
+        -------
+        edit : Edit or None
+            None where there is nothing to be taken away.
+
+        Raises
+        ------
+        PromptError
+            If the label is locked and would lose voxels.
+        """
+        carried = np.moveaxis(self.history.carried(label_id), axis, 0)
+        gone = np.zeros(self.label.shape, bool)
+        slices = [index for index in indices if carried[index].any()]
+        # With all that they hold, as a mask that is found takes the place of all that.
+        np.moveaxis(gone, axis, 0)[slices] = True
+        gone &= (self.label == label_id) & ~kept
+        for prompt in self.history.prompts:
+            if prompt.label_id == label_id:
+                gone.reshape(-1)[prompt.voxels] = False
+        voxels = np.flatnonzero(gone)
+        if not voxels.size:
+            return None
+        values = np.zeros(voxels.size, np.uint16)
         self._keep_locked(voxels, values)
         name = f"propagation of {self.style(label_id).name}"
         return self.history.change(name, voxels, values, self.history.prompts, group=group)
@@ -309,23 +355,43 @@ class Labelling:
             )
         voxels = voxels[~kept]
         ids = found.label.reshape(-1)[voxels]
-        numbers = self._free_ids([int(label_id) for label_id in np.unique(ids)])
+        numbers = self._free_ids([int(n) for n in np.unique(ids)], found.segments)
         here = np.zeros(int(ids.max()) + 1, np.uint16)
         here[list(numbers)] = list(numbers.values())
         self.watch("load", {"path": str(found.path), "sha256": found.sha256, "numbers": numbers})
-        for in_file, label_id in numbers.items():
-            segment = found.segments.get(in_file)
-            if segment is not None:
-                self.set_style(label_id, LabelStyle(segment.name, segment.color))
-        name, prompts = f"load {found.path.name}", self.history.prompts
-        return self.history.change(name, voxels, here[ids], prompts, by_hand=True), numbers
+        styles = {
+            numbers[n]: LabelStyle(segment.name, segment.color)
+            for n, segment in found.segments.items()
+            # One that the user has called the same already looks as they want it.
+            if n in numbers and self.style(numbers[n]).name != segment.name
+        }
+        # Without the file's name, which often is the patient's.
+        edit = self.history.change(
+            LOAD, voxels, here[ids], self.history.prompts, by_hand=True, styles=styles
+        )
+        return edit, numbers
 
-    def _free_ids(self, wanted: list[int]) -> dict[int, int]:
-        """Return a label id that nothing has for each one wanted: itself, if that can be."""
+    def _free_ids(self, wanted: list[int], segments: Mapping[int, Segment]) -> dict[int, int]:
+        """Return a label id that nothing has for each one wanted: itself, if that can be.
+
+        What the user has named, coloured or hidden is theirs, also without voxels; but a label in
+        sight is free for one of that name, and for one without a name.
+        """
         prompted = {prompt.label_id for prompt in self.history.prompts}
         used = {*self.history.voxel_counts, *prompted, *self.locked_ids}
-        free = (n for n in range(1, MAX_LABEL_ID + 1) if n not in used and n not in wanted)
-        return {n: next(free) if n in used else n for n in wanted}
+        styled = {
+            n: style
+            for n, style in self.history.styles.items()
+            if style != LabelStyle.default(n, self.palette)
+        }
+        other = {
+            n
+            for n, style in styled.items()
+            if not style.visible or (n in segments and segments[n].name != style.name)
+        }
+        taken = {*used, *styled, *wanted}
+        free = (n for n in range(1, MAX_LABEL_ID + 1) if n not in taken)
+        return {n: next(free) if n in used | other else n for n in wanted}
 
     def save(self, path: Path, label: Label | None = None) -> SaveReceipt:
         """Write the label, or an earlier copy of it, on the source's grid; see `write_label`."""

@@ -6,8 +6,9 @@ layer of ours carries in its metadata, since napari cannot slice rotated layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
     from napari.types import LayerData, PathOrPaths
 
+# Parts of a voxel by which layers in one place may differ, by the rounding of numbers.
+_SAME_PLACE = 0.01
 VOLUME = "medsamq_volume"
 PREVIEW = "medsamq_preview"
 SAMPLES = Path(__file__).parent / "resources" / "samples"
@@ -269,32 +272,97 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """npe2 writer: save a Labels layer on the grid of the volume it was drawn on.
 
     A layer of our own names its volume; for any other, and for one that was cropped or resampled
-    since, the one open volume of the same shape is taken.
+    since, the one open volume of the same shape is taken. Either has to lie where the layer does.
 
     Raises
     ------
     SaveError
         If no volume, or more than one, can be meant, or the file cannot be written.
     """
-    volume = meta.get("metadata", {}).get(VOLUME)
-    if volume is None or volume.data.shape[:3] != np.shape(data):
-        volume = _matching_volume(np.shape(data))
-    return [str(write_label(Path(path), np.asarray(data), volume).path)]
-
-
-def _matching_volume(shape: tuple[int, ...]) -> Volume:
     from napari import current_viewer
 
-    viewer = current_viewer()
-    open_volumes = [layer_volume(layer) for layer in viewer.layers] if viewer else []
-    matches = {id(v): v for v in open_volumes if v is not None and v.data.shape[:3] == shape}
+    viewer, shape = current_viewer(), np.shape(data)
+    # The layer itself, which may have been moved, does not tell where its volume lies.
+    layers = (
+        [own for own in viewer.layers if getattr(own, "data", None) is not data] if viewer else []
+    )
+    named = meta.get("metadata", {}).get(VOLUME)
+    if named is None or named.data.shape[:3] != shape:
+        volumes = [layer_volume(layer) for layer in layers]
+    else:
+        volumes = [named]
+    matches = {
+        id(volume): volume
+        for volume in volumes
+        if volume is not None and volume.data.shape[:3] == shape and lies_on(meta, volume, layers)
+    }
     if len(matches) != 1:
         raise SaveError(
-            f"{len(matches)} open volumes have the shape {shape} of this Labels layer, so its "
-            "place in the patient is not certain. Open the image it belongs to with "
-            "napari-medsamq, close the others of that shape, and save again."
+            f"{len(matches)} open volumes have the shape {shape} of this Labels layer and lie "
+            "where it lies, so its place in the patient is not certain. Open the image it belongs "
+            "to with napari-medsamq, close the others of that shape, and save again."
         )
-    return next(iter(matches.values()))
+    return [str(write_label(Path(path), np.asarray(data), next(iter(matches.values()))).path)]
+
+
+def lies_on(place: Mapping[str, Any], volume: Volume, layers: Iterable[Any]) -> bool:
+    """Tell whether a layer lies where a volume is shown.
+
+    Parameters
+    ----------
+    place : mapping of str to anything
+        As `placing` gives it, or all that napari says of a layer.
+    volume : Volume
+    layers : iterable of Layer
+        Those that may show the volume.
+    """
+    if "scale" not in place:  # a script's, which says nothing of any place
+        return True
+    shown = [own for own in layers if layer_volume(own) is volume and hasattr(own, "scale")]
+    # As `image_layer` shows it, if nothing does.
+    places = [placing(own) for own in shown] or [{"scale": volume.spacing}]
+    return any(lie_alike(place, other, volume.data.shape[:3]) for other in places)
+
+
+def placing(layer: Layer) -> dict[str, Any]:
+    """Return what says where a layer lies, by the names of napari's arguments."""
+    found = {key: getattr(layer, key) for key in ("scale", "translate", "rotate", "shear")}
+    return {**found, "affine": layer.affine.affine_matrix}
+
+
+def lie_alike(one: Mapping[str, Any], other: Mapping[str, Any], shape: tuple[int, ...]) -> bool:
+    """Tell whether two layers of a shape have their voxels in the same places.
+
+    Parameters
+    ----------
+    one, other : mapping of str to anything
+        As `placing` gives them; what is missing moves nothing.
+    shape : (n,) int
+    """
+    corners = np.array(list(product(*((0.0, size - 1.0) for size in shape))))
+    places = []
+    for place in (one, other):
+        ndim = np.shape(place["scale"])[-1]
+        if ndim != len(shape):
+            return False
+        places.append(_in_world(place, ndim, corners))
+    voxel = min(np.abs(np.asarray(place["scale"], float)).min() for place in (one, other))
+    return bool(np.abs(places[0] - places[1]).max() <= _SAME_PLACE * voxel)
+
+
+def _in_world(
+    place: Mapping[str, Any], ndim: int, points: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    from napari.utils.transforms import Affine
+
+    keys = ("scale", "translate", "rotate", "shear")
+    to_layer = Affine(ndim=ndim, **{key: place[key] for key in keys if place.get(key) is not None})
+    to_world = place.get("affine")
+    matrix = to_layer.affine_matrix
+    if to_world is not None:
+        matrix = np.asarray(to_world, float) @ matrix
+    found: npt.NDArray[np.float64] = points @ matrix[:-1, :-1].T + matrix[:-1, -1]
+    return found
 
 
 def sample_ct() -> list[LayerData]:

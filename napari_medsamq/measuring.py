@@ -7,9 +7,10 @@ from functools import partial
 
 from qtpy.QtCore import QObject, QTimer
 
+from napari_medsamq.history import LabelPart
 from napari_medsamq.measure_form import BINS, NOTHING, Bars, MeasureForm
-from napari_medsamq.session import Session
-from napari_medsamq.statistics import LabelStatistics, measure_label
+from napari_medsamq.statistics import LabelStatistics, measure_part
+from napari_medsamq.volume_io import Volume
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Workspace
 
@@ -77,11 +78,14 @@ class Measuring(QObject):
             return
         self._running, self._stale = True, False
         workspace, axis = self._workspace, self._axis()
-        # Asked here, as the history may be in the middle of an edit when the thread comes to it.
         history = workspace.session.history
         wanted = {used: (history.version(used), axis) for used in history.voxel_counts}
-        ids = [used for used, key in wanted.items() if self._measured.get(used) != key]
-        job = partial(_measure, workspace.session, ids, axis)
+        parts = {
+            used: history.part(used)
+            for used, key in wanted.items()
+            if self._measured.get(used) != key
+        }
+        job = partial(_measure, workspace.session.volume, parts, axis)
         then = partial(self._on_found, workspace.label_id, wanted)
         self._worker.submit(job, then, self._on_failure)
 
@@ -105,11 +109,11 @@ class Measuring(QObject):
             self._fail(error)
 
 
-def _measure(session: Session, ids: list[int], axis: int) -> Found:
+def _measure(volume: Volume, parts: dict[int, LabelPart | None], axis: int) -> Found:
     found: Found = {}
-    for used in ids:
-        measured = measure_label(session.volume, session.label, used, axis)
-        # The label may be edited meanwhile, and is measured once more then.
+    for used, part in parts.items():
+        measured = None if part is None else measure_part(volume, part.place, part.mask, axis)
+        # In the middle of a brush stroke there may be nothing left of a label.
         if measured is not None:
             statistics, intensities = measured
             found[used] = statistics, intensities.histogram(BINS)

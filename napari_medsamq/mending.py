@@ -46,7 +46,12 @@ class Mending:
 
     def repair(self, repair: Repair, axis: int, numbers: Sequence[float]) -> None:
         """Repair the label in hand; `axis` is the array axis normal to the plane in view."""
-        session, label_id = self._workspace.session, self._workspace.label_id
+        label_id = self._workspace.label_id
+        begin = partial(self._begin, repair, label_id, axis, numbers)
+        self._workspace.edits.after_stroke(begin, self._compute)
+
+    def _begin(self, repair: Repair, label_id: int, axis: int, numbers: Sequence[float]) -> None:
+        session = self._workspace.session
         mask = session.label == label_id
         operation = repair.make(session, axis, numbers)
         self._say(f"{repair.title}…")

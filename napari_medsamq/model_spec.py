@@ -128,6 +128,12 @@ class ModelSpec:
         return spec
 
     def _check(self, path: Path) -> None:
+        # It is written down beside labels, where no folder is.
+        if not isinstance(self.name, str) or not self.name or set(self.name) & set("/\\"):
+            raise ModelError(
+                f"{path} calls the model {self.name!r}; the name of its folder alone is expected. "
+                "Export the model again."
+            )
         if self.image_size != 256 or self.preprocessing != Preprocessing():
             raise ModelError(
                 f"{path} asks for a {self.image_size} px image and {self.preprocessing}; this "

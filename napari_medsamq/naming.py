@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.history import Edit, LabelStyle
 from napari_medsamq.view import SegmentView
+from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Workspace
 
 
@@ -18,15 +20,22 @@ class Naming:
     ----------
     workspace : Workspace
     view : SegmentView
+    compute : Worker
+        Runs for as long as the dock is there.
     tell : callable
         Takes a word and the edit that was made.
     """
 
     def __init__(
-        self, workspace: Workspace, view: SegmentView, tell: Callable[[str, Edit | None], None]
+        self,
+        workspace: Workspace,
+        view: SegmentView,
+        compute: Worker,
+        tell: Callable[[str, Edit | None], None],
     ) -> None:
         self._workspace = workspace
         self._view = view
+        self._compute = compute
         self._tell = tell
         self._wires: list[tuple[Any, Callable[..., None]]] = [
             (view.label.label_requested, workspace.show_label),
@@ -48,6 +57,9 @@ class Naming:
         self._workspace.show_label(self._workspace.label_id)
 
     def _on_remove(self, label_id: int) -> None:
+        self._workspace.edits.after_stroke(partial(self._remove, label_id), self._compute)
+
+    def _remove(self, label_id: int) -> None:
         try:
             self._tell("Done", self._workspace.remove_label(label_id))
         except MedSAMQError as error:

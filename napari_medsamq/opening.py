@@ -19,8 +19,7 @@ from napari_medsamq.layers import foreign_volume, image_layer, layer_volume
 from napari_medsamq.past import Past, find_past, wants_past
 from napari_medsamq.plain_text import unguessed
 from napari_medsamq.preferences import ct_window, embedding_bytes, palette
-from napari_medsamq.preprocess import WindowLevel
-from napari_medsamq.recording import Recorder
+from napari_medsamq.recording import Recorder, Restored
 from napari_medsamq.selecting import wants_instead
 from napari_medsamq.session import Session
 from napari_medsamq.views import Zoom
@@ -91,7 +90,8 @@ class Opener(QObject):
         self._preparing: list[Image] = []
         viewer.layers.events.inserted.connect(self._on_inserted)
         # Most volumes are CT or MR; a picture's engine can wait until there is one.
-        compute.submit(partial(engines.for_modality, "CT"), self._on_engine, self.failed.emit)
+        load = partial(engines.load, engines.directory("CT"))
+        compute.submit(load, self._on_engine, self.failed.emit)
 
     def close(self) -> None:
         """Stop following the viewer."""
@@ -209,12 +209,12 @@ class Opener(QObject):
             return
         self.said.emit(f"Preparing {volume.name}…")
 
-        model = self._engines.model
+        model, directory = self._engines.model, self._engines.directory(volume.modality)
         memory = embedding_bytes() if self._memory is None else self._memory
         colors, window = palette(), ct_window()
 
         def begin() -> tuple[Session, Past]:
-            engine = self._engines.for_modality(volume.modality)
+            engine = self._engines.load(directory)
             session = Session(volume, engine, zoom=Zoom(), embedding_budget=memory, palette=colors)
             if presets(volume, session.standard_window) == CT_PRESETS:
                 session.window = window
@@ -241,12 +241,16 @@ class Opener(QObject):
             self.failed.emit(JournalError(f"{volume.name}: {past.warning}"))
         content = past.content
         try:
-            if self._ask and wants_past(self._parent, volume, past):
-                restored = past.restored
-                session.restore(past.restored.history, past.restored.styles)
-                self._show_window(session, layer, past.restored.window)
-            elif past.restored is not None:
-                content = None
+            if past.restored is not None:
+                # Where no label was touched, there is nothing to be asked about.
+                if not past.restored.worked or (
+                    self._ask and wants_past(self._parent, volume, past, past.restored)
+                ):
+                    restored = past.restored
+                    session.restore(restored.history, restored.styles)
+                    self._show_seen(session, layer, restored)
+                else:
+                    content = None
             journal = Journal(past.path, volume, past.key, content, self._lost.emit)
             Recorder(session, journal, restored)
             if journal.kept is not None:
@@ -259,11 +263,14 @@ class Opener(QObject):
             return
         except JournalError as error:
             self.failed.emit(error)
-        self.opened.emit(Workspace(session, layer, model))
+        workspace = Workspace(session, layer, model)
+        workspace.shares_window = restored is None or restored.shared
+        self.opened.emit(workspace)
 
     @staticmethod
-    def _show_window(session: Session, layer: Image, window: WindowLevel | None) -> None:
-        if window is not None:
+    def _show_seen(session: Session, layer: Image, restored: Restored) -> None:
+        if restored.seen is not None:
+            window, session.zoom = restored.seen.window, restored.seen.zoom
             session.window = window
             low, high = layer.contrast_limits_range
             layer.contrast_limits_range = min(low, window.limits[0]), max(high, window.limits[1])

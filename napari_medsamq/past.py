@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QLabel, QMessageBox, QWidget
 from napari_medsamq.errors import JournalError
 from napari_medsamq.journal import check_volume, journal_path, volume_hash
 from napari_medsamq.journal_file import Content, read_journal
-from napari_medsamq.recording import EDIT, Restored, restore
+from napari_medsamq.recording import Restored, restore
 from napari_medsamq.volume_io import Volume
 
 
@@ -26,9 +26,8 @@ class Past:
     key : str
         The volume's hash.
     content : Content or None
-        None where there is no journal yet, or one that cannot be gone on with.
     restored : Restored or None
-        None where nothing was done.
+        Both None where there is no journal yet, or one that cannot be gone on with.
     warning : str
         What the user should know about the file; empty if nothing.
     """
@@ -49,8 +48,7 @@ def find_past(volume: Volume, folder: Path) -> Past:
     try:
         content = read_journal(path)
         check_volume(path, content, key)
-        edits = any(record.content["kind"] == EDIT for record in content.records)
-        restored = restore(content.records, volume.data.shape[:3], str(path)) if edits else None
+        restored = restore(content.records, volume.data.shape[:3], str(path))
     except JournalError as error:
         return Past(path, key, None, None, f"{error} A new one begins; this one is kept.")
     damaged = (
@@ -60,15 +58,14 @@ def find_past(volume: Volume, folder: Path) -> Past:
     return Past(path, key, content, restored, damaged if content.damaged else "")
 
 
-def wants_past(parent: QWidget, volume: Volume, past: Past) -> bool:
+def wants_past(parent: QWidget, volume: Volume, past: Past, restored: Restored) -> bool:
     """Ask whether to go on with what was done before."""
-    if past.restored is None:
-        return False
-    history, styles = past.restored.history, past.restored.styles
+    counts, styles = restored.history.voxel_counts, restored.styles
     when = datetime.fromtimestamp(past.path.stat().st_mtime).astimezone()
     labels = ", ".join(
-        f"{styles[label_id].name if label_id in styles else f'Label {label_id}'} ({count:,} voxels)"
-        for label_id, count in history.voxel_counts.items()
+        f"{styles[label_id].name if label_id in styles else f'Label {label_id}'} "
+        f"({counts.get(label_id, 0):,} voxels)"
+        for label_id in sorted({*counts, *styles})
     )
     box = QMessageBox(parent)
     box.setIcon(QMessageBox.Icon.Question)

@@ -77,7 +77,9 @@ class Prefetch(QObject):
             return
         self._running = True
         self._compute.submit(
-            partial(session.prepare, axis, index, wanted), self._on_ready, self._on_failure
+            partial(session.prepare, axis, index, wanted, lens=session.lens(axis)),
+            self._on_ready,
+            self._on_failure,
         )
 
     def _on_ready(self, _: None) -> None:

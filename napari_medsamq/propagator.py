@@ -36,8 +36,15 @@ class _Run:
     gaps: list[Gap]
     found: Iterator[Found]
     accepted: int  # slices of the label
+    anew: frozenset[int]  # slices that are made anew, with a mask or without
     masks: list[SliceMask] = field(default_factory=list)
     stops: list[Stop] = field(default_factory=list)
+    emptied: int = 0  # slices that had the mask of an earlier one
+
+    @property
+    def left(self) -> frozenset[int]:
+        """The slices that it has not come to, or on which it has found nothing."""
+        return self.anew.difference(mask.index for mask in self.masks)
 
 
 class Propagator(QObject):
@@ -115,6 +122,12 @@ class Propagator(QObject):
             wanted,
             session.carry(axis, known, first, last, done),
             sum(len(still_accepted(label, accepted, across, label_id)) for across in range(3)),
+            frozenset(
+                index
+                for low, high in wanted
+                if (low, high) not in done
+                for index in range(low + 1, high)
+            ).difference(known),
         )
         self._refuse_locked(run, done)
         self._run = run
@@ -136,7 +149,10 @@ class Propagator(QObject):
             )
 
     def stop(self) -> None:
-        """Stop at once; what is there stays, and one undo takes it back."""
+        """Stop at once; what is there stays, and one undo takes it back.
+
+        Slices that it has not come to keep what an earlier one gave them.
+        """
         if self._run is not None:
             self._end(self._run, stopped=True)
 
@@ -169,6 +185,14 @@ class Propagator(QObject):
         if found:
             self._say(report_progress(name, run.masks))
         else:
+            try:
+                edit = session.commit_nothing(start.axis, start.label_id, run.left, run, start.kept)
+            except MedSAMQError as error:
+                self._on_failure(run, error)
+                return
+            if edit is not None:
+                places = np.unravel_index(edit.voxels, session.label.shape)
+                run.emptied = np.unique(places[start.axis]).size
             self._end(run, stopped=False)
 
     def _on_failure(self, run: _Run, error: BaseException) -> None:
@@ -232,9 +256,24 @@ class Propagator(QObject):
         self._workspace.refresh()
         name = self._workspace.session.style(label_id).name
         self._say(
-            report_carried(name, run.masks, run.stops, stopped=stopped, accepted=run.accepted)
+            report_carried(
+                name,
+                run.masks,
+                run.stops,
+                stopped=stopped,
+                accepted=run.accepted,
+                emptied=run.emptied,
+                older=self._older(run),
+            )
         )
         self.changed.emit()
+
+    def _older(self, run: _Run) -> int:
+        """Count the slices that were to be made anew, and have what they had before."""
+        session, start = self._workspace.session, run.start
+        drawn = start.keep_drawn(session.history, run)
+        planes = np.moveaxis(session.label, start.axis, 0)
+        return sum(bool((planes[n] == start.label_id).any()) for n in run.left - drawn)
 
 
 def _take(found: Iterator[Found]) -> list[Found]:

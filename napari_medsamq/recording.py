@@ -14,6 +14,7 @@ from napari_medsamq.errors import JournalError
 from napari_medsamq.history import Edit, History, LabelStyle, Prompt, Voxels
 from napari_medsamq.journal import Journal
 from napari_medsamq.journal_file import Record
+from napari_medsamq.labelling import LOAD
 from napari_medsamq.networks import environment
 from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
@@ -21,7 +22,9 @@ from napari_medsamq.session import Session
 from napari_medsamq.setting import Setting
 
 BEGIN, EDIT, UNDO, REDO = "begin", "edit", "undo", "redo"
-STYLE, CARRY = "style", "carry"
+# What edits that entered label files were called in journals of before; the file's name follows.
+_LOADED = "load "
+STYLE, CARRY, SEEN = "style", "carry", "seen"
 
 
 class Recorder:
@@ -39,6 +42,7 @@ class Recorder:
         self._session = session
         self._journal = journal
         self._prompts = {} if restored is None else {p: n for n, p in restored.prompts.items()}
+        self._shared = restored is None or restored.shared
         self._groups: dict[object, int] = {}
         self._next_group = 0 if restored is None else restored.groups
         journal.write(BEGIN, environment())
@@ -75,12 +79,23 @@ class Recorder:
                 "accepted": [
                     [own.axis, own.index, own.label_id, own.key.hex()] for own in edit.accepted
                 ],
+                "styles": [
+                    [own.label_id, asdict(own.after)]
+                    for own in edit.styles
+                    if own.after is not None
+                ],
                 **self._session.setting().as_dict(),
             },
             arrays,
         )
 
     def _on_session(self, kind: str, content: dict[str, Any]) -> None:
+        if kind == SEEN:
+            self._shared = content.get("shared", self._shared)
+            # There are many of them during a drag.
+            seen = self._session.setting().as_dict()
+            self._journal.write_last(kind, {**seen, "shared": self._shared})
+            return
         if kind == CARRY:
             group = self._group(content["group"])
             content = {**content, "group": group, **self._session.setting().as_dict()}
@@ -107,15 +122,26 @@ class Restored:
         By the number that the journal gives them.
     groups : int
         How many groups of edits there are.
-    window : WindowLevel or None
-        Through which the network saw the volume last.
+    seen : Setting or None
+        What the network was and saw last; None where that was never another one than at first.
+    shared : bool
+        Whether the network saw what the user saw.
+    worked : bool
+        Whether a label was changed, named, locked or hidden.
     """
 
     history: History
     styles: dict[int, LabelStyle]
     prompts: dict[int, Prompt]
     groups: int
-    window: WindowLevel | None
+    seen: Setting | None
+    shared: bool
+    worked: bool
+
+    @property
+    def window(self) -> WindowLevel | None:
+        """Through which the network saw the volume last."""
+        return None if self.seen is None else self.seen.window
 
 
 class Replay:
@@ -131,18 +157,22 @@ class Replay:
     Attributes
     ----------
     history : History
-    styles : dict of int to LabelStyle
     prompts : dict of int to Prompt
     """
 
     def __init__(self, shape: tuple[int, ...], journal: str = "The journal") -> None:
         self._journal = journal
         self.history = History(shape)
-        self.styles: dict[int, LabelStyle] = {}
         self.prompts: dict[int, Prompt] = {}
         self._groups: dict[int, object] = {}
-        self._window: WindowLevel | None = None
-        self._uncounted = False
+        self._seen: Setting | None = None
+        self._shared = True
+        self._seen_apart = self._worked = self._uncounted = False
+
+    @property
+    def styles(self) -> dict[int, LabelStyle]:
+        """Names, colours and flags of the labels that were given any."""
+        return self.history.styles
 
     def apply(self, record: Record) -> None:
         """Do again what a record says.
@@ -162,6 +192,7 @@ class Replay:
 
     def _apply(self, record: Record) -> None:
         content, kind = record.content, record.content["kind"]
+        self._worked |= kind in (EDIT, STYLE)
         if kind == EDIT:
             self._edit(record)
         elif kind == UNDO:
@@ -170,6 +201,9 @@ class Replay:
             self.history.redo()
         elif kind == STYLE:
             self.styles[content["label"]] = LabelStyle(**content["style"])
+        elif kind == SEEN:
+            self._seen, self._seen_apart = Setting.from_dict(content), True
+            self._shared = content["shared"]
         elif kind == CARRY:
             # Its number is taken, also if nothing came of it.
             self._groups.setdefault(content["group"], object())
@@ -179,7 +213,15 @@ class Replay:
         groups = len(self._groups)
         if self._uncounted:
             self.history.recount()
-        return Restored(self.history, self.styles, self.prompts, groups, self._window)
+        return Restored(
+            self.history,
+            self.styles,
+            self.prompts,
+            groups,
+            self._seen,
+            self._shared,
+            self._worked,
+        )
 
     def _edit(self, record: Record) -> None:
         content, arrays = record.content, record.arrays
@@ -193,7 +235,9 @@ class Replay:
                 None if start is None else self._inside(start),
             )
         setting = Setting.from_dict(content)
-        self._window = setting.window
+        if not self._seen_apart:
+            # Journals of before what is seen had records of its own.
+            self._seen = setting
         self.history.setting = lambda: setting
         voxels = self._inside(arrays["voxels"])
         # What was done in the middle of a brush stroke met voxels that the stroke had painted, but
@@ -201,9 +245,11 @@ class Replay:
         flat = self.history.label.reshape(-1)
         self._uncounted |= not np.array_equal(flat[voxels], arrays["before"])
         flat[voxels] = arrays["before"]
-        group = content["group"]
+        group, name = content["group"], str(content["name"])
+        if content["by_hand"] and name.startswith(_LOADED):
+            name = LOAD
         self.history.change(
-            content["name"],
+            name,
             voxels,
             arrays["after"],
             tuple(self.prompts[number] for number in content["prompts"]),
@@ -211,6 +257,8 @@ class Replay:
             group=None if group is None else self._groups.setdefault(group, object()),
             # Journals of before masks could be accepted do not mention any.
             accepted=[self._accepted(*own) for own in content.get("accepted", ())],
+            # Nor do those of before a label file's names went with its edit.
+            styles={n: LabelStyle(**style) for n, style in content.get("styles", ())},
         )
 
     def _accepted(self, axis: int, index: int, label_id: int, key: str) -> Acceptance:

@@ -37,8 +37,22 @@ def report_carried(
     *,
     stopped: bool,
     accepted: int = 0,
+    emptied: int = 0,
+    older: int = 0,
 ) -> str:
-    """Say what a propagation has brought, why it ended, and how many accepted slices it left."""
+    """Say what a propagation has brought, why it ended, and how many slices it left.
+
+    Parameters
+    ----------
+    name : str
+    masks : sequence of SliceMask
+    stops : sequence of Stop
+    stopped : bool
+        Whether the user stopped it.
+    accepted, emptied, older : int
+        Slices that were accepted, that lost the mask of an earlier propagation, and others with a
+        mask that it did not come to.
+    """
     text = f"{name}: {_slices(len(masks))} by propagation"
     if masks:
         took = sum(mask.encode_ms + mask.decode_ms for mask in masks)
@@ -49,6 +63,10 @@ def report_carried(
             text += f" {_WAYS[stop.direction]} it ended before slice {stop.index}: {stop.reason}."
     if accepted:
         text += f" {_slices(accepted)} that you accepted stayed as they were."
+    if emptied:
+        text += f" {_slices(emptied)} beyond lost what an earlier propagation gave."
+    if older:
+        text += f" {_slices(older)} that it did not come to stayed as they were."
     return text
 
 

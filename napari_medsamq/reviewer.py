@@ -12,11 +12,11 @@ from qtpy.QtWidgets import QWidget
 
 from napari_medsamq.acceptance import Acceptance
 from napari_medsamq.errors import ModelError, PromptError
+from napari_medsamq.history import Bool, LabelPart
 from napari_medsamq.layers import show_slice
 from napari_medsamq.propagator import Propagator
 from napari_medsamq.review import Grade, Review, mask_key
 from napari_medsamq.review_strip import ReviewStrip
-from napari_medsamq.session import Session
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Workspace
 
@@ -106,7 +106,9 @@ class Reviewer(QObject):
     def review(self) -> Review:
         """What is known of the label in hand, across the plane in view."""
         axis, _ = self._slice_in_view()
-        label_id = self._workspace.label_id
+        return self._review(axis, self._workspace.label_id)
+
+    def _review(self, axis: int, label_id: int) -> Review:
         history = self._workspace.session.history
 
         def accepted(index: int, key: bytes) -> bool:
@@ -147,12 +149,19 @@ class Reviewer(QObject):
             self._say("Show slices first (F2, F3, F4): what is accepted has to be seen.")
             return
         axis, index = self._slice_in_view()
-        session, label_id = self._workspace.session, self._workspace.label_id
+        accept = partial(self._accept, axis, index, self._workspace.label_id)
+        self._workspace.edits.after_stroke(accept, self._compute)
+
+    def _accept(self, axis: int, index: int, label_id: int) -> None:
+        if self._closed:
+            return
+        session, review = self._workspace.session, self._review(axis, label_id)
         stopped = " The propagation was stopped." if self._propagator.active else ""
         self._propagator.stop()
         # As it is now, also where the background has not come to it yet.
-        self.review.show(*_find_masks(session, axis, label_id))
-        wanted = self.review.up_to(index)
+        shape = session.label.shape
+        review.show(*_find_masks(session.history.part(label_id), shape, axis))
+        wanted = review.up_to(index)
         try:
             with self._propagator.outlasting(label_id):
                 session.accept(axis, label_id, wanted)
@@ -186,13 +195,16 @@ class Reviewer(QObject):
                 known.forget_sureness()
         if self._stale:
             self._stale = False
-            job: Callable[[], object] = partial(_find_masks, session, axis, label_id)
+            part, shape = session.history.part(label_id), session.label.shape
+            job: Callable[[], object] = partial(_find_masks, part, shape, axis)
             then: Callable[..., None] = partial(self._on_masks, review)
         elif self._checking and len(review.slices) >= LEAST_SLICES:
             wanted = review.unchecked(index)
             if wanted is None:
                 return
-            job = partial(_check, session, axis, wanted, label_id)
+            mask = np.moveaxis(session.label, axis, 0)[wanted] == label_id
+            lens = session.lens(axis)
+            job = partial(_check, partial(session.sureness, axis, wanted, mask, lens=lens), mask)
             then = partial(self._on_checked, review, wanted, self._seen)
         else:
             return
@@ -247,15 +259,21 @@ class Reviewer(QObject):
 
 
 def _find_masks(
-    session: Session, axis: int, label_id: int
+    part: LabelPart | None, shape: tuple[int, ...], axis: int
 ) -> tuple[dict[int, bytes], dict[int, int]]:
-    """Return the keys and the pixels of a label's masks by slice."""
-    mask = np.moveaxis(session.label == label_id, axis, 0)
-    counts = mask.sum((1, 2))
-    pixels = {int(index): int(counts[index]) for index in np.flatnonzero(counts)}
-    return {index: mask_key(mask[index]) for index in pixels}, pixels
+    """Return the keys and the pixels of a label's masks by slice, in a volume of a shape."""
+    if part is None:
+        return {}, {}
+    place = list(part.place)
+    first, masks = place.pop(axis).start, np.moveaxis(part.mask, axis, 0)
+    keys, pixels = {}, {}
+    plane = np.zeros(np.delete(shape, axis), bool)
+    for index, mask in enumerate(masks, first):
+        if mask.any():
+            plane[tuple(place)] = mask
+            keys[index], pixels[index] = mask_key(plane), int(np.count_nonzero(mask))
+    return keys, pixels
 
 
-def _check(session: Session, axis: int, index: int, label_id: int) -> tuple[bytes, float]:
-    mask = np.moveaxis(session.label, axis, 0)[index] == label_id
-    return mask_key(mask), session.sureness(axis, index, mask)
+def _check(sureness: Callable[[], float], mask: Bool) -> tuple[bytes, float]:
+    return mask_key(mask), sureness()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from napari.utils.notifications import show_info
@@ -11,28 +12,32 @@ from napari_medsamq.guide import SAVE
 from napari_medsamq.label_report import make_report, report_path, write_report
 from napari_medsamq.plain_text import unguessed
 from napari_medsamq.provenance import Saved, Work, save_work
-from napari_medsamq.session import Session
 from napari_medsamq.view import SegmentView
 from napari_medsamq.worker import Worker
+from napari_medsamq.workspace import Workspace
 
 
 class Saver:
-    """Writes a session's label, and tells the user when it is safe.
+    """Writes a workspace's label, and tells the user when it is safe.
 
     Parameters
     ----------
     view : SegmentView
-    session : Session
+    workspace : Workspace
     files : Worker
     """
 
-    def __init__(self, view: SegmentView, session: Session, files: Worker) -> None:
+    def __init__(self, view: SegmentView, workspace: Workspace, files: Worker) -> None:
         self._view = view
-        self._session = session
+        self._workspace = workspace
+        self._session = workspace.session
         self._files = files
 
     def save(self, path: Path) -> None:
-        """Save the label as it is now."""
+        """Save the label as it is now, or at the end of the stroke that is being painted."""
+        self._workspace.edits.after_stroke(partial(self._save, path), self._files)
+
+    def _save(self, path: Path) -> None:
         # Taken down now, so that drawing may go on while the file is written.
         work, wants_report = Work.of(self._session), self._view.wants_report
         self._view.show_status(f"Saving {path.name}…")

@@ -55,8 +55,8 @@ class Session(Labelling):
 
     Attributes
     ----------
-    volume, engine, window, zoom
-        As given; all but the volume's voxels may be changed between prompts.
+    volume, engine
+        As given; both may be changed between prompts, but not the volume's voxels.
     standard_window : WindowLevel
         The window it began with; for another modality, that modality's own.
     """
@@ -74,13 +74,37 @@ class Session(Labelling):
     ) -> None:
         super().__init__(volume, palette)
         self.engine = engine
-        self.zoom = zoom
+        self._zoom = zoom
         self._carry_prompt = carry_prompt
-        self.window = self.standard_window = window or default_window(volume)
+        self._window = self.standard_window = window or default_window(volume)
         self._network = SliceNetwork(volume, embedding_budget)
         # Weakly: in a cycle with its history, a session's arrays would stay until a collection.
         setting = WeakMethod(self.setting)
         self.history.setting = lambda: own() if (own := setting()) else None
+
+    @property
+    def window(self) -> WindowLevel:
+        """What the network sees of the intensities."""
+        return self._window
+
+    @window.setter
+    def window(self, window: WindowLevel) -> None:
+        """Let it see others from now on, and tell `watch`."""
+        if window != self._window:
+            self._window = window
+            self.watch("seen", {})
+
+    @property
+    def zoom(self) -> Zoom | None:
+        """How small boxes are zoomed in on; without it the network is shown whole slices."""
+        return self._zoom
+
+    @zoom.setter
+    def zoom(self, zoom: Zoom | None) -> None:
+        """Zoom in otherwise from now on, and tell `watch`."""
+        if zoom != self._zoom:
+            self._zoom = zoom
+            self.watch("seen", {})
 
     def segment(
         self, box: BoxPrompt | BoxPrompt3D, start: Bool | None = None, *, preview: bool = False
@@ -108,7 +132,7 @@ class Session(Labelling):
             If the network fails.
         """
         check_inside(box, self.label.shape)
-        lens = self._lens(box.axis)
+        lens = self.lens(box.axis)
         if preview:
             lens = replace(lens, zoom=None)
         ask = partial(self._network.segment, lens)
@@ -172,7 +196,7 @@ class Session(Labelling):
                 f"The slices {first} to {last} have to hold those that are known, {min(known)} to "
                 f"{max(known)}, and lie within 0 to {count - 1}. Choose others."
             )
-        network, lens, prompt = self._network, self._lens(axis), self.carry_prompt
+        network, lens, prompt = self._network, self.lens(axis), self.carry_prompt
         answers: list[SliceMask] = []
 
         def segment(index: int, xyxy: Float64, before: Bool) -> tuple[Bool, Sight]:
@@ -187,26 +211,29 @@ class Session(Labelling):
             answers.clear()
 
     def is_ready(self, axis: int, index: int) -> bool:
-        """Tell whether a slice has its embedding at hand; may be asked in any thread."""
-        return self._network.is_ready(self._lens(axis), index)
+        """Tell whether a slice has its embedding at hand."""
+        return self._network.is_ready(self.lens(axis), index)
 
-    def prepare(self, axis: int, index: int, wanted: Sequence[int] = ()) -> None:
+    def prepare(
+        self, axis: int, index: int, wanted: Sequence[int] = (), *, lens: Lens | None = None
+    ) -> None:
         """Encode a slice, so that a box on it need not wait; runs where `segment` runs.
 
         Where memory is short, it takes the place of one that is not among the `wanted` ones, of
-        which the dearest comes first.
+        which the dearest comes first. In another thread it needs the `lens` of the owner's.
 
         Raises
         ------
         ModelError
             If the network fails.
         """
-        self._network.prepare(self._lens(axis), index, wanted)
+        self._network.prepare(lens or self.lens(axis), index, wanted)
 
-    def sureness(self, axis: int, index: int, mask: Bool) -> float:
+    def sureness(self, axis: int, index: int, mask: Bool, *, lens: Lens | None = None) -> float:
         """Return how far the network agrees with the mask (H, W) bool of a slice, 0 to 1.
 
-        With an empty mask it does. Runs where `segment` runs. See `quality.confidence`.
+        With an empty mask it does. Runs where `segment` runs; in another thread it needs the `lens`
+        of the owner's. See `quality.confidence`.
 
         Raises
         ------
@@ -215,7 +242,7 @@ class Session(Labelling):
         """
         if not mask.any():
             return 1.0
-        return sureness(*self._network.sureness(self._lens(axis), index, mask))
+        return sureness(*self._network.sureness(lens or self.lens(axis), index, mask))
 
     @property
     def slices_kept(self) -> int:
@@ -235,6 +262,6 @@ class Session(Labelling):
         seen = self.window, self.zoom, self.volume.modality, self.carry_prompt
         return Setting(spec.name, spec.sha256, *seen)
 
-    def _lens(self, axis: int) -> Lens:
-        """Return what slices are seen through now; the owner may change it meanwhile."""
+    def lens(self, axis: int) -> Lens:
+        """Return what slices are seen through now, for those who ask in another thread."""
         return Lens(self.engine, self.window, axis, self.zoom)

@@ -173,11 +173,27 @@ def measure_label(
         Array axis normal to the slices. A volume of one slice has that one, whatever this is.
     """
     place = _place(label, label_id)
-    if place is None:
+    return None if place is None else measure_part(volume, place, label[place] == label_id, axis)
+
+
+def measure_part(
+    volume: Volume, place: tuple[slice, ...], part: Bool, axis: int = 0
+) -> tuple[LabelStatistics, Intensities] | None:
+    """Measure a mask that lies in a part of a volume; None where it is empty.
+
+    Parameters
+    ----------
+    volume : Volume
+    place : (3,) slice
+    part : bool
+        The mask in that part.
+    axis : int
+        Array axis normal to the slices. A volume of one slice has that one, whatever this is.
+    """
+    if not part.any():
         return None
-    flat = [n for n, size in enumerate(label.shape) if size == 1]
+    flat = [n for n, size in enumerate(volume.data.shape[:3]) if size == 1]
     axis = flat[0] if flat and axis not in flat else axis
-    part = label[place] == label_id
     intensities = _count(volume.data[place][part])
     pixel = np.delete(volume.spacing, axis)
     planes = np.ascontiguousarray(np.moveaxis(part, axis, 0))

@@ -58,8 +58,10 @@ class Switch:
         session = self._workspace.session
         volume = session.volume.with_modality(modality)  # type: ignore[arg-type]
 
+        directory = self._engines.directory(volume.modality)
+
         def prepare() -> tuple[WindowLevel, Engine]:
-            return default_window(volume), self._engines.for_modality(volume.modality)
+            return default_window(volume), self._engines.load(directory)
 
         def show(prepared: tuple[WindowLevel, Engine]) -> None:
             window, session.engine = prepared
@@ -80,7 +82,8 @@ class Switch:
         def keep() -> None:
             self._engines.model = before
 
-        self._begin(partial(self._engines.for_modality, session.volume.modality), show, keep)
+        directory = self._engines.directory(session.volume.modality)
+        self._begin(partial(self._engines.load, directory), show, keep)
 
     def _begin(
         self,

@@ -108,9 +108,8 @@ class Verifier:
             if masks:
                 start.keep_drawn(self._replay.history, self._replay.history.edits[-1].group)
                 self._compare_carried(masks.pop(0), start.label_id, start.kept)
-            else:
-                # A slice that the propagation no longer comes to.
-                recorded = record.arrays["after"] == start.label_id
+            elif (recorded := record.arrays["after"] == start.label_id).any():
+                # A slice that the propagation no longer comes to; one that it has emptied is none.
                 self.verdict.compare(start.label_id, recorded, np.zeros_like(recorded))
 
     def _session(self, content: dict[str, Any]) -> Session:

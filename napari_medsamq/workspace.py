@@ -309,6 +309,9 @@ class Workspace:
             self.request(Request(box, self.label_id))
 
     def _on_removed(self, items: list[Prompt | Request]) -> None:
+        self.edits.after_stroke(partial(self._remove_boxes, items))
+
+    def _remove_boxes(self, items: list[Prompt | Request]) -> None:
         for item in items:
             if isinstance(item, Request) and item in self.requests:
                 self.requests.remove(item)

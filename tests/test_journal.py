@@ -34,10 +34,11 @@ from napari_medsamq.journal_file import (
     read_journal,
     write_head,
 )
-from napari_medsamq.preprocess import IDENTITY
+from napari_medsamq.preprocess import IDENTITY, WindowLevel
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.recording import Recorder, Replay, Restored, restore
 from napari_medsamq.session import Session
+from napari_medsamq.views import Zoom
 from napari_medsamq.volume_io import Volume, volume_from_array
 
 SHAPE = (6, 16, 14)
@@ -129,6 +130,56 @@ def test_whatever_was_done_comes_back_with_its_past_and_future(
     assert found.history.voxel_counts == history.voxel_counts
     assert found.styles == {2: LabelStyle("Spleen", "#123456", locked=True)}
     assert states(found.history) == states(history)
+
+
+def seen(work: Work) -> Restored:
+    return restore(read_journal(work.path).records, SHAPE)
+
+
+def test_what_is_seen_is_written_whenever_it_changes(tmp_path: Path) -> None:
+    """An edit says what the network saw, which may be older."""
+    work = Work(tmp_path)
+    window, zoom = WindowLevel(10, 20), Zoom()
+    work.session.window = window
+    asked = list(work.session.segment(BOX))
+    work.session.window, work.session.zoom = WindowLevel(30, 40), zoom
+    work.session.window = WindowLevel(30, 40)
+    work.session.commit(BOX, asked, 1)
+    work.journal.close()
+    assert seen(work).window == WindowLevel(30, 40)
+    assert seen(work).seen.zoom == zoom
+    kinds = [record.content["kind"] for record in read_journal(work.path).records]
+    assert kinds.count("seen") <= 2
+    # It goes on from there, and a change without any edit counts too.
+    again = Work(tmp_path, read_journal(work.path))
+    again.session.window = WindowLevel(30, 40)
+    again.session.zoom = zoom
+    again.session.zoom = None
+    again.journal.close()
+    assert seen(again).window == WindowLevel(30, 40)
+    assert seen(again).seen.zoom is None
+
+
+def test_of_many_changes_at_once_the_last_one_is_written(tmp_path: Path) -> None:
+    work = Work(tmp_path)
+    for level in range(200):
+        work.session.window = WindowLevel(level, 300)
+    work.box(1)
+    work.journal.close()
+    records = read_journal(work.path).records
+    assert sum(record.content["kind"] == "seen" for record in records) <= 3
+    assert seen(work).window == WindowLevel(199, 300)
+
+
+def test_journals_of_before_tell_what_was_seen_by_their_edits(tmp_path: Path) -> None:
+    work = Work(tmp_path)
+    work.session.window = WindowLevel(10, 300)
+    work.box(1)
+    work.journal.close()
+    records = [r for r in read_journal(work.path).records if r.content["kind"] != "seen"]
+    found = restore(records, SHAPE)
+    assert found.window == WindowLevel(10, 300)
+    assert restore(records[:2], SHAPE).window is None
 
 
 def test_work_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -24,7 +25,14 @@ from napari_medsamq.label_files import read_label_file
 from napari_medsamq.preprocess import IDENTITY
 from napari_medsamq.recording import Recorder, restore
 from napari_medsamq.session import Session
-from napari_medsamq.volume_io import Segment, Volume, read_label, read_volume, write_label
+from napari_medsamq.volume_io import (
+    LoadedLabel,
+    Segment,
+    Volume,
+    read_label,
+    read_volume,
+    write_label,
+)
 
 SHAPE = (20, 18, 10)
 AFFINE = grid_affine((0, 1, 2), (1, -1, 1), (10, -5, 8), (1, 1.5, 3))
@@ -298,7 +306,7 @@ def test_a_session_takes_names_and_free_numbers_and_can_take_it_back(
     Recorder(session, journal, None)
     edit, numbers = session.load(found)
     assert numbers == {1: 1, 5: 5}
-    assert edit.name == "load a.seg.nrrd"
+    assert edit.name == "load label file"
     assert session.style(5) == LabelStyle("Spleen", "#405060")
     np.testing.assert_array_equal(session.label, found.label)
     # What is there already keeps its number, and what is locked its voxels.
@@ -399,3 +407,76 @@ def test_a_length_of_an_extension_that_cannot_be(
     path = with_extension(tmp_path / "label.nii", 0, TABLE, length=length)
     assert read_label_file(path).styles == {}
     np.testing.assert_array_equal(volume.to_source(read_label(path, volume).label), drawn())
+
+
+def loaded(volume: Volume, **segments: Segment) -> LoadedLabel:
+    """Return what a file with labels 1 and 5 gives, of which some have names."""
+    named = {int(key[1:]): segment for key, segment in segments.items()}
+    return LoadedLabel(Path("a.nii"), "0", volume.from_source(drawn()).astype("u2"), named, ())
+
+
+LIVER, SPLEEN = Segment("Liver", "#102030"), Segment("Spleen", "#405060")
+
+
+@pytest.mark.parametrize(
+    ("given", "segments", "numbers"),
+    [
+        (LabelStyle("Tumour", "#ffffff"), {"n1": LIVER, "n5": SPLEEN}, {1: 2, 5: 5}),
+        (replace(LabelStyle.default(1), color="#ffffff"), {"n1": LIVER}, {1: 2, 5: 5}),
+        (replace(LabelStyle.default(1), visible=False), {}, {1: 2, 5: 5}),
+        (replace(LabelStyle.default(1), locked=True), {}, {1: 2, 5: 5}),
+        # Of the same name, or a file without names: it is the same label, and looks as it did.
+        (LabelStyle("Liver", "#ffffff"), {"n1": LIVER}, {1: 1, 5: 5}),
+        (LabelStyle("Tumour", "#ffffff"), {"n5": SPLEEN}, {1: 1, 5: 5}),
+        (LabelStyle.default(1), {"n1": LIVER}, {1: 1, 5: 5}),
+    ],
+)
+def test_what_the_user_has_named_or_shows_otherwise_stays_theirs(
+    tmp_path: Path,
+    volume: Volume,
+    given: LabelStyle,
+    segments: dict[str, Segment],
+    numbers: dict[int, int],
+) -> None:
+    """Also where nothing was drawn yet; and one undo takes names back as it does voxels."""
+    session = Session(volume, FakeEngine(), IDENTITY)
+    journal = Journal(tmp_path / "a.journal", volume, volume_hash(volume), None, pytest.fail)
+    Recorder(session, journal, None)
+    session.set_style(1, given)
+    before = session.styles
+    assert session.load(loaded(volume, **segments))[1] == numbers
+    mine = numbers[1] == 2 or given != LabelStyle.default(1)
+    assert session.style(1) == (given if mine else LabelStyle(LIVER.name, LIVER.color))
+    if "n1" in segments:
+        assert session.style(numbers[1]).name == "Liver"
+    after = session.styles
+    session.history.undo()
+    assert not session.label.any()
+    assert session.styles == before
+    session.history.redo()
+    assert session.styles == after
+    journal.close()
+    again = restore(read_journal(tmp_path / "a.journal").records, session.label.shape)
+    assert {**after, **again.styles} == after
+    assert again.styles.keys() >= {1, *(numbers[int(key[1:])] for key in segments)}
+    again.history.undo()
+    assert again.styles == {1: given}
+
+
+def test_a_label_that_gives_way_does_not_land_on_one_that_was_named(volume: Volume) -> None:
+    session = Session(volume, FakeEngine(), IDENTITY)
+    session.history.change("box", np.arange(3), np.full(3, 1, np.uint16), ())
+    session.set_style(2, LabelStyle("Tumour", "#ffffff"))
+    assert session.load(loaded(volume, n1=LIVER))[1] == {1: 3, 5: 5}
+    assert session.style(2).name == "Tumour"
+
+
+def test_what_was_named_after_loading_keeps_that_through_undo_and_redo(volume: Volume) -> None:
+    session = Session(volume, FakeEngine(), IDENTITY)
+    session.load(loaded(volume, n1=LIVER, n5=SPLEEN))
+    mine = LabelStyle("Left lobe", "#ffffff", locked=True)
+    session.set_style(1, mine)
+    session.history.undo()
+    assert session.styles == {1: mine}
+    session.history.redo()
+    assert [session.style(n).name for n in (1, 5)] == ["Left lobe", "Spleen"]

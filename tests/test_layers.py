@@ -299,5 +299,76 @@ def test_without_a_viewer_an_unknown_label_is_not_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pytest.importorskip("napari"), "current_viewer", lambda: None)
-    with pytest.raises(SaveError, match="0 open volumes"):
+    with pytest.raises(SaveError, match=r"0 open volumes"):
         write_labels(str(tmp_path / "label.nii.gz"), np.ones(SHAPE, int), {})
+
+
+def turned() -> np.ndarray:
+    """A quarter turn about the first axis, for a layer's `affine`."""
+    matrix = np.eye(4)
+    matrix[1:3, 1:3] = [[0, -1], [1, 0]]
+    return matrix
+
+
+@pytest.mark.parametrize(
+    ("place", "saved"),
+    [
+        ({"scale": (3, 0.7, 0.5)}, True),
+        # As napari's own new layer is placed, but for rounding.
+        ({"scale": (3, 0.7 + 1e-9, 0.5), "translate": (0, 1e-8, 0)}, True),
+        ({"scale": (3, 0.7, 0.5), "affine": np.eye(4)}, True),
+        ({}, False),
+        ({"scale": (3, 0.7, 0.7)}, False),
+        ({"scale": (3, 0.7, 0.5), "translate": (0, 0, 10)}, False),
+        ({"scale": (3, 0.7, 0.5), "translate": (0, 0, 0.25)}, False),
+        ({"scale": (3, 0.7, 0.5), "rotate": (0, 0, 5)}, False),
+        ({"scale": (3, 0.7, 0.5), "shear": (0.1, 0, 0)}, False),
+        ({"scale": (3, 0.7, 0.5), "affine": turned()}, False),
+        ({"scale": (-3, 0.7, 0.5)}, False),
+    ],
+)
+@pytest.mark.parametrize("named", [False, True])
+def test_a_layer_that_lies_elsewhere_is_not_saved_with_the_geometry_of_a_volume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: dict[str, Any], saved: bool, named: bool
+) -> None:
+    """Whether it names the volume, as a copy of our own does, or has its shape alone."""
+    napari = pytest.importorskip("napari")
+    viewer = pytest.importorskip("napari.components").ViewerModel()
+    monkeypatch.setattr(napari, "current_viewer", lambda: viewer)
+    volume = volume_of(SHAPE)
+    data, arguments, _ = image_layer(volume)
+    viewer.add_image(data, **arguments)
+    metadata = {VOLUME: volume} if named else {}
+    layer = viewer.add_labels(np.ones(SHAPE, np.uint8), metadata=metadata, **place)
+    content, meta, _ = layer.as_layer_data_tuple()
+    target = tmp_path / "label.nii.gz"
+    if saved:
+        write_labels(str(target), content, meta)
+        assert target.exists()
+    else:
+        with pytest.raises(SaveError, match=r"0 open volumes .* lie where it lies"):
+            write_labels(str(target), content, meta)
+        assert not target.exists()
+
+
+def test_of_two_volumes_the_one_is_taken_where_the_layer_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image of someone else's, say, lies where they want it, and its label there."""
+    napari = pytest.importorskip("napari")
+    viewer = pytest.importorskip("napari.components").ViewerModel()
+    monkeypatch.setattr(napari, "current_viewer", lambda: viewer)
+    coarse = tilted(tmp_path / "scan.nii.gz")
+    shape = coarse.data.shape
+    label = np.zeros(shape, np.uint16)
+    label[1, 0, 2] = 7
+    fine = volume_from_array(np.arange(label.size).reshape(shape), (1, 1, 1), "fine")
+    for volume, moved in ((fine, 0), (coarse, 7)):
+        data, arguments, _ = image_layer(volume)
+        viewer.add_image(data, translate=(moved, 0, 0), **arguments)
+    layer = viewer.add_labels(label, scale=coarse.spacing, translate=(7, 0, 0))
+    content, meta, _ = layer.as_layer_data_tuple()
+    write_labels(str(tmp_path / "label.nii"), content, meta)
+    saved = nib.load(tmp_path / "label.nii")
+    np.testing.assert_allclose(saved.affine, nib.load(coarse.path).affine)
+    np.testing.assert_array_equal(np.asarray(saved.dataobj), coarse.to_source(label))

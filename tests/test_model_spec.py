@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from napari_medsamq import model_spec
+from napari_medsamq.errors import ModelError
 from napari_medsamq.model_spec import MODELS, ModelSpec, default_model
 
 
@@ -41,3 +45,12 @@ def test_shipped_models_are_whole(name: str, bits: int) -> None:
     spec.verify(MODELS / name)
     assert (spec.name, spec.bits) == (name, bits)
     assert spec.provenance["licence"].startswith("Apache-2.0")
+
+
+@pytest.mark.parametrize("name", ["", "/home/doe/model", "doe\\\\model", 7])
+def test_a_name_that_is_a_folder_is_refused(tmp_path: Path, name: object) -> None:
+    """It is written down beside labels."""
+    content = json.loads((MODELS / "medsamq-fast" / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps(content | {"name": name}))
+    with pytest.raises(ModelError, match="the name of its folder alone is expected"):
+        ModelSpec.read(tmp_path)

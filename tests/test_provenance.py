@@ -27,6 +27,7 @@ from napari_medsamq.errors import ProvenanceError
 from napari_medsamq.files import write_whole
 from napari_medsamq.journal import Journal, volume_hash
 from napari_medsamq.journal_file import read_journal
+from napari_medsamq.label_report import make_report, write_report
 from napari_medsamq.model_spec import ModelSpec
 from napari_medsamq.operations import fill_holes
 from napari_medsamq.origins import Shares, label_shares
@@ -36,7 +37,7 @@ from napari_medsamq.provenance import Saved, Work, read_provenance, save_work
 from napari_medsamq.recording import Recorder, restore
 from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
-from napari_medsamq.volume_io import read_volume
+from napari_medsamq.volume_io import read_label, read_volume
 
 BOX = BoxPrompt(0, 3, 3, 5, 10, 12)
 PATIENT = "doe^jane-1970"
@@ -289,6 +290,37 @@ def test_nothing_says_whose_image_it_is_unless_asked(session: Session, tmp_path:
     assert "name" not in json.loads(text)["image"]
     assert save(session, tmp_path / "label.nii", names=True)["image"]["name"] == PATIENT
     assert str(tmp_path) not in (tmp_path / "label.provenance.json").read_text()
+
+
+def test_nothing_says_whose_label_was_loaded(session: Session, tmp_path: Path) -> None:
+    """Not the name of its file either, and not where journals of before have it."""
+    path = tmp_path / f"{PATIENT}_seg.nii.gz"
+    drawn = np.zeros(session.label.shape, np.uint8)
+    drawn[2, 3:6, 4:7] = 1
+    nib.save(nib.Nifti1Image(session.volume.to_source(drawn), np.diag([-1.0, -1, 1, 1])), path)
+    journal_path = tmp_path / "a.journal"
+    journal = Journal(journal_path, session.volume, volume_hash(session.volume), None, pytest.fail)
+    Recorder(session, journal, None)
+    session.load(read_label(path, session.volume))
+    journal.close()
+    content = read_journal(journal_path)
+    assert [r.content["path"] for r in content.records if r.content["kind"] == "load"] == [
+        str(path)
+    ]
+    (edit,) = [r.content for r in content.records if r.content["kind"] == "edit"]
+    assert PATIENT not in json.dumps(edit)
+    edit["name"] = f"load {path.name}"
+    del edit["styles"]
+    past = restore(content.records, session.label.shape)
+    assert past.history.undo_name == session.history.undo_name == "load label file"
+    again = Session(session.volume, FakeEngine(), IDENTITY)
+    again.restore(past.history, past.styles)
+    for own in (session, again):
+        found = save(own, tmp_path / "label.nii")
+        assert found["steps"][0]["name"] == "load label file"
+        write_report(tmp_path / "page.html", make_report(tmp_path / "label.nii"))
+        for written in ("label.provenance.json", "page.html"):
+            assert PATIENT not in (tmp_path / written).read_text(encoding="utf-8")
 
 
 def test_the_same_label_has_one_file_beside_it(session: Session, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from napari_medsamq import followup, forms, prior_form
 from napari_medsamq.layers import SAMPLES
 from napari_medsamq.model_box import ModelBox
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
-from napari_medsamq.volume_io import write_label
+from napari_medsamq.volume_io import Segment, write_label
 
 
 @pytest.fixture
@@ -111,6 +112,21 @@ def test_boxes_wait_and_are_segmented_when_the_user_says_so(dock, engine, prior,
     dock.dock._view.measure.save(path)
     numbers = list(csv.DictReader(path.open(encoding="utf-8")))
     assert float(numbers[1]["change_ml"]) == pytest.approx(after - before)
+
+
+def test_what_the_user_has_named_keeps_its_name(dock, phantom, prior, place, tmp_path):
+    """Also where nothing is drawn of it yet; a prior label gives way to another prior one."""
+    mine = replace(dock.session.style(5), name="Mine", locked=True)
+    dock.session.set_style(5, mine)
+    label = np.zeros(phantom.reference.shape, np.uint8)
+    label[8:16, 16:44, 24:56] = 5
+    label[10:12, 20:30, 30:40] = 2
+    for name in ("Liver", "Spleen"):
+        path = tmp_path / f"{name}.seg.nrrd"
+        segments = {2: Segment(name, "#102030"), 5: Segment(name, "#405060")}
+        place(write_label(path, label, phantom.volume, segments).path)
+        assert dock.session.style(5) == mine
+        assert dock.session.style(2).name == name
 
 
 def test_a_box_that_waits_can_be_moved_or_deleted(dock, prior, place):

@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 from fake_engine import FakeEngine
 from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 from test_live import Drag
 
 from napari_medsamq.layers import SAMPLES, image_layer
 from napari_medsamq.preprocess import WindowLevel
+from napari_medsamq.provenance import read_provenance
+from napari_medsamq.repairs import REPAIRS
 from napari_medsamq.view import WAYS
 from napari_medsamq.volume_io import volume_from_array
 
+PLAIN = Qt.KeyboardModifier.NoModifier
 BOX = ((10, 192, 110), (10, 384, 268))
 
 
@@ -215,6 +219,79 @@ def test_a_stroke_in_the_middle_is_kept_and_counted(slow, button):
     np.testing.assert_array_equal(session.label[40], painted)
     assert session.history.voxel_counts == {1: np.count_nonzero(session.label)}
     assert "58 slices by propagation" in slow.dock.status
+
+
+def act(window, what, tmp_path):
+    """Ask for something that changes label or history, or that takes both down."""
+    controller = window.dock.controller
+    if what == "save":
+        controller.saver.save(tmp_path / "label.nii.gz")
+    elif what == "repair":
+        controller.checkup._on_repair(next(r for r in REPAIRS if r.title == "Shrink"), [1.0])
+    elif what == "remove":
+        window.dock._view.label.remove_requested.emit(1)
+    else:
+        keys = {"undo": "Z", "redo": "Z", "accept": "A", "propagate": "P"}
+        control, shift = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+        modifier = {"undo": control, "redo": control | shift}.get(what, PLAIN)
+        window.press(getattr(Qt.Key, f"Key_{keys[what]}"), modifier)
+    QTest.qWait(30)
+
+
+def test_all_that_changes_the_label_waits_for_the_end_of_a_stroke(dock, button, tmp_path):
+    """And finds the stroke in the history then."""
+    labels, session = dock.workspace.labels, dock.session
+    history = session.history
+    for what in ["undo", "redo", "accept", "propagate", "repair", "remove", "save"]:
+        while history.undo():
+            pass
+        dock.workspace.refresh()
+        dock.viewer.layers.selection.active = dock.workspace.boxes
+        dock.workspace.boxes.mode = "add_rectangle"
+        dock.drag((12, 16, 24), (12, 47, 55))
+        dock.wait()
+        if what == "redo":
+            dock.dock.controller.undo()
+        before, status = history.edits, dock.dock.status
+        dock.viewer.layers.selection.active = labels
+        labels.mode, labels.brush_size = "paint", 4
+        dock.workspace.show_label(2)
+        drag = Drag(dock, (12, 20, 20))
+        drag.to((12, 20, 40), steps=4)
+        dock.workspace.show_label(1)
+        painted = session.label.copy()
+        assert (painted == 2).any()
+        act(dock, what, tmp_path)
+        assert history.edits == before, what
+        assert not dock.dock.controller.propagator.active
+        np.testing.assert_array_equal(session.label, painted)
+        assert dock.dock.status == status
+        drag.release()
+        dock.qtbot.waitUntil(lambda old=status: dock.dock.status != old)
+        settle(dock)
+        done = [edit.name for edit in history.edits]
+        assert (
+            done
+            == {
+                "undo": ["box for Label 1"],
+                "redo": ["brush stroke"],
+                "accept": ["box for Label 1", "brush stroke", "acceptance of Label 1, 1 slice"],
+                # This network finds nothing on other slices.
+                "propagate": ["box for Label 1", "brush stroke"],
+                "repair": ["box for Label 1", "brush stroke", "shrink: Label 1"],
+                "remove": ["box for Label 1", "brush stroke", "remove Label 1"],
+                "save": ["box for Label 1", "brush stroke"],
+            }[what]
+        )
+        assert (what == "propagate") == ("by propagation" in dock.dock.status)
+        assert history.voxel_counts == {
+            n: c for n, c in enumerate(np.bincount(session.label.reshape(-1)).tolist()) if n and c
+        }
+    (entry,) = [e for e in read_provenance(tmp_path / "label.nii.gz")["labels"] if e["id"] == 2]
+    assert entry["origin"]["share"]["hand"] == 1
+    while history.undo():
+        assert history.voxel_counts.get(2, 0) == np.count_nonzero(session.label == 2)
+    assert not session.label.any()
 
 
 def test_a_stroke_that_ends_over_a_dialog_holds_nothing_up(slow, button):

@@ -1,6 +1,7 @@
 """Work that was not saved is there when its volume is opened again."""
 
 import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -151,6 +152,76 @@ def test_starting_anew_keeps_the_earlier_work_in_a_file(worked, phantom, answer,
     assert len(journals(worked, tmp_path)) == 2
     (kept,) = [other for other in journals(worked, tmp_path) if other != path]
     assert len(read_journal(kept).records) == before
+
+
+def style(window, label_id=1, **changes):
+    """Set what the form sets of a label."""
+    own = replace(window.session.style(label_id), **changes)
+    window.dock._view.label.style_requested.emit(label_id, own)
+    return own
+
+
+@pytest.mark.parametrize("draws", [False, True])
+def test_what_was_set_comes_back_whether_or_not_anything_was_drawn(dock, phantom, answer, draws):
+    asked = answer(QMessageBox.ButtonRole.AcceptRole)
+    tumour = style(dock, name="Tumour", color="#123456", locked=True)
+    hidden = style(dock, 4, name="Vein", visible=False)
+    dock.workspace.image.contrast_limits = (-500, 700)
+    dock.dock._view.zoom_requested.emit(False)
+    if draws:
+        dock.drag(*BOX)
+        dock.wait()
+        dock.press(Qt.Key.Key_A)
+    label, accepted = dock.session.label.copy(), set(dock.session.history.accepted)
+    for count in (1, 2):
+        forget(dock)
+        dock.open(phantom.volume.path)
+        assert len(asked) == count
+        assert f"Tumour ({961 if draws else 0:,} voxels), Vein (0 voxels)" in asked[-1][1]
+        session = dock.session
+        assert (session.style(1), session.style(4)) == (tumour, hidden)
+        assert session.locked_ids == [1]
+        np.testing.assert_array_equal(session.label, label)
+        assert session.history.accepted == accepted
+        assert session.window.limits == (-500, 700)
+        assert tuple(dock.workspace.image.contrast_limits) == (-500, 700)
+        assert session.zoom is None
+        assert not dock.dock._view._zoom.isChecked()
+
+
+def test_what_is_seen_comes_back_without_a_question(dock, phantom, answer):
+    asked = answer(QMessageBox.ButtonRole.AcceptRole)
+    window = dock.workspace.image
+    for low in range(-500, -400, 20):
+        window.contrast_limits = (low, 700)
+    forget(dock)
+    dock.open(phantom.volume.path)
+    assert asked == []
+    assert dock.session.window.limits == tuple(dock.workspace.image.contrast_limits) == (-420, 700)
+    assert dock.session.zoom is not None
+
+
+def test_a_window_of_the_users_alone_comes_back_as_such(dock, phantom, answer):
+    answer(QMessageBox.ButtonRole.AcceptRole)
+    dock.workspace.image.contrast_limits = (-500, 700)
+    dock.dock.controller.windowing.share(False)
+    standard = dock.session.window
+    assert standard == dock.session.standard_window
+    for _ in range(2):
+        forget(dock)
+        dock.open(phantom.volume.path)
+        assert not dock.workspace.shares_window
+        dock.workspace.image.contrast_limits = (-300, 300)
+        assert dock.session.window == standard
+
+
+def test_names_do_not_come_back_where_one_starts_anew(dock, phantom, answer):
+    answer(QMessageBox.ButtonRole.RejectRole)
+    style(dock, name="Tumour", locked=True)
+    for _ in range(2):
+        forget(dock)
+        dock.open(phantom.volume.path)
+        assert dock.session.styles == {}
 
 
 def test_a_volume_that_nothing_was_done_to_is_not_asked_about(dock, phantom, answer):
