@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 
-from napari_medsamq.correcting import correction
+from napari_medsamq.correcting import correction, is_on_slice
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.layers import require_slices
 from napari_medsamq.prompts import BoxPrompt, Click
@@ -134,7 +134,11 @@ class Clicking(QObject):
         """Ask for what clicks correct, all of them as one step; without any, for a better mask."""
         workspace = self._workspace
         axis, index = self._slice_in_view()
-        waiting = self._waiting(axis, index) if clicks else None
+        # A scribble may leave the picture.
+        shape = tuple(int(size) for size in np.delete(workspace.session.label.shape, axis))
+        inside = tuple(click for click in clicks if is_on_slice(click, shape))
+        clicks = inside or clicks[:1]
+        waiting = self._waiting(axis, index) if inside else None
         if waiting is not None:
             # Its mask is on its way, and would be out of date.
             workspace.requests.remove(waiting)
