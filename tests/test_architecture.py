@@ -84,6 +84,7 @@ QT = (
         "review_strip",
         "selecting",
         "help",
+        "key_focus",
         "status_line",
     ),
     ("forms", "prefetch"),
