@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from qtpy.compat import isalive
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_medsamq.errors import JournalError
@@ -59,8 +60,8 @@ def find_past(volume: Volume, folder: Path) -> Past:
     return Past(path, key, content, restored, damaged if content.damaged else "")
 
 
-def wants_past(parent: QWidget, volume: Volume, past: Past) -> bool:
-    """Ask whether to go on with what was done before."""
+def wants_past(parent: QWidget, volume: Volume, past: Past) -> bool | None:
+    """Ask whether to go on with what was done before; None for no answer, not to open it at all."""
     if past.restored is None:
         return False
     history, styles = past.restored.history, past.restored.styles
@@ -78,7 +79,11 @@ def wants_past(parent: QWidget, volume: Volume, past: Past) -> bool:
         "start anew, the earlier work is kept in a file of its own."
     )
     go_on = box.addButton("Go on", QMessageBox.ButtonRole.AcceptRole)
-    box.addButton("Start anew", QMessageBox.ButtonRole.RejectRole)
+    anew = box.addButton("Start anew", QMessageBox.ButtonRole.RejectRole)
+    cancel = box.addButton("Cancel", QMessageBox.ButtonRole.NoRole)
+    box.setEscapeButton(cancel)
     box.setDefaultButton(go_on)
     box.exec()
-    return bool(box.clickedButton() is go_on)
+    # A question ends with its window, unanswered.
+    answer = box.clickedButton() if isalive(box) else None
+    return True if answer is go_on else False if answer is anew else None
