@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import takewhile
 
+from napari_medsamq.correcting import describe_clicks
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.locks import describe_overlap, overlap
 from napari_medsamq.preview import Preview
@@ -103,8 +104,10 @@ class Answers:
         else:
             self._preview.hide()
         if edit is not None:
-            text = report_masks(session.style(request.label_id).name, masks)
-            self._say(text + describe_overlap(session, counts, committed=True))
+            box, replaces, label_id = request.box, request.replaces, request.label_id
+            clicks = describe_clicks(session, box, replaces, label_id, masks, edit)
+            text = report_masks(session.style(label_id).name, masks)
+            self._say(text + clicks + describe_overlap(session, counts, committed=True))
 
     def _on_failure(self, request: Request, error: BaseException) -> None:
         self._workspace.drop(request)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from napari.layers import Shapes
 from psygnal import Signal
 
+# Canvas pixels that a hand shakes in a click.
+STILL = 4
 _DRAWING_MODES = ("add_rectangle", "select", "direct")
 
 
@@ -23,7 +26,7 @@ class BoxDrag:
     active : bool
         Whether a button is held down on the layer.
     moved : bool
-        Whether the mouse has moved since it was pressed.
+        Whether the mouse has moved since it was pressed, farther than in a click.
     """
 
     began = Signal()
@@ -40,10 +43,11 @@ class BoxDrag:
 
     def _follow(self, layer: Shapes, event: Any) -> Iterator[None]:
         self.active, self.moved = True, False
+        start = np.array(event.pos)
         self.began.emit()
         yield
         while event.type == "mouse_move":
-            self.moved = True
+            self.moved |= bool(np.linalg.norm(np.array(event.pos) - start) > STILL)
             yield
         self.active = False
         self.ended.emit()

@@ -9,6 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QGridLayout, QGroupBox
 
 from napari_medsamq.forms import button, narrow, wrapping_label
+from napari_medsamq.key_focus import by_tab_alone
 from napari_medsamq.repairs import REPAIRS, Number, Repair
 
 
@@ -74,6 +75,7 @@ class CheckForm(QGroupBox):
     def _show_numbers(self) -> None:
         self._numbers.clear()
         self._numbers.extend([_field(number) for number in self.repair.numbers])
+        by_tab_alone(self._numbers.native)
         self._numbers.native.setVisible(bool(self.repair.numbers))
         self._apply.setToolTip(self.repair.help)
         self._choice.native.setToolTip(self.repair.help)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 
-from napari_medsamq.correcting import correction
+from napari_medsamq.box_drag import STILL
+from napari_medsamq.correcting import correction, is_on_slice
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.layers import require_slices
 from napari_medsamq.prompts import BoxPrompt, Click
@@ -19,8 +20,6 @@ from napari_medsamq.workspace import Request, Workspace
 if TYPE_CHECKING:
     from napari import Viewer
 
-# Canvas pixels that a hand may shake.
-_STILL = 4
 _LEFT, _RIGHT = 1, 2
 # A scribble counts as so many clicks along it.
 _SCRIBBLED = 5
@@ -117,7 +116,7 @@ class Clicking(QObject):
         if scribbles:
             chosen = np.linspace(0, len(path) - 1, _SCRIBBLED).round().astype(int)
             path = [path[number] for number in chosen]
-        elif np.linalg.norm(np.array(event.pos) - start) > _STILL:
+        elif np.linalg.norm(np.array(event.pos) - start) > STILL:
             return
         else:
             path = [event.position]
@@ -134,7 +133,11 @@ class Clicking(QObject):
         """Ask for what clicks correct, all of them as one step; without any, for a better mask."""
         workspace = self._workspace
         axis, index = self._slice_in_view()
-        waiting = self._waiting(axis, index) if clicks else None
+        # A scribble may leave the picture.
+        shape = tuple(int(size) for size in np.delete(workspace.session.label.shape, axis))
+        inside = tuple(click for click in clicks if is_on_slice(click, shape))
+        clicks = inside or clicks[:1]
+        waiting = self._waiting(axis, index) if inside else None
         if waiting is not None:
             # Its mask is on its way, and would be out of date.
             workspace.requests.remove(waiting)

@@ -21,6 +21,7 @@ from napari_medsamq.files import as_file_name
 from napari_medsamq.guide import PROPAGATE
 from napari_medsamq.help import HelpKey
 from napari_medsamq.history import Edit
+from napari_medsamq.key_focus import KeyFocus
 from napari_medsamq.keys import Key
 from napari_medsamq.layers import PLANES, Plane, require_slices, turn_viewer
 from napari_medsamq.live import Live
@@ -85,7 +86,6 @@ class Controller(QObject):
         self._chooser = chooser
         self._compute = compute
         self._closed = False
-        self._axis = 0
         self._switch = Switch(
             workspace,
             engines,
@@ -126,6 +126,7 @@ class Controller(QObject):
             lambda: (self._axis, self._shown_slice),
             checks=ahead,
         )
+        self._key_focus = KeyFocus(self, canvas, view, keys)
         self._help = HelpKey(self, canvas, {key: action.words for key, action in keys.items()})
         self.windowing = Windowing(self, viewer, view, workspace, self.live, canvas)
         self.orientation = Orientation(self, viewer, workspace, canvas)
@@ -141,9 +142,7 @@ class Controller(QObject):
             for key, action in keys.items():
                 layer.bind_key(key, lambda _, act=action.act: act(self), overwrite=True)
         self._show_volume()
-        shape = workspace.session.label.shape
-        # A single slice is shown in the plane it was taken in.
-        self.show_plane(shape.index(1) if 1 in shape else 0)
+        self.show_plane(PLANES.index(workspace.plane))
         for axis, position in enumerate(self._point):
             wanted = workspace.place(axis, workspace.left_at.get(axis, position))
             viewer.dims.set_point(viewer.dims.ndim - 3 + axis, wanted)
@@ -170,7 +169,14 @@ class Controller(QObject):
         self._naming.close()
         # Gives back what the others have to close.
         self.checkup.close()
-        for part in (self.solid, self._help, self.clicking, self.windowing, self.orientation):
+        for part in (
+            self.solid,
+            self._key_focus,
+            self._help,
+            self.clicking,
+            self.windowing,
+            self.orientation,
+        ):
             part.close()
         self.live.close()
         self.workspace.boxes.mode = "pan_zoom"
@@ -250,7 +256,11 @@ class Controller(QObject):
     @property
     def plane(self) -> Plane:
         """The plane in view."""
-        return next(plane for plane in PLANES if plane.axis == self._axis)
+        return self.workspace.plane
+
+    @property
+    def _axis(self) -> int:
+        return self.plane.axis
 
     def nudge(self, arrow: str, *, resize: bool) -> None:
         """Move or resize the latest box on the slice in view; see `nudging`."""
@@ -300,8 +310,7 @@ class Controller(QObject):
         plane = PLANES[number]
         self.workspace.add_to(self._viewer)
         self.solid.leave()
-        self._axis = plane.axis
-        self.workspace.set_plane(plane.axis)
+        self.workspace.set_plane(plane)
         self.live.look_along(plane.axis)
         self.checkup.look_again()
         turn_viewer(self._viewer, plane, self.workspace.labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -10,15 +11,19 @@ import numpy.typing as npt
 
 from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import slice_mask
-from napari_medsamq.history import Prompt
-from napari_medsamq.prompts import BoxPrompt, Click
+from napari_medsamq.history import Edit, Prompt
+from napari_medsamq.labelling import fresh_clicks
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
 from napari_medsamq.session import Session
+from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.views import tight_box
 
 Bool = npt.NDArray[np.bool_]
 
 # Around a mask that has no box, as part of its size; people draw boxes about as loosely.
 _MARGIN = 0.05
+# A part of a mask that is a smaller share of it is a speck, which catches no clicks beside it.
+_SPECK = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +51,8 @@ def correction(
     """Find what a click corrects on a slice.
 
     That is the latest box of the label there which holds the click, or the nearest box; without
-    any, the part of the label's mask that the click hits or is nearest to.
+    any, or where the click hits what no box has brought, the part of the label's mask that it hits
+    or is nearest to. A speck does not stand for the structure: the nearest larger part goes along.
 
     Parameters
     ----------
@@ -66,7 +72,7 @@ def correction(
     height, width = mask.shape
     if click is None:
         return _from_mask(axis, index, mask, (), session.style(label_id).name)
-    if not (0 <= click.x < width and 0 <= click.y < height):
+    if not is_on_slice(click, mask.shape):
         raise PromptError(
             f"The click at column {click.x}, row {click.y} is outside the slice of {width} x "
             f"{height} pixels. Click on the image."
@@ -79,7 +85,7 @@ def correction(
             prompt,
             None if start is None else slice_mask(start, session.label.shape, axis, index),
         )
-    part = _nearest_part(mask, click)
+    part = _clicked_part(mask, click)
     return _from_mask(axis, index, part, (click,), session.style(label_id).name)
 
 
@@ -103,6 +109,9 @@ def _nearest_prompt(
     session: Session, axis: int, index: int, click: Click, label_id: int
 ) -> Prompt | None:
     nearest, least = None, np.inf
+    place = [click.y, click.x]
+    place.insert(axis, index)
+    voxel = int(np.ravel_multi_index(tuple(place), session.label.shape))
     for prompt in session.history.prompts:
         box = prompt.box
         if not isinstance(box, BoxPrompt) or prompt.label_id != label_id:
@@ -110,18 +119,80 @@ def _nearest_prompt(
         if (box.axis, box.index) == (axis, index):
             aside = max(box.x0 - click.x, click.x - box.x1, 0)
             above = max(box.y0 - click.y, click.y - box.y1, 0)
-            # Of boxes that hold the click the latest one is meant.
-            if aside + above <= least:
-                nearest, least = prompt, aside + above
-    return nearest
+            # Of boxes that hold the click, or whose masks do, the latest one is meant.
+            away = 0 if voxel in prompt.voxels else aside + above
+            if away <= least:
+                nearest, least = prompt, away
+    hits_another = least > 0 and session.label.reshape(-1)[voxel] == label_id
+    return None if hits_another else nearest
 
 
-def _nearest_part(mask: Bool, click: Click) -> Bool:
-    """Return the connected part of a mask that a click hits or is nearest to."""
+def _clicked_part(mask: Bool, click: Click) -> Bool:
+    """Return the connected part of a mask that a click hits or is nearest to.
+
+    Where that is a speck, it is the nearest part that is none, with the speck if that was hit.
+    """
     if not mask.any():
         return mask
-    _, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-    rows, columns = np.nonzero(mask)
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    sizes = stats[:, cv2.CC_STAT_AREA]
+    least = min(_SPECK * sizes[1:].sum(), sizes[1:].max())
+    large = [number for number in range(1, count) if sizes[number] >= least]
+    rows, columns = np.nonzero(np.isin(parts, large))
     nearest = ((rows - click.y) ** 2 + (columns - click.x) ** 2).argmin()
-    part: Bool = parts == parts[rows[nearest], columns[nearest]]
+    chosen = {int(parts[rows[nearest], columns[nearest]]), int(parts[click.y, click.x])} - {0}
+    part: Bool = np.isin(parts, list(chosen))
     return part
+
+
+def is_on_slice(click: Click, shape: tuple[int, ...]) -> bool:
+    """Tell whether a click hits a slice of a shape (height, width)."""
+    return 0 <= click.x < shape[1] and 0 <= click.y < shape[0]
+
+
+def describe_clicks(
+    session: Session,
+    box: BoxPrompt | BoxPrompt3D,
+    replaces: Prompt | None,
+    label_id: int,
+    masks: Sequence[SliceMask],
+    edit: Edit,
+) -> str:
+    """Say what the user should know of new clicks once the masks of their box are committed.
+
+    Parameters
+    ----------
+    session : Session
+    box : BoxPrompt or BoxPrompt3D
+    replaces : Prompt or None
+        What the box took the place of.
+    label_id : int
+    masks : sequence of SliceMask
+        The network's answer.
+    edit : Edit
+        What came of it.
+
+    Returns
+    -------
+    text : str
+        Sentences, each after a space; empty where all clicks were followed.
+    """
+    fresh, text = fresh_clicks(box, replaces), ""
+    if not fresh or not isinstance(box, BoxPrompt):
+        return ""
+    name = session.style(label_id).name
+    plane = np.moveaxis(session.label, box.axis, 0)[box.index]
+    kept = {int(plane[own.y, own.x]) for own in fresh if own.positive} - {label_id}
+    for owner in sorted(kept):
+        text += f" What you clicked on stays with {session.style(owner).name}: it is locked."
+    unfollowed = [own for own in fresh for mask in masks if own in mask.unfollowed]
+    if unfollowed and edit.voxels.size:
+        done = "added" if unfollowed[-1].positive else "taken away"
+        text += (
+            f" The network did not follow the click: only a small disc around it was {done}. "
+            "Click more, or use the brush."
+        )
+    if not edit.voxels.size and not kept:
+        state = "belongs to" if fresh[-1].positive else "does not belong to"
+        text += f" The click changed nothing: what you clicked on {state} {name} already."
+    return text

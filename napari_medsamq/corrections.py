@@ -1,4 +1,11 @@
-"""How the network is asked about a box, the clicks in it, and a mask that they correct."""
+"""How the network is asked about a box, the clicks in it, and a mask that they correct.
+
+A click binds, whoever makes it, on the canvas, the command line or in a journal. The network is
+asked with the box, widened to hold what was clicked on, all clicks and the mask that they correct.
+Where its answer leaves a clicked pixel as it should not be, a small disc around the pixel is added
+or taken away (`follow_clicks`). What was clicked away is also taken from what other boxes and the
+brush have put there (`Labelling.commit`). Only a locked label stands against that, which is said.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +27,8 @@ Float32 = npt.NDArray[np.float32]
 MASK_LOGIT = 6.0
 # Boxes whose answers are kept.
 _KEPT = 4
+# How far a click reaches that the network does not follow, as part of its box's longer side.
+_REACH = 1 / 32
 
 Answer = tuple[Float32, float]
 
@@ -122,3 +131,67 @@ def with_clicks(xyxy: npt.ArrayLike, clicks: Sequence[Click]) -> npt.NDArray[np.
             high = np.maximum(box[2:], [click.x, click.y])
             box = np.concatenate([low, high])
     return box
+
+
+def click_area(
+    xyxy: npt.ArrayLike, click: Click, shape: tuple[int, int], pixel_size: tuple[float, float]
+) -> Bool:
+    """Return the disc that a click sets where the network does not follow it.
+
+    Its radius is a thirty-second of the box's longer side, but at least a pixel.
+
+    Parameters
+    ----------
+    xyxy : (4,) float
+        The box, with what was clicked on, in slice pixels.
+    click : Click
+    shape : (height, width)
+        Of the slice.
+    pixel_size : (row, column) float
+        In mm.
+
+    Returns
+    -------
+    area : (H, W) bool
+    """
+    box = np.asarray(xyxy, np.float64)
+    rows, columns = pixel_size
+    longer = max((box[2] - box[0] + 1) * columns, (box[3] - box[1] + 1) * rows)
+    radius = max(_REACH * longer, rows, columns)
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    area: Bool = np.hypot((y - click.y) * rows, (x - click.x) * columns) <= radius
+    return area
+
+
+def follow_clicks(
+    mask: Bool, xyxy: npt.ArrayLike, clicks: Sequence[Click], pixel_size: tuple[float, float]
+) -> tuple[Bool, tuple[Click, ...]]:
+    """Have each pixel that was clicked on be as it was asked to be; of two clicks the later counts.
+
+    Parameters
+    ----------
+    mask : (H, W) bool
+        The network's answer.
+    xyxy : (4,) float
+        The box, with what was clicked on, in slice pixels.
+    clicks : sequence of Click
+    pixel_size : (row, column) float
+        In mm.
+
+    Returns
+    -------
+    mask : (H, W) bool
+    unfollowed : tuple of Click
+        Those that the network did not follow.
+    """
+    binding = {(click.y, click.x): click for click in clicks if click.binding}
+    unfollowed = tuple(own for place, own in binding.items() if mask[place] != own.positive)
+    if not unfollowed:
+        return mask, ()
+    mask = mask.copy()
+    for click in unfollowed:
+        mask[click_area(xyxy, click, mask.shape, pixel_size)] = click.positive
+    # A disc may reach what was asked otherwise nearby.
+    for place, click in binding.items():
+        mask[place] = click.positive
+    return mask, unfollowed

@@ -8,7 +8,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from napari_medsamq.correcting import correction
+from napari_medsamq.correcting import correction, describe_clicks
 from napari_medsamq.engine import Engines
 from napari_medsamq.errors import PromptError
 from napari_medsamq.history import LabelStyle
@@ -83,6 +83,7 @@ def segment_boxes(
     for label_id, name in (names or {}).items():
         session.set_style(label_id, LabelStyle(name, session.style(label_id).color))
     answers: list[SliceMask] = []
+    notes: list[str] = []
     for box, label_id in boxes:
         masks = list(session.segment(box))
         try:
@@ -94,7 +95,10 @@ def segment_boxes(
     for axis, index, click, label_id in clicks:
         found = correction(session, axis, index, click, label_id)
         masks = list(session.segment(found.box, found.start))
-        session.commit(found.box, masks, label_id, found.replaces, found.start)
+        edit = session.commit(found.box, masks, label_id, found.replaces, found.start)
+        said = describe_clicks(session, found.box, found.replaces, label_id, masks, edit).strip()
+        if said:
+            notes.append(f"{session.style(label_id).name}, slice {index}: {said}")
         answers.extend(masks)
     start = perf_counter()
     saved = save_work(output, Work.of(session), names=named)
@@ -105,7 +109,7 @@ def segment_boxes(
         "modality": volume.modality,
         "modality_source": volume.modality_source,
         "window": {"level": session.window.level, "width": session.window.width},
-        "warnings": [*volume.warnings, *([saved.problem] if saved.problem else [])],
+        "warnings": [*volume.warnings, *notes, *([saved.problem] if saved.problem else [])],
         "model": engine.spec.name,
         # On cases of this modality that the model was not trained on.
         "model_dsc": validation_dsc(engine.spec, volume.modality),

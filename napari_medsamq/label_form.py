@@ -57,6 +57,8 @@ class LabelForm(QGroupBox):
         self._name.addItems(ORGANS)
         self._id.native.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self._id.native.setAccessibleName("Number of the label")
+        # Typing 12 must not pass through 1.
+        self._id.native.setKeyboardTracking(False)
         self._id.changed.connect(self.label_requested.emit)
         self._name.lineEdit().editingFinished.connect(self._ask_for_style)
         self._name.activated.connect(self._ask_for_style)

@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.acceptance import not_accepted
+from napari_medsamq.corrections import click_area, with_clicks
 from napari_medsamq.errors import PromptError
 from napari_medsamq.history import MAX_LABEL_ID, Edit, History, Label, LabelStyle, Prompt, Voxels
 from napari_medsamq.operations import Operation, check_change
 from napari_medsamq.palettes import OKABE_ITO
-from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.volume_io import LoadedLabel, SaveReceipt, Segment, Volume, write_label
 
@@ -129,16 +130,18 @@ class Labelling:
             the session stays as it is.
         """
         shape = self.label.shape
-        corrects = start is not None or (isinstance(box, BoxPrompt) and box.clicks)
+        clicks = () if isinstance(box, BoxPrompt3D) else box.clicks
+        corrects = start is not None or clicks
         name = f"{'correction of' if corrects else 'box for'} {self.style(label_id).name}"
         found = np.unique(np.concatenate([mask.voxels(shape) for mask in masks]))
-        if found.size == 0:
+        # Clicks may take away all that there was.
+        if found.size == 0 and not clicks:
             raise PromptError(
                 "The network found nothing in this box. Draw it closer around the structure, or "
                 "change the window so that the structure stands out."
             )
         voxels = self._takeable(found, label_id)
-        if voxels.size == 0:
+        if voxels.size == 0 and found.size:
             raise PromptError(
                 f"All that the network found belongs to {self.owners(found)}, which is locked. "
                 "Unlock it, or draw the box elsewhere."
@@ -150,6 +153,10 @@ class Labelling:
         # The new mask comes first, so that it wins where both say something.
         touched, first = np.unique(np.concatenate([voxels, freed]), return_index=True)
         values = np.concatenate([np.full(voxels.size, label_id, np.uint16), left])[first]
+        away = self._clicked_away(box, fresh_clicks(box, replaces), label_id, touched, values)
+        away = away[~np.isin(away, voxels)]
+        touched, first = np.unique(np.concatenate([away, touched]), return_index=True)
+        values = np.concatenate([np.zeros(away.size, np.uint16), values])[first]
         self._keep_locked(touched, values)
         prompt = Prompt(box, label_id, voxels, began)
         return self.history.change(name, touched, values, (*prompts, prompt))
@@ -399,6 +406,36 @@ class Labelling:
         segments = {n: style.segment for n, style in self.styles.items()}
         return write_label(path, self.label if label is None else label, self.volume, segments)
 
+    def _clicked_away(
+        self,
+        box: BoxPrompt | BoxPrompt3D,
+        clicks: Iterable[Click],
+        label_id: int,
+        voxels: Voxels,
+        values: Label,
+    ) -> Voxels:
+        """Return the label's voxels (flat indices) around clicks that still would not be away.
+
+        Other boxes or a brush put them there. `values` is what `voxels` are about to get.
+        """
+        shape, found = self.label.shape, [np.zeros(0, np.int64)]
+        for click in clicks:
+            if not isinstance(box, BoxPrompt) or click.positive or not click.binding:
+                continue
+            height, width = (size for axis, size in enumerate(shape) if axis != box.axis)
+            pixel = np.zeros((height, width), bool)
+            pixel[click.y, click.x] = True
+            (place,) = SliceMask(box.axis, box.index, pixel, 0, 0, 0).voxels(shape)
+            after = values[voxels == place]
+            if (after if after.size else self.label.reshape(-1)[place]) == label_id:
+                around = with_clicks(box.xyxy, box.clicks)
+                size = self.volume.pixel_size(box.axis)
+                disc = click_area(around, click, (height, width), size)
+                found.append(SliceMask(box.axis, box.index, disc, 0, 0, 0).voxels(shape))
+        area = np.unique(np.concatenate(found))
+        own: Voxels = area[self.label.reshape(-1)[area] == label_id]
+        return own
+
     def _takeable(self, voxels: Voxels, label_id: int) -> Voxels:
         """Return those voxels (flat indices) that no other, locked label keeps."""
         kept = np.isin(self.label.reshape(-1)[voxels], self.locked_against(label_id))
@@ -414,3 +451,11 @@ class Labelling:
                 f"This would take {lost.size:,} voxels from {self.owners(lost)}, which is locked. "
                 "Unlock it to change it."
             )
+
+
+def fresh_clicks(box: BoxPrompt | BoxPrompt3D, replaces: Prompt | None) -> tuple[Click, ...]:
+    """Return the clicks of a box that the prompt which it takes the place of has not."""
+    if not isinstance(box, BoxPrompt):
+        return ()
+    before = replaces.box.clicks if replaces and isinstance(replaces.box, BoxPrompt) else ()
+    return box.clicks[len(before) :]

@@ -68,6 +68,20 @@ PLANES = (
 )
 
 
+def finest_plane(volume: Volume) -> Plane:
+    """Return the plane in which a volume shows most: the one whose pixels are the finest.
+
+    How fine they are is told by their longer side, so that a stack of thin slices stays in its own
+    plane. Where planes are alike, to a twentieth, the first one is taken, axial say. A single slice
+    is shown in the plane it was taken in.
+    """
+    shape = volume.data.shape[:3]
+    if 1 in shape:
+        return next(plane for plane in PLANES if plane.axis == shape.index(1))
+    sides = [max(volume.pixel_size(plane.axis)) for plane in PLANES]
+    return next(own for own, side in zip(PLANES, sides, strict=True) if side <= 1.05 * min(sides))
+
+
 def turn_viewer(viewer: ViewerModel, plane: Plane, layer: Layer) -> None:
     """Show the slices of a plane, and all of a layer."""
     # Layers with more axes, a time series say, put theirs in front of ours.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,11 +51,6 @@ class Opener(QObject):
         Bytes that the embeddings of each volume may take; what the user prefers if not given.
     journals : Path
         Folder of the journals.
-
-    Attributes
-    ----------
-    busy : bool
-        Whether a layer is about to be opened, or a question is open.
     """
 
     opened = Signal(Workspace)
@@ -85,7 +82,7 @@ class Opener(QObject):
         self._lost.connect(self.failed.emit)
         self._engines = engines
         self._ready = False
-        self.busy = False
+        self._works = 0
         # A layer may be asked for again, by the arrival of the network say, while it is prepared.
         self._preparing: list[Image] = []
         viewer.layers.events.inserted.connect(self._on_inserted)
@@ -115,11 +112,8 @@ class Opener(QObject):
             return volume if modality is None else volume.with_modality(modality)
 
         def failed(error: BaseException) -> None:
-            self.busy = True
-            try:
+            with self._at_work():
                 better = wants_instead(self._parent, error, selection) if self._ask else None
-            finally:
-                self.busy = False
             if better is None:
                 self.failed.emit(error)
             # The dock may have been closed with the question still open.
@@ -176,15 +170,28 @@ class Opener(QObject):
         # Not at once: a question would stop in its middle what is still going on, the adding of
         # the layer by napari say.
         def open_now() -> None:
-            try:
+            with soon:
                 # The dock may be gone by now.
                 if self._compute.running:
                     self.open_layer(layer)
-            finally:
-                self.busy = False
 
-        self.busy = True
+        soon = ExitStack()
+        soon.enter_context(self._at_work())
         QTimer.singleShot(0, open_now)
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Count as busy: a question is open, or a layer is about to be opened."""
+        self._works += 1
+        try:
+            yield
+        finally:
+            self._works -= 1
+
+    @property
+    def busy(self) -> bool:
+        """Whether a layer is about to be opened, or a question is open."""
+        return self._works > 0
 
     def _with_known_modality(self, volume: Volume) -> Volume:
         if volume.modality_source != "ambiguous":
@@ -225,7 +232,16 @@ class Opener(QObject):
 
         def opened(found: tuple[Session, Past]) -> None:
             forget()
-            self._begin(layer, model, found)
+            session, past = found
+            with self._at_work():
+                goes_on = self._goes_on(session.volume, past)
+            # The dock may have been closed with the question still open.
+            if not self._compute.running:
+                return
+            if goes_on is None:
+                self._leave(layer, session.volume)
+            else:
+                self._begin(layer, model, session, past, goes_on=goes_on)
 
         def failed(error: MedSAMQError) -> None:
             forget()
@@ -234,23 +250,35 @@ class Opener(QObject):
         self._preparing.append(layer)
         self._compute.submit(begin, opened, failed)
 
-    def _begin(self, layer: Image, model: Path | None, found: tuple[Session, Past]) -> None:
-        session, past = found
+    def _goes_on(self, volume: Volume, past: Past) -> bool | None:
+        """Tell whether to go on with what was done before; None for no answer."""
+        if past.restored is None:
+            return False
+        # Where no label was touched, there is nothing to be asked about.
+        if not past.restored.worked:
+            return True
+        return self._ask and wants_past(self._parent, volume, past, past.restored)
+
+    def _leave(self, layer: Image, volume: Volume) -> None:
+        """Open nothing; a layer that someone else made stays."""
+        if layer_volume(layer) is not None and layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
+        self.said.emit(f"{volume.name} was not opened; what was done to it before stays as it was.")
+
+    def _begin(
+        self, layer: Image, model: Path | None, session: Session, past: Past, *, goes_on: bool
+    ) -> None:
         volume, restored = session.volume, None
         if past.warning:
             self.failed.emit(JournalError(f"{volume.name}: {past.warning}"))
         content = past.content
         try:
-            if past.restored is not None:
-                # Where no label was touched, there is nothing to be asked about.
-                if not past.restored.worked or (
-                    self._ask and wants_past(self._parent, volume, past, past.restored)
-                ):
-                    restored = past.restored
-                    session.restore(restored.history, restored.styles)
-                    self._show_seen(session, layer, restored)
-                else:
-                    content = None
+            if goes_on and past.restored is not None:
+                restored = past.restored
+                session.restore(restored.history, restored.styles)
+                self._show_seen(session, layer, restored)
+            elif past.restored is not None:
+                content = None
             journal = Journal(past.path, volume, past.key, content, self._lost.emit)
             Recorder(session, journal, restored)
             if journal.kept is not None:

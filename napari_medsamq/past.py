@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QMessageBox, QWidget
 
@@ -58,8 +59,8 @@ def find_past(volume: Volume, folder: Path) -> Past:
     return Past(path, key, content, restored, damaged if content.damaged else "")
 
 
-def wants_past(parent: QWidget, volume: Volume, past: Past, restored: Restored) -> bool:
-    """Ask whether to go on with what was done before."""
+def wants_past(parent: QWidget, volume: Volume, past: Past, restored: Restored) -> bool | None:
+    """Ask whether to go on with what was done before; None for no answer, not to open it at all."""
     counts, styles = restored.history.voxel_counts, restored.styles
     when = datetime.fromtimestamp(past.path.stat().st_mtime).astimezone()
     labels = ", ".join(
@@ -79,7 +80,11 @@ def wants_past(parent: QWidget, volume: Volume, past: Past, restored: Restored) 
         # Names in it are no HTML, whatever they look like.
         shown.setTextFormat(Qt.TextFormat.PlainText)
     go_on = box.addButton("Go on", QMessageBox.ButtonRole.AcceptRole)
-    box.addButton("Start anew", QMessageBox.ButtonRole.RejectRole)
+    anew = box.addButton("Start anew", QMessageBox.ButtonRole.RejectRole)
+    cancel = box.addButton("Cancel", QMessageBox.ButtonRole.NoRole)
+    box.setEscapeButton(cancel)
     box.setDefaultButton(go_on)
     box.exec()
-    return bool(box.clickedButton() is go_on)
+    # A question ends with its window, unanswered.
+    answer = box.clickedButton() if isalive(box) else None
+    return True if answer is go_on else False if answer is anew else None

@@ -33,11 +33,15 @@ class Click:
     x, y : int
         Slice pixel: column and row.
     positive : bool
+    binding : bool
+        Whether the pixel ends as asked whatever the network answers; see `corrections`. Clicks of
+        journals of before there was that rule are not.
     """
 
     x: int
     y: int
     positive: bool
+    binding: bool = True
 
 
 @dataclass(frozen=True)

@@ -301,7 +301,8 @@ def read_box(content: dict[str, Any]) -> BoxPrompt | BoxPrompt3D:
     """Return the box of a prompt, from what the journal says about it."""
     if content["box"] == "2d":
         sides = {key: content[key] for key in ("axis", "index", "x0", "y0", "x1", "y1")}
-        # Journals of before there were clicks do not mention any.
-        clicks = tuple(Click(**click) for click in content.get("clicks", ()))
+        # Journals of before there were clicks do not mention any, and later ones not at once
+        # whether they bind.
+        clicks = tuple(Click(**{"binding": False, **click}) for click in content.get("clicks", ()))
         return BoxPrompt(**sides, clicks=clicks)
     return BoxPrompt3D(tuple(content["lower"]), tuple(content["upper"]), content["axis"])

@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.corrections import Corrections, with_clicks
+from napari_medsamq.corrections import Corrections, follow_clicks, with_clicks
 from napari_medsamq.embeddings import EMBEDDING_BYTES, EmbeddingCache
 from napari_medsamq.engine import Engine, box_points
 from napari_medsamq.preprocess import WindowLevel
@@ -42,6 +42,8 @@ class SliceMask:
         Time taken; `encode_ms` is 0 where the embedding was at hand.
     zoomed : bool
         Whether the network saw a part of the slice.
+    unfollowed : tuple of Click
+        Clicks that the mask follows, and the network did not.
     """
 
     axis: int
@@ -51,6 +53,7 @@ class SliceMask:
     encode_ms: float
     decode_ms: float
     zoomed: bool = False
+    unfollowed: tuple[Click, ...] = ()
 
     def voxels(self, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
         """Return its pixels as flat indices into a label of a shape; see `slice_mask`."""
@@ -153,7 +156,9 @@ class SliceNetwork:
         """
         around = with_clicks(xyxy, clicks)
         view = self.view(lens, around)
-        return self._decode(lens, index, view, around, clicks, start)[0]
+        answer = self._decode(lens, index, view, around, clicks, start)[0]
+        mask, unfollowed = follow_clicks(answer.mask, around, clicks, view.pixel_size)
+        return replace(answer, mask=mask, unfollowed=unfollowed)
 
     def segment_and_see(
         self, lens: Lens, index: int, xyxy: npt.ArrayLike, before: Bool | None = None

@@ -26,6 +26,7 @@ from napari_medsamq.compare_form import CompareForm
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.forms import VolumeForm, button, narrow
 from napari_medsamq.guide import Guide
+from napari_medsamq.key_focus import by_tab_alone
 from napari_medsamq.label_form import LabelForm
 from napari_medsamq.measure_form import MeasureForm
 from napari_medsamq.plain_text import plain, unguessed
@@ -112,6 +113,7 @@ class SegmentView(QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QScrollArea.Shape.NoFrame)
         content.installEventFilter(self)
+        by_tab_alone(self)
         self.set_open(False)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (Qt's name)

@@ -50,6 +50,11 @@ class MedSAMQWidget(QWidget):
         Bytes that the embeddings of each volume may take.
     journals : Path, optional
         Folder of the journals. For all three the user's preferences count if they are not given.
+
+    Attributes
+    ----------
+    failure : exception or None
+        Why a volume could not be opened last; None where the user did not want it, say.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class MedSAMQWidget(QWidget):
         super().__init__()
         self._viewer = napari_viewer
         self._controller: Controller | None = None
+        self.failure: BaseException | None = None
         self._ahead = ahead
         refused: list[MedSAMQError] = []
         self._keys = bound_keys(preferences.keys(), refused.append)
@@ -95,7 +101,7 @@ class MedSAMQWidget(QWidget):
         )
         self._opener.opened.connect(self._take)
         self._opener.said.connect(self._view.show_status)
-        self._opener.failed.connect(self._view.show_failure)
+        self._opener.failed.connect(self._on_failed)
         self._view.volume.open_requested.connect(self.open_path)
         self._view.volume.layer_requested.connect(self._opener.open_layer)
         self._view.guide.setVisible(ask and preferences.shows_guide())
@@ -130,6 +136,7 @@ class MedSAMQWidget(QWidget):
         selection: Selection = Selection(),  # noqa: B008 (frozen)
     ) -> None:
         """Read a file or DICOM folder in the background and show it."""
+        self.failure = None
         self._opener.open_path(path, modality=modality, selection=selection)
 
     def reset_choices(self, event: object = None) -> None:
@@ -160,6 +167,10 @@ class MedSAMQWidget(QWidget):
         # Now and here: left to the garbage collector, Qt's objects might end in a thread of theirs
         # that must not touch them.
         self.deleteLater()
+
+    def _on_failed(self, error: BaseException) -> None:
+        self.failure = error
+        self._view.show_failure(error)
 
     def _end_guide(self) -> None:
         self._view.guide.hide()

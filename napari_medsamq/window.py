@@ -13,7 +13,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_medsamq.arguments import parse_box
-from napari_medsamq.errors import MedSAMQError, VolumeError
+from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.volume_io import Modality, Selection
 from napari_medsamq.widget import MedSAMQWidget
@@ -102,7 +102,10 @@ def _steps(
         read()
         yield
         if dock.controller is None:
-            raise VolumeError(dock.status)
+            if dock.failure is not None:
+                raise dock.failure
+            # The user was asked about earlier work, and did not want the volume.
+            return
         workspace, volume = dock.controller.workspace, dock.controller.session.volume
         session = workspace.session
         for text, (label_id, name) in boxes:

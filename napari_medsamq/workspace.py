@@ -21,7 +21,7 @@ from napari_medsamq.click_marks import marks_layer, show_clicks
 from napari_medsamq.errors import PromptError
 from napari_medsamq.history import Edit, Prompt
 from napari_medsamq.label_edits import LabelEdits
-from napari_medsamq.layers import PREVIEW, VOLUME, drawn_box
+from napari_medsamq.layers import PREVIEW, VOLUME, Plane, drawn_box, finest_plane
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.rectangles import Rectangles
 from napari_medsamq.review import Review
@@ -81,6 +81,8 @@ class Workspace:
         What is known of slices, by array axis and label id.
     held : set of Request
         Those of the requests that wait for the user's word.
+    plane : Plane
+        In view, or in which it was left.
     edits : LabelEdits
         Holds answers back while napari's brush is at work.
     """
@@ -122,7 +124,7 @@ class Workspace:
         self._rectangles: Rectangles[Prompt | Request] = Rectangles(self.boxes)
         self._touched = False
         self._colors: dict[int, str] = {}
-        self._axis = 0
+        self.plane = finest_plane(volume)
         self._quiet = False
         self.edits = LabelEdits(session, self.labels, self.refresh, self.refused.emit)
         self.boxes.events.data.connect(self._on_boxes)
@@ -172,10 +174,10 @@ class Workspace:
         self.labels.selected_label = label_id
         self.refresh()
 
-    def set_plane(self, axis: int) -> None:
-        """Say which array axis is normal to the canvas."""
-        self._axis = axis
-        self.boxes.current_edge_width = self._edge_width(axis)
+    def set_plane(self, plane: Plane) -> None:
+        """Say which plane is in view."""
+        self.plane = plane
+        self.boxes.current_edge_width = self._edge_width(plane.axis)
 
     def request(self, request: Request) -> None:
         """Queue a box for the network and show it."""
@@ -270,7 +272,7 @@ class Workspace:
         """Say which box the mouse has drawn so far; None for one that is none yet."""
         drawing = self.boxes.mode == "add_rectangle"
         item = None if drawing else self._rectangles.items[index]
-        axis = self._axis if item is None else item.box.axis
+        axis = self.plane.axis if item is None else item.box.axis
         try:
             box = drawn_box(self.boxes.data[index], axis, self.session.label.shape)
         except PromptError:
@@ -284,9 +286,11 @@ class Workspace:
             return
         self._touched = True
         if event.action == "added":
-            corners = self.boxes.data[-1]
             # A click without a drag leaves a rectangle of a fixed size on the screen: no box.
-            self._later(self._on_drawn, corners if self.drag.moved else corners[:1])
+            if self.drag.moved:
+                self._later(self._on_drawn, self.boxes.data[-1])
+            else:
+                self._later(self.refresh)
         elif event.action == "removed":
             gone = [self._rectangles.items[index] for index in event.data_indices]
             self._rectangles.forget(gone)
@@ -301,7 +305,7 @@ class Workspace:
 
     def _on_drawn(self, corners: Floats) -> None:
         try:
-            box = drawn_box(corners, self._axis, self.session.label.shape)
+            box = drawn_box(corners, self.plane.axis, self.session.label.shape)
         except PromptError as error:
             self.refresh()
             self.refused.emit(error)

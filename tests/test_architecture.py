@@ -85,6 +85,7 @@ QT = (
         "review_strip",
         "selecting",
         "help",
+        "key_focus",
         "status_line",
     ),
     ("forms", "prefetch"),

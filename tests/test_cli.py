@@ -235,6 +235,18 @@ def test_points_correct_the_mask_of_a_box(plain: Path) -> None:
     assert np.argwhere(after != before).tolist() == [list(more), list(less)]
 
 
+def test_points_that_the_network_does_not_follow_count_all_the_same(
+    plain: Path, fake: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = fake.decode
+    monkeypatch.setattr(fake, "decode", lambda e, c, k, m=None: decode(e, c[:, :2], k[:, :2], m))
+    points = ("--point", "1,12,5,+", "--point", "5,7,5,-")
+    result = segment(plain, "--box", "2,5,5,8,12,5", *WINDOW, *points)
+    assert result.exit_code == 0, result.stderr
+    assert (saved(plain)[1, 12, 5], saved(plain)[5, 7, 5]) == (1, 0)
+    assert result.stdout.count("Note: Label 1, slice 5: The network did not follow the click") == 2
+
+
 @pytest.mark.usefixtures("fake")
 def test_points_are_voxels_of_the_file_and_correct_what_was_carried_there(image: Path) -> None:
     assert segment(image, "--box", WHOLE, *WINDOW).exit_code == 0

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
 
-from napari_medsamq.correcting import correction
+from napari_medsamq.correcting import correction, describe_clicks
 from napari_medsamq.corrections import MASK_LOGIT, Corrections
 from napari_medsamq.errors import PromptError
+from napari_medsamq.history import LabelStyle
 from napari_medsamq.preprocess import IDENTITY
 from napari_medsamq.prompts import BoxPrompt, Click
+from napari_medsamq.recording import read_box
 from napari_medsamq.session import Session
 from napari_medsamq.views import View, Zoom
 from napari_medsamq.volume_io import volume_from_array
@@ -193,3 +195,135 @@ def test_a_click_beyond_a_small_box_widens_what_is_shown() -> None:
     answer = next(session.segment(far))
     assert not answer.zoomed
     assert answer.mask[150, 120]
+
+
+class Deaf(Asked):
+    """Answers boxes and masks, and hears no click."""
+
+    def decode(self, embedding, point_coords, point_labels, mask_input=None):  # type: ignore[no-untyped-def]
+        return super().decode(embedding, point_coords[:, :2], point_labels[:, :2], mask_input)
+
+
+@pytest.fixture
+def deaf(session: Session) -> Session:
+    session.engine = Deaf()
+    return session
+
+
+def told(session: Session, click: Click, index: int = 5, label_id: int = 1) -> str:
+    """Click, and return what is said of it."""
+    found = correction(session, 0, index, click, label_id)
+    masks = list(session.segment(found.box, found.start))
+    edit = session.commit(found.box, masks, label_id, found.replaces, found.start)
+    return describe_clicks(session, found.box, found.replaces, label_id, masks, edit)
+
+
+@pytest.mark.parametrize("click", [MISSING, Click(0, 0, True), Click(13, 15, True), TOO_MUCH])
+@pytest.mark.parametrize("drawn", ["box", "by hand", "two boxes", "box and brush"])
+def test_a_clicked_pixel_ends_as_asked_whatever_the_network_answers(
+    deaf: Session, click: Click, drawn: str
+) -> None:
+    if drawn == "by hand":
+        deaf.label[5, 5:12, 3:10] = 1
+    else:
+        start(deaf)
+    if drawn == "two boxes":
+        other = replace(BOX, x0=2, y0=4)
+        deaf.commit(other, list(deaf.segment(other)), 1)
+    if drawn == "box and brush":
+        before = deaf.label.reshape(-1)[:0].copy()
+        deaf.label[5, 6:9, 4:7] = 1
+        deaf.history.record("brush stroke", np.zeros(0, np.int64), before)
+    before = deaf.label.copy()
+    said = told(deaf, click)
+    assert bool(deaf.label[5, click.y, click.x]) == click.positive
+    changed = np.argwhere(deaf.label != before)
+    assert set(changed[:, 0]) == {5}
+    if drawn != "by hand":
+        assert (np.abs(changed[:, 1:] - [click.y, click.x]) <= 1).all(), "only around the click"
+    assert "did not follow the click" in said or not click.positive
+    deaf.history.undo()
+    np.testing.assert_array_equal(deaf.label, before)
+
+
+def test_clicks_next_to_each_other_all_end_as_asked(deaf: Session) -> None:
+    start(deaf)
+    clicks = [Click(6, 8, False), Click(7, 8, True), Click(7, 9, False), Click(12, 8, True)]
+    for click in clicks:
+        told(deaf, click)
+    assert [bool(deaf.label[5, own.y, own.x]) for own in clicks] == [False, True, False, True]
+    told(deaf, Click(6, 8, True))
+    assert deaf.label[5, 8, 6] == 1, "of two clicks on a pixel the later one counts"
+
+
+@pytest.mark.parametrize(("y", "x"), [(2, 2), (3, 3)])
+def test_a_speck_does_not_catch_a_click_beside_it(y: int, x: int) -> None:
+    array = np.full((3, 60, 60), 200, np.int16)
+    array[:, 55:, 55:] = 10
+    session = Session(volume_from_array(array, (1, 1, 1), "bright"), Asked(), IDENTITY)
+    session.label[1, 10:50, 10:50] = 1
+    session.label[1, 3:5, 3:5] = 1
+    click = Click(x, y, True)
+    found = correction(session, 0, 1, click, 1)
+    assert found.start is not None
+    assert found.start[10:50, 10:50].all(), "the structure, not the speck"
+    assert found.start[3, 3] == (x == 3), "what was hit belongs to it"
+    commit(session, click, index=1)
+    assert session.label[1, y, x] == 1
+    assert session.label[1, 30, 30] == 1
+
+
+def test_specks_alone_are_the_structure(session: Session) -> None:
+    rows, columns = np.mgrid[:16:2, :14:2]
+    session.label[7, rows, columns] = 1
+    found = correction(session, 0, 7, Click(4, 5, True), 1)
+    assert found.start is not None
+    assert found.start.sum() == 1
+
+
+def test_a_part_that_no_box_has_brought_is_corrected_itself(session: Session) -> None:
+    start(session)
+    session.label[5, 14:16, 0:3] = 1
+    found = correction(session, 0, 5, Click(1, 15, False), 1)
+    assert found.replaces is None
+    assert found.start is not None
+    assert found.start.sum() == 6
+    assert correction(session, 0, 5, Click(1, 13, True), 1).replaces is not None
+
+
+def test_a_click_may_take_away_all_there_is(session: Session) -> None:
+    session.label[7, 13:15, 1:3] = 1
+    session.engine.blind = True  # type: ignore[attr-defined]
+    before = session.label.copy()
+    commit(session, Click(1, 13, False), index=7)
+    assert not session.label[7].any()
+    session.history.undo()
+    np.testing.assert_array_equal(session.label, before)
+
+
+def test_what_stands_against_a_click_is_said(deaf: Session) -> None:
+    start(deaf)
+    assert "belongs to Label 1 already" in told(deaf, Click(6, 8, True))
+    assert "does not belong to Label 1 already" in told(deaf, Click(0, 0, False))
+    deaf.label[5, 8, 12] = 2
+    deaf.set_style(2, LabelStyle("Spleen", "#000000", locked=True))
+    said = told(deaf, MISSING)
+    assert deaf.label[5, 8, 12] == 2
+    assert "stays with Spleen: it is locked" in said
+    deaf.set_style(1, LabelStyle("Liver", "#000000", locked=True))
+    with pytest.raises(PromptError, match=r"Liver.*locked"):
+        told(deaf, TOO_MUCH)
+
+
+def test_clicks_of_earlier_journals_give_the_masks_of_then(deaf: Session) -> None:
+    start(deaf)
+    found = correction(deaf, 0, 5, MISSING, 1)
+    content = {"box": "2d", **asdict(found.box)}
+    assert read_box(content) == found.box
+    for click in content["clicks"]:
+        del click["binding"]
+    old = read_box(content)
+    assert not next(deaf.segment(old)).mask[8, 12]
+    (answer,) = deaf.segment(found.box)
+    assert answer.mask[8, 12]
+    assert answer.unfollowed == (MISSING,)

@@ -18,6 +18,7 @@ from napari_medsamq.layers import (
     PLANES,
     VOLUME,
     drawn_box,
+    finest_plane,
     foreign_volume,
     get_reader,
     image_layer,
@@ -372,3 +373,28 @@ def test_of_two_volumes_the_one_is_taken_where_the_layer_lies(
     saved = nib.load(tmp_path / "label.nii")
     np.testing.assert_allclose(saved.affine, nib.load(coarse.path).affine)
     np.testing.assert_array_equal(np.asarray(saved.dataobj), coarse.to_source(label))
+
+
+@pytest.mark.parametrize(
+    ("spacing", "plane"),
+    [
+        ((1, 1, 1), "Axial"),
+        ((3, 0.7, 0.5), "Axial"),
+        ((0.5, 0.7, 0.7), "Axial"),
+        ((1.02, 1.0, 1.0), "Axial"),
+        ((1.0, 1.02, 1.0), "Axial"),
+        ((1.2, 3.3, 1.2), "Coronal"),
+        ((0.8, 6.5, 1.0), "Coronal"),
+        ((1.2, 1.2, 3.3), "Sagittal"),
+        ((0.94, 0.94, 1.2), "Sagittal"),
+    ],
+)
+def test_a_volume_opens_on_the_plane_with_the_finest_pixels(spacing, plane):
+    array = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
+    assert finest_plane(volume_from_array(array, spacing, "grid")).name == plane
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_single_slice_is_shown_in_its_own_plane(axis):
+    array = np.expand_dims(np.arange(30, dtype=np.int16).reshape(5, 6), axis)
+    assert finest_plane(volume_from_array(array, (1, 1, 1), "slice")).axis == axis

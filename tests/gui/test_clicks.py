@@ -96,6 +96,57 @@ def test_a_scribble_is_several_clicks_in_one_step(clicking):
     np.testing.assert_array_equal(window.session.label, before)
 
 
+@pytest.fixture
+def deaf(clicking, engine, monkeypatch):
+    """The network hears no clicks."""
+    decode = engine.decode
+    monkeypatch.setattr(engine, "decode", lambda e, c, k, m=None: decode(e, c[:, :2], k[:, :2], m))
+    return clicking
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_clicks_that_the_network_does_not_follow_count_all_the_same(deaf, drawn):
+    index = 12 if drawn else 14
+    if not drawn:
+        # As if it had been carried there, with a speck beside what is missing.
+        deaf.session.label[14, 16:41, 24:51] = 1
+        deaf.session.label[14, 44, 44:46] = 1
+        deaf.viewer.dims.set_point(0, 14 * 3.0)
+    label = deaf.session.label
+    missing, middle = (index, 46, 44), (index, 28, 38)
+    click(deaf, missing)
+    deaf.wait()
+    assert label[missing] == 1
+    assert "did not follow the click: only a small disc around it was added" in deaf.dock.status
+    assert label[middle] == 1
+    click(deaf, middle, RIGHT)
+    deaf.wait()
+    assert label[middle] == 0
+    assert "disc around it was taken away" in deaf.dock.status
+    assert label[missing] == 1
+    assert (label[index] == 1).sum() > 500
+    before = label.copy()
+    click(deaf, (index, 28, 38), RIGHT)
+    deaf.wait()
+    np.testing.assert_array_equal(label, before)
+    assert "changed nothing" in deaf.dock.status
+
+
+def test_a_scribble_may_leave_the_picture(clicking):
+    window, shift = clicking, {"modifier": Qt.KeyboardModifier.ShiftModifier}
+    window.mouse(QEvent.Type.MouseMove, window.pixel((12, 46, 6)), NONE, NONE)
+    window.mouse(QEvent.Type.MouseButtonPress, window.pixel((12, 46, 6)), LEFT, LEFT, **shift)
+    for column in (0, -6):
+        QTest.qWait(15)
+        place = window.pixel((12, 46, column))
+        window.mouse(QEvent.Type.MouseMove, place, NONE, LEFT, **shift)
+    window.mouse(QEvent.Type.MouseButtonRelease, place, LEFT, NONE, **shift)
+    window.wait()
+    (prompt,) = window.session.history.prompts
+    assert all(0 <= own.x < 80 for own in prompt.box.clicks)
+    assert window.session.label[12, 46, 6] == 1
+
+
 def test_clicks_that_follow_quickly_all_count(clicking, engine):
     engine.open.clear()
     for voxel in (MISSING, (12, 46, 30), TOO_MUCH):

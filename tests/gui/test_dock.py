@@ -9,10 +9,11 @@ import threading
 import nibabel as nib
 import numpy as np
 import pytest
+from conftest import MOVE_MS
 from fake_engine import HeldEngine
 from napari.layers import Image, Labels, Points, Shapes
 from qtpy.compat import isalive
-from qtpy.QtCore import QElapsedTimer, Qt, QTimer
+from qtpy.QtCore import QElapsedTimer, QEvent, QPointF, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QPushButton
 
@@ -71,12 +72,27 @@ def test_a_box_may_be_dragged_in_any_direction(dock):
     np.testing.assert_array_equal(dock.session.label, mask)
 
 
-def test_a_click_makes_no_box_and_says_why(dock):
-    dock.click(BOX[0])
+@pytest.mark.parametrize("shake", [(0, 0), (2, -3)])
+def test_a_click_without_a_drag_only_takes_the_focus(dock, shake):
+    dock.dock._view.label._name.setFocus()
+    before, place = dock.dock.status, dock.pixel(BOX[0])
+    dock.mouse(QEvent.Type.MouseMove, place, Qt.MouseButton.NoButton, Qt.MouseButton.NoButton)
+    QTest.mousePress(dock.native, Qt.MouseButton.LeftButton, pos=QPointF(*place).toPoint())
+    QTest.qWait(MOVE_MS)
+    place = place + shake
+    dock.mouse(QEvent.Type.MouseMove, place, Qt.MouseButton.NoButton)
+    QTest.qWait(MOVE_MS)
+    QTest.mouseRelease(dock.native, Qt.MouseButton.LeftButton, pos=QPointF(*place).toPoint())
+    QTest.qWait(MOVE_MS)
     dock.wait()
     assert dock.workspace.boxes.nshapes == 0
     assert not dock.session.history.prompts
-    assert "2 x 2" in dock.dock.status
+    assert not dock.workspace.requests
+    assert dock.dock.status == before, "nothing is wrong"
+    assert dock.native.hasFocus()
+    dock.drag(*BOX)
+    dock.wait()
+    assert dock.session.label.any(), "boxes are still drawn"
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,16 @@ from functools import partial
 import cv2
 import nibabel as nib
 import numpy as np
+import pytest
+from qtpy.QtCore import QElapsedTimer, Qt, QTimer
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QMessageBox
 
+from napari_medsamq import window
+from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.volume_io import Selection
 from napari_medsamq.window import _steps
+from napari_medsamq.workspace import open_workspaces
 
 COMMAND = [sys.executable, "-c", "from napari_medsamq.cli import app; app()", "gui"]
 
@@ -62,6 +70,85 @@ def test_a_picture_of_an_ambiguous_file_needs_its_modality(tmp_path):
     done = run(str(path), "--screenshot", str(target), "--modality", "mr")
     assert done.returncode == 0, done.stderr
     assert target.exists()
+
+
+@pytest.fixture
+def start(qapp, engine, phantom, monkeypatch):
+    """Start the window as `medsamq gui FILE` does, answer as a user, and close it."""
+
+    def start(words, boxes=()):
+        """Return what came of it: the labels' voxels, and how long the question was open, say."""
+        found = {"voxels": None, "open for": None, "status": "", "error": None}
+
+        def look():
+            (dock,) = docks
+            asked = QApplication.activeModalWidget()
+            if not dock._compute.running:
+                QApplication.quit()
+            elif isinstance(asked, QMessageBox):
+                # Left open, the window looks several times whether it has anything to do.
+                if not clock.isValid():
+                    clock.start()
+                elif clock.elapsed() > 6 * window._POLL_MS:
+                    found["open for"] = clock.elapsed()
+                    answers = {button.text(): button for button in asked.buttons()}
+                    if words == "Esc":
+                        QTest.keyClick(asked, Qt.Key.Key_Escape)
+                    elif words == "close":
+                        dock._viewer.close()
+                    else:
+                        QTest.mouseClick(answers[words], Qt.MouseButton.LeftButton)
+            elif not dock.busy and (dock.controller or dock.status.startswith("phantom")):
+                if dock.controller is not None:
+                    found["voxels"] = int(dock.controller.session.label.astype(bool).sum())
+                found["status"] = dock.status
+                if not boxes or found["voxels"]:
+                    found["kept"] = len(dock._viewer.layers)
+                    dock._viewer.close()
+
+        docks, clock, timer = [], QElapsedTimer(), QTimer()
+        real = window.MedSAMQWidget
+
+        def dock(*arguments, **options):
+            docks.append(real(*arguments, **options))
+            return docks[0]
+
+        monkeypatch.setattr(window, "MedSAMQWidget", dock)
+        timer.timeout.connect(look)
+        timer.start(20)
+        try:
+            window.run(phantom.volume.path, boxes, 0, None, None, "CPU", None, Selection())
+        except MedSAMQError as error:
+            found["error"] = str(error)
+        timer.stop()
+        monkeypatch.setattr(window, "MedSAMQWidget", real)
+        # The journal is given back with its session.
+        for workspace in open_workspaces(docks[0]._viewer):
+            workspace.session.history.watch.__self__._journal.close()
+        return found
+
+    return start
+
+
+def test_a_second_start_asks_and_waits_for_the_answer(start):
+    first = start("", [("24,16,12,55,47,12", (1, ""))])
+    assert first["open for"] is None
+    assert first["voxels"] > 0
+    again = start("Go on")
+    assert again["error"] is None
+    assert again["open for"] is not None, "it was asked, and the question stayed"
+    assert again["voxels"] == first["voxels"]
+    for words in ("Cancel", "Esc"):
+        left = start(words)
+        assert left["error"] is None
+        assert left["open for"] is not None
+        assert left["voxels"] is None
+        assert "was not opened; what was done to it before stays as it was" in left["status"]
+        assert left["kept"] == 0
+    assert start("close")["voxels"] is None, "the window was closed with the question open"
+    anew = start("Start anew")
+    assert anew["open for"] is not None
+    assert anew["voxels"] == 0
 
 
 def test_boxes_are_for_the_labels_that_they_name(engine, window, phantom):

@@ -213,3 +213,21 @@ def test_a_floating_dock_keeps_the_letters(engine, window, tmp_path):
     window.dock_frame.setFloating(True)
     window.open(save(tmp_path / "straight.nii.gz", grid_affine((0, 1, 2), (1, 1, 1))))
     assert letters(window) == "RLAP"
+
+
+def test_a_volume_opens_on_its_own_plane_and_comes_back_to_the_one_it_was_left_in(
+    engine, window, tmp_path
+):
+    values = np.random.default_rng(0).integers(0, 200, (40, 12, 40)).astype(np.int16)
+    nib.save(nib.Nifti1Image(values, np.diag([1.2, 3.3, 1.2, 1])), tmp_path / "coronal.nii.gz")
+    window.open(tmp_path / "coronal.nii.gz")
+    coronal = window.workspace
+    assert window.dock.controller.plane.name == "Coronal"
+    assert window.dock._view.volume._planes.checkedId() == 1
+    assert window.viewer.dims.not_displayed == (1,)
+    window.press(Qt.Key.Key_F4)
+    window.open(save(tmp_path / "axial.nii.gz", grid_affine((0, 1, 2), (1, 1, 1))))
+    assert window.dock.controller.plane.name == "Axial"
+    window.dock._view.volume.layer_requested.emit(coronal.image)
+    window.wait()
+    assert window.dock.controller.plane.name == "Sagittal"
