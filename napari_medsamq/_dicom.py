@@ -315,7 +315,7 @@ def _stack(where: Path, frames: list[Frame]) -> tuple[Stack, tuple[str, ...]]:
     """Put the slices of one volume in order; return also what could not be checked."""
     first = frames[0]
     one_file = all(frame.path == first.path for frame in frames)
-    placed = all(frame.position is not None and frame.orientation is not None for frame in frames)
+    placed = all(frame.is_placed for frame in frames)
     if not placed and one_file:
         return Stack(frames, first.affine()), (NOT_CHECKED,) if len(frames) > 1 else ()
     unchecked = any(frame.place.get("assumed") for frame in frames)

@@ -76,6 +76,11 @@ class Frame:
         return self.head["rows"], self.head["columns"]
 
     @property
+    def is_placed(self) -> bool:
+        """Whether it says where it lies."""
+        return None not in (self.place["position"], self.place["orientation"])
+
+    @property
     def name(self) -> str:
         """What the user finds it by."""
         several = len(self.head["frames"]) > 1
@@ -256,7 +261,7 @@ def stack(folder: Path, frames: Sequence[Frame]) -> Stack:
     VolumeError
         If some do not say where they lie.
     """
-    lost = [frame.name for frame in frames if None in (frame.place["position"], _turn(frame))]
+    lost = [frame.name for frame in frames if not frame.is_placed]
     if lost:
         raise VolumeError(
             f"{folder}: the {len(frames)} slices of series {frames[0].head['series']} do not make "
@@ -284,15 +289,11 @@ def uneven(folder: Path, found: Stack) -> UnevenSlicesError:
     )
 
 
-def _turn(frame: Frame) -> Any:
-    return frame.place["orientation"]
-
-
 def _along(frame: Frame, grid: EvenGrid) -> Float64:
     """Return the directions of slices, whose normal is that of the grid where they are rounded."""
     axes, step = frame.axes, grid.step / np.linalg.norm(grid.step)
     off = np.linalg.norm(np.cross(step, axes[:, 2]))
-    numbers = np.array(_turn(frame))
+    numbers = np.array(frame.place["orientation"])
     rounded = [n for n in _DECIMALS if np.abs(numbers - np.round(numbers, n)).max() < 1e-9]
     # Directions along the patient's axes are exact, whatever their decimals.
     exact = not rounded or not (numbers % 1).any()

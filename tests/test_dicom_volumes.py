@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_series import SameProcess, write_slices_of
+from dicom_slices import SameProcess, write_slices_of
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 from stress.samples import enhanced, save

@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_series import SameProcess, write_slices_of
+from dicom_slices import SameProcess, write_slices_of
 from grids import rotation
 
 from napari_medsamq import _dicom

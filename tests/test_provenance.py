@@ -15,7 +15,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_series import write_slices_of
+from dicom_slices import write_slices_of
 from fake_engine import FakeEngine
 from grids import grid_affine
 from sources import names_in
