@@ -1,4 +1,4 @@
-"""What headers of NIfTI, Analyze and MGH say, and the header of a label."""
+"""What headers of NIfTI and Analyze say, and the header of a label."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.freesurfer.mghformat import MGHHeader
 from nibabel.spm2analyze import Spm2AnalyzeHeader
 
 from napari_medsamq._source import RAS_TO_LPS, Source, assumed_sizes
@@ -141,9 +140,7 @@ def settle(header: Any) -> tuple[str, ...]:
 
 
 def orientation_known(header: Any) -> bool:
-    """Tell whether a header says how the patient lies in it."""
-    if isinstance(header, MGHHeader):
-        return True
+    """Tell whether a NIfTI or Analyze header says how the patient lies in it."""
     if not isinstance(header, nib.Nifti1Header):
         return False
     return int(header["qform_code"]) > 0 or int(header["sform_code"]) > 0

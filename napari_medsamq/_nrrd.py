@@ -104,27 +104,28 @@ def _describe(path: Path) -> Described:
     if packing is None:
         raise HeaderError(f"its encoding is {fields['encoding'][:80]!r}, not raw, gzip or ascii")
     dtype = _dtype(fields, packing)
-    order, channels, affine, warnings, unnamed = _axes(fields, sizes)
+    space, channels, affine, warnings, unnamed = _axes(fields, len(sizes))
     start, skip = _skipped(path, fields, files, start)
     if skip < 0 and packing != "raw":
         raise HeaderError("its voxels are said to be the last bytes of a file, but are not raw")
     if packing not in ("deflate", "bzip2"):
         start, skip = (-1 if skip < 0 else start + skip), 0
     return Described(
-        path,
-        files,
-        start,
-        skip,
-        packing,
-        0,
-        dtype,
-        sizes,
-        order,
-        channels,
-        affine,
-        warnings,
-        unnamed,
-        keys,
+        path=path,
+        files=files,
+        start=start,
+        skip=skip,
+        packing=packing,
+        packed=0,
+        dtype=dtype,
+        sizes=sizes,
+        space=space,
+        further=tuple(axis for axis in range(len(sizes)) if axis not in space + channels),
+        channels=channels,
+        affine=affine,
+        warnings=warnings,
+        unnamed_space=unnamed,
+        keys=keys,
     )
 
 
@@ -194,10 +195,9 @@ def _skipped(
 
 
 def _axes(
-    fields: dict[str, str], sizes: tuple[int, ...]
+    fields: dict[str, str], count: int
 ) -> tuple[tuple[int, ...], tuple[int, ...], Float64, tuple[str, ...], bool]:
-    """Return which axes are i, j, k and further ones, which hold values, and where they lie."""
-    count = len(sizes)
+    """Return which axes are i, j, k, which hold values, and where they lie."""
     kinds = [kind.lower() for kind in fields.get("kinds", "").split()] or [""] * count
     vectors = _vectors(fields.get("spacedirections", ""))
     for given in (kinds, vectors):
@@ -209,13 +209,12 @@ def _axes(
     spatial = [axis for axis in placed or places if kinds[axis] != "time"][:3]
     if not spatial:
         raise HeaderError("none of its axes is one of space")
-    order = (*spatial, *(axis for axis in places if axis not in spatial))
     if placed:
         affine, warnings, unnamed = _placed(fields, [vectors[axis] or [] for axis in spatial])
     else:
         affine, warnings = _unplaced(fields, spatial, count)
         unnamed = bool(affine[:3, 3].any())
-    return order, channels, affine, warnings, unnamed
+    return tuple(spatial), channels, affine, warnings, unnamed
 
 
 def _vectors(text: str) -> list[list[float] | None]:

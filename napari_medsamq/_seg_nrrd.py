@@ -153,8 +153,9 @@ def read_text_label(path: Path) -> DecodedLabel:
     keys, count = described.keys, 0
     while f"Segment{count}_ID" in keys or f"Segment{count}_Name" in keys:
         count += 1
-    if len(described.order) > 3:
-        raise VolumeError(f"{path}: has {len(described.order)} axes; a label has 3.")
+    if described.further:
+        axes = len(described.space + described.further)
+        raise VolumeError(f"{path}: has {axes} axes; a label has 3.")
     layers = np.moveaxis(described.read()[:, :, :, 0], -1, 0)
     if len(layers) > 1 and not count:
         raise VolumeError(f"{path}: holds {len(layers)} values per voxel, not labels.")

@@ -67,8 +67,10 @@ class Described:
         With its byte order.
     sizes : tuple of int
         Of the axes, the fastest one first.
-    order : tuple of int
-        Those axes as i, j, k, or fewer, then time and the like.
+    space : tuple of int
+        Those axes that are i, j, k, or fewer.
+    further : tuple of int
+        Those of time and the like.
     channels : tuple of int
         Those axes that hold several values of one voxel.
     affine : (4, 4) float64
@@ -88,7 +90,8 @@ class Described:
     packed: int
     dtype: np.dtype[np.generic]
     sizes: tuple[int, ...]
-    order: tuple[int, ...]
+    space: tuple[int, ...]
+    further: tuple[int, ...]
     channels: tuple[int, ...]
     affine: Float64
     warnings: tuple[str, ...]
@@ -107,8 +110,8 @@ class Described:
             array = _read(self).reshape(self.sizes, order="F")
         except HeaderError as error:
             raise unreadable(self.path, error) from error
-        array = array.transpose(*self.order, *self.channels)
-        grid = [self.sizes[axis] for axis in self.order[:3]]
+        array = array.transpose(*self.space, *self.further, *self.channels)
+        grid = [self.sizes[axis] for axis in self.space]
         count = int(np.prod([self.sizes[axis] for axis in self.channels], dtype=object))
         in_order: Array = array.reshape((*grid, *[1] * (3 - len(grid)), -1, count), order="F")
         return in_order

@@ -252,6 +252,33 @@ def test_one_volume_of_other_time_series(tmp_path: Path, suffix: str, as_vector:
         assert volume.name == f"a [{number} of 3]"
 
 
+@pytest.mark.parametrize(
+    ("fields", "move"),
+    [
+        ("kinds: list domain domain domain", (0, 1, 2, 3)),
+        ("kinds: domain vector domain domain", (1, 0, 2, 3)),
+        ("kinds: domain domain domain time", (1, 2, 3, 0)),
+        ("space: LPS\nspace directions: (1,0,0) (0,1,0) (0,0,1) none", (1, 2, 3, 0)),
+        ("space: LPS\nspace directions: none (1,0,0) (0,1,0) (0,0,1)", (0, 1, 2, 3)),
+        ("", (1, 2, 3, 0)),
+    ],
+)
+def test_an_axis_of_values_or_time_may_stand_anywhere(
+    tmp_path: Path, fields: str, move: tuple[int, ...]
+) -> None:
+    volumes = np.stack([COUNTING, COUNTING + 500], 0)  # (volume, i, j, k), here taken as they come
+    ordered = volumes.transpose(move)
+    sizes = " ".join(map(str, ordered.shape))
+    head = f"NRRD0004\ntype: short\ndimension: 4\nsizes: {sizes}\nencoding: raw\nendian: little\n"
+    content = ordered.astype("<i2").tobytes(order="F")
+    (tmp_path / "a.nrrd").write_bytes(
+        f"{head}{fields}\n".replace("\n\n", "\n").encode() + b"\n" + content
+    )
+    for number, expected in enumerate(volumes, start=1):
+        volume = read_volume(tmp_path / "a.nrrd", volume=number)
+        np.testing.assert_array_equal(volume.to_source(volume.data), expected)
+
+
 @pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
 def test_a_header_whose_data_file_is_too_short(tmp_path: Path, suffix: str) -> None:
     sitk.WriteImage(sitk.GetImageFromArray(COUNTING), str(tmp_path / f"a{suffix}"))
