@@ -173,6 +173,7 @@ def _decode(
         # Slices in between are none that a label could refer to.
         files=() if found.uneven else tuple(dict.fromkeys(frame.path for frame in frames)),
         frame_of_reference=head["frame_of_reference"],
+        frames=() if found.uneven else tuple((frame.path, frame.number) for frame in frames),
     )
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO
-from uuid import uuid4
 
 import nibabel as nib
 import numpy as np
@@ -28,6 +27,7 @@ from napari_medsamq._seg_nrrd import SUFFIX as SEG_NRRD
 from napari_medsamq._seg_nrrd import SegNrrd
 from napari_medsamq._source import Array, Source
 from napari_medsamq.errors import SaveError, VolumeError
+from napari_medsamq.files import part_of
 
 # Label files shrink well at any level; this one keeps saving below a second or so.
 _GZIP_LEVEL = 3
@@ -123,7 +123,7 @@ def save_label(
     """
     check_target(path, image, source)
     array = source.to_source(label)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    temporary = part_of(path)
     try:
         with _save_errors(path):
             content = _content(path, array, source, segments)

@@ -93,6 +93,8 @@ class Decoded:
         The DICOM files it was read from, in the order of k; one for all where it is multi-frame.
     frame_of_reference : str
         DICOM's Frame of Reference UID, empty where there is none.
+    frames : tuple of (Path, int)
+        File of each of these slices and number in it, from 0, in the order of k.
     """
 
     data: Array
@@ -104,6 +106,7 @@ class Decoded:
     warnings: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     frame_of_reference: str = ""
+    frames: tuple[tuple[Path, int], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +128,8 @@ class Source:
         The DICOM files it was read from; see `Decoded`.
     frame_of_reference : str
         See `Decoded`.
+    frames : tuple of (Path, int)
+        See `Decoded`.
     """
 
     shape: tuple[int, ...]
@@ -134,6 +139,7 @@ class Source:
     header: Any
     files: tuple[Path, ...] = ()
     frame_of_reference: str = ""
+    frames: tuple[tuple[Path, int], ...] = ()
 
     @classmethod
     def of(cls, decoded: Decoded) -> Source:
@@ -148,6 +154,7 @@ class Source:
             decoded.header,
             files,
             decoded.frame_of_reference,
+            tuple((path.absolute(), number) for path, number in decoded.frames),
         )
 
     @property

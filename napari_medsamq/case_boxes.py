@@ -1,7 +1,8 @@
 """The boxes of a case: as typed in the table, or from a file.
 
-A box file is JSON, or a label on the image's own grid. Of a label the tight box around each number
-is taken. JSON has boxes as the command line takes them, in voxels of the image's file:
+A box file is JSON, or a label of the image's voxels, or of a part of them. Of a label the tight box
+around each number is taken. JSON has boxes as the command line takes them, in voxels of the image's
+file:
 
 {"boxes": [{"box": [102, 192, 0, 268, 384, 19], "label": 1, "name": "Liver"}]}
 
@@ -21,7 +22,7 @@ from napari_medsamq.arguments import parse_box
 from napari_medsamq.case_table import Case
 from napari_medsamq.errors import PromptError
 from napari_medsamq.history import MAX_LABEL_ID
-from napari_medsamq.label_files import check_same_space, read_label_file, same_grid
+from napari_medsamq.label_files import bring_onto, read_label_file, same_lattice
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between
 from napari_medsamq.volume_io import Volume
 
@@ -58,14 +59,18 @@ def boxes_of(case: Case, volume: Volume) -> tuple[Boxes, dict[int, str]]:
 
 def _from_label(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int, str]]:
     found = read_label_file(path, volume)
-    if not same_grid(found.volume, volume):
-        check_same_space(found.volume, volume)
+    label, said = bring_onto(found, volume)
+    if found.ids and not same_lattice(found.volume, volume):
         raise PromptError(
             f"{path}: does not lie on the grid of {volume.path} (shape {found.label.shape} for "
             f"{volume.data.shape[:3]}, or another place). Resample it to the image."
         )
+    if found.ids and not label.any():
+        raise PromptError(
+            f"{path}: no labelled voxel lies within {volume.path}. Give the label of this image."
+        )
     boxes: Boxes = []
-    for number, place in enumerate(find_objects(found.label.astype(np.int32)), start=1):
+    for number, place in enumerate(find_objects(label.astype(np.int32)), start=1):
         if place is None:
             continue
         z, y, x = place

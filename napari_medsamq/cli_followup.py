@@ -98,8 +98,13 @@ def followup(
         motion = None
         if prior_image is not None:
             scan = _prior_scan(prior_image, prior_series, prior_volume, prior_resample)
+            prior = prior.drawn_on(scan)
             motion, said = find_motion(prior, scan, new)
             typer.echo(said)
+        else:
+            prior = prior.drawn_on(new)
+        if prior.notes:
+            typer.echo(f"Note: {prior_label.name}: {' '.join(prior.notes)}")
         labels = prior_labels(
             prior, new, motion.matrix if motion else None, margin, PLANES.index(axis.value)
         )

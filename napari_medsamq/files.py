@@ -13,6 +13,8 @@ from napari_medsamq.errors import SaveError
 
 # How far into a file the mark of its writer is looked for.
 _MARKED = 4096
+# Bytes that a name may have on nearly every file system.
+_LONGEST = 255
 # Endings of medical files that have two parts.
 _TWO_PARTS = (".nii.gz", ".seg.nrrd")
 _PROVENANCE = ".provenance.json"
@@ -50,7 +52,11 @@ def beside(label: Path, ending: str) -> Path:
     own = _label_ending(label.with_name(label.name + _PROVENANCE))
     other = _label_ending(label.with_name(stem + _PROVENANCE))
     whole = own == file_ending(label.name) or _lies_beside(label, other)
-    return label.with_name((label.name if whole else stem) + ending)
+    start, most = label.name if whole else stem, _LONGEST - len(ending)
+    if len(os.fsencode(start)) > most:
+        mark = hashlib.sha256(os.fsencode(label.name)).hexdigest()[:8]
+        start = f"{shortened(start, most - 9)}-{mark}"
+    return label.with_name(start + ending)
 
 
 def provenance_path(label: Path) -> Path:
@@ -90,6 +96,26 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def shortened(name: str, most: int) -> str:
+    """Return as much of the beginning of a name as so many bytes of a file system hold.
+
+    Examples
+    --------
+    >>> shortened("肝臓", 5)
+    '肝'
+    """
+    return os.fsencode(name)[:most].decode(errors="ignore") if most > 0 else ""
+
+
+def part_of(path: Path) -> Path:
+    """Return a new name beside a file for what is written of it until it is whole.
+
+    What a kill leaves is known by it. It may be as long as the longest name of the file itself.
+    """
+    own = f".{uuid4().hex[:8]}.part"
+    return path.with_name(f".{shortened(path.name, _LONGEST - len(own) - 1)}{own}")
+
+
 def write_whole(path: Path, content: bytes, mark: str = "") -> None:
     """Write a file beside its place, read it back, and only then give it its name.
 
@@ -106,8 +132,7 @@ def write_whole(path: Path, content: bytes, mark: str = "") -> None:
         If it cannot be written, or would replace another program's file; whatever was at `path`
         before is still there.
     """
-    # As the parts of labels are called, so that what a kill leaves of either is known by its name.
-    part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    part = part_of(path)
     try:
         if mark and path.exists():
             with path.open("rb") as file:
