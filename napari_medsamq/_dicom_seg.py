@@ -47,7 +47,7 @@ SERIAL_NUMBER = "0"
 _MAX_DEVIATION = 1e-3  # mm
 
 # How far slices may stray from even distances, as `_dicom` allows; in mm, as positions are rounded.
-_UNEVEN = ({"rtol": 0.05}, {"atol": 0.11})
+_UNEVEN, _ROUNDED = 0.05, 0.11
 # Voxels that frames may be spread over, or eight times what they have.
 _MOST_VOXELS = 1 << 28
 _TRACKING = re.compile(r"Label (\d{1,5})")
@@ -289,11 +289,10 @@ def _has_place(seg: Segmentation) -> bool:
 
 def _geometry(seg: Segmentation) -> tuple[Float64, tuple[int, ...]]:
     """Return affine (4, 4), from (slice, row, column) to LPS mm, and size of an even stack."""
-    for tolerance in _UNEVEN:
-        found = seg.get_volume_geometry(**tolerance)
-        if found is not None:
-            return np.asarray(found.affine, float), tuple(map(int, found.spatial_shape))
-    raise ValueError("its frames make no even stack of slices")
+    found = seg.get_volume_geometry(rtol=_UNEVEN) or seg.get_volume_geometry(atol=_ROUNDED)
+    if found is None:
+        raise ValueError("its frames make no even stack of slices")
+    return np.asarray(found.affine, float), tuple(map(int, found.spatial_shape))
 
 
 def _places(seg: Segmentation, affine: Float64) -> list[tuple[int, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,14 @@ _TYPE_1 = (
 # Groups of what a series says of patient and study.
 _ABOUT = (0x0008, 0x0010, 0x0012, 0x0032, 0x0038, 0x0040)
 # What pydicom raises on values that are not what they should be.
-NO_VALUE = (ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
+NO_VALUE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,9 +144,7 @@ def read_frames(source: Source) -> list[Frame]:
                 f"the series it was drawn on has no {' and no '.join(missing)}, which a reference "
                 "to it needs. Save as NIfTI (.nii.gz) or .seg.nrrd"
             )
-    frames = [
-        _frame(headers[path], number, k) for k, (path, number) in enumerate(source.frames)
-    ]
+    frames = [_frame(headers[path], number, k) for k, (path, number) in enumerate(source.frames)]
     _check(frames, source)
     if len(source.files) == source.grid[2]:
         _complete(list(headers.values()), source)
@@ -150,7 +155,7 @@ def _drop_unreadable(header: Dataset, groups: Sequence[int] | None = None) -> No
     """Take out values that are not what they should be: dates in words, as anonymisers leave."""
     from pydicom.valuerep import DA, DT, TM
 
-    kinds = {"DA": DA, "DT": DT, "TM": TM, "AS": _age}
+    kinds: dict[str, Callable[[str], object]] = {"DA": DA, "DT": DT, "TM": TM, "AS": _age}
     for tag in list(header.keys()):
         if groups is not None and tag.group not in groups:
             continue

@@ -112,13 +112,7 @@ class DecodedLabel:
 
 
 def one_line(text: str) -> str:
-    """Return a name in one line of characters that every format can hold.
-
-    Examples
-    --------
-    >>> one_line(" Liver\\n\\0 left ")
-    'Liver left'
-    """
+    """Return a name in one line, without characters that formats cannot hold."""
     # Controls, halves of characters, and what ends a line elsewhere.
     plain = (" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
     return " ".join("".join(plain).split())

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from napari_medsamq._dicom import is_dicom
 from napari_medsamq._dicom_seg import read_dicom_seg
 from napari_medsamq._dicom_source import RT_STRUCTURE_SET, read_kind
-from napari_medsamq._label import DecodedLabel, Segment, Segments, one_line
+from napari_medsamq._label import DecodedLabel, Segment, one_line
 from napari_medsamq._lattice import Grid
 from napari_medsamq._nifti import is_nifti
 from napari_medsamq._readers import decode

@@ -38,7 +38,7 @@ _MAX_DEVIATION = 1e-3  # mm
 
 # Types of contours that enclose something; a voxel is inside if an odd number of them do.
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
-# How far the points of a contour may lie off its plane: in mm, as positions are rounded; of its size.
+# How far the points of a contour may lie off its plane: in mm, as they are rounded; of its size.
 _ROUNDED, _BENT = 0.05, 0.01
 # How far contours may lie off a slice's plane, in slices, to be drawn on slices at all.
 _TILTED = 0.25
@@ -46,6 +46,8 @@ _TILTED = 0.25
 _ONE_PLANE = 0.02
 _NO_AREA = 1e-9  # mm2
 _MOST_ID = int(np.iinfo(np.uint16).max)
+# Planes that tell how far those of a structure are apart; of fewer all structures' are asked.
+_TELLING = 4
 # The grid of contours that no image is known of: in mm, and pixels across the widest one.
 _PIXEL, _ACROSS = 1.0, 256
 
@@ -224,7 +226,8 @@ def read_rtstruct(path: Path, like: Grid | None = None) -> DecodedLabel:
     """Read a structure set as a label: the voxels whose middles its contours enclose.
 
     Contours of others need not lie on slices of the image: each slice takes the contours nearest to
-    it, up to half way to where the next ones would be. Where they lie in planes of other
+    it, up to half way to where the next ones would be; none other than its own if the file was made
+    on as many slices as there are. Where they lie in planes of other
     directions or elsewhere, or no image is given, they are drawn on a grid of their own.
 
     Parameters
@@ -244,12 +247,12 @@ def read_rtstruct(path: Path, like: Grid | None = None) -> DecodedLabel:
         try:
             header = pydicom.dcmread(path, force=True)
             regions, left_out = _regions(path, header)
-            frame = _frame_of_reference(path, header)
+            frame, images = _frame_of_reference(path, header), _count_images(header)
         except (*NO_VALUE, EOFError) as error:
             raise VolumeError(
                 f"{path}: cannot be read as a structure set ({error}). Export it again."
             ) from error
-    notes = ()
+    notes: tuple[str, ...] = ()
     if left_out:
         notes = (f"{left_out} of its contours are points or open lines and enclose nothing.",)
     segments = {label_id: region.segment for label_id, region in regions.items()}
@@ -260,7 +263,7 @@ def read_rtstruct(path: Path, like: Grid | None = None) -> DecodedLabel:
         return DecodedLabel(nothing, np.eye(4), segments, frame_of_reference=frame, notes=notes)
     normal, drawn = _normal(path, contours), None
     if like is not None and _shares_space(like, frame):
-        drawn = _draw(path, regions, like, _sliced(like, contours))
+        drawn = _draw(path, regions, like, _sliced(like, contours), images)
     if drawn is None:
         own = _own_grid(str(path), regions.values(), normal)
         drawn = _draw(path, regions, own, _sliced(own, contours))
@@ -334,6 +337,16 @@ def _frame_of_reference(path: Path, header: Dataset) -> str:
     return ""
 
 
+def _count_images(header: Dataset) -> int:
+    """Return how many images the structures were drawn on, as far as the file says so."""
+    return sum(
+        len(series.get("ContourImageSequence") or ())
+        for frame in header.get("ReferencedFrameOfReferenceSequence") or ()
+        for study in frame.get("RTReferencedStudySequence") or ()
+        for series in study.get("RTReferencedSeriesSequence") or ()
+    )
+
+
 def _normal(path: Path, contours: Sequence[Float64]) -> Float64:
     """Return the normal (3,) of the planes that all contours lie in."""
     # Twice the area, along the normal.
@@ -386,13 +399,13 @@ def _planes(heights: Float64, apart: float) -> Float64:
 
 
 def _usual_gap(planes: Iterable[Float64]) -> float:
-    """Return how far planes usually are apart; 0 if no structure has two."""
-    gaps = [float(np.median(np.diff(own))) for own in planes if own.size > 1]
-    return float(np.median(gaps)) if gaps else 0.0
+    """Return how far planes of a structure usually are apart; 0 if none has two."""
+    gaps = np.concatenate([np.diff(own) for own in planes])
+    return float(np.median(gaps)) if gaps.size else 0.0
 
 
 def _draw(
-    path: Path, regions: dict[int, _Region], like: Grid, axis: int | None
+    path: Path, regions: dict[int, _Region], like: Grid, axis: int | None, images: int = 0
 ) -> tuple[npt.NDArray[np.uint16], Grid] | None:
     """Draw structures on the slices across an axis of a grid, extended to hold them all.
 
@@ -409,9 +422,11 @@ def _draw(
     heights = {n: np.array([float(c[:, axis].mean()) for c in own]) for n, own in places.items()}
     planes = {n: _planes(own, _ONE_PLANE) for n, own in heights.items()}
     usual = _usual_gap(planes.values())
-    reach = {
-        n: max(_usual_gap([own]) if own.size > 1 else usual, 1.0) / 2 for n, own in planes.items()
-    }
+    reach = dict.fromkeys(planes, 0.5)
+    if images != like.shape[axis]:
+        for label_id, levels in planes.items():
+            gap = _usual_gap([levels]) if levels.size >= _TELLING else usual
+            reach[label_id] = max(gap, 1.0) / 2
     ends = np.concatenate([contour for own in places.values() for contour in own])
     beyond = np.eye(3)[axis] * max(reach.values())
     ends = np.concatenate([ends - beyond, ends + beyond]) @ like.affine[:3, :3].T

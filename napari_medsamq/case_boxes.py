@@ -22,15 +22,15 @@ from napari_medsamq.arguments import parse_box
 from napari_medsamq.case_table import Case
 from napari_medsamq.errors import PromptError
 from napari_medsamq.history import MAX_LABEL_ID
-from napari_medsamq.label_files import bring_onto, read_label_file, same_lattice
+from napari_medsamq.label_files import bring_onto, read_label_file, same_grid, same_lattice
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between
 from napari_medsamq.volume_io import Volume
 
 Boxes = list[tuple[BoxPrompt | BoxPrompt3D, int]]
 
 
-def boxes_of(case: Case, volume: Volume) -> tuple[Boxes, dict[int, str]]:
-    """Return boxes with their label numbers, and the names of labels that have one.
+def boxes_of(case: Case, volume: Volume) -> tuple[Boxes, dict[int, str], list[str]]:
+    """Return boxes with their label numbers, the names of labels that have one, and notes.
 
     Raises
     ------
@@ -42,9 +42,10 @@ def boxes_of(case: Case, volume: Volume) -> tuple[Boxes, dict[int, str]]:
         return (
             [(box, number) for box, (number, _) in zip(found, case.labels, strict=True)],
             {number: name for number, name in case.labels if name},
+            [],
         )
     from_file = _from_json if case.box_file.suffix.lower() == ".json" else _from_label
-    boxes, names = from_file(case.box_file, volume, case.axis)
+    boxes, names, notes = from_file(case.box_file, volume, case.axis)
     wanted = dict(case.labels)
     missing = sorted(set(wanted) - {number for _, number in boxes})
     if missing:
@@ -54,18 +55,22 @@ def boxes_of(case: Case, volume: Volume) -> tuple[Boxes, dict[int, str]]:
         )
     if wanted:
         boxes = [(box, number) for box, number in boxes if number in wanted]
-    return boxes, {**names, **{number: name for number, name in wanted.items() if name}}
+    return boxes, {**names, **{number: name for number, name in wanted.items() if name}}, notes
 
 
-def _from_label(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int, str]]:
+def _from_label(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int, str], list[str]]:
     found = read_label_file(path, volume)
+    if not found.ids:
+        raise PromptError(f"{path}: holds no label, so there is no box. Draw something first.")
     label, said = bring_onto(found, volume)
-    if found.ids and not same_lattice(found.volume, volume):
+    # One as large as the image, but elsewhere, is not a part of it: it is another image's.
+    elsewhere = found.label.shape == volume.data.shape[:3] and not same_grid(found.volume, volume)
+    if elsewhere or not same_lattice(found.volume, volume):
         raise PromptError(
             f"{path}: does not lie on the grid of {volume.path} (shape {found.label.shape} for "
             f"{volume.data.shape[:3]}, or another place). Resample it to the image."
         )
-    if found.ids and not label.any():
+    if not label.any():
         raise PromptError(
             f"{path}: no labelled voxel lies within {volume.path}. Give the label of this image."
         )
@@ -77,10 +82,11 @@ def _from_label(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int,
         lower = int(z.start), int(y.start), int(x.start)
         upper = int(z.stop) - 1, int(y.stop) - 1, int(x.stop) - 1
         boxes.append((box_between(lower, upper, axis), number))
-    return boxes, {number: style.name for number, style in found.styles.items()}
+    names = {number: style.name for number, style in found.styles.items()}
+    return boxes, names, [said] if said else []
 
 
-def _from_json(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int, str]]:
+def _from_json(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int, str], list[str]]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["boxes"]
     except OSError as error:
@@ -98,7 +104,7 @@ def _from_json(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int, 
         boxes.append((parse_box(",".join(map(str, corners)), volume, axis), number))
         if name and names.setdefault(number, name) != name:
             raise PromptError(f"{path}: label {number} has several names.")
-    return boxes, names
+    return boxes, names, []
 
 
 def _entry(path: Path, entry: Any) -> tuple[list[int], int, str]:

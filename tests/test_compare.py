@@ -129,7 +129,7 @@ def test_another_order_of_axes_is_the_same_label(
     )
 
 
-def test_another_grid_of_the_same_patient_is_brought_onto_the_first(
+def test_the_coarser_of_two_grids_is_brought_onto_the_finer_one(
     pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     affine = grid_affine((0, 1, 2), (1, 1, 1), (12, -7, 20), (0.8, 0.9, 1.5))
@@ -139,7 +139,8 @@ def test_another_grid_of_the_same_patient_is_brought_onto_the_first(
     other = write(tmp_path / "other.nii.gz", ball, affine)
     result = compare(pair[0], other)
     assert result.exit_code == 0, result.stderr
-    assert "other: It lies on another grid (70 x 64 x 50 voxels" in result.stdout
+    assert "a: It lies on another grid (60 x 60 x 40 voxels of 1 x 1 x 2 mm)" in result.stdout
+    assert compare(other, pair[0]).stdout.split("Note")[1] == result.stdout.split("Note")[1]
     one, two = read_label_file(pair[0]), read_label_file(other)
     label, _ = bring_onto(two, one.volume)
     own = compare_labels(one.label, label, one.volume.spacing.tolist())[1]
