@@ -50,6 +50,8 @@ _MAX_DEVIATION = 1e-3  # mm
 _UNEVEN, _ROUNDED = 0.05, 0.11
 # Voxels that frames may be spread over, or eight times what they have.
 _MOST_VOXELS = 1 << 28
+# highdicom packs as many pixels into a byte, and makes mistakes with slices of fewer.
+_LEAST_PIXELS = 8
 _TRACKING = re.compile(r"Label (\d{1,5})")
 # What highdicom raises where a series is not as it should be.
 _REFUSED = (
@@ -79,6 +81,11 @@ class DicomSeg:
         self._array = array.reshape(source.grid)
         self._source = source
         self._segments = drawn_segments(array, segments)
+        if np.prod(source.grid[:2]) < _LEAST_PIXELS:
+            raise Unwritable(
+                f"its slices have fewer than {_LEAST_PIXELS} pixels, too few for a DICOM "
+                "segmentation. Save as NIfTI (.nii.gz) or .seg.nrrd"
+            )
 
     def write(self, file: BinaryIO) -> None:
         """Write it."""
@@ -192,12 +199,16 @@ def _images(frames: list[Frame]) -> list[Dataset]:
 
 def _refer(written: Segmentation, frames: list[Frame]) -> None:
     """Let frames refer to those of the source as its file counts them."""
-    for groups in written.PerFrameFunctionalGroupsSequence:
-        for derivation in groups.get("DerivationImageSequence", ()):
-            for source in derivation.get("SourceImageSequence", ()):
-                if "ReferencedFrameNumber" in source:
-                    number = frames[int(source.ReferencedFrameNumber) - 1].number
-                    source.ReferencedFrameNumber = number
+    sources = (
+        source
+        for groups in written.PerFrameFunctionalGroupsSequence
+        for derivation in groups.get("DerivationImageSequence", ())
+        for source in derivation.get("SourceImageSequence", ())
+        if "ReferencedFrameNumber" in source
+    )
+    # Frames of one place share theirs.
+    for source in {id(source): source for source in sources}.values():
+        source.ReferencedFrameNumber = frames[int(source.ReferencedFrameNumber) - 1].number
 
 
 def _stored(seg: Segmentation) -> Array:
@@ -226,6 +237,12 @@ def read_dicom_seg(path: Path) -> DecodedLabel:
                     f"{path}: is a DICOM {header.get('Modality') or 'object'}, no segmentation. "
                     "Choose a file of modality SEG or RTSTRUCT."
                 )
+            if not _has_place(header):
+                raise VolumeError(
+                    f"{path}: belongs to an image without a place in the patient (an X-ray or "
+                    "another picture), so it cannot be laid over anything. Export it as a picture "
+                    "or NIfTI of the image's size."
+                )
             return _decode(path, Segmentation.from_dataset(header, copy=False))
         except (*_REFUSED, InvalidDicomError) as error:
             raise VolumeError(
@@ -235,12 +252,6 @@ def read_dicom_seg(path: Path) -> DecodedLabel:
 
 
 def _decode(path: Path, seg: Segmentation) -> DecodedLabel:
-    if not _has_place(seg):
-        raise VolumeError(
-            f"{path}: belongs to an image without a place in the patient (an X-ray or another "
-            "picture), so it cannot be laid over anything. Export it as a picture or NIfTI of the "
-            "image's size."
-        )
     segments: dict[int, Segment] = {}
     ids = np.zeros(int(max(seg.segment_numbers)) + 1, np.uint16)
     for number in filter(None, seg.segment_numbers):  # 0 is the background of some
@@ -273,7 +284,7 @@ def _decode(path: Path, seg: Segmentation) -> DecodedLabel:
     )
 
 
-def _has_place(seg: Segmentation) -> bool:
+def _has_place(seg: Dataset) -> bool:
     """Tell whether all frames say where they lie in the patient."""
     wanted = {
         "PlanePositionSequence": "ImagePositionPatient",
