@@ -21,7 +21,7 @@ from napari_medsamq.errors import VolumeError
 from napari_medsamq.history import LabelStyle
 from napari_medsamq.label_files import bring_onto, read_label_file
 from napari_medsamq.provenance import Work, save_work
-from napari_medsamq.volume_io import Segment, Volume, read_volume, write_label
+from napari_medsamq.volume_io import Segment, Volume, read_label, read_volume, write_label
 
 RADIUS, SHIFT = 15.0, 3.0
 TABLE = (
@@ -255,9 +255,13 @@ def test_names_come_from_the_provenance_of_that_very_file(tmp_path: Path) -> Non
     assert read_label_file(path).style(1) == LabelStyle("Spleen", "#123456")
     assert read_label_file(path).style(2) == LabelStyle.default(2)
     assert read_label_file(path).style(3).name == "Cyst"
+    ramp = (np.arange(data.size).reshape(SHAPE) % 999).astype(np.int16)
+    image = read_volume(write(tmp_path / "image.nii", ramp, AFFINE))
+    assert read_label(path, image).segments == {1: Segment("Spleen", "#123456")}
     for other in ('{"label": {"sha256": "another"}, "labels": []}', "[1]", "no JSON", "{}"):
         beside.write_text(other)
         assert read_label_file(path).style(1) == LabelStyle("Liver & co", "#FF0080")
+        assert read_label(path, image).segments == {1: Segment("Liver & co", "#FF0080")}
 
 
 @pytest.fixture
@@ -273,16 +277,19 @@ def two_organs(volume: Volume) -> np.ndarray:
     return label
 
 
-@pytest.mark.parametrize("name", ["x.nii.gz", "x.seg.nrrd", "x.v2.nii", "x.dcm"])
+@pytest.mark.parametrize("name", ["x.nii.gz", "x.seg.nrrd", "x.v2.nii", "x.dcm", "x.rtstruct.dcm"])
 def test_names_and_colours_of_a_saved_label_come_back(
     series: Volume, tmp_path: Path, name: str
 ) -> None:
     styles = {1: LabelStyle("Liver", "#123456"), 5: LabelStyle("Größe", "#654321")}
     work = Work(series, two_organs(series), (), (), styles)
     saved = save_work(tmp_path / name, work)
-    found = read_label_file(tmp_path / name)
+    found = read_label_file(tmp_path / name, series)
     assert found.styles == styles
     np.testing.assert_array_equal(bring_onto(found, series)[0], work.label)
+    # Loaded onto an image, too.
+    loaded = read_label(tmp_path / name, series)
+    assert loaded.segments == {label_id: style.segment for label_id, style in styles.items()}
     # Without the file beside it, those formats that hold names have them still.
     saved.provenance.unlink()
     found = read_label_file(tmp_path / name)
