@@ -48,8 +48,8 @@ _MAX_DEVIATION = 1e-3  # mm
 
 # How far slices may stray from even distances, as `_dicom` allows; in mm, as positions are rounded.
 _UNEVEN, _ROUNDED = 0.05, 0.11
-# Voxels that frames may be spread over, or eight times what they have.
-_MOST_VOXELS = 1 << 28
+# Voxels that frames may have or be spread over: or eight times those they have, and pixels a byte.
+_MOST_VOXELS, _MOST_PACKED = 1 << 28, 64
 # highdicom packs as many pixels into a byte, and makes mistakes with slices of fewer.
 _LEAST_PIXELS = 8
 _TRACKING = re.compile(r"Label (\d{1,5})")
@@ -242,6 +242,12 @@ def read_dicom_seg(path: Path) -> DecodedLabel:
                     f"{path}: belongs to an image without a place in the patient (an X-ray or "
                     "another picture), so it cannot be laid over anything. Export it as a picture "
                     "or NIfTI of the image's size."
+                )
+            claimed = int(header.Rows) * int(header.Columns) * int(header.NumberOfFrames)
+            if claimed > max(_MOST_VOXELS, _MOST_PACKED * path.stat().st_size):
+                raise VolumeError(
+                    f"{path}: announces {claimed:,} pixels, more than a file of its size holds. "
+                    "Copy or export it again."
                 )
             return _decode(path, Segmentation.from_dataset(header, copy=False))
         except (*_REFUSED, InvalidDicomError) as error:

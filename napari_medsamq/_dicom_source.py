@@ -36,8 +36,8 @@ _TYPE_1 = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
     "FrameOfReferenceUID",
 )
-# Groups of what a series says of patient and study.
-_ABOUT = (0x0008, 0x0010, 0x0012, 0x0032, 0x0038, 0x0040)
+# Groups of what a series says of patient, study and acquisition.
+_ABOUT = (0x0008, 0x0010, 0x0012, 0x0018, 0x0032, 0x0038, 0x0040)
 # What pydicom raises on values that are not what they should be.
 NO_VALUE = (
     ArithmeticError,
@@ -99,7 +99,9 @@ def read_kind(path: Path) -> str:
 
     with quietly():
         try:
-            found = pydicom.dcmread(path, force=True, specific_tags=["SOPClassUID"])
+            found = pydicom.dcmread(
+                path, force=True, stop_before_pixels=True, specific_tags=["SOPClassUID"]
+            )
             return str(found.get("SOPClassUID", ""))
         except (*NO_VALUE, EOFError, pydicom.errors.InvalidDicomError):
             # None that anything could be said of; whoever reads all of it tells why.

@@ -72,7 +72,8 @@ ANONYMISED = [
     {"StudyDate": "", "StudyTime": "", "PatientName": "", "PatientID": "", "PatientSex": ""},
     {"AccessionNumber": "longer than 16 characters", "PatientID": "x" * 70, "PatientSex": "male"},
     {"SliceThickness": "", "SpacingBetweenSlices": "", "Laterality": "LEFT SIDE", "Modality": "ct"},
-    {"AcquisitionDate": "a day", "ContentTime": "late", "EthnicGroup": "x" * 40, "StudyUID": None},
+    {"SpacingBetweenSlices": "n/a", "KVP": "hidden", "DateOfSecondaryCapture": "one"},
+    {"AcquisitionDate": "a day", "ContentTime": "late", "EthnicGroup": "x" * 40},
 ]
 
 
@@ -80,7 +81,6 @@ ANONYMISED = [
 def test_what_an_anonymiser_leaves_is_no_hindrance(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], values: dict[str, str | None]
 ) -> None:
-    values.pop("StudyUID", None)
     folder = write_ct(tmp_path / "series")
     change(folder, **values)
     volume = read_volume(folder)
@@ -238,6 +238,8 @@ def changed(path: Path, change: str) -> None:
         frames[-1].PlanePositionSequence[0].ImagePositionPatient = [0, 0, 1e8]
     elif change == "sideways":
         frames[-1].PlanePositionSequence[0].ImagePositionPatient = [20, 0, 0]
+    elif change == "large":
+        seg.Rows = seg.Columns = 65535
     elif change == "undescribed":
         frames[0].SegmentIdentificationSequence[0].ReferencedSegmentNumber = 9
     else:
@@ -254,6 +256,7 @@ def changed(path: Path, change: str) -> None:
         ("sideways", "cannot be read as one label"),
         ("undescribed", "does not describe|cannot be read as one label"),
         ("nothing", "cannot be read as one label"),
+        ("large", "more than a file of its size holds"),
     ],
 )
 def test_segmentations_that_lie_nowhere_are_refused(

@@ -264,9 +264,10 @@ def segmentation(series: Volume, pixels: np.ndarray, kind: str) -> pydicom.Datas
     )
 
 
-def test_a_segmentation_by_another_program(tmp_path: Path, series: Volume) -> None:
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_a_segmentation_by_another_program(tmp_path: Path, series: Volume, kind: str) -> None:
     numbers = np.select([drawn() == 1, drawn() == 5], [2, 1]).astype(np.uint8)
-    segmentation(series, numbers.transpose(2, 1, 0), "BINARY").save_as(tmp_path / "a.dcm")
+    segmentation(series, numbers.transpose(2, 1, 0), kind).save_as(tmp_path / "a.dcm")
     found = read_label(tmp_path / "a.dcm", series)
     np.testing.assert_array_equal(series.to_source(found.label), numbers)
     assert {n: segment.name for n, segment in found.segments.items()} == {1: "Part 1", 2: "Part 2"}
