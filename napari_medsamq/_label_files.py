@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq._contours import read_rtstruct
 from napari_medsamq._dicom import is_dicom
 from napari_medsamq._dicom_seg import read_dicom_seg
 from napari_medsamq._dicom_source import RT_STRUCTURE_SET, read_kind
@@ -20,7 +21,6 @@ from napari_medsamq._label import DecodedLabel, Segment, one_line
 from napari_medsamq._lattice import Grid
 from napari_medsamq._nifti import is_nifti
 from napari_medsamq._readers import decode
-from napari_medsamq._rtstruct import read_rtstruct
 from napari_medsamq._seg_nrrd import is_nrrd, read_itk_label
 from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Decoded, Selection
 from napari_medsamq.errors import VolumeError

@@ -18,7 +18,7 @@ Ids = npt.NDArray[np.uint16]
 # In voxels, at the corners of a grid: what files round their geometry by is less.
 _SAME_PLACE = 0.05
 # In voxels: half way between two, rounding must not take now one, now the other.
-_HALF_WAY = 1e-3
+HALF_WAY = 1e-3
 # In mm: parts cut out of one scan do not lie farther from each other.
 _WIDEST_GAP = 400.0
 # Voxels that any two labels may be given room for, beyond twice those that their files have.
@@ -185,7 +185,7 @@ def onto_grid(ids: Ids, own: Grid, grid: Grid) -> tuple[Ids, tuple[str, ...]]:
     ndimage.affine_transform(
         ids,
         to_label[:3, :3],
-        to_label[:3, 3] - _HALF_WAY,
+        to_label[:3, 3] - HALF_WAY,
         grid.shape,
         label,
         order=0,

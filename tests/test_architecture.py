@@ -29,8 +29,8 @@ CORE = (
     ("_dicom_child",),
     ("_case", "_itk", "_dicom_source"),
     ("_dicom", "_seg_nrrd", "_dicom_seg"),
-    ("_readers", "_rtstruct"),
-    ("_label_files",),
+    ("_readers", "_contours"),
+    ("_rtstruct", "_label_files"),
     ("_save",),
     ("volume_io",),
     ("preprocess", "facts", "phantom", "registration", "quality"),
@@ -136,7 +136,7 @@ ONLY_IN = {
     "SimpleITK": {"_itk", "_dicom_pixels", "_seg_nrrd", "registration"},
     "highdicom": {"_dicom_seg"},
     "pydicom": {
-        *("_dicom_child", "_dicom_header", "_dicom_pixels"),
+        *("_contours", "_dicom_child", "_dicom_header", "_dicom_pixels"),
         *("_dicom_seg", "_dicom_source", "_rtstruct"),
     },
 }

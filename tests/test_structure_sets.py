@@ -110,6 +110,21 @@ def test_each_slice_takes_the_contours_nearest_to_it(
     np.testing.assert_array_equal(series.to_source(found.label), boxed(expected, (3, 3), (14, 14)))
 
 
+def test_contours_through_the_middles_of_pixels_take_one_side_of_them(
+    series: Volume, tmp_path: Path
+) -> None:
+    """Whatever rounding does, a straight edge stays straight."""
+    corners = np.array([[3, 3], [9, 3], [9, 9], [3, 9]])
+    ring = [np.linspace(a, b, 7) for a, b in zip(corners, np.roll(corners, -1, 0), strict=True)]
+    points = np.concatenate(ring)
+    places = np.column_stack([points, np.full(len(points), 4)])
+    contour = places @ AFFINE[:3, :3].T + AFFINE[:3, 3]
+    path = write_structures(tmp_path / "a.dcm", [("Liver", [contour])], digits=4)
+    found = series.to_source(read_label(path, series).label)[..., 4]
+    assert found.sum() == 36
+    assert found[3:10, 3:10].any(0).sum() == found[3:10, 3:10].any(1).sum() == 6
+
+
 def test_points_and_open_lines_enclose_nothing_and_that_is_said(
     series: Volume, tmp_path: Path
 ) -> None:
