@@ -200,10 +200,12 @@ def _check(label: LabelFile, grid: Volume) -> None:
 
 
 def _moved(label: LabelFile, grid: Grid) -> tuple[Label, str]:
-    volume = label.volume
-    ids = volume.to_source(label.label).reshape(volume.source.grid)
-    moved, more = onto_grid(ids, volume.grid, grid)
-    notes = (*label.notes, *more)
+    volume, moved, notes = label.volume, label.label, label.notes
+    if not same_voxels(_in_order(volume), grid):
+        # In the file's own order, as what is said of its grid is read beside other programs.
+        ids = volume.to_source(label.label).reshape(volume.source.grid)
+        moved, more = onto_grid(ids, volume.grid, grid)
+        notes += more
     return np.ascontiguousarray(moved), f"{volume.name}: {' '.join(notes)}" if notes else ""
 
 
