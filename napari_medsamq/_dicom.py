@@ -294,6 +294,7 @@ def _decode(
         files=() if found.uneven else tuple(dict.fromkeys(frame.path for frame in frames)),
         frame_of_reference=head["frame_of_reference"],
         parts=parts,
+        frames=() if found.uneven else tuple((frame.path, frame.number) for frame in frames),
     )
 
 

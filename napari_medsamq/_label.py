@@ -1,24 +1,20 @@
-"""What a label file holds besides voxels, and how a label comes onto an image's grid."""
+"""What a label file holds: label ids, and how they are called and shown."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from itertools import product
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
-from napari_medsamq._source import Array, Source, nan_as_zero
+from napari_medsamq._source import Array, nan_as_zero
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Float64, Index3, voxel_sizes
+from napari_medsamq.geometry import Float64
 from napari_medsamq.palettes import OKABE_ITO
-
-# In voxels, at the corners of the image: what files round their geometry by is less.
-_SAME_GRID = 0.05
 
 # No one tells so many structures apart: it is an image then.
 _MOST_LABELS = 500
@@ -102,9 +98,9 @@ class DecodedLabel:
     orientation_known : bool
         Whether the file says how the patient lies in it.
     frame_of_reference : str
-        UID of a DICOM segmentation's, empty where there is none.
-    warnings : tuple of str
-        What the user should know about the file.
+        UID of a DICOM file's, empty where there is none.
+    notes : tuple of str
+        What the user should know about how the voxels came about.
     """
 
     data: Array
@@ -112,7 +108,14 @@ class DecodedLabel:
     segments: Segments
     orientation_known: bool = True
     frame_of_reference: str = ""
-    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def one_line(text: str) -> str:
+    """Return a name in one line, without characters that formats cannot hold."""
+    # Controls, halves of characters, and what ends a line elsewhere.
+    plain = (" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
+    return " ".join("".join(plain).split())
 
 
 def segments_of(array: npt.NDArray[np.unsignedinteger], segments: Segments) -> dict[int, Segment]:
@@ -121,7 +124,7 @@ def segments_of(array: npt.NDArray[np.unsignedinteger], segments: Segments) -> d
     for label_id in (np.flatnonzero(np.bincount(array.reshape(-1))[1:]) + 1).tolist():
         default = Segment.default(label_id)
         own = segments.get(label_id, default)
-        found[label_id] = Segment.of_rgb(" ".join(own.name.split()) or default.name, own.rgb)
+        found[label_id] = Segment.of_rgb(one_line(own.name) or default.name, own.rgb)
     return found
 
 
@@ -182,122 +185,3 @@ def checked_ids(path: Path, data: Array) -> npt.NDArray[np.uint16]:
         problem = f"{count:,} different values, as an image does" if count else "no label at all"
         raise VolumeError(f"{path}: holds {problem}. Choose the file with the label.")
     return ids
-
-
-def extended(found: DecodedLabel, over: Source) -> DecodedLabel:
-    """Return a label with as much of nothing around it that its grid holds all of another one.
-
-    One that has no place in common with that stays as it is, unless both are of one frame of
-    reference.
-    """
-    places = (np.linalg.inv(found.affine) @ over.affine @ _corners(over.grid))[:3]
-    one_frame = found.frame_of_reference and found.frame_of_reference == over.frame_of_reference
-    apart = (places.max(1) < 0) | (places.min(1) > np.array(found.data.shape) - 1)
-    if apart.any() and not one_frame:
-        return found
-    # Rounding errors of headers make no slice.
-    low = np.maximum(0, -np.floor(places.min(1) + _SAME_GRID).astype(int))
-    high = np.ceil(places.max(1) - _SAME_GRID).astype(int) - np.array(found.data.shape) + 1
-    affine = found.affine.copy()
-    affine[:3, 3] -= affine[:3, :3] @ low
-    around = list(zip(low.tolist(), np.maximum(0, high).tolist(), strict=True))
-    return replace(found, data=np.pad(found.data, around), affine=affine)
-
-
-def onto_grid(
-    where: str, ids: npt.NDArray[np.uint16], affine: Float64, known: bool, source: Source
-) -> tuple[npt.NDArray[np.uint16], tuple[str, ...]]:
-    """Bring a label onto the grid of an image.
-
-    Where the grids are the same but for order, direction or extent of the axes, voxels are copied;
-    elsewhere each voxel of the image takes the label of the voxel nearest to it.
-
-    Parameters
-    ----------
-    where : str
-        What errors name.
-    ids : (i, j, k) uint16
-    affine : (4, 4) float64
-        From there to LPS mm.
-    known : bool
-        Whether the file says how the patient lies in it.
-    source : Source
-
-    Returns
-    -------
-    label : (i, j, k) uint16
-        On the image's grid.
-    notes : tuple of str
-        What the user should know about that.
-
-    Raises
-    ------
-    VolumeError
-        If the file does not say where it lies, and its grid is not the image's.
-    """
-    to_label = np.linalg.inv(affine) @ source.affine
-    whole = whole_steps(to_label, source.grid)
-    to_label = to_label if whole is None else whole
-    if ids.shape == source.grid and np.array_equal(to_label, np.eye(4)):
-        return ids, ()
-    if not known:
-        raise VolumeError(
-            f"{where}: does not say how the patient lies in it, and its grid is not the image's. "
-            "Export it with its orientation."
-        )
-    label = np.zeros(source.grid, np.uint16)
-    ndimage.affine_transform(
-        ids,
-        to_label[:3, :3],
-        to_label[:3, 3],
-        source.grid,
-        label,
-        order=0,
-        mode="grid-constant",  # up to the edges of the outer voxels, not to their middles
-    )
-    sizes = voxel_sizes(affine)
-    notes = _left_out(ids, to_label, source, float(np.prod(sizes)) / 1000)
-    if whole is None:
-        grid = " x ".join(map(str, ids.shape))
-        spacing = " x ".join(f"{size:.3g}" for size in sizes)
-        said = (
-            f"It lies on another grid ({grid} voxels of {spacing} mm) and was resampled: each "
-            "voxel took the label nearest to it."
-        )
-        return label, (said, *notes)
-    return label, notes
-
-
-def whole_steps(to_label: Float64, grid: Index3) -> Float64 | None:
-    """Return the way from one grid to another in whole voxels; None if they are no such grids.
-
-    Parameters
-    ----------
-    to_label : (4, 4) float64
-        From indices of the grid to those of the other one.
-    grid : (3,) int
-    """
-    whole = np.rint(to_label)
-    off = np.abs((to_label - whole) @ _corners(grid)).max()
-    # Of a grid of one slice the corners do not tell how far the next one is.
-    turn = np.abs(to_label[:3, :3] - whole[:3, :3]).max() < _SAME_GRID
-    one_lattice = turn and off < _SAME_GRID and abs(np.linalg.det(whole[:3, :3])) == 1
-    return whole if one_lattice else None
-
-
-def _corners(grid: Index3) -> Float64:
-    """Return the corner voxels (4, 8) of a grid, homogeneous."""
-    ends = product(*((0.0, size - 1.0) for size in grid))
-    return np.array([[*corner, 1.0] for corner in ends]).T
-
-
-def _left_out(ids: Array, to_label: Float64, source: Source, voxel_ml: float) -> tuple[str, ...]:
-    to_image = np.linalg.inv(to_label)
-    outside = 0
-    for k in range(ids.shape[2]):  # a volume's places at once would take much memory
-        i, j = np.nonzero(ids[..., k])
-        places = np.rint(to_image[:3] @ [i, j, np.full(i.size, k), np.ones(i.size)])
-        beyond = (places < 0) | (places >= np.array(source.grid)[:, None])
-        outside += int(np.count_nonzero(beyond.any(0)))
-    size = f"{outside * voxel_ml:.2f} mL"
-    return (f"{outside:,} of its voxels ({size}) lie outside the image.",) if outside else ()

@@ -1,30 +1,32 @@
-"""Reads label files of all formats, on their own grid or onto that of an image."""
+"""Reads label files of all formats, on their own grid, with the names that belong to them."""
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq._contours import read_rtstruct
 from napari_medsamq._dicom import is_dicom
 from napari_medsamq._dicom_seg import read_dicom_seg
-from napari_medsamq._label import (
-    DecodedLabel,
-    Segment,
-    Segments,
-    checked_ids,
-    extended,
-    onto_grid,
-)
-from napari_medsamq._nifti import is_nifti, read_nifti
+from napari_medsamq._dicom_source import RT_STRUCTURE_SET, read_kind
+from napari_medsamq._label import DecodedLabel, Segment, one_line
+from napari_medsamq._lattice import Grid
+from napari_medsamq._nifti import is_nifti
 from napari_medsamq._nrrd import is_nrrd
+from napari_medsamq._readers import decode
 from napari_medsamq._seg_nrrd import read_text_label
-from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Decoded, Source
+from napari_medsamq._source import LEFT_RIGHT_UNKNOWN, Decoded, Selection
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.files import file_hash
-from napari_medsamq.geometry import has_shear, voxel_sizes
+from napari_medsamq.files import file_hash, provenance_path
+
+_MOST = int(np.iinfo(np.uint16).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,7 @@ class LoadedLabel:
     label : (z, y, x) uint16
         Array order.
     segments : dict of int to Segment
-        Names and colours by label id, as far as the file has them.
+        Names and colours by label id, as far as the file or the one beside it has them.
     notes : tuple of str
         What the user should know about how it came onto the grid.
     """
@@ -51,52 +53,25 @@ class LoadedLabel:
     notes: tuple[str, ...]
 
 
-def load_label(path: Path, source: Source) -> LoadedLabel:
-    """Read a label file onto the grid of an image's file.
-
-    Raises
-    ------
-    VolumeError
-        If it cannot be read, holds no label, or lies elsewhere than the image.
-    """
-    try:
-        if not path.is_file():
-            raise VolumeError(f"{path}: there is no such file. Check the name.")
-        if path.stat().st_size == 0:
-            raise VolumeError(f"{path}: the file is empty. Copy or export it again.")
-        found = _decode(path, source)
-        sha256 = file_hash(path)
-    except OSError as error:
-        raise _unopened(path, error) from error
-    ids = checked_ids(path, found.data)
-    sizes = voxel_sizes(found.affine)
-    if not (np.isfinite(found.affine).all() and (sizes > 0).all()) or has_shear(found.affine):
-        raise VolumeError(
-            f"{path}: its header does not place the label in the patient (voxel sizes "
-            f"{sizes.tolist()} mm, or axes that are not at right angles). Export it again."
-        )
-    known = found.orientation_known
-    affine = source.place_for(found.affine, found.data.shape[:3], known)
-    ids, notes = onto_grid(str(path), ids, affine, known, source)
-    if not ids.any():
-        raise VolumeError(
-            f"{path}: no labelled voxel lies within the image: they show different parts of the "
-            "body, or different patients. Choose the label of this image."
-        )
-    label = np.ascontiguousarray(source.from_source(ids.reshape(source.shape)))
-    present = np.flatnonzero(np.bincount(label.reshape(-1)))
-    segments = {n: found.segments[n] for n in present.tolist() if n in found.segments}
-    return LoadedLabel(path, sha256, label, segments, (*found.warnings, *notes))
-
-
-def decode_named(path: Path, over: Source | None = None) -> tuple[Decoded, Segments] | None:
-    """Read a label file of a format that names labels, on its own grid; None for other formats.
+def decode_label(
+    path: Path, like: Grid | None = None
+) -> tuple[Decoded, dict[int, Segment], tuple[str, ...]]:
+    """Read a label of any format that images are read from, a DICOM segmentation or contours.
 
     Parameters
     ----------
     path : Path
-    over : Source, optional
-        What the grid of a DICOM segmentation, which ends where its segments do, is extended to.
+    like : Grid, optional
+        On whose slices contours are drawn; on a grid of their own without it.
+
+    Returns
+    -------
+    decoded : Decoded
+    segments : dict of int to Segment
+        Names are those of the provenance beside the file, where that is of this very file, else its
+        own.
+    notes : tuple of str
+        What the user should know about how the voxels came about.
 
     Raises
     ------
@@ -104,40 +79,98 @@ def decode_named(path: Path, over: Source | None = None) -> tuple[Decoded, Segme
         If it cannot be read.
     """
     try:
-        if not path.is_file() or path.suffix.lower() == ".npz" or is_nifti(path):
-            return None
-        if is_dicom(path):
-            found = read_dicom_seg(path)
-            found = found if over is None else extended(found, over)
-        elif is_nrrd(path):
-            found = read_text_label(path)
-        else:
-            return None
+        found = _decode_named(path, like)
     except OSError as error:
-        raise _unopened(path, error) from error
-    warnings = found.warnings + (() if found.orientation_known else (LEFT_RIGHT_UNKNOWN,))
+        raise VolumeError(
+            f"{path}: cannot be opened ({error.strerror or error}). Check that you may read it."
+        ) from error
+    if found is None:
+        decoded = decode(path, Selection())
+        return decoded, {**_of_table(decoded.header), **_of_provenance(path)}, ()
     decoded = Decoded(
         found.data,
         found.affine,
         "image",
         found.data.shape,
-        warnings=warnings,
+        warnings=() if found.orientation_known else (LEFT_RIGHT_UNKNOWN,),
         frame_of_reference=found.frame_of_reference,
     )
-    return decoded, found.segments
+    return decoded, {**found.segments, **_of_provenance(path)}, found.notes
 
 
-def _unopened(path: Path, error: OSError) -> VolumeError:
-    return VolumeError(
-        f"{path}: cannot be opened ({error.strerror or error}). Check that you may read it."
-    )
+def has_contours(path: Path) -> bool:
+    """Tell whether a file holds contours, which have no grid of their own."""
+    try:
+        return path.is_file() and is_dicom(path) and read_kind(path) == RT_STRUCTURE_SET
+    except OSError:
+        # What cannot be opened is told where it is read.
+        return False
 
 
-def _decode(path: Path, source: Source) -> DecodedLabel:
+def _decode_named(path: Path, like: Grid | None) -> DecodedLabel | None:
+    """Read a file of a format that is not one of images, or names labels; None for others."""
+    if not path.is_file() or path.stat().st_size == 0 or path.suffix.lower() == ".npz":
+        return None
     if is_nifti(path):
-        decoded = read_nifti(path)
-        known = LEFT_RIGHT_UNKNOWN not in decoded.warnings
-        return DecodedLabel(decoded.data, decoded.affine, {}, known)
+        return None
     if is_dicom(path):
-        return read_dicom_seg(path, source.frame_of_reference)
-    return read_text_label(path)
+        if has_contours(path):
+            return read_rtstruct(path, like)
+        return read_dicom_seg(path)
+    return read_text_label(path) if is_nrrd(path) else None
+
+
+def _of_table(header: Any) -> dict[int, Segment]:
+    """Read the label table that a NIfTI file may have in a header extension.
+
+    Connectome Workbench and TotalSegmentator write such tables.
+    """
+    segments: dict[int, Segment] = {}
+    for extension in getattr(header, "extensions", ()):
+        content = extension.get_content()
+        text = content if isinstance(content, bytes) else str(content).encode()
+        # What declares entities is no label table, and might unfold to any size.
+        if b"<LabelTable" not in text or b"<!" in text.replace(b"<![CDATA[", b""):
+            continue
+        try:
+            root = ElementTree.fromstring(text.strip(b"\0 \r\n\t"))
+        except (ElementTree.ParseError, LookupError, ValueError):
+            # Not one that anybody could read; the label is good without it.
+            continue
+        for entry in root.iter("Label"):
+            key, name = entry.get("Key", ""), entry.text or ""
+            if key.isdecimal():
+                parts = [entry.get(part, "") for part in ("Red", "Green", "Blue")]
+                _add(segments, int(key), name, _hex(parts))
+    return segments
+
+
+def _of_provenance(path: Path) -> dict[int, Segment]:
+    """Read names and colours from the provenance file beside a label, if it is that label's."""
+    segments: dict[int, Segment] = {}
+    try:
+        found = json.loads(provenance_path(path).read_bytes())
+        if found["label"]["sha256"] != file_hash(path):
+            return {}
+        for entry in found["labels"]:
+            _add(segments, int(entry["id"]), str(entry["name"]), str(entry.get("color")))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        # None, or another program's; the label is good without it.
+        return {}
+    return segments
+
+
+def _add(segments: dict[int, Segment], label_id: int, name: str, color: str) -> None:
+    name = one_line(name)
+    if 0 < label_id <= _MOST and name:
+        known = re.fullmatch("#[0-9A-Fa-f]{6}", color)
+        segments[label_id] = Segment(name, color if known else Segment.default(label_id).color)
+
+
+def _hex(parts: list[str]) -> str:
+    """Return three shares of 1 as #RRGGBB; nothing where they are none."""
+    try:
+        values = [round(float(part) * 255) for part in parts]
+    except (ValueError, OverflowError):
+        return ""
+    return "#" + "".join(f"{value:02X}" for value in values if 0 <= value <= 255)

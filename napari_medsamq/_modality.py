@@ -102,7 +102,8 @@ def why_no_hounsfield(decoded: Decoded, data: Array) -> str:
 
 def _sample(data: Array) -> Array:
     step = max(1, round((data.size / _ENOUGH_VOXELS) ** (1 / 3)))
-    return data[::step, ::step, ::step].astype(np.float32).reshape(-1)
+    values = data[::step, ::step, ::step].reshape(-1)
+    return values.astype(np.result_type(values, np.float32))
 
 
 def _is_hounsfield(values: Array) -> bool:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from napari_medsamq import __version__
 from napari_medsamq._dicom_seg import MAKER, long_string
-from napari_medsamq._dicom_source import RT_STRUCTURE_SET, Frame, read_frames
+from napari_medsamq._dicom_source import RT_STRUCTURE_SET, Frame, quietly, read_frames
 from napari_medsamq._label import Mismatch, Segment, Segments, drawn_segments
 from napari_medsamq._outlines import fill, outlines
 from napari_medsamq._source import Source
@@ -62,11 +62,15 @@ class RTStruct:
 
     def write(self, file: BinaryIO) -> None:
         """Write it."""
+        with quietly():
+            self._write(file)
+
+    def _write(self, file: BinaryIO) -> None:
         from pydicom import FileDataset
         from pydicom.dataset import FileMetaDataset
         from pydicom.uid import UID, ImplicitVRLittleEndian, generate_uid
 
-        frames = sorted(read_frames(self._source), key=lambda frame: frame.k)
+        frames = read_frames(self._source)
         first, now = frames[0].header, datetime.now()
         meta = FileMetaDataset()
         meta.MediaStorageSOPClassUID = UID(RT_STRUCTURE_SET)
@@ -112,6 +116,10 @@ class RTStruct:
 
     def verify(self, path: Path) -> None:
         """Read a file back by pydicom, fill its contours, and compare."""
+        with quietly():
+            self._verify(path)
+
+    def _verify(self, path: Path) -> None:
         import pydicom
 
         back = pydicom.dcmread(path)

@@ -156,9 +156,14 @@ def check_target(path: Path, image: Path | None, source: Source | None = None) -
             "(DICOM structure set)."
         )
     if wanted.refers and source is not None and not source.files:
+        why = (
+            "its slices were resampled, so that it has others than the series"
+            if source.frame_of_reference
+            else "this image was not read from DICOM"
+        )
         raise SaveError(
-            f"{path}: a {wanted.title} refers to the DICOM series that was segmented, but this "
-            f"image was not read from DICOM. Choose a name that ends in .nii.gz or {SEG_NRRD}."
+            f"{path}: a {wanted.title} refers to the DICOM series that was segmented, but {why}. "
+            f"Choose a name that ends in .nii.gz or {SEG_NRRD}."
         )
     with _save_errors(path):
         if not path.parent.is_dir():

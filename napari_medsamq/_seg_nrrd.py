@@ -162,7 +162,7 @@ def read_text_label(path: Path) -> DecodedLabel:
     data, segments = _united(path, layers, [_of_number(keys, n) for n in range(count)])
     known = LEFT_RIGHT_UNKNOWN not in described.warnings
     said = tuple(text for text in described.warnings if text != LEFT_RIGHT_UNKNOWN)
-    return DecodedLabel(data, described.affine, segments, known, warnings=said)
+    return DecodedLabel(data, described.affine, segments, known, notes=said)
 
 
 def _united(

@@ -172,6 +172,8 @@ class Decoded:
         Which series and volume of the file or folder it is, where there are several.
     unnamed_space : bool
         Whether the directions of its axes are those of a space that the file does not name.
+    frames : tuple of (Path, int)
+        File of each of these slices and number in it, from 0, in the order of k.
     """
 
     data: Array
@@ -187,6 +189,7 @@ class Decoded:
     frame_of_reference: str = ""
     parts: tuple[Part, ...] = ()
     unnamed_space: bool = False
+    frames: tuple[tuple[Path, int], ...] = ()
 
     @property
     def orientation(self) -> Orientation:
@@ -217,6 +220,8 @@ class Source:
         See `Decoded`.
     orientation : "patient", "unnamed" or "none"
         What the file says of its axes, more than which no label on its grid may say.
+    frames : tuple of (Path, int)
+        See `Decoded`.
     """
 
     shape: tuple[int, ...]
@@ -227,6 +232,7 @@ class Source:
     files: tuple[Path, ...] = ()
     frame_of_reference: str = ""
     orientation: Orientation = "patient"
+    frames: tuple[tuple[Path, int], ...] = ()
 
     @classmethod
     def of(cls, decoded: Decoded) -> Source:
@@ -242,6 +248,7 @@ class Source:
             files,
             decoded.frame_of_reference,
             decoded.orientation,
+            tuple((path.absolute(), number) for path, number in decoded.frames),
         )
 
     @property

@@ -1,7 +1,8 @@
 """The boxes of a case: as typed in the table, or from a file.
 
-A box file is JSON, or a label on the image's own grid. Of a label the tight box around each number
-is taken. JSON has boxes as the command line takes them, in voxels of the image's file:
+A box file is JSON, or a label of the image's voxels, or of a part of them. Of a label the tight box
+around each number is taken. JSON has boxes as the command line takes them, in voxels of the image's
+file:
 
 {"boxes": [{"box": [102, 192, 0, 268, 384, 19], "label": 1, "name": "Liver"}]}
 
@@ -21,15 +22,15 @@ from napari_medsamq.arguments import parse_box
 from napari_medsamq.case_table import Case
 from napari_medsamq.errors import PromptError
 from napari_medsamq.history import MAX_LABEL_ID
-from napari_medsamq.label_files import check_same_space, read_label_file, same_grid
+from napari_medsamq.label_files import bring_onto, read_label_file, same_grid, same_lattice
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between, two_pixels
 from napari_medsamq.volume_io import Volume
 
 Boxes = list[tuple[BoxPrompt | BoxPrompt3D, int]]
 
 
-def boxes_of(case: Case, volume: Volume) -> tuple[Boxes, dict[int, str]]:
-    """Return boxes with their label numbers, and the names of labels that have one.
+def boxes_of(case: Case, volume: Volume) -> tuple[Boxes, dict[int, str], list[str]]:
+    """Return boxes with their label numbers, the names of labels that have one, and notes.
 
     Raises
     ------
@@ -41,14 +42,10 @@ def boxes_of(case: Case, volume: Volume) -> tuple[Boxes, dict[int, str]]:
         return (
             [(box, number) for box, (number, _) in zip(found, case.labels, strict=True)],
             {number: name for number, name in case.labels if name},
+            [],
         )
     from_file = _from_json if case.box_file.suffix.lower() == ".json" else _from_label
-    boxes, names = from_file(case.box_file, volume, case.axis)
-    if not boxes:
-        raise PromptError(
-            f"{case.box_file}: is an empty label, so that there are no boxes. Leave the line out, "
-            "or give a label of what is to be segmented."
-        )
+    boxes, names, notes = from_file(case.box_file, volume, case.axis)
     wanted = dict(case.labels)
     missing = sorted(set(wanted) - {number for _, number in boxes})
     if missing:
@@ -58,19 +55,30 @@ def boxes_of(case: Case, volume: Volume) -> tuple[Boxes, dict[int, str]]:
         )
     if wanted:
         boxes = [(box, number) for box, number in boxes if number in wanted]
-    return boxes, {**names, **{number: name for number, name in wanted.items() if name}}
+    return boxes, {**names, **{number: name for number, name in wanted.items() if name}}, notes
 
 
-def _from_label(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int, str]]:
-    found = read_label_file(path, volume).laid_on(volume)
-    if not same_grid(found.volume, volume):
-        check_same_space(found.volume, volume)
+def _from_label(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int, str], list[str]]:
+    found = read_label_file(path, volume)
+    if not found.ids:
+        raise PromptError(
+            f"{path}: is an empty label, so that there are no boxes. Leave the line out, or give a "
+            "label of what is to be segmented."
+        )
+    label, said = bring_onto(found, volume)
+    # One as large as the image, but elsewhere, is not a part of it: it is another image's.
+    elsewhere = found.label.shape == volume.data.shape[:3] and not same_grid(found.volume, volume)
+    if elsewhere or not same_lattice(found.volume, volume):
         raise PromptError(
             f"{path}: does not lie on the grid of {volume.path} (shape {found.label.shape} for "
             f"{volume.data.shape[:3]}, or another place). Resample it to the image."
         )
+    if not label.any():
+        raise PromptError(
+            f"{path}: no labelled voxel lies within {volume.path}. Give the label of this image."
+        )
     boxes: Boxes = []
-    for number, place in enumerate(find_objects(found.label.astype(np.int32)), start=1):
+    for number, place in enumerate(find_objects(label.astype(np.int32)), start=1):
         if place is None:
             continue
         ends = [(int(own.start), int(own.stop) - 1) for own in place]
@@ -78,7 +86,8 @@ def _from_label(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int,
             boxes.append((_around(ends, volume.data.shape[:3], axis), number))
         except PromptError as error:
             raise PromptError(f"{path}: label {number}: {error}") from error
-    return boxes, {number: style.name for number, style in found.styles.items()}
+    names = {number: style.name for number, style in found.styles.items()}
+    return boxes, names, [said] if said else []
 
 
 def _around(
@@ -99,7 +108,7 @@ def _around(
     return box_between((z[0], y[0], x[0]), (z[1], y[1], x[1]), axis)
 
 
-def _from_json(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int, str]]:
+def _from_json(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int, str], list[str]]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["boxes"]
     except OSError as error:
@@ -120,7 +129,7 @@ def _from_json(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int, 
             raise PromptError(f"{path}: label {number}: {error}") from error
         if name and names.setdefault(number, name) != name:
             raise PromptError(f"{path}: label {number} has several names.")
-    return boxes, names
+    return boxes, names, []
 
 
 def _entry(path: Path, entry: Any) -> tuple[list[int], int, str]:

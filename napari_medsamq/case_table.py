@@ -12,7 +12,7 @@ from pathlib import Path
 
 from napari_medsamq.arguments import MODALITIES, parse_labels
 from napari_medsamq.errors import CohortError, JournalError, MedSAMQError, ModelError, PromptError
-from napari_medsamq.files import file_stem
+from napari_medsamq.files import file_stem, shortened
 from napari_medsamq.geometry import PLANES
 from napari_medsamq.journal_file import first_record
 from napari_medsamq.model_choice import find_model
@@ -201,7 +201,8 @@ def safe_name(text: str) -> str:
     'Müller_CT_1'
     """
     text = unicodedata.normalize("NFC", text)
-    name = re.sub(r"[^\w.-]+", "_", text).strip("._-")[:_LONGEST_NAME].rstrip("._-")
+    name = re.sub(r"[^\w.-]+", "_", text).strip("._-")
+    name = shortened(name, _LONGEST_NAME).rstrip("._-")
     return f"_{name}" if _RESERVED.match(name) else name
 
 

@@ -16,7 +16,7 @@ from napari_medsamq.comparison import (
     mean_agreement,
 )
 from napari_medsamq.files import write_json
-from napari_medsamq.label_files import bring_onto, read_label_file
+from napari_medsamq.label_files import pair_of, read_label_file
 from napari_medsamq.plain_text import plain
 from napari_medsamq.terminal import (
     CsvFile,
@@ -39,16 +39,16 @@ def compare(
 ) -> None:
     """Compare two labels: DSC, NSD, Hausdorff distance and volumes, by label.
 
-    Where B has another grid, it is brought onto A's by nearest neighbours if
-    both files say how the patient lies in them.
+    All voxels of both count, however far either file reaches. Where their voxels
+    differ in size or place, the coarser label is brought onto the grid of the
+    finer one by nearest neighbours, if both files say how the patient lies in them.
     """
     with told_to_user():
         check_reports([csv_file, json_file], [a, b])
-        two = read_label_file(b)
-        one = read_label_file(a, two.volume)
-        label, said = bring_onto(two, one.volume)
-        spacing = one.volume.spacing.tolist()
-        found = compare_labels(one.label, label, spacing, tolerance)
+        one, two = read_label_file(a), read_label_file(b)
+        pair = pair_of(one, two)
+        said = pair.said
+        found = compare_labels(pair.a, pair.b, pair.spacing, tolerance)
         names = {
             label_id: (one if label_id in one.styles else two).style(label_id).name
             for label_id in found

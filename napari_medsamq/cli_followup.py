@@ -103,6 +103,10 @@ def followup(
             prior = prior.laid_on(scan)
             motion, said = find_motion(prior, scan, new)
             say(said)
+        else:
+            prior = prior.laid_on(new)
+        if prior.notes:
+            say(f"Note: {prior_label.name}: {' '.join(prior.notes)}")
         labels = prior_labels(
             prior, new, motion.matrix if motion else None, margin, PLANES.index(axis.value)
         )

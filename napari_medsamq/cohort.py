@@ -227,7 +227,7 @@ def _segmented(
             f"{case.image} does not say whether it is CT or MR, and its intensities could be "
             "either. Write ct, mr or other in the column modality."
         )
-    boxes, names = boxes_of(case, volume)
+    boxes, names, notes = boxes_of(case, volume)
     session, report = segment_boxes(
         volume,
         boxes,
@@ -238,6 +238,7 @@ def _segmented(
         zoom=case.zoom,
         engines=_shared_engines(case.model, task.device, task.threads),
     )
+    report["warnings"] += notes
     styles = {label_id: session.style(label_id) for label_id in session.history.voxel_counts}
     return session.label, session.window, styles, report
 

@@ -133,7 +133,7 @@ class Comparing(QObject):
         volume = self._workspace.session.volume
 
         def job() -> tuple[Other, str]:
-            found = read_label_file(path)
+            found = read_label_file(path, volume)
             label, said = bring_onto(found, volume)
             return Other(path.name, label, found.styles), said
 

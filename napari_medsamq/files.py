@@ -69,7 +69,11 @@ def beside(label: Path, ending: str) -> Path:
     own = _label_ending(label.with_name(label.name + _PROVENANCE))
     other = _label_ending(label.with_name(stem + _PROVENANCE))
     whole = own == file_ending(label.name) or _lies_beside(label, other)
-    return label.with_name((label.name if whole else stem) + ending)
+    start, most = label.name if whole else stem, _LONGEST - len(ending)
+    if len(os.fsencode(start)) > most:
+        mark = hashlib.sha256(os.fsencode(label.name)).hexdigest()[:8]
+        start = f"{shortened(start, most - 9)}-{mark}"
+    return label.with_name(start + ending)
 
 
 def provenance_path(label: Path) -> Path:

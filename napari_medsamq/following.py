@@ -150,10 +150,11 @@ class Following(QObject):
                 scan = shown
             else:
                 said = "No prior image: it is assumed that the patient has not moved."
-                return said, prior_labels(label, volume, axis=axis)
-            own = label.laid_on(scan)
-            motion, said = find_motion(own, scan, volume, search.go_on)
-            return said, prior_labels(own, volume, motion.matrix, axis=axis)
+                drawn = label.laid_on(volume)
+                return _told(said, drawn), prior_labels(drawn, volume, axis=axis)
+            drawn = label.laid_on(scan)
+            motion, said = find_motion(drawn, scan, volume, search.go_on)
+            return _told(said, drawn), prior_labels(drawn, volume, motion.matrix, axis=axis)
 
         def failed(number: int, error: BaseException) -> None:
             if number != self._number:
@@ -299,3 +300,7 @@ def _describe(labels: list[PriorLabel]) -> str:
     if cut:
         text += f" Cut at its edge: {', '.join(cut)}."
     return text
+
+
+def _told(said: str, label: LabelFile) -> str:
+    return " ".join([said, *label.notes])

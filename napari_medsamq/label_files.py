@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.errors import VolumeError
-from napari_medsamq.files import file_hash, provenance_path
-from napari_medsamq.geometry import Float64
-from napari_medsamq.history import MAX_LABEL_ID, Label, LabelStyle
+from napari_medsamq.history import Label, LabelStyle
 from napari_medsamq.volume_io import (
+    Grid,
     Volume,
+    check_common_place,
+    common_grid,
+    finest,
+    has_contours,
+    has_no_place,
+    one_lattice,
     onto_grid,
     read_label_volume,
+    same_voxels,
     whole_ids,
-    whole_steps,
 )
-
-# NIfTI's codes of spaces that are no scanner's: Talairach and MNI templates.
-_TEMPLATE = 3
+from napari_medsamq.volume_io import check_same_space as _check_same_space
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,54 +38,65 @@ class LabelFile:
         Where it lies.
     styles : dict of int to LabelStyle
         Names and colours, of the ids that the file or the one beside it names.
+    notes : tuple of str
+        What the user should know about how the voxels came about.
     """
 
     label: Label
     volume: Volume
     styles: dict[int, LabelStyle]
+    notes: tuple[str, ...] = ()
 
     @property
     def ids(self) -> list[int]:
         """The label ids that have voxels, in ascending order."""
         return used_ids(self.label)
 
+    @property
+    def has_contours(self) -> bool:
+        """Whether its file holds contours, so that its grid is only one that they were drawn on."""
+        return self.volume.path is not None and has_contours(self.volume.path)
+
     def style(self, label_id: int) -> LabelStyle:
         """Return name and colour of a label id; those of new labels where the file has none."""
         return self.styles.get(label_id) or LabelStyle.default(label_id)
 
     def laid_on(self, image: Volume) -> LabelFile:
-        """Return it at the place of its image; see `Volume.laid_on`."""
-        volume = self.volume.laid_on(image)
-        if volume is self.volume:
-            return self
-        in_file = self.volume.to_source(self.label)
-        return replace(self, label=np.ascontiguousarray(volume.from_source(in_file)), volume=volume)
+        """Return it as it lies on an image; as it is where its file says that itself.
+
+        Contours are drawn on the image's slices; see also `Volume.laid_on`.
+
+        Raises
+        ------
+        VolumeError
+            If the file cannot be read any more, or its contours lie elsewhere.
+        """
+        path = self.volume.path
+        if path is not None and has_contours(path):
+            return read_label_file(path, image)
+        return _placed(self, image)
 
 
-def read_label_file(path: Path, over: Volume | None = None) -> LabelFile:
-    """Read a label of any format that images are read from, or a DICOM segmentation.
-
-    It may be empty. Names are those of the provenance beside it, where that is of this very file,
-    else its own.
+def read_label_file(path: Path, like: Volume | None = None) -> LabelFile:
+    """Read a label of any format; see `read_label_volume`. It may be empty.
 
     Parameters
     ----------
     path : Path
-    over : Volume, optional
-        What the grid of a DICOM segmentation, which ends where its segments do, is extended to.
+    like : Volume, optional
+        On whose slices contours are drawn.
 
     Raises
     ------
     VolumeError
         If it cannot be read, or its values are no label ids.
     """
-    volume, segments = read_label_volume(path, over)
+    volume, segments, notes = read_label_volume(path, like)
     ids = whole_ids(str(path), volume.data)
-    own = {number: LabelStyle(found.name, found.color) for number, found in segments.items()}
-    styles = {**own, **_table_styles(volume), **_provenance_styles(path)}
+    styles = {key: LabelStyle(found.name, found.color) for key, found in segments.items()}
     # Formats that cannot do without a name have the usual one where nobody has given any.
     given = {key: style for key, style in styles.items() if style != LabelStyle.default(key)}
-    return LabelFile(ids, volume, given)
+    return LabelFile(ids, volume, given, notes)
 
 
 def used_ids(label: npt.NDArray[Any]) -> list[int]:
@@ -98,11 +107,26 @@ def used_ids(label: npt.NDArray[Any]) -> list[int]:
 
 def same_grid(one: Volume, other: Volume) -> bool:
     """Tell whether the voxels of two volumes lie in the same places."""
-    if _one_frame(one, other) is False:
-        return False
-    shape = one.data.shape[:3]
-    steps = whole_steps(np.linalg.inv(other.affine) @ one.affine, shape)
-    return shape == other.data.shape[:3] and steps is not None and np.array_equal(steps, np.eye(4))
+    return same_voxels(_in_order(one), _in_order(other))
+
+
+def same_lattice(one: Volume, other: Volume) -> bool:
+    """Tell whether two grids differ by nothing but order, direction and extent of their axes."""
+    return one_lattice(one.grid, other.grid)
+
+
+def check_same_space(one: Volume, other: Volume) -> None:
+    """Make sure that the places of two volumes can be compared in mm, and are of one patient.
+
+    Raises
+    ------
+    VolumeError
+        If a file does not say how the patient lies in it, one lies in a template's space and the
+        other in a scanner's, they are of different frames of reference, or they have no place in
+        common without being known to be of one scan.
+    """
+    _check_same_space(one.grid, other.grid)
+    check_common_place(one.grid, other.grid)
 
 
 def bring_onto(label: LabelFile, grid: Volume) -> tuple[Label, str]:
@@ -124,131 +148,87 @@ def bring_onto(label: LabelFile, grid: Volume) -> tuple[Label, str]:
     VolumeError
         If the grids differ and do not lie in the same physical space.
     """
-    label = label.laid_on(grid)
-    if same_grid(label.volume, grid):
-        return label.label, ""
-    check_same_space(label.volume, grid)
-    own, name = label.volume.source, label.volume.name
-    ids = label.volume.to_source(label.label).reshape(own.grid)
-    moved, notes = onto_grid(name, ids, own.affine, True, grid.source)
-    in_order = np.ascontiguousarray(grid.from_source(moved.reshape(grid.source.shape)))
-    return in_order, f"{name}: {' '.join(notes)}" if notes else ""
+    label = _placed(label, grid)
+    _check(label, grid)
+    return _moved(label, _in_order(grid))
 
 
-def check_same_space(one: Volume, other: Volume) -> None:
-    """Make sure that the places of two volumes can be compared in mm.
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two labels on one grid that holds all of both.
+
+    Attributes
+    ----------
+    a, b : (z, y, x) uint16
+    spacing : (3,) float
+        In mm, array order.
+    said : str
+        What the user should know of how they came there; empty for nothing.
+    """
+
+    a: Label
+    b: Label
+    spacing: list[float]
+    said: str
+
+
+def pair_of(a: LabelFile, b: LabelFile) -> Pair:
+    """Bring two labels onto one grid that holds all of both, whichever comes first.
+
+    It is of the lattice of the finer one; contours are drawn on that of the other one.
 
     Raises
     ------
     VolumeError
-        If a file does not say how the patient lies in it, one lies in a template's space and the
-        other in a scanner's, they are of different frames of reference, or they have no place in
-        common without being known to be of one.
+        If they do not lie in the same physical space, or too far apart.
     """
-    one_frame = _one_frame(one, other)
-    if one_frame is False:
-        raise VolumeError(
-            f"{one.name} and {other.name} do not lie in the same physical space: they belong to "
-            f"different frames of reference ({one.source.frame_of_reference} and "
-            f"{other.source.frame_of_reference}). Choose files of one scan, or bring both into one "
-            "space first."
-        )
-    for volume in (one, other):
-        if not volume.orientation_known:
-            raise VolumeError(
-                f"{volume.name}: does not say how the patient lies in it, and the grids of "
-                f"{one.name} and {other.name} differ, so that they cannot be laid over each other. "
-                "Give files of one grid, or export it again with its orientation."
-            )
-    if _in_template(one) != _in_template(other):
-        raise VolumeError(
-            f"{one.name} and {other.name} do not lie in the same physical space: the header of one "
-            "names a template (Talairach, MNI), that of the other does not. Bring both into one "
-            "space first."
-        )
-    if one_frame:
-        # Labels of one scan may well lie on slices that have nothing in common.
-        return
-    spans = [(found.min(0), found.max(0)) for found in (_world(one), _world(other))]
-    if (np.minimum(spans[0][1], spans[1][1]) < np.maximum(spans[0][0], spans[1][0])).any():
-        raise VolumeError(
-            f"{one.name} and {other.name} have no place of the patient in common, so that they do "
-            "not lie in the same physical space. Check that both are of one patient and scan."
-        )
+    placed = [own for own in (a, b) if not has_no_place(own.label)] or [a]
+    if len(placed) == 2:
+        drawn = [own.has_contours for own in placed]
+        wanted = finest([_in_order(own.volume) for own in placed])
+        base = placed[drawn.index(False)] if drawn[0] != drawn[1] else None
+        if drawn[0] and drawn[1]:
+            base = next(own for own in placed if same_voxels(_in_order(own.volume), wanted))
+        if base is not None:
+            a, b = (own if own is base else own.laid_on(base.volume) for own in (a, b))
+        a = _placed(a, b.volume)
+        _check(a, b.volume)
+        grid = common_grid(_in_order(a.volume), _in_order(b.volume))
+    else:
+        grid = _in_order(placed[0].volume)
+    (one, of_a), (two, of_b) = _moved(a, grid), _moved(b, grid)
+    return Pair(one, two, _as_written(grid), " ".join(filter(None, (of_a, of_b))))
 
 
-def _table_styles(volume: Volume) -> dict[int, LabelStyle]:
-    """Read the label table that a NIfTI file may have in a header extension.
-
-    Connectome Workbench and TotalSegmentator write such tables.
-    """
-    styles: dict[int, LabelStyle] = {}
-    for extension in getattr(volume.source.header, "extensions", ()):
-        content = extension.get_content()
-        text = content if isinstance(content, bytes) else str(content).encode()
-        # What declares entities is no label table, and might unfold to any size.
-        if b"<LabelTable" not in text or b"<!" in text.replace(b"<![CDATA[", b""):
-            continue
-        try:
-            root = ElementTree.fromstring(text.strip(b"\0 \r\n\t"))
-        except ElementTree.ParseError:
-            # Not one that anybody could read; the label is good without it.
-            continue
-        for entry in root.iter("Label"):
-            key, name = entry.get("Key", ""), (entry.text or "").strip()
-            if key.isdecimal():
-                parts = [entry.get(part, "") for part in ("Red", "Green", "Blue")]
-                _add(styles, int(key), name, _hex(parts))
-    return styles
+def _as_written(grid: Grid) -> list[float]:
+    """Return the spacing without what formats have rounded of it: surfaces lie whole steps apart."""
+    return [float(f"{size:.6g}") for size in grid.spacing]
 
 
-def _provenance_styles(path: Path) -> dict[int, LabelStyle]:
-    """Read names and colours from the provenance file beside a label, if it is that label's."""
-    styles: dict[int, LabelStyle] = {}
-    try:
-        found = json.loads(provenance_path(path).read_bytes())
-        if found["label"]["sha256"] != file_hash(path):
-            return {}
-        for entry in found["labels"]:
-            _add(styles, int(entry["id"]), str(entry["name"]).strip(), str(entry.get("color")))
-    except (OSError, ValueError, KeyError, TypeError):
-        # None, or another program's; the label is good without it.
-        return {}
-    return styles
+def _placed(label: LabelFile, image: Volume) -> LabelFile:
+    volume = label.volume.laid_on(image)
+    if volume is label.volume:
+        return label
+    in_file = label.volume.to_source(label.label)
+    return replace(label, label=np.ascontiguousarray(volume.from_source(in_file)), volume=volume)
 
 
-def _add(styles: dict[int, LabelStyle], label_id: int, name: str, color: str) -> None:
-    if 0 < label_id <= MAX_LABEL_ID and name:
-        default = LabelStyle.default(label_id)
-        known = re.fullmatch("#[0-9A-Fa-f]{6}", color)
-        styles[label_id] = LabelStyle(name, color if known else default.color)
+def _check(label: LabelFile, grid: Volume) -> None:
+    if not has_no_place(label.label) and not same_grid(label.volume, grid):
+        check_same_space(label.volume, grid)
 
 
-def _hex(parts: list[str]) -> str:
-    """Return three shares of 1 as #RRGGBB; nothing where they are none."""
-    try:
-        values = [round(float(part) * 255) for part in parts]
-    except (ValueError, OverflowError):
-        return ""
-    return "#" + "".join(f"{value:02X}" for value in values if 0 <= value <= 255)
+def _moved(label: LabelFile, grid: Grid) -> tuple[Label, str]:
+    volume, moved, notes = label.volume, label.label, label.notes
+    if not same_voxels(_in_order(volume), grid):
+        # In the file's own order, as what is said of its grid is read beside other programs.
+        ids = volume.to_source(label.label).reshape(volume.source.grid)
+        moved, more = onto_grid(ids, volume.grid, grid)
+        notes += more
+    return np.ascontiguousarray(moved), f"{volume.name}: {' '.join(notes)}" if notes else ""
 
 
-def _one_frame(one: Volume, other: Volume) -> bool | None:
-    """Tell whether two volumes have one DICOM frame of reference; None if not both have any."""
-    uids = one.source.frame_of_reference, other.source.frame_of_reference
-    return uids[0] == uids[1] if all(uids) else None
-
-
-def _world(volume: Volume) -> Float64:
-    """Return where the middles of the corner voxels (8, 3) lie in mm."""
-    corners = product(*((0.0, size - 1.0) for size in volume.data.shape[:3]))
-    found: Float64 = np.array([[*corner, 1.0] for corner in corners]) @ volume.affine[:3].T
-    return found
-
-
-def _in_template(volume: Volume) -> bool:
-    header = volume.source.header
-    if header is None:
-        return False
-    sform, qform = int(header["sform_code"]), int(header["qform_code"])
-    return (sform or qform) >= _TEMPLATE
+def _in_order(volume: Volume) -> Grid:
+    """Return the grid of a volume with its axes in array order (z, y, x)."""
+    z, y, x = volume.data.shape[:3]
+    return replace(volume.grid, shape=(z, y, x), affine=volume.affine)

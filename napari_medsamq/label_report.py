@@ -96,7 +96,8 @@ def make_report(label: Path, image: Volume | None = None) -> Report:
     VolumeError
         If the label cannot be read, or the image is another one.
     """
-    content, drawn, found = read_provenance(label), read_label_file(label), file_hash(label)
+    content, drawn = read_provenance(label), read_label_file(label, image)
+    found = file_hash(label)
     try:
         changed = content["label"]["sha256"] != found
         if image is not None:

@@ -16,8 +16,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq._label import Segment, Segments, onto_grid, whole_ids, whole_steps
-from napari_medsamq._label_files import LoadedLabel, decode_named, load_label
+from napari_medsamq._label import Segment, Segments, checked_ids, whole_ids
+from napari_medsamq._label_files import LoadedLabel, decode_label, has_contours
+from napari_medsamq._lattice import (
+    Grid,
+    check_common_place,
+    check_same_space,
+    common_grid,
+    finest,
+    has_no_place,
+    one_lattice,
+    onto_grid,
+    same_voxels,
+)
 from napari_medsamq._modality import (
     NO_HOUNSFIELD,
     Modality,
@@ -37,10 +48,11 @@ from napari_medsamq._source import (
     checked,
 )
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.files import file_stem
+from napari_medsamq.files import file_hash, file_stem
 from napari_medsamq.geometry import Float64, Index3, voxel_sizes
 
 __all__ = [
+    "Grid",
     "LabelFormat",
     "LoadedLabel",
     "Modality",
@@ -51,18 +63,28 @@ __all__ = [
     "Selection",
     "Volume",
     "can_read",
+    "check_common_place",
+    "check_same_space",
     "check_target",
+    "common_grid",
     "files_of",
+    "finest",
+    "has_contours",
+    "has_no_place",
     "label_formats",
+    "one_lattice",
     "onto_grid",
     "read_label",
     "read_label_volume",
     "read_volume",
+    "same_voxels",
     "volume_from_array",
     "whole_ids",
-    "whole_steps",
     "write_label",
 ]
+
+# NIfTI's codes of spaces that are no scanner's: Talairach and MNI templates.
+_TEMPLATE = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +141,21 @@ class Volume:
     def hounsfield(self) -> bool:
         """Whether the values are Hounsfield units."""
         return self.modality == "CT" and not self.no_hounsfield
+
+    @property
+    def grid(self) -> Grid:
+        """The voxels of the file, in its own axis order."""
+        header, template = self.source.header, False
+        if header is not None:
+            template = (int(header["sform_code"]) or int(header["qform_code"])) >= _TEMPLATE
+        return Grid(
+            self.name if self.path is None else str(self.path),
+            self.source.grid,
+            self.source.affine,
+            self.orientation_known,
+            self.source.frame_of_reference,
+            template,
+        )
 
     def with_modality(self, modality: Modality) -> Volume:
         """Return the same volume with the modality the user chose."""
@@ -218,10 +255,7 @@ def read_volume(
         decoded = checked(decode(path, chosen), str(path), is_label=is_label)
         return _volume(decoded, path.absolute(), _name(path))
     except MemoryError as error:
-        raise VolumeError(
-            f"{path}: is too large for this computer's memory. Close other programs, or crop or "
-            "resample the image."
-        ) from error
+        raise _too_large(path) from error
 
 
 def volume_from_array(data: npt.ArrayLike, spacing: Sequence[float], name: str) -> Volume:
@@ -272,25 +306,38 @@ def label_formats(volume: Volume) -> tuple[LabelFormat, ...]:
     return tuple(known for known in FORMATS if volume.source.files or not known.refers)
 
 
-def read_label_volume(path: Path, over: Volume | None = None) -> tuple[Volume, Segments]:
-    """Read a label file, which may be empty, on its own grid, with names and colours it holds.
+def read_label_volume(
+    path: Path, like: Volume | None = None
+) -> tuple[Volume, dict[int, Segment], tuple[str, ...]]:
+    """Read a label file, which may be empty, on its own grid, with names and colours.
 
     Parameters
     ----------
     path : Path
-    over : Volume, optional
-        What the grid of a DICOM segmentation, which ends where its segments do, is extended to.
+        Of any format that images are read from, or a DICOM segmentation or structure set.
+    like : Volume, optional
+        The label's image, on whose slices the contours of a structure set are drawn; see
+        `decode_label` and `Volume.laid_on`.
+
+    Returns
+    -------
+    volume : Volume
+    segments : dict of int to Segment
+    notes : tuple of str
+        What the user should know about how the voxels came about.
 
     Raises
     ------
     VolumeError
         If it cannot be read.
     """
-    named = decode_named(path, None if over is None else over.source)
-    if named is None:
-        return read_volume(path, is_label=True), {}
-    decoded = checked(named[0], str(path), is_label=True)
-    return _volume(decoded, path.absolute(), _name(path)), named[1]
+    try:
+        decoded, segments, notes = decode_label(path, None if like is None else like.grid)
+        decoded = checked(decoded, str(path), is_label=True)
+        volume = _volume(decoded, path.absolute(), _name(path))
+        return volume if like is None else volume.laid_on(like), segments, notes
+    except MemoryError as error:
+        raise _too_large(path) from error
 
 
 def read_label(path: str | Path, like: Volume) -> LoadedLabel:
@@ -302,7 +349,7 @@ def read_label(path: str | Path, like: Volume) -> LoadedLabel:
     Parameters
     ----------
     path : str or Path
-        NIfTI, .seg.nrrd, NRRD, MetaImage, or a DICOM segmentation.
+        See `read_label_volume`.
     like : Volume
 
     Raises
@@ -310,7 +357,21 @@ def read_label(path: str | Path, like: Volume) -> LoadedLabel:
     VolumeError
         If the file holds no label, or one that lies elsewhere than the volume.
     """
-    return load_label(Path(path), like.source)
+    path = Path(path)
+    if path.is_dir():
+        raise VolumeError(f"{path}: is a folder. Choose the file with the label.")
+    found, segments, notes = read_label_volume(path, like)
+    ids = found.to_source(checked_ids(path, found.data)).reshape(found.source.grid)
+    moved, more = onto_grid(ids, found.grid, like.grid)
+    if not moved.any():
+        raise VolumeError(
+            f"{path}: no labelled voxel lies within the image: they show different parts of the "
+            "body, or different patients. Choose the label of this image."
+        )
+    label = np.ascontiguousarray(like.from_source(moved.reshape(like.source.shape)))
+    present = np.flatnonzero(np.bincount(label.reshape(-1))).tolist()
+    named = {n: segments[n] for n in present if n in segments}
+    return LoadedLabel(path, file_hash(path), label, named, (*notes, *more))
 
 
 def write_label(
@@ -352,6 +413,13 @@ def write_label(
         raise ValueError(f"a label holds whole numbers from 0 to 65535, this one is {label.dtype}")
     dtype = np.uint8 if label.max() <= np.iinfo(np.uint8).max else np.uint16
     return save_label(path, label.astype(dtype), like.source, like.path, segments)
+
+
+def _too_large(path: Path) -> VolumeError:
+    return VolumeError(
+        f"{path}: is too large for this computer's memory. Close other programs, or crop or "
+        "resample the image."
+    )
 
 
 def _name(path: Path) -> str:

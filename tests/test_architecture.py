@@ -23,14 +23,14 @@ CORE = (
     ("_source", "_outlines", "_dicom_numbers"),
     (
         *("_nifti_header", "_modality", "_label", "_decoder", "_dicom_header", "_even_grid"),
-        "_text_header",
+        *("_text_header", "_lattice"),
     ),
     ("_nifti", "_nrrd", "_meta_image", "_dicom_pixels", "_series"),
     ("_dicom_child",),
     ("_case", "_itk", "_dicom_source", "_division"),
     ("_volumes",),
     ("_dicom", "_dicom_seg"),
-    ("_readers",),
+    ("_readers", "_contours"),
     ("_seg_nrrd", "_rtstruct"),
     ("_label_files",),
     ("_save",),
@@ -139,7 +139,7 @@ ONLY_IN = {
     "SimpleITK": {"_itk", "_dicom_pixels", "registration"},
     "highdicom": {"_dicom_seg"},
     "pydicom": {
-        *("_dicom_child", "_dicom_header", "_dicom_numbers", "_dicom_pixels"),
+        *("_contours", "_dicom_child", "_dicom_header", "_dicom_numbers", "_dicom_pixels"),
         *("_dicom_seg", "_dicom_source", "_rtstruct"),
     },
 }

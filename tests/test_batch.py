@@ -178,6 +178,7 @@ def test_names_suit_every_file_system() -> None:
     assert safe_name("nul.txt") == "_nul.txt"
     assert safe_name("..") == safe_name("") == ""
     assert len(safe_name("x" * 500)) == 100
+    assert safe_name("肝" * 80) == "肝" * 33, "names are measured in bytes"
 
 
 def test_boxes_come_from_files_too(tmp_path: Path) -> None:
@@ -191,6 +192,16 @@ def test_boxes_come_from_files_too(tmp_path: Path) -> None:
     shifted = nib.load(image).affine.copy()
     shifted[0, 3] += 1
     nib.save(nib.Nifti1Image(label, shifted), tmp_path / "shifted.nii.gz")
+    # As 3D Slicer cuts a label to what it encloses, and as a larger field of view has it.
+    for name, part in (("cut", np.s_[2:9, 5:13, 3:8]), ("padded", np.s_[0:14, 0:16, 0:12])):
+        moved = nib.load(image).affine.copy()
+        moved[:3, 3] += moved[:3, :3] @ [place.start for place in part]
+        kept = np.pad(label[part], ((0, 0), (0, 3), (0, 0))) if name == "padded" else label[part]
+        nib.save(nib.Nifti1Image(kept, moved), tmp_path / f"{name}.nii.gz")
+    empty = nib.Nifti1Image(np.zeros((1, 1, 1), np.uint8), np.eye(4))
+    nib.save(empty, tmp_path / "empty.nii.gz")
+    far = nib.Nifti1Image(label[2:9], nib.affines.from_matvec(np.eye(3), [40, 0, 0]))
+    nib.save(far, tmp_path / "far.nii.gz")
     corners = [int(index) for index in BOX.split(",")]
     entries = [
         {"box": corners, "label": 2, "name": "Liver"},
@@ -204,6 +215,10 @@ def test_boxes_come_from_files_too(tmp_path: Path) -> None:
         {**same, "case": "json", "box_file": "boxes.json"},
         {**same, "case": "label", "box_file": "label.nii.gz", "labels": "2=Liver; 5"},
         {**same, "case": "nan", "box_file": "nan.nii.gz", "labels": "2=Liver; 5"},
+        {**same, "case": "cut", "box_file": "cut.nii.gz", "labels": "2=Liver; 5"},
+        {**same, "case": "padded", "box_file": "padded.nii.gz", "labels": "2=Liver; 5"},
+        {**same, "case": "empty", "box_file": "empty.nii.gz"},
+        {**same, "case": "far", "box_file": "far.nii.gz"},
         {**same, "case": "one", "box_file": "label.nii.gz", "labels": "5=Tumour"},
         {**same, "case": "shifted", "box_file": "shifted.nii.gz"},
         {**same, "case": "bad", "box_file": "bad.json"},
@@ -214,14 +229,16 @@ def test_boxes_come_from_files_too(tmp_path: Path) -> None:
     result = batch(write_table(tmp_path / "table.csv", rows), output)
     typed = label_of(output, "typed")
     assert set(np.unique(typed)) == {0, 2, 5}
-    for case in ("json", "label", "nan"):
+    for case in ("json", "label", "nan", "cut", "padded"):
         np.testing.assert_array_equal(label_of(output, case), typed)
         assert result_of(output, case)["report"]["labels"]["2"]["name"] == "Liver"
     assert set(np.unique(label_of(output, "one"))) == {0, 5}
     names = {number: said["name"] for number, said in _labels(output, "named").items()}
     assert names == {"1": "A"}, "the third box is that of the first label again, and takes all"
     errors = {error["case"]: error["error"] for error in rows_of(output / "errors.csv")}
-    assert set(errors) == {"shifted", "bad", "unknown"}
+    assert set(errors) == {"shifted", "bad", "unknown", "empty", "far"}
+    assert "is an empty label" in errors["empty"]
+    assert "no labelled voxel lies within" in errors["far"]
     assert "grid" in errors["shifted"]
     assert "a box file is" in errors["bad"]
     assert "no label 7" in errors["unknown"]

@@ -21,7 +21,7 @@ from napari_medsamq.errors import VolumeError
 from napari_medsamq.history import LabelStyle
 from napari_medsamq.label_files import bring_onto, read_label_file
 from napari_medsamq.provenance import Work, save_work
-from napari_medsamq.volume_io import Segment, Volume, read_volume, write_label
+from napari_medsamq.volume_io import Segment, Volume, read_label, read_volume, write_label
 
 RADIUS, SHIFT = 15.0, 3.0
 TABLE = (
@@ -147,7 +147,7 @@ def test_another_order_of_axes_is_the_same_label(
     )
 
 
-def test_another_grid_of_the_same_patient_is_brought_onto_the_first(
+def test_the_coarser_of_two_grids_is_brought_onto_the_finer_one(
     pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     affine = grid_affine((0, 1, 2), (1, 1, 1), (12, -7, 20), (0.8, 0.9, 1.5))
@@ -157,7 +157,8 @@ def test_another_grid_of_the_same_patient_is_brought_onto_the_first(
     other = write(tmp_path / "other.nii.gz", ball, affine)
     result = compare(pair[0], other)
     assert result.exit_code == 0, result.stderr
-    assert "other: It lies on another grid (70 x 64 x 50 voxels" in result.stdout
+    assert "a: It lies on another grid (60 x 60 x 40 voxels of 1 x 1 x 2 mm)" in result.stdout
+    assert compare(other, pair[0]).stdout.split("Note")[1] == result.stdout.split("Note")[1]
     one, two = read_label_file(pair[0]), read_label_file(other)
     label, _ = bring_onto(two, one.volume)
     own = compare_labels(one.label, label, one.volume.spacing.tolist())[1]
@@ -272,9 +273,13 @@ def test_names_come_from_the_provenance_of_that_very_file(tmp_path: Path) -> Non
     assert read_label_file(path).style(1) == LabelStyle("Spleen", "#123456")
     assert read_label_file(path).style(2) == LabelStyle.default(2)
     assert read_label_file(path).style(3).name == "Cyst"
+    ramp = (np.arange(data.size).reshape(SHAPE) % 999).astype(np.int16)
+    image = read_volume(write(tmp_path / "image.nii", ramp, AFFINE))
+    assert read_label(path, image).segments == {1: Segment("Spleen", "#123456")}
     for other in ('{"label": {"sha256": "another"}, "labels": []}', "[1]", "no JSON", "{}"):
         beside.write_text(other)
         assert read_label_file(path).style(1) == LabelStyle("Liver & co", "#FF0080")
+        assert read_label(path, image).segments == {1: Segment("Liver & co", "#FF0080")}
 
 
 @pytest.fixture
@@ -290,16 +295,19 @@ def two_organs(volume: Volume) -> np.ndarray:
     return label
 
 
-@pytest.mark.parametrize("name", ["x.nii.gz", "x.seg.nrrd", "x.v2.nii", "x.dcm"])
+@pytest.mark.parametrize("name", ["x.nii.gz", "x.seg.nrrd", "x.v2.nii", "x.dcm", "x.rtstruct.dcm"])
 def test_names_and_colours_of_a_saved_label_come_back(
     series: Volume, tmp_path: Path, name: str
 ) -> None:
     styles = {1: LabelStyle("Liver", "#123456"), 5: LabelStyle("Größe", "#654321")}
     work = Work(series, two_organs(series), (), (), styles)
     saved = save_work(tmp_path / name, work)
-    found = read_label_file(tmp_path / name)
+    found = read_label_file(tmp_path / name, series)
     assert found.styles == styles
     np.testing.assert_array_equal(bring_onto(found, series)[0], work.label)
+    # Loaded onto an image, too.
+    loaded = read_label(tmp_path / name, series)
+    assert loaded.segments == {label_id: style.segment for label_id, style in styles.items()}
     # Without the file beside it, those formats that hold names have them still.
     saved.provenance.unlink()
     found = read_label_file(tmp_path / name)

@@ -26,7 +26,10 @@ from sources import names_in, volume_of, write_nifti
 
 from napari_medsamq import _dicom_seg, _rtstruct, _seg_nrrd
 from napari_medsamq.errors import SaveError
+from napari_medsamq.history import LabelStyle
+from napari_medsamq.label_report import make_report, report_path, write_report
 from napari_medsamq.organs import ORGANS, concept
+from napari_medsamq.provenance import Work, save_work
 from napari_medsamq.volume_io import (
     Segment,
     Volume,
@@ -129,6 +132,43 @@ def test_a_name_of_several_lines_breaks_no_header(tmp_path: Path) -> None:
     assert read_label(path, volume).segments[1] == Segment("a Segment0_Color:=0 0 0", "#FFFFFF")
     write_label(path, label, volume, {1: Segment(" ", "#ffffff")})
     assert read_label(path, volume).segments[1].name == "Label 1"
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", *ENDINGS])
+def test_names_of_any_characters_are_saved(series: Volume, ending: str) -> None:
+    """NUL and other controls, line ends of all kinds, halves of characters: none can be kept."""
+    assert series.path is not None
+    label, path = structures(series), series.path.parent / f"a{ending}"
+    odd = "A\0B\x1b[31m\x85C\u2028D\ud800\r\n\tE\x7f"
+    styles = {3: LabelStyle(odd, "#102030"), 7: LabelStyle("\0\n", "#405060")}
+    saved = save_work(path, Work(series, label, (), (), styles))
+    assert saved.provenance is not None
+    found = read_label(path, series)
+    np.testing.assert_array_equal(found.label, label)
+    if ending != ".nii.gz":
+        saved.provenance.unlink()
+        found = read_label(path, series)
+    assert found.segments[3].name == "A B [31m C D E"
+    assert ending == ".nii.gz" or found.segments[7].name == "Label 7"
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", *ENDINGS])
+@pytest.mark.parametrize("letter", ["x", "肝"])
+def test_file_names_may_be_as_long_as_the_disk_allows(
+    series: Volume, ending: str, letter: str
+) -> None:
+    assert series.path is not None
+    styles = {3: LabelStyle("Liver", "#102030")}
+    for length in (234, 241, 255):
+        start = letter * ((length - len(ending)) // len(letter.encode()))
+        path = series.path.parent / f"{start}{ending}"
+        saved = save_work(path, Work(series, structures(series), (), (), styles))
+        assert not saved.problem
+        assert read_label(path, series).segments[3].name == "Liver"
+        write_report(report_path(path), make_report(path))
+    # Not taken for each other's, though their names begin alike.
+    assert len(list(series.path.parent.glob("*.provenance.json"))) == 3
+    assert not list(series.path.parent.glob(".*"))
 
 
 def test_an_empty_label_can_be_saved_where_the_format_has_it(series: Volume) -> None:

@@ -246,9 +246,6 @@ def test_a_segmentation_of_another_series_is_refused(tmp_path: Path, series: Vol
 def test_dicom_that_is_no_segmentation_is_refused(tmp_path: Path, series: Volume) -> None:
     with pytest.raises(VolumeError, match="is a DICOM CT, no segmentation"):
         read_label(series.source.files[0], series)
-    write_label(tmp_path / "a.rtstruct.dcm", series.from_source(drawn()), series)
-    with pytest.raises(VolumeError, match="can be written but not loaded"):
-        read_label(tmp_path / "a.rtstruct.dcm", series)
 
 
 def segmentation(series: Volume, pixels: np.ndarray, kind: str) -> pydicom.Dataset:
@@ -276,23 +273,43 @@ def segmentation(series: Volume, pixels: np.ndarray, kind: str) -> pydicom.Datas
     )
 
 
-def test_a_segmentation_by_another_program(tmp_path: Path, series: Volume) -> None:
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_a_segmentation_by_another_program(tmp_path: Path, series: Volume, kind: str) -> None:
     numbers = np.select([drawn() == 1, drawn() == 5], [2, 1]).astype(np.uint8)
-    segmentation(series, numbers.transpose(2, 1, 0), "BINARY").save_as(tmp_path / "a.dcm")
+    segmentation(series, numbers.transpose(2, 1, 0), kind).save_as(tmp_path / "a.dcm")
     found = read_label(tmp_path / "a.dcm", series)
     np.testing.assert_array_equal(series.to_source(found.label), numbers)
     assert {n: segment.name for n, segment in found.segments.items()} == {1: "Part 1", 2: "Part 2"}
 
 
-@pytest.mark.parametrize(("kind", "message"), [("BINARY", "overlap"), ("FRACTIONAL", "fractions")])
-def test_segments_that_are_no_label_are_refused(
-    tmp_path: Path, series: Volume, kind: str, message: str
+@pytest.mark.parametrize(
+    ("kind", "value"), [("BINARY", 1), ("FRACTIONAL", 1.0), ("FRACTIONAL", 0.5)]
+)
+def test_overlapping_segments_are_refused(
+    tmp_path: Path, series: Volume, kind: str, value: float
 ) -> None:
-    both = np.stack([drawn().T == 1, drawn().T > 0], -1)
-    pixels = both * (0.5 if kind == "FRACTIONAL" else np.uint8(1))
+    pixels = np.stack([drawn().T == 1, drawn().T > 0], -1) * np.array(value).astype(
+        np.float32 if kind == "FRACTIONAL" else np.uint8
+    )
     segmentation(series, pixels, kind).save_as(tmp_path / "a.dcm")
-    with pytest.raises(VolumeError, match=message):
+    with pytest.raises(VolumeError, match="voxels of a slice are both Part 2 and Part 1"):
         read_label(tmp_path / "a.dcm", series)
+
+
+def test_fractions_are_cut_at_one_half_and_that_is_said(tmp_path: Path, series: Volume) -> None:
+    """Those of 0 and all are no fractions, whatever the file calls itself."""
+    binary = np.stack([drawn().T == 1, drawn().T == 5], -1).astype(np.float32)
+    expected = np.select([drawn() == 1, drawn() == 5], [1, 2])
+    segmentation(series, binary, "FRACTIONAL").save_as(tmp_path / "a.dcm")
+    # Shares as a network or a partial volume leaves them: below one half around the structures.
+    shares = np.where(binary, np.float32(0.7), np.float32(0.45))
+    segmentation(series, shares, "FRACTIONAL").save_as(tmp_path / "b.dcm")
+    for name, notes in (("a.dcm", 0), ("b.dcm", 1)):
+        found = read_label(tmp_path / name, series)
+        np.testing.assert_array_equal(series.to_source(found.label), expected)
+        assert len(found.notes) == notes
+        assert found.segments[2].name == "Part 2"
+    assert "at least one half" in read_label(tmp_path / "b.dcm", series).notes[0]
 
 
 def test_a_session_takes_names_and_free_numbers_and_can_take_it_back(
