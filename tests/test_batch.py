@@ -685,6 +685,7 @@ def test_a_case_that_fails_half_way_leaves_nothing(
     monkeypatch.setattr(cohort, "thumbnail", fail)
     assert "no picture" in batch(table, output).stderr
     assert names_of(output) == set()
+    assert not list(output.glob("earlier/*/*"))
 
 
 def test_a_case_that_is_made_anew_leaves_nothing_aside(tmp_path: Path) -> None:

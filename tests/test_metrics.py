@@ -230,6 +230,16 @@ def test_a_share_that_is_met_exactly_is_that_of_the_published_code(
     assert found.hausdorff(50) == expected
 
 
+@pytest.mark.parametrize(("rows", "columns", "shift", "expected"), [(2, 3, 2, 0.7), (4, 1, 1, 0)])
+def test_elements_of_one_distance_are_summed_as_in_the_published_code(
+    rows: int, columns: int, shift: int, expected: float
+) -> None:
+    """In the order of their areas, on which the last digit of a sum depends."""
+    one = square((14, 14, 14), (2, 2 + rows), (2, 2 + columns), (2, 4))
+    found = surface_distances(one, np.roll(one, shift, 1), (0.1, 0.7, 3))
+    assert found.hausdorff(50) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @given(pair=pairs(2, least=2))
 @settings(max_examples=20, deadline=None)
