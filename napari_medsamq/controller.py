@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, Signal
 
 from napari_medsamq.answers import Answers
 from napari_medsamq.canvas import canvas_widget
@@ -21,7 +21,7 @@ from napari_medsamq.help import HelpKey
 from napari_medsamq.history import Edit
 from napari_medsamq.key_focus import KeyFocus
 from napari_medsamq.keys import Key
-from napari_medsamq.layers import PLANES, Plane, require_slices, turn_viewer
+from napari_medsamq.layers import PLANES, Plane, range_without, require_slices, turn_viewer
 from napari_medsamq.live import Live
 from napari_medsamq.loader import Loader
 from napari_medsamq.model_chooser import ModelChooser
@@ -62,6 +62,8 @@ class Controller(QObject):
         Whether slices are encoded before they are needed.
     """
 
+    closed = Signal()  # with its volume
+
     def __init__(
         self,
         parent: QObject,
@@ -96,7 +98,7 @@ class Controller(QObject):
         self.solid = Solid(viewer, workspace)
         self.propagator = Propagator(self, workspace, compute, view.show_status, self.fail)
         self._naming = Naming(workspace, view, self._tell)
-        self.saver = Saver(view, workspace.session, files)
+        self.saver = Saver(view, workspace, files)
         self.loader = Loader(view, workspace, files)
         canvas = canvas_widget(view)
         self.live = Live(self, viewer, workspace, compute, canvas, ahead=ahead)
@@ -131,6 +133,7 @@ class Controller(QObject):
         # Volumes lie over each other in the viewer, so only the one in use is shown.
         for other in open_workspaces(viewer):
             other.show(other is workspace)
+        self._keep_range()
         viewer.layers.selection.active = workspace.boxes
         self._wires = self._list_wires()
         for signal, slot in self._wires:
@@ -207,6 +210,8 @@ class Controller(QObject):
             (workspace.changed, self._show_session),
             (workspace.refused, self.fail),
             (workspace.boxes.events.mode, self._show_mode),
+            (workspace.closed, self._on_closed),
+            (self._viewer.dims.events.range, self._keep_range),
             (self._viewer.layers.events.removed, self._on_layer_removed),
             (self._viewer.layers.selection.events.active, self._show_mode),
         ]
@@ -285,10 +290,14 @@ class Controller(QObject):
 
     def _on_layer_removed(self, event: Any) -> None:
         workspace = self.workspace
-        if event.value in (workspace.image, workspace.labels, workspace.boxes):
+        if event.value in (workspace.labels, workspace.boxes):
             self._view.show_status(
                 f"The layer {event.value.name!r} was removed. Nothing is lost: draw to show it."
             )
+
+    def _on_closed(self) -> None:
+        self.close()
+        self.closed.emit()
 
     # -- what is shown ----------------------------------------------------------------------------
 
@@ -302,6 +311,15 @@ class Controller(QObject):
         self.checkup.look_again()
         turn_viewer(self._viewer, plane, self.workspace.labels)
         self._view.volume.show_plane(number)
+
+    def _keep_range(self) -> None:
+        """Have the slider count the slices of this volume; napari counts those of all layers."""
+        others = (own for own in open_workspaces(self._viewer) if own is not self.workspace)
+        hidden = [layer for own in others for layer in own.layers]
+        if self.workspace.labels in self._viewer.layers:
+            wanted = range_without(self._viewer, hidden)
+            if self._viewer.dims.range != wanted:
+                self._viewer.dims.range = wanted
 
     @property
     def _shown_slice(self) -> int:

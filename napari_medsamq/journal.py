@@ -120,6 +120,11 @@ class Journal:
         record = Record({"kind": kind, **content}, arrays)
         self._writer.submit(self._append, record).add_done_callback(self._check)
 
+    @property
+    def broken(self) -> bool:
+        """Whether something could not be written, and nothing more is."""
+        return self._broken
+
     def close(self) -> None:
         """Wait until everything is written, and let others write."""
         self._writer.shutdown(wait=True)

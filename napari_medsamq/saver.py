@@ -10,25 +10,33 @@ from napari_medsamq.errors import MedSAMQError, SaveError
 from napari_medsamq.guide import SAVE
 from napari_medsamq.label_report import make_report, report_path, write_report
 from napari_medsamq.provenance import Saved, Work, save_work
-from napari_medsamq.session import Session
 from napari_medsamq.view import SegmentView
 from napari_medsamq.worker import Worker
+from napari_medsamq.workspace import Workspace
 
 
 class Saver:
-    """Writes a session's label, and tells the user when it is safe.
+    """Writes a workspace's label, and tells the user when it is safe.
 
     Parameters
     ----------
     view : SegmentView
-    session : Session
+    workspace : Workspace
     files : Worker
     """
 
-    def __init__(self, view: SegmentView, session: Session, files: Worker) -> None:
+    def __init__(self, view: SegmentView, workspace: Workspace, files: Worker) -> None:
         self._view = view
-        self._session = session
+        self._workspace = workspace
+        self._session = workspace.session
         self._files = files
+
+    def save_again(self) -> None:
+        """Save the label to the file it was saved to last; the first time the user is asked."""
+        if self._workspace.saved_to is None:
+            self._view.ask_for_target()
+        else:
+            self.save(self._workspace.saved_to)
 
     def save(self, path: Path) -> None:
         """Save the label as it is now."""
@@ -45,6 +53,7 @@ class Saver:
     def _on_saved(self, result: tuple[Saved, str]) -> None:
         saved, report = result
         receipt = saved.receipt
+        self._workspace.saved_to = receipt.path
         self._session.watch("save", {"path": str(receipt.path), "sha256": receipt.sha256})
         voxels = sum(receipt.counts.values())
         text = f"Saved and verified: {receipt.path} ({voxels:,} voxels).{report}"
