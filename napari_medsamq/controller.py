@@ -214,7 +214,13 @@ class Controller(QObject):
             (self._viewer.dims.events.range, self._keep_range),
             (self._viewer.layers.events.removed, self._on_layer_removed),
             (self._viewer.layers.selection.events.active, self._show_mode),
+            *((action.triggered, self._on_napari_saved) for action in self._saving_actions()),
         ]
+
+    def _saving_actions(self) -> list[Any]:
+        """Return napari's own menu entries that save what is selected in its list of layers."""
+        actions = self._viewer.window.file_menu.actions()
+        return [action for action in actions if action.text().startswith("Save Selected Layers")]
 
     # -- boxes and masks --------------------------------------------------------------------------
 
@@ -267,6 +273,14 @@ class Controller(QObject):
             nudge(self.workspace, self.plane, self._shown_slice, arrow, resize=resize)
         except MedSAMQError as error:
             self.fail(error)
+
+    def _on_napari_saved(self) -> None:
+        active, workspace = self._viewer.layers.selection.active, self.workspace
+        if active in (workspace.boxes, workspace.marks):
+            self._view.show_status(
+                f"What napari saves of the layer {active.name!r} is no label, unless its name ends "
+                "in .nii.gz or .nii. Ctrl+S on the picture saves the label."
+            )
 
     def fail(self, error: BaseException) -> None:
         """Tell the user what went wrong."""

@@ -158,3 +158,16 @@ def test_shapes_of_someone_else_are_no_label(drawn, tmp_path):
     with pytest.raises(SaveError, match=r"theirs is no label"):
         layer.save(str(tmp_path / "napari.nii.gz"))
     assert not (tmp_path / "napari.nii.gz").exists()
+
+
+def test_what_napari_saves_of_the_boxes_is_told_from_the_label(drawn, monkeypatch):
+    monkeypatch.setattr(view.QFileDialog, "getSaveFileName", lambda *_, **__: ("", ""))
+    (action,) = [
+        own
+        for own in drawn.viewer.window.file_menu.actions()
+        if own.text().startswith("Save Selected")
+    ]
+    assert drawn.viewer.layers.selection.active is drawn.workspace.boxes
+    action.trigger()
+    assert "is no label" in drawn.dock.status
+    assert "Ctrl+S on the picture saves the label" in drawn.dock.status
