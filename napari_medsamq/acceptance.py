@@ -62,7 +62,7 @@ def not_accepted(
     if not fresh:
         what = "are accepted already" if wanted else "do not exist"
         raise PromptError(
-            f"The masks of {called} up to this slice {what}. Go to a slice with a mask that "
+            f"The masks of {called} to be accepted {what}. Go to a slice with a mask that "
             "has not been accepted."
         )
     return fresh

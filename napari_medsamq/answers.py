@@ -107,7 +107,10 @@ class Answers:
             box, replaces, label_id = request.box, request.replaces, request.label_id
             clicks = describe_clicks(session, box, replaces, label_id, masks, edit)
             text = report_masks(session.style(label_id).name, masks)
-            self._say(text + clicks + describe_overlap(session, counts, committed=True))
+            # What the user has to know comes first.
+            self._say(
+                f"{clicks} {text}".strip() + describe_overlap(session, counts, committed=True)
+            )
 
     def _on_failure(self, request: Request, error: BaseException) -> None:
         self._workspace.drop(request)

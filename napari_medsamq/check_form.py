@@ -18,6 +18,7 @@ class CheckForm(QGroupBox):
 
     step_requested = Signal(int)
     accept_requested = Signal()
+    accept_seen_requested = Signal()
     repair_requested = Signal(object, object)  # Repair, list of float
 
     def __init__(self, keys: Mapping[str, str]) -> None:
@@ -33,10 +34,16 @@ class CheckForm(QGroupBox):
             push.setToolTip(
                 f"Show the next slice towards {where} numbers whose mask the network is not sure of"
             )
-        self._accept = button(f"Accept up to here  ({keys['accept']})", self.accept_requested.emit)
+        self._accept = button(f"Accept slice  ({keys['accept']})", self.accept_requested.emit)
         self._accept.setToolTip(
-            "Mark the label's masks as checked, from its first slice to the one in view;\n"
-            "propagation leaves them as they are"
+            "Mark the label's mask on the slice in view as checked;\npropagation leaves it as it is"
+        )
+        self._accept_seen = button(
+            f"Accept all seen  (Shift+{keys['accept']})", self.accept_seen_requested.emit
+        )
+        self._accept_seen.setToolTip(
+            "Mark all masks of the label as checked that you have seen as they are now.\n"
+            "In the strip below the picture, those that you have not seen are half as high."
         )
         self._choice = ComboBox(label="Repair", choices=[repair.title for repair in REPAIRS])
         self._numbers = Container(layout="horizontal", labels=True)
@@ -49,7 +56,8 @@ class CheckForm(QGroupBox):
         grid.addWidget(self._slice, 0, 0, 1, 2)
         grid.addWidget(self._back, 1, 0)
         grid.addWidget(self._next, 1, 1)
-        grid.addWidget(self._accept, 2, 0, 1, 2)
+        grid.addWidget(self._accept, 2, 0)
+        grid.addWidget(self._accept_seen, 2, 1)
         grid.addWidget(self._choice.native, 3, 0, 1, 2)
         grid.addWidget(self._numbers.native, 4, 0, 1, 2)
         grid.addWidget(self._apply, 5, 0, 1, 2)

@@ -94,6 +94,7 @@ class Checkup(QObject):
             (self.reviewer.shown, view.check.show_slice),
             (view.check.step_requested, self.reviewer.step),
             (view.check.accept_requested, self.reviewer.accept),
+            (view.check.accept_seen_requested, self.reviewer.accept_seen),
             (view.check.repair_requested, self._on_repair),
             (view.measure.said, say),
             (view.zoom_requested, self.reviewer.wake),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, Signal
 
 from napari_medsamq.answers import Answers
 from napari_medsamq.canvas import canvas_widget
@@ -23,7 +23,7 @@ from napari_medsamq.help import HelpKey
 from napari_medsamq.history import Edit
 from napari_medsamq.key_focus import KeyFocus
 from napari_medsamq.keys import Key
-from napari_medsamq.layers import PLANES, Plane, require_slices, turn_viewer
+from napari_medsamq.layers import PLANES, Plane, range_without, require_slices, turn_viewer
 from napari_medsamq.live import Live
 from napari_medsamq.loader import Loader
 from napari_medsamq.model_chooser import ModelChooser
@@ -63,6 +63,8 @@ class Controller(QObject):
     ahead : bool
         Whether slices are encoded before they are needed.
     """
+
+    closed = Signal()  # with its volume
 
     def __init__(
         self,
@@ -133,6 +135,7 @@ class Controller(QObject):
         # Volumes lie over each other in the viewer, so only the one in use is shown.
         for other in open_workspaces(viewer):
             other.show(other is workspace)
+        self._keep_range()
         viewer.layers.selection.active = workspace.boxes
         self._wires = self._list_wires()
         for signal, slot in self._wires:
@@ -209,9 +212,17 @@ class Controller(QObject):
             (workspace.changed, self._show_session),
             (workspace.refused, self.fail),
             (workspace.boxes.events.mode, self._show_mode),
+            (workspace.closed, self._on_closed),
+            (self._viewer.dims.events.range, self._keep_range),
             (self._viewer.layers.events.removed, self._on_layer_removed),
             (self._viewer.layers.selection.events.active, self._show_mode),
+            *((action.triggered, self._on_napari_saved) for action in self._saving_actions()),
         ]
+
+    def _saving_actions(self) -> list[Any]:
+        """Return napari's own menu entries that save what is selected in its list of layers."""
+        actions = self._viewer.window.file_menu.actions()
+        return [action for action in actions if action.text().startswith("Save Selected Layers")]
 
     # -- boxes and masks --------------------------------------------------------------------------
 
@@ -270,6 +281,14 @@ class Controller(QObject):
         except MedSAMQError as error:
             self.fail(error)
 
+    def _on_napari_saved(self) -> None:
+        active, workspace = self._viewer.layers.selection.active, self.workspace
+        if active in (workspace.boxes, workspace.marks):
+            self._view.show_status(
+                f"What napari saves of the layer {active.name!r} is no label, unless its name ends "
+                "in .nii.gz or .nii. Ctrl+S on the picture saves the label."
+            )
+
     def fail(self, error: BaseException) -> None:
         """Tell the user what went wrong."""
         self._view.show_failure(error)
@@ -298,10 +317,14 @@ class Controller(QObject):
 
     def _on_layer_removed(self, event: Any) -> None:
         workspace = self.workspace
-        if event.value in (workspace.image, workspace.labels, workspace.boxes):
+        if event.value in (workspace.labels, workspace.boxes):
             self._view.show_status(
                 f"The layer {event.value.name!r} was removed. Nothing is lost: draw to show it."
             )
+
+    def _on_closed(self) -> None:
+        self.close()
+        self.closed.emit()
 
     # -- what is shown ----------------------------------------------------------------------------
 
@@ -315,6 +338,15 @@ class Controller(QObject):
         self.checkup.look_again()
         turn_viewer(self._viewer, plane, self.workspace.labels)
         self._view.volume.show_plane(number)
+
+    def _keep_range(self) -> None:
+        """Have the slider count the slices of this volume; napari counts those of all layers."""
+        others = (own for own in open_workspaces(self._viewer) if own is not self.workspace)
+        hidden = [layer for own in others for layer in own.layers]
+        if self.workspace.labels in self._viewer.layers:
+            wanted = range_without(self._viewer, hidden)
+            if self._viewer.dims.range != wanted:
+                self._viewer.dims.range = wanted
 
     @property
     def _shown_slice(self) -> int:

@@ -53,6 +53,7 @@ class VolumeForm(QGroupBox):
     prior_requested = Signal(Path)
     run_requested = Signal()
     layer_requested = Signal(object)
+    close_requested = Signal()
     modality_requested = Signal(str)
     plane_requested = Signal(int)
 
@@ -78,6 +79,12 @@ class VolumeForm(QGroupBox):
         prior_row = QHBoxLayout()
         prior_row.addWidget(self._follow_up)
         prior_row.addWidget(self._run)
+        self._close = button("Close volume", self.close_requested.emit)
+        self._close.setToolTip(
+            "Take the volume and its layers out of the window. What you did is kept, and there\n"
+            "again when you open it; save the label for other programs."
+        )
+        prior_row.addWidget(self._close)
         model_row = QHBoxLayout()
         model_row.addWidget(QLabel("Network"))
         model_row.addWidget(self.model, 1)
@@ -141,6 +148,7 @@ class VolumeForm(QGroupBox):
         """Allow what needs an open volume."""
         self._modality.enabled = is_open
         self._follow_up.setEnabled(is_open)
+        self._close.setEnabled(is_open)
         for plane_button in self._planes.buttons():
             plane_button.setEnabled(is_open)
         if not is_open:

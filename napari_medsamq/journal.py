@@ -136,6 +136,11 @@ class Journal:
         if not waits:
             self._writer.submit(self._append_last, kind).add_done_callback(self._check)
 
+    @property
+    def broken(self) -> bool:
+        """Whether something could not be written, and nothing more is."""
+        return self._broken
+
     def close(self) -> None:
         """Wait until everything is written, and let others write, whether it could be or not."""
         self._hurry.set()

@@ -93,6 +93,12 @@ class KeyFocus(QObject):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (Qt's name)
         """Take the keys that are the canvas', and look where the mouse is."""
         kind = event.type()
+        if kind == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent):
+            # Before a menu of napari's takes it for its own.
+            taken = _name(event) in self._keys and _is_command(_name(event))
+            if taken:
+                event.accept()
+            return taken
         if watched is self._canvas:
             if kind == QEvent.Type.Enter:
                 self._on_mouse()

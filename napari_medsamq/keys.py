@@ -78,9 +78,13 @@ KEYS = {
         "Doubtful slice before", lambda controller: controller.checkup.reviewer.step(-1)
     ),
     "A": Key(
-        "Accept the slices up to here",
+        "Accept this slice",
         lambda controller: controller.checkup.reviewer.accept(),
         "accept",
+    ),
+    "Shift-A": Key(
+        "Accept all slices that were seen",
+        lambda controller: controller.checkup.reviewer.accept_seen(),
     ),
     "E": Key("Repair as chosen", lambda controller: controller.checkup.repair(), "repair"),
     "D": Key(
@@ -109,12 +113,15 @@ KEYS = {
         f"Alt-Shift-{arrow}": _nudges(arrow, "Resize the box on this slice", resize=True)
         for arrow in ARROWS
     },
+    "Control-S": Key(
+        "Save the label, again to the same file", lambda controller: controller.saver.save_again()
+    ),
     "Control-Z": Key("Undo", lambda controller: controller.undo()),
     "Control-Shift-Z": Key("Redo", lambda controller: controller.redo()),
 }
 
 # Shift and the key of another one.
-_SHIFTED = {"Shift-N": "doubtful", "Shift-K": "differs"}
+_SHIFTED = {"Shift-N": "doubtful", "Shift-A": "accept", "Shift-K": "differs"}
 
 
 def bound_keys(

@@ -201,7 +201,7 @@ def pair_of(a: LabelFile, b: LabelFile) -> Pair:
 
 
 def _as_written(grid: Grid) -> list[float]:
-    """Return the spacing without what formats have rounded of it: surfaces lie whole steps apart."""
+    """Return the spacing without what formats round it by: surfaces lie whole steps apart."""
     return [float(f"{size:.6g}") for size in grid.spacing]
 
 

@@ -6,9 +6,10 @@ layer of ours carries in its metadata, since napari cannot slice rotated layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
+from math import inf, nextafter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 _SAME_PLACE = 0.01
 VOLUME = "medsamq_volume"
 PREVIEW = "medsamq_preview"
+# So near a number of steps is one.
+_WHOLE = 1e-6
 SAMPLES = Path(__file__).parent / "resources" / "samples"
 
 
@@ -91,6 +94,26 @@ def turn_viewer(viewer: ViewerModel, plane: Plane, layer: Layer) -> None:
     # Other volumes may be larger, or lie elsewhere. napari fits to single layers only where they
     # have all of its axes.
     viewer.reset_view(layers=None if extra else [layer])
+
+
+def range_without(
+    viewer: ViewerModel, hidden: Collection[Layer]
+) -> tuple[tuple[float, float, float], ...]:
+    """Return a viewer's `dims.range` as it would be without some of its layers.
+
+    With the last slice in it, which napari loses where (stop - start) / step comes out as 23.999.
+    """
+    extent = viewer.layers.get_extent([layer for layer in viewer.layers if layer not in hidden])
+    found = []
+    for start, stop, step in zip(*extent.world.tolist(), extent.step.tolist(), strict=True):
+        count, last = round((stop - start) / step), stop
+        if abs((stop - start) / step - count) < _WHOLE:
+            last = start + count * step
+            while int((last - start) / step) < count:
+                last = nextafter(last, inf)
+        found.append((start, last, step))
+    # napari aligns the last axes of layers.
+    return (*viewer.dims.range[: viewer.dims.ndim - len(found)], *found)
 
 
 def show_slice(viewer: ViewerModel, layer: Layer, axis: int, index: int) -> None:
@@ -317,6 +340,33 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
             "to with napari-medsamq, close the others of that shape, and save again."
         )
     return [str(write_label(Path(path), np.asarray(data), next(iter(matches.values()))).path)]
+
+
+def write_label_of(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """npe2 writer: save the label that a layer of boxes or clicks belongs to.
+
+    Raises
+    ------
+    SaveError
+        If it is no layer of ours, its label is not in the viewer, or the file cannot be written.
+    """
+    from napari import current_viewer
+    from napari.layers import Labels
+
+    volume = meta.get("metadata", {}).get(VOLUME)
+    viewer = current_viewer()
+    found = [
+        layer
+        for layer in (viewer.layers if viewer and volume is not None else ())
+        if isinstance(layer, Labels) and layer_volume(layer) is volume
+    ]
+    if not found:
+        raise SaveError(
+            f"{path}: {meta.get('name', 'this layer')} is no label, which is what such a file is "
+            "for. Select the label's layer, or save the label with the dock."
+        )
+    label = found[0]
+    return write_labels(path, label.data, {**placing(label), "metadata": label.metadata})
 
 
 def lies_on(place: Mapping[str, Any], volume: Volume, layers: Iterable[Any]) -> bool:

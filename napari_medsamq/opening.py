@@ -163,6 +163,8 @@ class Opener(QObject):
 
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
+        if any(layer is own.image for own in open_workspaces(self._viewer)):
+            return
         if isinstance(layer, Image) and layer_volume(layer) is not None:
             self._open_soon(layer)
 
@@ -268,7 +270,7 @@ class Opener(QObject):
     def _begin(
         self, layer: Image, model: Path | None, session: Session, past: Past, *, goes_on: bool
     ) -> None:
-        volume, restored = session.volume, None
+        volume, restored, recorder = session.volume, None, None
         if past.warning:
             self.failed.emit(JournalError(f"{volume.name}: {past.warning}"))
         content = past.content
@@ -280,7 +282,7 @@ class Opener(QObject):
             elif past.restored is not None:
                 content = None
             journal = Journal(past.path, volume, past.key, content, self._lost.emit)
-            Recorder(session, journal, restored)
+            recorder = Recorder(session, journal, restored)
             if journal.kept is not None:
                 show_info(
                     unguessed(f"The earlier work on {volume.name} was kept as {journal.kept}.")
@@ -291,7 +293,7 @@ class Opener(QObject):
             return
         except JournalError as error:
             self.failed.emit(error)
-        workspace = Workspace(session, layer, model)
+        workspace = Workspace(session, layer, model, recorder)
         workspace.shares_window = restored is None or restored.shared
         self.opened.emit(workspace)
 

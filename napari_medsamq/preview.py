@@ -122,7 +122,7 @@ class Preview(QObject):
         self._compute = compute
         self._layer = PreviewLayer(workspace.preview)
         self._wanted: Request | None = None
-        self._asking = False
+        self._asking = self._closed = False
         self._paled = 0
         self._paling = QTimer(self)
         self._paling.setInterval(_PALE_MS)
@@ -140,15 +140,17 @@ class Preview(QObject):
         self._wanted = None
         self._hold.release()
         self.hide()
+        # Answers may still be on their way.
+        self._closed = True
 
     def hide(self) -> None:
         """Show no preview, now that there is the mask itself or none."""
-        if not self._workspace.drag.active:
+        if not self._workspace.drag.active and not self._closed:
             self._hide()
 
     def fade(self) -> None:
         """Let the preview give way to a mask that is not the same."""
-        if self._layer.visible and not self._workspace.drag.active:
+        if self._layer.visible and not self._workspace.drag.active and not self._closed:
             self._paled = 0
             self._paling.start()
 
@@ -194,6 +196,8 @@ class Preview(QObject):
 
     def _on_mask(self, request: Request, mask: SliceMask) -> None:
         self._asking = False
+        if self._closed:
+            return
         if not self._workspace.drag.active:
             self._hold.release()
             return
@@ -213,8 +217,9 @@ class Preview(QObject):
 
     def _on_failure(self, error: BaseException) -> None:
         self._asking = False
-        self._hide()
-        self._hold.release()
+        if not self._closed:
+            self._hide()
+            self._hold.release()
         if not isinstance(error, MedSAMQError):
             raise error
         self.said.emit(str(error))

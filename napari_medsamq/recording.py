@@ -49,6 +49,17 @@ class Recorder:
         session.history.watch = self._on_history
         session.watch = self._on_session
 
+    @property
+    def works(self) -> bool:
+        """Whether all that was done is in the journal, or about to be."""
+        return not self._journal.broken
+
+    def close(self) -> None:
+        """Follow the session no more, and let others write to the journal."""
+        self._session.history.watch = lambda _kind, _edit: None
+        self._session.watch = lambda _kind, _content: None
+        self._journal.close()
+
     def _on_history(self, kind: str, edit: Edit) -> None:
         if kind != EDIT:
             self._journal.write(kind, {})

@@ -59,6 +59,7 @@ class Review:
         self._masks: dict[int, bytes] = {}
         self._shares: dict[int, float] = {}
         self._sureness: dict[tuple[int, bytes], float] = {}
+        self._seen: set[tuple[int, bytes]] = set()
 
     @property
     def slices(self) -> list[int]:
@@ -87,9 +88,19 @@ class Review:
         """Know no more how sure masks are: another network is asked from now on."""
         self._sureness.clear()
 
-    def up_to(self, last: int) -> dict[int, bytes]:
-        """Return the masks that slices up to one have, as `show` was given them."""
-        return {index: key for index, key in self._masks.items() if index <= last}
+    def see(self, index: int, key: bytes) -> None:
+        """Write down that a mask of a slice has been in sight."""
+        self._seen.add((index, key))
+
+    @property
+    def seen(self) -> dict[int, bytes]:
+        """The masks that have been in sight as they are now, by slice."""
+        return {index: key for index, key in self._masks.items() if (index, key) in self._seen}
+
+    @property
+    def unseen(self) -> list[int]:
+        """The slices whose masks have not been in sight as they are now, ascending."""
+        return [index for index in self.slices if index not in self.seen]
 
     def confidence(self, index: int) -> float | None:
         """Return the confidence in the mask of a slice; None while that is not known."""

@@ -1,8 +1,11 @@
-"""A strip along the bottom of the canvas: which slices need a look, in colours and hatching."""
+"""A strip along the bottom of the canvas: which slices need a look, in colours and hatching.
+
+The cells of masks that nobody has seen are half as high.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from qtpy.QtCore import QEvent, QObject, QRect, Qt, Signal
 from qtpy.QtGui import QBrush, QColor, QMouseEvent, QPainter, QPaintEvent
@@ -21,6 +24,7 @@ _LOOKS = {
 }
 # Of 255: below the hatching.
 _PALE = 90
+_UNSEEN = QColor("black")
 _BACK, _HERE = QColor(0, 0, 0, 150), QColor("white")
 
 
@@ -42,6 +46,7 @@ class ReviewStrip(QWidget):
         self._canvas = canvas
         self._describe = describe
         self.grades: Sequence[Grade | None] = ()
+        self.unseen: Collection[int] = ()
         self._here = 0
         self.setAccessibleName("Slices to check")
         self.setCursor(Qt.CursorShape.PointingHandCursor)
@@ -55,9 +60,11 @@ class ReviewStrip(QWidget):
         self.hide()
         self.deleteLater()
 
-    def show_grades(self, grades: Sequence[Grade | None], here: int) -> None:
-        """Show the grade of each slice, and where the view is."""
-        self.grades, self._here = grades, here
+    def show_grades(
+        self, grades: Sequence[Grade | None], here: int, unseen: Collection[int] = ()
+    ) -> None:
+        """Show the grade of each slice, where the view is, and which masks nobody has seen."""
+        self.grades, self._here, self.unseen = grades, here, unseen
         shown = any(grades)
         if shown:
             self.setAccessibleDescription(self._describe(here))
@@ -102,6 +109,9 @@ class ReviewStrip(QWidget):
                 pale.setAlpha(_PALE)
                 painter.fillRect(self.cell(index), pale)
                 painter.fillRect(self.cell(index), QBrush(QColor(color), pattern))
+        for index in self.unseen:
+            cell = self.cell(index)
+            painter.fillRect(cell.adjusted(0, cell.height() // 2, 0, 0), _UNSEEN)
         painter.setPen(_HERE)
         painter.drawRect(self.cell(self._here).adjusted(0, 0, -1, -1))
         painter.end()

@@ -101,6 +101,7 @@ class Reviewer(QObject):
         """Look again: label, label in hand, plane, model, window or zoom has changed."""
         self._stale = True
         self._rest.start()
+        self._see()
 
     @property
     def review(self) -> Review:
@@ -123,7 +124,8 @@ class Reviewer(QObject):
             return f"Slice {index}: no mask of this label"
         sure = self.review.confidence(index)
         number = "" if sure is None else f", confidence {sure:.2f}"
-        return f"Slice {index}: {found}{number}"
+        unseen = index not in self.review.seen and found != Grade.accepted
+        return f"Slice {index}: {found}{number}{', not seen yet' * unseen}"
 
     def step(self, way: int) -> None:
         """Show the next slice that needs a look, towards higher (1) or lower (-1) slices."""
@@ -138,43 +140,73 @@ class Reviewer(QObject):
             self._say(f"No doubtful slice {where} this one{rest}.")
             return
         self._go_to(found)
-        self._say(f"{self.describe(found)}. Correct it, or accept up to here.")
+        self._say(f"{self.describe(found)}. Correct it, or accept it.")
 
     def accept(self) -> None:
-        """Accept the slices of the label from its first one to the one in view.
+        """Accept the mask of the label on the slice in view."""
+        _, here = self._slice_in_view()
+        self._accept(lambda seen: {index: key for index, key in seen.items() if index == here})
+
+    def accept_seen(self) -> None:
+        """Accept all masks of the label that have been in sight as they are now."""
+        self._accept(dict)
+
+    def _accept(self, wanted: Callable[[dict[int, bytes]], dict[int, bytes]]) -> None:
+        """Accept what is wanted of the masks that were seen.
 
         A propagation is stopped, as it would go on from what was known when it began.
         """
         if self._viewer.dims.ndisplay == 3:
             self._say("Show slices first (F2, F3, F4): what is accepted has to be seen.")
             return
-        axis, index = self._slice_in_view()
-        accept = partial(self._accept, axis, index, self._workspace.label_id)
+        axis, _ = self._slice_in_view()
+        accept = partial(self._accept_masks, axis, self._workspace.label_id, wanted)
         self._workspace.edits.after_stroke(accept, self._compute)
 
-    def _accept(self, axis: int, index: int, label_id: int) -> None:
+    def _accept_masks(
+        self, axis: int, label_id: int, wanted: Callable[[dict[int, bytes]], dict[int, bytes]]
+    ) -> None:
         if self._closed:
             return
         session, review = self._workspace.session, self._review(axis, label_id)
+        if not session.style(label_id).visible:
+            self._say(f"Show {session.style(label_id).name} first: what is accepted is to be seen.")
+            return
         stopped = " The propagation was stopped." if self._propagator.active else ""
         self._propagator.stop()
         # As it is now, also where the background has not come to it yet.
         shape = session.label.shape
         review.show(*_find_masks(session.history.part(label_id), shape, axis))
-        wanted = review.up_to(index)
+        self._see()
+        masks = wanted(review.seen)
         try:
             with self._propagator.outlasting(label_id):
-                session.accept(axis, label_id, wanted)
+                session.accept(axis, label_id, masks)
         except PromptError as error:
             self._say(f"{error}{stopped}")
             return
         self._workspace.refresh()
-        count = f"{len(wanted)} slice{'' if len(wanted) == 1 else 's'}"
+        what = f"slice {next(iter(masks))}" if len(masks) == 1 else f"{len(masks)} slices"
+        unseen = len(review.unseen)
+        rest = f" {unseen} with a mask {'has' if unseen == 1 else 'have'} not been seen yet."
         self._say(
-            f"{session.style(label_id).name}: {count} accepted, up to slice {index}. No "
-            f"propagation changes them; undo takes it back.{stopped}"
+            f"{session.style(label_id).name}: {what} accepted. No propagation changes what is "
+            f"accepted; undo takes it back.{rest if unseen else ''}{stopped}"
         )
         self._show()
+
+    def _see(self) -> None:
+        """Write down which masks are in sight: those of all labels shown on the slice in view."""
+        workspace = self._workspace
+        layer = workspace.labels
+        dims = self._viewer.dims
+        if dims.ndim < 3 or dims.ndisplay == 3 or not layer.visible:
+            return
+        axis, index = self._slice_in_view()
+        plane = np.moveaxis(workspace.session.label, axis, 0)[index]
+        for label_id in np.flatnonzero(np.bincount(plane.reshape(-1))).tolist():
+            if label_id and workspace.session.style(label_id).visible:
+                self._review(axis, label_id).see(index, mask_key(plane == label_id))
 
     def _go_to(self, index: int) -> None:
         axis, _ = self._slice_in_view()
@@ -249,12 +281,14 @@ class Reviewer(QObject):
     def _show(self) -> None:
         if self._viewer.dims.ndim < 3:  # all layers are gone
             return
+        self._see()
         axis, here = self._slice_in_view()
         count = self._workspace.session.label.shape[axis]
         review = self.review
         flat = self._viewer.dims.ndisplay == 3 or len(review.slices) < LEAST_SLICES
         grades = [None if flat else review.grade(index) for index in range(count)]
-        self.strip.show_grades(grades, here)
+        unseen = [index for index in review.unseen if grades[index] != Grade.accepted]
+        self.strip.show_grades(grades, here, unseen)
         self.shown.emit(self.describe(here))
 
 

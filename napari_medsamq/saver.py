@@ -33,6 +33,13 @@ class Saver:
         self._session = workspace.session
         self._files = files
 
+    def save_again(self) -> None:
+        """Save the label to the file it was saved to last; the first time the user is asked."""
+        if self._workspace.saved_to is None:
+            self._view.ask_for_target()
+        else:
+            self.save(self._workspace.saved_to)
+
     def save(self, path: Path) -> None:
         """Save the label as it is now, or at the end of the stroke that is being painted."""
         self._workspace.edits.after_stroke(partial(self._save, path), self._files)
@@ -51,6 +58,7 @@ class Saver:
     def _on_saved(self, result: tuple[Saved, str]) -> None:
         saved, report = result
         receipt = saved.receipt
+        self._workspace.saved_to = receipt.path
         self._session.watch("save", {"path": str(receipt.path), "sha256": receipt.sha256})
         voxels = sum(receipt.counts.values())
         text = f"Saved and verified: {receipt.path} ({voxels:,} voxels).{report}"

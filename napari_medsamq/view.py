@@ -164,7 +164,8 @@ class SegmentView(QScrollArea):
         )
         self._undo = button("Undo  (Ctrl+Z)", self.undo_requested.emit)
         self._redo = button("Redo  (Ctrl+Shift+Z)", self.redo_requested.emit)
-        self._save = button("Save label…", self._ask_for_target)
+        self._save = button("Save label…  (Ctrl+S)", self.ask_for_target)
+        self._save.setToolTip("Ctrl+S saves to the same file again")
         self._report = QCheckBox("With a report")
         self._report.setToolTip(
             "Write a page (HTML) with numbers and pictures beside each label you save"
@@ -225,7 +226,8 @@ class SegmentView(QScrollArea):
         idle = f"Propagate  ({self._keys['propagate']})"
         self._propagate.setText("Stop  (Esc)" if propagating else idle)
 
-    def _ask_for_target(self) -> None:
+    def ask_for_target(self) -> None:
+        """Ask where the label is to be saved."""
         chosen = self._formats[self._format.currentIndex()]
         suffix, patterns = chosen.suffixes[0], " ".join(f"*{end}" for end in chosen.suffixes)
         suggested = self._target.with_name(f"{self._target.name}{suffix}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QEvent, QTimer
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QMessageBox, QVBoxLayout, QWidget
 
 from napari_medsamq import preferences
 from napari_medsamq.controller import Controller
@@ -29,6 +29,9 @@ from napari_medsamq.workspace import Workspace, open_workspaces
 
 if TYPE_CHECKING:
     from napari import Viewer
+
+
+_KEPT = " What was done to it is kept; open it again to go on."
 
 
 class MedSAMQWidget(QWidget):
@@ -104,6 +107,7 @@ class MedSAMQWidget(QWidget):
         self._opener.failed.connect(self._on_failed)
         self._view.volume.open_requested.connect(self.open_path)
         self._view.volume.layer_requested.connect(self._opener.open_layer)
+        self._view.volume.close_requested.connect(self._close_volume)
         self._view.guide.setVisible(ask and preferences.shows_guide())
         self._view.guide.sample_requested.connect(partial(self.open_path, SAMPLES / "ct.nii.gz"))
         self._view.guide.ended.connect(self._end_guide)
@@ -172,6 +176,39 @@ class MedSAMQWidget(QWidget):
         self.failure = error
         self._view.show_failure(error)
 
+    def _close_volume(self) -> None:
+        if self._controller is None:
+            return
+        workspace = self._controller.workspace
+        if not workspace.keeps_work and workspace.session.history.edits:
+            buttons = QMessageBox.StandardButton
+            question = (
+                f"What was done to {workspace.session.volume.name} is not recorded: what you have "
+                "not saved is lost. Close it all the same?"
+            )
+            if buttons.Yes != QMessageBox.question(self, "Close volume?", question):
+                return
+        workspace.close()
+
+    def _on_closed(self) -> None:
+        """The volume in use was closed: another open one is shown."""
+        if self._controller is None:
+            return
+        name = self._controller.workspace.session.volume.name
+        kept = self._controller.workspace.keeps_work
+        self._controller = None
+        self._view.set_open(False)
+        # Once its layers are gone.
+        QTimer.singleShot(0, partial(self._take_next, f"{name} was closed." + _KEPT * kept))
+
+    def _take_next(self, text: str) -> None:
+        if not self._compute.running:
+            return
+        workspaces = open_workspaces(self._viewer)
+        if workspaces and self._controller is None:
+            self._take(workspaces[-1])
+        self._view.show_status(text)
+
     def _end_guide(self) -> None:
         self._view.guide.hide()
         preferences.end_guide()
@@ -217,6 +254,7 @@ class MedSAMQWidget(QWidget):
             self._keys,
             ahead=preferences.encodes_ahead() if self._ahead is None else self._ahead,
         )
+        self._controller.closed.connect(self._on_closed)
         volume = workspace.session.volume
         self._view.guide.done(OPEN)
         self._view.show_status(

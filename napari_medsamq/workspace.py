@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
-from napari.layers import Image, Labels, Shapes
+from napari.layers import Image, Labels, Layer, Shapes
 from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 from qtpy.QtCore import QTimer
@@ -23,6 +23,7 @@ from napari_medsamq.history import Edit, Prompt
 from napari_medsamq.label_edits import LabelEdits
 from napari_medsamq.layers import PREVIEW, VOLUME, Plane, drawn_box, finest_plane
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
+from napari_medsamq.recording import Recorder
 from napari_medsamq.rectangles import Rectangles
 from napari_medsamq.review import Review
 from napari_medsamq.session import Session
@@ -70,11 +71,15 @@ class Workspace:
         The layer that shows the volume.
     model : Path, optional
         The model that was chosen for the session's engine; None if the program chose.
+    recorder : Recorder, optional
+        Writes down what is done; None where that is not possible.
 
     Attributes
     ----------
     left_at : dict of int to float
         Where on each array axis, in the viewer's mm, the user left the volume for another one.
+    saved_to : Path or None
+        Where the label was saved last.
     shares_window : bool
         Whether the network sees what the user sees, or always the session's standard window.
     reviews : dict of (int, int) to Review
@@ -91,13 +96,22 @@ class Workspace:
     dragged = Signal(object)
     changed = Signal()
     refused = Signal(Exception)
+    closed = Signal()
 
-    def __init__(self, session: Session, image: Image, model: Path | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        image: Image,
+        model: Path | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self._recorder = recorder
         self.session = session
         self.image = image
         self.model = model
         self.label_id = 1
         self.left_at: dict[int, float] = {}
+        self.saved_to: Path | None = None
         self.shares_window = True
         self.requests: list[Request] = []
         self.held: set[Request] = set()
@@ -138,12 +152,80 @@ class Workspace:
         if self not in (workspaces := _OPEN.setdefault(viewer, [])):
             workspaces.append(self)
             viewer.mouse_drag_callbacks.append(self.edits.follow)
-        for layer in (self.image, self.labels, self.preview, self.marks, self.boxes):
+            viewer.layers.events.removed.connect(self._on_layer_removed)
+        for number, layer in enumerate(self.layers):
             if layer not in viewer.layers:
-                viewer.add_layer(layer)
-            if VOLUME in layer.metadata or layer is self.preview:
+                below = [viewer.layers.index(own) for own in self._shown(viewer, 0, number)]
+                above = [viewer.layers.index(own) for own in self._shown(viewer, number, None)]
+                place = max(below) + 1 if below else min(above, default=len(viewer.layers))
+                viewer.layers.insert(place, layer)
+            if self._is_ours(layer):
                 # Guards what is ours against the delete key; a script may still remove it.
                 layer.locked = True
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All layers, in their order from below."""
+        return self.image, self.labels, self.preview, self.marks, self.boxes
+
+    @property
+    def keeps_work(self) -> bool:
+        """Whether what was done will be there again when the volume is opened again."""
+        return self._recorder is not None and self._recorder.works
+
+    def close(self) -> None:
+        """Take the layers out of the viewer, and forget what waits; the journal keeps the work.
+
+        The user's own image stays.
+        """
+        viewer = self._viewer
+        if viewer is None:
+            return
+        _OPEN[viewer].remove(self)
+        viewer.mouse_drag_callbacks.remove(self.edits.follow)
+        viewer.layers.events.removed.disconnect(self._on_layer_removed)
+        self.requests.clear()
+        self.closed.emit()
+        for layer in reversed(self.layers):
+            if self._is_ours(layer) and layer in viewer.layers:
+                layer.locked = False
+                viewer.layers.remove(layer)
+        if self._recorder is not None:
+            self._recorder.close()
+
+    @property
+    def _viewer(self) -> ViewerModel | None:
+        """The viewer that it is open in."""
+        return next((viewer for viewer, open_in in _OPEN.items() if self in open_in), None)
+
+    def _shown(self, viewer: ViewerModel, first: int, last: int | None) -> list[Layer]:
+        return [layer for layer in self.layers[first:last] if layer in viewer.layers]
+
+    def _is_ours(self, layer: Layer) -> bool:
+        return VOLUME in layer.metadata or layer is self.preview
+
+    def _on_layer_removed(self, event: Any) -> None:
+        if event.value is self.image:
+            # Once napari is done with its layers.
+            self._later(self._close_without_image)
+
+    def _close_without_image(self) -> None:
+        viewer = self._viewer
+        if viewer is None or self.image in viewer.layers:
+            return
+        if self.keeps_work or not self.session.history.edits:
+            self.close()
+            return
+        if not self._shown(viewer, 0, None):
+            # All layers were cleared; drawing brings them back.
+            return
+        self.add_to(viewer)
+        self.refused.emit(
+            PromptError(
+                f"What was done to {self.session.volume.name} is not recorded, so the volume "
+                "stays. Save the label, and close the volume in the dock."
+            )
+        )
 
     def show(self, shown: bool) -> None:
         """Show or hide those of the layers that are ours; the user's own are left alone."""

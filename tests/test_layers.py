@@ -22,6 +22,7 @@ from napari_medsamq.layers import (
     foreign_volume,
     get_reader,
     image_layer,
+    range_without,
     rectangle,
     stroke_edit,
     write_labels,
@@ -398,3 +399,15 @@ def test_a_volume_opens_on_the_plane_with_the_finest_pixels(spacing, plane):
 def test_a_single_slice_is_shown_in_its_own_plane(axis):
     array = np.expand_dims(np.arange(30, dtype=np.int16).reshape(5, 6), axis)
     assert finest_plane(volume_from_array(array, (1, 1, 1), "slice")).axis == axis
+
+
+def test_the_range_of_some_layers_has_all_of_their_slices():
+    viewer = pytest.importorskip("napari.components").ViewerModel()
+    # 24 steps of this size are 23.99 to napari.
+    spacing = np.nextafter(6.5, 0, dtype=float) - 1e-15
+    own = viewer.add_image(np.zeros((25, 8, 9)), scale=(spacing, 1, 1))
+    other = viewer.add_image(np.zeros((2, 60, 20, 20)), scale=(1, 2, 0.5, 0.5))
+    viewer.dims.range = range_without(viewer, [other])
+    assert viewer.dims.nsteps == (2, 25, 8, 9)
+    viewer.dims.range = range_without(viewer, [own])
+    assert viewer.dims.nsteps == (2, 60, 20, 20)

@@ -56,8 +56,7 @@ def test_the_next_doubtful_slice_is_found_both_ways(review: Review) -> None:
 
 
 def test_what_was_accepted_is_so_until_it_changes(review: Review) -> None:
-    ACCEPTED.update(review.up_to(13).items())
-    assert len(ACCEPTED) == 4
+    ACCEPTED.update((index, key(5)) for index in range(10, 14))
     assert review.grade(12) == Grade.accepted
     assert review.next_doubtful(10, 1) == 16
     sizes = dict.fromkeys(range(10, 20), 5)
@@ -70,8 +69,20 @@ def test_what_was_accepted_is_so_until_it_changes(review: Review) -> None:
     assert review.grade(12) == Grade.accepted
 
 
+def test_what_was_seen_is_so_as_it_was_seen(review: Review) -> None:
+    assert review.seen == {}
+    for index in (10, 12, 30):
+        review.see(index, key(5))
+    assert review.seen == {10: key(5), 12: key(5)}
+    assert review.unseen == [11, *range(13, 20)]
+    show(review, {10: 5, 12: 6})
+    assert review.unseen == [12]
+    show(review, {10: 5, 12: 5})
+    assert review.unseen == []
+
+
 def test_another_network_has_to_be_asked_anew(review: Review) -> None:
-    ACCEPTED.update(review.up_to(10).items())
+    ACCEPTED.add((10, key(5)))
     review.forget_sureness()
     assert review.grade(10) == Grade.accepted
     assert {review.grade(index) for index in range(11, 20)} == {Grade.unknown}

@@ -402,17 +402,29 @@ def test_a_box_beside_the_volume_is_refused(dock):
     assert dock.workspace.boxes.nshapes == 0
 
 
-def test_a_plane_brings_back_layers_that_were_cleared(dock):
+def test_a_plane_brings_back_layers_that_were_removed(dock):
     workspace = dock.workspace
-    dock.viewer.layers.clear()
+
+    def remove():
+        for layer in workspace.layers[1:]:
+            dock.viewer.layers.remove(layer)
+
+    remove()
     button(dock, "Coronal").click()
     assert workspace.labels in dock.viewer.layers
-    dock.viewer.layers.clear()
+    remove()
     dock.close_dock()
     dock.open_dock()
     dock.wait()
     assert dock.workspace is workspace
     assert workspace.labels in dock.viewer.layers
+
+
+def test_a_volume_whose_layers_were_cleared_is_closed(dock):
+    dock.viewer.layers.clear()
+    dock.qtbot.waitUntil(lambda: dock.dock.controller is None)
+    assert "phantom was closed" in dock.dock.status
+    assert not open_workspaces(dock.viewer)
 
 
 def test_a_file_that_cannot_be_read_is_explained_and_the_work_goes_on(dock, tmp_path):

@@ -99,16 +99,83 @@ def test_doubtful_slices_are_shown_and_keys_lead_to_them(stack):
     assert shown(stack) == 14
 
 
-def test_accepted_slices_are_left_alone(stack):
+def scroll(window, first, last):
+    """Go from slice to slice by the arrow keys."""
+    window.viewer.dims.set_point(0, first * 3.0)
+    while shown(window) < last:
+        window.press(Qt.Key.Key_Right)
+
+
+def test_only_what_was_seen_is_accepted(stack):
+    stack.viewer.dims.set_point(0, 8 * 3.0)
+    # A jump shows nothing of what lies between.
     stack.viewer.dims.set_point(0, 12 * 3.0)
+    unseen = [9, 10, 11, 13, 14, 15]
+    assert strip(stack).unseen == unseen
+    assert "not seen yet" in strip(stack)._describe(10)
+    assert "not seen yet" not in strip(stack)._describe(12)
     stack.press(Qt.Key.Key_A)
+    assert [i for i, g in enumerate(strip(stack).grades) if g == Grade.accepted] == [12]
+    assert "slice 12 accepted" in stack.dock.status
+    assert "6 with a mask have not been seen yet" in stack.dock.status
+    stack.press(Qt.Key.Key_A, SHIFT)
+    assert [i for i, g in enumerate(strip(stack).grades) if g == Grade.accepted] == [8, 12]
+    assert strip(stack).unseen == unseen
+    button(stack, "Accept all seen").click()
+    assert "are accepted already" in stack.dock.status
+    # What has changed since it was seen is another mask.
+    scroll(stack, 9, 11)
+    voxels = np.ravel_multi_index((9, 30, 30), stack.session.label.shape)
+    erased = np.zeros(1, np.uint16)
+    stack.session.history.change("erased", np.array([voxels]), erased, ())
+    stack.workspace.refresh()
+    button(stack, "Accept all seen").click()
+    assert [i for i, g in enumerate(strip(stack).grades) if g == Grade.accepted] == [8, 10, 11, 12]
+    assert 9 in strip(stack).unseen
+    stack.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    stack.qtbot.waitUntil(lambda: strip(stack).grades[10] != Grade.accepted)
+    assert strip(stack).grades[8] == Grade.accepted
+
+
+def test_what_is_hidden_is_not_seen(stack):
+    stack.viewer.dims.set_point(0, 8 * 3.0)
+    table = stack.dock._view.label._table
+    table.item(0, 0).setCheckState(Qt.CheckState.Unchecked)
+    scroll(stack, 8, 15)
+    assert strip(stack).unseen == [9, 10, 11, 13, 14, 15]
+    stack.press(Qt.Key.Key_A)
+    assert "Show Label 1 first" in stack.dock.status
+    table.item(0, 0).setCheckState(Qt.CheckState.Checked)
+    stack.qtbot.waitUntil(lambda: strip(stack).unseen == [9, 10, 11, 13, 14])
+
+
+def test_unseen_slices_are_marked_in_the_strip(stack):
+    stack.viewer.dims.set_point(0, 8 * 3.0)
+    image = strip(stack).grab().toImage()
+
+    def lower(index):
+        cell = strip(stack).cell(index)
+        rows = range(cell.center().y() + 2, cell.bottom())
+        return [image.pixelColor(x, y).value() for y in rows for x in range(*_sides(cell))]
+
+    assert max(lower(9)) == 0
+    assert max(lower(12)) > 50
+
+
+def _sides(cell):
+    return cell.left() + 2, cell.right() - 1
+
+
+def test_accepted_slices_are_left_alone(stack):
+    scroll(stack, 8, 12)
+    button(stack, "Accept all seen").click()
     assert strip(stack).grades[8:13] == [Grade.accepted] * 5
-    assert "5 slices accepted, up to slice 12" in stack.dock.status
+    assert "5 slices accepted" in stack.dock.status
     stack.press(Qt.Key.Key_A)
-    assert "up to this slice are accepted already" in stack.dock.status
+    assert "are accepted already" in stack.dock.status
     stack.viewer.dims.set_point(0, 5 * 3.0)
     stack.press(Qt.Key.Key_A)
-    assert "up to this slice do not exist" in stack.dock.status
+    assert "do not exist" in stack.dock.status
     stack.viewer.dims.set_point(0, 12 * 3.0)
     stack.press(Qt.Key.Key_N, SHIFT)
     assert shown(stack) == 12
@@ -125,8 +192,9 @@ def test_a_propagation_leaves_what_was_accepted_and_says_so(stack):
     stack.viewer.dims.set_point(0, 15 * 3.0)
     stack.drag((15, 20, 25), (15, 39, 49))
     stack.wait()
-    stack.viewer.dims.set_point(0, 11 * 3.0)
-    stack.press(Qt.Key.Key_A)
+    for index in range(8, 12):
+        stack.viewer.dims.set_point(0, index * 3.0)
+        stack.press(Qt.Key.Key_A)
     before = stack.session.label.copy()
     propagator = stack.dock.controller.propagator
     stack.press(Qt.Key.Key_P)
@@ -146,7 +214,7 @@ def test_a_propagation_leaves_what_was_accepted_and_says_so(stack):
     stack.qtbot.waitUntil(lambda: strip(stack).grades[14] != Grade.accepted)
     stack.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     np.testing.assert_array_equal(stack.session.label, before)
-    assert stack.session.history.undo_name == "acceptance of Label 1, 4 slices"
+    assert stack.session.history.undo_name == "acceptance of Label 1, 1 slice"
     np.testing.assert_array_equal(after[8:12], before[8:12])
 
 
@@ -158,7 +226,7 @@ def test_what_was_just_changed_is_accepted_as_it_is(stack):
     stack.wait()
     QTest.qWait(stack.dock.controller.checkup.reviewer._rest.interval() + 100)
     stack.wait()
-    assert strip(stack).grades[9] == Grade.accepted
+    assert strip(stack).grades[12] == Grade.accepted
 
 
 def test_slices_are_checked_anew_through_another_window(stack):

@@ -6,9 +6,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QCheckBox, QPushButton
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QCheckBox, QPushButton
 
 from napari_medsamq import view
+from napari_medsamq.errors import SaveError
 
 BOX = ((12, 15, 20), (12, 45, 60))
 
@@ -86,3 +89,85 @@ def test_a_label_is_saved_also_where_its_provenance_cannot_be(drawn, tmp_path):
     saved = np.asarray(nib.load(tmp_path / "liver.nii.gz").dataobj)
     np.testing.assert_array_equal(drawn.session.volume.from_source(saved), drawn.session.label)
     assert (tmp_path / "liver.provenance.json").read_text() == "{}"
+
+
+@pytest.fixture
+def asked(drawn, tmp_path, monkeypatch):
+    """How often where to save was asked; napari's own dialog counts, too."""
+    questions = []
+
+    def answer(*words):
+        questions.append(words[1])
+        return str(tmp_path / "liver.nii.gz"), ""
+
+    monkeypatch.setattr(view.QFileDialog, "getSaveFileName", answer)
+    drawn.viewer.window._qt_window.activateWindow()
+    drawn.qtbot.waitUntil(lambda: QApplication.activeWindow() is not None)
+    return questions
+
+
+def save_by_key(window):
+    QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_S, Qt.KeyboardModifier.ControlModifier)
+    window.wait()
+
+
+def saved(window, path):
+    return window.session.volume.from_source(np.asarray(nib.load(path).dataobj))
+
+
+@pytest.mark.parametrize("where", ["canvas", "name", "button"])
+def test_the_key_saves_the_label_and_again_to_the_same_file(drawn, asked, tmp_path, where):
+    focus = {
+        "canvas": drawn.native,
+        "name": drawn.dock._view.label._name,
+        "button": drawn.dock._view._draw,
+    }
+    focus[where].setFocus()
+    save_by_key(drawn)
+    assert asked == ["Save the label"]
+    assert "Saved and verified" in drawn.dock.status
+    np.testing.assert_array_equal(saved(drawn, tmp_path / "liver.nii.gz"), drawn.session.label)
+    drawn.viewer.dims.set_point(0, 6 * 3.0)
+    drawn.drag((6, 15, 20), (6, 45, 60))
+    drawn.wait()
+    focus[where].setFocus()
+    save_by_key(drawn)
+    assert asked == ["Save the label"]
+    np.testing.assert_array_equal(saved(drawn, tmp_path / "liver.nii.gz"), drawn.session.label)
+    assert saved(drawn, tmp_path / "liver.nii.gz")[6].any()
+
+
+def test_a_label_that_was_not_saved_is_asked_about_again(drawn, asked, tmp_path):
+    (tmp_path / "liver.nii.gz").mkdir()
+    save_by_key(drawn)
+    assert "Saved" not in drawn.dock.status
+    save_by_key(drawn)
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("kind", ["boxes", "marks"])
+def test_napari_saves_the_label_of_boxes_and_clicks_as_nifti(drawn, tmp_path, kind):
+    layer = getattr(drawn.workspace, kind)
+    target = tmp_path / "napari.nii.gz"
+    assert layer.save(str(target)) == [str(target)]
+    np.testing.assert_array_equal(saved(drawn, target), drawn.session.label)
+
+
+def test_shapes_of_someone_else_are_no_label(drawn, tmp_path):
+    layer = drawn.viewer.add_shapes([[[0, 0], [5, 5]]], name="theirs")
+    with pytest.raises(SaveError, match=r"theirs is no label"):
+        layer.save(str(tmp_path / "napari.nii.gz"))
+    assert not (tmp_path / "napari.nii.gz").exists()
+
+
+def test_what_napari_saves_of_the_boxes_is_told_from_the_label(drawn, monkeypatch):
+    monkeypatch.setattr(view.QFileDialog, "getSaveFileName", lambda *_, **__: ("", ""))
+    (action,) = [
+        own
+        for own in drawn.viewer.window.file_menu.actions()
+        if own.text().startswith("Save Selected")
+    ]
+    assert drawn.viewer.layers.selection.active is drawn.workspace.boxes
+    action.trigger()
+    assert "is no label" in drawn.dock.status
+    assert "Ctrl+S on the picture saves the label" in drawn.dock.status
