@@ -129,7 +129,8 @@ class Labelling:
         shape = self.label.shape
         corrects = start is not None or (isinstance(box, BoxPrompt) and box.clicks)
         name = f"{'correction of' if corrects else 'box for'} {self.style(label_id).name}"
-        found = np.unique(np.concatenate([mask.voxels(shape) for mask in masks]))
+        answers = list(masks)
+        found = np.unique(np.concatenate([mask.voxels(shape) for mask in answers]))
         if found.size == 0:
             raise PromptError(
                 "The network found nothing in this box. Draw it closer around the structure, or "
@@ -150,7 +151,9 @@ class Labelling:
         values = np.concatenate([np.full(voxels.size, label_id, np.uint16), left])[first]
         self._keep_locked(touched, values)
         prompt = Prompt(box, label_id, voxels, began)
-        return self.history.change(name, touched, values, (*prompts, prompt))
+        return self.history.change(
+            name, touched, values, (*prompts, prompt), setting=answers[0].setting
+        )
 
     def commit_carried(
         self, mask: SliceMask, label_id: int, group: object, kept: Bool | None = None
@@ -181,7 +184,9 @@ class Labelling:
         values = np.where(np.isin(voxels, found), label_id, 0).astype(np.uint16)
         self._keep_locked(voxels, values)
         name = f"propagation of {self.style(label_id).name}"
-        return self.history.change(name, voxels, values, self.history.prompts, group=group)
+        return self.history.change(
+            name, voxels, values, self.history.prompts, group=group, setting=mask.setting
+        )
 
     def accept(self, axis: int, label_id: int, masks: Mapping[int, bytes]) -> Edit:
         """Accept masks of a label, as one step of the history.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +18,7 @@ from napari_medsamq.meanwhile import Start
 from napari_medsamq.propagation import Gap, Stop, gaps
 from napari_medsamq.reports import report_carried, report_progress
 from napari_medsamq.review import mask_key
+from napari_medsamq.setting import Setting
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Workspace
@@ -36,6 +37,7 @@ class _Run:
     gaps: list[Gap]
     found: Iterator[Found]
     accepted: int  # slices of the label
+    setting: Setting  # with which the network is asked
     masks: list[SliceMask] = field(default_factory=list)
     stops: list[Stop] = field(default_factory=list)
 
@@ -71,7 +73,7 @@ class Propagator(QObject):
         self._fail = fail
         self._run: _Run | None = None
         # What each gap held when it was filled last, by axis, label and the slices around it.
-        self._done: dict[tuple[int, ...], Hashable] = {}
+        self._done: dict[tuple[int, ...], tuple[object, ...]] = {}
 
     @property
     def active(self) -> bool:
@@ -115,6 +117,7 @@ class Propagator(QObject):
             wanted,
             session.carry(axis, known, first, last, done),
             sum(len(still_accepted(label, accepted, across, label_id)) for across in range(3)),
+            session.setting(),
         )
         self._refuse_locked(run, done)
         self._run = run
@@ -183,6 +186,7 @@ class Propagator(QObject):
     def outlasting(self, label_id: int) -> Iterator[None]:
         """What is done to a label as a whole meanwhile leaves those gaps done that were."""
         axes = {place[0] for place in self._done if place[1] == label_id}
+        setting = self._workspace.session.setting()
         kept = {
             axis: [gap for gap in self._gaps_done(axis, label_id) if self._is_done(known, *gap)]
             for axis, known in self._known(axes, label_id).items()
@@ -193,7 +197,7 @@ class Propagator(QObject):
                 # Slices that are known by now divide it.
                 inside = [index for index in known if low < index < high]
                 for part in pairwise([low, *inside, high]):
-                    self._note_done(known, axis, label_id, *part)
+                    self._note_done(setting, known, axis, label_id, *part)
 
     def _known(self, axes: Iterable[int], label_id: int) -> dict[int, Collection[int]]:
         history = self._workspace.session.history
@@ -203,19 +207,26 @@ class Propagator(QObject):
         return [place for place in self._done if place[:2] == (axis, label_id)]
 
     def _is_done(self, known: Collection[int], *place: int) -> bool:
-        return place in self._done and self._done[place] == self._key(known, *place)
+        setting = self._workspace.session.setting()
+        return place in self._done and self._done[place] == self._key(setting, known, *place)
 
-    def _note_done(self, known: Collection[int], *place: int) -> None:
-        self._done[place] = self._key(known, *place)
+    def _note_done(self, setting: Setting, known: Collection[int], *place: int) -> None:
+        self._done[place] = self._key(setting, known, *place)
 
     def _key(
-        self, known: Collection[int], axis: int, label_id: int, low: int, high: int
-    ) -> Hashable:
+        self,
+        setting: Setting,
+        known: Collection[int],
+        axis: int,
+        label_id: int,
+        low: int,
+        high: int,
+    ) -> tuple[object, ...]:
         """Return what tells whether a gap, and the slices around it, are as they were."""
         session = self._workspace.session
         planes = np.moveaxis(session.label, axis, 0)
         return (
-            (session.engine, session.window, session.zoom, session.carry_prompt),
+            setting,
             tuple(session.locked_against(label_id)),
             tuple(index for index in known if low <= index <= high),
             mask_key(planes[max(low, 0) : high + 1] == label_id),
@@ -228,7 +239,7 @@ class Propagator(QObject):
             # Asked anew, as a slice may have been corrected meanwhile.
             known = self._workspace.session.history.known_slices(axis, label_id)
             for gap in run.gaps:
-                self._note_done(known, axis, label_id, *gap)
+                self._note_done(run.setting, known, axis, label_id, *gap)
         self._workspace.refresh()
         name = self._workspace.session.style(label_id).name
         self._say(

@@ -75,7 +75,7 @@ class Recorder:
                 "accepted": [
                     [own.axis, own.index, own.label_id, own.key.hex()] for own in edit.accepted
                 ],
-                **self._session.setting().as_dict(),
+                **(edit.setting or self._session.setting()).as_dict(),
             },
             arrays,
         )
@@ -194,7 +194,6 @@ class Replay:
             )
         setting = Setting.from_dict(content)
         self._window = setting.window
-        self.history.setting = lambda: setting
         voxels = self._inside(arrays["voxels"])
         # What was done in the middle of a brush stroke met voxels that the stroke had painted, but
         # that are entered only at its end.
@@ -211,6 +210,7 @@ class Replay:
             group=None if group is None else self._groups.setdefault(group, object()),
             # Journals of before masks could be accepted do not mention any.
             accepted=[self._accepted(*own) for own in content.get("accepted", ())],
+            setting=setting,
         )
 
     def _accepted(self, axis: int, index: int, label_id: int, key: str) -> Acceptance:

@@ -7,6 +7,7 @@ from qtpy.QtCore import QEvent, Qt
 from qtpy.QtTest import QTest
 
 from napari_medsamq.embeddings import EMBEDDING_BYTES
+from napari_medsamq.preprocess import WindowLevel
 from napari_medsamq.preview import striped
 from napari_medsamq.ready_bar import slice_slider
 
@@ -284,3 +285,17 @@ def test_the_canvas_is_not_kept_from_painting_for_long(dock, engine):
     dock.close_dock()
     assert dock.native.updatesEnabled()
     engine.open.set()
+
+
+def test_a_window_moved_while_a_box_is_asked_about_is_not_that_of_its_mask(dock, engine):
+    """Also for a box that waits in the queue behind it."""
+    session = dock.session
+    before = session.window
+    engine.open.clear()
+    for columns in ((4, 9), (12, 18)):
+        dock.drag((12, 5, columns[0]), (12, 15, columns[1]))
+    assert len(dock.workspace.requests) == 2
+    session.window = WindowLevel(before.level + 1, before.width)
+    engine.open.set()
+    dock.wait()
+    assert [edit.setting.window for edit in session.history.edits] == [before] * 2
