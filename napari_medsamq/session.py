@@ -246,7 +246,7 @@ class Session(Labelling):
         """Return what the network is and sees now, for those who want to ask it again."""
         spec = self.engine.spec
         seen = self.window, self.zoom, self.volume.modality, self.carry_prompt
-        return Setting(spec.name, spec.sha256, *seen)
+        return Setting(spec.name, spec.sha256, *seen, spec.preprocessing.box)
 
     def _lens(self, axis: int) -> Lens:
         """Return what slices are seen through now; the owner may change it meanwhile."""

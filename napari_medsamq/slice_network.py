@@ -13,7 +13,7 @@ import numpy.typing as npt
 from napari_medsamq.corrections import Corrections, with_clicks
 from napari_medsamq.embeddings import EMBEDDING_BYTES, EmbeddingCache
 from napari_medsamq.engine import Engine, box_points
-from napari_medsamq.preprocess import WindowLevel
+from napari_medsamq.preprocess import BoxRule, WindowLevel
 from napari_medsamq.prompts import Click
 from napari_medsamq.quality import agreement, jittered_boxes
 from napari_medsamq.setting import Setting
@@ -110,7 +110,9 @@ class SliceNetwork:
         self._parts = EmbeddingCache(parts)
         self._corrections = Corrections()
         # Asked for each slice of a volume whenever one more is ready.
-        self._wholes = [self._view(axis) for axis in range(3)]
+        self._wholes = {
+            (axis, rule): self._view(axis, rule) for axis in range(3) for rule in BoxRule
+        }
         # A dock that was closed may still be at its last slice while the next one begins.
         self._lock = Lock()
 
@@ -306,11 +308,11 @@ class SliceNetwork:
         return embedding, (perf_counter() - start) * 1000
 
     def _whole(self, lens: Lens) -> View:
-        return self._wholes[lens.axis]
+        return self._wholes[lens.axis, lens.setting.box_rule]
 
-    def _view(self, axis: int) -> View:
+    def _view(self, axis: int, rule: BoxRule) -> View:
         height, width = self._volume.slice(axis, 0).shape[:2]
-        return View((height, width), self._volume.pixel_size(axis))
+        return View((height, width), self._volume.pixel_size(axis), box_rule=rule)
 
     @staticmethod
     def _key(lens: Lens, index: int, view: View) -> Hashable:

@@ -123,6 +123,8 @@ class Verifier:
         spec = engine.spec
         if spec.sha256 != setting.model_sha256:
             self.verdict.others.add(f"the weights ({setting.model} then)")
+        if spec.preprocessing.box != setting.box_rule:
+            self.verdict.others.add(f"the rule for boxes (then: {setting.box_rule})")
         volume = self._volume.with_modality(setting.modality)
         return Session(
             volume, engine, setting.window, zoom=setting.zoom, carry_prompt=setting.carry_prompt

@@ -363,9 +363,10 @@ def test_a_propagation_of_which_nothing_came_does_not_end_the_verdict(
 @pytest.mark.parametrize(
     ("older", "said"),
     [
+        ({"box_rule": None}, "the last pixel up to its near edge"),
         ({"model_sha256": {"encoder.bin": "ab"}}, "the weights (fake then)"),
     ],
-    ids=["other weights"],
+    ids=["no rule for boxes", "other weights"],
 )
 def test_an_older_journal_says_how_its_masks_were_made(
     work: Work, monkeypatch: pytest.MonkeyPatch, older: dict[str, object], said: str

@@ -59,13 +59,13 @@ def test_the_mask_moves_with_the_mouse_and_gives_way_to_the_label(dock):
     drag = Drag(dock, BOX[0])
     drag.to((12, 30, 40), steps=4)
     dock.wait()
-    assert extent(shown(dock)) == [(12, 12), (16, 29), (24, 39)]
+    assert extent(shown(dock)) == [(12, 12), (16, 30), (24, 40)]
     assert "Preview" in dock.dock.status
     assert "ms" in dock.dock.status
     assert not dock.session.label.any(), "nothing is written before the button is released"
     drag.to(BOX[1], steps=4)
     dock.wait()
-    assert extent(shown(dock)) == [(12, 12), (16, 46), (24, 54)]
+    assert extent(shown(dock)) == [(12, 12), (16, 47), (24, 55)]
     drag.release()
     dock.wait()
     assert not shown(dock).any()
@@ -91,7 +91,7 @@ def test_boxes_that_came_too_late_are_never_asked_for(dock, engine):
     engine.open.set()
     dock.wait()
     assert engine.decoded == 2, "the first box and the newest one"
-    assert extent(shown(dock))[2] == (24, 53)
+    assert extent(shown(dock))[2] == (24, 54)
     drag.release()
     dock.wait()
     assert engine.encoded == 1
@@ -139,7 +139,7 @@ def test_previews_lie_on_the_other_planes(dock, name, axis):
     found = extent(shown(dock))
     assert found[axis] == (point[axis],) * 2
     for other in {0, 1, 2} - {axis}:
-        assert found[other] == pytest.approx((start[other], stop[other] - 1), abs=1)
+        assert found[other] == (start[other], stop[other])
     drag.release()
     dock.wait()
 
