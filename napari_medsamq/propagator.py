@@ -186,7 +186,6 @@ class Propagator(QObject):
     def outlasting(self, label_id: int) -> Iterator[None]:
         """What is done to a label as a whole meanwhile leaves those gaps done that were."""
         axes = {place[0] for place in self._done if place[1] == label_id}
-        setting = self._workspace.session.setting()
         kept = {
             axis: [gap for gap in self._gaps_done(axis, label_id) if self._is_done(known, *gap)]
             for axis, known in self._known(axes, label_id).items()
@@ -197,7 +196,7 @@ class Propagator(QObject):
                 # Slices that are known by now divide it.
                 inside = [index for index in known if low < index < high]
                 for part in pairwise([low, *inside, high]):
-                    self._note_done(setting, known, axis, label_id, *part)
+                    self._note_done(known, axis, label_id, *part)
 
     def _known(self, axes: Iterable[int], label_id: int) -> dict[int, Collection[int]]:
         history = self._workspace.session.history
@@ -207,26 +206,31 @@ class Propagator(QObject):
         return [place for place in self._done if place[:2] == (axis, label_id)]
 
     def _is_done(self, known: Collection[int], *place: int) -> bool:
-        setting = self._workspace.session.setting()
-        return place in self._done and self._done[place] == self._key(setting, known, *place)
+        return place in self._done and self._done[place] == self._key(known, *place)
 
-    def _note_done(self, setting: Setting, known: Collection[int], *place: int) -> None:
-        self._done[place] = self._key(setting, known, *place)
+    def _note_done(
+        self, known: Collection[int], *place: int, setting: Setting | None = None
+    ) -> None:
+        self._done[place] = self._key(known, *place, setting=setting)
 
     def _key(
         self,
-        setting: Setting,
         known: Collection[int],
         axis: int,
         label_id: int,
         low: int,
         high: int,
+        *,
+        setting: Setting | None = None,
     ) -> tuple[object, ...]:
-        """Return what tells whether a gap, and the slices around it, are as they were."""
+        """Return what tells whether a gap, and the slices around it, are as they were.
+
+        The setting is that with which the gap was asked about; without it, the one in hand.
+        """
         session = self._workspace.session
         planes = np.moveaxis(session.label, axis, 0)
         return (
-            setting,
+            setting or session.setting(),
             tuple(session.locked_against(label_id)),
             tuple(index for index in known if low <= index <= high),
             mask_key(planes[max(low, 0) : high + 1] == label_id),
@@ -239,7 +243,7 @@ class Propagator(QObject):
             # Asked anew, as a slice may have been corrected meanwhile.
             known = self._workspace.session.history.known_slices(axis, label_id)
             for gap in run.gaps:
-                self._note_done(run.setting, known, axis, label_id, *gap)
+                self._note_done(known, axis, label_id, *gap, setting=run.setting)
         self._workspace.refresh()
         name = self._workspace.session.style(label_id).name
         self._say(
