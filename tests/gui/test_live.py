@@ -69,7 +69,7 @@ def test_the_mask_moves_with_the_mouse_and_gives_way_to_the_label(dock):
     drag.release()
     dock.wait()
     assert not shown(dock).any()
-    assert np.count_nonzero(dock.session.label) == 31 * 31
+    assert np.count_nonzero(dock.session.label) == 32 * 32
 
 
 def test_a_preview_is_striped_within_an_outline(dock):
@@ -105,7 +105,7 @@ def test_an_answer_after_the_mouse_let_go_is_not_shown(dock, engine):
     engine.open.set()
     dock.wait()
     assert not shown(dock).any()
-    assert np.count_nonzero(dock.session.label) == 31 * 31
+    assert np.count_nonzero(dock.session.label) == 32 * 32
 
 
 def test_moving_a_box_shows_where_its_mask_will_be(dock):
