@@ -185,9 +185,9 @@ class ResizeLongestSide:
         """Frame pixels per slice pixel for each side of a box, and what is added: two (4,)."""
         rows, columns = self.scale
         steps = np.array([columns, rows, columns, rows])
-        # The last frame pixel of a pixel, rounded: of those at the edge, that which it covers most.
-        last = np.where(steps > 1, steps - 0.5, 0)
-        return steps, last * [0, 0, self.far_edge, self.far_edge]
+        # From the first to the last frame pixel of a pixel.
+        reach = np.maximum(steps - 1, 0) * [0, 0, self.far_edge, self.far_edge]
+        return steps, reach
 
     def apply_mask(self, mask: Bool) -> Bool:
         """Resize a mask (H, W) bool into the frame: (256, 256) bool, where half a pixel counts."""

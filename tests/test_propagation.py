@@ -51,7 +51,7 @@ def test_only_the_middle_slice_gets_the_sides_of_the_box(axis: int) -> None:
     _, asked = walk(axis)
     middle = (NEAR[axis] + FAR[axis]) // 2
     # The last pixel with all of its frame pixels.
-    edges = np.multiply(sides, scale) + np.multiply([0, 0, 1, 1], scale - 0.5)
+    edges = np.multiply(sides, scale) + np.multiply([0, 0, 1, 1], scale - 1)
     assert asked.pop(middle) == np.trunc(edges).tolist()
     left, top, right, bottom = 8 * scale, 6 * scale, 12 * scale, 10 * scale
     expected = [left - MARGIN, top - MARGIN, right - 1 + MARGIN, bottom - 1 + MARGIN]

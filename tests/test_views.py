@@ -83,7 +83,7 @@ def test_published_weights_get_boxes_on_whole_slices_as_they_are_used_to(
 ) -> None:
     view = View((100, 128), SQUARE, crop, rule)
     scale, origin = (2, 0) if crop is None else (256 / 50, 10)
-    far, near = round(scale * (31 - origin) - 1), int(scale * (30 - origin))
+    far, near = int(scale * (31 - origin) - 1), int(scale * (30 - origin))
     found = view.apply_box([20, 20, 30, 30])
     last = near if crop is None and rule is BoxRule.published else far
     first = int(scale * (20 - origin))
