@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import takewhile
 
@@ -52,9 +52,14 @@ class Answers:
         """Ask the network about a request."""
         if not self._may_ask():
             return
+        try:
+            found = self._workspace.session.segment(request.box, request.start)
+        except MedSAMQError as error:
+            self._on_failure(request, error)
+            return
         self._say("Segmenting…")
         self._compute.submit(
-            partial(self._segment, request),
+            partial(self._fetch, found),
             self._workspace.edits.between_strokes(self._compute, partial(self._on_masks, request)),
             partial(self._on_failure, request),
         )
@@ -85,8 +90,7 @@ class Answers:
         workspace = self._workspace
         return [request for request in workspace.requests if request not in workspace.held]
 
-    def _segment(self, request: Request) -> list[SliceMask]:
-        found = self._workspace.session.segment(request.box, request.start)
+    def _fetch(self, found: Iterator[SliceMask]) -> list[SliceMask]:
         # A dock that is closed waits for one slice, not for the whole volume.
         return list(takewhile(lambda _: self._compute.running, found))
 

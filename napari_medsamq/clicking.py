@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,7 +86,7 @@ class Clicking(QObject):
         nothing = np.zeros(np.delete(session.label.shape, axis), bool)
         box = BoxPrompt(axis, index, 0, 0, *(int(size) - 1 for size in nothing.shape[::-1]))
         self._compute.submit(
-            lambda: next(session.segment(box, nothing)), lambda _: None, self._fail
+            partial(next, session.segment(box, nothing)), lambda _: None, self._fail
         )
 
     def improve(self) -> None:

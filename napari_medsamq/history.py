@@ -117,7 +117,8 @@ class Edit:
     group : object or None
         Edits that follow each other and have the same are undone and done again together.
     setting : Setting or None
-        The network in hand at the time, asked or not; None where there is none.
+        With which the network was asked; where it was not, the one in hand at the time; None where
+        there is none.
     accepted : tuple of Acceptance
         What was accepted that was not before.
     styles : tuple of StyleChange
@@ -158,7 +159,7 @@ class History:
     watch : callable
         Told "edit", "undo" or "redo" after each, and the edit; a group is told by its last one.
     setting : callable
-        Gives the setting that is entered with each edit, or None.
+        Gives the setting that is entered with edits for which no network was asked, or None.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -221,8 +222,12 @@ class History:
         group: object | None = None,
         accepted: Iterable[Acceptance] = (),
         styles: Mapping[int, LabelStyle] = MappingProxyType({}),
+        setting: Setting | None = None,
     ) -> Edit:
-        """Set voxels (flat indices, each once) and prompts as one new edit; see `Edit`."""
+        """Set voxels (flat indices, each once) and prompts as one new edit; see `Edit`.
+
+        Without a setting, that of the moment is entered.
+        """
         before = self.label.reshape(-1)[voxels]
         changed = before != values
         edit = Edit(
@@ -234,7 +239,7 @@ class History:
             prompts,
             by_hand,
             group,
-            self.setting(),
+            setting or self.setting(),
             tuple(own for own in accepted if own not in self.accepted),
             tuple(StyleChange(n, self.styles.get(n), style) for n, style in styles.items()),
         )

@@ -17,6 +17,7 @@ from napari_medsamq.history import MAX_LABEL_ID, Edit, History, Label, LabelStyl
 from napari_medsamq.operations import Operation, check_change
 from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
+from napari_medsamq.setting import Setting
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.volume_io import LoadedLabel, SaveReceipt, Segment, Volume, write_label
 
@@ -133,7 +134,8 @@ class Labelling:
         clicks = () if isinstance(box, BoxPrompt3D) else box.clicks
         corrects = start is not None or clicks
         name = f"{'correction of' if corrects else 'box for'} {self.style(label_id).name}"
-        found = np.unique(np.concatenate([mask.voxels(shape) for mask in masks]))
+        answers = list(masks)
+        found = np.unique(np.concatenate([mask.voxels(shape) for mask in answers]))
         # Clicks may take away all that there was.
         if found.size == 0 and not clicks:
             raise PromptError(
@@ -159,7 +161,9 @@ class Labelling:
         values = np.concatenate([np.zeros(away.size, np.uint16), values])[first]
         self._keep_locked(touched, values)
         prompt = Prompt(box, label_id, voxels, began)
-        return self.history.change(name, touched, values, (*prompts, prompt))
+        return self.history.change(
+            name, touched, values, (*prompts, prompt), setting=answers[0].setting
+        )
 
     def commit_carried(
         self, mask: SliceMask, label_id: int, group: object, kept: Bool | None = None
@@ -190,10 +194,18 @@ class Labelling:
         values = np.where(np.isin(voxels, found), label_id, 0).astype(np.uint16)
         self._keep_locked(voxels, values)
         name = f"propagation of {self.style(label_id).name}"
-        return self.history.change(name, voxels, values, self.history.prompts, group=group)
+        return self.history.change(
+            name, voxels, values, self.history.prompts, group=group, setting=mask.setting
+        )
 
     def commit_nothing(
-        self, axis: int, label_id: int, indices: Iterable[int], group: object, kept: Bool
+        self,
+        axis: int,
+        label_id: int,
+        indices: Iterable[int],
+        group: object,
+        kept: Bool,
+        setting: Setting | None = None,
     ) -> Edit | None:
         """Take away what an earlier propagation gave a label where a later one finds nothing.
 
@@ -208,6 +220,8 @@ class Labelling:
             That of the masks that the later one has found.
         kept : (z, y, x) bool
             As in `commit_carried`.
+        setting : Setting, optional
+            With which the network was asked.
 
         Returns
         -------
@@ -234,7 +248,9 @@ class Labelling:
         values = np.zeros(voxels.size, np.uint16)
         self._keep_locked(voxels, values)
         name = f"propagation of {self.style(label_id).name}"
-        return self.history.change(name, voxels, values, self.history.prompts, group=group)
+        return self.history.change(
+            name, voxels, values, self.history.prompts, group=group, setting=setting
+        )
 
     def accept(self, axis: int, label_id: int, masks: Mapping[int, bytes]) -> Edit:
         """Accept masks of a label, as one step of the history.

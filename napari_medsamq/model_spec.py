@@ -11,9 +11,10 @@ from archspec.cpu.detect import detected_info
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.files import file_hash, replacing
+from napari_medsamq.preprocess import BoxRule
 from napari_medsamq.volume_io import Modality
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FLOAT_BITS = 32
 MODELS = Path(__file__).parent / "models"
 INT8_MODEL = "medsamq-int8"
@@ -30,10 +31,11 @@ _SPEC_FILE = "model.json"
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a model expects of its image; one value exists so far, LiteMedSAM's."""
+    """What a model expects of its image and its boxes; but for these, one value exists so far."""
 
     resize: str = "longest side, OpenCV INTER_AREA on uint8"
     normalisation: str = "minimum-maximum to [0, 1], then zero padding right and bottom"
+    box: BoxRule = BoxRule.far_edge
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class ModelSpec:
     format_version : int
         Version of this contract.
     preprocessing : Preprocessing
-        How a slice becomes an image.
+        How a slice becomes an image, and a box corners in it.
     scores : dict of str to dict of str to float
         `dsc` and `nsd` on cases that the model was not trained on, by modality and for `all`;
         empty where they are unknown.
@@ -72,9 +74,15 @@ class ModelSpec:
 
     @classmethod
     def describe(
-        cls, directory: Path, *, name: str, bits: int, provenance: dict[str, str]
+        cls,
+        directory: Path,
+        *,
+        name: str,
+        bits: int,
+        provenance: dict[str, str],
+        box: BoxRule = BoxRule.far_edge,
     ) -> ModelSpec:
-        """Describe the IR files that lie in `directory`.
+        """Describe the IR files that lie in `directory`, and by which rule they get boxes.
 
         Raises
         ------
@@ -82,7 +90,7 @@ class ModelSpec:
             If one of the four files is missing.
         """
         hashes = {file: _sha256(directory / file) for file in _FILES}
-        return cls(name=name, bits=bits, sha256=hashes, provenance=dict(provenance))
+        return cls(name, bits, hashes, dict(provenance), preprocessing=Preprocessing(box=box))
 
     def write(self, directory: Path) -> Path:
         """Write `model.json` into `directory` and return its path."""
@@ -95,6 +103,9 @@ class ModelSpec:
     @classmethod
     def read(cls, directory: Path) -> ModelSpec:
         """Read `model.json` from `directory`; the IR files are not touched.
+
+        One of version 1 says nothing of boxes. Its network gets them up to their far edge, as that
+        is better for networks that were trained before there was this rule, too.
 
         Raises
         ------
@@ -112,15 +123,17 @@ class ModelSpec:
         except (ValueError, RecursionError) as error:
             raise ModelError(f"{path} is damaged ({error}). Install the model again.") from error
         version = raw.get("format_version") if isinstance(raw, dict) else None
-        if version != FORMAT_VERSION:
+        if version not in (1, FORMAT_VERSION):
             raise ModelError(
-                f"{path} has format version {version!r}; this program reads version "
+                f"{path} has format version {version!r}; this program reads versions 1 and "
                 f"{FORMAT_VERSION}. Update napari-medsamq or export the model again."
             )
         try:
-            raw["preprocessing"] = Preprocessing(**raw["preprocessing"])
+            asked = raw["preprocessing"] | ({"box": BoxRule.far_edge} if version == 1 else {})
+            raw["preprocessing"] = Preprocessing(**{**asked, "box": BoxRule(asked["box"])})
+            raw["format_version"] = FORMAT_VERSION
             spec = cls(**raw)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 f"{path} lacks or misnames a field: {error}. Export the model again."
             ) from error
@@ -134,10 +147,12 @@ class ModelSpec:
                 f"{path} calls the model {self.name!r}; the name of its folder alone is expected. "
                 "Export the model again."
             )
-        if self.image_size != 256 or self.preprocessing != Preprocessing():
+        known = [Preprocessing(box=box) for box in (BoxRule.far_edge, BoxRule.published)]
+        if self.image_size != 256 or self.preprocessing not in known:
             raise ModelError(
                 f"{path} asks for a {self.image_size} px image and {self.preprocessing}; this "
-                f"program prepares 256 px images by {Preprocessing()}. Export the model again."
+                f"program prepares 256 px images by {' or '.join(map(str, known))}. Export the "
+                "model again."
             )
         if not isinstance(self.sha256, dict) or set(self.sha256) != set(_FILES):
             raise ModelError(

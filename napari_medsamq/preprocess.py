@@ -8,12 +8,14 @@ training shares: window to uint8, OpenCV INTER_AREA to a longest side of 256, mi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.errors import VolumeError
+from napari_medsamq.geometry import Float64
 from napari_medsamq.volume_io import Volume
 
 FRAME = 256
@@ -121,6 +123,21 @@ def window_between(volume: Volume, low: float, high: float) -> WindowLevel:
         ) from error
 
 
+class BoxRule(StrEnum):
+    """How far the last pixel of a box reaches where a slice is enlarged; in words, for files.
+
+    It is several frame pixels wide there. On slices that are shrunk, all are LiteMedSAM's rule.
+    """
+
+    far_edge = "the last pixel up to its far edge"
+    # For its published weights, whose masks are to be those of its own inference.
+    published = (
+        "on whole slices as LiteMedSAM, in parts of slices the last pixel up to its far edge"
+    )
+    # Of journals of before there was a choice; nothing is asked by it any more.
+    near_edge = "the last pixel up to its near edge"
+
+
 @dataclass(frozen=True)
 class ResizeLongestSide:
     """The transform between a slice and the 256 px frame.
@@ -131,11 +148,14 @@ class ResizeLongestSide:
         Of the slice, in pixels.
     pixel_size : (row, column) float
         In mm. Slices whose pixels are not square are resampled to square ones on the way.
+    far_edge : bool
+        Whether the last pixel of a box reaches to its far edge; see `BoxRule`.
     """
 
     height: int
     width: int
     pixel_size: tuple[float, float] = (1.0, 1.0)
+    far_edge: bool = True
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -163,11 +183,30 @@ class ResizeLongestSide:
         )
 
     def apply_box(self, xyxy: npt.ArrayLike) -> Float32:
-        """Map a box (4,) XYXY from slice pixels to frame pixels, truncated to integers."""
+        """Map a box (4,) XYXY from slice pixels to frame pixels, all inclusive, whole numbers.
+
+        As in LiteMedSAM, a pixel is the frame pixel in which its near edge falls; but see
+        `far_edge`.
+        """
+        steps, reach = self._box_steps
+        truncated: Float64 = np.trunc(np.asarray(xyxy, np.float64) * steps + reach)
+        return truncated.astype(np.float32)
+
+    def invert_box(self, frame_box: npt.ArrayLike) -> Float64:
+        """Return a box (4,) XYXY in slice pixels that `apply_box` maps to a box of whole pixels."""
+        steps, reach = self._box_steps
+        # A quarter of a pixel above what would be truncated to the pixel before.
+        box: Float64 = (np.asarray(frame_box, np.float64) + 0.25 - reach) / steps
+        return box
+
+    @property
+    def _box_steps(self) -> tuple[Float64, Float64]:
+        """Frame pixels per slice pixel for each side of a box, and what is added: two (4,)."""
         rows, columns = self.scale
-        scaled = np.asarray(xyxy, np.float64) * np.array([columns, rows, columns, rows])
-        truncated: Float32 = np.trunc(scaled).astype(np.float32)
-        return truncated
+        steps = np.array([columns, rows, columns, rows])
+        # From the first to the last frame pixel of a pixel.
+        reach = np.maximum(steps - 1, 0) * [0, 0, self.far_edge, self.far_edge]
+        return steps, reach
 
     def apply_mask(self, mask: Bool) -> Bool:
         """Resize a mask (H, W) bool into the frame: (256, 256) bool, where half a pixel counts."""

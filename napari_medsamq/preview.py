@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,6 @@ from qtpy.QtWidgets import QWidget
 from napari_medsamq.canvas import Hold
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.locks import describe_overlap, overlap, without_locked
-from napari_medsamq.session import Session
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Request, Workspace
@@ -188,7 +186,7 @@ class Preview(QObject):
         request, self._wanted = self._wanted, None
         self._asking = True
         self._compute.submit(
-            partial(_first_mask, self._workspace.session, request),
+            partial(next, self._workspace.session.segment(request.box, preview=True)),
             partial(self._on_mask, request),
             self._on_failure,
         )
@@ -223,7 +221,3 @@ class Preview(QObject):
         if not isinstance(error, MedSAMQError):
             raise error
         self.said.emit(str(error))
-
-
-def _first_mask(session: Session, request: Request) -> Any:
-    return next(session.segment(request.box, preview=True))

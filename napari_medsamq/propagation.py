@@ -70,6 +70,7 @@ def _next_box(mask: Bool, view: Callable[[Float64], View], otherwise: Float64) -
     if in_frame is None:  # too small to be seen there
         return otherwise
     wider = in_frame + np.array([-MARGIN, -MARGIN, MARGIN, MARGIN])
+    # To 256, not to the last pixel: as the reference inference does.
     return seen.invert_box(np.clip(wider, 0, FRAME))
 
 

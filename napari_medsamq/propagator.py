@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +18,7 @@ from napari_medsamq.meanwhile import Start
 from napari_medsamq.propagation import Gap, Stop, gaps
 from napari_medsamq.reports import report_carried, report_progress
 from napari_medsamq.review import mask_key
+from napari_medsamq.setting import Setting
 from napari_medsamq.slice_network import SliceMask
 from napari_medsamq.worker import Worker
 from napari_medsamq.workspace import Workspace
@@ -37,6 +38,7 @@ class _Run:
     found: Iterator[Found]
     accepted: int  # slices of the label
     anew: frozenset[int]  # slices that are made anew, with a mask or without
+    setting: Setting  # with which the network is asked
     masks: list[SliceMask] = field(default_factory=list)
     stops: list[Stop] = field(default_factory=list)
     emptied: int = 0  # slices that had the mask of an earlier one
@@ -78,7 +80,7 @@ class Propagator(QObject):
         self._fail = fail
         self._run: _Run | None = None
         # What each gap held when it was filled last, by axis, label and the slices around it.
-        self._done: dict[tuple[int, ...], Hashable] = {}
+        self._done: dict[tuple[int, ...], tuple[object, ...]] = {}
 
     @property
     def active(self) -> bool:
@@ -128,6 +130,7 @@ class Propagator(QObject):
                 if (low, high) not in done
                 for index in range(low + 1, high)
             ).difference(known),
+            session.setting(),
         )
         self._refuse_locked(run, done)
         self._run = run
@@ -186,7 +189,9 @@ class Propagator(QObject):
             self._say(report_progress(name, run.masks))
         else:
             try:
-                edit = session.commit_nothing(start.axis, start.label_id, run.left, run, start.kept)
+                edit = session.commit_nothing(
+                    start.axis, start.label_id, run.left, run, start.kept, run.setting
+                )
             except MedSAMQError as error:
                 self._on_failure(run, error)
                 return
@@ -229,17 +234,29 @@ class Propagator(QObject):
     def _is_done(self, known: Collection[int], *place: int) -> bool:
         return place in self._done and self._done[place] == self._key(known, *place)
 
-    def _note_done(self, known: Collection[int], *place: int) -> None:
-        self._done[place] = self._key(known, *place)
+    def _note_done(
+        self, known: Collection[int], *place: int, setting: Setting | None = None
+    ) -> None:
+        self._done[place] = self._key(known, *place, setting=setting)
 
     def _key(
-        self, known: Collection[int], axis: int, label_id: int, low: int, high: int
-    ) -> Hashable:
-        """Return what tells whether a gap, and the slices around it, are as they were."""
+        self,
+        known: Collection[int],
+        axis: int,
+        label_id: int,
+        low: int,
+        high: int,
+        *,
+        setting: Setting | None = None,
+    ) -> tuple[object, ...]:
+        """Return what tells whether a gap, and the slices around it, are as they were.
+
+        The setting is that with which the gap was asked about; without it, the one in hand.
+        """
         session = self._workspace.session
         planes = np.moveaxis(session.label, axis, 0)
         return (
-            (session.engine, session.window, session.zoom, session.carry_prompt),
+            setting or session.setting(),
             tuple(session.locked_against(label_id)),
             tuple(index for index in known if low <= index <= high),
             mask_key(planes[max(low, 0) : high + 1] == label_id),
@@ -252,7 +269,7 @@ class Propagator(QObject):
             # Asked anew, as a slice may have been corrected meanwhile.
             known = self._workspace.session.history.known_slices(axis, label_id)
             for gap in run.gaps:
-                self._note_done(known, axis, label_id, *gap)
+                self._note_done(known, axis, label_id, *gap, setting=run.setting)
         self._workspace.refresh()
         name = self._workspace.session.style(label_id).name
         self._say(

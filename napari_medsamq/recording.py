@@ -95,7 +95,7 @@ class Recorder:
                     for own in edit.styles
                     if own.after is not None
                 ],
-                **self._session.setting().as_dict(),
+                **(edit.setting or self._session.setting()).as_dict(),
             },
             arrays,
         )
@@ -249,7 +249,6 @@ class Replay:
         if not self._seen_apart:
             # Journals of before what is seen had records of its own.
             self._seen = setting
-        self.history.setting = lambda: setting
         voxels = self._inside(arrays["voxels"])
         # What was done in the middle of a brush stroke met voxels that the stroke had painted, but
         # that are entered only at its end.
@@ -270,6 +269,7 @@ class Replay:
             accepted=[self._accepted(*own) for own in content.get("accepted", ())],
             # Nor do those of before a label file's names went with its edit.
             styles={n: LabelStyle(**style) for n, style in content.get("styles", ())},
+            setting=setting,
         )
 
     def _accepted(self, axis: int, index: int, label_id: int, key: str) -> Acceptance:

@@ -46,8 +46,8 @@ def replay(
 
     With --verify each mask of a box or a propagation is asked for again. Where
     model, OpenVINO and the processor's instructions are those of the journal,
-    every voxel has to be the same, else the exit status is 1; elsewhere the
-    DSC of each label is reported.
+    every voxel has to be the same, else the exit status is 1; elsewhere it is
+    said what is another one, and the DSC of each label is reported.
     """
     with told_to_user():
         if output.exists() and not overwrite:
@@ -96,7 +96,8 @@ def _verify(volume: Volume, content: Content, model: Path | None, restored: Rest
 
 
 def _is_right(verdict: Verdict) -> bool:
-    if not verdict.same_setting:
-        say("Model, OpenVINO or processor are others than those of the journal: masks may differ.")
+    if verdict.others:
+        others = "; ".join(sorted(verdict.others))
+        say(f"Not as when the journal was written: {others}. So masks may differ.")
         return True
     return verdict.identical == verdict.masks

@@ -34,8 +34,8 @@ class Session(Labelling):
 
     What is done to the label is that of `Labelling`; here the network is asked.
 
-    `segment` only computes and may run in one other thread; everything else belongs to the thread
-    that owns the session.
+    What `segment` and `carry` return may be gone through in one other thread, in which `prepare`
+    and `sureness` may run too; everything else belongs to the thread that owns the session.
 
     Parameters
     ----------
@@ -111,6 +111,8 @@ class Session(Labelling):
     ) -> Iterator[SliceMask]:
         """Ask the network for the masks of a box, slice by slice; nothing is committed.
 
+        It is asked with the setting of this call, whenever the answers are fetched.
+
         Parameters
         ----------
         box : BoxPrompt or BoxPrompt3D
@@ -120,21 +122,25 @@ class Session(Labelling):
         preview : bool
             Whether to do without zoom, which encodes each box anew.
 
-        Yields
-        ------
-        SliceMask
+        Returns
+        -------
+        masks : iterator of SliceMask
+            The network is asked as they are fetched, which may raise `ModelError`.
 
         Raises
         ------
         PromptError
             If the box leaves the volume.
-        ModelError
-            If the network fails.
         """
         check_inside(box, self.label.shape)
         lens = self.lens(box.axis)
         if preview:
-            lens = replace(lens, zoom=None)
+            lens = replace(lens, setting=replace(lens.setting, zoom=None))
+        return self._segment(lens, box, start)
+
+    def _segment(
+        self, lens: Lens, box: BoxPrompt | BoxPrompt3D, start: Bool | None
+    ) -> Iterator[SliceMask]:
         ask = partial(self._network.segment, lens)
         if isinstance(box, BoxPrompt):
             yield ask(box.index, box.xyxy, box.clicks, start)
@@ -158,7 +164,7 @@ class Session(Labelling):
     ) -> Iterator[SliceMask | Stop]:
         """Carry a structure from slices where it is known through the volume; nothing is committed.
 
-        Runs where `segment` runs; see `Carrier.carry`.
+        As with `segment`, the setting is that of this call. See `Carrier.carry`.
 
         Parameters
         ----------
@@ -171,19 +177,16 @@ class Session(Labelling):
         done : collection of (int, int)
             Which `propagation.gaps` are left as they are.
 
-        Yields
-        ------
-        SliceMask
-            Of each slice between and around the anchors.
-        Stop
-            Why it ends, upwards and downwards.
+        Returns
+        -------
+        found : iterator of SliceMask and Stop
+            Masks of the slices between and around the anchors, and why it ends, upwards and
+            downwards. The network is asked as they are fetched, which may raise `ModelError`.
 
         Raises
         ------
         PromptError
             If nothing is known, or something beyond first and last.
-        ModelError
-            If the network fails.
         """
         count = self.label.shape[axis]
         known = [index for index, mask in anchors.items() if mask.any()]
@@ -196,12 +199,22 @@ class Session(Labelling):
                 f"The slices {first} to {last} have to hold those that are known, {min(known)} to "
                 f"{max(known)}, and lie within 0 to {count - 1}. Choose others."
             )
-        network, lens, prompt = self._network, self.lens(axis), self.carry_prompt
+        return self._carry(self.lens(axis), anchors, first, last, done)
+
+    def _carry(
+        self,
+        lens: Lens,
+        anchors: Mapping[int, Bool],
+        first: int,
+        last: int,
+        done: Collection[Gap],
+    ) -> Iterator[SliceMask | Stop]:
+        network = self._network
+        led = lens.setting.carry_prompt is CarryPrompt.box_and_mask
         answers: list[SliceMask] = []
 
         def segment(index: int, xyxy: Float64, before: Bool) -> tuple[Bool, Sight]:
-            dense = before if prompt is CarryPrompt.box_and_mask else None
-            answer, sight = network.segment_and_see(lens, index, xyxy, dense)
+            answer, sight = network.segment_and_see(lens, index, xyxy, before if led else None)
             answers.append(answer)
             return answer.mask, sight
 
@@ -260,8 +273,8 @@ class Session(Labelling):
         """Return what the network is and sees now, for those who want to ask it again."""
         spec = self.engine.spec
         seen = self.window, self.zoom, self.volume.modality, self.carry_prompt
-        return Setting(spec.name, spec.sha256, *seen)
+        return Setting(spec.name, spec.sha256, *seen, spec.preprocessing.box)
 
     def lens(self, axis: int) -> Lens:
         """Return what slices are seen through now, for those who ask in another thread."""
-        return Lens(self.engine, self.window, axis, self.zoom)
+        return Lens(self.engine, axis, self.setting())

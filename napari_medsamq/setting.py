@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from napari_medsamq.preprocess import WindowLevel
+from napari_medsamq.preprocess import BoxRule, WindowLevel
 from napari_medsamq.prompts import CarryPrompt
 from napari_medsamq.views import Zoom
 from napari_medsamq.volume_io import Modality
@@ -28,6 +28,8 @@ class Setting:
         What the volume was taken for.
     carry_prompt : CarryPrompt
         What the network was asked with where a structure was carried to.
+    box_rule : BoxRule
+        By which the model was given boxes.
     """
 
     model: str
@@ -36,6 +38,7 @@ class Setting:
     zoom: Zoom | None
     modality: Modality
     carry_prompt: CarryPrompt
+    box_rule: BoxRule
 
     def as_dict(self) -> dict[str, Any]:
         """Return all of it as JSON can hold it; `from_dict` reads it."""
@@ -44,6 +47,7 @@ class Setting:
             "zoom": None if self.zoom is None else asdict(self.zoom),
             "modality": self.modality,
             "carry_prompt": self.carry_prompt.value,
+            "box_rule": self.box_rule.value,
             "model": self.model,
             "model_sha256": dict(self.model_sha256),
         }
@@ -60,4 +64,6 @@ class Setting:
             content["modality"],
             # Journals of before there was a choice asked with boxes.
             CarryPrompt(content.get("carry_prompt", CarryPrompt.box)),
+            # Journals of before there was this one had another rule.
+            BoxRule(content.get("box_rule", BoxRule.near_edge)),
         )

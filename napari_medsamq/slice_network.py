@@ -13,9 +13,10 @@ import numpy.typing as npt
 from napari_medsamq.corrections import Corrections, follow_clicks, with_clicks
 from napari_medsamq.embeddings import EMBEDDING_BYTES, EmbeddingCache
 from napari_medsamq.engine import Engine, box_points
-from napari_medsamq.preprocess import WindowLevel
+from napari_medsamq.preprocess import BoxRule, WindowLevel
 from napari_medsamq.prompts import Click
 from napari_medsamq.quality import agreement, jittered_boxes
+from napari_medsamq.setting import Setting
 from napari_medsamq.stop_rules import Sight, observe, stability_of
 from napari_medsamq.views import View, Zoom, tight_box
 from napari_medsamq.volume_io import Volume
@@ -42,6 +43,8 @@ class SliceMask:
         Time taken; `encode_ms` is 0 where the embedding was at hand.
     zoomed : bool
         Whether the network saw a part of the slice.
+    setting : Setting or None
+        With which it was asked; None for a mask that no network gave.
     unfollowed : tuple of Click
         Clicks that the mask follows, and the network did not.
     """
@@ -53,6 +56,7 @@ class SliceMask:
     encode_ms: float
     decode_ms: float
     zoomed: bool = False
+    setting: Setting | None = None
     unfollowed: tuple[Click, ...] = ()
 
     def voxels(self, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
@@ -69,17 +73,25 @@ class Lens:
     Attributes
     ----------
     engine : Engine
-    window : WindowLevel
     axis : int
         Array axis normal to the slices.
-    zoom : Zoom or None
-        How small boxes are zoomed in on; None shows the network whole slices.
+    setting : Setting
+        Of that engine.
     """
 
     engine: Engine
-    window: WindowLevel
     axis: int
-    zoom: Zoom | None = None
+    setting: Setting
+
+    @property
+    def window(self) -> WindowLevel:
+        """The window of the setting."""
+        return self.setting.window
+
+    @property
+    def zoom(self) -> Zoom | None:
+        """How small boxes are zoomed in on; None shows the network whole slices."""
+        return self.setting.zoom
 
 
 class SliceNetwork:
@@ -101,7 +113,9 @@ class SliceNetwork:
         self._parts = EmbeddingCache(parts)
         self._corrections = Corrections()
         # Asked for each slice of a volume whenever one more is ready.
-        self._wholes = [self._whole(axis) for axis in range(3)]
+        self._wholes = {
+            (axis, rule): self._view(axis, rule) for axis in range(3) for rule in BoxRule
+        }
         # A dock that was closed may still be at its last slice while the next one begins.
         self._lock = Lock()
 
@@ -112,12 +126,12 @@ class SliceNetwork:
 
     def view(self, lens: Lens, xyxy: npt.ArrayLike) -> View:
         """Return what of a slice the network is shown for a box (4,) XYXY in slice pixels."""
-        whole = self._wholes[lens.axis]
+        whole = self._whole(lens)
         return whole if lens.zoom is None else lens.zoom.view(xyxy, whole)
 
     def is_ready(self, lens: Lens, index: int) -> bool:
         """Tell whether a slice has its embedding at hand."""
-        return self._key(lens, index, self._wholes[lens.axis]) in self._slices
+        return self._key(lens, index, self._whole(lens)) in self._slices
 
     def prepare(self, lens: Lens, index: int, wanted: Sequence[int] = ()) -> None:
         """Encode a slice that is not ready.
@@ -134,7 +148,7 @@ class SliceNetwork:
         ModelError
             If the network fails.
         """
-        whole = self._wholes[lens.axis]
+        whole = self._whole(lens)
         with self._lock:
             self._slices.prefer(self._key(lens, other, whole) for other in wanted)
             self._embedding(lens, index, whole)
@@ -203,7 +217,7 @@ class SliceNetwork:
     def look(self, lens: Lens, index: int, mask: Bool) -> Sight:
         """Observe what is within a known mask (H, W) bool of a slice, empty or not."""
         box = tight_box(mask)
-        view = self._wholes[lens.axis] if box is None else self.view(lens, box)
+        view = self._whole(lens) if box is None else self.view(lens, box)
         with self._lock:
             embedding, _ = self._embedding(lens, index, view)
         return self._observe(lens, index, mask, view.apply_mask(mask), 1.0, embedding)
@@ -247,7 +261,7 @@ class SliceNetwork:
         stability: float,
         embedding: Float32,
     ) -> Sight:
-        framed = self._wholes[lens.axis].apply_mask(mask)
+        framed = self._whole(lens).apply_mask(mask)
         return observe(framed, seen, stability, embedding, self._grey(lens, index, mask))
 
     def _grey(self, lens: Lens, index: int, mask: Bool) -> Float32:
@@ -279,7 +293,7 @@ class SliceNetwork:
             mask = view.invert_mask(logits)
             decode_ms = (perf_counter() - begun) * 1000
         zoomed = view.crop is not None
-        answer = SliceMask(lens.axis, index, mask, iou, encode_ms, decode_ms, zoomed)
+        answer = SliceMask(lens.axis, index, mask, iou, encode_ms, decode_ms, zoomed, lens.setting)
         return answer, logits, embedding
 
     def _embedding(
@@ -298,9 +312,12 @@ class SliceNetwork:
             kept.put(key, embedding)
         return embedding, (perf_counter() - start) * 1000
 
-    def _whole(self, axis: int) -> View:
+    def _whole(self, lens: Lens) -> View:
+        return self._wholes[lens.axis, lens.setting.box_rule]
+
+    def _view(self, axis: int, rule: BoxRule) -> View:
         height, width = self._volume.slice(axis, 0).shape[:2]
-        return View((height, width), self._volume.pixel_size(axis))
+        return View((height, width), self._volume.pixel_size(axis), box_rule=rule)
 
     @staticmethod
     def _key(lens: Lens, index: int, view: View) -> Hashable:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from napari_medsamq.acceptance import kept_voxels
 from napari_medsamq.engine import Engines
+from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import slice_mask
 from napari_medsamq.journal_file import Record
 from napari_medsamq.meanwhile import Start
@@ -25,6 +26,9 @@ from napari_medsamq.volume_io import Volume
 
 Bool = npt.NDArray[np.bool_]
 
+# What `environment` tells.
+_NAMES = {"openvino": "OpenVINO", "instructions": "the processor"}
+
 
 @dataclass
 class Verdict:
@@ -36,16 +40,16 @@ class Verdict:
         How many masks were asked for again.
     identical : int
         How many of them are the same, voxel by voxel.
-    same_setting : bool
-        Whether model, OpenVINO and instructions are all those of the journal, so that all masks
-        have to be identical.
+    others : set of str
+        What is another one here than when the journal was written; where there is nothing, all
+        masks have to be identical.
     common, either : dict of int to int
         By label: twice the voxels in both masks, and the voxels of both.
     """
 
     masks: int = 0
     identical: int = 0
-    same_setting: bool = True
+    others: set[str] = field(default_factory=set)
     common: dict[int, int] = field(default_factory=dict)
     either: dict[int, int] = field(default_factory=dict)
 
@@ -96,7 +100,7 @@ class Verifier:
         content = record.content
         if content["kind"] == BEGIN:
             here = environment()
-            self.verdict.same_setting &= all(content[key] == here[key] for key in here)
+            self.verdict.others |= {_NAMES[key] for key in here if content[key] != here[key]}
         elif content["kind"] == CARRY:
             self._carried[content["group"]] = self._carry(content)
         elif content["kind"] == EDIT:
@@ -115,7 +119,11 @@ class Verifier:
     def _session(self, content: dict[str, Any]) -> Session:
         setting = Setting.from_dict(content)
         engine = self._engines.load(self._model or shipped_model(setting.model))
-        self.verdict.same_setting &= engine.spec.sha256 == setting.model_sha256
+        spec = engine.spec
+        if spec.sha256 != setting.model_sha256:
+            self.verdict.others.add(f"the weights ({setting.model} then)")
+        if spec.preprocessing.box != setting.box_rule:
+            self.verdict.others.add(f"the rule for boxes (then: {setting.box_rule})")
         volume = self._volume.with_modality(setting.modality)
         return Session(
             volume, engine, setting.window, zoom=setting.zoom, carry_prompt=setting.carry_prompt
@@ -143,8 +151,12 @@ class Verifier:
         # Journals of before there was any name no gap that was left.
         done = [(low, high) for low, high in content.get("done", ())]
         ends = content["first"], content["last"]
-        found = self._session(content).carry(axis, known, *ends, done)
         start = Start(axis, label_id, frozenset(known), len(history.edits), kept)
+        try:
+            found = self._session(content).carry(axis, known, *ends, done)
+        except PromptError:
+            # Journals of before this was checked first name some of which nothing came.
+            return start, []
         return start, [mask for mask in found if isinstance(mask, SliceMask)]
 
     def _compare_carried(self, mask: SliceMask, label_id: int, kept: Bool) -> None:

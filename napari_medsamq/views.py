@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.geometry import Float64
-from napari_medsamq.preprocess import ResizeLongestSide, prepare_slice
+from napari_medsamq.preprocess import BoxRule, ResizeLongestSide, prepare_slice
 
 Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
@@ -59,11 +59,14 @@ class View:
         In mm.
     crop : Crop or None
         The part; None for all of the slice.
+    box_rule : BoxRule
+        Of the network that is shown it.
     """
 
     shape: tuple[int, int]
     pixel_size: tuple[float, float]
     crop: Crop | None = None
+    box_rule: BoxRule = BoxRule.far_edge
 
     @cached_property
     def transform(self) -> ResizeLongestSide:
@@ -71,7 +74,8 @@ class View:
         height, width = self.shape
         if self.crop is not None:
             height, width = self.crop.bottom - self.crop.top, self.crop.right - self.crop.left
-        return ResizeLongestSide(height, width, self.pixel_size)
+        far_edge = self.crop is not None or self.box_rule is BoxRule.far_edge
+        return ResizeLongestSide(height, width, self.pixel_size, far_edge)
 
     def image(self, array: UInt8) -> Float32:
         """Turn the slice (H, W) or (H, W, 3) uint8 into the network's image of the part."""
@@ -79,7 +83,7 @@ class View:
         return prepare_slice(part, self.transform)
 
     def apply_box(self, xyxy: npt.ArrayLike) -> Float32:
-        """Map a box (4,) XYXY from slice pixels to frame pixels, truncated to integers."""
+        """Map a box (4,) XYXY from slice pixels to frame pixels, all inclusive, whole numbers."""
         return self.transform.apply_box(np.asarray(xyxy, np.float64) - self._origin)
 
     def apply_point(self, x: float, y: float) -> tuple[int, int]:
@@ -93,11 +97,7 @@ class View:
 
     def invert_box(self, frame_box: npt.ArrayLike) -> Float64:
         """Return a box (4,) XYXY in slice pixels that `apply_box` maps to a box of whole pixels."""
-        rows, columns = self.transform.scale
-        # A quarter of a pixel above what would be truncated to the pixel before.
-        inside = np.asarray(frame_box, np.float64) + 0.25
-        box: Float64 = inside / np.array([columns, rows, columns, rows]) + self._origin
-        return box
+        return self.transform.invert_box(frame_box) + self._origin
 
     def apply_mask(self, mask: Bool) -> Bool:
         """Show a mask (H, W) bool of the slice in the frame: (256, 256) bool."""
@@ -131,7 +131,8 @@ class Zoom:
     """When the network is shown a part of a slice instead of all of it, and how large a part.
 
     The numbers are those that scored best on the training data among parts of 1.5 to 8 times the
-    box, and boxes of up to a twelfth to a half of the slice.
+    box, and boxes of up to a twelfth to a half of the slice; for tight boxes and looser ones
+    together.
 
     Attributes
     ----------
@@ -141,7 +142,7 @@ class Zoom:
         Boxes are zoomed in on whose longer side is less than this share of the slice's longer one.
     """
 
-    times: float = 4.0
+    times: float = 3.5
     most: float = 0.25
 
     def view(self, xyxy: npt.ArrayLike, whole: View) -> View:
@@ -150,19 +151,21 @@ class Zoom:
         Parameters
         ----------
         xyxy : (4,) float
+            Both corners inclusive.
         whole : View
             All of the slice.
         """
-        box = np.asarray(xyxy, np.float64)
+        # From edge to edge.
+        x0, y0, x1, y1 = np.asarray(xyxy, np.float64) + np.array([0, 0, 1, 1])
         rows, columns = whole.transform.scale
         # In frame pixels, which are square where a slice's are not.
-        longer = float(max((box[2] - box[0]) * columns, (box[3] - box[1]) * rows))
+        longer = float(max((x1 - x0) * columns, (y1 - y0) * rows))
         if longer >= self.most * max(whole.transform.frame):
             return whole
         starts, stops = [], []
         for low, high, scale, length in (
-            (box[1], box[3], rows, whole.shape[0]),
-            (box[0], box[2], columns, whole.shape[1]),
+            (y0, y1, rows, whole.shape[0]),
+            (x0, x1, columns, whole.shape[1]),
         ):
             size = min(length, max(LEAST_SIDE, int(np.ceil(self.times * longer / scale))))
             start = min(max(0, round((low + high - size) / 2)), length - size)
@@ -171,4 +174,4 @@ class Zoom:
         crop = Crop(*starts, *stops)
         if crop == (0, 0, *whole.shape):
             return whole
-        return View(whole.shape, whole.pixel_size, crop)
+        return replace(whole, crop=crop)

@@ -8,13 +8,18 @@ import numpy as np
 
 from napari_medsamq.model_spec import ModelSpec
 
-# The last pixel of a box is as wide as the slice's pixels are in the frame, which the engine cannot
-# know: this suits slices whose longest side has 11 to 30 pixels.
-_MARGIN = 12
-
-
 # Frame pixels around a click that it gives to the mask, or takes from it.
 REACH = 12
+
+
+def inside_box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
+    """Return how far each frame pixel (256, 256) is inside the edges of a box, corners inclusive.
+
+    Linear, so that resizing keeps the edges in place.
+    """
+    rows, columns = np.mgrid[:256, :256]
+    sides = columns - x0, x1 - columns, rows - y0, y1 - rows
+    return np.minimum.reduce(sides) + 0.5
 
 
 def clicked(logits: np.ndarray, coords: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -50,14 +55,12 @@ class FakeEngine:
     ) -> tuple[np.ndarray, np.ndarray]:
         assert np.array_equal(point_labels[:, :2], np.tile([2, 3], (len(point_coords), 1)))
         assert mask_input is not None or point_labels.shape[1] == 2, "clicks correct a mask"
-        rows, columns = np.mgrid[:256, :256]
         bright = np.where(embedding[0, :16].reshape(256, 256) > 0.5, 256, -1)
         logits = []
         for (x0, y0), (x1, y1) in point_coords[:, :2]:
             self.boxes.append([float(x0), float(y0), float(x1), float(y1)])
-            # Linear across the sides of the box, so that resizing keeps them in place.
-            sides = (columns - x0, x1 + _MARGIN - columns, rows - y0, y1 + _MARGIN - rows)
-            found = clicked(np.minimum.reduce([bright, *sides]), point_coords, point_labels)
+            found = np.minimum(bright, inside_box(x0, y0, x1, y1))
+            found = clicked(found, point_coords, point_labels)
             logits.append(np.full_like(found, -1) if self.blind else found)
         return np.stack(logits).astype(np.float32), np.full(len(logits), 0.9, np.float32)
 
@@ -107,8 +110,5 @@ class HeldEngine:
     ) -> tuple[np.ndarray, np.ndarray]:
         self.decoded += 1
         ((x0, y0), (x1, y1)) = point_coords[0, :2]
-        rows, columns = np.mgrid[:256, :256]
-        # How far inside the nearest side: linear, so that resizing keeps the zero crossing.
-        inside = np.minimum.reduce([columns - x0, x1 - columns, rows - y0, y1 - rows])
-        inside = clicked(inside, point_coords, point_labels)
+        inside = clicked(inside_box(x0, y0, x1, y1), point_coords, point_labels)
         return inside[None].astype(np.float32), np.array([0.9], np.float32)

@@ -38,7 +38,8 @@ def bilinear(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 @pytest.mark.parametrize("case", CASES)
 def test_image_frame_and_boxes_are_those_of_the_published_code(case: str) -> None:
     reference = stored(f"{case}_slice")
-    transform = ResizeLongestSide(*reference["slice"].shape)
+    # The slices are smaller than the frame, where the published code loses a box's last pixel.
+    transform = ResizeLongestSide(*reference["slice"].shape, far_edge=False)
     image = prepare_slice(IDENTITY.apply(reference["slice"]), transform)
     assert (image.shape, image.dtype) == ((1, 3, 256, 256), np.float32)
     for channel in image[0]:
@@ -178,6 +179,38 @@ def test_the_longest_side_fills_the_frame(
     assert np.all(box[2:] <= transform.frame[::-1])
 
 
+@settings(deadline=None)
+@given(
+    height=st.integers(2, 700),
+    width=st.integers(2, 700),
+    pixel_size=st.sampled_from([(1.0, 1.0), (2.5, 0.8), (0.7, 3.0)]),
+    places=st.lists(st.floats(0, 0.999), min_size=4, max_size=4),
+)
+def test_a_box_holds_its_last_pixels_as_they_are_shown(
+    height: int, width: int, pixel_size: tuple[float, float], places: list[float]
+) -> None:
+    """Where a slice is enlarged, to their far edge; elsewhere by LiteMedSAM's rule."""
+    transform = ResizeLongestSide(height, width, pixel_size)
+    x0, x1 = sorted(int(place * width) for place in places[:2])
+    y0, y1 = sorted(int(place * height) for place in places[2:])
+    found = transform.apply_box([x0, y0, x1, y1])
+    near = ResizeLongestSide(height, width, pixel_size, far_edge=False).apply_box([x0, y0, x1, y1])
+    spans = ((y0, y1), (x0, x1))
+    for axis, ((first, last), scale) in enumerate(zip(spans, transform.scale, strict=True)):
+        low, high = found[1 - axis], found[3 - axis]
+        assert low == near[1 - axis] == int(first * scale)
+        assert near[3 - axis] == int(last * scale)
+        if scale > 1:
+            mask = np.zeros((height, width), bool)
+            np.moveaxis(mask, axis, 0)[first : last + 1] = True
+            shown = np.nonzero(transform.apply_mask(mask).any(1 - axis))[0]
+            assert low == pytest.approx(shown.min(), abs=1)
+            assert high == pytest.approx(shown.max(), abs=1)
+            assert (last + 1) * scale - 2 < high <= (last + 1) * scale - 1
+        else:
+            assert high == near[3 - axis]
+
+
 @pytest.mark.parametrize("shape", [(90, 120), (400, 320), (256, 256), (31, 7)])
 def test_masks_are_bilinear_logits_above_zero(shape: tuple[int, int]) -> None:
     transform = ResizeLongestSide(*shape)
@@ -205,8 +238,8 @@ def test_a_shape_on_pixels_that_are_not_square_comes_back(
     assert dsc(transform.invert_mask(logits), inside) >= 0.95
     ys, xs = np.nonzero(small > 127)
     y, x = np.nonzero(inside)
-    box = transform.apply_box([x.min(), y.min(), x.max() + 1, y.max() + 1])
-    np.testing.assert_allclose([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], box, atol=2)
+    box = transform.apply_box([x.min(), y.min(), x.max(), y.max()])
+    np.testing.assert_allclose([xs.min(), ys.min(), xs.max(), ys.max()], box, atol=2)
 
 
 def test_pixels_that_are_nearly_square_count_as_square() -> None:

@@ -50,7 +50,9 @@ def test_only_the_middle_slice_gets_the_sides_of_the_box(axis: int) -> None:
     sides = [NEAR[columns], NEAR[rows], FAR[columns], FAR[rows]]
     _, asked = walk(axis)
     middle = (NEAR[axis] + FAR[axis]) // 2
-    assert asked.pop(middle) == np.trunc(np.multiply(sides, scale)).tolist()
+    # The last pixel with all of its frame pixels.
+    edges = np.multiply(sides, scale) + np.multiply([0, 0, 1, 1], scale - 1)
+    assert asked.pop(middle) == np.trunc(edges).tolist()
     left, top, right, bottom = 8 * scale, 6 * scale, 12 * scale, 10 * scale
     expected = [left - MARGIN, top - MARGIN, right - 1 + MARGIN, bottom - 1 + MARGIN]
     for box in asked.values():

@@ -209,6 +209,7 @@ def test_the_file_beside_a_label_says_how_it_came_about(session: Session, tmp_pa
             "zoom": None,
             "modality": "CT",
             "carry_prompt": "box",
+            "box_rule": "the last pixel up to its far edge",
         }
     ]
     assert [(step["name"], step["by"], step["times"]) for step in found["steps"]] == [

@@ -14,15 +14,17 @@ from typer.testing import CliRunner, Result
 from napari_medsamq import recording, verification
 from napari_medsamq.acceptance import kept_voxels
 from napari_medsamq.cli import app
+from napari_medsamq.errors import PromptError
 from napari_medsamq.journal import Journal, volume_hash
 from napari_medsamq.meanwhile import Start
-from napari_medsamq.preprocess import IDENTITY
-from napari_medsamq.prompts import BoxPrompt, CarryPrompt
+from napari_medsamq.preprocess import IDENTITY, WindowLevel
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt
 from napari_medsamq.recording import Recorder
 from napari_medsamq.review import mask_key
 from napari_medsamq.session import Session
 from napari_medsamq.setting import Setting
 from napari_medsamq.slice_network import SliceMask
+from napari_medsamq.views import Zoom
 from napari_medsamq.volume_io import Volume, read_label, read_volume
 
 BOX = BoxPrompt(0, 3, 3, 5, 10, 12)
@@ -262,3 +264,126 @@ def test_a_propagation_is_asked_for_again_by_its_prompt(
     journal.close()
     result = run(work, "--verify")
     assert result.exit_code == status, result.output
+
+
+class Begun:
+    """A journal with a box on slice 3 of an image."""
+
+    def __init__(self, work: Work) -> None:
+        work.journal = work.journal.with_name("b.journal")
+        volume = work.session.volume
+        self.journal = Journal(work.journal, volume, volume_hash(volume), None, pytest.fail)
+        self.session = Session(volume, FakeEngine(), IDENTITY)
+        Recorder(self.session, self.journal, None)
+        self.session.commit(BOX, list(self.session.segment(BOX)), 1)
+
+    def ask_to_carry(self, axis: int = 0) -> object:
+        """Write down that a propagation begins."""
+        group = object()
+        last = self.session.label.shape[axis] - 1
+        asked = {"label": 1, "axis": axis, "first": 0, "last": last, "group": group}
+        self.session.watch("carry", asked)
+        return group
+
+
+# What the network would find nothing through, and what it would see other parts of slices by.
+CHANGES = {"window": WindowLevel(2000, 10), "zoom": Zoom(4, 0.9)}
+
+
+@pytest.mark.parametrize("changed", CHANGES)
+@pytest.mark.parametrize("asked", ["box", "box in 3D", "improved mask", "propagation"])
+def test_a_mask_goes_with_what_the_network_was_asked_with(
+    work: Work, changed: str, asked: str
+) -> None:
+    begun = Begun(work)
+    session = begun.session
+    before = session.setting()
+    box = BoxPrompt3D((1, 5, 3), (4, 12, 10)) if asked == "box in 3D" else replace(BOX, index=2)
+    start = session.label[3] == 1 if asked == "improved mask" else None
+    if asked == "propagation":
+        group, known = begun.ask_to_carry(), session.history.known_slices(0, 1)
+        masks = session.carry(0, known, 0, 5)
+    else:
+        masks = session.segment(box, start)
+    # Whoever fetches the answers does so later.
+    setattr(session, changed, CHANGES[changed])
+    if asked == "propagation":
+        for found in masks:
+            if isinstance(found, SliceMask):
+                session.commit_carried(found, 1, group)
+    else:
+        session.commit(box, list(masks), 2, None, start)
+    assert [edit.setting for edit in session.history.edits[1:]] == [before] * (
+        len(session.history.edits) - 1
+    )
+    # What no network was asked for goes with the one in hand.
+    place = np.arange(4)
+    session.label.reshape(-1)[place] = 3
+    session.history.record("brush stroke", place, np.zeros(4, np.uint16))
+    assert session.history.edits[-1].setting == session.setting() != before
+    begun.journal.close()
+    result = run(work, "--verify")
+    assert result.exit_code == 0, result.output
+
+
+def test_a_propagation_from_nothing_is_refused_before_anything_is_asked(work: Work) -> None:
+    session = work.session
+    for known, last in (
+        ({}, 5),
+        ({3: np.zeros((16, 14), bool)}, 5),
+        ({3: session.label[3] == 1}, 6),
+    ):
+        with pytest.raises(PromptError):
+            session.carry(0, known, 0, last)
+    with pytest.raises(PromptError, match="outside a volume"):
+        session.segment(replace(BOX, index=6))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_propagation_of_which_nothing_came_does_not_end_the_verdict(
+    work: Work, axis: int
+) -> None:
+    begun = Begun(work)
+    session = begun.session
+    if axis == 0:
+        session.history.undo()
+    begun.ask_to_carry(axis)
+    if axis == 0:
+        session.history.redo()
+    group = begun.ask_to_carry()
+    for found in session.carry(0, session.history.known_slices(0, 1), 0, 5):
+        if isinstance(found, SliceMask):
+            session.commit_carried(found, 1, group)
+    begun.journal.close()
+    result = run(work, "--verify")
+    assert result.exit_code == 0, result.output
+    assert "4 of 4 masks are the same" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("older", "said"),
+    [
+        ({"box_rule": None}, "the last pixel up to its near edge"),
+        ({"model_sha256": {"encoder.bin": "ab"}}, "the weights (fake then)"),
+    ],
+    ids=["no rule for boxes", "other weights"],
+)
+def test_an_older_journal_says_how_its_masks_were_made(
+    work: Work, monkeypatch: pytest.MonkeyPatch, older: dict[str, object], said: str
+) -> None:
+    """One of the masks is another one by now, which is no failure."""
+    whole = Setting.as_dict
+    monkeypatch.setattr(
+        Setting,
+        "as_dict",
+        lambda own: {k: v for k, v in (whole(own) | older).items() if v is not None},
+    )
+    begun = Begun(work)
+    session = begun.session
+    session.commit(replace(BOX, index=2), [work.mask()], 2)
+    begun.journal.close()
+    result = run(work, "--verify")
+    assert result.exit_code == 0, result.output
+    assert "1 of 2 masks are the same" in result.stdout
+    assert said in result.stdout
+    assert "masks may differ" in result.stdout

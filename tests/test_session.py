@@ -16,6 +16,7 @@ from napari_medsamq.history import LabelStyle
 from napari_medsamq.preprocess import IDENTITY, SOFT_TISSUE, WindowLevel
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.session import Session
+from napari_medsamq.views import Zoom
 from napari_medsamq.volume_io import read_volume, volume_from_array
 
 SHAPE = (12, 16, 14)
@@ -59,6 +60,21 @@ def test_a_box_marks_its_voxels(session: Session, box: BoxPrompt, found: tuple[s
     expected = np.zeros(SHAPE, np.uint16)
     expected[found] = 5
     np.testing.assert_array_equal(session.label, expected)
+
+
+@pytest.mark.parametrize("side", [20, 100, 300])
+@pytest.mark.parametrize("zoom", [None, Zoom()])
+def test_a_tight_box_has_all_of_its_pixels(fake: FakeEngine, side: int, zoom: Zoom | None) -> None:
+    """The engine finds what is within the corners that it is given, and nothing beyond."""
+    array = np.zeros((1, side, side), np.uint8)
+    array[0, 7:16, 5:12] = 255
+    session = Session(volume_from_array(array, (1, 1, 1), "block"), fake, IDENTITY, zoom=zoom)
+    (found,) = session.segment(BoxPrompt(0, 0, 5, 7, 11, 15))
+    assert found.zoomed == (zoom is not None and side > 30)
+    if side > 256 and zoom is None:
+        assert fake.boxes == [[4, 5, 9, 12]], "as LiteMedSAM"
+    else:
+        np.testing.assert_array_equal(found.mask, array[0] > 0)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_medsamq.preprocess import ResizeLongestSide, prepare_slice
+from napari_medsamq.preprocess import BoxRule, ResizeLongestSide, prepare_slice
 from napari_medsamq.views import Crop, View, Zoom, tight_box
 
 SQUARE = (1.0, 1.0)
@@ -54,22 +54,52 @@ def test_a_part_is_shown_as_if_it_were_the_slice_and_its_mask_lies_in_the_slice(
 def test_small_boxes_are_zoomed_in_on_and_others_are_not() -> None:
     whole = View((400, 400), SQUARE)
     assert Zoom().view([100, 100, 200, 150], whole) == whole
-    view = Zoom().view([150, 200, 189, 219], whole)
+    view = Zoom(times=4).view([150, 200, 189, 219], whole)
     top, left, bottom, right = view.crop
-    assert (bottom - top, right - left) == (156, 156), "four times the longer side of 39 pixels"
-    assert abs((left + right) / 2 - 169.5) <= 1
-    assert abs((top + bottom) / 2 - 209.5) <= 1
+    assert (bottom - top, right - left) == (160, 160), "four times the longer side of 40 pixels"
+    assert (left + right) / 2 == 170, "between the columns 169 and 170"
+    assert (top + bottom) / 2 == 210
+
+
+@given(
+    left=st.integers(130, 200),
+    top=st.integers(130, 200),
+    width=st.integers(1, 60),
+    height=st.integers(1, 60),
+)
+def test_a_part_has_its_box_in_the_middle(left: int, top: int, width: int, height: int) -> None:
+    box = [left, top, left + width - 1, top + height - 1]
+    crop = Zoom(times=4).view(box, View((400, 400), SQUARE)).crop
+    # Where the numbers of pixels are odd and even, it cannot be.
+    assert abs((crop.left + crop.right) - (2 * left + width)) <= 1
+    assert abs((crop.top + crop.bottom) - (2 * top + height)) <= 1
+    assert 0 <= crop.right - crop.left - max(24, 4 * max(width, height)) <= 1
+
+
+@pytest.mark.parametrize("rule", [BoxRule.far_edge, BoxRule.published])
+@pytest.mark.parametrize("crop", [None, Crop(10, 10, 60, 60)])
+def test_published_weights_get_boxes_on_whole_slices_as_they_are_used_to(
+    rule: BoxRule, crop: Crop | None
+) -> None:
+    view = View((100, 128), SQUARE, crop, rule)
+    scale, origin = (2, 0) if crop is None else (256 / 50, 10)
+    far, near = int(scale * (31 - origin) - 1), int(scale * (30 - origin))
+    found = view.apply_box([20, 20, 30, 30])
+    last = near if crop is None and rule is BoxRule.published else far
+    first = int(scale * (20 - origin))
+    np.testing.assert_array_equal(found, [first, first, last, last])
+    np.testing.assert_array_equal(view.apply_box(view.invert_box(found)), found)
 
 
 @pytest.mark.parametrize("box", [[0, 0, 20, 10], [379, 389, 399, 399], [0, 380, 15, 399]])
 def test_at_the_edge_the_part_is_as_large_and_lies_within(box) -> None:
-    crop = Zoom().view(box, View((400, 400), SQUARE)).crop
+    crop = Zoom(times=4).view(box, View((400, 400), SQUARE)).crop
     assert 0 <= crop.top < crop.bottom <= 400
     assert 0 <= crop.left < crop.right <= 400
     assert (
         crop.bottom - crop.top
         == crop.right - crop.left
-        == 4 * max(box[2] - box[0], box[3] - box[1])
+        == 4 * max(box[2] + 1 - box[0], box[3] + 1 - box[1])
     )
     assert crop.left <= box[0] <= box[2] <= crop.right
 
@@ -77,12 +107,12 @@ def test_at_the_edge_the_part_is_as_large_and_lies_within(box) -> None:
 def test_a_part_is_square_in_mm() -> None:
     # Rows of 4 mm, columns of 1 mm, as in a coronal slice.
     whole = View((100, 400), (4.0, 1.0))
-    crop = Zoom().view([100, 50, 139, 54], whole).crop
+    crop = Zoom(times=4).view([100, 50, 139, 54], whole).crop
     assert crop.right - crop.left == pytest.approx(4 * (crop.bottom - crop.top), abs=4)
 
 
 def test_a_tiny_box_still_shows_what_is_around_it() -> None:
-    crop = Zoom().view([100, 100, 101, 102], View((400, 400), SQUARE)).crop
+    crop = Zoom(times=4).view([100, 100, 101, 102], View((400, 400), SQUARE)).crop
     assert crop.bottom - crop.top == crop.right - crop.left == 24
 
 

@@ -236,7 +236,7 @@ class SliceDataset(Dataset[Sample]):
         pixel_size = transform.pixel_size
         if (height, width) != (transform.height, transform.width):  # of a cache of frames
             pixel_size = (1.0, 1.0)
-            box = box * np.array([width / transform.width, height / transform.height] * 2)
+            box = transform.apply_box(box).astype(np.float64)
         around = box if label is not None else pretend_box(rng, (height, width))
         crop = draw_crop(rng, (height, width), around, self._config.crop_most)
         if crop is None:

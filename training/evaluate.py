@@ -73,6 +73,13 @@ def main(
     zoom: Annotated[
         bool, typer.Option("--zoom", help="Also score each model as it zooms in on small boxes.")
     ] = False,
+    tight: Annotated[
+        bool,
+        typer.Option(
+            "--tight",
+            help="Also score each model by tight boxes, beside those that are looser (2d).",
+        ),
+    ] = False,
     prompt: Annotated[
         list[CarryPrompt] | None,
         typer.Option(
@@ -116,6 +123,8 @@ def main(
             raise ConfigError(
                 "--plot is for protocols of single slices, whose objects have a size."
             )
+        if tight and protocol is not Protocol.slices:
+            raise ConfigError("--tight is for --protocol 2d, whose boxes are 0 to 5 pixels loose.")
         if prompt is not None and protocol is not Protocol.propagate:
             raise ConfigError("--prompt is for --protocol propagate, which carries masks on.")
         for path in (json_file, csv_file, plot):
@@ -130,6 +139,7 @@ def main(
                 limit,
                 report,
                 zoom=zoom,
+                tight=tight,
                 prompts=list(dict.fromkeys(prompt or [None])),
             )
         summary = summarise(evaluation.scores, seed)

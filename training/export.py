@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.model_spec import FLOAT_BITS, ModelSpec
+from napari_medsamq.preprocess import BoxRule
 from training.compact import gather_biases, store_half
 from training.coverage import format_coverage, read_coverage
 from training.models.sam import LiteMedSAM
@@ -88,6 +89,7 @@ def write_model(
     name: str,
     bits: int,
     provenance: dict[str, str],
+    box: BoxRule = BoxRule.far_edge,
     force: bool = False,
 ) -> ModelSpec:
     """Write a model directory, whole or not at all.
@@ -100,6 +102,8 @@ def write_model(
         With the names and shapes of `convert_lite_medsam`; weights are stored as FP16.
     name, bits, provenance
         As in `ModelSpec`.
+    box : BoxRule
+        By which the network is to be given boxes.
     force : bool
         Replace the model in `directory`; files of other names, such as a model card, stay.
 
@@ -116,7 +120,7 @@ def write_model(
         fresh.mkdir()
         ov.save_model(encoder, fresh / "encoder.xml", compress_to_fp16=True)
         ov.save_model(decoder, fresh / "decoder.xml", compress_to_fp16=True)
-        spec = ModelSpec.describe(fresh, name=name, bits=bits, provenance=provenance)
+        spec = ModelSpec.describe(fresh, name=name, bits=bits, provenance=provenance, box=box)
         spec.write(fresh)
         _replace_directory(directory, fresh, aside=Path(folder) / "old")
     return spec
@@ -177,6 +181,10 @@ def example_inputs(inputs: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
     }
 
 
+def _as_published(network: StoredNetwork) -> bool:
+    return network.quant is None and "training" not in network.provenance
+
+
 def describe_network(network: StoredNetwork) -> tuple[int, dict[str, str]]:
     """Return a network's bits, and what `model.json` says about where it comes from."""
     versions = f"openvino {ov.__version__}, torch {torch.__version__}"
@@ -216,6 +224,7 @@ def main(
             name=name or out.resolve().name,
             bits=bits,
             provenance=provenance,
+            box=BoxRule.published if _as_published(network) else BoxRule.far_edge,
             force=force,
         )
     typer.echo(out)

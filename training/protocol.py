@@ -30,6 +30,7 @@ MIN_PIXELS = 100
 MAX_SHIFT = 5
 
 Label = npt.NDArray[np.integer]
+Bool = npt.NDArray[np.bool_]
 
 
 class Protocol(StrEnum):
@@ -201,6 +202,18 @@ def reference_box(target: Target, label: Label, index: int, seed: int) -> BoxPro
     return _shifted_box(target.case, index, target.label_id, plane, seed)
 
 
+def tightened(box: BoxPrompt, mask: Bool) -> BoxPrompt:
+    """Return the tight box around an object's mask (H, W) bool, in place of one drawn around it."""
+    x0, y0, x1, y1 = tight_corners(mask)
+    return replace(box, x0=x0, y0=y0, x1=x1, y1=y1)
+
+
+def tight_corners(mask: Bool) -> tuple[int, int, int, int]:
+    """Return first and last column and row x0, y0, x1, y1 of a mask (H, W) bool that has any."""
+    ((rows, columns),) = ndimage.find_objects(mask.astype(np.uint8))
+    return int(columns.start), int(rows.start), int(columns.stop) - 1, int(rows.stop) - 1
+
+
 def loosened(box: BoxPrompt, share: float, shape: tuple[int, ...]) -> BoxPrompt:
     """Enlarge a box evenly by a share of its size, within a slice of a shape (height, width)."""
     across, down = (
@@ -238,17 +251,17 @@ def _ids(label: Label, at_least: int) -> list[int]:
 
 
 def _shifted_box(case: Case, index: int, label_id: int, label: Label, seed: int) -> BoxPrompt:
-    rows, columns = ndimage.find_objects((label == label_id).astype(np.uint8))[0]
+    x0, y0, x1, y1 = tight_corners(label == label_id)
     left, top, right, bottom = generator(seed, case.name, index, label_id).integers(
         0, MAX_SHIFT, size=4, endpoint=True
     )
     return BoxPrompt(
         axis=0,
         index=index,
-        x0=max(int(columns.start - left), 0),
-        y0=max(int(rows.start - top), 0),
-        x1=min(int(columns.stop - 1 + right), label.shape[1] - 1),
-        y1=min(int(rows.stop - 1 + bottom), label.shape[0] - 1),
+        x0=max(int(x0 - left), 0),
+        y0=max(int(y0 - top), 0),
+        x1=min(int(x1 + right), label.shape[1] - 1),
+        y1=min(int(y1 + bottom), label.shape[0] - 1),
     )
 
 

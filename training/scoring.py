@@ -33,6 +33,7 @@ from training.protocol import (
     loosened,
     middle_box,
     read_reference,
+    tightened,
 )
 from training.scores import Score
 
@@ -71,6 +72,7 @@ def score_models(
     modality: str | None = None,
     *,
     zoom: bool = False,
+    tight: bool = False,
     prompts: Sequence[CarryPrompt | None] = (None,),
 ) -> Evaluation:
     """Segment the objects of all cases with each model and score the masks.
@@ -92,6 +94,8 @@ def score_models(
         Only cases of this one.
     zoom : bool
         Whether each model is also scored where it zooms in on small boxes.
+    tight : bool
+        Whether each is also scored with boxes that are tight, in 2D.
     prompts : sequence of CarryPrompt
         What a propagation asks with, each scored on its own; None for the plugin's own way.
 
@@ -106,7 +110,7 @@ def score_models(
     targets, failed = _all_targets(cases, protocol, seed)
     if limit is not None:
         targets = draw_targets(targets, limit, seed)
-    runs = _list_runs(engines, protocol, zoom, prompts)
+    runs = _list_runs(engines, protocol, prompts, zoom=zoom, tight=tight)
     scores: dict[str, list[Score]] = {name: [] for name in runs}
     done = 0
     by_case = groupby(targets, key=lambda target: target.case)
@@ -148,6 +152,7 @@ class _Way:
     propagates: bool = False
     checks: bool = False
     mends: bool = False
+    tight: bool = False
     looser: float = 0.0
     clicks: int = 0
     prompt: CarryPrompt | None = None
@@ -156,12 +161,15 @@ class _Way:
 def _list_runs(
     engines: Mapping[str, Engine],
     protocol: Protocol,
-    zoom: bool,
     prompts: Sequence[CarryPrompt | None],
+    *,
+    zoom: bool,
+    tight: bool,
 ) -> dict[str, _Way]:
     """Return what is scored, by name.
 
-    A propagation stands beside what the model does with a 3D box, and zoom beside whole slices.
+    A propagation stands beside what the model does with a 3D box, and zoom beside whole slices;
+    tight boxes stand beside those of the protocol.
     Prompts are named where they are asked for.
     """
     runs = {}
@@ -182,6 +190,8 @@ def _list_runs(
                 runs |= {f"{own}, clicks: {n}": _Way(name, zooms, clicks=n) for n in CLICKS}
             else:
                 runs[own] = _Way(name, zooms)
+                if tight:
+                    runs[f"{own}, tight"] = _Way(name, zooms, tight=True)
     return runs
 
 
@@ -301,9 +311,11 @@ class _Run:
         return masks
 
     def _slice_mask(self, target: Target, box: BoxPrompt, label: Label) -> SliceMask:
+        wanted = label[box.index] == target.label_id
+        if self._way.tight:
+            box = tightened(box, wanted)
         if self._way.looser:
             box = loosened(box, self._way.looser, label.shape[1:])
-        wanted = label[box.index] == target.label_id
         answers = self._memory.answers.setdefault(target, [])
         if not answers:
             answers.append(self._ask(box))

@@ -331,3 +331,29 @@ def test_a_box_on_another_plane_is_asked_for(slow):
     slow.press(Qt.Key.Key_P)
     slow.wait()
     assert "Draw a box" in slow.dock.status
+
+
+def test_where_nothing_is_known_nothing_is_written_down(slow):
+    asked, watch = [], slow.session.watch
+    slow.session.watch = lambda kind, content: (asked.append(kind), watch(kind, content))
+    slow.dock.controller.show_plane(1)
+    slow.press(Qt.Key.Key_P)
+    slow.wait()
+    assert "Draw a box" in slow.dock.status
+    assert "carry" not in asked
+    assert not slow.dock.controller.propagator.active
+
+
+def test_a_window_moved_in_the_middle_is_not_that_of_the_propagation(slow):
+    session, before = slow.session, slow.session.window
+    slow.press(Qt.Key.Key_P)
+    slow.qtbot.waitUntil(lambda: len(slices(slow)) > 4, timeout=20_000)
+    session.window = WindowLevel(before.level + 1, before.width)
+    settle(slow)
+    assert slices(slow) == list(range(60))
+    assert {edit.setting.window for edit in session.history.edits} == {before}
+    # Nothing has been made through the one that is in hand now.
+    slow.press(Qt.Key.Key_P)
+    assert slow.dock.controller.propagator.active
+    slow.press(Qt.Key.Key_Escape)
+    slow.wait()

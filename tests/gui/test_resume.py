@@ -82,7 +82,7 @@ def test_everything_comes_back_and_can_still_be_undone(worked, phantom, answer):
     worked.open(phantom.volume.path)
     assert len(asked) == 1
     assert "phantom was worked on before" in asked[0][0]
-    assert "Label 1 (961 voxels), Spleen" in asked[0][1]
+    assert "Label 1 (1,024 voxels), Spleen" in asked[0][1]
     np.testing.assert_array_equal(worked.session.label, label)
     assert len(worked.workspace.boxes.data) == 1
     assert worked.session.style(2).name == "Spleen"
@@ -91,7 +91,7 @@ def test_everything_comes_back_and_can_still_be_undone(worked, phantom, answer):
     worked.dock.controller.undo()
     assert not worked.session.label.any()
     worked.dock.controller.redo()
-    assert np.count_nonzero(worked.session.label == 1) == 961
+    assert np.count_nonzero(worked.session.label == 1) == 1024
 
 
 def test_work_that_was_gone_on_with_comes_back_again(worked, phantom, answer):

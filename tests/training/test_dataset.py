@@ -125,8 +125,9 @@ def test_a_picture_has_one_slice_whatever_the_axes(tmp_path: Path) -> None:
     assert data[Draw(0, 0)]["label"] == 300
 
 
-def test_mirroring_moves_image_mask_and_box_together(tmp_path: Path) -> None:
-    write_case(tmp_path / "CT/A/one.npz", shape=(6, 192, 256))
+@pytest.mark.parametrize("size", [(192, 256), (96, 128), (48, 64)])
+def test_mirroring_moves_image_mask_and_box_together(tmp_path: Path, size: tuple[int, int]) -> None:
+    write_case(tmp_path / "CT/A/one.npz", shape=(6, *size))
     plain = samples(dataset(tmp_path, box_jitter=0, flip=0.0))
     flipped = samples(dataset(tmp_path, box_jitter=0, flip=1.0))
     for a, b in zip(plain, flipped, strict=True):
@@ -227,6 +228,21 @@ def test_the_cache_gives_the_same_samples(cases: Path, tmp_path: Path, axes: Any
         assert same(x, y)
 
 
+@pytest.mark.parametrize("shape", [(6, 96, 128), (6, 60, 90)])
+def test_parts_of_slices_have_the_tight_box_of_their_object(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    write_case(tmp_path / "cases/CT/A/one.npz", shape=shape)
+    cache_cases(tmp_path / "cases", tmp_path / "cache")
+    for folder in ("cases", "cache"):
+        data = dataset(tmp_path / folder, crop=1.0, crop_most=3.0, box_jitter=0, flip=0.0)
+        for epoch in range(3):
+            for sample in samples(data, epoch):
+                rows, columns = torch.nonzero(sample["mask"], as_tuple=True)
+                tight = [columns.min(), rows.min(), columns.max(), rows.max()]
+                np.testing.assert_allclose(sample["box"].tolist(), tight, atol=1)
+
+
 def test_the_cache_is_small_and_says_what_it_was_made_of(cases: Path, tmp_path: Path) -> None:
     out = tmp_path / "cache"
     listed = cache_cases(cases, out)
@@ -293,7 +309,7 @@ def test_cases_without_label_are_taken_on_request(cases: Path, tmp_path: Path) -
     assert len(data) == len(dataset(cases)) + 3
     sample = data[Draw(0, len(data) - 1)]
     assert (sample["label"], sample["slice"], float(sample["mask"].sum())) == (0, 2, 0)
-    assert sample["box"].tolist() == [0, 0, 240, 112]
+    assert sample["box"].tolist() == [0, 0, 255, 127]
     cache_cases(bare, tmp_path / "cache")
     assert same(sample, dataset(tmp_path / "cache", unlabelled=True, flip=0.0)[Draw(0, 2)])
 

@@ -29,7 +29,6 @@ from training.scores import Score, clicks_needed, summarise
 from training.scoring import CLICKS, LOOSE, Evaluation, score_models
 
 SIZE = 64
-SCALE = 256 // SIZE
 
 
 class RuleEngine:
@@ -57,7 +56,7 @@ class RuleEngine:
         found = np.full((count, 256, 256), -4, np.float32)
         bright = embedding[0, :16].reshape(256, 256) > 0.5
         for own, ((x0, y0), (x1, y1)) in zip(found, point_coords[:, :2].astype(int), strict=True):
-            box = np.s_[y0 : y1 + SCALE, x0 : x1 + SCALE]
+            box = np.s_[y0 : y1 + 1, x0 : x1 + 1]
             own[box] = np.where(bright[box], 4, -4) if self.bright_only else 4
         return found, np.ones(count, np.float32)
 
@@ -659,6 +658,31 @@ def test_zoom_stands_beside_whole_slices(tmp_path: Path) -> None:
     (whole,), (zoomed,) = evaluation.scores["rule"], evaluation.scores["rule + zoom"]
     assert whole.target == zoomed.target
     assert whole.size == zoomed.size == "medium (1-5 %)"
+
+
+def test_tight_boxes_stand_beside_looser_ones(tmp_path: Path) -> None:
+    label = squares((20, 24, 12))
+    write_case(tmp_path, "CT/Body/a", label)
+    for zoom in (False, True):
+        found = score_models(
+            tmp_path,
+            {"boxes": RuleEngine(bright_only=False)},
+            Protocol.slices,
+            0,
+            zoom=zoom,
+            tight=True,
+        ).scores
+        assert (
+            list(found)
+            == ["boxes", "boxes, tight", "boxes + zoom", "boxes + zoom, tight"][: 2 + 2 * zoom]
+        )
+    for name, own in found.items():
+        # The engine fills its box, and the object is a square.
+        assert [score.target for score in own] == [score.target for score in found["boxes"]]
+        assert (min(score.dsc for score in own) > 0.99) == name.endswith("tight")
+    refused = command(tmp_path, "--model", default_model("CT"), "--tight", "--protocol", "3d")
+    assert refused.exit_code == 1
+    assert "--tight is for --protocol 2d" in refused.stderr
 
 
 def test_objects_are_told_apart_by_size(data_dir: Path) -> None:
