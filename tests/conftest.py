@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from grids import rotation
 
-from napari_medsamq.engine import OpenVINOEngine
-from napari_medsamq.model_spec import FLOAT_MODEL, MODELS
-from napari_medsamq.volume_io import Volume, read_volume
+from napari_medsamq.inference.engine import OpenVINOEngine
+from napari_medsamq.inference.model_spec import FLOAT_MODEL, MODELS
+from napari_medsamq.io.volume import Volume, read_volume
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Others fork worker processes, and a fork of a process with windows inherits what it cannot end.
     """
-    items.sort(key=lambda item: "gui" in item.path.parts)
+    items.sort(key=lambda item: "ui" in item.path.parts)
 
 
 @pytest.hookimpl(optionalhook=True)

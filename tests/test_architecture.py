@@ -1,4 +1,4 @@
-"""The rules that keep the program small: who imports whom, and what stays out of the core."""
+"""The import law of the house: who may import whom, and which library has which door."""
 
 from __future__ import annotations
 
@@ -6,252 +6,197 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-import pytest
-
 import napari_medsamq
+import training
 
-PACKAGE = Path(napari_medsamq.__file__).parent
-MODULES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}
-
-# Each module may import those of the lines above its own; private ones (_*) stand with volume_io.
-CORE = (
-    ("__init__", "errors", "organs", "metrics", "palettes", "memory", "plain_text"),
-    ("geometry", "files"),
-    ("prompts",),
-    ("_source", "_outlines", "_dicom_numbers"),
-    (
-        *("_nifti_header", "_modality", "_label", "_decoder", "_dicom_header", "_even_grid"),
-        *("_text_header", "_lattice"),
-    ),
-    ("_nifti", "_nrrd", "_meta_image", "_dicom_pixels", "_series"),
-    ("_dicom_child",),
-    ("_case", "_itk", "_dicom_source", "_division"),
-    ("_volumes",),
-    ("_dicom", "_dicom_seg"),
-    ("_readers", "_contours"),
-    ("_seg_nrrd", "_rtstruct"),
-    ("_label_files",),
-    ("_save",),
-    ("volume_io",),
-    ("preprocess", "facts", "phantom", "registration", "quality"),
-    ("windows", "views"),
-    ("model_spec", "setting"),
-    ("networks",),
-    ("engine",),
-    ("embeddings", "model_choice"),
-    ("stop_rules", "corrections", "review"),
-    ("propagation", "slice_network", "acceptance"),
-    ("history", "operations"),
-    ("labelling", "origins", "meanwhile"),
-    ("session",),
-    (
-        *("locks", "reports", "journal_file", "label_files", "correcting", "repairs"),
-        "arguments",
-    ),
-    ("journal",),
-    ("recording", "terminal"),
-    ("verification", "statistics", "comparison"),
-    ("provenance",),
-    ("replay", "pictures"),
-    ("label_report",),
-    ("cli_report",),
-    ("layers",),
-    ("headless",),
-    ("case_table", "gallery", "cluster_access"),
-    ("case_boxes", "cohort_files"),
-    ("cohort",),
-    ("cohort_run",),
-    ("demo",),
-    ("benchmark_worker",),
-    ("benchmark", "followup"),
-    ("cli_benchmark", "cli_batch", "cli_compare", "cli_followup", "doctor"),
-    ("cli_doctor",),
+# Rooms by the order in which they may import each other: one those before it, beside itself. Rooms
+# in one line do not import each other.
+PLUGIN = (
+    ("",),  # __init__, errors, geometry, palettes, plain_text, prompts
+    ("io",),
+    ("inference",),
+    ("analysis",),
+    ("annotation", "plugin"),
+    ("records",),
+    ("workflows",),
+    ("cohort", "diagnostics"),
+    ("ui",),
     ("cli",),
 )
-QT = (
-    (
-        "worker",
-        "model_box",
-        "box_drag",
-        "rectangles",
-        "ready_bar",
-        "past",
-        "canvas",
-        "window_form",
-        "preferences",
-        "click_marks",
-        "doctor_window",
-        "review_strip",
-        "selecting",
-        "help",
-        "key_focus",
-        "status_line",
-    ),
-    ("forms", "prefetch"),
-    (
-        "label_form",
-        "label_edits",
-        "check_form",
-        "measure_form",
-        "compare_form",
-        "guide",
-        "prior_form",
-    ),
-    ("view", "model_chooser"),
-    ("workspace",),
-    (
-        "opening",
-        "switch",
-        "preview",
-        "propagator",
-        "saver",
-        "loader",
-        "clicking",
-        "solid",
-        "nudging",
-        "naming",
-    ),
-    ("live", "orientation", "answers", "comparison_view", "reviewer"),
-    ("windowing", "measuring", "mending", "comparing", "following"),
-    ("checkup", "keys"),
-    ("controller",),
-    ("widget",),
-    ("window", "gui_script"),
-    ("benchmark_answers",),
-    ("benchmark_gui",),
-)
-LINE = {name: number for number, names in enumerate((*CORE, *QT)) for name in names}
-CORE_NAMES = sorted({name for names in CORE for name in names} & set(MODULES))
-QT_NAMES = {name for names in QT for name in names}
-# Commands that import what only they need when they are called.
-LAZY = {
-    ("cli_batch", "cohort_run"),
-    ("cli_benchmark", "benchmark"),
-    ("cli_benchmark", "benchmark_gui"),
-    ("cli", "demo"),
-    ("cli", "window"),
-}
-ONLY_IN = {
-    "openvino": {"engine", "networks"},
-    "nibabel": {"_nifti", "_nifti_header", "_save"},
-    "SimpleITK": {"_itk", "_dicom_pixels", "registration"},
-    "highdicom": {"_dicom_seg"},
-    "pydicom": {
-        *("_contours", "_dicom_child", "_dicom_header", "_dicom_numbers", "_dicom_pixels"),
-        *("_dicom_seg", "_dicom_source", "_rtstruct"),
-    },
+DOORS = {
+    "openvino": {"inference"},
+    "nibabel": {"io"},
+    "pydicom": {"io"},
+    "highdicom": {"io"},
+    "SimpleITK": {"io", "analysis"},
+    "dask": {"cohort"},
+    "distributed": {"cohort"},
+    "typer": {"cli"},
 }
 HEAVY = {"torch", "training", "onnx", "brevitas"}
 GRAPHICAL = {"qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "napari", "magicgui"}
+# It is run on its own, to see whether windows can be opened.
+PROBE = "napari_medsamq.diagnostics.window_probe"
+# Above this a file is likely to hold two subjects; none is cut for its length.
+LONG = 500
+CROWDED = 21
 
 
-def imports(path: Path, *, lazy: bool = True) -> Iterator[str]:
+@cache
+def modules(package: str) -> dict[str, ast.Module]:
+    """All modules of a package by their full names; a folder has that of the folder."""
+    root = Path({"napari_medsamq": napari_medsamq, "training": training}[package].__file__).parent
+    found = {}
+    for path in sorted(root.rglob("*.py")):
+        parts = (package, *path.relative_to(root).with_suffix("").parts)
+        name = ".".join(parts).removesuffix(".__init__")
+        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+def imports(tree: ast.AST, *, lazy: bool = True) -> Iterator[str]:
     """Full names of what a module imports; without those of functions and type checkers if told."""
-
-    def walk(nodes: list[ast.stmt]) -> Iterator[str]:
-        for node in nodes:
-            if isinstance(node, ast.Import):
-                yield from (alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{path.name} imports relatively"
-                yield str(node.module)
-                yield from (f"{node.module}.{alias.name}" for alias in node.names)
-            elif lazy or not (
-                isinstance(node, ast.FunctionDef)
-                or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
-            ):
-                for _, field in ast.iter_fields(node):
-                    if isinstance(field, list):
-                        yield from walk([part for part in field if isinstance(part, ast.AST)])
-
-    yield from walk(ast.parse(path.read_text(encoding="utf-8")).body)
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif lazy or not (
+            isinstance(node, ast.FunctionDef)
+            or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+        ):
+            yield from imports(node, lazy=lazy)
 
 
-def ours(path: Path, *, lazy: bool = True) -> set[str]:
-    parts = (name.split(".") for name in imports(path, lazy=lazy))
-    found = {part[1] for part in parts if part[0] == "napari_medsamq" and len(part) > 1}
-    return found & set(MODULES)
+def ours(package: str, tree: ast.AST, *, lazy: bool = True) -> set[str]:
+    """Those of its own package that a module imports."""
+    known = modules(package)
+    found = set()
+    for name in imports(tree, lazy=lazy):
+        if name in known:
+            found.add(name)
+        elif name.rpartition(".")[0] in known:
+            found.add(name.rpartition(".")[0])
+    return found
 
 
-def test_every_module_has_its_place() -> None:
-    assert set(MODULES) == set(LINE)
+def room(name: str) -> str:
+    """The folder of a module below its package; that of `plugin` is itself."""
+    parts = name.split(".")
+    package = ".".join(parts[:2])
+    is_folder = any(other.startswith(f"{package}.") for other in modules(parts[0]))
+    return parts[1] if len(parts) > 1 and (is_folder or parts[1] == "plugin") else ""
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_a_module_imports_only_what_stands_above_it(name: str) -> None:
-    for imported in ours(MODULES[name]):
-        if (name, imported) in LAZY:
-            assert imported not in ours(MODULES[name], lazy=False)
-        else:
-            assert LINE[imported] < LINE[name], f"{name} imports {imported}"
+def roots(tree: ast.AST, *, lazy: bool = True) -> set[str]:
+    return {name.split(".")[0] for name in imports(tree, lazy=lazy)}
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_private_modules_are_read_by_volume_io_alone(name: str) -> None:
-    if name != "volume_io" and not name.startswith("_"):
-        assert not {imported for imported in ours(MODULES[name]) if imported.startswith("_")}
+def test_an_import_points_only_upwards() -> None:
+    line = {name: number for number, names in enumerate(PLUGIN) for name in names}
+    back = [
+        f"{name} imports {other}"
+        for name, tree in modules("napari_medsamq").items()
+        for other in ours("napari_medsamq", tree)
+        if room(other) != room(name) and line[room(other)] >= line[room(name)]
+    ]
+    assert back == []
 
 
-@pytest.mark.parametrize("name", CORE_NAMES)
-def test_the_core_needs_no_window(name: str) -> None:
-    roots = {full.split(".")[0] for full in imports(MODULES[name], lazy=False)}
-    assert roots.isdisjoint(GRAPHICAL)
-    if name != "layers":
-        assert {full.split(".")[0] for full in imports(MODULES[name])}.isdisjoint(GRAPHICAL)
+def test_the_window_is_opened_by_its_commands_alone() -> None:
+    for name, tree in modules("napari_medsamq").items():
+        if room(name) == "cli":
+            assert {room(other) for other in ours("napari_medsamq", tree, lazy=False)} <= {
+                *(own for names in PLUGIN for own in names if own != "ui")
+            }, name
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_the_program_runs_without_the_training_side(name: str) -> None:
-    assert {full.split(".")[0] for full in imports(MODULES[name])}.isdisjoint(HEAVY)
+def test_the_training_side_uses_the_half_of_the_plugin_without_windows() -> None:
+    used = {
+        name
+        for tree in modules("training").values()
+        for name in imports(tree)
+        if name.split(".")[0] == "napari_medsamq"
+    }
+    assert {room(name) for name in used}.isdisjoint({"ui"})
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_napari_is_used_by_its_public_names(name: str) -> None:
+def test_windows_are_opened_in_one_room() -> None:
+    for name, tree in modules("napari_medsamq").items():
+        if room(name) == "ui" or name == PROBE:
+            continue
+        assert roots(tree, lazy=False).isdisjoint(GRAPHICAL), name
+        if name != "napari_medsamq.plugin":
+            assert roots(tree).isdisjoint(GRAPHICAL), name
+
+
+def test_formats_networks_and_clusters_have_one_door_each() -> None:
+    through = [
+        f"{name} imports {library}"
+        for name, tree in modules("napari_medsamq").items()
+        for library in roots(tree) & set(DOORS)
+        if room(name) not in DOORS[library]
+    ]
+    assert through == []
+
+
+def test_the_program_runs_without_the_training_side() -> None:
+    for name, tree in modules("napari_medsamq").items():
+        assert roots(tree).isdisjoint(HEAVY), name
+
+
+def test_napari_is_used_by_its_public_names() -> None:
     private = [
-        full
-        for full in imports(MODULES[name])
+        (name, full)
+        for name, tree in modules("napari_medsamq").items()
+        for full in imports(tree)
         if full.startswith("napari.") and any(part.startswith("_") for part in full.split("."))
     ]
     assert private == []
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_formats_and_networks_have_one_door_each(name: str) -> None:
-    roots = {full.split(".")[0] for full in imports(MODULES[name])}
-    for library, doors in ONLY_IN.items():
-        assert library not in roots or name in doors, f"{name} imports {library}"
+def test_a_room_is_no_crowd_and_a_file_has_one_subject() -> None:
+    for package in ("napari_medsamq", "training"):
+        rooms: dict[str, int] = {}
+        for name, tree in modules(package).items():
+            folder = name.rpartition(".")[0]
+            if not any(other.startswith(f"{name}.") for other in modules(package)):
+                rooms[folder] = rooms.get(folder, 0) + 1
+            last = max((node.end_lineno or 0 for node in tree.body), default=0)
+            assert last <= LONG, name
+        assert {name: count for name, count in rooms.items() if count > CROWDED} == {}
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_a_file_has_one_subject(name: str) -> None:
-    # None is cut for its length, but above this it is likely to hold two.
-    assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= 500
-
-
-@pytest.mark.parametrize("name", CORE_NAMES)
-def test_everything_public_is_described(name: str) -> None:
-    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
-    missing = [] if ast.get_docstring(tree) else ["the module"]
-    scopes: list[ast.Module | ast.ClassDef] = [tree]
-    while scopes:
-        for node in scopes.pop().body:
-            if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
-                continue
-            if not ast.get_docstring(node):
-                missing.append(node.name)
-            if isinstance(node, ast.ClassDef):
-                scopes.append(node)
+def test_everything_public_is_described() -> None:
+    missing = []
+    for name, tree in modules("napari_medsamq").items():
+        if room(name) == "ui":
+            continue
+        missing += [] if ast.get_docstring(tree) else [name]
+        scopes: list[ast.Module | ast.ClassDef] = [tree]
+        while scopes:
+            for node in scopes.pop().body:
+                own = isinstance(node, ast.FunctionDef | ast.ClassDef)
+                if not own or node.name.startswith("_"):
+                    continue
+                if not ast.get_docstring(node):
+                    missing.append(f"{name}.{node.name}")
+                if isinstance(node, ast.ClassDef):
+                    scopes.append(node)
     assert missing == []
 
 
 def test_the_command_line_starts_without_window_training_and_telemetry() -> None:
-    program = "import sys, napari_medsamq.cli; print(*(n for n, m in sys.modules.items() if m))"
+    program = (
+        "import sys, napari_medsamq.cli.main; print(*(n for n, m in sys.modules.items() if m))"
+    )
     loaded = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True
     ).stdout.split()
-    roots = {name.split(".")[0] for name in loaded}
-    assert {"napari_medsamq", "openvino"} <= roots
-    assert roots.isdisjoint(GRAPHICAL | HEAVY | {"openvino_telemetry"})
-    assert not {f"napari_medsamq.{name}" for name in QT_NAMES} & set(loaded)
+    found = {name.split(".")[0] for name in loaded}
+    assert {"napari_medsamq", "openvino"} <= found
+    assert found.isdisjoint(GRAPHICAL | HEAVY | {"openvino_telemetry"})

@@ -12,24 +12,20 @@ from grids import grid_affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_medsamq import layers
 from napari_medsamq.errors import PromptError, SaveError, VolumeError
-from napari_medsamq.layers import (
+from napari_medsamq.inference.preprocess import WindowLevel
+from napari_medsamq.io.volume import Volume, volume_from_array
+from napari_medsamq.plugin import VOLUME, foreign_volume, get_reader, image_layer, write_labels
+from napari_medsamq.prompts import BoxPrompt
+from napari_medsamq.ui.canvas import planes as layers
+from napari_medsamq.ui.canvas.planes import (
     PLANES,
-    VOLUME,
     drawn_box,
     finest_plane,
-    foreign_volume,
-    get_reader,
-    image_layer,
     range_without,
     rectangle,
     stroke_edit,
-    write_labels,
 )
-from napari_medsamq.preprocess import WindowLevel
-from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.volume_io import Volume, volume_from_array
 
 SHAPE = (6, 20, 30)
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from offline import REACHED, run_offline
 
-from napari_medsamq.layers import SAMPLES
-from napari_medsamq.provenance import read_provenance
+from napari_medsamq.io.samples import SAMPLES
+from napari_medsamq.records.provenance import read_provenance
 
 CT = SAMPLES / "ct.nii.gz"
 COMMANDS = """
 import sys
-from napari_medsamq.cli import app
+from napari_medsamq.cli.main import app
 
 image, folder = sys.argv[1:]
 for command in (
@@ -31,15 +31,15 @@ for command in (
 SESSION = """
 import sys
 from pathlib import Path
-from napari_medsamq.engine import Engines
-from napari_medsamq.journal import Journal, volume_hash
-from napari_medsamq.label_report import make_report, write_report
+from napari_medsamq.inference.engine import Engines
+from napari_medsamq.records.journal import Journal, volume_hash
+from napari_medsamq.records.report import make_report, write_report
 from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.provenance import Work, save_work
-from napari_medsamq.recording import Recorder
-from napari_medsamq.session import Session
-from napari_medsamq.slice_network import SliceMask
-from napari_medsamq.volume_io import read_volume
+from napari_medsamq.records.provenance import Work, save_work
+from napari_medsamq.records.recording import Recorder
+from napari_medsamq.annotation.session import Session
+from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.io.volume import read_volume
 
 volume, folder = read_volume(sys.argv[1]), Path(sys.argv[2])
 session = Session(volume, Engines().for_modality(volume.modality))

@@ -14,15 +14,15 @@ from fake_engine import FakeEngine
 from sources import label_at, volume_of
 from typer.testing import CliRunner, Result
 
-from napari_medsamq import cohort
-from napari_medsamq.cli import app
+from napari_medsamq.annotation.history import LabelStyle
+from napari_medsamq.annotation.session import Session
+from napari_medsamq.cli.common import say
+from napari_medsamq.cli.main import app
+from napari_medsamq.cohort import case_runner as cohort
 from napari_medsamq.errors import ChoiceError
-from napari_medsamq.history import LabelStyle
-from napari_medsamq.label_report import make_report, write_report
-from napari_medsamq.preprocess import IDENTITY
-from napari_medsamq.provenance import Work, save_work
-from napari_medsamq.session import Session
-from napari_medsamq.terminal import say
+from napari_medsamq.inference.preprocess import IDENTITY
+from napari_medsamq.records.provenance import Work, save_work
+from napari_medsamq.records.report import make_report, write_report
 
 # Clears the screen, begins a line of its own, writes over one, and turns the order around.
 EVIL = "Liver\x1b[2J\nTumour\r\x9b1A\u202eslice\u2028\x00<b>bold</b>"
@@ -115,7 +115,7 @@ def test_a_batch_tells_of_names_that_are_no_utf_8(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "napari_medsamq.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()
+        "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()
     )
     cohort._engines.cache_clear()
     folder = tmp_path / NO_UTF_8

@@ -20,22 +20,22 @@ import typer
 from rich.console import Console
 
 from napari_medsamq.errors import MedSAMQError, ModelError
-from napari_medsamq.model_choice import size_mb
-from napari_medsamq.model_spec import ModelSpec
-from training.ablation import TABLES, AblationConfig, Row, choose_rows
-from training.ablation_examination import Examination, rarest_modality
-from training.ablation_folder import AblationFolder, RowScores
-from training.ablation_methods import Workshop
-from training.ablation_plot import write_plot
-from training.ablation_tables import markdown, summarise_rows, terminal_tables
+from napari_medsamq.inference.catalog import size_mb
+from napari_medsamq.inference.model_spec import ModelSpec
+from training.ablation.ablation_plot import write_plot
+from training.ablation.examination import Examination, rarest_modality
+from training.ablation.folder import AblationFolder, RowScores
+from training.ablation.methods import Workshop
+from training.ablation.results import markdown, summarise_rows, terminal_tables
+from training.ablation.rows import TABLES, AblationConfig, Row, choose_rows
 from training.checkpoint import describe_checkpoint, lite_medsam_checkpoint
 from training.config import load_config
-from training.dataset import SliceDataset
+from training.console import error_message, progress_bar
+from training.data.dataset import SliceDataset
 from training.errors import ConfigError
 from training.latency import measure
 from training.models.sam import build_lite_medsam
 from training.processes import join_processes, keep_memory
-from training.progress import error_message, progress_bar
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs/cpu/ablate.yaml"
 

@@ -14,10 +14,15 @@ from typing import Annotated
 
 import typer
 
+from training.checkpoints.network_file import (
+    StoredNetwork,
+    continue_story,
+    free_decoder,
+    write_network,
+)
+from training.console import error_message
+from training.conversion.restore import read_start
 from training.errors import ConfigError
-from training.network_file import StoredNetwork, continue_story, free_decoder, write_network
-from training.progress import error_message
-from training.restore import read_start
 
 
 def average(before: StoredNetwork, after: StoredNetwork, share: float) -> StoredNetwork:

@@ -18,7 +18,7 @@ import numpy as np
 import openvino as ov
 import typer
 
-from napari_medsamq.benchmark import (
+from napari_medsamq.diagnostics.model_benchmark import (
     THREADS,
     Row,
     format_times,
@@ -26,11 +26,14 @@ from napari_medsamq.benchmark import (
     measure_loads,
     model_row,
 )
-from napari_medsamq.model_choice import size_mb
-from napari_medsamq.model_spec import INT8_MODEL, MODELS, shipped_models
-from training.benchmark_goals import TORCH, format_goals, list_goals
-from training.benchmark_plot import write_plot
-from training.benchmark_roofline import Roofline, format_rooflines, measure_rooflines
+from napari_medsamq.inference.catalog import size_mb
+from napari_medsamq.inference.model_spec import INT8_MODEL, MODELS, shipped_models
+from training.benchmarks.benchmark_plot import write_plot
+from training.benchmarks.goals import TORCH, format_goals, list_goals
+from training.benchmarks.roofline import Roofline, format_rooflines, measure_rooflines
+from training.console import error_message, progress_bar
+from training.conversion.qcdq import write_qcdq
+from training.conversion.restore import restore_network
 from training.errors import ConfigError
 from training.export import (
     DECODER_INPUTS,
@@ -43,9 +46,6 @@ from training.export import (
 from training.files import replace_file
 from training.latency import ISA_VARIABLE, LAPTOP
 from training.models.sam import LiteMedSAM
-from training.progress import error_message, progress_bar
-from training.qcdq import write_qcdq
-from training.restore import restore_network
 
 PLAIN, NNCF = "qcdq-plain", "nncf-int8"
 INSTRUCTIONS = ("AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
@@ -105,7 +105,7 @@ def run_benchmark(folder: Path, *, quick: bool) -> dict[str, Any]:
 
 def torch_row(threads: int = THREADS) -> Row:
     """Describe LiteMedSAM in PyTorch, run by the challenge's baseline procedure."""
-    return Row(TORCH, ("-m", "training.benchmark_torch", str(threads)))
+    return Row(TORCH, ("-m", "training.benchmarks.torch_baseline", str(threads)))
 
 
 def limited(row: Row, isa: str) -> Row:

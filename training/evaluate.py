@@ -15,21 +15,21 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from napari_medsamq.engine import Engine, OpenVINOEngine
 from napari_medsamq.errors import ModelError, SaveError
-from napari_medsamq.model_choice import size_mb
-from napari_medsamq.model_spec import ModelSpec
+from napari_medsamq.inference.catalog import size_mb
+from napari_medsamq.inference.engine import Engine, OpenVINOEngine
+from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.prompts import CarryPrompt
-from training.checking import BAD_DSC, LOOKED_AT, describe_checks
+from training.console import error_message, progress_bar
 from training.errors import ConfigError
+from training.evaluation.confidence_study import BAD_DSC, LOOKED_AT, describe_checks
+from training.evaluation.protocol import Protocol
+from training.evaluation.scores import METRICS, Score, clicks_needed, ghost_share, summarise
+from training.evaluation.scoring import CLICKS, score_models
+from training.evaluation.size_plot import plot_sizes
+from training.evaluation.tables import difference_table, goal_table, score_csv, score_table
 from training.files import replace_file
 from training.latency import LAPTOP, goals, measure_apart
-from training.progress import error_message, progress_bar
-from training.protocol import Protocol
-from training.score_tables import difference_table, goal_table, score_csv, score_table
-from training.scores import METRICS, Score, clicks_needed, ghost_share, summarise
-from training.scoring import CLICKS, score_models
-from training.size_plot import plot_sizes
 
 TIMING_ROUNDS = 15
 WANTED_DSC = 0.9

@@ -20,16 +20,16 @@ import typer
 from torch import Tensor, nn
 
 from napari_medsamq.errors import ModelError
-from napari_medsamq.model_spec import FLOAT_BITS, ModelSpec
-from napari_medsamq.preprocess import BoxRule
-from training.compact import gather_biases, store_half
-from training.coverage import format_coverage, read_coverage
+from napari_medsamq.inference.model_spec import FLOAT_BITS, ModelSpec
+from napari_medsamq.inference.preprocess import BoxRule
+from training.checkpoints.network_file import StoredNetwork
+from training.console import error_message
+from training.conversion.compact import gather_biases, store_half
+from training.conversion.coverage import format_coverage, read_coverage
+from training.conversion.qcdq import convert_quantized, is_quantized
+from training.conversion.restore import name_tensors, read_start
+from training.conversion.rewrites import optimise
 from training.models.sam import LiteMedSAM
-from training.network_file import StoredNetwork
-from training.progress import error_message
-from training.qcdq import convert_quantized, is_quantized
-from training.restore import name_tensors, read_start
-from training.rewrites import optimise
 
 # Sizes of -1 are dynamic; the engine refuses a model of other names or shapes.
 ENCODER_INPUTS = {"image": [1, 3, 256, 256]}
@@ -50,7 +50,7 @@ def convert_lite_medsam(net: LiteMedSAM) -> tuple[ov.Model, ov.Model]:
     Parameters
     ----------
     net : LiteMedSAM
-        In evaluation mode; float, or quantised by `training.quantized.quantize`.
+        In evaluation mode; float, or quantised by `training.quantization.layer_map.quantize`.
 
     Returns
     -------

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from napari_medsamq.files import replacing
+from napari_medsamq.io.files import replacing
 
 _WITH_DATA_BESIDE = (".mhd", ".nhdr", ".hdr")
 

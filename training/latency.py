@@ -20,10 +20,10 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from napari_medsamq.benchmark import THREADS
-from napari_medsamq.engine import OpenVINOEngine, box_points
+from napari_medsamq.diagnostics.model_benchmark import THREADS
 from napari_medsamq.errors import ModelError
-from training.progress import error_message
+from napari_medsamq.inference.engine import OpenVINOEngine, box_points
+from training.console import error_message
 
 # oneDNN's name for what a recent laptop has; read when OpenVINO is loaded.
 ISA_VARIABLE = "ONEDNN_MAX_CPU_ISA"

@@ -14,15 +14,15 @@ import numpy as np
 import openvino as ov
 import typer
 
-from napari_medsamq.engine import Float32, OpenVINOEngine, box_points
-from napari_medsamq.model_spec import MODELS
-from napari_medsamq.networks import openvino_core
+from napari_medsamq.inference.backend import openvino_core
+from napari_medsamq.inference.engine import Float32, OpenVINOEngine, box_points
+from napari_medsamq.inference.model_spec import MODELS
 from training.config import load_config
-from training.dataset import SliceDataset
+from training.console import error_message, progress_bar
+from training.data.dataset import SliceDataset
+from training.data.sampler import BalancedSampler
 from training.export import write_model
-from training.progress import error_message, progress_bar
 from training.quantize import CalibrationConfig
-from training.sampler import BalancedSampler
 
 _FLOAT = MODELS / "litemedsam-float"
 

@@ -14,12 +14,12 @@ from typing import Annotated
 
 import typer
 
-from training.batch import Record, prepare_cases
 from training.config import MODALITIES
-from training.convert import Limits
+from training.console import error_message, progress_bar
+from training.data.convert import Limits
+from training.data.pairing import Defaults, Pair, pair_folders, read_table
+from training.data.preparation import Record, prepare_cases
 from training.errors import DataError
-from training.pairing import Defaults, Pair, pair_folders, read_table
-from training.progress import error_message, progress_bar
 
 _FOLDERS = "Folders that are paired by name"
 _RULES = "What the cases become"

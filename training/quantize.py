@@ -15,21 +15,21 @@ import typer
 
 from napari_medsamq.errors import ModelError
 from training.checkpoint import lite_medsam_checkpoint
-from training.clicks import correct
-from training.config import DataConfig, load_config, require
-from training.dataset import Sample, SliceDataset
-from training.errors import ConfigError
-from training.network_file import (
+from training.checkpoints.network_file import (
     StoredNetwork,
     continue_story,
     encoder_alone,
     read_network,
     write_network,
 )
-from training.progress import error_message, progress_bar
-from training.protocol import generator
-from training.quantized import QuantConfig, calibrate, quantize
-from training.sampler import BalancedSampler
+from training.config import DataConfig, load_config, require
+from training.console import error_message, progress_bar
+from training.data.dataset import Sample, SliceDataset
+from training.data.sampler import BalancedSampler
+from training.errors import ConfigError
+from training.evaluation.protocol import generator
+from training.learning.click_rounds import correct
+from training.quantization.layer_map import QuantConfig, calibrate, quantize
 
 
 @dataclass(frozen=True, kw_only=True)

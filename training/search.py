@@ -16,27 +16,27 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from napari_medsamq.engine import OpenVINOEngine
 from napari_medsamq.errors import ModelError
-from napari_medsamq.model_choice import size_mb
+from napari_medsamq.inference.catalog import size_mb
+from napari_medsamq.inference.engine import OpenVINOEngine
 from training.checkpoint import lite_medsam_checkpoint
+from training.checkpoints.network_file import StoredNetwork
 from training.config import load_config
+from training.console import error_message, progress_bar
 from training.errors import ConfigError
+from training.evaluation.protocol import Protocol
+from training.evaluation.scores import summarise
+from training.evaluation.scoring import score_models
 from training.export import convert_lite_medsam, describe_network, write_model
 from training.files import replace_file
 from training.latency import measure
+from training.learning.config import TrainConfig
+from training.learning.run_folder import Run
 from training.models.fast_vit import DESIGNS
-from training.network_file import StoredNetwork
 from training.processes import Processes, join_processes, keep_memory
-from training.progress import error_message, progress_bar
-from training.protocol import Protocol
 from training.quantize import CalibrationConfig, quantize_network
-from training.run import Run
-from training.scores import summarise
-from training.scoring import score_models
 from training.student import student_network
 from training.train import train
-from training.train_config import TrainConfig
 
 CONFIGS = Path(__file__).parent / "configs/fast"
 # The stages of the network that is shipped, one epoch of each.

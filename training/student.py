@@ -12,11 +12,11 @@ import torch
 import typer
 
 from training.checkpoint import describe_checkpoint, lite_medsam_checkpoint
+from training.checkpoints.network_file import StoredNetwork, write_network
+from training.console import error_message
 from training.errors import ConfigError
 from training.models.fast_vit import DESIGNS
 from training.models.sam import FAST, build_fast_medsam, build_lite_medsam
-from training.network_file import StoredNetwork, write_network
-from training.progress import error_message
 
 _SEED = 0
 

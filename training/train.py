@@ -11,26 +11,26 @@ from typing import Annotated
 import typer
 
 from training.checkpoint import lite_medsam_checkpoint
+from training.checkpoints.network_file import StoredNetwork, continue_story, free_decoder
 from training.config import load_config
-from training.dataset import SliceDataset
+from training.console import error_message, progress_bar
+from training.conversion.restore import read_start
+from training.data.dataset import SliceDataset
 from training.errors import ConfigError
 from training.export import convert_encoder
 from training.files import path_sha256
-from training.frozen import (
+from training.learning.config import TrainConfig
+from training.learning.run_folder import Run
+from training.learning.teachers import (
     EmbeddingStore,
     Encoder,
     Teacher,
     openvino_encoder,
     torch_encoder,
 )
+from training.learning.trainer import Trainer
 from training.models.sam import LiteMedSAM, build_lite_medsam, build_medsam
-from training.network_file import StoredNetwork, continue_story, free_decoder
 from training.processes import Processes, join_processes, keep_memory
-from training.progress import error_message, progress_bar
-from training.restore import read_start
-from training.run import Run
-from training.train_config import TrainConfig
-from training.trainer import Trainer
 
 
 def train(

@@ -21,11 +21,11 @@ import numpy as np
 import psutil
 import typer
 
-from napari_medsamq.case_table import Defaults, read_table
-from napari_medsamq.cohort import Task, describe_program, run_case
-from napari_medsamq.cohort_files import file_hash, opened
+from napari_medsamq.cohort.case_runner import Task, describe_program, run_case
+from napari_medsamq.cohort.results import file_hash, opened
+from napari_medsamq.cohort.table import Defaults, read_table
 
-COMMAND = [sys.executable, "-c", "from napari_medsamq.cli import app; app()", "batch"]
+COMMAND = [sys.executable, "-c", "from napari_medsamq.cli.main import app; app()", "batch"]
 SMALL, LARGE = (40, 44, 10), (160, 176, 24)
 LEAST_SHARE, MOST_GROWTH = 0.85, 1.2
 WARM = 4  # cases before speed is counted

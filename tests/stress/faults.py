@@ -22,16 +22,17 @@ import nibabel as nib
 import numpy as np
 import typer
 
-from napari_medsamq import cohort, engine
-from napari_medsamq.cli import app
+from napari_medsamq.annotation.session import Session
+from napari_medsamq.cli.main import app
+from napari_medsamq.cohort import case_runner as cohort
 from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.journal import Journal
-from napari_medsamq.journal_file import read_journal
-from napari_medsamq.recording import Recorder, restore
-from napari_medsamq.session import Session
-from napari_medsamq.volume_io import Volume, read_volume, volume_from_array, write_label
-from napari_medsamq.windows import default_window
-from tests.fake_engine import FakeEngine
+from napari_medsamq.inference import engine
+from napari_medsamq.inference.window_presets import default_window
+from napari_medsamq.io.volume import Volume, read_volume, volume_from_array, write_label
+from napari_medsamq.records.journal import Journal
+from napari_medsamq.records.journal_format import read_journal
+from napari_medsamq.records.recording import Recorder, restore
+from tests.helpers.fake_engine import FakeEngine
 from tests.stress.batch import finished_results, half_written, make_table
 
 SHAPE = (24, 64, 60)

@@ -18,18 +18,18 @@ import nrrd
 import numpy as np
 import SimpleITK as sitk
 import typer
+from tests.dicom_series import write_series
 from typer.testing import CliRunner
 
-from napari_medsamq.cli import app
-from napari_medsamq.journal import Journal, volume_hash
-from napari_medsamq.preprocess import IDENTITY
-from napari_medsamq.recording import Recorder
-from napari_medsamq.session import Session
-from napari_medsamq.volume_io import read_volume
+from napari_medsamq.annotation.session import Session
+from napari_medsamq.cli.main import app
+from napari_medsamq.inference.preprocess import IDENTITY
+from napari_medsamq.io.volume import read_volume
+from napari_medsamq.records.journal import Journal, volume_hash
+from napari_medsamq.records.recording import Recorder
 from tests import nifti_oracle
-from tests.dicom_series import write_series
-from tests.fake_engine import FakeEngine
-from tests.grids import ALL_48, grid_affine
+from tests.helpers.fake_engine import FakeEngine
+from tests.helpers.grids import ALL_48, grid_affine
 
 SHAPE = (8, 7, 5)
 POINTS = 100

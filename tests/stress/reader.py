@@ -15,11 +15,11 @@ from time import perf_counter
 from typing import Any
 
 from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.journal import check_volume
-from napari_medsamq.journal_file import read_journal
-from napari_medsamq.model_spec import ModelSpec
-from napari_medsamq.recording import restore
-from napari_medsamq.volume_io import read_volume
+from napari_medsamq.inference.model_spec import ModelSpec
+from napari_medsamq.io.volume import read_volume
+from napari_medsamq.records.journal import check_volume
+from napari_medsamq.records.journal_format import read_journal
+from napari_medsamq.records.recording import restore
 from tests.stress.samples import KEY, SHAPE
 
 SPARE = 200 << 20

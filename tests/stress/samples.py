@@ -28,8 +28,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from napari_medsamq.journal_file import Record, append_record, write_head
-from napari_medsamq.model_spec import FAST_MODEL, MODELS
+from napari_medsamq.inference.model_spec import FAST_MODEL, MODELS
+from napari_medsamq.records.journal_format import Record, append_record, write_head
 
 SHAPE = (6, 20, 24)
 EXTREMES = (0, 1, -1, 127, 255, 32767, 65535, 2**31 - 1, -(2**31), 2**24)

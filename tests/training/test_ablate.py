@@ -24,20 +24,22 @@ from small_run import SmallEncoder, write_cases
 from torch import nn
 from typer.testing import CliRunner
 
-from training import ablate, ablation_methods, export, slim
-from training.ablation import ROWS, TABLES, AblationConfig, Row, choose_rows
-from training.ablation_examination import Examination, rarest_modality
-from training.ablation_folder import AblationFolder
-from training.ablation_methods import Workshop
-from training.ablation_samples import part_of, scaled_quotas
+from training import ablate, export
+from training.ablation import methods as ablation_methods
+from training.ablation import reduce as slim
+from training.ablation.ablation_samples import part_of, scaled_quotas
+from training.ablation.examination import Examination, rarest_modality
+from training.ablation.folder import AblationFolder
+from training.ablation.methods import Workshop
+from training.ablation.rows import ROWS, TABLES, AblationConfig, Row, choose_rows
 from training.config import DataConfig, load_config
-from training.dataset import SliceDataset
+from training.conversion.qcdq import is_quantized
+from training.data.dataset import SliceDataset
 from training.errors import ConfigError, DataError
 from training.models.sam import ENCODERS, PUBLISHED, LiteMedSAM
 from training.models.tiny_vit import MBConv, Mlp, PatchMerging, TinyViT, WindowAttention
 from training.processes import Processes
-from training.qcdq import is_quantized
-from training.quantized import QuantConfig, fold_batch_norm
+from training.quantization.layer_map import QuantConfig, fold_batch_norm
 
 ENCODER = QuantConfig(parts="encoder")
 TEST_ROWS = (

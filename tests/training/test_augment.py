@@ -11,10 +11,10 @@ pytest.importorskip("torch")
 
 import torch
 
-from training.augment import draw_crop, pretend_box, vary_colour, vary_intensity
 from training.cache import cache_cases
 from training.config import DataConfig
-from training.dataset import Draw, Sample, SliceDataset
+from training.data.augment import draw_crop, pretend_box, vary_colour, vary_intensity
+from training.data.dataset import Draw, Sample, SliceDataset
 
 
 def generator(seed: int) -> np.random.Generator:

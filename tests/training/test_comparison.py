@@ -15,13 +15,13 @@ pytest.importorskip("matplotlib")
 import cv2
 import torch
 
-from napari_medsamq.benchmark import Row
-from napari_medsamq.engine import box_points
+from napari_medsamq.diagnostics.model_benchmark import Row
+from napari_medsamq.inference.engine import box_points
 from training.benchmark import format_benchmark, limited, torch_row
-from training.benchmark_goals import Goal, format_goals, list_goals
-from training.benchmark_plot import write_plot
-from training.benchmark_roofline import Roofline, measure_peak
-from training.benchmark_torch import TorchEngine
+from training.benchmarks.benchmark_plot import write_plot
+from training.benchmarks.goals import Goal, format_goals, list_goals
+from training.benchmarks.roofline import Roofline, measure_peak
+from training.benchmarks.torch_baseline import TorchEngine
 from training.models.sam import build_lite_medsam
 
 FOUND = {

@@ -18,17 +18,17 @@ from torch.utils.data import DataLoader
 from typer.testing import CliRunner
 
 from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.preprocess import ResizeLongestSide, prepare_slice
-from napari_medsamq.volume_io import read_volume
+from napari_medsamq.inference.preprocess import ResizeLongestSide, prepare_slice
+from napari_medsamq.io.volume import read_volume
 from training import cache
 from training.cache import cache_cases
-from training.cases import DecodedCases
 from training.config import DataConfig
-from training.dataset import Draw, Sample, SliceDataset
+from training.data.cases import DecodedCases
+from training.data.dataset import Draw, Sample, SliceDataset
+from training.data.sampler import BalancedSampler
+from training.data.slices import frame_label
 from training.errors import DataError
-from training.protocol import find_cases
-from training.sampler import BalancedSampler
-from training.slices import frame_label
+from training.evaluation.protocol import find_cases
 
 SPACING = (0.8, 0.8, 2.5)  # x, y, z in mm
 PLAIN: dict[str, Any] = {"box_jitter": 0, "flip": 0.0}

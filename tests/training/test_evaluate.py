@@ -14,19 +14,26 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from napari_medsamq.analysis.metrics import nsd
+from napari_medsamq.annotation.review import DOUBTFUL, SURE
+from napari_medsamq.annotation.session import Session
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.metrics import nsd
-from napari_medsamq.model_spec import ModelSpec, default_model
+from napari_medsamq.inference.model_spec import ModelSpec, default_model
+from napari_medsamq.io.volume import read_volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt
-from napari_medsamq.review import DOUBTFUL, SURE
-from napari_medsamq.session import Session
-from napari_medsamq.volume_io import read_volume
 from training import evaluate
-from training.checking import describe_checks, mend_worst
-from training.protocol import Protocol, Target, find_cases, list_targets, loosened, middle_box
-from training.score_tables import difference_table
-from training.scores import Score, clicks_needed, summarise
-from training.scoring import CLICKS, LOOSE, Evaluation, score_models
+from training.evaluation.confidence_study import describe_checks, mend_worst
+from training.evaluation.protocol import (
+    Protocol,
+    Target,
+    find_cases,
+    list_targets,
+    loosened,
+    middle_box,
+)
+from training.evaluation.scores import Score, clicks_needed, summarise
+from training.evaluation.scoring import CLICKS, LOOSE, Evaluation, score_models
+from training.evaluation.tables import difference_table
 
 SIZE = 64
 
@@ -226,7 +233,9 @@ def test_each_object_is_charged_with_its_slices_encoding(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = iter(range(10**6))
-    monkeypatch.setattr("napari_medsamq.slice_network.perf_counter", lambda: float(next(now)))
+    monkeypatch.setattr(
+        "napari_medsamq.inference.slice_predictor.perf_counter", lambda: float(next(now))
+    )
     scores = run(data_dir).scores["bright"]
     # One second for the encoding and one for the decoding, also where the embedding was at hand.
     assert {score.ms for score in scores} == {2000}

@@ -13,13 +13,13 @@ pytest.importorskip("torch")
 import torch
 import typer
 
-from napari_medsamq.engine import OpenVINOEngine, box_points
 from napari_medsamq.errors import ModelError
-from napari_medsamq.model_spec import MODELS, ModelSpec
-from napari_medsamq.networks import openvino_core
+from napari_medsamq.inference.backend import openvino_core
+from napari_medsamq.inference.engine import OpenVINOEngine, box_points
+from napari_medsamq.inference.model_spec import MODELS, ModelSpec
 from training import export as module
 from training.checkpoint import SHA256
-from training.compact import store_half
+from training.conversion.compact import store_half
 from training.export import convert_lite_medsam, main, write_model
 from training.models.sam import LiteMedSAM, build_lite_medsam
 

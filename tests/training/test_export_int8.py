@@ -20,23 +20,23 @@ import torch
 import typer
 from torch import nn
 
-from napari_medsamq.engine import OpenVINOEngine, box_points
 from napari_medsamq.errors import ModelError
-from napari_medsamq.model_spec import MODELS, ModelSpec
-from napari_medsamq.networks import openvino_core
+from napari_medsamq.inference.backend import openvino_core
+from napari_medsamq.inference.engine import OpenVINOEngine, box_points
+from napari_medsamq.inference.model_spec import MODELS, ModelSpec
 from training import export
-from training.coverage import Layer, format_coverage, int8_share, read_coverage
+from training.checkpoints.network_file import StoredNetwork, write_network
+from training.conversion.coverage import Layer, format_coverage, int8_share, read_coverage
+from training.conversion.ov_graph import nodes, replace
+from training.conversion.qcdq import convert_quantized
+from training.conversion.restore import quantizer_name, restore_network
+from training.conversion.rewrites import optimise
 from training.export import convert_lite_medsam, main, write_model
-from training.graph import nodes, replace
 from training.models.fast_vit import FastViT
 from training.models.layers import ConvNorm, LayerNorm2d
 from training.models.sam import ENCODERS, PUBLISHED, LiteMedSAM
 from training.models.tiny_vit import MBConv, PatchMerging, TransformerStage
-from training.network_file import StoredNetwork, write_network
-from training.qcdq import convert_quantized
-from training.quantized import QuantConfig, calibrate, quantize
-from training.restore import quantizer_name, restore_network
-from training.rewrites import optimise
+from training.quantization.layer_map import QuantConfig, calibrate, quantize
 
 F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 BOXES = np.array([[60, 60, 180, 180], [20, 100, 90, 220], [100, 30, 240, 120]], np.float32)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from training import student
-from training.frozen import EmbeddingStore
+from training.checkpoints.network_file import read_network
+from training.learning.teachers import EmbeddingStore
 from training.models.fast_vit import DESIGNS, FastViT
 from training.models.sam import (
     FAST,
@@ -25,7 +26,6 @@ from training.models.sam import (
     build_lite_medsam,
 )
 from training.models.tiny_vit import WindowAttention, spread_biases
-from training.network_file import read_network
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from napari_medsamq.errors import ModelError
-from napari_medsamq.model_choice import size_mb
-from napari_medsamq.model_spec import MODELS
+from napari_medsamq.inference.catalog import size_mb
+from napari_medsamq.inference.model_spec import MODELS
 from training import latency
+from training.evaluation.tables import goal_table
 from training.latency import goals, measure, measure_apart
-from training.score_tables import goal_table
 
 
 class SlowEngine:

@@ -17,8 +17,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("brevitas")
 
-from napari_medsamq.engine import OpenVINOEngine
-from napari_medsamq.layers import SAMPLES
+from napari_medsamq.inference.engine import OpenVINOEngine
+from napari_medsamq.io.samples import SAMPLES
 from training import train as command
 
 CONFIGS = Path(command.__file__).parent / "configs/cpu"

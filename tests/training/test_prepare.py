@@ -16,13 +16,13 @@ pytest.importorskip("scipy")
 pytest.importorskip("yaml")
 
 from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.preprocess import default_window
-from napari_medsamq.volume_io import read_volume
+from napari_medsamq.inference.preprocess import default_window
+from napari_medsamq.io.volume import read_volume
 from training import prepare
-from training.batch import MANIFEST, prepare_cases
-from training.convert import Limits, convert_pair, remove_small, split_components
+from training.data.convert import Limits, convert_pair, remove_small, split_components
+from training.data.pairing import Components, Defaults, Pair, pair_folders, parse_window, read_table
+from training.data.preparation import MANIFEST, prepare_cases
 from training.errors import DataError
-from training.pairing import Components, Defaults, Pair, pair_folders, parse_window, read_table
 
 SPACING = (0.5, 0.7, 3.0)  # x, y, z in mm
 LIMITS = Limits(min_voxels=30, min_pixels=10)

@@ -16,8 +16,8 @@ from training.errors import ConfigError
 from training.models.layers import LayerNorm2d
 from training.models.mask_decoder import CrossAttention
 from training.models.tiny_vit import MBConv, TransformerBlock
-from training.quantized import QuantConfig, calibrate, fold_batch_norm, quantize
-from training.smoothing import insert_scales, smooth
+from training.quantization.layer_map import QuantConfig, calibrate, fold_batch_norm, quantize
+from training.quantization.smoothing import insert_scales, smooth
 
 
 class SmallNet(nn.Module):

@@ -27,25 +27,30 @@ from typer.testing import CliRunner
 from napari_medsamq.errors import ModelError, SaveError
 from training import train as command
 from training.average import average
-from training.clicks import correct, next_click, worsen
+from training.checkpoints.network_file import (
+    encoder_alone,
+    free_decoder,
+    read_network,
+    write_network,
+)
+from training.checkpoints.tensor_files import read_tensors
 from training.config import load_config
-from training.dataset import SliceDataset
+from training.data.dataset import SliceDataset
 from training.errors import ConfigError
-from training.frozen import Teacher, torch_encoder
-from training.losses import distillation_loss
+from training.learning.click_rounds import correct, next_click, worsen
+from training.learning.config import TrainConfig
+from training.learning.losses import distillation_loss
+from training.learning.run_folder import Run
+from training.learning.teachers import Teacher, torch_encoder
+from training.learning.trainer import Trainer, choose_parameters, learning_rate
 from training.models.sam import build_fast_medsam, build_lite_medsam, build_medsam
 from training.models.vit import Attention
-from training.network_file import encoder_alone, free_decoder, read_network, write_network
 from training.processes import Processes
+from training.quantization.layer_map import QuantConfig
 from training.quantize import CalibrationConfig, quantize_network
-from training.quantized import QuantConfig
-from training.run import Run
-from training.tensor_files import read_tensors
 from training.train import train
-from training.train_config import TrainConfig
-from training.trainer import Trainer, choose_parameters, learning_rate
 
-SCRIPT = Path(__file__).with_name("small_run.py")
+SCRIPT = Path(__file__).parents[1] / "helpers/small_run.py"
 ALONE = Processes(0, 1, torch.device("cpu"))
 
 

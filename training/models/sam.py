@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from training.checkpoint import read_weights
+from training.checkpoints.tensor_files import load_weights
 from training.models.fast_vit import DESIGNS, FastViT
 from training.models.mask_decoder import HIDDEN, MaskDecoder
 from training.models.prompt_encoder import PromptEncoder
 from training.models.pruning import prune_hidden
 from training.models.tiny_vit import IMAGE_SIDE, TinyViT, spread_biases, to_tokens
 from training.models.vit import ImageEncoderViT
-from training.tensor_files import load_weights
 
 PUBLISHED, FAST = "litemedsam", "medsamq-fast"
 # What builds the image encoders of networks, by the name of the whole.

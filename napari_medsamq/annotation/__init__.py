@@ -1,0 +1,1 @@
+"""The label that grows: session, history, review."""

@@ -1,0 +1,110 @@
+"""Masks that a person has looked at and accepted: what a propagation leaves as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medsamq.annotation.review import mask_key
+from napari_medsamq.errors import PromptError
+
+Bool = npt.NDArray[np.bool_]
+Label = npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """The mask of a label on a slice, as it was when it was accepted.
+
+    Attributes
+    ----------
+    axis, index : int
+        Array axis normal to the slice, and the slice's index on it.
+    label_id : int
+    key : bytes
+        The `mask_key`. A mask that has changed since is not accepted; one that is brought back is.
+    """
+
+    axis: int
+    index: int
+    label_id: int
+    key: bytes
+
+
+def not_accepted(
+    acceptances: Collection[Acceptance],
+    axis: int,
+    label_id: int,
+    masks: Mapping[int, bytes],
+    called: str,
+) -> list[Acceptance]:
+    """Return the acceptances of a label's masks that are not there yet.
+
+    Parameters
+    ----------
+    acceptances : collection of Acceptance
+    axis, label_id : int
+    masks : mapping of int to bytes
+        `mask_key` by slice.
+    called : str
+        How errors name the label.
+
+    Raises
+    ------
+    PromptError
+        If there is none.
+    """
+    wanted = [Acceptance(axis, index, label_id, key) for index, key in masks.items()]
+    fresh = [own for own in wanted if own not in acceptances]
+    if not fresh:
+        what = "are accepted already" if wanted else "do not exist"
+        raise PromptError(
+            f"The masks of {called} to be accepted {what}. Go to a slice with a mask that "
+            "has not been accepted."
+        )
+    return fresh
+
+
+def still_accepted(
+    label: Label, acceptances: Collection[Acceptance], axis: int, label_id: int
+) -> list[int]:
+    """Return the slices across an axis whose mask of a label is one that was accepted, ascending.
+
+    Parameters
+    ----------
+    label : (z, y, x) uint16
+    acceptances : collection of Acceptance
+    axis, label_id : int
+    """
+    planes = np.moveaxis(label, axis, 0)
+    indices = {own.index for own in acceptances if (own.axis, own.label_id) == (axis, label_id)}
+    return sorted(
+        index
+        for index in indices
+        if Acceptance(axis, index, label_id, mask_key(planes[index] == label_id)) in acceptances
+    )
+
+
+def kept_voxels(
+    label: Label, acceptances: Collection[Acceptance], axis: int, label_id: int
+) -> Bool:
+    """Return what a propagation of a label along an axis may not change: (z, y, x) bool.
+
+    These are its accepted slices across the other axes, and the accepted masks of other labels.
+    Its accepted slices across the same axis are none of them: a propagation starts from those.
+
+    Parameters
+    ----------
+    label : (z, y, x) uint16
+    acceptances : collection of Acceptance
+    axis, label_id : int
+    """
+    kept = np.zeros(label.shape, bool)
+    for other, used in {(own.axis, own.label_id) for own in acceptances} - {(axis, label_id)}:
+        planes, place = np.moveaxis(label, other, 0), np.moveaxis(kept, other, 0)
+        for index in still_accepted(label, acceptances, other, used):
+            place[index] |= True if used == label_id else planes[index] == used
+    return kept

@@ -1,0 +1,485 @@
+"""A label on a volume: names, locks, and everything that changes it, with the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medsamq.annotation.acceptance import not_accepted
+from napari_medsamq.annotation.history import (
+    MAX_LABEL_ID,
+    Edit,
+    History,
+    Label,
+    LabelStyle,
+    Prompt,
+    Voxels,
+)
+from napari_medsamq.annotation.mask_operations import Operation, check_change
+from napari_medsamq.errors import PromptError
+from napari_medsamq.inference.network_state import Setting
+from napari_medsamq.inference.prompt_decoder import click_area, with_clicks
+from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.io.volume import LoadedLabel, SaveReceipt, Segment, Volume, write_label
+from napari_medsamq.palettes import OKABE_ITO
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
+
+Bool = npt.NDArray[np.bool_]
+
+# What an edit is called that enters the labels of a file.
+LOAD = "load label file"
+
+
+class Labelling:
+    """The label of a volume. All belongs to the thread that owns it.
+
+    Parameters
+    ----------
+    volume : Volume
+    palette : sequence of str
+        Colours of labels that are given none.
+
+    Attributes
+    ----------
+    volume, palette
+        As given.
+    history : History
+        The label and how it came about.
+    watch : callable
+        Told what else is done, in a word and in what JSON can hold: label styles, propagations,
+        saves.
+    """
+
+    def __init__(self, volume: Volume, palette: Sequence[str] = OKABE_ITO) -> None:
+        self.volume = volume
+        self.palette = palette
+        self.history = History(volume.data.shape[:3])
+        self.watch: Callable[[str, dict[str, Any]], None] = lambda _kind, _content: None
+
+    @property
+    def label(self) -> Label:
+        """The label (z, y, x) uint16."""
+        return self.history.label
+
+    def style(self, label_id: int) -> LabelStyle:
+        """Return name and colour of a label id (1..65535)."""
+        if not 1 <= label_id <= MAX_LABEL_ID:
+            raise ValueError(f"a label id is a number from 1 to {MAX_LABEL_ID}, not {label_id}")
+        return self.history.styles.get(label_id) or LabelStyle.default(label_id, self.palette)
+
+    @property
+    def styles(self) -> dict[int, LabelStyle]:
+        """Name, colour and so on of the label ids that have voxels or were given any; a copy."""
+        return {**{n: self.style(n) for n in self.history.voxel_counts}, **self.history.styles}
+
+    def set_style(self, label_id: int, style: LabelStyle) -> None:
+        """Name, colour, lock or hide a label id (1..65535); not part of the history."""
+        self.history.styles[label_id] = style
+        self.watch("style", {"label": label_id, "style": asdict(style)})
+
+    def restore(self, history: History, styles: Mapping[int, LabelStyle]) -> None:
+        """Go on with an earlier session's history and styles.
+
+        Raises
+        ------
+        ValueError
+            If the history is that of another shape.
+        """
+        if history.label.shape != self.label.shape:
+            raise ValueError(f"a history of {history.label.shape} for {self.label.shape} voxels")
+        history.setting = self.history.setting
+        self.history = history
+        history.styles = dict(styles)
+
+    @property
+    def locked_ids(self) -> list[int]:
+        """The label ids whose voxels no other label may take."""
+        return [label_id for label_id, style in self.history.styles.items() if style.locked]
+
+    def locked_against(self, label_id: int) -> list[int]:
+        """The other label ids, whose voxels a label may not take."""
+        return [other for other in self.locked_ids if other != label_id]
+
+    def owners(self, voxels: Voxels) -> str:
+        """Return the names of the labels that voxels (flat indices) have."""
+        ids = np.unique(self.label.reshape(-1)[voxels])
+        return ", ".join(self.style(int(label_id)).name for label_id in ids if label_id)
+
+    def commit(
+        self,
+        box: BoxPrompt | BoxPrompt3D,
+        masks: Iterable[SliceMask],
+        label_id: int,
+        replaces: Prompt | None = None,
+        start: Bool | None = None,
+    ) -> Edit:
+        """Write the masks of a box into the label as one step of the history.
+
+        Parameters
+        ----------
+        box : BoxPrompt or BoxPrompt3D
+        masks : iterable of SliceMask
+            What `segment` gave for the box.
+        label_id : int
+            From 1 to 65535.
+        replaces : Prompt, optional
+            A committed prompt that this box takes the place of.
+        start : (H, W) bool, optional
+            The mask that `segment` was given; what it had and the new one has not is freed.
+
+        Raises
+        ------
+        PromptError
+            If all masks are empty, or lie in locked labels, or a locked label would lose voxels;
+            the session stays as it is.
+        """
+        shape = self.label.shape
+        clicks = () if isinstance(box, BoxPrompt3D) else box.clicks
+        corrects = start is not None or clicks
+        name = f"{'correction of' if corrects else 'box for'} {self.style(label_id).name}"
+        answers = list(masks)
+        found = np.unique(np.concatenate([mask.voxels(shape) for mask in answers]))
+        # Clicks may take away all that there was.
+        if found.size == 0 and not clicks:
+            raise PromptError(
+                "The network found nothing in this box. Draw it closer around the structure, or "
+                "change the window so that the structure stands out."
+            )
+        voxels = self._takeable(found, label_id)
+        if voxels.size == 0 and found.size:
+            raise PromptError(
+                f"All that the network found belongs to {self.owners(found)}, which is locked. "
+                "Unlock it, or draw the box elsewhere."
+            )
+        began = None
+        if start is not None and isinstance(box, BoxPrompt):
+            began = SliceMask(box.axis, box.index, start, 0, 0, 0).voxels(shape)
+        freed, left, prompts = self.history.given_up(replaces, began, label_id)
+        # The new mask comes first, so that it wins where both say something.
+        touched, first = np.unique(np.concatenate([voxels, freed]), return_index=True)
+        values = np.concatenate([np.full(voxels.size, label_id, np.uint16), left])[first]
+        away = self._clicked_away(box, fresh_clicks(box, replaces), label_id, touched, values)
+        away = away[~np.isin(away, voxels)]
+        touched, first = np.unique(np.concatenate([away, touched]), return_index=True)
+        values = np.concatenate([np.zeros(away.size, np.uint16), values])[first]
+        self._keep_locked(touched, values)
+        prompt = Prompt(box, label_id, voxels, began)
+        return self.history.change(
+            name, touched, values, (*prompts, prompt), setting=answers[0].setting
+        )
+
+    def commit_carried(
+        self, mask: SliceMask, label_id: int, group: object, kept: Bool | None = None
+    ) -> Edit:
+        """Let a carried mask take the place of what the label has on its slice.
+
+        Parameters
+        ----------
+        mask : SliceMask
+        label_id : int
+        group : object
+            The same for all slices that one undo takes back.
+        kept : (z, y, x) bool, optional
+            What stays as it is; see `acceptance.kept_voxels`.
+
+        Raises
+        ------
+        PromptError
+            If the label is locked and would lose voxels.
+        """
+        shape = self.label.shape
+        found = self._takeable(mask.voxels(shape), label_id)
+        planes = np.moveaxis(self.label, mask.axis, 0)
+        old = replace(mask, mask=planes[mask.index] == label_id).voxels(shape)
+        voxels = np.union1d(found, old)
+        if kept is not None:
+            voxels = voxels[~kept.reshape(-1)[voxels]]
+        values = np.where(np.isin(voxels, found), label_id, 0).astype(np.uint16)
+        self._keep_locked(voxels, values)
+        name = f"propagation of {self.style(label_id).name}"
+        return self.history.change(
+            name, voxels, values, self.history.prompts, group=group, setting=mask.setting
+        )
+
+    def commit_nothing(
+        self,
+        axis: int,
+        label_id: int,
+        indices: Iterable[int],
+        group: object,
+        kept: Bool,
+        setting: Setting | None = None,
+    ) -> Edit | None:
+        """Take away what an earlier propagation gave a label where a later one finds nothing.
+
+        What boxes cover stays, and what `kept` says.
+
+        Parameters
+        ----------
+        axis, label_id : int
+        indices : iterable of int
+            The slices that were made anew without a mask.
+        group : object
+            That of the masks that the later one has found.
+        kept : (z, y, x) bool
+            As in `commit_carried`.
+        setting : Setting, optional
+            With which the network was asked.
+
+        Returns
+        -------
+        edit : Edit or None
+            None where there is nothing to be taken away.
+
+        Raises
+        ------
+        PromptError
+            If the label is locked and would lose voxels.
+        """
+        carried = np.moveaxis(self.history.carried(label_id), axis, 0)
+        gone = np.zeros(self.label.shape, bool)
+        slices = [index for index in indices if carried[index].any()]
+        # With all that they hold, as a mask that is found takes the place of all that.
+        np.moveaxis(gone, axis, 0)[slices] = True
+        gone &= (self.label == label_id) & ~kept
+        for prompt in self.history.prompts:
+            if prompt.label_id == label_id:
+                gone.reshape(-1)[prompt.voxels] = False
+        voxels = np.flatnonzero(gone)
+        if not voxels.size:
+            return None
+        values = np.zeros(voxels.size, np.uint16)
+        self._keep_locked(voxels, values)
+        name = f"propagation of {self.style(label_id).name}"
+        return self.history.change(
+            name, voxels, values, self.history.prompts, group=group, setting=setting
+        )
+
+    def accept(self, axis: int, label_id: int, masks: Mapping[int, bytes]) -> Edit:
+        """Accept masks of a label, as one step of the history.
+
+        They count as known from then on, and no propagation changes them. A mask that is changed
+        otherwise is no longer accepted.
+
+        Parameters
+        ----------
+        axis : int
+            Array axis normal to the slices.
+        label_id : int
+        masks : mapping of int to bytes
+            `mask_key` by slice.
+
+        Raises
+        ------
+        PromptError
+            If there is none that has not been accepted yet.
+        """
+        called = self.style(label_id).name
+        fresh = not_accepted(self.history.accepted, axis, label_id, masks, called)
+        name = f"acceptance of {called}, {len(fresh)} slice{'' if len(fresh) == 1 else 's'}"
+        none, prompts = np.zeros(0, np.int64), self.history.prompts
+        return self.history.change(name, none, none.astype(np.uint16), prompts, accepted=fresh)
+
+    def operate(
+        self, label_id: int, name: str, operation: Operation, *, takes: bool = False
+    ) -> Edit:
+        """Change a label's mask as a whole, as one step of the history; see `operations`.
+
+        Parameters
+        ----------
+        label_id : int
+        name : str
+            What is done, for the user: "fill holes".
+        operation : callable
+            Turns the label's mask (z, y, x) bool into another one.
+        takes : bool
+            Whether the mask may grow into other labels, which give way unless they are locked.
+
+        Raises
+        ------
+        PromptError
+            If the label is locked or has no voxels, nothing would change, or nothing would be left
+            of it.
+        """
+        called = self.style(label_id).name
+        if label_id in self.locked_ids:
+            raise PromptError(f"{called} is locked. Unlock it to change it.")
+        mask = self.label == label_id
+        if not mask.any():
+            raise PromptError(
+                f"{called} has no voxels, so '{name}' has nothing to work on. Choose a label that "
+                "has, or draw a box."
+            )
+        changed = operation(mask)
+        gained = np.flatnonzero(changed & ~mask)
+        if takes:
+            gained = self._takeable(gained, label_id)
+        else:
+            gained = gained[self.label.reshape(-1)[gained] == 0]
+        lost = np.flatnonzero(mask & ~changed)
+        check_change(gained.size, lost.size, int(mask.sum()), name, called)
+        values = np.repeat([label_id, 0], [gained.size, lost.size]).astype(np.uint16)
+        voxels = np.concatenate([gained, lost])
+        return self.history.change(f"{name}: {called}", voxels, values, self.history.prompts)
+
+    def remove_prompt(self, prompt: Prompt) -> Edit:
+        """Take back one committed box; what other boxes cover stays theirs.
+
+        Raises
+        ------
+        PromptError
+            If its label is locked and would lose voxels.
+        """
+        voxels, values, others = self.history.without(prompt)
+        self._keep_locked(voxels, values)
+        return self.history.change("remove box", voxels, values, others)
+
+    def remove_label(self, label_id: int) -> Edit:
+        """Clear all voxels and boxes of a label id.
+
+        Raises
+        ------
+        PromptError
+            If it is locked.
+        """
+        if label_id in self.locked_ids:
+            raise PromptError(f"{self.style(label_id).name} is locked. Unlock it to remove it.")
+        voxels = np.flatnonzero(self.label == label_id)
+        prompts = tuple(p for p in self.history.prompts if p.label_id != label_id)
+        values = np.zeros(voxels.size, np.uint16)
+        name = f"remove {self.style(label_id).name}"
+        return self.history.change(name, voxels, values, prompts)
+
+    def load(self, found: LoadedLabel) -> tuple[Edit, dict[int, int]]:
+        """Enter the labels of a file, with their names and colours, as one step of the history.
+
+        They count as drawn by hand, so that a propagation leaves them as they are. Voxels of other
+        labels give way unless those are locked.
+
+        Parameters
+        ----------
+        found : LoadedLabel
+            What `read_label` gave for the session's volume.
+
+        Returns
+        -------
+        edit : Edit
+        numbers : dict of int to int
+            The label id here of each label id in the file: the same where it was free.
+
+        Raises
+        ------
+        PromptError
+            If all of them lie in locked labels.
+        """
+        voxels = np.flatnonzero(found.label)
+        kept = np.isin(self.label.reshape(-1)[voxels], self.locked_ids)
+        if kept.all():
+            raise PromptError(
+                f"All that {found.path.name} labels belongs to {self.owners(voxels)}, which is "
+                "locked. Unlock it to load the file."
+            )
+        voxels = voxels[~kept]
+        ids = found.label.reshape(-1)[voxels]
+        numbers = self._free_ids([int(n) for n in np.unique(ids)], found.segments)
+        here = np.zeros(int(ids.max()) + 1, np.uint16)
+        here[list(numbers)] = list(numbers.values())
+        self.watch("load", {"path": str(found.path), "sha256": found.sha256, "numbers": numbers})
+        styles = {
+            numbers[n]: LabelStyle(segment.name, segment.color)
+            for n, segment in found.segments.items()
+            # One that the user has called the same already looks as they want it.
+            if n in numbers and self.style(numbers[n]).name != segment.name
+        }
+        # Without the file's name, which often is the patient's.
+        edit = self.history.change(
+            LOAD, voxels, here[ids], self.history.prompts, by_hand=True, styles=styles
+        )
+        return edit, numbers
+
+    def _free_ids(self, wanted: list[int], segments: Mapping[int, Segment]) -> dict[int, int]:
+        """Return a label id that nothing has for each one wanted: itself, if that can be.
+
+        What the user has named, coloured or hidden is theirs, also without voxels; but a label in
+        sight is free for one of that name, and for one without a name.
+        """
+        prompted = {prompt.label_id for prompt in self.history.prompts}
+        used = {*self.history.voxel_counts, *prompted, *self.locked_ids}
+        styled = {
+            n: style
+            for n, style in self.history.styles.items()
+            if style != LabelStyle.default(n, self.palette)
+        }
+        other = {
+            n
+            for n, style in styled.items()
+            if not style.visible or (n in segments and segments[n].name != style.name)
+        }
+        taken = {*used, *styled, *wanted}
+        free = (n for n in range(1, MAX_LABEL_ID + 1) if n not in taken)
+        return {n: next(free) if n in used | other else n for n in wanted}
+
+    def save(self, path: Path, label: Label | None = None) -> SaveReceipt:
+        """Write the label, or an earlier copy of it, on the source's grid; see `write_label`."""
+        # A copy, as this may run while another label is named.
+        segments = {n: style.segment for n, style in self.styles.items()}
+        return write_label(path, self.label if label is None else label, self.volume, segments)
+
+    def _clicked_away(
+        self,
+        box: BoxPrompt | BoxPrompt3D,
+        clicks: Iterable[Click],
+        label_id: int,
+        voxels: Voxels,
+        values: Label,
+    ) -> Voxels:
+        """Return the label's voxels (flat indices) around clicks that still would not be away.
+
+        Other boxes or a brush put them there. `values` is what `voxels` are about to get.
+        """
+        shape, found = self.label.shape, [np.zeros(0, np.int64)]
+        for click in clicks:
+            if not isinstance(box, BoxPrompt) or click.positive or not click.binding:
+                continue
+            height, width = (size for axis, size in enumerate(shape) if axis != box.axis)
+            pixel = np.zeros((height, width), bool)
+            pixel[click.y, click.x] = True
+            (place,) = SliceMask(box.axis, box.index, pixel, 0, 0, 0).voxels(shape)
+            after = values[voxels == place]
+            if (after if after.size else self.label.reshape(-1)[place]) == label_id:
+                around = with_clicks(box.xyxy, box.clicks)
+                size = self.volume.pixel_size(box.axis)
+                disc = click_area(around, click, (height, width), size)
+                found.append(SliceMask(box.axis, box.index, disc, 0, 0, 0).voxels(shape))
+        area = np.unique(np.concatenate(found))
+        own: Voxels = area[self.label.reshape(-1)[area] == label_id]
+        return own
+
+    def _takeable(self, voxels: Voxels, label_id: int) -> Voxels:
+        """Return those voxels (flat indices) that no other, locked label keeps."""
+        kept = np.isin(self.label.reshape(-1)[voxels], self.locked_against(label_id))
+        takeable: Voxels = voxels[~kept]
+        return takeable
+
+    def _keep_locked(self, voxels: Voxels, values: Label) -> None:
+        """Refuse values for voxels (flat indices) that would take any from a locked label."""
+        ids = self.label.reshape(-1)[voxels]
+        lost = voxels[np.isin(ids, self.locked_ids) & (ids != values)]
+        if lost.size:
+            raise PromptError(
+                f"This would take {lost.size:,} voxels from {self.owners(lost)}, which is locked. "
+                "Unlock it to change it."
+            )
+
+
+def fresh_clicks(box: BoxPrompt | BoxPrompt3D, replaces: Prompt | None) -> tuple[Click, ...]:
+    """Return the clicks of a box that the prompt which it takes the place of has not."""
+    if not isinstance(box, BoxPrompt):
+        return ()
+    before = replaces.box.clicks if replaces and isinstance(replaces.box, BoxPrompt) else ()
+    return box.clicks[len(before) :]

@@ -1,0 +1,259 @@
+"""`medsamq`: the plugin's session without a display, and the window with a volume already open."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import typer
+
+from napari_medsamq import __version__
+from napari_medsamq.cli.batch import batch
+from napari_medsamq.cli.benchmark import benchmark
+from napari_medsamq.cli.common import (
+    LABEL_HELP,
+    Axis,
+    Device,
+    Modality,
+    Model,
+    Resample,
+    Series,
+    VolumeNumber,
+    WithName,
+    chosen_model,
+    no_window,
+    say,
+    told_to_user,
+)
+from napari_medsamq.cli.compare import compare
+from napari_medsamq.cli.doctor import doctor
+from napari_medsamq.cli.follow_up import followup
+from napari_medsamq.cli.replay import replay
+from napari_medsamq.cli.report import report
+from napari_medsamq.errors import PromptError, SaveError, VolumeError
+from napari_medsamq.geometry import PLANES
+from napari_medsamq.inference.backend import CPU
+from napari_medsamq.inference.catalog import describe_model, explain_default, find_model, time_steps
+from napari_medsamq.inference.engine import Engines
+from napari_medsamq.inference.model_spec import shipped_models
+from napari_medsamq.io.samples import SAMPLES
+from napari_medsamq.io.volume import Selection, read_volume
+from napari_medsamq.workflows.parsing import (
+    MODALITIES,
+    parse_box,
+    parse_labels,
+    parse_point,
+    parse_window,
+)
+from napari_medsamq.workflows.segment import segment_boxes
+
+app = typer.Typer(
+    name="medsamq",
+    help="Segment CT and MR volumes by boxes, on the CPU. For research, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+class Sample(StrEnum):
+    """The volumes that come with the program."""
+
+    ct = "ct"
+    mr = "mr"
+
+
+SAMPLE_FILES = {Sample.ct: "ct.nii.gz", Sample.mr: "mr.nrrd"}
+
+
+BOX_HELP = (
+    "Voxel indices I0,J0,K0,I1,J1,K1 in the file's own axis order, from 0, both corners included. "
+    "One pair equal: a box on that slice; all different: a box through slices. Repeatable."
+)
+Boxes = Annotated[list[str], typer.Option("--box", help=BOX_HELP)]
+Labels = Annotated[
+    list[str],
+    typer.Option(
+        "--label",
+        help="Number, name or both (1=Liver) of the label of all boxes, or one for each in order.",
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False,
+) -> None:
+    """Segment CT and MR volumes by boxes, on the CPU. For research, not a medical device."""
+    if version:
+        typer.echo(f"napari-medsamq {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def gui(
+    path: Annotated[Path | None, typer.Argument(help="A volume or DICOM folder.")] = None,
+    sample: Annotated[Sample | None, typer.Option(help="Open a volume that comes along.")] = None,
+    box: Boxes = [],  # noqa: B006 (typer reads it, nobody writes it)
+    label: Labels = ["1"],  # noqa: B006
+    axis: Annotated[Axis, typer.Option(help="Direction of 3D boxes.")] = Axis.axial,
+    screenshot: Annotated[
+        Path | None, typer.Option(help="Save a picture of the window and close it.")
+    ] = None,
+    modality: Annotated[
+        Modality | None, typer.Option(help="What the image is, where the file does not say.")
+    ] = None,
+    series: Series = None,
+    volume: VolumeNumber = None,
+    resample: Resample = False,
+    model: Model = None,
+    device: Device = CPU,
+) -> None:
+    """Open napari with the dock, and a volume if one is named."""
+    with told_to_user():
+        if path is not None and sample is not None:
+            raise VolumeError("Name a file or a sample, not both.")
+        if box and path is None and sample is None:
+            raise PromptError("A box needs a volume: name a file or --sample ct.")
+        labels = parse_labels(label, len(box))
+        try:
+            from napari_medsamq.ui.app import run
+        except ImportError as error:
+            raise no_window(error) from error
+        source = path if sample is None else SAMPLES / SAMPLE_FILES[sample]
+        if screenshot is not None and not screenshot.parent.is_dir():
+            raise SaveError(f"There is no folder {screenshot.parent} for the screenshot. Make it.")
+        said = None if modality is None else MODALITIES[modality.value]
+        chosen = chosen_model(model)
+        selection = Selection(series, volume, resample)
+        boxes = list(zip(box, labels, strict=True)) if box else []
+        run(source, boxes, PLANES.index(axis.value), screenshot, chosen, device, said, selection)
+
+
+@app.command()
+def segment(
+    image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MHA, DICOM folder, picture, npz.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help=LABEL_HELP)],
+    box: Boxes,
+    label: Labels = ["1"],  # noqa: B006
+    axis: Annotated[Axis, typer.Option(help="Direction of 3D boxes.")] = Axis.axial,
+    window: Annotated[
+        str | None,
+        typer.Option(help="LEVEL,WIDTH in the image's unit, or a preset: lung, bone, brain..."),
+    ] = None,
+    modality: Annotated[
+        Modality | None, typer.Option(help="What the image is, where the file does not say.")
+    ] = None,
+    series: Series = None,
+    volume_number: VolumeNumber = None,
+    resample: Resample = False,
+    model: Model = None,
+    device: Device = CPU,
+    point: Annotated[
+        list[str],
+        typer.Option(
+            help="I,J,K,+ or I,J,K,-: a voxel that belongs to the structure, or does not; corrects "
+            "the mask on its slice. With several labels I,J,K,+,LABEL. Repeatable."
+        ),
+    ] = [],  # noqa: B006
+    with_name: WithName = False,
+    zoom: Annotated[bool, typer.Option(help="Show the network small structures enlarged.")] = True,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing output file.")] = False,
+) -> None:
+    """Segment boxes of an image and save the label on the image's own grid."""
+    with told_to_user():
+        if output.exists() and not overwrite:
+            raise SaveError(f"{output} exists. Choose another name, or add --overwrite.")
+        labels = parse_labels(label, len(box))
+        volume = read_volume(image, series, volume_number, resample)
+        if modality is not None:
+            volume = volume.with_modality(MODALITIES[modality.value])
+        elif volume.modality_source == "ambiguous":
+            raise VolumeError(
+                f"{image} does not say whether it is CT or MR, and its intensities could be either."
+                " Add --modality ct, mr or other; it decides the window."
+            )
+        prompts = [parse_box(text, volume, PLANES.index(axis.value)) for text in box]
+        label_ids = [label_id for label_id, _ in labels]
+        boxes = list(zip(prompts, label_ids, strict=True))
+        clicks = [
+            parse_point(text, volume, PLANES.index(axis.value), sorted(set(label_ids)))
+            for text in point
+        ]
+        _, found = segment_boxes(
+            volume,
+            boxes,
+            output,
+            names={label_id: name for label_id, name in labels if name},
+            window=None if window is None else parse_window(window, volume),
+            model=chosen_model(model),
+            device=device,
+            zoom=zoom,
+            clicks=clicks,
+            named=with_name,
+        )
+        say(*_summary(found))
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="A folder for the results.")],
+    model: Model = None,
+    device: Device = CPU,
+) -> None:
+    """Segment liver and spleen on the sample CT and show what came out."""
+    from napari_medsamq.workflows.demo import run_demo
+
+    with told_to_user():
+        start = perf_counter()
+        found = run_demo(output, chosen_model(model), device)
+        say(*_summary(found))
+        say(f"{perf_counter() - start:.1f} s in all. Look at {output / 'overlay.png'}.")
+
+
+@app.command()
+def models(
+    model: Annotated[
+        list[str] | None, typer.Option(help="Also this model directory. Repeatable.")
+    ] = None,
+    device: Device = CPU,
+) -> None:
+    """List the models: size, hash, DSC on cases that none was trained on, ms on this computer."""
+    with told_to_user():
+        engines = Engines(device=device)
+        others = [find_model(name) for name in model or []]
+        for directory in dict.fromkeys([*shipped_models(), *others]):
+            engine = engines.load(directory)
+            say(*describe_model(engine, time_steps(engine)))
+        say(f"Without --model: {explain_default()}")
+
+
+def _summary(report: dict[str, Any]) -> list[str]:
+    scored = "" if report["model_dsc"] is None else f" (DSC {report['model_dsc']:.2f})"
+    model = f"{report['model']}{scored}"
+    which = [option for option in ("series", "volume") if option in report]
+    lines = [f"{option.capitalize()} {report[option]}" for option in which]
+    lines.append(f"{report['modality']}, {report['modality_source']}; model {model}")
+    for label_id, label in report["labels"].items():
+        lines.append(
+            f"{label_id} {label['name']}: {label['voxels']:,} voxels, {label['millilitres']:.2f} mL"
+        )
+    ms, slices = report["ms"], report["slices"]
+    lines.append(
+        f"{slices} slice{'s' if slices > 1 else ''}: encode {ms['encode_per_slice']:.0f} ms, "
+        f"decode {ms['decode_per_slice']:.0f} ms each (medians)"
+    )
+    lines.extend(f"Note: {warning}" for warning in report["warnings"])
+    lines.append(f"Saved and verified: {report['label_file']}")
+    return lines
+
+
+# After gui, segment, demo and models, which are asked for most.
+app.command()(replay)
+app.command()(report)
+app.command()(doctor)
+app.command()(batch)
+app.command()(compare)
+app.command()(followup)
+app.add_typer(benchmark, name="benchmark")

@@ -1,0 +1,1 @@
+"""Many cases, on one computer or many."""

@@ -1,0 +1,349 @@
+"""One case of a cohort, from its line in the table to its files; whichever process runs it.
+
+A case is done when its result is there, which is written after its label and its picture. It is
+skipped in later runs as long as the image, what the table says of it, the model and the program
+are the same, and its files are as they were written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from threading import BoundedSemaphore, Lock
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from napari_medsamq import __version__
+from napari_medsamq.analysis.statistics import label_statistics
+from napari_medsamq.annotation.history import LabelStyle
+from napari_medsamq.annotation.label_model import Labelling
+from napari_medsamq.cohort.boxes import boxes_of
+from napari_medsamq.cohort.gallery import thumbnail
+from napari_medsamq.cohort.results import (
+    EARLIER,
+    FORMAT,
+    check_token,
+    move_case,
+    paths_of,
+    read_result,
+    remove_case,
+    write_result,
+)
+from napari_medsamq.cohort.table import Case
+from napari_medsamq.errors import CohortError, JournalError, MedSAMQError, VolumeError
+from napari_medsamq.inference.backend import environment
+from napari_medsamq.inference.catalog import find_model
+from napari_medsamq.inference.engine import Engines
+from napari_medsamq.inference.model_spec import ModelSpec, default_model
+from napari_medsamq.inference.preprocess import WindowLevel, default_window
+from napari_medsamq.io.files import file_hash, write_whole
+from napari_medsamq.io.volume import Modality, Volume, files_of, read_volume
+from napari_medsamq.records.journal import check_volume, journal_path, volume_hash
+from napari_medsamq.records.journal_format import read_journal
+from napari_medsamq.records.provenance import Work, save_work
+from napari_medsamq.records.recording import restore
+from napari_medsamq.workflows.parsing import parse_window
+from napari_medsamq.workflows.segment import segment_boxes
+
+Label = npt.NDArray[np.unsignedinteger]
+
+_MODALITIES: tuple[Modality, ...] = ("CT", "MR", "other")
+# A header and its data; of more files, only the reader knows which of them are meant.
+_PAIR = 2
+# While the network looks at one case, another is read or saved; more would take memory alone.
+_ROOM = BoundedSemaphore(2)
+_ENGINES = Lock()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A case, and how it is run.
+
+    Attributes
+    ----------
+    case : Case
+    output : Path
+        The folder for results; absolute.
+    token : str
+        That the folder is known by; see `cohort_files.opened`.
+    program : dict
+        As `describe_program` gives it on all workers.
+    device : str
+        OpenVINO device name.
+    threads : int or None
+        CPU threads of the network; None takes one per physical core.
+    """
+
+    case: Case
+    output: Path
+    token: str
+    program: Mapping[str, Any]
+    device: str
+    threads: int | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a case.
+
+    Attributes
+    ----------
+    result : dict
+        What JSON can hold; empty if it failed.
+    error : str
+        Why it failed; empty if it did not.
+    skipped : bool
+        Whether the result is that of an earlier run.
+    """
+
+    result: dict[str, Any]
+    error: str = ""
+    skipped: bool = False
+
+
+def describe_program() -> dict[str, Any]:
+    """Return what, besides the table, decides about masks here: versions, instructions, models."""
+    models = {modality: _model_hash(default_model(modality)) for modality in _MODALITIES}
+    return {"version": __version__, **environment(), "models": models}
+
+
+def run_case(task: Task) -> Outcome:
+    """Segment a case, or replay its journal, unless that is done already.
+
+    Raises
+    ------
+    CohortError
+        If this process is not fit to run any case; what is wrong with one is in its outcome.
+    """
+    with _ROOM:
+        try:
+            return _run(task)
+        except CohortError:
+            raise
+        except MedSAMQError as error:
+            return Outcome({}, str(error))
+        except MemoryError:
+            return Outcome({}, "This computer's memory is too small. Use fewer workers.")
+        except Exception as error:  # noqa: BLE001 (one case must not end the others; it is reported)
+            return Outcome({}, f"Unexpected {type(error).__name__}: {error}. Please report this.")
+
+
+def _run(task: Task) -> Outcome:
+    case, output = task.case, task.output
+    check_token(output, task.token)
+    check_program(task.program, describe_program())
+    key = _key(task)
+    earlier = read_result(output, case, key)
+    if earlier is None and read_result(output / EARLIER, case, key) is not None:
+        move_case(case.name, output / EARLIER, output)
+        earlier = read_result(output, case, key)
+    if earlier is not None:
+        # One of this very run was lost on its way: its worker ended before it told of it.
+        return Outcome({**earlier, "case": case.name}, skipped=earlier.get("run") != task.token)
+    start = time.perf_counter()
+    volume = _image(case)
+    if case.modality is not None:
+        volume = volume.with_modality(case.modality)
+    # Out of the way as long as it is not known whether something new comes in its place.
+    move_case(case.name, output, output / EARLIER)
+    try:
+        result = _made(task, volume, key)
+        result["seconds"] = time.perf_counter() - start
+        write_result(output / paths_of(case.name)[2], result)
+    except BaseException:
+        remove_case(case.name, output)
+        raise
+    remove_case(case.name, output / EARLIER)
+    return Outcome(json.loads(json.dumps(result)))
+
+
+def _made(task: Task, volume: Volume, key: str) -> dict[str, Any]:
+    """Write label and picture of a case, and return what is said of it."""
+    case, output = task.case, task.output
+    label_file, picture_file, _ = paths_of(case.name)
+    made = _replayed if case.journal is not None else _segmented
+    label, window, styles, report = made(task, volume, output / label_file)
+    used = report["labels"]
+    report.pop("provenance_file", None)  # lies beside the label
+    picture, alt = thumbnail(volume, label, window, styles, case.axis)
+    write_whole(output / picture_file, picture)
+    for label_id, said in used.items():
+        said["color"] = styles.get(int(label_id), LabelStyle.default(int(label_id))).color
+    hashes = {
+        label_file: report.pop("label_sha256"),
+        picture_file: file_hash(output / picture_file),
+    }
+    # Results are told by paths within their folder, which may be moved.
+    return {
+        "format": FORMAT,
+        "key": key,
+        "run": task.token,
+        "case": case.name,
+        "files": hashes,
+        "alt": alt,
+        "report": {**report, "label_file": label_file},
+        "finished": time.time(),
+    }
+
+
+def check_program(expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Check that a worker's program is the one that the others have.
+
+    Raises
+    ------
+    CohortError
+        If it is not, so that its masks might differ.
+    """
+    other = [name for name in expected if found.get(name) != expected[name]]
+    if other:
+        differences = "; ".join(
+            f"{name}: {found.get(name)}, not {expected[name]}" for name in other
+        )
+        raise CohortError(
+            f"This worker is not like the others, so that its masks might differ ({differences}). "
+            "Use workers with one version of napari-medsamq and OpenVINO, and processors of one "
+            "kind."
+        )
+
+
+def _image(case: Case) -> Volume:
+    return read_volume(case.image, case.series, case.volume, case.resample)
+
+
+def _segmented(
+    task: Task, volume: Volume, output: Path
+) -> tuple[Label, WindowLevel, dict[int, LabelStyle], dict[str, Any]]:
+    case = task.case
+    if volume.modality_source == "ambiguous":
+        raise VolumeError(
+            f"{case.image} does not say whether it is CT or MR, and its intensities could be "
+            "either. Write ct, mr or other in the column modality."
+        )
+    boxes, names, notes = boxes_of(case, volume)
+    session, report = segment_boxes(
+        volume,
+        boxes,
+        output,
+        names=names,
+        window=None if case.window is None else parse_window(case.window, volume),
+        device=task.device,
+        zoom=case.zoom,
+        engines=_shared_engines(case.model, task.device, task.threads),
+    )
+    report["warnings"] += notes
+    styles = {label_id: session.style(label_id) for label_id in session.history.voxel_counts}
+    return session.label, session.window, styles, report
+
+
+def _replayed(
+    task: Task, volume: Volume, output: Path
+) -> tuple[Label, WindowLevel, dict[int, LabelStyle], dict[str, Any]]:
+    key = volume_hash(volume)
+    path = _journal(task.case, key)
+    content = read_journal(path)
+    check_volume(path, content, key)
+    restored = restore(content.records, volume.data.shape[:3])
+    labelling = Labelling(volume)
+    labelling.restore(restored.history, restored.styles)
+    label = labelling.label
+    saved = save_work(output, Work.of(labelling))
+    warnings = [*volume.warnings, *([saved.problem] if saved.problem else [])]
+    if content.damaged:
+        warnings.append("The end of the journal was cut off or altered; all before it is there.")
+    if not restored.history.voxel_counts:
+        warnings.append("The journal ends with an empty label.")
+    report = {
+        "image": str(volume.path),
+        "modality": volume.modality,
+        "modality_source": volume.modality_source,
+        "warnings": warnings,
+        "labels": {
+            label_id: {
+                "name": restored.styles.get(label_id, LabelStyle.default(label_id)).name,
+                **measured.as_dict(),
+            }
+            for label_id, measured in label_statistics(volume, label).items()
+        },
+        "label_sha256": saved.receipt.sha256,
+    }
+    return label, restored.window or default_window(volume), restored.styles, report
+
+
+def _journal(case: Case, key: str) -> Path:
+    path = case.journal
+    if path is None:
+        raise ValueError("the case has no journal")
+    if not path.is_dir():
+        return path
+    found = journal_path(path, key)
+    if not found.exists():
+        raise JournalError(f"{path} holds no journal of {case.image} ({found.name}).")
+    return found
+
+
+def _shared_engines(model: str | None, device: str, threads: int | None) -> Engines:
+    """Return the engines that all cases of this process share."""
+    with _ENGINES:
+        return _engines(model, device, threads)
+
+
+@cache
+def _engines(model: str | None, device: str, threads: int | None) -> Engines:
+    if threads is not None:
+        # Its pictures are small: more threads would take from other workers.
+        cv2.setNumThreads(threads)
+    return Engines(None if model is None else find_model(model), device, threads)
+
+
+def _key(task: Task) -> str:
+    """Return the hash of all that a result depends on."""
+    case = task.case
+    # What files hold counts, not where they lie.
+    said = replace(case, name="", line=0, image=Path(), box_file=None, journal=None, model=None)
+    content: dict[str, Any] = {
+        **asdict(said),
+        "format": FORMAT,
+        "program": task.program,
+        "device": task.device,
+        "image": _content(case.image, case),
+        "box_file": None if case.box_file is None else _content(case.box_file),
+        "journal": None,
+        "model": None if case.model is None else _model_hash(find_model(case.model)),
+    }
+    if case.journal is not None:
+        path = case.journal
+        if path.is_dir():
+            path = _journal(case, volume_hash(_image(case)))
+        content["journal"] = _content(path)
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _content(path: Path, image_of: Case | None = None) -> Any:
+    """Return the hashes of a file and of those with its voxels, or of all files in a folder."""
+    try:
+        if not path.is_dir():
+            parts = files_of(path)
+            if len(parts) > _PAIR:
+                volume = read_volume(path) if image_of is None else _image(image_of)
+                return [file_hash(path), volume_hash(volume)]
+            return [file_hash(part) for part in parts]
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return [[file.relative_to(path).as_posix(), file_hash(file)] for file in files]
+    except OSError as error:
+        raise VolumeError(
+            f"{path}: cannot be opened ({error.strerror or error}). Check that it is there and may "
+            "be read."
+        ) from error
+
+
+def _model_hash(directory: Path) -> dict[str, str]:
+    return ModelSpec.read(directory).sha256

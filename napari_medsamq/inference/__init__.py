@@ -1,0 +1,1 @@
+"""From a slice and a prompt to a mask."""

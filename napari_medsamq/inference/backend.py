@@ -1,0 +1,180 @@
+"""The networks of a model directory as OpenVINO reads and compiles them."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+from openvino.preprocess import PrePostProcessor
+from platformdirs import user_cache_path
+
+from napari_medsamq.errors import ModelError
+from napari_medsamq.inference.model_spec import cpu_features
+
+Part = Literal["encoder", "decoder"]
+
+_INSTRUCTIONS = frozenset(
+    {"avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp"}
+)
+# Names the folder for compiled models, in place of the user's cache folder.
+CACHE_VARIABLE = "MEDSAMQ_MODEL_CACHE"
+CPU = "CPU"
+
+_EXPORT_AGAIN = "Export the model again with `python -m training.export`."
+_PORTS: dict[Part, dict[str, dict[str, str]]] = {
+    "encoder": {
+        "input": {"image": "[1,3,256,256]"},
+        "output": {"image_embedding": "[1,256,64,64]"},
+    },
+    "decoder": {
+        "input": {
+            "image_embedding": "[1,256,64,64]",
+            "point_coords": "[?,?,2]",
+            "point_labels": "[?,?]",
+            "mask_input": "[?,1,256,256]",
+            "has_mask_input": "[1]",
+        },
+        "output": {"logits": "[?,256,256]", "iou": "[?]"},
+    },
+}
+
+
+@cache
+def openvino_core() -> ov.Core:
+    """Return the one OpenVINO core of this process.
+
+    A core gives its thread a stack for signals, and puts back the one it found when it ends. Of
+    several cores that end in another order than they began, a stack stays that is gone, and the
+    next signal, the end of a child process say, kills the program.
+    """
+    return ov.Core()
+
+
+def read_part(directory: Path, part: Part) -> ov.Model:
+    """Read a network and compare its inputs and outputs with the contract.
+
+    Raises
+    ------
+    ModelError
+        If OpenVINO cannot read it, or they differ.
+    """
+    path = directory / f"{part}.xml"
+    try:
+        model = openvino_core().read_model(path)
+    except RuntimeError as error:
+        raise ModelError(
+            f"OpenVINO cannot read {path}: {last_line(error)} {_EXPORT_AGAIN}"
+        ) from error
+    for kind, ports in (("input", model.inputs), ("output", model.outputs)):
+        found = {port.any_name: str(port.partial_shape) for port in ports if port.names}
+        expected = _PORTS[part][kind]
+        if found != expected:
+            raise ModelError(
+                f"{path} must have the {kind}s {expected}, but has {found}. {_EXPORT_AGAIN}"
+            )
+    return model
+
+
+def compile_part(
+    directory: Path, part: Part, model: ov.Model, device: str, config: dict[str, Any]
+) -> ov.InferRequest:
+    """Compile a network that was read by `read_part` for a device.
+
+    Raises
+    ------
+    ModelError
+        If OpenVINO cannot.
+    """
+    core = openvino_core()
+    try:
+        return core.compile_model(model, device, config).create_infer_request()
+    except RuntimeError as error:
+        raise ModelError(
+            f"OpenVINO {ov.__version__} cannot run {directory / part}.xml on device {device!r}: "
+            f"{last_line(error)} {_other_devices(device, core.available_devices)}"
+        ) from error
+
+
+def _other_devices(device: str, available: list[str]) -> str:
+    others = [name for name in available if name != device]
+    return f"Choose one of {', '.join(others)}." if others else "Install the model again."
+
+
+def channels_last(model: ov.Model, *, output: bool = False) -> ov.Model:
+    """Let the embedding pass with its channels last, as both networks have it inside."""
+    steps = PrePostProcessor(model)
+    embedding = steps.output() if output else steps.input("image_embedding")
+    embedding.model().set_layout(ov.Layout("NCHW"))
+    embedding.tensor().set_layout(ov.Layout("NHWC"))
+    return steps.build()
+
+
+def without_mask(decoder: ov.Model) -> ov.Model:
+    """Fix that there is no mask prompt, so that OpenVINO leaves out what would read one."""
+    empty = {"mask_input": (1, 1, 256, 256), "has_mask_input": (1,)}
+    for parameter in decoder.get_parameters():
+        shape = empty.get(parameter.output(0).any_name)
+        if shape is not None:
+            nothing = ops.constant(np.zeros(shape, np.float32))
+            parameter.output(0).replace(nothing.output(0))
+            decoder.remove_parameter(parameter)
+    decoder.validate_nodes_and_infer_types()
+    return decoder
+
+
+def compile_config(
+    device: str, threads: int | None, precision: str, pinned: bool
+) -> dict[str, Any]:
+    """Return how OpenVINO is to compile: see `OpenVINOEngine`."""
+    # The precision is said, never left to the plugin: on CPUs with bf16 OpenVINO would otherwise
+    # round, and two users would get different masks from the same model.
+    config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+    if threads is not None and device == CPU:
+        config["INFERENCE_NUM_THREADS"] = threads
+    if not pinned and device == CPU:
+        config["ENABLE_CPU_PINNING"] = False
+    # A cache folder that cannot be made only costs compile time at the next start.
+    cache = cache_folder()
+    if _writable(cache):
+        config["CACHE_DIR"] = str(cache)
+    return config
+
+
+def cache_folder() -> Path:
+    """Return the folder of compiled models; it need not be there yet."""
+    named = os.environ.get(CACHE_VARIABLE)
+    return Path(named) if named else user_cache_path("napari-medsamq") / "openvino"
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+@cache
+def cpu_name() -> str:
+    """Return how the processor calls itself."""
+    return str(openvino_core().get_property(CPU, "FULL_DEVICE_NAME")).strip()
+
+
+def last_line(error: Exception) -> str:
+    """Return the last line of OpenVINO's message, which says what is wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def environment() -> dict[str, Any]:
+    """Return what, besides model and image, decides about the last bit of a mask.
+
+    JSON can hold it: the version of OpenVINO, and which instructions this processor has of those
+    that matter to it.
+    """
+    return {"openvino": ov.__version__, "instructions": sorted(_INSTRUCTIONS & cpu_features())}

@@ -1,0 +1,157 @@
+"""Which model to take: what each scores, and how long it takes on this computer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from napari_medsamq.errors import ModelError
+from napari_medsamq.inference.engine import Engine, OpenVINOEngine, box_points
+from napari_medsamq.inference.model_spec import (
+    FLOAT_BITS,
+    ModelSpec,
+    default_model,
+    shipped_models,
+)
+from napari_medsamq.io.volume import Modality
+
+_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """Median milliseconds of a model on this computer, to encode a slice and to decode a box."""
+
+    encode_ms: float
+    decode_ms: float
+
+
+def find_model(name: str) -> Path:
+    """Return the directory of a model that comes along, by its name, or of any other, by its path.
+
+    Raises
+    ------
+    ModelError
+        If it is neither.
+    """
+    shipped = _by_name(name)
+    if shipped is not None:
+        return shipped
+    if Path(name).is_dir():
+        return Path(name)
+    raise ModelError(
+        f"{name} is no model: it has to be one of {_names()}, or a folder with a model.json."
+    )
+
+
+def shipped_model(name: str) -> Path:
+    """Return the directory of a model that comes along, by its name, as a file gives it.
+
+    What a file says never leads to another folder: that is for the user to name.
+
+    Raises
+    ------
+    ModelError
+        If none of them has that name.
+    """
+    shipped = _by_name(name)
+    if shipped is None:
+        raise ModelError(
+            f"The model {name!r} is none of those that come along ({_names()}). If you have it, "
+            "name its folder by --model."
+        )
+    return shipped
+
+
+def _by_name(name: str) -> Path | None:
+    return next((path for path in shipped_models() if path.name == name), None)
+
+
+def _names() -> str:
+    return ", ".join(path.name for path in shipped_models())
+
+
+def size_mb(directory: Path) -> float:
+    """Return the size of a model's IR files in MB (10^6 bytes)."""
+    files = [*directory.glob("*.xml"), *directory.glob("*.bin")]
+    return sum(file.stat().st_size for file in files) / 1e6
+
+
+def time_steps(engine: Engine) -> StepTimes:
+    """Time a model: medians of 3 slices and boxes, after one that warms up.
+
+    Raises
+    ------
+    ModelError
+        If it fails.
+    """
+    image = np.random.default_rng(0).random((1, 3, 256, 256), np.float32)
+    box = box_points([64, 64, 192, 192])
+    encode_ms, decode_ms = [], []
+    for number in range(_ROUNDS + 1):
+        start = perf_counter()
+        embedding = engine.encode(image)
+        middle = perf_counter()
+        engine.decode(embedding, *box)
+        if number:
+            encode_ms.append((middle - start) * 1000)
+            decode_ms.append((perf_counter() - middle) * 1000)
+    return StepTimes(median(encode_ms), median(decode_ms))
+
+
+def validation_dsc(spec: ModelSpec, modality: Modality) -> float | None:
+    """Return what a model scored on cases that it was not trained on; None if that is unknown.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    modality : "CT", "MR" or "other"
+        For "other", the mean of all data sets, CT and MR included.
+    """
+    return spec.scores.get("all" if modality == "other" else modality, {}).get("dsc")
+
+
+def describe_choice(spec: ModelSpec, modality: Modality, times: StepTimes | None) -> str:
+    """Return a line about a model: its name, its DSC for a modality, and its time if measured."""
+    parts = [spec.name]
+    dsc = validation_dsc(spec, modality)
+    if dsc is not None:
+        parts.append(f"DSC {dsc:.2f}")
+    if times is not None:
+        parts.append(f"{times.encode_ms + times.decode_ms:.0f} ms")
+    return ", ".join(parts)
+
+
+def describe_model(engine: OpenVINOEngine, times: StepTimes) -> list[str]:
+    """Return lines about a model: what it is, what it scores, how long it takes here."""
+    spec = engine.spec
+    lines = [f"{spec.name}: {describe_files(engine.directory, spec)}"]
+    known = [name for name in ("CT", "MR", "all") if name in spec.scores]
+    if known:
+        scores = ", ".join(f"{name} {spec.scores[name]['dsc']:.3f}" for name in known)
+        lines.append(f"  DSC: {scores}")
+    lines.append(
+        f"  here: {times.encode_ms:.1f} ms to encode a slice, {times.decode_ms:.1f} ms for a box"
+    )
+    return lines
+
+
+def describe_files(directory: Path, spec: ModelSpec) -> str:
+    """Return bits, size and hash of a model in a line."""
+    kind = "float" if spec.bits == FLOAT_BITS else f"{spec.bits} bits"
+    return f"{kind}, {size_mb(directory):.1f} MB, SHA-256 {spec.sha256['encoder.bin'][:12]}…"
+
+
+def explain_default() -> str:
+    """Say in a sentence or two which model is taken when none is chosen."""
+    names = {modality: default_model(modality).name for modality in ("CT", "MR", "other")}
+    if len(set(names.values())) == 1:
+        return (
+            f"{names['CT']} for every image, as this processor has no 8-bit dot products, without "
+            "which the smaller models are slower."
+        )
+    return f"{names['CT']} for CT and MR, {names['other']} for all other images."

@@ -1,0 +1,1 @@
+"""DICOM, of which the reading runs in a process that has to start light."""

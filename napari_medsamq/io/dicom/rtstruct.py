@@ -1,0 +1,225 @@
+"""DICOM RT structure sets by pydicom: outlines on the slices of a series."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medsamq import __version__
+from napari_medsamq.geometry import Float64
+from napari_medsamq.io.dicom.contours import fill, outlines
+from napari_medsamq.io.dicom.references import RT_STRUCTURE_SET, Frame, quietly, read_frames
+from napari_medsamq.io.dicom.seg import MAKER, long_string
+from napari_medsamq.io.segments import Mismatch, Segment, Segments, drawn_segments
+from napari_medsamq.io.source import Source
+
+# pydicom takes most of a second to import, which a start without DICOM need not: in functions.
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+SUFFIX = ".rtstruct.dcm"
+
+_MAX_DEVIATION = 1e-3  # mm
+
+# Retired, but what readers of structure sets expect here.
+_STUDY = "1.2.840.10008.3.1.2.3.1"
+_COPIED = (
+    *("StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "AccessionNumber"),
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "ReferringPhysicianName"),
+    "FrameOfReferenceUID",
+)
+
+
+class RTStruct:
+    """A label as the outlines of its structures.
+
+    They run at level 0.5 between the middles of the pixels; holes are joined to the outline around
+    them, so that each outline is one CLOSED_PLANAR contour.
+
+    Parameters
+    ----------
+    array : array of uint8 or uint16
+        Of the source's shape.
+    source : Source
+    segments : Segments
+
+    Raises
+    ------
+    Unwritable
+    """
+
+    def __init__(
+        self, array: npt.NDArray[np.unsignedinteger], source: Source, segments: Segments
+    ) -> None:
+        self._array = array.reshape(source.grid)
+        self._source = source
+        self._segments = drawn_segments(array, segments)
+
+    def write(self, file: BinaryIO) -> None:
+        """Write it."""
+        with quietly():
+            self._write(file)
+
+    def _write(self, file: BinaryIO) -> None:
+        from pydicom import FileDataset
+        from pydicom.dataset import FileMetaDataset
+        from pydicom.uid import UID, ImplicitVRLittleEndian, generate_uid
+
+        frames = read_frames(self._source)
+        first, now = frames[0].header, datetime.now()
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = UID(RT_STRUCTURE_SET)
+        meta.MediaStorageSOPInstanceUID = generate_uid()
+        # Explicit types allow a contour 64 KB.
+        meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        written = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+        for keyword in _COPIED:
+            setattr(written, keyword, first.get(keyword))
+        _set(
+            written,
+            SpecificCharacterSet="ISO_IR 192",
+            SOPClassUID=RT_STRUCTURE_SET,
+            SOPInstanceUID=meta.MediaStorageSOPInstanceUID,
+            Modality="RTSTRUCT",
+            SeriesInstanceUID=generate_uid(),
+            SeriesNumber=101,
+            SeriesDescription="Structure set",
+            InstanceNumber=1,
+            OperatorsName="",
+            PositionReferenceIndicator=first.get("PositionReferenceIndicator", ""),
+            Manufacturer=MAKER,
+            ManufacturerModelName=MAKER,
+            SoftwareVersions=__version__,
+            StructureSetLabel="Segmentation",
+            StructureSetDate=f"{now:%Y%m%d}",
+            StructureSetTime=f"{now:%H%M%S}",
+            ApprovalStatus="UNAPPROVED",
+            ReferencedFrameOfReferenceSequence=[_referenced(frames)],
+            StructureSetROISequence=[self._roi(n, first) for n in self._segments],
+            ROIContourSequence=[self._contours(n, frames) for n in self._segments],
+            RTROIObservationsSequence=[
+                _dataset(
+                    ObservationNumber=n,
+                    ReferencedROINumber=n,
+                    RTROIInterpretedType="",
+                    ROIInterpreter="",
+                )
+                for n in self._segments
+            ],
+        )
+        written.save_as(file, enforce_file_format=True)
+
+    def verify(self, path: Path) -> None:
+        """Read a file back by pydicom, fill its contours, and compare."""
+        with quietly():
+            self._verify(path)
+
+    def _verify(self, path: Path) -> None:
+        import pydicom
+
+        back = pydicom.dcmread(path)
+        names = {int(roi.ROINumber): str(roi.ROIName) for roi in back.StructureSetROISequence}
+        if names != {n: long_string(segment.name) for n, segment in self._segments.items()}:
+            raise Mismatch("has other names than the label")
+        frames = {frame.k: frame for frame in read_frames(self._source)}
+        for roi in back.ROIContourSequence:
+            polygons = self._polygons(roi, frames)
+            for k in frames:
+                plane = self._plane(k, int(roi.ReferencedROINumber))
+                if not np.array_equal(fill(polygons.get(k, []), plane.shape), plane):
+                    raise Mismatch("encloses other voxels than the label")
+
+    def _polygons(self, roi: Dataset, frames: dict[int, Frame]) -> dict[int, list[Float64]]:
+        """Return the contours of a structure by slice, x and y in pixels."""
+        found: dict[int, list[Float64]] = {}
+        for contour in roi.ContourSequence:
+            points = np.reshape(np.array(contour.ContourData, float), (-1, 3))
+            k = int(np.rint(np.linalg.solve(self._source.affine, [*points[0], 1])[2]))
+            if k not in frames:
+                raise Mismatch("lies elsewhere in the patient than the image")
+            from_first = points - frames[k].position
+            x_y: Float64 = from_first @ np.linalg.pinv(frames[k].steps).T
+            if np.abs(x_y @ frames[k].steps.T - from_first).max() > _MAX_DEVIATION:
+                raise Mismatch("lies elsewhere in the patient than the image")
+            found.setdefault(k, []).append(x_y)
+        return found
+
+    def _plane(self, k: int, label_id: int) -> npt.NDArray[np.bool_]:
+        plane: npt.NDArray[np.bool_] = np.equal(self._array[..., k].T, label_id)
+        return plane
+
+    def _roi(self, label_id: int, first: Dataset) -> Dataset:
+        return _dataset(
+            ROINumber=label_id,
+            ReferencedFrameOfReferenceUID=first.FrameOfReferenceUID,
+            ROIName=long_string(self._segments[label_id].name),
+            ROIGenerationAlgorithm="SEMIAUTOMATIC",
+        )
+
+    def _contours(self, label_id: int, frames: list[Frame]) -> Dataset:
+        segment: Segment = self._segments[label_id]
+        contours = []
+        for frame in frames:
+            for polygon in outlines(self._plane(frame.k, label_id)):
+                points = polygon @ frame.steps.T + frame.position
+                contours.append(
+                    _dataset(
+                        ContourImageSequence=[_image(frame)],
+                        ContourGeometricType="CLOSED_PLANAR",
+                        NumberOfContourPoints=len(points),
+                        ContourData=[f"{value:.5f}" for value in points.ravel()],
+                    )
+                )
+        return _dataset(
+            ROIDisplayColor=list(segment.rgb),
+            ContourSequence=contours,
+            ReferencedROINumber=label_id,
+        )
+
+
+def _referenced(frames: list[Frame]) -> Dataset:
+    first = frames[0].header
+    # All frames of a file are meant where none is named.
+    images = {id(frame.header): replace(frame, number=None) for frame in frames}
+    return _dataset(
+        FrameOfReferenceUID=first.FrameOfReferenceUID,
+        RTReferencedStudySequence=[
+            _dataset(
+                ReferencedSOPClassUID=_STUDY,
+                ReferencedSOPInstanceUID=first.StudyInstanceUID,
+                RTReferencedSeriesSequence=[
+                    _dataset(
+                        SeriesInstanceUID=first.SeriesInstanceUID,
+                        ContourImageSequence=[_image(image) for image in images.values()],
+                    )
+                ],
+            )
+        ],
+    )
+
+
+def _image(frame: Frame) -> Dataset:
+    image = _dataset(
+        ReferencedSOPClassUID=frame.header.SOPClassUID,
+        ReferencedSOPInstanceUID=frame.header.SOPInstanceUID,
+    )
+    if frame.number is not None:
+        image.ReferencedFrameNumber = frame.number
+    return image
+
+
+def _dataset(**values: object) -> Dataset:
+    from pydicom import Dataset
+
+    return _set(Dataset(), **values)
+
+
+def _set(dataset: Dataset, **values: object) -> Dataset:
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    return dataset

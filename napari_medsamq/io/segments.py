@@ -1,0 +1,187 @@
+"""What a label file holds: label ids, and how they are called and shown."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medsamq.errors import VolumeError
+from napari_medsamq.geometry import Float64
+from napari_medsamq.io.source import Array, nan_as_zero
+from napari_medsamq.palettes import OKABE_ITO
+
+# No one tells so many structures apart: it is an image then.
+_MOST_LABELS = 500
+
+
+@dataclass(frozen=True)
+class Segment:
+    """How a label is called and shown.
+
+    Attributes
+    ----------
+    name : str
+    color : str
+        #RRGGBB.
+    """
+
+    name: str
+    color: str
+
+    @classmethod
+    def default(cls, label_id: int) -> Segment:
+        """Return what a label is called and shown like that nobody has named."""
+        return cls(f"Label {label_id}", OKABE_ITO[(label_id - 1) % len(OKABE_ITO)])
+
+    @classmethod
+    def of_rgb(cls, name: str, rgb: npt.ArrayLike) -> Segment:
+        """Make a segment of a name and three values 0..255."""
+        red, green, blue = np.clip(np.rint(np.asarray(rgb, float)), 0, 255).astype(int).tolist()
+        return cls(name, f"#{red:02X}{green:02X}{blue:02X}")
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """The colour as three values 0..255."""
+        red, green, blue = bytes.fromhex(self.color[1:7])
+        return red, green, blue
+
+
+Segments = Mapping[int, Segment]
+
+
+class Unwritable(Exception):  # noqa: N818 (caught where the file's name is known)
+    """Why a format cannot hold a label, and what to do."""
+
+
+class Mismatch(Exception):  # noqa: N818 (likewise)
+    """How what was read back differs from what was written."""
+
+
+class LabelFile(Protocol):
+    """A label as a file of one format."""
+
+    def write(self, file: BinaryIO) -> None:
+        """Write it.
+
+        Raises
+        ------
+        Unwritable
+        """
+
+    def verify(self, path: Path) -> None:
+        """Read a file back, and compare it with what was to be written.
+
+        Raises
+        ------
+        Mismatch
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedLabel:
+    """A label file's content on its own grid.
+
+    Attributes
+    ----------
+    data : (i, j, k) array
+        Label ids.
+    affine : (4, 4) float64
+        From (i, j, k) to LPS mm.
+    segments : mapping of int to Segment
+        By label id, as far as the file names them.
+    orientation_known : bool
+        Whether the file says how the patient lies in it.
+    frame_of_reference : str
+        UID of a DICOM file's, empty where there is none.
+    notes : tuple of str
+        What the user should know about how the voxels came about.
+    """
+
+    data: Array
+    affine: Float64
+    segments: Segments
+    orientation_known: bool = True
+    frame_of_reference: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def one_line(text: str) -> str:
+    """Return a name in one line, without characters that formats cannot hold."""
+    # Controls, halves of characters, and what ends a line elsewhere.
+    plain = (" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
+    return " ".join("".join(plain).split())
+
+
+def segments_of(array: npt.NDArray[np.unsignedinteger], segments: Segments) -> dict[int, Segment]:
+    """Return the segment of each label id in an array, ascending, its name in one line."""
+    found = {}
+    for label_id in (np.flatnonzero(np.bincount(array.reshape(-1))[1:]) + 1).tolist():
+        default = Segment.default(label_id)
+        own = segments.get(label_id, default)
+        found[label_id] = Segment.of_rgb(one_line(own.name) or default.name, own.rgb)
+    return found
+
+
+def drawn_segments(
+    array: npt.NDArray[np.unsignedinteger], segments: Segments
+) -> dict[int, Segment]:
+    """Return `segments_of` a label for DICOM, which cannot hold an empty one.
+
+    Raises
+    ------
+    Unwritable
+        If it is empty.
+    """
+    found = segments_of(array, segments)
+    if not found:
+        raise Unwritable(
+            "it has no voxels, and a DICOM file cannot hold nothing. Draw something first"
+        )
+    return found
+
+
+def whole_ids(where: str, data: Array) -> npt.NDArray[np.uint16]:
+    """Return the values of a file's array (three axes) as label ids; NaN is 0.
+
+    Raises
+    ------
+    VolumeError
+        If they are none.
+    """
+    if data.ndim != 3:
+        raise VolumeError(f"{where}: holds colours, a label has one whole number for each voxel.")
+    data = nan_as_zero(data)
+    if data.dtype.kind == "f" and not np.array_equal(data, np.rint(data)):
+        raise VolumeError(
+            f"{where}: holds fractions, a label has whole numbers. Give the label itself, not a "
+            "probability map or a resampled one."
+        )
+    low, high, most = data.min(), data.max(), np.iinfo(np.uint16).max
+    if low < 0 or high > most:
+        raise VolumeError(
+            f"{where}: holds {low:g} to {high:g}; label ids lie in 0..{most}. Check that this is "
+            "the label and not the image."
+        )
+    return data.astype(np.uint16)
+
+
+def checked_ids(path: Path, data: Array) -> npt.NDArray[np.uint16]:
+    """Return `whole_ids` of a label that may neither be empty nor be an image.
+
+    Raises
+    ------
+    VolumeError
+        If they are none.
+    """
+    ids = whole_ids(str(path), data)
+    count = np.count_nonzero(np.bincount(ids.reshape(-1))[1:])
+    if not 0 < count <= _MOST_LABELS:
+        problem = f"{count:,} different values, as an image does" if count else "no label at all"
+        raise VolumeError(f"{path}: holds {problem}. Choose the file with the label.")
+    return ids

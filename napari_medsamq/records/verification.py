@@ -1,0 +1,174 @@
+"""Asks the network again what it answered when a journal was written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medsamq.annotation.acceptance import kept_voxels
+from napari_medsamq.annotation.meanwhile import Start
+from napari_medsamq.annotation.session import Session
+from napari_medsamq.errors import PromptError
+from napari_medsamq.geometry import slice_mask
+from napari_medsamq.inference.backend import environment
+from napari_medsamq.inference.catalog import shipped_model
+from napari_medsamq.inference.engine import Engines
+from napari_medsamq.inference.network_state import Setting
+from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.io.volume import Volume
+from napari_medsamq.prompts import BoxPrompt
+from napari_medsamq.records.journal_format import Record
+from napari_medsamq.records.recording import BEGIN, CARRY, EDIT, Replay, read_box
+
+Bool = npt.NDArray[np.bool_]
+
+# What `environment` tells.
+_NAMES = {"openvino": "OpenVINO", "instructions": "the processor"}
+
+
+@dataclass
+class Verdict:
+    """What came of asking again.
+
+    Attributes
+    ----------
+    masks : int
+        How many masks were asked for again.
+    identical : int
+        How many of them are the same, voxel by voxel.
+    others : set of str
+        What is another one here than when the journal was written; where there is nothing, all
+        masks have to be identical.
+    common, either : dict of int to int
+        By label: twice the voxels in both masks, and the voxels of both.
+    """
+
+    masks: int = 0
+    identical: int = 0
+    others: set[str] = field(default_factory=set)
+    common: dict[int, int] = field(default_factory=dict)
+    either: dict[int, int] = field(default_factory=dict)
+
+    def compare(self, label_id: int, recorded: Bool, found: Bool) -> None:
+        """Count a mask."""
+        self.masks += 1
+        self.identical += bool(np.array_equal(recorded, found))
+        common = 2 * int(np.count_nonzero(recorded & found))
+        either = int(np.count_nonzero(recorded)) + int(np.count_nonzero(found))
+        self.common[label_id] = self.common.get(label_id, 0) + common
+        self.either[label_id] = self.either.get(label_id, 0) + either
+
+    def dsc(self) -> dict[int, float]:
+        """Return the DSC of recorded and new masks, by label id."""
+        return {
+            label_id: self.common[label_id] / either if either else 1.0
+            for label_id, either in self.either.items()
+        }
+
+
+class Verifier:
+    """Goes through a journal, and asks for every mask of a box or a propagation again.
+
+    Parameters
+    ----------
+    volume : Volume
+        The journal's.
+    model : Path or None
+        Asked in place of the models that the journal names.
+    """
+
+    def __init__(self, volume: Volume, model: Path | None) -> None:
+        self._volume = volume
+        self._model = model
+        self._engines = Engines()
+        self._replay = Replay(volume.data.shape[:3])
+        # By group: where it began, and the masks that its edits are to bring.
+        self._carried: dict[int, tuple[Start, list[SliceMask]]] = {}
+        self.verdict = Verdict()
+
+    def apply(self, record: Record) -> None:
+        """Follow a record, and compare the masks in it.
+
+        Raises
+        ------
+        JournalError, ModelError
+        """
+        content = record.content
+        if content["kind"] == BEGIN:
+            here = environment()
+            self.verdict.others |= {_NAMES[key] for key in here if content[key] != here[key]}
+        elif content["kind"] == CARRY:
+            self._carried[content["group"]] = self._carry(content)
+        elif content["kind"] == EDIT:
+            for fresh in content["fresh"]:
+                self._compare_box(content, fresh, record)
+        self._replay.apply(record)
+        if content["kind"] == EDIT and content["group"] in self._carried:
+            start, masks = self._carried[content["group"]]
+            if masks:
+                start.keep_drawn(self._replay.history, self._replay.history.edits[-1].group)
+                self._compare_carried(masks.pop(0), start.label_id, start.kept)
+            elif (recorded := record.arrays["after"] == start.label_id).any():
+                # A slice that the propagation no longer comes to; one that it has emptied is none.
+                self.verdict.compare(start.label_id, recorded, np.zeros_like(recorded))
+
+    def _session(self, content: dict[str, Any]) -> Session:
+        setting = Setting.from_dict(content)
+        engine = self._engines.load(self._model or shipped_model(setting.model))
+        spec = engine.spec
+        if spec.sha256 != setting.model_sha256:
+            self.verdict.others.add(f"the weights ({setting.model} then)")
+        if spec.preprocessing.box != setting.box_rule:
+            self.verdict.others.add(f"the rule for boxes (then: {setting.box_rule})")
+        volume = self._volume.with_modality(setting.modality)
+        return Session(
+            volume, engine, setting.window, zoom=setting.zoom, carry_prompt=setting.carry_prompt
+        )
+
+    def _compare_box(self, content: dict[str, Any], fresh: dict[str, Any], record: Record) -> None:
+        shape, label_id = self._replay.history.label.shape, fresh["label"]
+        found = np.zeros(shape, bool)
+        box = read_box(fresh)
+        start, began = record.arrays.get(f"start {fresh['number']}"), None
+        if start is not None and isinstance(box, BoxPrompt):
+            began = slice_mask(start, shape, box.axis, box.index)
+        for mask in self._session(content).segment(box, began):
+            np.moveaxis(found, mask.axis, 0)[mask.index] = mask.mask
+        found &= ~self._locked(label_id)
+        recorded = np.zeros(shape, bool)
+        recorded.reshape(-1)[record.arrays[f"prompt {fresh['number']}"]] = True
+        self.verdict.compare(label_id, recorded, found)
+
+    def _carry(self, content: dict[str, Any]) -> tuple[Start, list[SliceMask]]:
+        axis, label_id = content["axis"], content["label"]
+        history = self._replay.history
+        known = history.known_slices(axis, label_id)
+        kept = kept_voxels(history.label, history.accepted, axis, label_id)
+        # Journals of before there was any name no gap that was left.
+        done = [(low, high) for low, high in content.get("done", ())]
+        ends = content["first"], content["last"]
+        start = Start(axis, label_id, frozenset(known), len(history.edits), kept)
+        try:
+            found = self._session(content).carry(axis, known, *ends, done)
+        except PromptError:
+            # Journals of before this was checked first name some of which nothing came.
+            return start, []
+        return start, [mask for mask in found if isinstance(mask, SliceMask)]
+
+    def _compare_carried(self, mask: SliceMask, label_id: int, kept: Bool) -> None:
+        planes = np.moveaxis(self._replay.history.label, mask.axis, 0)
+        locked = np.moveaxis(self._locked(label_id), mask.axis, 0)[mask.index]
+        free = ~np.moveaxis(kept, mask.axis, 0)[mask.index]
+        recorded = planes[mask.index] == label_id
+        self.verdict.compare(label_id, recorded & free, mask.mask & ~locked & free)
+
+    def _locked(self, label_id: int) -> Bool:
+        """Return the voxels (z, y, x) bool that labels other than one keep."""
+        styles = self._replay.styles.items()
+        ids = [other for other, style in styles if style.locked and other != label_id]
+        locked: Bool = np.isin(self._replay.history.label, ids)
+        return locked

@@ -1,0 +1,1 @@
+"""The dock and its window: all of Qt and napari."""

@@ -1,0 +1,128 @@
+"""napari with the dock already open: what `medsamq gui` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import napari
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
+
+from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.io.volume import Modality, Selection
+from napari_medsamq.prompts import BoxPrompt
+from napari_medsamq.ui.widget import MedSAMQWidget
+from napari_medsamq.ui.workspace import Request
+from napari_medsamq.workflows.parsing import parse_box
+
+_POLL_MS = 50
+
+# As it is typed, with number and name ("" for the usual one) of its label.
+Box = tuple[str, tuple[int, str]]
+
+
+def run(
+    path: Path | None,
+    boxes: Sequence[Box],
+    axis: int,
+    screenshot: Path | None,
+    model: Path | None,
+    device: str,
+    modality: Modality | None,
+    selection: Selection,
+) -> None:
+    """Open the window, then the volume, then the boxes one after the other, and stay.
+
+    Parameters
+    ----------
+    path : Path or None
+        Volume to open.
+    boxes : sequence of (str, (int, str))
+        As `arguments.parse_box` reads them, each with its label as `arguments.parse_labels` does.
+    axis : int
+        Array axis along which 3D boxes are carried.
+    screenshot : Path or None
+        Where to save a picture of the window; the window is closed then.
+    model : Path or None
+        Model directory; `default_model` of the volume's modality if None.
+    device : str
+        OpenVINO device name.
+    modality, selection
+        Where the file does not say; without a screenshot the window asks.
+    """
+    # A picture of the window is no work that anybody wants to go on with.
+    passing = TemporaryDirectory(ignore_cleanup_errors=True)
+    journals = None if screenshot is None else Path(passing.name)
+    viewer = napari.Viewer(title="MedSAM-Q")
+    viewer.window.resize(1400, 900)
+    ask = screenshot is None
+    dock = MedSAMQWidget(viewer, model, device=device, ask=ask, journals=journals)
+    viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
+    read = (
+        None
+        if path is None
+        else partial(dock.open_path, path, modality=modality, selection=selection)
+    )
+    steps = _steps(viewer, dock, read, boxes, axis, screenshot)
+    failures: list[MedSAMQError] = []
+
+    def go_on() -> None:
+        try:
+            if not dock.busy and next(steps, "end") == "end":
+                timer.stop()
+        except MedSAMQError as error:
+            timer.stop()
+            failures.append(error)
+            viewer.close()
+
+    timer = QTimer()
+    timer.timeout.connect(go_on)
+    timer.start(_POLL_MS)
+    napari.run()
+    passing.cleanup()
+    if failures:
+        raise failures[0]
+
+
+def _steps(
+    viewer: napari.Viewer,
+    dock: MedSAMQWidget,
+    read: Callable[[], None] | None,
+    boxes: Sequence[Box],
+    axis: int,
+    screenshot: Path | None,
+) -> Iterator[None]:
+    # Goes on to the next `yield` whenever the dock has nothing more to do.
+    yield
+    if read is not None:
+        read()
+        yield
+        if dock.controller is None:
+            if dock.failure is not None:
+                raise dock.failure
+            # The user was asked about earlier work, and did not want the volume.
+            return
+        workspace, volume = dock.controller.workspace, dock.controller.session.volume
+        session = workspace.session
+        for text, (label_id, name) in boxes:
+            box = parse_box(text, volume, axis)
+            if name:
+                session.set_style(label_id, replace(session.style(label_id), name=name))
+            workspace.show_label(label_id)
+            index = box.index if isinstance(box, BoxPrompt) else box.middle_slice
+            dock.controller.show_plane(box.axis)
+            viewer.dims.set_point(box.axis, index * volume.spacing[box.axis])
+            workspace.request(Request(box, label_id))
+            yield
+    if screenshot is not None:
+        # Notifications would cover the picture.
+        for shown in QApplication.allWidgets():
+            if type(shown).__name__ == "NapariQtNotification":
+                shown.close()
+        yield
+        viewer.screenshot(str(screenshot), canvas_only=False, flash=False)
+        viewer.close()

@@ -1,0 +1,1 @@
+"""Times from the mouse to the mask."""

@@ -1,0 +1,253 @@
+"""How quickly the window follows the mouse: what `medsamq benchmark gui` measures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from qtpy.QtTest import QTest
+
+from napari_medsamq.annotation.session import Session
+from napari_medsamq.diagnostics.model_worker import peak_memory_mb
+from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.inference.embeddings import DEFAULT_BUDGET, EMBEDDING_BYTES
+from napari_medsamq.inference.engine import Engines
+from napari_medsamq.inference.preprocess import FRAME
+from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.io.volume import Volume
+from napari_medsamq.plugin import image_layer
+from napari_medsamq.prompts import BoxPrompt
+from napari_medsamq.ui.benchmark.answers import measure_answers, measure_statistics, summarise
+from napari_medsamq.ui.benchmark.phantom import phantom_volume
+from napari_medsamq.ui.benchmark.script import (
+    Script,
+    Stopwatch,
+    open_dock,
+    open_viewer,
+    open_volume,
+    wait_for,
+)
+
+ROUNDS = 3
+_TICK_MS = 5
+_SCROLLED = 10
+# Fewer than a session keeps the embeddings of.
+_CARRIED = 40
+# Room for 40 slices and, as one in eight is for parts of slices, five parts.
+_ROOM = 45 * EMBEDDING_BYTES
+# Ten slices at five a second, then a rest, again and again.
+_SCROLL_MS, _REST_MS, _STOPS = 200, 1000, 20
+_READY_MS = 300
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A number to reach: what it is, its path into the result, and the bound."""
+
+    words: str
+    path: tuple[str, ...]
+    bound: float
+    at_least: bool = False
+
+    def line(self, value: float) -> str:
+        """Lay out a value beside its bound, as a row of a Markdown table."""
+        met = value >= self.bound if self.at_least else value <= self.bound
+        text = f"{value:.0f}" if self.bound > 10 else f"{value:.2f}"
+        verdict = "met" if met else "**missed**"
+        return (
+            f"| {self.words} | {text} | {'≥' if self.at_least else '≤'} {self.bound} | {verdict} |"
+        )
+
+
+GOALS = (
+    Goal("from a move of the mouse to its mask on the screen, median, ms", ("drag_ms", "p50"), 80),
+    Goal("the same, 95th percentile, ms", ("drag_ms", "p95"), 150),
+    Goal(
+        "from letting go of a box to its refined mask, 95th percentile, ms",
+        ("refined_ms", "p95"),
+        250,
+    ),
+    Goal("from a click to the corrected mask, 95th percentile, ms", ("click_ms", "p95"), 120),
+    Goal(
+        "from an edit of a label to its statistics, 95th percentile, ms",
+        ("statistics_ms", "p95"),
+        200,
+    ),
+    Goal("longest gap of the event loop that is ours, ms", ("gui_block_ms",), 50),
+    Goal("stops after which the slice is ready in time, share", ("prefetch_ready",), 0.9, True),
+    Goal("propagation, times encoding and decoding", ("propagation_overhead", "fresh"), 1.15),
+    Goal("the same, embeddings at hand, times decoding", ("propagation_overhead", "cached"), 1.3),
+    Goal("memory with 512 x 512 x 300 voxels and 40 embeddings, GB", ("memory_gb",), 1.6),
+)
+
+
+def measure_window(volume: Volume) -> dict[str, Any]:
+    """Drag boxes on a volume in a real window, with the dock and without.
+
+    Returns
+    -------
+    found : dict
+        `drag_ms`: from a move of the mouse to the frame that shows the mask of its box, or of a
+        later one: `p50`, `p95`, `n`. `gui_block_ms`: the longest gap of the event loop less that
+        of the same script in a napari without the dock, medians of several runs each.
+    """
+    latencies: list[float] = []
+    ours, napari_alone = [], []
+    for _ in range(ROUNDS):
+        with tempfile.TemporaryDirectory() as journals:
+            script, found = _with_dock(volume, Path(journals))
+        latencies += found
+        ours.append(max(script.gaps))
+        napari_alone.append(max(_without_dock(volume).gaps))
+    return {
+        "drag_ms": summarise(latencies),
+        "gui_block_ms": median(ours) - median(napari_alone),
+    }
+
+
+def measure_prefetch(volume: Volume) -> float:
+    """Return at how many stops of a scroll the slice in view is ready in time, as a share.
+
+    Ten slices at five a second, and a stop of a second, back and forth through the volume; in time
+    is within 300 ms of the stop, or twice the time of an encoding where that is longer.
+    """
+    in_time = max(_READY_MS, 2 * _encode_ms(volume)) / 1000
+    place, way, ready = 0, 1, 0
+    with tempfile.TemporaryDirectory() as journals:
+        viewer = open_viewer()
+        dock = open_dock(viewer, Path(journals), DEFAULT_BUDGET)
+        session = open_volume(viewer, dock, volume).workspace.session
+        for _ in range(_STOPS):
+            for _ in range(_SCROLLED):
+                QTest.qWait(_SCROLL_MS)
+                way = way if 0 <= place + way < len(session.label) else -way
+                place += way
+                viewer.dims.set_current_step(0, place)
+            stopped = perf_counter()
+            while not session.is_ready(0, place) and perf_counter() - stopped < in_time:
+                QTest.qWait(_TICK_MS)
+            ready += session.is_ready(0, place)
+            QTest.qWait(_REST_MS)
+        viewer.close()
+    return ready / _STOPS
+
+
+def _encode_ms(volume: Volume) -> float:
+    engine, took = Engines().for_modality(volume.modality), []
+    for _ in range(5):
+        start = perf_counter()
+        engine.encode(np.zeros((1, 3, FRAME, FRAME), np.float32))
+        took.append((perf_counter() - start) * 1000)
+    return median(took)
+
+
+def measure_propagation(volume: Volume) -> dict[str, float]:
+    """Return how much longer carrying a structure takes than its encoding and decoding alone.
+
+    Returns
+    -------
+    found : dict
+        `fresh`, where each slice is encoded on the way; `cached`, where embeddings are at hand.
+    """
+    engine = Engines().for_modality(volume.modality)
+    session = Session(volume, engine)
+    middle, (height, width) = volume.slice_count(0) // 2, volume.slice(0, 0).shape[:2]
+    box = BoxPrompt(0, middle, width // 8, height // 5, width // 2, 2 * height // 3)
+    (first,) = session.segment(box)
+    last = volume.slice_count(0) - 1
+    ends = max(0, middle - _CARRIED // 2), min(last, middle + _CARRIED // 2)
+    found = {}
+    for name in ("fresh", "cached"):
+        start = perf_counter()
+        carried = list(session.carry(0, {middle: first.mask}, *ends))
+        took = (perf_counter() - start) * 1000
+        masks = [mask for mask in carried if isinstance(mask, SliceMask)]
+        found[name] = took / sum(mask.encode_ms + mask.decode_ms for mask in masks)
+    return found
+
+
+def measure_memory() -> float | None:
+    """Return the peak memory in GB of a window in a process of its own; None on Windows."""
+    if sys.platform == "win32":
+        return None
+    command = [sys.executable, "-m", "napari_medsamq.ui.benchmark.window"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    if done.returncode != 0:
+        raise MedSAMQError(f"The memory cannot be measured: {done.stderr.strip()[-300:]}")
+    return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+def measure_all(volume: Volume | None) -> dict[str, Any]:
+    """Measure a volume, or a made-up one, in every way; see `GOALS`."""
+    chosen = volume or phantom_volume()
+    return {
+        **measure_window(chosen),
+        **measure_answers(chosen),
+        **measure_statistics(chosen),
+        "prefetch_ready": measure_prefetch(chosen),
+        "propagation_overhead": measure_propagation(chosen),
+        "memory_gb": measure_memory(),
+    }
+
+
+def format_goals(found: dict[str, Any]) -> str:
+    """Lay out values and goals as a Markdown table."""
+    lines = ["| | value | goal | |", "|---|---|---|---|"]
+    for goal in GOALS:
+        value: Any = found
+        for key in goal.path:
+            value = value[key]
+        if value is not None:
+            lines.append(goal.line(value))
+    counts = [found[key]["n"] for key in ("drag_ms", "refined_ms", "click_ms", "statistics_ms")]
+    lines.append("{} moves of the mouse, {} small boxes, {} clicks, {} edits.".format(*counts))
+    return "\n".join(lines)
+
+
+def _peak_gb() -> float:
+    """Open a large volume, fill the embeddings, and return this process's peak memory in GB."""
+    with tempfile.TemporaryDirectory() as journals:
+        viewer = open_viewer()
+        dock = open_dock(viewer, Path(journals), _ROOM)
+        open_volume(viewer, dock, phantom_volume((300, 512, 512)))
+        wait_for(dock)
+        viewer.close()
+    return peak_memory_mb() / 1e3
+
+
+def _with_dock(volume: Volume, journals: Path) -> tuple[Script, list[float]]:
+    viewer = open_viewer()
+    dock = open_dock(viewer, journals, DEFAULT_BUDGET)
+    controller = open_volume(viewer, dock, volume)
+    wait_for(dock)
+    script = Script(viewer, controller.workspace.boxes)
+    stopwatch = Stopwatch(script, controller)
+    script.run()
+    wait_for(dock)
+    viewer.close()
+    return script, stopwatch.ms
+
+
+def _without_dock(volume: Volume) -> Script:
+    viewer = open_viewer()
+    data, arguments, _ = image_layer(volume)
+    scale = arguments["scale"]
+    viewer.add_image(data, **arguments)
+    viewer.add_labels(np.zeros(data.shape, np.uint16), scale=scale)
+    script = Script(viewer, viewer.add_shapes(ndim=3, scale=scale))
+    QTest.qWait(500)
+    script.run()
+    viewer.close()
+    return script
+
+
+if __name__ == "__main__":
+    print(json.dumps(_peak_gb()))

@@ -1,0 +1,186 @@
+"""Enters into the history what napari's own tools do to the label layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QApplication
+
+from napari_medsamq.annotation.history import MAX_LABEL_ID, Edit, Label, Voxels
+from napari_medsamq.annotation.locks import keep_locked
+from napari_medsamq.annotation.session import Session
+from napari_medsamq.errors import MedSAMQError, PromptError, VolumeError
+from napari_medsamq.ui.canvas.planes import stroke_edit
+from napari_medsamq.ui.worker import Worker
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+_STROKES = ("paint", "erase", "fill")
+# How often it is looked whether a stroke has ended unseen while an answer waits for that.
+_LOOK_MS = 100
+
+
+class LabelEdits:
+    """Follows the brush, and arrays that something else gives the layer.
+
+    Parameters
+    ----------
+    session : Session
+    layer : Labels
+        Shows the session's label.
+    changed : callable
+        Called after an edit.
+    refuse : callable
+        Told why an edit was not, or not wholly, allowed.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        layer: Labels,
+        changed: Callable[[], None],
+        refuse: Callable[[MedSAMQError], None],
+    ) -> None:
+        self._session = session
+        self._layer = layer
+        self._changed = changed
+        self._refuse = refuse
+        self._stroking = False
+        self._held: list[Callable[[], None]] = []
+        self._look = QTimer()
+        self._look.setSingleShot(True)
+        self._look.setInterval(_LOOK_MS)
+        self._look.timeout.connect(self._deliver)
+        # What had been done before the stroke.
+        self._met: tuple[Edit, ...] | None = None
+        layer.events.paint.connect(self._on_paint)
+        layer.events.data.connect(self._on_data)
+
+    def follow(self, viewer: ViewerModel, event: Any) -> Iterator[None]:
+        """Note when a tool in hand begins and ends a stroke: a mouse callback of the viewer's.
+
+        Not of the layer's, as another one may be in hand when the button is let go.
+        """
+        layer = self._layer
+        if viewer.layers.selection.active is not layer or layer.mode not in _STROKES:
+            return
+        self._stroking = True
+        if self._met is None:
+            self._met = self._session.history.edits
+        yield
+        while event.type == "mouse_move":
+            yield
+        self._stroking = False
+        # The layer hears of the end only after the viewer.
+        QTimer.singleShot(0, self._deliver)
+
+    def between_strokes(self, worker: Worker, then: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Return what an answer of a worker's is given to that changes the label."""
+        return lambda answer: self.after_stroke(partial(then, answer), worker)
+
+    def after_stroke(self, action: Callable[[], None], worker: Worker | None = None) -> None:
+        """Do what changes label or history, or takes the one for what the other says.
+
+        In the middle of a stroke, whose voxels the history does not know yet, it waits for the end;
+        nothing is done if a worker was given that has been stopped by then.
+        """
+
+        def act() -> None:
+            if worker is None or worker.running:
+                action()
+
+        self._held.append(act)
+        self._deliver()
+
+    def _deliver(self) -> None:
+        if self._stroking and not _button_is_down():
+            # It was let go over a dialog that came up in the middle, and the canvas was not told.
+            self._stroking = False
+        while self._held and not self._stroking:
+            self._held.pop(0)()
+        if self._held:
+            self._look.start()
+
+    def _on_paint(self, event: Any) -> None:
+        voxels, before = stroke_edit(event.value, self._session.label.shape)
+        # A stroke that encircles goes on without a button, so that nothing waits for its end.
+        met, self._met = self._met, None
+        edits = self._session.history.edits
+        undone, done = _apart(edits if met is None else met, edits)
+        _take_over(undone, done, voxels, before)
+        recount = any(_overlap(edit.voxels, voxels) for edit in (*undone, *done))
+        self._record("brush stroke", voxels, before, recount=recount)
+
+    def _on_data(self) -> None:
+        data = np.asarray(self._layer.data)
+        label = self._session.label
+        if np.shares_memory(data, label):
+            return
+        # napari gave the layer another array, by a change of its data type say: what it shows is
+        # taken over, and the layer goes on showing the session's label.
+        fits = data.shape == label.shape and data.min() >= 0 and data.max() <= MAX_LABEL_ID
+        self._layer.data = label
+        if fits:
+            changed = np.flatnonzero(data != label)
+            before = label.reshape(-1)[changed]
+            label.reshape(-1)[changed] = data.reshape(-1)[changed]
+            self._record("edit of the layer", changed, before)
+        else:
+            self._refuse(
+                VolumeError(
+                    f"The label layer was given data of shape {data.shape} that is no label for "
+                    f"{label.shape} voxels. The label stays as it was."
+                )
+            )
+
+    def _record(self, name: str, voxels: Voxels, before: Label, *, recount: bool = False) -> None:
+        kept = keep_locked(self._session, voxels, before)
+        if np.any(self._session.label.reshape(-1)[voxels] != before):
+            self._session.history.record(name, voxels, before, recount=recount)
+        elif recount:
+            self._session.history.recount()
+        self._changed()
+        if kept.size:
+            owners = self._session.owners(kept)
+            self._refuse(
+                PromptError(f"{kept.size:,} voxels stay with {owners}, locked. Unlock it first.")
+            )
+
+
+def _button_is_down() -> bool:
+    return QApplication.mouseButtons() != Qt.MouseButton.NoButton
+
+
+def _apart(
+    before: tuple[Edit, ...], now: tuple[Edit, ...]
+) -> tuple[tuple[Edit, ...], tuple[Edit, ...]]:
+    """Return the edits that have been taken back, and those that have been made instead."""
+    same = sum(
+        1 for _ in takewhile(lambda pair: pair[0] is pair[1], zip(before, now, strict=False))
+    )
+    return before[same:], now[same:]
+
+
+def _take_over(
+    undone: tuple[Edit, ...], done: tuple[Edit, ...], voxels: Voxels, before: Label
+) -> None:
+    """Do to the label ids that a stroke met what was done to the label under it meanwhile."""
+    steps = [(edit.voxels, edit.after, edit.before) for edit in reversed(undone)]
+    steps += [(edit.voxels, edit.before, edit.after) for edit in done]
+    for changed, expected, values in steps:
+        _, own, other = np.intersect1d(voxels, changed, assume_unique=True, return_indices=True)
+        met = before[own] == expected[other]
+        before[own[met]] = values[other[met]]
+
+
+def _overlap(one: Voxels, other: Voxels) -> bool:
+    if not one.size or not other.size or one.max() < other.min() or other.max() < one.min():
+        return False
+    return bool(np.isin(one, other).any())

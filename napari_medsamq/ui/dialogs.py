@@ -1,0 +1,67 @@
+"""Questions: which of several volumes is meant, and whether to go on with earlier work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from qtpy.compat import isalive
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QInputDialog, QLabel, QMessageBox, QWidget
+
+from napari_medsamq.errors import ChoiceError, UnevenSlicesError
+from napari_medsamq.io.volume import Selection, Volume
+from napari_medsamq.plain_text import plain, unguessed
+from napari_medsamq.records.recording import Restored
+from napari_medsamq.records.recovery import Past
+
+
+def wants_instead(parent: QWidget, error: BaseException, selection: Selection) -> Selection | None:
+    """Ask for what a reader needs to know; None where it is no such error, or for no answer."""
+    if isinstance(error, ChoiceError):
+        lines = {plain(f"{meaning}  ({value})"): value for value, meaning in error.choices.items()}
+        line, accepted = QInputDialog.getItem(
+            parent, f"Which {error.option}?", unguessed(error.problem), list(lines), 0, False
+        )
+        if not accepted:
+            return None
+        if error.option == "series":
+            return replace(selection, series=lines[line])
+        return replace(selection, volume=int(lines[line]))
+    if isinstance(error, UnevenSlicesError) and not selection.resample:
+        buttons = QMessageBox.StandardButton
+        question = f"{error}\n\nResample them now? The label is then saved on the even grid."
+        if buttons.Yes == QMessageBox.question(parent, "Uneven slices", unguessed(question)):
+            return replace(selection, resample=True)
+    return None
+
+
+def wants_past(parent: QWidget, volume: Volume, past: Past, restored: Restored) -> bool | None:
+    """Ask whether to go on with what was done before; None for no answer, not to open it at all."""
+    counts, styles = restored.history.voxel_counts, restored.styles
+    when = datetime.fromtimestamp(past.path.stat().st_mtime).astimezone()
+    labels = ", ".join(
+        f"{styles[label_id].name if label_id in styles else f'Label {label_id}'} "
+        f"({counts.get(label_id, 0):,} voxels)"
+        for label_id in sorted({*counts, *styles})
+    )
+    box = QMessageBox(parent)
+    box.setIcon(QMessageBox.Icon.Question)
+    box.setWindowTitle("Go on with earlier work?")
+    box.setText(f"{volume.name} was worked on before, last on {when:%d %B %Y at %H:%M}.")
+    box.setInformativeText(
+        f"Labels: {labels or 'none'}. {past.warning}\n\nEverything can be undone, as then. If you "
+        "start anew, the earlier work is kept in a file of its own."
+    )
+    for shown in box.findChildren(QLabel):
+        # Names in it are no HTML, whatever they look like.
+        shown.setTextFormat(Qt.TextFormat.PlainText)
+    go_on = box.addButton("Go on", QMessageBox.ButtonRole.AcceptRole)
+    anew = box.addButton("Start anew", QMessageBox.ButtonRole.RejectRole)
+    cancel = box.addButton("Cancel", QMessageBox.ButtonRole.NoRole)
+    box.setEscapeButton(cancel)
+    box.setDefaultButton(go_on)
+    box.exec()
+    # A question ends with its window, unanswered.
+    answer = box.clickedButton() if isalive(box) else None
+    return True if answer is go_on else False if answer is anew else None

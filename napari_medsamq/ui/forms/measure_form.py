@@ -1,0 +1,224 @@
+"""The form with the numbers of the label in hand, and their histogram."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from qtpy.QtCore import QRect, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QPainter, QPaintEvent
+from qtpy.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QGridLayout,
+    QGroupBox,
+    QHeaderView,
+    QSizePolicy,
+    QTableWidgetItem,
+    QWidget,
+)
+
+from napari_medsamq.analysis.statistics import LabelStatistics
+from napari_medsamq.errors import SaveError
+from napari_medsamq.io.files import table_text, write_whole
+from napari_medsamq.ui.forms.volume_form import Table, button
+from napari_medsamq.workflows.follow_up import Change
+
+# How many fall into each bin, the lowest value and the highest.
+Bars = tuple[npt.NDArray[np.int64], float, float]
+
+BINS = 64
+# All that is said of a label.
+_LINES = 11
+NOTHING: Bars = np.zeros(0, np.int64), 0.0, 0.0
+
+
+class Histogram(QWidget):
+    """How often each intensity occurs within a label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts, *self._range = NOTHING
+        self._color = QColor("white")
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setAccessibleName("Histogram of the label's intensities")
+
+    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Return a size of five lines of text, however large that is."""
+        return QSize(0, 5 * self.fontMetrics().height())
+
+    def show_bars(self, bars: Bars, voxels: int, color: str) -> None:
+        """Show how the intensities of so many voxels are spread, in the label's colour."""
+        self._counts, low, high = bars
+        self._range = [low, high]
+        self._color = QColor(color)
+        text = f"{voxels:,} voxels from {low:g} to {high:g}"
+        self.setAccessibleDescription(text)
+        self.setToolTip(text)
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
+        """Paint the bars, and the ends of the range below them."""
+        painter = QPainter(self)
+        text = self.fontMetrics().height()
+        room = self.height() - text
+        most = int(self._counts.max()) if self._counts.size else 0
+        for number, count in enumerate(self._counts.tolist() if most else []):
+            left, right = (round(n * self.width() / BINS) for n in (number, number + 1))
+            tall = round(room * count / most)
+            painter.fillRect(QRect(left, room - tall, max(1, right - left), tall), self._color)
+        painter.setPen(self.palette().text().color())
+        below = QRect(0, room, self.width(), text)
+        low, high = self._range
+        painter.drawText(below, Qt.AlignmentFlag.AlignLeft, f"{low:g}")
+        painter.drawText(below, Qt.AlignmentFlag.AlignRight, f"{high:g}")
+        painter.end()
+
+
+class MeasureForm(QGroupBox):
+    """Size, intensities and diameters of the label in hand; of all labels as a file."""
+
+    said = Signal(str)  # what was done, or why it was not
+    shown = Signal()  # numbers
+
+    def __init__(self) -> None:
+        super().__init__("5. Measure")
+        self._name = ""
+        self._target = Path("statistics.csv")
+        self._all: Mapping[int, tuple[str, LabelStatistics]] = {}
+        self._prior: Mapping[int, float] = {}
+        self._table = Table(2, _LINES)
+        self._table.setAccessibleName("Statistics of the label")
+        self._table.horizontalHeader().hide()
+        header = self._table.horizontalHeader()
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+        self.histogram = Histogram()
+        self._copy = button("Copy", self.copy)
+        self._copy.setToolTip("Copy the numbers of all labels, to be pasted into a table")
+        self._export = button("Save as CSV…", self._ask_for_target)
+        grid = QGridLayout(self)
+        grid.addWidget(self._table, 0, 0, 1, 2)
+        grid.addWidget(self.histogram, 1, 0, 1, 2)
+        grid.addWidget(self._copy, 2, 0)
+        grid.addWidget(self._export, 2, 1)
+        self.clear()
+
+    def show_statistics(
+        self,
+        measured: Mapping[int, tuple[str, LabelStatistics]],
+        label_id: int,
+        unit: str,
+        bars: Bars,
+        color: str,
+    ) -> None:
+        """Show the label in hand, and keep the others for the file.
+
+        Parameters
+        ----------
+        measured : mapping of int to (name, LabelStatistics)
+        label_id : int
+            In hand; it may have no voxels.
+        unit : str
+            Of intensities.
+        bars : Bars
+            Of the label's intensities.
+        color : str
+        """
+        self._all = measured
+        rows: list[tuple[str, str]] = []
+        voxels = 0
+        if label_id in measured:
+            name, own = measured[label_id]
+            voxels = own.voxels
+            rows = [
+                ("Label", name),
+                ("Volume", f"{own.millilitres:,.2f} mL ({own.voxels:,} voxels)"),
+                *self._change(label_id, own.millilitres),
+                ("Slices", str(own.slices)),
+                ("Longest in plane", f"{own.plane_mm:.1f} mm"),
+                ("Longest in 3D", f"{own.longest_mm:.1f} mm"),
+                (f"Mean, SD ({unit})", f"{own.mean:.1f}, {own.sd:.1f}"),
+                *((f"{share} % below", f"{value:.1f}") for share, value in own.percentiles.items()),
+            ]
+        self._table.setRowCount(len(rows))
+        for number, row in enumerate(rows):
+            for column, text in enumerate(row):
+                self._table.setItem(number, column, QTableWidgetItem(text))
+        self.histogram.show_bars(bars, voxels, color)
+        for push in (self._copy, self._export):
+            push.setEnabled(bool(measured))
+        self.shown.emit()
+
+    def show_prior(self, millilitres: Mapping[int, float]) -> None:
+        """Show from now on, beside a label's volume, what it had in a prior scan, by label id."""
+        self._prior = millilitres
+
+    def _change(self, label_id: int, millilitres: float) -> list[tuple[str, str]]:
+        if label_id not in self._prior:
+            return []
+        change = Change("", self._prior[label_id], millilitres)
+        return [("Prior scan", f"{change.prior_ml:,.2f} mL"), ("Change", str(change))]
+
+    def clear(self) -> None:
+        """Show no numbers, and keep none."""
+        self.show_statistics({}, 1, "", NOTHING, "white")
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """What is shown of the label in hand, by its title."""
+        return {
+            self._table.item(row, 0).text(): self._table.item(row, 1).text()
+            for row in range(self._table.rowCount())
+        }
+
+    def suggest(self, target: Path) -> None:
+        """Say which file saving suggests."""
+        self._target = target
+
+    def copy(self) -> None:
+        """Put the numbers of all labels on the clipboard, with tabs between them."""
+        QApplication.clipboard().setText(_as_text(self._all, self._prior, "\t"))
+        self.said.emit(f"The numbers of {len(self._all)} labels were copied.")
+
+    def save(self, path: Path) -> None:
+        """Write the numbers of all labels as CSV."""
+        try:
+            write_whole(path, _as_text(self._all, self._prior, ","))
+        except SaveError as error:
+            self.said.emit(str(error))
+            return
+        self.said.emit(f"Saved: {path}")
+
+    def set_open(self, is_open: bool) -> None:
+        """Allow what needs an open volume."""
+        self.setEnabled(is_open)
+
+    def _ask_for_target(self) -> None:
+        name, _ = QFileDialog.getSaveFileName(
+            self, "Save the numbers", str(self._target), "Table (*.csv)"
+        )
+        if name:
+            self.save(Path(name) if Path(name).suffix else Path(f"{name}.csv"))
+
+
+def _as_text(
+    measured: Mapping[int, tuple[str, LabelStatistics]],
+    prior: Mapping[int, float],
+    delimiter: str,
+) -> str:
+    head: list[str] = []
+    rows: list[list[Any]] = []
+    for label_id, (name, own) in measured.items():
+        values = own.as_dict()
+        if prior:
+            change = Change(name, prior.get(label_id, 0.0), own.millilitres)
+            values["prior_ml"] = change.prior_ml
+            values["change_ml"] = change.difference_ml
+            values["change_percent"] = change.difference_percent
+        head = ["label", "name", *values]
+        rows.append([label_id, name, *values.values()])
+    return table_text(head, rows, delimiter)

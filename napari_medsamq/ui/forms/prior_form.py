@@ -1,0 +1,119 @@
+"""The form that asks, once there is a prior label, for the image that it was drawn on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QGroupBox, QWidget
+
+from napari_medsamq.ui.forms.volume_form import IMAGE_FILES, button, narrow, wrapping_label
+
+NO_IMAGE = "no image: assume no motion"
+_CANCEL = "Cancel  (Esc)"
+
+
+class PriorForm(QGroupBox):
+    """Which image, if any, shows how the patient has moved since a prior scan.
+
+    Hidden until there is a prior label.
+    """
+
+    place_requested = Signal(object)  # what was chosen; None for no image
+    stop_requested = Signal()
+
+    def __init__(self) -> None:
+        super().__init__("Prior scan")
+        self._about = wrapping_label("About the prior image")
+        self._added: list[tuple[str, object]] = []
+        self._images = QComboBox()
+        narrow(self._images)
+        self._images.setAccessibleName("Image of the prior scan")
+        self._images.setToolTip(
+            "The image that the prior label was drawn on: by it the motion of the patient is found"
+        )
+        self._inputs: tuple[QWidget, ...] = (
+            self._images,
+            button("Image file…", self._ask_for_file),
+            button("DICOM folder…", self._ask_for_folder),
+            button("Place boxes", self._place),
+        )
+        self._stop = button(_CANCEL, self.stop_requested.emit)
+        images, file, folder, place = self._inputs
+        grid = QGridLayout(self)
+        grid.addWidget(self._about, 0, 0, 1, 2)
+        grid.addWidget(images, 1, 0, 1, 2)
+        grid.addWidget(file, 2, 0)
+        grid.addWidget(folder, 2, 1)
+        grid.addWidget(place, 3, 0)
+        grid.addWidget(self._stop, 3, 1)
+        self.end()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 (Qt's name)
+        """Let Esc do here what it does on the canvas."""
+        if event.key() == Qt.Key.Key_Escape:
+            self.stop_requested.emit()
+        else:
+            super().keyPressEvent(event)
+
+    def begin(self, label: str, images: Sequence[tuple[str, object]], chosen: object) -> None:
+        """Ask for the image of a label; `images` are names and what they stand for."""
+        self._about.setText(
+            f"If you have the image that {label} was drawn on, choose it: the motion of the "
+            "patient since then is found by it."
+        )
+        self._added = []
+        self.show_images(images)
+        self._choose(chosen)
+        self.show_running(False)
+        self.show()
+
+    def end(self) -> None:
+        """Ask no more."""
+        self.hide()
+
+    def show_images(self, images: Sequence[tuple[str, object]]) -> None:
+        """List what can be chosen beside no image; what is chosen stays so where it still is."""
+        chosen = self.chosen
+        with QSignalBlocker(self._images):
+            self._images.clear()
+            for text, what in ((NO_IMAGE, None), *images, *self._added):
+                self._images.addItem(text, what)
+        self._choose(chosen)
+
+    @property
+    def chosen(self) -> object:
+        """What is chosen; None for no image."""
+        return self._images.currentData()
+
+    def show_running(self, running: bool) -> None:
+        """Show whether boxes are being placed, which the button then stops."""
+        for part in self._inputs:
+            part.setEnabled(not running)
+        self._stop.setText("Stop  (Esc)" if running else _CANCEL)
+
+    def _choose(self, image: object) -> None:
+        """Choose what is listed; no image where it is not."""
+        listed = [self._images.itemData(number) for number in range(self._images.count())]
+        places = [n for n, what in enumerate(listed) if what is image or what == image]
+        self._images.setCurrentIndex(places[0] if places else 0)
+
+    def _place(self) -> None:
+        self.place_requested.emit(self.chosen)
+
+    def _add(self, name: str) -> None:
+        if name:
+            path = Path(name)
+            self._added.append((f"file: {path.name}", path))
+            self._images.addItem(*self._added[-1])
+            self._images.setCurrentIndex(self._images.count() - 1)
+
+    def _ask_for_file(self) -> None:
+        self._add(
+            QFileDialog.getOpenFileName(self, "The image of the prior scan", "", IMAGE_FILES)[0]
+        )
+
+    def _ask_for_folder(self) -> None:
+        self._add(QFileDialog.getExistingDirectory(self, "The folder of the prior DICOM series"))

@@ -1,0 +1,121 @@
+"""The form about the window: presets, level and width, and whether the network sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+from magicgui.widgets import FloatSpinBox
+from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QCheckBox,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_medsamq.inference.preprocess import WindowLevel
+from napari_medsamq.inference.window_presets import Preset, preset_of
+
+_LARGEST = 1e12
+_DRAG = "Or drag on the picture with Ctrl held down (Cmd on a Mac): right is wider, up is brighter."
+
+
+class WindowForm(QWidget):
+    """How intensities become grey: by a preset's name, or by numbers.
+
+    Signals carry what the user asks for; the form changes only when a setter says so.
+
+    Parameters
+    ----------
+    keys : mapping of str to str
+        By the names of their preferences.
+    """
+
+    window_requested = Signal(WindowLevel)
+    fit_requested = Signal()
+    sharing_requested = Signal(bool)
+
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        super().__init__()
+        self._presets: tuple[Preset, ...] = ()
+        self._choose = QPushButton()
+        self._choose.setToolTip(f"Windows with names; {keys['window']} takes the next one. {_DRAG}")
+        self._choose.setAccessibleName("Window")
+        self._menu = QMenu(self)
+        self._choose.setMenu(self._menu)
+        self._level = FloatSpinBox(label="Level", min=-_LARGEST, max=_LARGEST)
+        self._width = FloatSpinBox(label="Width", min=1 / _LARGEST, max=_LARGEST)
+        for field in (self._level, self._width):
+            # Typing 400 must not pass through 4 and 40.
+            field.native.setKeyboardTracking(False)
+            # Room for the number; the wheel and the arrow keys still step.
+            field.native.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
+            # Otherwise as wide as the longest number there could be.
+            field.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            field.native.setAccessibleName(field.label)
+            field.native.setToolTip(_DRAG)
+            field.changed.connect(self._ask_for_window)
+        self._sharing = QCheckBox("The network sees this window")
+        self._sharing.toggled.connect(self.sharing_requested.emit)
+
+        preset_row, number_row = QHBoxLayout(), QHBoxLayout()
+        preset_row.addWidget(QLabel(f"Window  ({keys['window']})"))
+        preset_row.addWidget(self._choose, 1)
+        for field in (self._level, self._width):
+            number_row.addWidget(QLabel(field.label))
+            number_row.addWidget(field.native, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for row in (preset_row, number_row):
+            layout.addLayout(row)
+        layout.addWidget(self._sharing)
+
+    def _ask_for_window(self) -> None:
+        self.window_requested.emit(WindowLevel(self._level.value, self._width.value))
+
+    def show_presets(self, presets: tuple[Preset, ...]) -> None:
+        """Offer presets; without any, as for colours, the form does nothing."""
+        self._presets = presets
+        self._menu.clear()
+        for preset in presets:
+            # What follows a tab stands in a column of its own.
+            action = self._menu.addAction(f"{preset.name}\t{preset.detail}")
+            action.setCheckable(True)
+            action.triggered.connect(partial(self._emit_window, preset.window))
+        self._menu.addSeparator()
+        self._menu.addAction("Fit to the slice in view", self.fit_requested.emit)
+        self.setEnabled(bool(presets))
+
+    def _emit_window(self, window: WindowLevel, checked: bool) -> None:
+        self.window_requested.emit(window)
+
+    def show_window(self, window: WindowLevel) -> None:
+        """Show the display window, by its name where it has one."""
+        # Intensities may be HU, counts or 0.001 mm2/s: three digits below the width's first.
+        decimals = int(np.clip(3 - np.floor(np.log10(window.width)), 0, 12))
+        with self._level.changed.blocked(), self._width.changed.blocked():
+            for field in (self._level, self._width):
+                field.native.setDecimals(decimals)
+                field.native.setSingleStep(window.width / 40)
+            self._level.value, self._width.value = window.level, window.width
+        shown = preset_of(window, self._presets)
+        self._choose.setText("Custom" if shown is None else shown.name)
+        for preset, action in zip(self._presets, self._menu.actions(), strict=False):
+            action.setChecked(preset is shown)
+
+    def show_sharing(self, sharing: bool, other: WindowLevel) -> None:
+        """Show whether the network sees the window, or always another one."""
+        with QSignalBlocker(self._sharing):
+            self._sharing.setChecked(sharing)
+        self._sharing.setToolTip(
+            "Ticked: the network is given the picture as you see it.\n"
+            f"Not ticked: it is given level {other.level:g} and width {other.width:g}, whatever "
+            "you see."
+        )

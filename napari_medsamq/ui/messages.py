@@ -1,0 +1,92 @@
+"""What the user is told about masks that have come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from napari_medsamq.inference.propagation import Stop
+from napari_medsamq.inference.slice_predictor import SliceMask
+
+_WAYS = {"up": "Upwards", "down": "Downwards"}
+
+
+def report_masks(name: str, masks: Sequence[SliceMask]) -> str:
+    """Say what the masks of a box for a label of that name are."""
+    refined = "refined by zooming in, " if any(mask.zoomed for mask in masks) else ""
+    return (
+        f"{name}: {sum(int(mask.mask.sum()) for mask in masks):,} voxels on {_slices(len(masks))}, "
+        f"{refined}"
+        f"encode {sum(mask.encode_ms for mask in masks):.0f} ms, "
+        f"decode {sum(mask.decode_ms for mask in masks):.0f} ms, "
+        f"predicted IoU {np.mean([mask.iou for mask in masks]):.2f}."
+    )
+
+
+def report_progress(name: str, masks: Sequence[SliceMask]) -> str:
+    """Say how far a propagation has come."""
+    at = f", at slice {masks[-1].index}" if masks else ""
+    return f"Propagating {name}: {_slices(len(masks))}{at}. Esc stops it."
+
+
+def report_carried(
+    name: str,
+    masks: Sequence[SliceMask],
+    stops: Sequence[Stop],
+    *,
+    stopped: bool,
+    accepted: int = 0,
+    emptied: int = 0,
+    older: int = 0,
+) -> str:
+    """Say what a propagation has brought, why it ended, and how many slices it left.
+
+    Parameters
+    ----------
+    name : str
+    masks : sequence of SliceMask
+    stops : sequence of Stop
+    stopped : bool
+        Whether the user stopped it.
+    accepted, emptied, older : int
+        Slices that were accepted, that lost the mask of an earlier propagation, and others with a
+        mask that it did not come to.
+    """
+    text = f"{name}: {_slices(len(masks))} by propagation"
+    if masks:
+        took = sum(mask.encode_ms + mask.decode_ms for mask in masks)
+        text += f", {took / len(masks):.0f} ms each"
+    text += "; you stopped it." if stopped else "."
+    for stop in stops:
+        if stop.reason:
+            text += f" {_WAYS[stop.direction]} it ended before slice {stop.index}: {stop.reason}."
+    if accepted:
+        text += f" {_slices(accepted)} that you accepted stayed as they were."
+    if emptied:
+        text += f" {_slices(emptied)} beyond lost what an earlier propagation gave."
+    if older:
+        text += f" {_slices(older)} that it did not come to stayed as they were."
+    return text
+
+
+def report_loaded(names: Mapping[int, str], numbers: Mapping[int, int], voxels: int) -> str:
+    """Say what a label file has brought.
+
+    Parameters
+    ----------
+    names : mapping of int to str
+        By label id.
+    numbers : mapping of int to int
+        The label id of each one in the file.
+    voxels : int
+    """
+    text = f"Loaded {', '.join(names[n] for n in numbers.values())}: {voxels:,} voxels."
+    for in_file, label_id in numbers.items():
+        if in_file != label_id:
+            text += f" {names[label_id]} is number {label_id}, as {in_file} was taken."
+    return text
+
+
+def _slices(count: int) -> str:
+    return f"{count} slice{'' if count == 1 else 's'}"

@@ -1,0 +1,170 @@
+"""The keys of the window, and what each of them does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from napari_medsamq.errors import MedSAMQError, PreferenceError
+from napari_medsamq.ui.canvas.planes import PLANES
+from napari_medsamq.ui.forms.volume_form import FIRST_PLANE_KEY
+from napari_medsamq.ui.tools.nudge import ARROWS
+
+# Others have their meanings in napari, or are those of planes.
+_CHOOSABLE = re.compile("[A-Z0-9]|F([5-9]|1[0-2])")
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a key does.
+
+    Attributes
+    ----------
+    words : str
+        For the user.
+    act : callable
+        Takes the controller.
+    name : str
+        Of the preference that gives it another key; empty where there is none.
+    """
+
+    words: str
+    act: Callable[[Any], None]
+    name: str = ""
+
+
+def _shows(number: int) -> Key:
+    return Key(
+        f"Show {PLANES[number].name.lower()} slices",
+        lambda controller: controller.show_plane(number),
+    )
+
+
+def _nudges(arrow: str, words: str, *, resize: bool) -> Key:
+    return Key(words, lambda controller: controller.nudge(arrow, resize=resize))
+
+
+def _stop(controller: Any) -> None:
+    controller.propagator.stop()
+    controller.checkup.following.stop()
+    controller.checkup.comparing.leave()
+
+
+# In napari's notation, in the order of the work. `napari.yaml` lists those that have a name.
+KEYS = {
+    **{f"F{number + FIRST_PLANE_KEY}": _shows(number) for number in range(len(PLANES))},
+    "W": Key("Next window preset", lambda controller: controller.windowing.next_preset(), "window"),
+    "B": Key(
+        "Draw boxes, or move the picture", lambda controller: controller.toggle_drawing(), "draw"
+    ),
+    "P": Key("Propagate the label", lambda controller: controller.propagate(), "propagate"),
+    "Escape": Key("Stop what is on its way, end the comparison", _stop),
+    "C": Key(
+        "Correct by clicks, or stop that",
+        lambda controller: controller.clicking.switch(not controller.clicking.active),
+        "click",
+    ),
+    "R": Key(
+        "Improve the mask on this slice",
+        lambda controller: controller.clicking.improve(),
+        "improve",
+    ),
+    "N": Key(
+        "Next doubtful slice", lambda controller: controller.checkup.reviewer.step(1), "doubtful"
+    ),
+    "Shift-N": Key(
+        "Doubtful slice before", lambda controller: controller.checkup.reviewer.step(-1)
+    ),
+    "A": Key(
+        "Accept this slice",
+        lambda controller: controller.checkup.reviewer.accept(),
+        "accept",
+    ),
+    "Shift-A": Key(
+        "Accept all slices that were seen",
+        lambda controller: controller.checkup.reviewer.accept_seen(),
+    ),
+    "E": Key("Repair as chosen", lambda controller: controller.checkup.repair(), "repair"),
+    "D": Key(
+        "Compare two labels: A, B, both, differences",
+        lambda controller: controller.checkup.comparing.press(),
+        "compare",
+    ),
+    "K": Key(
+        "Next slice that differs",
+        lambda controller: controller.checkup.comparing.step(1),
+        "differs",
+    ),
+    "Shift-K": Key(
+        "Slice before that differs", lambda controller: controller.checkup.comparing.step(-1)
+    ),
+    "V": Key(
+        "Show labels as solids, or slices",
+        lambda controller: controller.solid.toggle(controller.plane),
+        "solid",
+    ),
+    **{
+        f"Alt-{arrow}": _nudges(arrow, "Move the box on this slice", resize=False)
+        for arrow in ARROWS
+    },
+    **{
+        f"Alt-Shift-{arrow}": _nudges(arrow, "Resize the box on this slice", resize=True)
+        for arrow in ARROWS
+    },
+    "Control-S": Key(
+        "Save the label, again to the same file", lambda controller: controller.saver.save_again()
+    ),
+    "Control-Z": Key("Undo", lambda controller: controller.undo()),
+    "Control-Shift-Z": Key("Redo", lambda controller: controller.redo()),
+}
+
+# Shift and the key of another one.
+_SHIFTED = {"Shift-N": "doubtful", "Shift-A": "accept", "Shift-K": "differs"}
+
+
+def bound_keys(
+    chosen: Mapping[str, str], refused: Callable[[MedSAMQError], None]
+) -> dict[str, Key]:
+    """Return what each key does, as the user wants it.
+
+    Parameters
+    ----------
+    chosen : mapping of str to str
+        Keys by the names of `KEYS`.
+    refused : callable
+        Told of each key that cannot be had, in whose place is the usual one.
+    """
+    usual = {key.name: place for place, key in KEYS.items() if key.name}
+    wanted = {name: chosen[name].strip().upper() for name in usual}
+    for name, key in wanted.items():
+        if not _CHOOSABLE.fullmatch(key):
+            refused(
+                PreferenceError(
+                    f"The key {chosen[name]!r} for '{KEYS[usual[name]].words}' cannot be had: one "
+                    "letter, one digit, or F5 to F12 is expected. "
+                    f"{usual[name]} is used; change it in the preferences."
+                )
+            )
+            wanted[name] = usual[name]
+    twice = [name for name, key in wanted.items() if list(wanted.values()).count(key) > 1]
+    if twice:
+        words = ", ".join(f"'{KEYS[usual[name]].words}'" for name in twice)
+        refused(
+            PreferenceError(
+                f"The same key was chosen for {words}. The usual keys are used for all; choose "
+                "different ones in the preferences."
+            )
+        )
+        wanted = usual
+    places = {
+        **{usual[name]: key for name, key in wanted.items()},
+        **{place: f"Shift-{wanted[name]}" for place, name in _SHIFTED.items()},
+    }
+    return {places.get(place, place): key for place, key in KEYS.items()}
+
+
+def key_names(keys: Mapping[str, Key]) -> dict[str, str]:
+    """Return the keys of those that have a name, by it."""
+    return {key.name: place for place, key in keys.items() if key.name}

@@ -1,0 +1,119 @@
+"""Offers the models in the dock, and measures how long each takes on this computer."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from qtpy.QtCore import QObject
+
+from napari_medsamq.errors import ModelError
+from napari_medsamq.inference.catalog import (
+    StepTimes,
+    describe_choice,
+    describe_files,
+    explain_default,
+    time_steps,
+)
+from napari_medsamq.inference.engine import Engines
+from napari_medsamq.inference.model_spec import ModelSpec, default_model, shipped_models
+from napari_medsamq.io.volume import Modality
+from napari_medsamq.ui.forms.model_menu import ModelBox, ModelEntry
+from napari_medsamq.ui.worker import Worker
+
+
+class ModelChooser(QObject):
+    """Fills the menu of models, and times them once it is opened.
+
+    Parameters
+    ----------
+    parent : QObject
+    box : ModelBox
+    engines : Engines
+        Hold the choice.
+    compute : Worker
+        The models are timed in its thread, one job each, so that a box waits for one at most.
+    """
+
+    def __init__(self, parent: QObject, box: ModelBox, engines: Engines, compute: Worker) -> None:
+        super().__init__(parent)
+        self._box = box
+        self._engines = engines
+        self._compute = compute
+        self._modality: Modality = "CT"
+        self._times: dict[Path, StepTimes] = {}
+        self._failures: dict[Path, str] = {}
+        self._asked: set[Path] = set()
+        self._others: list[Path] = []
+        box.opened.connect(self._time_all)
+        self.show(self._modality)
+
+    def show(self, modality: Modality) -> None:
+        """Show the models as they are for images of a modality."""
+        self._modality = modality
+        chosen = self._engines.model
+        if chosen is not None and chosen not in (*shipped_models(), *self._others):
+            self._others.append(chosen)
+        default = default_model(modality)
+        entries = [
+            ModelEntry(
+                None,
+                f"Automatic: {default.name}",
+                f"Automatic: {self._line(default)}",
+                explain_default(),
+            ),
+            *(
+                ModelEntry(path, path.name, self._line(path), self._facts(path))
+                for path in self._directories()
+            ),
+        ]
+        self._box.show_models(entries, chosen)
+
+    def _directories(self) -> list[Path]:
+        return [*shipped_models(), *self._others]
+
+    def _line(self, directory: Path) -> str:
+        try:
+            spec = ModelSpec.read(directory)
+        except ModelError:
+            return f"{directory.name}: cannot be loaded"
+        line = describe_choice(spec, self._modality, self._times.get(directory))
+        return f"{line}: cannot be loaded" if directory in self._failures else line
+
+    def _facts(self, directory: Path) -> str:
+        try:
+            spec = ModelSpec.read(directory)
+        except ModelError as error:
+            return str(error)
+        text = describe_files(directory, spec)
+        times = self._times.get(directory)
+        if times is not None:
+            text += (
+                f"\nOn this computer {times.encode_ms:.0f} ms to encode a slice, "
+                f"{times.decode_ms:.0f} ms for a box"
+            )
+        return "\n".join([text, *filter(None, [self._failures.get(directory)])])
+
+    def _time_all(self) -> None:
+        for directory in self._directories():
+            if directory not in self._asked:
+                self._asked.add(directory)
+                self._compute.submit(
+                    partial(_time, self._engines, directory),
+                    partial(self._on_times, directory),
+                    partial(self._on_failure, directory),
+                )
+
+    def _on_times(self, directory: Path, times: StepTimes) -> None:
+        self._times[directory] = times
+        self.show(self._modality)
+
+    def _on_failure(self, directory: Path, error: BaseException) -> None:
+        if not isinstance(error, ModelError):
+            raise error
+        self._failures[directory] = str(error)
+        self.show(self._modality)
+
+
+def _time(engines: Engines, directory: Path) -> StepTimes:
+    return time_steps(engines.load(directory))

@@ -1,0 +1,150 @@
+"""Letters at the edges of the canvas that say where right, front and head of the patient are."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtWidgets import QLabel, QWidget
+
+from napari_medsamq.geometry import is_oblique, obliquity
+from napari_medsamq.ui.canvas.planes import EdgeLetters, edge_letters
+from napari_medsamq.ui.canvas.review_strip import STRIP_HEIGHT
+from napari_medsamq.ui.workspace import Workspace
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+_UNKNOWN = EdgeLetters("?", "?", "?", "?")
+_MARGIN = 6
+# White on half-transparent black: read on a white picture as on a black one.
+_STYLE = (
+    "color: white; background-color: rgba(0, 0, 0, 150); border-radius: 4px; "
+    "padding: 1px 6px; font-weight: bold; font-size: {}px;"
+)
+
+
+class Orientation(QObject):
+    """Shows the letters for as long as a workspace is the one in use.
+
+    They follow whatever turns the picture: our planes, and napari's buttons that flip, roll,
+    transpose and rotate. Nothing is shown in 3D, nor for pictures, which have no patient axes.
+
+    Parameters
+    ----------
+    parent : QObject
+    viewer : napari.Viewer
+    workspace : Workspace
+    canvas : QWidget
+    """
+
+    def __init__(
+        self, parent: QObject, viewer: Viewer, workspace: Workspace, canvas: QWidget
+    ) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._workspace = workspace
+        self._canvas = canvas
+        self._edges = {edge: QLabel(canvas) for edge in asdict(_UNKNOWN)}
+        for edge, label in self._edges.items():
+            label.setObjectName(f"patient side: {edge}")
+            label.setStyleSheet(_STYLE.format(15))
+            # A box may begin under a letter.
+            label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self._badge = self._oblique_badge()
+        self._events = (
+            viewer.dims.events.order,
+            viewer.dims.events.ndisplay,
+            viewer.dims.events.ndim,
+            viewer.scene.camera.events.orientation,
+            viewer.layers.events.inserted,
+            viewer.layers.events.removed,
+            workspace.image.events.affine,
+        )
+        for event in self._events:
+            event.connect(self._show)
+        canvas.installEventFilter(self)
+        self._show()
+
+    def close(self) -> None:
+        """Take the letters away."""
+        for event in self._events:
+            event.disconnect(self._show)
+        self._canvas.removeEventFilter(self)
+        for label in (*self._edges.values(), self._badge):
+            label.hide()
+            label.deleteLater()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (Qt's name)
+        """Stay at the edges."""
+        if event.type() in (QEvent.Type.Resize, QEvent.Type.Show):
+            self._place()
+        return False
+
+    def _oblique_badge(self) -> QLabel:
+        degrees = obliquity(self._workspace.session.volume.affine)
+        badge = QLabel(f"oblique {degrees:.0f}°", self._canvas)
+        badge.setObjectName("oblique badge")
+        badge.setStyleSheet(_STYLE.format(12))
+        badge.setToolTip(
+            f"The slices are tilted by {degrees:.1f} degrees against the patient's axes, as they "
+            "were taken. The letters name the sides of the patient that the edges are nearest to."
+        )
+        return badge
+
+    def _show(self) -> None:
+        letters = self._letters()
+        for edge, label in self._edges.items():
+            label.setVisible(letters is not None)
+            if letters is not None:
+                label.setText(getattr(letters, edge))
+        volume = self._workspace.session.volume
+        self._badge.setVisible(
+            letters is not None and volume.orientation_known and is_oblique(volume.affine)
+        )
+        self._place()
+
+    def _letters(self) -> EdgeLetters | None:
+        volume, dims = self._workspace.session.volume, self._viewer.dims
+        shown = [axis - (dims.ndim - 3) for axis in dims.displayed]
+        if (
+            self._workspace.image not in self._viewer.layers
+            or len(shown) != 2
+            or min(shown) < 0  # an axis of someone else's time series
+        ):
+            return None
+        if not volume.orientation_known:
+            return None if 1 in volume.data.shape[:3] else _UNKNOWN
+        vertical, horizontal = self._viewer.scene.camera.orientation2d
+        down, right = (self._step(axis) for axis in shown)
+        return edge_letters(
+            volume.affine,
+            right if horizontal == "right" else -right,
+            down if vertical == "down" else -down,
+        )
+
+    def _step(self, axis: int) -> npt.NDArray[np.floating]:
+        """Return which way (3,) a step along an axis of the viewer leads in the array."""
+        # The image may be rotated in the viewer, by its button say.
+        image, step = self._workspace.image, np.zeros(3)
+        step[axis] = 1.0
+        return np.asarray(image.world_to_data(step)) - np.asarray(image.world_to_data(np.zeros(3)))
+
+    def _place(self) -> None:
+        width, height = self._canvas.width(), self._canvas.height()
+        for label in (*self._edges.values(), self._badge):
+            label.adjustSize()
+            label.raise_()
+        for edge, label in self._edges.items():
+            across, along = width - label.width(), height - label.height()
+            place = {
+                "left": (_MARGIN, along // 2),
+                "right": (across - _MARGIN, along // 2),
+                "top": (across // 2, _MARGIN),
+                "bottom": (across // 2, along - _MARGIN - STRIP_HEIGHT),
+            }
+            label.move(*place[edge])
+        self._badge.move(_MARGIN, _MARGIN)

@@ -1,0 +1,303 @@
+"""Carries a label through the volume while the window stays alive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from time import perf_counter
+
+import numpy as np
+from qtpy.QtCore import QObject, Signal
+
+from napari_medsamq.annotation.acceptance import kept_voxels, still_accepted
+from napari_medsamq.annotation.meanwhile import Start
+from napari_medsamq.annotation.review import mask_key
+from napari_medsamq.errors import MedSAMQError, PromptError
+from napari_medsamq.inference.network_state import Setting
+from napari_medsamq.inference.propagation import Gap, Stop, gaps
+from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.ui.messages import report_carried, report_progress
+from napari_medsamq.ui.worker import Worker
+from napari_medsamq.ui.workspace import Workspace
+
+# How long the compute thread goes on before it looks whether anything else is wanted.
+_CHUNK_S = 0.06
+
+Found = SliceMask | Stop
+
+
+@dataclass(eq=False)
+class _Run:
+    """A propagation on its way."""
+
+    start: Start
+    gaps: list[Gap]
+    found: Iterator[Found]
+    accepted: int  # slices of the label
+    anew: frozenset[int]  # slices that are made anew, with a mask or without
+    setting: Setting  # with which the network is asked
+    masks: list[SliceMask] = field(default_factory=list)
+    stops: list[Stop] = field(default_factory=list)
+    emptied: int = 0  # slices that had the mask of an earlier one
+
+    @property
+    def left(self) -> frozenset[int]:
+        """The slices that it has not come to, or on which it has found nothing."""
+        return self.anew.difference(mask.index for mask in self.masks)
+
+
+class Propagator(QObject):
+    """Runs one propagation at a time; each slice is in the label as soon as it is there.
+
+    Parameters
+    ----------
+    parent : QObject
+    workspace : Workspace
+    compute : Worker
+    say : callable
+        Told in words how far it is, and what came of it.
+    fail : callable
+        Told why it cannot go on.
+    """
+
+    changed = Signal()  # it has begun or ended
+
+    def __init__(
+        self,
+        parent: QObject,
+        workspace: Workspace,
+        compute: Worker,
+        say: Callable[[str], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__(parent)
+        self._workspace = workspace
+        self._compute = compute
+        self._say = say
+        self._fail = fail
+        self._run: _Run | None = None
+        # What each gap held when it was filled last, by axis, label and the slices around it.
+        self._done: dict[tuple[int, ...], tuple[object, ...]] = {}
+
+    @property
+    def active(self) -> bool:
+        """Whether a propagation is on its way."""
+        return self._run is not None
+
+    def begin(self, axis: int, first: int, last: int) -> None:
+        """Carry the label that is drawn for from its known slices to `first` and `last`.
+
+        Known slices beyond `first` and `last` count as those next to them: a direction that is not
+        wanted is cut off at the slices that are known. Gaps between slices that are known as they
+        were at the last propagation are left as they are.
+
+        Raises
+        ------
+        PromptError
+            If nothing is known, or the label is locked and might lose voxels.
+        """
+        if self.active:
+            return
+        workspace, session = self._workspace, self._workspace.session
+        label_id = workspace.label_id
+        known = session.history.known_slices(axis, label_id)
+        drawn = [index for index, mask in known.items() if mask.any()]
+        if drawn:
+            first, last = min(first, *drawn), max(last, *drawn)
+        wanted = gaps(known, first, last) if drawn else []
+        done = [gap for gap in wanted if self._is_done(known, axis, label_id, *gap)]
+        if wanted and len(done) == len(wanted):
+            self._say("Nothing has changed since the last propagation. Correct a slice first.")
+            return
+        label, accepted = session.label, session.history.accepted
+        run = _Run(
+            Start(
+                axis,
+                label_id,
+                frozenset(known),
+                len(session.history.edits),
+                kept_voxels(label, accepted, axis, label_id),
+            ),
+            wanted,
+            session.carry(axis, known, first, last, done),
+            sum(len(still_accepted(label, accepted, across, label_id)) for across in range(3)),
+            frozenset(
+                index
+                for low, high in wanted
+                if (low, high) not in done
+                for index in range(low + 1, high)
+            ).difference(known),
+            session.setting(),
+        )
+        self._refuse_locked(run, done)
+        self._run = run
+        asked = {"label": label_id, "axis": axis, "first": first, "last": last, "done": done}
+        session.watch("carry", {**asked, "group": run})
+        self.changed.emit()
+        self._go_on(run)
+
+    def _refuse_locked(self, run: _Run, done: Collection[Gap]) -> None:
+        """Refuse to carry a locked label to slices where it has voxels, as it may lose some."""
+        session, start = self._workspace.session, run.start
+        if start.label_id not in session.locked_ids:
+            return
+        planes = np.moveaxis((session.label == start.label_id) & ~start.kept, start.axis, 0)
+        if any(planes[low + 1 : high].any() for low, high in run.gaps if (low, high) not in done):
+            raise PromptError(
+                f"{session.style(start.label_id).name} is locked, and the propagation would make "
+                "slices anew on which it has voxels. Unlock it to propagate."
+            )
+
+    def stop(self) -> None:
+        """Stop at once; what is there stays, and one undo takes it back.
+
+        Slices that it has not come to keep what an earlier one gave them.
+        """
+        if self._run is not None:
+            self._end(self._run, stopped=True)
+
+    def _go_on(self, run: _Run) -> None:
+        self._compute.submit(
+            partial(_take, run.found),
+            self._workspace.edits.between_strokes(self._compute, partial(self._on_found, run)),
+            partial(self._on_failure, run),
+        )
+
+    def _on_found(self, run: _Run, found: list[Found]) -> None:
+        if run is not self._run:
+            return
+        if found:
+            self._go_on(run)  # the thread works on while the label is written
+        session, start = self._workspace.session, run.start
+        drawn = start.keep_drawn(session.history, run)
+        for item in found:
+            if isinstance(item, Stop):
+                run.stops.append(item)
+                continue
+            try:
+                self._workspace.commit_carried(item, start.label_id, run, start.kept)
+            except MedSAMQError as error:  # the label was locked meanwhile
+                self._on_failure(run, error)
+                return
+            if item.index not in drawn:
+                run.masks.append(item)
+        name = session.style(start.label_id).name
+        if found:
+            self._say(report_progress(name, run.masks))
+        else:
+            try:
+                edit = session.commit_nothing(
+                    start.axis, start.label_id, run.left, run, start.kept, run.setting
+                )
+            except MedSAMQError as error:
+                self._on_failure(run, error)
+                return
+            if edit is not None:
+                places = np.unravel_index(edit.voxels, session.label.shape)
+                run.emptied = np.unique(places[start.axis]).size
+            self._end(run, stopped=False)
+
+    def _on_failure(self, run: _Run, error: BaseException) -> None:
+        if run is not self._run:
+            return
+        self._end(run, stopped=True)
+        if not isinstance(error, MedSAMQError):
+            raise error
+        self._fail(error)
+
+    @contextmanager
+    def outlasting(self, label_id: int) -> Iterator[None]:
+        """What is done to a label as a whole meanwhile leaves those gaps done that were."""
+        axes = {place[0] for place in self._done if place[1] == label_id}
+        kept = {
+            axis: [gap for gap in self._gaps_done(axis, label_id) if self._is_done(known, *gap)]
+            for axis, known in self._known(axes, label_id).items()
+        }
+        yield
+        for axis, known in self._known(axes, label_id).items():
+            for _, _, low, high in kept[axis]:
+                # Slices that are known by now divide it.
+                inside = [index for index in known if low < index < high]
+                for part in pairwise([low, *inside, high]):
+                    self._note_done(known, axis, label_id, *part)
+
+    def _known(self, axes: Iterable[int], label_id: int) -> dict[int, Collection[int]]:
+        history = self._workspace.session.history
+        return {axis: history.known_slices(axis, label_id) for axis in axes}
+
+    def _gaps_done(self, axis: int, label_id: int) -> list[tuple[int, ...]]:
+        return [place for place in self._done if place[:2] == (axis, label_id)]
+
+    def _is_done(self, known: Collection[int], *place: int) -> bool:
+        return place in self._done and self._done[place] == self._key(known, *place)
+
+    def _note_done(
+        self, known: Collection[int], *place: int, setting: Setting | None = None
+    ) -> None:
+        self._done[place] = self._key(known, *place, setting=setting)
+
+    def _key(
+        self,
+        known: Collection[int],
+        axis: int,
+        label_id: int,
+        low: int,
+        high: int,
+        *,
+        setting: Setting | None = None,
+    ) -> tuple[object, ...]:
+        """Return what tells whether a gap, and the slices around it, are as they were.
+
+        The setting is that with which the gap was asked about; without it, the one in hand.
+        """
+        session = self._workspace.session
+        planes = np.moveaxis(session.label, axis, 0)
+        return (
+            setting or session.setting(),
+            tuple(session.locked_against(label_id)),
+            tuple(index for index in known if low <= index <= high),
+            mask_key(planes[max(low, 0) : high + 1] == label_id),
+        )
+
+    def _end(self, run: _Run, *, stopped: bool) -> None:
+        self._run = None
+        axis, label_id = run.start.axis, run.start.label_id
+        if not stopped:
+            # Asked anew, as a slice may have been corrected meanwhile.
+            known = self._workspace.session.history.known_slices(axis, label_id)
+            for gap in run.gaps:
+                self._note_done(known, axis, label_id, *gap, setting=run.setting)
+        self._workspace.refresh()
+        name = self._workspace.session.style(label_id).name
+        self._say(
+            report_carried(
+                name,
+                run.masks,
+                run.stops,
+                stopped=stopped,
+                accepted=run.accepted,
+                emptied=run.emptied,
+                older=self._older(run),
+            )
+        )
+        self.changed.emit()
+
+    def _older(self, run: _Run) -> int:
+        """Count the slices that were to be made anew, and have what they had before."""
+        session, start = self._workspace.session, run.start
+        drawn = start.keep_drawn(session.history, run)
+        planes = np.moveaxis(session.label, start.axis, 0)
+        return sum(bool((planes[n] == start.label_id).any()) for n in run.left - drawn)
+
+
+def _take(found: Iterator[Found]) -> list[Found]:
+    """Take what comes within a while; nothing means that there is no more."""
+    end, taken = perf_counter() + _CHUNK_S, []
+    for item in found:
+        taken.append(item)
+        if perf_counter() > end:
+            break
+    return taken

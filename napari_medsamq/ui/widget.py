@@ -1,0 +1,271 @@
+"""The dock as napari knows it: owns the threads, and the controller of the volume in use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari.utils.notifications import show_warning
+from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtWidgets import QMessageBox, QVBoxLayout, QWidget
+
+from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.inference.backend import CPU
+from napari_medsamq.inference.engine import Engines
+from napari_medsamq.io.samples import SAMPLES
+from napari_medsamq.io.volume import Modality, Selection
+from napari_medsamq.plain_text import unguessed
+from napari_medsamq.ui import preferences
+from napari_medsamq.ui.canvas.planes import PLANES
+from napari_medsamq.ui.controller import Controller
+from napari_medsamq.ui.forms.dock_form import SegmentView
+from napari_medsamq.ui.forms.guide import OPEN
+from napari_medsamq.ui.open_volume import Opener
+from napari_medsamq.ui.shortcuts import bound_keys, key_names
+from napari_medsamq.ui.tools.model_chooser import ModelChooser
+from napari_medsamq.ui.worker import Worker
+from napari_medsamq.ui.workspace import Workspace, open_workspaces
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+
+_KEPT = " What was done to it is kept; open it again to go on."
+
+
+class MedSAMQWidget(QWidget):
+    """Segment CT and MR volumes by drawing boxes.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        napari passes its viewer under this name.
+    model : Path, optional
+        Model directory for every volume; what the user prefers if not given.
+    device : str
+        OpenVINO device name.
+    ask : bool
+        Whether someone is there to answer questions; else they are errors.
+    ahead : bool, optional
+        Whether slices are encoded before they are needed.
+    memory : int, optional
+        Bytes that the embeddings of each volume may take.
+    journals : Path, optional
+        Folder of the journals. For all three the user's preferences count if they are not given.
+
+    Attributes
+    ----------
+    failure : exception or None
+        Why a volume could not be opened last; None where the user did not want it, say.
+    """
+
+    def __init__(
+        self,
+        napari_viewer: Viewer,
+        model: Path | None = None,
+        *,
+        device: str = CPU,
+        ask: bool = True,
+        ahead: bool | None = None,
+        memory: int | None = None,
+        journals: Path | None = None,
+    ) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self._controller: Controller | None = None
+        self.failure: BaseException | None = None
+        self._ahead = ahead
+        refused: list[MedSAMQError] = []
+        self._keys = bound_keys(preferences.keys(), refused.append)
+        self._names = key_names(self._keys)
+        self._view = SegmentView(tuple(plane.name for plane in PLANES), self._names)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._view)
+        layout.addWidget(self._view.status_line)
+        self._view.show_status("Loading the network…")
+        self._compute = Worker("medsamq-compute", self)
+        self._files = Worker("medsamq-files", self)
+        # A window that is closed with the dock in it ends the dock without a word to it. The
+        # network must not keep the program alive then.
+        self.destroyed.connect(partial(_stop, self._compute, self._files))
+        self._engines = Engines(model or preferences.model(refused.append), device)
+        self._chooser = ModelChooser(self, self._view.volume.model, self._engines, self._compute)
+        self._opener = Opener(
+            self,
+            napari_viewer,
+            self._compute,
+            self._files,
+            self._engines,
+            ask=ask,
+            memory=memory,
+            journals=journals or preferences.journals(),
+        )
+        self._opener.opened.connect(self._take)
+        self._opener.said.connect(self._view.show_status)
+        self._opener.failed.connect(self._on_failed)
+        self._view.volume.open_requested.connect(self.open_path)
+        self._view.volume.layer_requested.connect(self._opener.open_layer)
+        self._view.volume.close_requested.connect(self._close_volume)
+        self._view.guide.setVisible(ask and preferences.shows_guide())
+        self._view.guide.sample_requested.connect(partial(self.open_path, SAMPLES / "ct.nii.gz"))
+        self._view.guide.ended.connect(self._end_guide)
+        napari_viewer.layers.selection.events.active.connect(self._on_active_layer)
+        for key, action in self._keys.items():
+            napari_viewer.bind_key(key, self._on_key(action.act), overwrite=True)
+        for error in refused:
+            self._view.show_failure(error)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is still being read, computed or saved."""
+        return self._compute.busy or self._files.busy or self._opener.busy
+
+    @property
+    def controller(self) -> Controller | None:
+        """What drives the volume in use; None when none is open."""
+        return self._controller
+
+    @property
+    def status(self) -> str:
+        """The line that says what happened last."""
+        return self._view.status
+
+    def open_path(
+        self,
+        path: Path,
+        *,
+        modality: Modality | None = None,
+        selection: Selection = Selection(),  # noqa: B008 (frozen)
+    ) -> None:
+        """Read a file or DICOM folder in the background and show it."""
+        self.failure = None
+        self._opener.open_path(path, modality=modality, selection=selection)
+
+    def reset_choices(self, event: object = None) -> None:
+        """Follow the viewer's layers in the layer menu; napari calls this by name."""
+        self._view.volume.reset_layers()
+
+    def event(self, event: QEvent) -> bool:
+        """Stop the threads when napari takes the widget out of its dock."""
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self._shut_down()
+        return bool(super().event(event))
+
+    def closeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
+        """Stop the threads when the widget is closed."""
+        self._shut_down()
+        super().closeEvent(event)
+
+    def _shut_down(self) -> None:
+        if not self._compute.running:
+            return
+        _stop(self._compute, self._files)
+        self._opener.close()
+        self._viewer.layers.selection.events.active.disconnect(self._on_active_layer)
+        for key in self._keys:
+            self._viewer.bind_key(key, None, overwrite=True)
+        if self._controller is not None:
+            self._controller.close()
+        # Now and here: left to the garbage collector, Qt's objects might end in a thread of theirs
+        # that must not touch them.
+        self.deleteLater()
+
+    def _on_failed(self, error: BaseException) -> None:
+        self.failure = error
+        self._view.show_failure(error)
+
+    def _close_volume(self) -> None:
+        if self._controller is None:
+            return
+        workspace = self._controller.workspace
+        if not workspace.keeps_work and workspace.session.history.edits:
+            buttons = QMessageBox.StandardButton
+            question = (
+                f"What was done to {workspace.session.volume.name} is not recorded: what you have "
+                "not saved is lost. Close it all the same?"
+            )
+            if buttons.Yes != QMessageBox.question(self, "Close volume?", question):
+                return
+        workspace.close()
+
+    def _on_closed(self) -> None:
+        """The volume in use was closed: another open one is shown."""
+        if self._controller is None:
+            return
+        name = self._controller.workspace.session.volume.name
+        kept = self._controller.workspace.keeps_work
+        self._controller = None
+        self._view.set_open(False)
+        # Once its layers are gone.
+        QTimer.singleShot(0, partial(self._take_next, f"{name} was closed." + _KEPT * kept))
+
+    def _take_next(self, text: str) -> None:
+        if not self._compute.running:
+            return
+        workspaces = open_workspaces(self._viewer)
+        if workspaces and self._controller is None:
+            self._take(workspaces[-1])
+        self._view.show_status(text)
+
+    def _end_guide(self) -> None:
+        self._view.guide.hide()
+        preferences.end_guide()
+
+    def _on_key(self, action: Callable[[Controller], None]) -> Callable[[Viewer], None]:
+        def press(viewer: Viewer) -> None:
+            if self._controller is not None:
+                action(self._controller)
+
+        return press
+
+    def _on_active_layer(self) -> None:
+        # The dock follows the user from volume to volume.
+        active = self._viewer.layers.selection.active
+        if self._controller is None or active is None:
+            return
+        used = self._controller.workspace
+        for workspace in open_workspaces(self._viewer):
+            if workspace is not used and active in (workspace.labels, workspace.boxes):
+                # After napari is done with the selection.
+                QTimer.singleShot(0, partial(self._take_if_active, workspace))
+
+    def _take_if_active(self, workspace: Workspace) -> None:
+        if not self._compute.running:
+            return
+        used = self._controller.workspace if self._controller is not None else None
+        active = self._viewer.layers.selection.active
+        if workspace is not used and active in (workspace.labels, workspace.boxes):
+            self._take(workspace)
+
+    def _take(self, workspace: Workspace) -> None:
+        if self._controller is not None:
+            self._controller.close()
+        self._controller = Controller(
+            self,
+            self._viewer,
+            self._view,
+            workspace,
+            self._engines,
+            self._chooser,
+            self._compute,
+            self._files,
+            self._keys,
+            ahead=preferences.encodes_ahead() if self._ahead is None else self._ahead,
+        )
+        self._controller.closed.connect(self._on_closed)
+        volume = workspace.session.volume
+        self._view.guide.done(OPEN)
+        self._view.show_status(
+            f"Press {self._names['draw']}, then drag a box around a structure of {volume.name}."
+        )
+        for warning in volume.warnings:
+            show_warning(unguessed(f"{volume.name}: {warning}"))
+
+
+def _stop(compute: Worker, files: Worker) -> None:
+    compute.stop(drop_waiting=True)
+    # What is being saved still is.
+    files.stop(drop_waiting=False)

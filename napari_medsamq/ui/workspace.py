@@ -1,0 +1,438 @@
+"""A session and the layers that show it; outlives the dock, so that closing it loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Image, Labels, Layer, Shapes
+from napari.utils.colormaps import DirectLabelColormap
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from napari_medsamq.annotation.history import Edit, Prompt
+from napari_medsamq.annotation.review import Review
+from napari_medsamq.annotation.session import Session
+from napari_medsamq.errors import PromptError
+from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.plugin import VOLUME
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
+from napari_medsamq.records.recording import Recorder
+from napari_medsamq.ui.canvas.box_drag import BoxDrag
+from napari_medsamq.ui.canvas.brush import LabelEdits
+from napari_medsamq.ui.canvas.click_marks import marks_layer, show_clicks
+from napari_medsamq.ui.canvas.planes import PREVIEW, Plane, drawn_box, finest_plane
+from napari_medsamq.ui.canvas.prompt_layers import Rectangles
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+Floats = npt.NDArray[np.floating]
+Bool = npt.NDArray[np.bool_]
+
+# By viewer, so that a dock which is opened again finds what was open.
+_OPEN: WeakKeyDictionary[ViewerModel, list[Workspace]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A box that waits for its masks.
+
+    Attributes
+    ----------
+    box : BoxPrompt or BoxPrompt3D
+    label_id : int
+    replaces : Prompt or None
+        The committed prompt that this box is a new version of.
+    start : (H, W) bool or None
+        The mask of the slice that it improves.
+    """
+
+    box: BoxPrompt | BoxPrompt3D
+    label_id: int
+    replaces: Prompt | None = None
+    start: Bool | None = None
+
+
+class Workspace:
+    """One open volume: session, image layer, label layer, box layer.
+
+    All methods belong to the GUI thread.
+
+    Parameters
+    ----------
+    session : Session
+    image : Image
+        The layer that shows the volume.
+    model : Path, optional
+        The model that was chosen for the session's engine; None if the program chose.
+    recorder : Recorder, optional
+        Writes down what is done; None where that is not possible.
+
+    Attributes
+    ----------
+    left_at : dict of int to float
+        Where on each array axis, in the viewer's mm, the user left the volume for another one.
+    saved_to : Path or None
+        Where the label was saved last.
+    shares_window : bool
+        Whether the network sees what the user sees, or always the session's standard window.
+    reviews : dict of (int, int) to Review
+        What is known of slices, by array axis and label id.
+    held : set of Request
+        Those of the requests that wait for the user's word.
+    plane : Plane
+        In view, or in which it was left.
+    edits : LabelEdits
+        Holds answers back while napari's brush is at work.
+    """
+
+    requested = Signal(Request)
+    dragged = Signal(object)
+    changed = Signal()
+    refused = Signal(Exception)
+    closed = Signal()
+
+    def __init__(
+        self,
+        session: Session,
+        image: Image,
+        model: Path | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self._recorder = recorder
+        self.session = session
+        self.image = image
+        self.model = model
+        self.label_id = 1
+        self.left_at: dict[int, float] = {}
+        self.saved_to: Path | None = None
+        self.shares_window = True
+        self.requests: list[Request] = []
+        self.held: set[Request] = set()
+        self.reviews: dict[tuple[int, int], Review] = {}
+        volume = session.volume
+        shared: dict[str, Any] = {
+            "scale": tuple(volume.spacing),
+            # Only someone else's image layer is moved.
+            "translate": (*(0.0,) * (3 - len(image.translate)), *image.translate)[-3:],
+            "metadata": {VOLUME: volume},
+            "axis_labels": ("z", "y", "x"),
+        }
+        self.labels = Labels(session.label, name=f"{volume.name} label", opacity=0.45, **shared)
+        self.boxes = Shapes(ndim=3, name=f"{volume.name} boxes", face_color="transparent", **shared)
+        self.preview = Labels(
+            np.zeros((1, *session.label.shape[1:]), np.uint8),
+            name=f"{volume.name} preview",
+            opacity=0.6,
+            visible=False,
+            **{**shared, "metadata": {PREVIEW: volume}},
+        )
+        self.marks = marks_layer(session.label.shape, name=f"{volume.name} clicks", **shared)
+        self.drag = BoxDrag(self.boxes)
+        self._rectangles: Rectangles[Prompt | Request] = Rectangles(self.boxes)
+        self._touched = False
+        self._colors: dict[int, str] = {}
+        self.plane = finest_plane(volume)
+        self._quiet = False
+        self.edits = LabelEdits(session, self.labels, self.refresh, self.refused.emit)
+        self.boxes.events.data.connect(self._on_boxes)
+        self.drag.changed.connect(self._on_dragged)
+        # Shows what came in during the drag.
+        self.drag.ended.connect(partial(self._later, self._show_boxes))
+        self.show_label(self.label_id)
+
+    def add_to(self, viewer: ViewerModel) -> None:
+        """Show those of the layers that the viewer does not have."""
+        if self not in (workspaces := _OPEN.setdefault(viewer, [])):
+            workspaces.append(self)
+            viewer.mouse_drag_callbacks.append(self.edits.follow)
+            viewer.layers.events.removed.connect(self._on_layer_removed)
+        for number, layer in enumerate(self.layers):
+            if layer not in viewer.layers:
+                below = [viewer.layers.index(own) for own in self._shown(viewer, 0, number)]
+                above = [viewer.layers.index(own) for own in self._shown(viewer, number, None)]
+                place = max(below) + 1 if below else min(above, default=len(viewer.layers))
+                viewer.layers.insert(place, layer)
+            if self._is_ours(layer):
+                # Guards what is ours against the delete key; a script may still remove it.
+                layer.locked = True
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All layers, in their order from below."""
+        return self.image, self.labels, self.preview, self.marks, self.boxes
+
+    @property
+    def keeps_work(self) -> bool:
+        """Whether what was done will be there again when the volume is opened again."""
+        return self._recorder is not None and self._recorder.works
+
+    def close(self) -> None:
+        """Take the layers out of the viewer, and forget what waits; the journal keeps the work.
+
+        The user's own image stays.
+        """
+        viewer = self._viewer
+        if viewer is None:
+            return
+        _OPEN[viewer].remove(self)
+        viewer.mouse_drag_callbacks.remove(self.edits.follow)
+        viewer.layers.events.removed.disconnect(self._on_layer_removed)
+        self.requests.clear()
+        self.closed.emit()
+        for layer in reversed(self.layers):
+            if self._is_ours(layer) and layer in viewer.layers:
+                layer.locked = False
+                viewer.layers.remove(layer)
+        if self._recorder is not None:
+            self._recorder.close()
+
+    @property
+    def _viewer(self) -> ViewerModel | None:
+        """The viewer that it is open in."""
+        return next((viewer for viewer, open_in in _OPEN.items() if self in open_in), None)
+
+    def _shown(self, viewer: ViewerModel, first: int, last: int | None) -> list[Layer]:
+        return [layer for layer in self.layers[first:last] if layer in viewer.layers]
+
+    def _is_ours(self, layer: Layer) -> bool:
+        return VOLUME in layer.metadata or layer is self.preview
+
+    def _on_layer_removed(self, event: Any) -> None:
+        if event.value is self.image:
+            # Once napari is done with its layers.
+            self._later(self._close_without_image)
+
+    def _close_without_image(self) -> None:
+        viewer = self._viewer
+        if viewer is None or self.image in viewer.layers:
+            return
+        if self.keeps_work or not self.session.history.edits:
+            self.close()
+            return
+        if not self._shown(viewer, 0, None):
+            # All layers were cleared; drawing brings them back.
+            return
+        self.add_to(viewer)
+        self.refused.emit(
+            PromptError(
+                f"What was done to {self.session.volume.name} is not recorded, so the volume "
+                "stays. Save the label, and close the volume in the dock."
+            )
+        )
+
+    def show(self, shown: bool) -> None:
+        """Show or hide those of the layers that are ours; the user's own are left alone."""
+        for layer in (self.image, self.labels, self.marks, self.boxes):
+            if VOLUME in layer.metadata:
+                layer.visible = shown
+
+    def slice_at(self, position: float, axis: int) -> int:
+        """Return the slice on an array axis that lies nearest to a place in the viewer's mm."""
+        index = round((position - self.labels.translate[axis]) / self.labels.scale[axis])
+        return int(min(max(index, 0), self.session.label.shape[axis] - 1))
+
+    def place(self, axis: int, position: float) -> float:
+        """Return a place on an array axis, in the viewer's mm: `position`, or the middle slice.
+
+        The middle slice is taken where `position` lies on none of the volume's slices.
+        """
+        size, spacing = self.session.label.shape[axis], self.session.volume.spacing[axis]
+        start = float(self.labels.translate[axis])
+        on_slice = -0.5 <= (position - start) / spacing <= size - 0.5
+        return position if on_slice else float(start + size // 2 * spacing)
+
+    def show_label(self, label_id: int) -> None:
+        """Make `label_id` the one that the next box or stroke is drawn for."""
+        self.label_id = label_id
+        color = self.session.style(label_id).color
+        self.boxes.current_edge_color = color
+        self.labels.selected_label = label_id
+        self.refresh()
+
+    def set_plane(self, plane: Plane) -> None:
+        """Say which plane is in view."""
+        self.plane = plane
+        self.boxes.current_edge_width = self._edge_width(plane.axis)
+
+    def request(self, request: Request) -> None:
+        """Queue a box for the network and show it."""
+        self.requests.append(request)
+        self.refresh()
+        self.requested.emit(request)
+
+    def commit(self, request: Request, masks: Iterable[SliceMask]) -> Edit | None:
+        """Write the masks that answer a request into the label.
+
+        The answer to a request that was moved or removed meanwhile is dropped: None.
+
+        Raises
+        ------
+        PromptError
+            If all masks are empty; the request is dropped.
+        """
+        if request not in self.requests:
+            return None
+        self.requests.remove(request)
+        try:
+            return self.session.commit(
+                request.box, masks, request.label_id, request.replaces, request.start
+            )
+        finally:
+            self.refresh()
+
+    def commit_carried(self, mask: SliceMask, label_id: int, group: object, kept: Bool) -> None:
+        """Write a carried mask into the label, and show it if its slice is in sight."""
+        self.session.commit_carried(mask, label_id, group, kept)
+        self.labels.refresh(thumbnail=False, extent=False, highlight=False)
+
+    def drop(self, request: Request) -> None:
+        """Forget a request that cannot be answered."""
+        if request in self.requests:
+            self.requests.remove(request)
+        self.refresh()
+
+    def remove_label(self, label_id: int) -> Edit:
+        """Clear a label, its boxes, and its boxes that still wait."""
+        self.requests = [wait for wait in self.requests if wait.label_id != label_id]
+        edit = self.session.remove_label(label_id)
+        self.refresh()
+        return edit
+
+    def refresh(self) -> None:
+        """Show the session's label, colours and boxes."""
+        used = (*self.session.history.voxel_counts, self.label_id)
+        styles = {label_id: self.session.style(label_id) for label_id in used}
+        colors = {
+            label_id: style.color if style.visible else "transparent"
+            for label_id, style in styles.items()
+        }
+        if colors != self._colors:
+            self._colors = colors
+            self._touched = True
+            # napari asks for a colour of unknown ids (None) and of the background too.
+            self.labels.colormap = DirectLabelColormap(
+                color_dict={None: self.session.palette[0], 0: "transparent", **colors}
+            )
+        self.labels.refresh()
+        if not self.drag.active:
+            self._show_boxes()
+        self.changed.emit()
+
+    def _show_boxes(self) -> None:
+        replaced = [request.replaces for request in self.requests]
+        prompts = [prompt for prompt in self.session.history.prompts if prompt not in replaced]
+        shown: list[Prompt | Request] = [*prompts, *self.requests]
+        show_clicks(self.marks, [item.box for item in shown])
+        self._quiet = True
+        try:
+            self._rectangles.show(
+                shown,
+                [self.session.style(item.label_id).color for item in shown],
+                [self._edge_width(item.box.axis) for item in shown],
+                afresh=self._touched,
+            )
+            self.boxes.current_edge_color = self.session.style(self.label_id).color
+        finally:
+            self._quiet = False
+        self._touched = False
+
+    def _edge_width(self, axis: int) -> float:
+        # napari measures edges in voxels. Where those are not square, the thinner lines are made
+        # just thick enough to be seen.
+        height, width = np.delete(self.session.label.shape, axis)
+        rows, columns = self.session.volume.pixel_size(axis)
+        return float(max(height * rows, width * columns) / 350 / min(rows, columns))
+
+    def _on_dragged(self, index: int) -> None:
+        """Say which box the mouse has drawn so far; None for one that is none yet."""
+        drawing = self.boxes.mode == "add_rectangle"
+        item = None if drawing else self._rectangles.items[index]
+        axis = self.plane.axis if item is None else item.box.axis
+        try:
+            box = drawn_box(self.boxes.data[index], axis, self.session.label.shape)
+        except PromptError:
+            self.dragged.emit(None)
+            return
+        self.dragged.emit(Request(box, self.label_id if item is None else item.label_id))
+
+    def _on_boxes(self, event: Any) -> None:
+        # napari is still at work on its shapes when it emits; the answer waits for its end.
+        if self._quiet:
+            return
+        self._touched = True
+        if event.action == "added":
+            # A click without a drag leaves a rectangle of a fixed size on the screen: no box.
+            if self.drag.moved:
+                self._later(self._on_drawn, self.boxes.data[-1])
+            else:
+                self._later(self.refresh)
+        elif event.action == "removed":
+            gone = [self._rectangles.items[index] for index in event.data_indices]
+            self._rectangles.forget(gone)
+            self._later(self._on_removed, gone)
+        elif event.action == "changed":
+            for index in event.data_indices:
+                self._later(self._on_moved, self._rectangles.items[index], self.boxes.data[index])
+
+    @staticmethod
+    def _later(slot: Callable[..., None], *arguments: Any) -> None:
+        QTimer.singleShot(0, partial(slot, *arguments))
+
+    def _on_drawn(self, corners: Floats) -> None:
+        try:
+            box = drawn_box(corners, self.plane.axis, self.session.label.shape)
+        except PromptError as error:
+            self.refresh()
+            self.refused.emit(error)
+        else:
+            self.request(Request(box, self.label_id))
+
+    def _on_removed(self, items: list[Prompt | Request]) -> None:
+        self.edits.after_stroke(partial(self._remove_boxes, items))
+
+    def _remove_boxes(self, items: list[Prompt | Request]) -> None:
+        for item in items:
+            if isinstance(item, Request) and item in self.requests:
+                self.requests.remove(item)
+            prompt = self._committed(item)
+            try:
+                if prompt is not None:
+                    self.session.remove_prompt(prompt)
+            except PromptError as error:
+                self.refused.emit(error)
+        self.refresh()
+
+    def _committed(self, item: Prompt | Request) -> Prompt | None:
+        """Find the prompt that a rectangle stands for, or will take the place of."""
+        for prompt in self.session.history.prompts:
+            # A request may have been answered since its rectangle was touched.
+            if prompt is item or prompt.box is item.box:
+                return prompt
+            if isinstance(item, Request) and prompt is item.replaces:
+                return prompt
+        return None
+
+    def _on_moved(self, item: Prompt | Request, corners: Floats) -> None:
+        try:
+            box = drawn_box(corners, item.box.axis, self.session.label.shape)
+        except PromptError as error:
+            self.refresh()
+            self.refused.emit(error)
+            return
+        moved = item.box.with_sides(box) if isinstance(item.box, BoxPrompt3D) else box
+        if isinstance(item, Request) and item in self.requests:
+            self.requests.remove(item)
+        self.request(Request(moved, item.label_id, replaces=self._committed(item)))
+
+
+def open_workspaces(viewer: ViewerModel) -> list[Workspace]:
+    """Return the workspaces of a viewer, oldest first."""
+    return list(_OPEN.get(viewer, []))

@@ -1,0 +1,136 @@
+"""What is known of slices counts for the masks that it was said of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fake_engine import FakeEngine
+
+from napari_medsamq.annotation.review import DOUBTFUL, SURE, Grade, Review, mask_key
+from napari_medsamq.annotation.session import Session
+from napari_medsamq.inference.confidence import agreement, confidence, jittered_boxes, sureness
+from napari_medsamq.inference.preprocess import IDENTITY
+from napari_medsamq.io.volume import volume_from_array
+
+
+def key(size: int) -> bytes:
+    mask = np.zeros((20, 30), bool)
+    mask[:size, :size] = True
+    return mask_key(mask)
+
+
+def show(review: Review, sizes: dict[int, int]) -> None:
+    keys = {index: key(size) for index, size in sizes.items()}
+    review.show(keys, {index: size**2 for index, size in sizes.items()})
+
+
+ACCEPTED: set[tuple[int, bytes]] = set()
+
+
+@pytest.fixture
+def review() -> Review:
+    ACCEPTED.clear()
+    made = Review(lambda index, mask: (index, mask) in ACCEPTED)
+    show(made, dict.fromkeys(range(10, 20), 5))
+    for index in range(10, 20):
+        made.note(index, key(5), {12: 0.5, 16: 0.65}.get(index, 0.9))
+    return made
+
+
+def test_slices_are_graded_by_confidence(review: Review) -> None:
+    assert DOUBTFUL < SURE
+    grades = [review.grade(index) for index in range(9, 20)]
+    assert grades[0] is None
+    assert grades[3] == Grade.doubtful
+    assert grades[7] == Grade.unsure
+    assert grades.count(Grade.sure) == 8
+    assert review.confidence(12) == 0.5
+
+
+def test_the_next_doubtful_slice_is_found_both_ways(review: Review) -> None:
+    assert review.next_doubtful(10, 1) == 12
+    assert review.next_doubtful(12, 1) == 16
+    assert review.next_doubtful(16, 1) is None
+    assert review.next_doubtful(19, -1) == 16
+    assert review.next_doubtful(12, -1) is None
+
+
+def test_what_was_accepted_is_so_until_it_changes(review: Review) -> None:
+    ACCEPTED.update((index, key(5)) for index in range(10, 14))
+    assert review.grade(12) == Grade.accepted
+    assert review.next_doubtful(10, 1) == 16
+    sizes = dict.fromkeys(range(10, 20), 5)
+    show(review, {**sizes, 12: 6})
+    assert review.grade(12) == Grade.unknown
+    assert review.unchecked(19) == 12
+    assert review.grade(11) == Grade.accepted
+    # An undo brings the mask back, and what was said of it.
+    show(review, sizes)
+    assert review.grade(12) == Grade.accepted
+
+
+def test_what_was_seen_is_so_as_it_was_seen(review: Review) -> None:
+    assert review.seen == {}
+    for index in (10, 12, 30):
+        review.see(index, key(5))
+    assert review.seen == {10: key(5), 12: key(5)}
+    assert review.unseen == [11, *range(13, 20)]
+    show(review, {10: 5, 12: 6})
+    assert review.unseen == [12]
+    show(review, {10: 5, 12: 5})
+    assert review.unseen == []
+
+
+def test_another_network_has_to_be_asked_anew(review: Review) -> None:
+    ACCEPTED.add((10, key(5)))
+    review.forget_sureness()
+    assert review.grade(10) == Grade.accepted
+    assert {review.grade(index) for index in range(11, 20)} == {Grade.unknown}
+    assert review.unchecked(15) == 15
+    show(review, {})
+    assert review.slices == []
+    assert review.unchecked(15) is None
+
+
+def test_boxes_are_moved_within_the_slice() -> None:
+    boxes = jittered_boxes([10, 20, 29, 59], (64, 80))
+    assert boxes.shape == (4, 4)
+    np.testing.assert_allclose(boxes[0], [8, 16, 31, 63])
+    np.testing.assert_allclose(boxes[2], [8.8, 17.6, 27.8, 56.6])
+    assert (jittered_boxes([0, 0, 79, 63], (64, 80)) <= [79, 63, 79, 63]).all()
+    assert (jittered_boxes([0, 0, 79, 63], (64, 80)) >= 0).all()
+
+
+def test_agreement_is_the_mean_dice() -> None:
+    mask = np.zeros((8, 8), bool)
+    mask[:4] = True
+    half = mask.copy()
+    half[2:] = False
+    assert agreement(mask, np.stack([mask, half])) == pytest.approx((1 + 2 / 3) / 2)
+    assert agreement(mask, np.stack([~mask])) == 0
+    assert agreement(mask & False, np.stack([mask & False])) == 0
+    assert sureness(0.5, 1.2) == 0.5
+    assert sureness(0.5, 0.8) == pytest.approx(0.4)
+
+
+def test_small_masks_of_a_structure_are_trusted_less(review: Review) -> None:
+    assert confidence(0.8, 1) == 0.8
+    assert confidence(0.8, 1 / 16) == pytest.approx(0.4)
+    # A neighbour that has grown makes all others smaller parts of the structure.
+    show(review, {**dict.fromkeys(range(10, 20), 5), 15: 20})
+    assert review.confidence(14) == pytest.approx(0.45)
+    assert review.grade(14) == Grade.doubtful
+    assert review.grade(15) == Grade.unknown
+
+
+def test_a_mask_that_the_network_would_find_anyway_is_sure() -> None:
+    array = np.full((6, 64, 64), 10, np.int16)
+    array[:, 20:40, 20:40] = 200
+    session = Session(volume_from_array(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY)
+    right = array[3] == 200
+    wrong = np.zeros_like(right)
+    wrong[20:40, 20:60] = True
+    sure = [session.sureness(0, 3, mask) for mask in (right, wrong, right & False)]
+    assert sure[0] > 0.75
+    assert sure[1] < 0.65
+    assert sure[2] == 1

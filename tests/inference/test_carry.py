@@ -1,0 +1,379 @@
+"""A structure is carried through the volume, stops where it ends, and leaves what is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fake_engine import FakeEngine, LedEngine
+
+from napari_medsamq.annotation.session import Session
+from napari_medsamq.errors import PromptError
+from napari_medsamq.inference.crop import View, Zoom
+from napari_medsamq.inference.model_spec import (
+    FAST_MODEL,
+    FLOAT_MODEL,
+    INT8_MODEL,
+    ModelSpec,
+    shipped_models,
+)
+from napari_medsamq.inference.preprocess import IDENTITY
+from napari_medsamq.inference.propagation import Carrier, Stop, gaps
+from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.inference.stop_rules import Sight, StopRules, observe, stability_of
+from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.prompts import BoxPrompt, CarryPrompt
+
+SIZE = (64, 64)
+SIDE = 4  # frame pixels of a slice pixel
+
+
+def whole(box: np.ndarray) -> View:
+    return View(SIZE, (1.0, 1.0))
+
+
+def square(row: int, column: int, side: int = 12) -> np.ndarray:
+    mask = np.zeros(SIZE, bool)
+    mask[row : row + side, column : column + side] = True
+    return mask
+
+
+def sight(
+    mask: np.ndarray, *, stability: float = 0.9, look: int = 0, brightness: float = 0.5
+) -> Sight:
+    direction = np.zeros(256, np.float32)
+    direction[look] = 1
+    framed = np.kron(mask, np.ones((SIDE, SIDE), bool)).astype(bool)
+    return Sight(framed, int(framed.sum()), stability, direction, brightness, 0.1)
+
+
+class World:
+    """A structure slice by slice, as a network with a perfect eye would see it."""
+
+    def __init__(self, masks: dict[int, np.ndarray], **odd: Sight) -> None:
+        self.masks = masks
+        self.odd = {int(name[1:]): own for name, own in odd.items()}
+        self.boxes: dict[int, list[float]] = {}
+        self.before: dict[int, np.ndarray] = {}
+
+    def segment(self, index: int, box: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, Sight]:
+        self.before[index] = before
+        self.boxes[index] = whole(box).apply_box(box).tolist()
+        mask = self.masks.get(index, np.zeros(SIZE, bool))
+        return mask, self.odd.get(index) or sight(mask)
+
+    def look(self, index: int, mask: np.ndarray) -> Sight:
+        return sight(mask)
+
+    def carry(
+        self,
+        anchors: dict[int, np.ndarray],
+        first: int = 0,
+        last: int = 30,
+        done: tuple[tuple[int, int], ...] = (),
+    ) -> tuple:
+        carrier = Carrier(self.segment, self.look, whole)
+        found = list(carrier.carry(anchors, first, last, done))
+        masks = {item[0]: item[1] for item in found if not isinstance(item, Stop)}
+        return masks, {item.direction: item for item in found if isinstance(item, Stop)}
+
+
+def test_gaps_that_are_done_are_left() -> None:
+    anchors = {5: square(20, 20), 15: square(20, 20)}
+    assert gaps(anchors, 0, 30) == [(-1, 5), (5, 15), (15, 31)]
+    world = World(straight(0, 30))
+    everything = world.carry(anchors)
+    assert sorted(everything[0]) == [i for i in range(31) if i not in anchors]
+    for left, wanted in (
+        ((-1, 5), [i for i in range(6, 31) if i not in anchors]),
+        ((5, 15), [*range(5), *range(16, 31)]),
+        ((15, 31), [i for i in range(15) if i not in anchors]),
+    ):
+        masks, stops = world.carry(anchors, done=(left,))
+        assert sorted(masks) == wanted
+        assert ("down" in stops) == (left != (-1, 5))
+    assert world.carry(anchors, done=tuple(gaps(anchors, 0, 30))) == ({}, {})
+
+
+def straight(first: int, last: int) -> dict[int, np.ndarray]:
+    return {index: square(20, 20) for index in range(first, last + 1)}
+
+
+def test_it_goes_both_ways_and_stops_where_nothing_is() -> None:
+    world = World(straight(5, 14))
+    masks, stops = world.carry({9: square(20, 20)})
+    assert sorted(masks) == [5, 6, 7, 8, 10, 11, 12, 13, 14]
+    assert (stops["up"].index, stops["down"].index) == (15, 4)
+    assert stops["up"].reason == "nothing was found"
+
+
+def test_it_reaches_the_first_and_the_last_slice() -> None:
+    masks, stops = World(straight(0, 30)).carry({9: square(20, 20)})
+    assert sorted(masks) == [*range(9), *range(10, 31)]
+    assert [stop.reason for stop in stops.values()] == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "wanted"), [(9, 30, range(10, 31)), (0, 9, range(9)), (7, 11, (7, 8, 10, 11))]
+)
+def test_it_goes_no_further_than_asked(first: int, last: int, wanted: range) -> None:
+    masks, _ = World(straight(0, 30)).carry({9: square(20, 20)}, first, last)
+    assert sorted(masks) == sorted(wanted)
+
+
+def test_each_box_comes_from_the_mask_before() -> None:
+    world = World({index: square(20, 20 + index - 9) for index in range(31)})
+    world.carry({9: square(20, 20)})
+    assert world.boxes[10][0] == pytest.approx(20 * SIDE - 3, abs=1)
+    assert world.boxes[14][0] == pytest.approx(24 * SIDE - 3, abs=1)
+    assert world.boxes[5][0] == pytest.approx(17 * SIDE - 3, abs=1)
+
+
+BAD = square(20, 20)
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        (sight(square(4, 4, 40)), "leaked to 11.1 times"),
+        (sight(square(44, 44)), "jumped"),
+        (sight(BAD, stability=0.1, look=1), "look like"),
+        (sight(square(22, 22, 7), stability=0.5, brightness=0.9), "smaller|brightness"),
+    ],
+)
+def test_a_ghost_is_not_kept_and_the_reason_is_told(odd: Sight, reason: str) -> None:
+    world = World(straight(0, 30), _13=odd)
+    masks, stops = world.carry({9: square(20, 20)})
+    assert max(masks) == 12
+    assert stops["up"].index == 13
+    assert any(word in stops["up"].reason for word in reason.split("|"))
+
+
+def test_a_structure_that_changes_slowly_is_not_cut_off() -> None:
+    rules = StopRules()
+    anchor = before = sight(square(20, 20, 20))
+    for side in range(19, 9, -1):
+        now = sight(square(20, 20 + (20 - side) // 2, side), stability=0.9, brightness=0.52)
+        assert rules.reason(now, before, anchor) is None
+        before = now
+
+
+def test_between_two_anchors_it_goes_on_and_is_led() -> None:
+    near, far = square(10, 10), square(34, 34)
+    masks = {index: square(10 + 3 * (index - 4), 10 + 3 * (index - 4)) for index in range(4, 13)}
+    ghost = sight(masks[8], stability=0.05, look=7)
+    world = World(masks, _8=ghost)
+    found, _ = world.carry({4: near, 12: far})
+    assert set(range(5, 12)) <= set(found), "doubts do not stop it between anchors"
+    # Half of a box comes from the mask before, half from the line between the anchors.
+    assert world.boxes[6][0] == pytest.approx((13 + 16) / 2 * SIDE, abs=5)
+    assert 4 not in found
+    assert 12 not in found
+
+
+def test_each_slice_is_shown_the_mask_of_the_one_before() -> None:
+    masks = {index: square(10 + index, 10) for index in range(31)}
+    world = World(masks)
+    world.carry({9: masks[9], 15: masks[15]})
+    order = {10: 9, 11: 10, 12: 11, 14: 15, 13: 14, 16: 15, 17: 16, 8: 9, 7: 8}
+    for index, neighbour in order.items():
+        np.testing.assert_array_equal(world.before[index], masks[neighbour])
+
+
+def test_an_empty_anchor_is_a_wall() -> None:
+    empty = np.zeros(SIZE, bool)
+    world = World(straight(0, 30))
+    masks, _ = world.carry({9: square(20, 20), 15: empty, 20: square(20, 20), 25: empty})
+    assert sorted(set(range(31)) - set(masks)) == [9, 15, 20, *range(25, 31)]
+
+
+def test_closing_it_stops_the_network() -> None:
+    world = World(straight(0, 30))
+    steps = Carrier(world.segment, world.look, whole).carry({9: square(20, 20)}, 0, 30)
+    next(steps)
+    steps.close()
+    assert list(world.boxes) == [10]
+
+
+def test_what_is_seen_is_what_lies_within_the_mask() -> None:
+    embedding = np.zeros((1, 256, 64, 64), np.float32)
+    embedding[0, 3, :32] = 2
+    embedding[0, 5, 32:] = 1
+    mask = np.zeros((256, 256), bool)
+    mask[:128] = True
+    seen = observe(mask, mask, 0.7, embedding, np.array([0.2, 0.4], np.float32))
+    assert seen.look[3] == pytest.approx(1)
+    assert (seen.brightness, seen.spread) == pytest.approx((0.3, 0.1))
+    logits = np.full((256, 256), -5, np.float32)
+    logits[:100], logits[100:150] = 4, 0
+    assert stability_of(logits) == pytest.approx(100 / 150)
+
+
+BLOCK = np.s_[3:9, 5:13, 3:11]
+BOX = BoxPrompt(0, 5, 3, 5, 10, 12)
+
+
+@pytest.fixture
+def session() -> Session:
+    array = np.full((12, 16, 14), 10, np.int16)
+    array[BLOCK] = 200
+    session = Session(volume_from_array(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY)
+    session.commit(BOX, list(session.segment(BOX)), 1)
+    return session
+
+
+def carried(session: Session, axis: int = 0, label_id: int = 1) -> object:
+    group = object()
+    known = session.history.known_slices(axis, label_id)
+    for found in session.carry(axis, known, 0, session.label.shape[axis] - 1):
+        if isinstance(found, SliceMask):
+            session.commit_carried(found, label_id, group)
+    return group
+
+
+def test_a_block_is_filled_and_one_undo_takes_it_back(session: Session) -> None:
+    alone = session.label.copy()
+    carried(session)
+    expected = np.zeros_like(alone)
+    expected[BLOCK] = 1
+    np.testing.assert_array_equal(session.label, expected)
+    session.history.undo()
+    np.testing.assert_array_equal(session.label, alone)
+    session.history.redo()
+    np.testing.assert_array_equal(session.label, expected)
+    session.history.undo()
+    session.history.undo()
+    assert not session.label.any()
+
+
+def test_slices_drawn_by_hand_are_anchors_and_stay(session: Session) -> None:
+    flat = session.label.reshape(-1)
+    stroke = np.ravel_multi_index(([7] * 3, [6] * 3, [4, 5, 6]), session.label.shape)
+    before = flat[stroke]
+    flat[stroke] = 1
+    session.history.record("brush stroke", stroke, before)
+    assert sorted(session.history.known_slices(0, 1)) == [5, 7]
+    carried(session)
+    assert np.flatnonzero(session.label[7]).size == 3
+    assert np.count_nonzero(session.label[6]) > 0
+
+
+def test_a_slice_that_was_erased_by_hand_stays_empty(session: Session) -> None:
+    carried(session)
+    flat = session.label.reshape(-1)
+    erased = np.flatnonzero(session.label[7]) + 7 * 16 * 14
+    before = flat[erased]
+    flat[erased] = 0
+    session.history.record("eraser", erased, before)
+    carried(session)
+    assert not session.label[7].any()
+    assert np.unique(np.nonzero(session.label)[0]).tolist() == [3, 4, 5, 6, 8]
+
+
+def test_carrying_again_leaves_nothing_of_the_first_time(session: Session) -> None:
+    session.label[6, 0, 0] = 1  # as if an earlier mask had been too large
+    carried(session)
+    assert session.label[6, 0, 0] == 0
+
+
+def test_locked_labels_keep_their_voxels(session: Session) -> None:
+    session.label[7, 6, 4] = 2
+    session.set_style(2, replace(session.style(2), locked=True))
+    carried(session)
+    assert session.label[7, 6, 4] == 2
+    assert session.label[7, 6, 5] == 1
+
+
+def test_boxes_of_another_plane_or_label_are_no_anchors(session: Session) -> None:
+    assert session.history.known_slices(1, 1) == {}
+    assert session.history.known_slices(0, 2) == {}
+    with pytest.raises(PromptError, match="no mask to carry on"):
+        carried(session, axis=1)
+    with pytest.raises(PromptError, match="lie within 0 to 11"):
+        next(session.carry(0, session.history.known_slices(0, 1), 0, 12))
+
+
+def test_a_small_structure_is_carried_in_parts_of_the_slices() -> None:
+    array = np.full((12, 100, 100), 10, np.int16)
+    array[3:9, 40:50, 60:70] = 200
+    engine = FakeEngine()
+    volume = volume_from_array(array, (1, 1, 1), "block")
+    session = Session(volume, engine, IDENTITY, zoom=Zoom())
+    box = BoxPrompt(0, 5, 60, 40, 69, 49)
+    (first,) = session.segment(box)
+    assert first.zoomed
+    session.commit(box, [first], 1)
+    carried(session)
+    found = np.argwhere(session.label)
+    np.testing.assert_allclose(found.min(0), [3, 40, 60], atol=1)
+    np.testing.assert_allclose(found.max(0), [8, 49, 69], atol=1)
+    # Bright voxels fill a part of the frame that they would not fill in whole slices.
+    assert all((image[0, 0] > 0.5).mean() > 0.03 for image in engine.images[:4])
+    # Without it, only whole slices are shown.
+    session.zoom = None
+    assert not next(session.segment(box)).zoomed
+
+
+def test_an_anchor_too_small_for_the_frame_is_looked_for_where_it_is() -> None:
+    view = View((1024, 1024), (1.0, 1.0))
+    speck = np.zeros((1024, 1024), bool)
+    speck[700, 300] = True
+    asked = []
+
+    def segment(index: int, box: np.ndarray, _: np.ndarray) -> tuple[np.ndarray, Sight]:
+        asked.append(box)
+        return np.zeros_like(speck), sight(np.zeros(SIZE, bool))
+
+    carrier = Carrier(segment, lambda index, mask: sight(square(0, 0)), lambda _: view)
+    list(carrier.carry({3: speck}, 0, 6))
+    np.testing.assert_allclose(asked, [[300, 700, 300, 700]] * 2, atol=4)
+
+
+def test_what_box_and_mask_before_have_in_common_is_carried_on() -> None:
+    array = np.full((12, 16, 14), 10, np.int16)
+    array[BLOCK] = 200
+    volume, engine = volume_from_array(array, (1, 1, 1), "block"), LedEngine()
+    session = Session(volume, engine, IDENTITY, carry_prompt=CarryPrompt.box_and_mask)
+    drawn = np.zeros((16, 14), bool)
+    drawn[5:14, 3:11] = True  # by hand, a row more than is bright
+    drawn[8, 6] = False  # and a hole
+    found = list(session.carry(0, {5: drawn}, 4, 7))
+    masks = {item.index: item for item in found if isinstance(item, SliceMask)}
+    assert sorted(masks) == [4, 6, 7]
+    for mask in masks.values():
+        np.testing.assert_array_equal(mask.mask, drawn & (volume.data[6] > 100))
+        assert mask.iou == pytest.approx(0.7)
+    assert len(engine.led) == 3
+    # By the box alone, it is what is bright, and the network is asked once a slice: so are networks
+    # that have not learnt from masks.
+    session = Session(volume, engine, IDENTITY)
+    assert session.carry_prompt is CarryPrompt.box
+    (first, *_) = session.carry(0, {5: drawn}, 4, 7)
+    np.testing.assert_array_equal(first.mask, volume.data[6] > 100)
+    assert len(engine.led) == 3
+
+
+def test_models_that_have_learnt_from_masks_are_asked_with_them() -> None:
+    asked = {path.name: ModelSpec.read(path).takes_masks for path in shipped_models()}
+    assert asked == {FLOAT_MODEL: False, INT8_MODEL: True, FAST_MODEL: True}
+    array = np.arange(3 * 16 * 14, dtype=np.int16).reshape(3, 16, 14)
+    volume, engine = volume_from_array(array, (1, 1, 1), "ramp"), LedEngine()
+    engine.spec = replace(engine.spec, provenance={"prompts": "boxes, clicks and masks"})
+    session = Session(volume, engine, IDENTITY)
+    assert session.carry_prompt is session.setting().carry_prompt is CarryPrompt.box_and_mask
+
+
+def test_a_mask_before_that_is_empty_is_not_asked_with() -> None:
+    array = np.full((9, 16, 14), 10, np.int16)
+    array[0, 0, 0] = 200
+    volume = volume_from_array(array, (1, 1, 1), "nothing")
+    engine = LedEngine()
+    engine.blind = True
+    session = Session(volume, engine, IDENTITY, carry_prompt=CarryPrompt.box_and_mask)
+    drawn = np.zeros((16, 14), bool)
+    drawn[5:9, 3:11] = True
+    assert list(session.carry(0, {1: drawn, 7: drawn}, 1, 7))
+    # Only beside the two that are known: what is found on all others is nothing.
+    assert len(engine.boxes) == 5 + 2
+    assert len(engine.led) == 2

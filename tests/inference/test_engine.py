@@ -1,0 +1,322 @@
+"""The shipped network against the published one, and what bad model directories are told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import pytest
+from openvino import opset13 as opset
+from reference import CASES, dsc, stored
+
+from napari_medsamq.errors import ModelError
+from napari_medsamq.inference import backend as networks
+from napari_medsamq.inference import engine as module
+from napari_medsamq.inference.engine import Engines, OpenVINOEngine, box_points
+from napari_medsamq.inference.model_spec import ModelSpec, shipped_models
+from napari_medsamq.inference.preprocess import ResizeLongestSide
+
+IMAGE = [1, 3, 256, 256]
+EMBEDDING = (1, 256, 64, 64)
+EXPORT = r"python -m training\.export"
+
+
+def published_image(case: str) -> np.ndarray:
+    return np.repeat(stored(f"{case}_slice")["image"][None, None], 3, axis=1)
+
+
+@pytest.fixture(scope="module")
+def embeddings(engine: OpenVINOEngine) -> dict[str, np.ndarray]:
+    return {case: engine.encode(published_image(case)) for case in CASES}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_shipped_network_answers_as_the_published_one(
+    engine: OpenVINOEngine, embeddings: dict[str, np.ndarray], case: str
+) -> None:
+    reference, embedding = stored(f"{case}_slice"), embeddings[case]
+    assert (embedding.shape, embedding.dtype) == (EMBEDDING, np.float32)
+    deviation = np.abs(embedding[0, ::16] - reference["embedding"])
+    assert deviation.mean() <= 0.01 * reference["embedding_mean"][1]
+    logits, iou = engine.decode(embedding, *box_points(reference["boxes256"]))
+    np.testing.assert_allclose(iou, reference["iou"], atol=0.01)
+    assert np.abs(logits - reference["logits"]).mean() <= 0.1
+    transform = ResizeLongestSide(*reference["slice"].shape)
+    for found, mask in zip(logits, reference["masks"], strict=True):
+        assert dsc(transform.invert_mask(found), mask) >= 0.995
+
+
+def test_several_boxes_at_once_answer_as_one_by_one(
+    engine: OpenVINOEngine, embeddings: dict[str, np.ndarray]
+) -> None:
+    boxes = stored("ct_abdomen_slice")["boxes256"]
+    embedding = embeddings["ct_abdomen"]
+    together, iou = engine.decode(embedding, *box_points(boxes))
+    assert (together.shape, iou.shape) == ((3, 256, 256), (3,))
+    for box, logits, value in zip(boxes, together, iou, strict=True):
+        alone, alone_iou = engine.decode(embedding, *box_points(box))
+        np.testing.assert_allclose(alone[0], logits, atol=1e-3)
+        assert alone_iou[0] == pytest.approx(value, abs=1e-4)
+    assert dsc(together[0] > 0, together[1] > 0) < 0.5
+
+
+@pytest.mark.parametrize("model", shipped_models(), ids=lambda path: path.name)
+def test_the_number_of_threads_does_not_change_the_mask(model: Path) -> None:
+    answers = []
+    for threads in (1, 2):
+        engine = OpenVINOEngine(model, threads=threads)
+        embedding = engine.encode(published_image("mr_sarcoma"))
+        answers.append(
+            engine.decode(embedding, *box_points(stored("mr_sarcoma_slice")["boxes256"]))
+        )
+    (one, _), (two, _) = answers
+    np.testing.assert_allclose(one, two, atol=1e-3)
+    np.testing.assert_array_equal(one > 0, two > 0)
+
+
+def test_answers_stay_when_the_engine_is_asked_again(engine: OpenVINOEngine) -> None:
+    first = np.random.default_rng(0).normal(size=EMBEDDING).astype(np.float32)
+    logits, _ = engine.decode(first, *box_points([20, 30, 90, 100]))
+    before = logits.copy()
+    engine.decode(-first, *box_points([120, 130, 190, 200]))
+    np.testing.assert_array_equal(logits, before)
+
+
+def test_a_mask_prompt_steers_the_answer(
+    engine: OpenVINOEngine, embeddings: dict[str, np.ndarray]
+) -> None:
+    embedding = embeddings["mr_sarcoma"]
+    points = box_points(stored("mr_sarcoma_slice")["boxes256"])
+    logits, _ = engine.decode(embedding, *points)
+    steered, _ = engine.decode(embedding, *points, np.full((1, 1, 256, 256), 9, np.float32))
+    assert np.abs(steered - logits).max() > 0.1
+
+
+def test_box_corners_are_points_labelled_2_and_3() -> None:
+    coords, labels = box_points([[1, 2, 3, 4], [5, 6, 7, 8]])
+    assert coords.tolist() == [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]
+    assert labels.tolist() == [[2, 3], [2, 3]]
+    assert (coords.dtype, labels.dtype) == (np.float32, np.float32)
+
+
+# -- model directories --------------------------------------------------------------------------
+
+
+def parameter(name: str, shape: list[int]) -> ov.Node:
+    node = opset.parameter(ov.PartialShape(shape), np.float32)
+    node.output(0).set_names({name})
+    return node
+
+
+def encoder(image: str = "image", side: int = 64) -> ov.Model:
+    """A network with the ports of an encoder that knows nothing."""
+    pixels = parameter(image, IMAGE)
+    mean = opset.reduce_mean(pixels, opset.constant([0, 1, 2, 3]), True)
+    spread = opset.broadcast(mean, opset.constant([1, 256, side, side]))
+    spread.output(0).set_names({"image_embedding"})
+    return ov.Model([spread], [pixels], "encoder")
+
+
+def decoder(**renamed: str) -> ov.Model:
+    """A network with the ports of a decoder, whose answers are sums of the coordinates."""
+    shapes: dict[str, list[int]] = {
+        "image_embedding": list(EMBEDDING),
+        "point_coords": [-1, -1, 2],
+        "point_labels": [-1, -1],
+        "mask_input": [-1, 1, 256, 256],
+        "has_mask_input": [1],
+    }
+    inputs = {name: parameter(renamed.get(name, name), shape) for name, shape in shapes.items()}
+    total = opset.reduce_sum(inputs["point_coords"], opset.constant([1, 2]), True)
+    logits = opset.multiply(total, opset.constant(np.ones((1, 256, 256), np.float32)))
+    logits.output(0).set_names({"logits"})
+    iou = opset.squeeze(total, opset.constant([1, 2]))
+    iou.output(0).set_names({"iou"})
+    return ov.Model([logits, iou], list(inputs.values()), "decoder")
+
+
+def write(directory: Path, encoder: ov.Model, decoder: ov.Model) -> Path:
+    directory.mkdir(exist_ok=True)
+    ov.save_model(encoder, directory / "encoder.xml")
+    ov.save_model(decoder, directory / "decoder.xml")
+    ModelSpec.describe(directory, name="tiny", bits=32, provenance={}).write(directory)
+    return directory
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return write(tmp_path / "tiny", encoder(), decoder())
+
+
+def edit_spec(directory: Path, **changes: Any) -> None:
+    path = directory / "model.json"
+    spec = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({name: value for name, value in spec.items() if value is not None}))
+
+
+def test_a_directory_that_keeps_the_contract_is_accepted(tiny: Path) -> None:
+    engine = OpenVINOEngine(tiny)
+    assert engine.spec == ModelSpec.read(tiny)
+    assert engine.spec.name == "tiny"
+    embedding = engine.encode(np.full(IMAGE, 0.25, np.float32))
+    np.testing.assert_allclose(embedding, np.full(EMBEDDING, 0.25))
+    logits, iou = engine.decode(embedding, *box_points([[1, 2, 3, 4], [0, 0, 1, 1]]))
+    assert logits.shape == (2, 256, 256)
+    assert iou.tolist() == [10, 2]
+
+
+def test_a_spec_reads_back_as_written(tmp_path: Path) -> None:
+    names = ("encoder.xml", "encoder.bin", "decoder.xml", "decoder.bin")
+    spec = ModelSpec("a", 8, dict.fromkeys(names, "0"), {"licence": "Größe"})
+    assert spec.write(tmp_path) == tmp_path / "model.json"
+    assert ModelSpec.read(tmp_path) == spec
+
+
+def lose_folder(directory: Path) -> None:
+    directory.rename(directory.with_name("elsewhere"))
+
+
+def lose(name: str) -> Callable[[Path], None]:
+    return lambda directory: (directory / name).unlink()
+
+
+def alter(directory: Path) -> None:
+    path = directory / "encoder.bin"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def text(content: str) -> Callable[[Path], Any]:
+    return lambda directory: (directory / "model.json").write_text(content, encoding="utf-8")
+
+
+def spec(**changes: Any) -> Callable[[Path], None]:
+    return lambda directory: edit_spec(directory, **changes)
+
+
+@pytest.mark.parametrize(
+    ("damage", "names", "cure"),
+    [
+        (lose_folder, "tiny", EXPORT),
+        (lose("model.json"), "model.json", EXPORT),
+        (lose("encoder.xml"), "encoder.xml", "Install the model again"),
+        (lose("decoder.bin"), "decoder.bin", "Install the model again"),
+        (alter, "encoder.bin", "install or export the model again"),
+        (text('{"name": "tin'), "model.json", "Install the model again"),
+        (text("\x00\xff"), "model.json", "Install the model again"),
+        (text("[]"), "model.json", "export the model again"),
+        (spec(format_version=3), "model.json", "Update napari-medsamq or export"),
+        (spec(bits=None), "model.json", "Export the model again"),
+        (spec(colour="blue"), "model.json", "Export the model again"),
+        (spec(preprocessing={"resize": "cubic"}), "model.json", "Export the model again"),
+        (spec(image_size=1024), "model.json", "Export the model again"),
+        (spec(sha256={"encoder.xml": "0"}), "model.json", "Export the model again"),
+    ],
+    ids=[
+        *("no folder", "no spec", "no network", "no weights", "altered weights", "cut spec"),
+        *("spec not text", "spec no object", "version", "field missing", "field unknown"),
+        *("other resize", "other size", "hashes missing"),
+    ],
+)
+def test_a_damaged_directory_is_refused_with_its_cure(
+    tiny: Path, damage: Callable[[Path], Any], names: str, cure: str
+) -> None:
+    damage(tiny)
+    with pytest.raises(ModelError, match=cure) as refusal:
+        OpenVINOEngine(tiny)
+    assert str(tiny) in str(refusal.value)
+    assert names in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("networks", "file", "found"),
+    [
+        ((encoder("picture"), decoder()), "encoder.xml", "picture"),
+        ((encoder(side=32), decoder()), "encoder.xml", "[1,256,32,32]"),
+        ((encoder(), decoder(point_coords="points")), "decoder.xml", "points"),
+        ((decoder(), encoder()), "encoder.xml", "mask_input"),
+    ],
+    ids=["input name", "output shape", "decoder input", "swapped"],
+)
+def test_networks_with_other_ports_are_refused(
+    tmp_path: Path, networks: tuple[ov.Model, ov.Model], file: str, found: str
+) -> None:
+    directory = write(tmp_path / "other", *networks)
+    with pytest.raises(ModelError, match=EXPORT) as refusal:
+        OpenVINOEngine(directory)
+    assert str(directory / file) in str(refusal.value)
+    assert found in str(refusal.value)
+
+
+def test_a_file_that_is_no_network_is_refused(tiny: Path) -> None:
+    (tiny / "decoder.xml").write_text("<net/>")
+    ModelSpec.describe(tiny, name="tiny", bits=32, provenance={}).write(tiny)
+    with pytest.raises(ModelError, match=rf"cannot read .*decoder\.xml.*{EXPORT}"):
+        OpenVINOEngine(tiny)
+
+
+def test_an_unknown_device_is_refused_with_those_there_are(tiny: Path) -> None:
+    with pytest.raises(ModelError, match=r"encoder\.xml on device 'ABACUS'.*Choose one of CPU"):
+        OpenVINOEngine(tiny, device="ABACUS")
+
+
+def test_openvino_may_choose_the_device(tiny: Path) -> None:
+    image = np.random.default_rng(0).random(IMAGE, np.float32)
+    on_cpu, chosen = (OpenVINOEngine(tiny, device=name).encode(image) for name in ("CPU", "AUTO"))
+    np.testing.assert_array_equal(on_cpu, chosen)
+
+
+def test_an_engine_is_loaded_once_for_all_images_of_its_kind(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "default_model", lambda modality: tiny)
+    engines = Engines()
+    assert engines.for_modality("CT") is engines.for_modality("other")
+    with pytest.raises(ModelError, match="ABACUS"):
+        Engines(tiny, "ABACUS").for_modality("CT")
+
+
+def test_compiled_networks_are_kept_for_the_next_start(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "user_cache_path", lambda name: tmp_path / "cache" / name)
+    OpenVINOEngine(tiny)
+    assert list((tmp_path / "cache" / "napari-medsamq" / "openvino").glob("*.blob"))
+
+
+def test_a_cache_folder_that_cannot_be_made_is_done_without(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(networks, "user_cache_path", lambda name: tmp_path / "file" / name)
+    OpenVINOEngine(tiny).encode(np.zeros(IMAGE, np.float32))
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals and their stacks as on Linux")
+def test_a_signal_is_survived_after_engines_ended(tiny: Path) -> None:
+    code = f"""
+import gc, os, signal
+from pathlib import Path
+from napari_medsamq.inference.engine import OpenVINOEngine
+
+engines = [OpenVINOEngine(Path({str(tiny)!r})) for _ in range(3)]
+while engines:
+    del engines[0]
+    gc.collect()
+seen = []
+signal.signal(signal.SIGCHLD, lambda number, frame: seen.append(number))
+os.kill(os.getpid(), signal.SIGCHLD)
+assert seen
+"""
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", code], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()

@@ -1,0 +1,91 @@
+"""What users are told about the models that they can choose from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fake_engine import FakeEngine
+from typer.testing import CliRunner
+
+from napari_medsamq.cli.main import app
+from napari_medsamq.errors import ModelError
+from napari_medsamq.inference import model_spec
+from napari_medsamq.inference.catalog import (
+    StepTimes,
+    describe_choice,
+    explain_default,
+    find_model,
+    time_steps,
+    validation_dsc,
+)
+from napari_medsamq.inference.model_spec import MODELS, ModelSpec
+
+SCORES = {"all": {"dsc": 0.85, "nsd": 0.6}, "CT": {"dsc": 0.812, "nsd": 0.6}}
+SPEC = ModelSpec(name="mine", bits=8, sha256={}, provenance={}, scores=SCORES)
+
+
+def test_a_model_is_found_by_name_or_folder(tmp_path: Path) -> None:
+    assert find_model("medsamq-fast") == MODELS / "medsamq-fast"
+    assert find_model(str(tmp_path)) == tmp_path
+    with pytest.raises(ModelError, match=r"medsamq-slow is no model.*medsamq-int8"):
+        find_model("medsamq-slow")
+
+
+def test_a_line_has_the_score_of_the_images_kind_and_the_time() -> None:
+    times = StepTimes(encode_ms=11.2, decode_ms=10.1)
+    assert describe_choice(SPEC, "CT", times) == "mine, DSC 0.81, 21 ms"
+    assert describe_choice(SPEC, "other", None) == "mine, DSC 0.85"
+    assert describe_choice(SPEC, "MR", None) == "mine"
+    assert validation_dsc(SPEC, "MR") is None
+
+
+def test_time_is_that_of_one_slice_and_one_box() -> None:
+    engine = FakeEngine()
+    times = time_steps(engine)
+    assert len(engine.images) == len(engine.boxes) == 4  # one of them warms up
+    assert times.encode_ms > 0
+    assert times.decode_ms > 0
+
+
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [({"avx_vnni"}, "medsamq-fast for CT and MR, medsamq-int8"), (set(), "litemedsam-float for")],
+)
+def test_the_default_is_explained(
+    features: set[str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_spec, "cpu_features", lambda: frozenset(features))
+    assert explain_default().startswith(words)
+
+
+@pytest.mark.parametrize("directory", sorted(MODELS.glob("*/")), ids=lambda path: path.name)
+def test_shipped_models_say_what_they_score(directory: Path) -> None:
+    scores = ModelSpec.read(directory).scores
+    assert {"all", "CT", "MR"} <= set(scores)
+    assert all(0.2 < value < 1 for row in scores.values() for value in row.values())
+
+
+@pytest.mark.parametrize("scores", [{"CT": 0.8}, {"CT": {"dsc": "high"}}, [0.8]])
+def test_scores_that_are_none_are_refused(tmp_path: Path, scores: object) -> None:
+    files = dict.fromkeys(("encoder.xml", "encoder.bin", "decoder.xml", "decoder.bin"), "0")
+    spec = ModelSpec(name="a", bits=8, sha256=files, provenance={}, scores=scores)  # type: ignore[arg-type]
+    spec.write(tmp_path)
+    with pytest.raises(ModelError, match="must list scores"):
+        ModelSpec.read(tmp_path)
+
+
+def test_the_command_lists_models_with_score_and_time() -> None:
+    result = CliRunner().invoke(app, ["models"])
+    assert result.exit_code == 0, result.output
+    for name in ("litemedsam-float", "medsamq-fast", "medsamq-int8"):
+        assert f"{name}: " in result.stdout
+    assert result.stdout.count("ms to encode a slice") == 3
+    assert result.stdout.count("DSC: CT 0.") == 3
+    assert f"Without --model: {explain_default()}" in result.stdout
+
+
+def test_an_unknown_name_is_refused_in_words() -> None:
+    result = CliRunner().invoke(app, ["models", "--model", "medsamq-slow"])
+    assert result.exit_code == 1
+    assert "medsamq-slow is no model" in result.stderr

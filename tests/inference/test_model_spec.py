@@ -1,0 +1,100 @@
+"""Which model is used when the user names none, and what its description has to say."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from napari_medsamq.errors import ModelError
+from napari_medsamq.inference import model_spec
+from napari_medsamq.inference.model_spec import MODELS, ModelSpec, default_model, shipped_models
+from napari_medsamq.inference.preprocess import BoxRule
+
+
+@pytest.mark.parametrize(
+    ("features", "name"),
+    [
+        ({"avx2", "avx_vnni"}, "medsamq-int8"),
+        ({"avx2", "avx512f", "avx512_vnni"}, "medsamq-int8"),
+        ({"avx512f", "amx_int8", "amx_tile"}, "medsamq-int8"),
+        ({"avx2", "avx512f"}, "litemedsam-float"),
+        ({"asimd", "asimddp"}, "litemedsam-float"),
+        (set(), "litemedsam-float"),
+    ],
+)
+def test_processor_and_modality_decide(
+    features: set[str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_spec, "cpu_features", lambda: frozenset(features))
+    assert default_model("other") == MODELS / name
+    for modality in ("CT", "MR"):
+        fast = MODELS / "medsamq-fast" if name == "medsamq-int8" else MODELS / name
+        assert default_model(modality) == fast  # type: ignore[arg-type]
+
+
+def test_the_processor_of_this_computer_is_known() -> None:
+    assert model_spec.cpu_features()
+
+
+@pytest.mark.parametrize(
+    ("name", "bits"), [("medsamq-fast", 8), ("medsamq-int8", 8), ("litemedsam-float", 32)]
+)
+def test_shipped_models_are_whole(name: str, bits: int) -> None:
+    spec = ModelSpec.read(MODELS / name)
+    spec.verify(MODELS / name)
+    assert (spec.name, spec.bits) == (name, bits)
+    assert spec.provenance["licence"].startswith("Apache-2.0")
+
+
+@pytest.mark.parametrize("name", ["", "/home/doe/model", "doe\\\\model", 7])
+def test_a_name_that_is_a_folder_is_refused(tmp_path: Path, name: object) -> None:
+    """It is written down beside labels."""
+    content = json.loads((MODELS / "medsamq-fast" / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps(content | {"name": name}))
+    with pytest.raises(ModelError, match="the name of its folder alone is expected"):
+        ModelSpec.read(tmp_path)
+
+
+def test_published_weights_alone_get_boxes_as_published() -> None:
+    rules = {path.name: ModelSpec.read(path).preprocessing.box for path in shipped_models()}
+    assert rules == {
+        "litemedsam-float": BoxRule.published,
+        "medsamq-fast": BoxRule.far_edge,
+        "medsamq-int8": BoxRule.far_edge,
+    }
+
+
+@pytest.fixture
+def description(tmp_path: Path) -> dict[str, Any]:
+    shutil.copy(MODELS / "medsamq-fast/model.json", tmp_path)
+    content: dict[str, Any] = json.loads((tmp_path / "model.json").read_text())
+    return content
+
+
+def test_a_directory_of_before_is_read_and_written_as_one_of_today(
+    description: dict[str, Any], tmp_path: Path
+) -> None:
+    today = ModelSpec.read(tmp_path)
+    description["format_version"] = 1
+    del description["preprocessing"]["box"]
+    (tmp_path / "model.json").write_text(json.dumps(description))
+    assert ModelSpec.read(tmp_path) == today
+    ModelSpec.read(tmp_path).write(tmp_path)
+    written = json.loads((tmp_path / "model.json").read_text())
+    assert (written["format_version"], written["preprocessing"]["box"]) == (2, BoxRule.far_edge)
+
+
+@pytest.mark.parametrize("box", [None, "the middle of the last pixel", BoxRule.near_edge.value, 7])
+def test_a_rule_for_boxes_that_is_not_known_is_refused(
+    description: dict[str, Any], tmp_path: Path, box: object
+) -> None:
+    description["preprocessing"]["box"] = box
+    if box is None:
+        del description["preprocessing"]["box"]
+    (tmp_path / "model.json").write_text(json.dumps(description))
+    with pytest.raises(ModelError, match=r"model\.json .*Export the model again"):
+        ModelSpec.read(tmp_path)

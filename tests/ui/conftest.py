@@ -1,0 +1,185 @@
+"""A real napari window, a dock in it, and a mouse."""
+
+import gc
+import itertools
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+pytest.importorskip("qtpy")
+
+from fake_engine import HeldEngine
+from napari.settings import get_plugin_settings
+from npe2 import PluginManifest
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+
+from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
+from napari_medsamq.ui.preferences import PLUGIN
+from napari_medsamq.ui.widget import MedSAMQWidget
+
+_COUNT = itertools.count()
+# napari drops mouse moves that follow each other by less than 5 ms.
+MOVE_MS = 15
+PLAIN = Qt.KeyboardModifier.NoModifier
+
+
+class Window:
+    """napari with the dock, driven as a user does: by mouse, keys and buttons."""
+
+    def __init__(self, viewer, qtbot):
+        self.viewer = viewer
+        self.qtbot = qtbot
+        viewer.window.resize(1300, 850)
+        self.open_dock()
+
+    def open_dock(self, *, ahead=False, memory=DEFAULT_BUDGET):
+        # Encoding ahead would count as encoding in tests that count.
+        self.dock = MedSAMQWidget(self.viewer, ahead=ahead, memory=memory)
+        self.dock_frame = self.viewer.window.add_dock_widget(self.dock, name="MedSAM-Q")
+
+    def close_dock(self):
+        self.viewer.window.remove_dock_widget(self.dock_frame)
+        QApplication.processEvents()
+
+    def wait(self):
+        """Wait until nothing is read, computed or saved any more."""
+        self.qtbot.waitUntil(lambda: not self.dock.busy, timeout=150_000)
+        QTest.qWait(20)
+
+    def open(self, path):
+        self.wait()
+        self.dock.open_path(path)
+        self.wait()
+        assert self.dock.controller is not None, self.dock.status
+
+    @property
+    def workspace(self):
+        return self.dock.controller.workspace
+
+    @property
+    def session(self):
+        return self.workspace.session
+
+    @property
+    def native(self):
+        return self.viewer.window._qt_viewer.canvas.native
+
+    def pixel(self, voxel):
+        """Where on the canvas an array voxel (z, y, x) of the slice in view lies."""
+        canvas = self.viewer.window._qt_viewer.canvas
+        shown = list(self.viewer.dims.displayed)
+
+        def world(x, y):
+            return np.array(canvas._map_canvas2world((x, y), canvas.view))[shown]
+
+        origin = world(0, 0)
+        matrix = np.column_stack([world(100, 0) - origin, world(0, 100) - origin]) / 100
+        target = (np.array(voxel) * self.session.volume.spacing)[shown]
+        return np.linalg.solve(matrix, target - origin)
+
+    def mouse(self, kind, pixel, button=Qt.MouseButton.LeftButton, buttons=None, modifier=PLAIN):
+        position = QPointF(*pixel)
+        pressed = Qt.MouseButton.LeftButton if buttons is None else buttons
+        event = QMouseEvent(
+            kind,
+            position,
+            QPointF(self.native.mapToGlobal(position.toPoint())),
+            button,
+            pressed,
+            modifier,
+        )
+        QApplication.sendEvent(self.native, event)
+        QApplication.processEvents()
+
+    def drag(self, start, stop, steps=4):
+        """Drag the mouse between two array voxels of the slice in view."""
+        begin, end = self.pixel(start), self.pixel(stop)
+        none = Qt.MouseButton.NoButton
+        self.mouse(QEvent.Type.MouseMove, begin, none, none)
+        self.mouse(QEvent.Type.MouseButtonPress, begin)
+        for fraction in np.linspace(0, 1, steps + 1)[1:]:
+            QTest.qWait(MOVE_MS)
+            self.mouse(QEvent.Type.MouseMove, begin + fraction * (end - begin), none)
+        QTest.qWait(MOVE_MS)
+        self.mouse(QEvent.Type.MouseButtonRelease, end, buttons=none)
+        QTest.qWait(MOVE_MS)
+
+    def click(self, voxel):
+        self.drag(voxel, voxel, steps=0)
+
+    def move_box(self, start, stop):
+        """Drag the first box between two array voxels, and let napari end its work on it."""
+        boxes = self.workspace.boxes
+        boxes.mode = "select"
+        boxes.selected_data = {0}
+        self.drag(start, stop)
+        QTest.qWait(50)
+
+    def press(self, key, modifier=PLAIN):
+        """Press a key with the canvas in focus."""
+        self.native.setFocus()
+        QTest.keyClick(self.native, key, modifier)
+        QApplication.processEvents()
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    held = HeldEngine()
+    monkeypatch.setattr(
+        "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: held
+    )
+    yield held
+    held.open.set()
+
+
+@pytest.fixture
+def dock(engine, window, phantom):
+    window.open(phantom.volume.path)
+    window.viewer.dims.set_point(0, 12 * 3.0)
+    window.press(Qt.Key.Key_B)
+    return window
+
+
+@pytest.fixture(autouse=True)
+def settings(plugin_settings, npe2pm, tmp_path):
+    """The preferences that a test sets; neither they nor journals lie in the user's folders."""
+    npe2pm.register(PluginManifest.from_distribution(PLUGIN))
+    own = get_plugin_settings(PLUGIN)
+    own.journals.folder = str(tmp_path / "journals")
+    return own
+
+
+@pytest.fixture(autouse=True)
+def _no_leftovers(monkeypatch):
+    # Qt's objects must end in the thread that made them, not in the worker's or a later test's
+    # because that happens to start a collection.
+    gc.disable()
+    # Collections skip what there is now, modules above all; now and then one looks at everything.
+    if next(_COUNT) % 20 == 0:
+        gc.unfreeze()
+        gc.collect()
+    gc.freeze()
+    if sys.platform != "win32":
+        # napari collects whenever a layer goes, for the sake of drivers on Windows.
+        monkeypatch.setattr("napari._vispy.canvas.gc", SimpleNamespace(collect=lambda: None))
+    yield
+    gc.enable()
+    gc.collect()
+
+
+@pytest.fixture
+def window(make_napari_viewer, qtbot):
+    # Shown, because napari draws nothing in a hidden window.
+    opened = Window(make_napari_viewer(show=True), qtbot)
+    yield opened
+    if isalive(opened.dock):
+        opened.dock.close()
+    # Waiting also carries out what Qt put off: the deletion of the dock.
+    QTest.qWait(10)

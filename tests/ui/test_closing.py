@@ -1,0 +1,169 @@
+"""A volume is closed, and gone; those that stay keep their order, their numbers and their work."""
+
+import numpy as np
+import pytest
+from napari.layers import Image
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QMessageBox, QPushButton, QScrollBar
+
+from napari_medsamq.io.samples import SAMPLES
+from napari_medsamq.ui.workspace import open_workspaces
+
+BOX = ((12, 16, 24), (12, 47, 55))
+
+
+def button(window, text):
+    (found,) = [b for b in window.dock.findChildren(QPushButton) if b.text().startswith(text)]
+    return found
+
+
+def click(window, text):
+    push = button(window, text)
+    window.dock._view.ensureWidgetVisible(push)
+    QTest.mouseClick(push, Qt.MouseButton.LeftButton)
+    QTest.qWait(50)
+    window.wait()
+
+
+def delete(window, layer):
+    """Select a layer, unlock it, and press the button with the bin."""
+    layer.locked = False
+    window.viewer.layers.selection.active = layer
+    bins = window.viewer.window._qt_window.findChildren(QPushButton, "delete_button") or [
+        b
+        for b in window.viewer.window._qt_window.findChildren(QPushButton)
+        if b.property("mode") == "delete_button"
+    ]
+    QTest.mouseClick(bins[0], Qt.MouseButton.LeftButton)
+    QTest.qWait(50)
+    window.wait()
+
+
+def in_order(window):
+    layers = [layer for layer in window.viewer.layers if layer in window.workspace.layers]
+    return layers == list(window.workspace.layers)
+
+
+@pytest.fixture
+def drawn(dock):
+    dock.drag(*BOX)
+    dock.wait()
+    return dock
+
+
+@pytest.mark.parametrize("how", ["button", "bin"])
+def test_a_closed_volume_is_gone_and_its_work_kept(drawn, phantom, monkeypatch, how):
+    voxels = int(drawn.session.label.sum())
+    assert voxels > 0
+    if how == "button":
+        click(drawn, "Close volume")
+    else:
+        delete(drawn, drawn.workspace.image)
+    assert len(drawn.viewer.layers) == 0
+    assert open_workspaces(drawn.viewer) == []
+    assert drawn.dock.controller is None
+    assert "phantom was closed. What was done to it is kept" in drawn.dock.status
+    assert not button(drawn, "Close volume").isEnabled()
+    # Keys and the dock itself go on without one.
+    drawn.press(Qt.Key.Key_B)
+    drawn.close_dock()
+    drawn.open_dock()
+    drawn.wait()
+    assert len(drawn.viewer.layers) == 0, "it stays away"
+    asked = []
+
+    def go_on(box):
+        asked.append(box.text())
+        (answer,) = [own for own in box.buttons() if own.text() == "Go on"]
+        monkeypatch.setattr(QMessageBox, "clickedButton", lambda _: answer)
+
+    monkeypatch.setattr(QMessageBox, "exec", go_on)
+    drawn.open(phantom.volume.path)
+    assert len(asked) == 1
+    assert int(drawn.session.label.sum()) == voxels
+    assert in_order(drawn)
+
+
+def test_layers_that_were_removed_come_back_in_their_order(drawn):
+    for numbers in ((1,), (4, 1), (3, 2, 1), (4,)):
+        for number in numbers:
+            layer = drawn.workspace.layers[number]
+            layer.locked = False
+            drawn.viewer.layers.remove(layer)
+        drawn.close_dock()
+        drawn.open_dock()
+        drawn.wait()
+        assert in_order(drawn), numbers
+
+
+def test_a_volume_whose_work_is_not_recorded_is_not_closed_unasked(drawn, monkeypatch):
+    drawn.workspace._recorder = None
+    delete(drawn, drawn.workspace.image)
+    assert drawn.workspace.image in drawn.viewer.layers
+    assert in_order(drawn)
+    assert "is not recorded, so the volume stays" in drawn.dock.status
+    answers = [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: answers.pop(0))
+    click(drawn, "Close volume")
+    assert drawn.session.label.any()
+    click(drawn, "Close volume")
+    assert drawn.dock.controller is None
+    assert len(drawn.viewer.layers) == 0
+
+
+def test_an_image_of_someone_else_stays_when_its_volume_is_closed(engine, window):
+    window.wait()
+    grey = np.random.default_rng(1).integers(0, 200, (6, 40, 50)).astype(np.uint16)
+    layer = window.viewer.add_image(grey, name="theirs")
+    window.dock._view.volume.layer_requested.emit(layer)
+    window.wait()
+    click(window, "Close volume")
+    assert list(window.viewer.layers) == [layer]
+
+
+def test_closing_in_the_middle_of_a_mask_writes_nothing(drawn, engine):
+    session = drawn.session
+    before = session.label.copy()
+    engine.open.clear()
+    drawn.viewer.dims.set_point(0, 6 * 3.0)
+    drawn.drag((6, 16, 24), (6, 47, 55))
+    button(drawn, "Close volume").click()
+    QTest.qWait(20)
+    engine.open.set()
+    drawn.wait()
+    np.testing.assert_array_equal(session.label, before)
+
+
+def sliders(window):
+    bars = window.viewer.window._qt_window.findChildren(QScrollBar)
+    central = window.viewer.window._qt_window.centralWidget()
+    return [b for b in bars if b.isVisible() and central.isAncestorOf(b) and b.orientation() == 1]
+
+
+def test_the_slider_counts_the_slices_of_the_volume_in_hand(dock):
+    first = dock.workspace
+    dock.open(SAMPLES / "mr.nrrd")
+    second = dock.workspace
+    for wanted, count in ((second, 25), (first, 24)):
+        if dock.workspace is not wanted:
+            dock.dock._view.volume.layer_requested.emit(wanted.image)
+            dock.wait()
+        assert dock.workspace is wanted
+        QTest.qWait(20)
+        assert [(bar.minimum(), bar.maximum()) for bar in sliders(dock)] == [(0, count - 1)]
+        dock.viewer.dims.set_point(0, 10 * wanted.session.volume.spacing[0])
+        for index in (11, 12, 13):
+            dock.press(Qt.Key.Key_Right)
+            assert dock.viewer.dims.current_step[0] == index, "one press, one slice"
+            assert dock.dock.controller._shown_slice == index
+            assert sliders(dock)[0].value() == index
+    # What is in the viewer besides still counts.
+    dock.viewer.add_image(np.zeros((40, 64, 80)), scale=(3, 0.7, 0.5))
+    assert [bar.maximum() for bar in sliders(dock)] == [39]
+    dock.drag((13, 16, 24), (13, 47, 55))
+    click(dock, "Close volume")
+    assert dock.workspace is second
+    kinds = [layer for layer in dock.viewer.layers if isinstance(layer, Image)]
+    assert first.image not in kinds
+    assert second.image in kinds

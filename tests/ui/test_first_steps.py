@@ -1,0 +1,169 @@
+"""A new user is led to the first saved label, in few actions; boxes and views answer to keys."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QPushButton
+
+from napari_medsamq.ui.forms.guide import BOX, CORRECT, OPEN, PROPAGATE, SAVE, STEPS
+
+ALT, SHIFT = Qt.KeyboardModifier.AltModifier, Qt.KeyboardModifier.ShiftModifier
+LIVER = ((10, 192, 110), (10, 384, 268))
+
+
+def button(window, words):
+    (found,) = [
+        b for b in window.dock.findChildren(QPushButton) if words in b.text() and b.isVisible()
+    ]
+    return found
+
+
+class Actions:
+    """Counts what a user does."""
+
+    def __init__(self, window):
+        self.window = window
+        self.count = 0
+
+    def click(self, words):
+        self.count += 1
+        button(self.window, words).click()
+        self.window.wait()
+
+    def press(self, key):
+        self.count += 1
+        self.window.press(key)
+        self.window.wait()
+
+    def drag(self, start, stop):
+        self.count += 1
+        self.window.drag(start, stop)
+        self.window.wait()
+
+    def click_on(self, voxel):
+        self.count += 1
+        self.window.click(voxel)
+        self.window.wait()
+
+
+@pytest.mark.slow
+def test_a_new_user_saves_a_corrected_label_in_twelve_actions(window, tmp_path, monkeypatch):
+    target = tmp_path / "liver.nii.gz"
+    monkeypatch.setattr(
+        "napari_medsamq.ui.forms.dock_form.QFileDialog.getSaveFileName",
+        lambda *_: (str(target), ""),
+    )
+    guide, user = window.dock._view.guide, Actions(window)
+    assert guide.isVisible()
+    assert guide.step == OPEN
+    user.click("Open the sample CT")
+    assert guide.step == BOX
+    window.viewer.dims.set_point(0, 20.0)
+    user.count += 1  # the scroll to the slice
+    user.press(Qt.Key.Key_B)
+    user.drag(*LIVER)
+    assert guide.step == PROPAGATE
+    user.press(Qt.Key.Key_P)
+    window.qtbot.waitUntil(lambda: not window.dock.controller.propagator.active, timeout=120_000)
+    assert guide.step == CORRECT
+    user.press(Qt.Key.Key_C)
+    user.click_on((10, 300, 200))
+    assert guide.step == SAVE
+    user.click("Save label")
+    window.qtbot.waitUntil(target.exists, timeout=30_000)
+    window.wait()
+    assert user.count <= 12
+    assert not guide.isVisible()
+    saved = np.asarray(nib.load(target).dataobj)
+    assert np.count_nonzero(saved.any((0, 1))) == 20
+
+
+def test_the_guide_ends_for_good(window, settings):
+    guide = window.dock._view.guide
+    assert guide.isVisible()
+    button(window, "Next").click()
+    assert guide.step == BOX
+    button(window, "End").click()
+    assert not guide.isVisible()
+    assert settings.start.guide is False
+    window.close_dock()
+    window.open_dock()
+    assert not window.dock._view.guide.isVisible()
+
+
+def test_the_guide_has_five_steps_and_goes_on_by_hand_too(window):
+    guide = window.dock._view.guide
+    assert len(STEPS) == 5
+    for _ in STEPS[1:]:
+        button(window, "Next").click()
+    button(window, "Done").click()
+    assert not guide.isVisible()
+
+
+def test_arrows_move_and_resize_the_box(dock):
+    dock.drag((12, 16, 24), (12, 47, 55))
+    dock.wait()
+    (before,) = dock.session.history.prompts
+    dock.press(Qt.Key.Key_Right, ALT)
+    dock.wait()
+    (moved,) = dock.session.history.prompts
+    np.testing.assert_array_equal(moved.box.xyxy, np.add(before.box.xyxy, [1, 0, 1, 0]))
+    assert moved.voxels.tolist() != before.voxels.tolist()
+    dock.press(Qt.Key.Key_Down, ALT | SHIFT)
+    dock.press(Qt.Key.Key_Left, ALT | SHIFT)
+    dock.wait()
+    (resized,) = dock.session.history.prompts
+    np.testing.assert_array_equal(resized.box.xyxy, np.add(moved.box.xyxy, [0, 0, -1, 1]))
+    dock.viewer.dims.set_point(0, 5 * 3.0)
+    dock.press(Qt.Key.Key_Right, ALT)
+    assert "no box of this label on this slice" in dock.dock.status
+
+
+def test_arrows_follow_the_picture_where_rows_run_upwards(dock):
+    dock.press(Qt.Key.Key_F3)
+    dock.drag((5, 32, 20), (18, 32, 60))
+    dock.wait()
+    (before,) = dock.session.history.prompts
+    assert before.box.axis == 1
+    dock.press(Qt.Key.Key_Up, ALT)
+    dock.wait()
+    (moved,) = dock.session.history.prompts
+    np.testing.assert_array_equal(moved.box.xyxy, np.add(before.box.xyxy, [0, 1, 0, 1]))
+
+
+def test_a_box_does_not_leave_the_slice(dock):
+    dock.drag((12, 3, 24), (12, 47, 55))
+    dock.wait()
+    for _ in range(6):
+        dock.press(Qt.Key.Key_Up, ALT)
+        dock.wait()
+    assert dock.session.history.prompts[0].box.y0 == 0
+    assert "would leave the slice" in dock.dock.status
+
+
+def test_labels_are_shown_as_solids_and_back(dock):
+    dock.drag((12, 16, 24), (12, 47, 55))
+    dock.wait()
+    point = dock.viewer.dims.point
+    dock.press(Qt.Key.Key_V)
+    QTest.qWait(50)
+    assert dock.viewer.dims.ndisplay == 3
+    assert not dock.workspace.image.visible
+    assert dock.workspace.labels.visible
+    # Seen from the front, the patient's right is on the left.
+    camera = dock.viewer.scene.camera
+    assert camera.orientation == ("away", "down", "right")
+    np.testing.assert_allclose(camera.view_direction, (0, 1, 0), atol=1e-6)
+    np.testing.assert_allclose(camera.up_direction, (1, 0, 0), atol=1e-6)
+    dock.press(Qt.Key.Key_V)
+    assert dock.viewer.dims.ndisplay == 2
+    assert dock.workspace.image.visible
+    assert dock.workspace.boxes.visible
+    assert dock.viewer.dims.point == point
+    assert dock.viewer.dims.order == (0, 1, 2)
+    dock.press(Qt.Key.Key_F3)
+    dock.press(Qt.Key.Key_V)
+    dock.press(Qt.Key.Key_V)
+    assert dock.viewer.dims.order == (1, 0, 2)

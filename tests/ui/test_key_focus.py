@@ -1,0 +1,232 @@
+"""Keys mean the same whatever was clicked on last, and never end in a name."""
+
+import pytest
+from qtpy.QtCore import QEvent, QPoint, Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QApplication,
+    QComboBox,
+    QPushButton,
+    QStyle,
+    QStyleOptionComboBox,
+    QStyleOptionSpinBox,
+    QWidget,
+)
+
+from napari_medsamq.ui.forms.dock_form import TO_VIEW
+
+BOX = ((12, 16, 24), (12, 47, 55))
+LEFT = Qt.MouseButton.LeftButton
+SHIFT, CONTROL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
+
+
+@pytest.fixture
+def desk(dock):
+    """A window with the keyboard's focus, a label, and no tool in hand."""
+    dock.viewer.window._qt_window.activateWindow()
+    dock.qtbot.waitUntil(lambda: QApplication.activeWindow() is not None)
+    dock.drag(*BOX)
+    dock.wait()
+    dock.press(Qt.Key.Key_B)
+    assert dock.native.hasFocus()
+    return dock
+
+
+def form(window):
+    return window.dock._view.label
+
+
+def press(key, modifier=Qt.KeyboardModifier.NoModifier):
+    """Press a key as a keyboard does: whatever has the focus gets it."""
+    QTest.keyClick(QApplication.focusWidget(), key, modifier)
+    QApplication.processEvents()
+
+
+def enter(window):
+    """Bring the mouse from the dock to the picture."""
+    QApplication.sendEvent(window.native, QEvent(QEvent.Type.Leave))
+    QTest.mouseMove(window.native, QPoint(5, 5))
+    QApplication.sendEvent(window.native, QEvent(QEvent.Type.Enter))
+    QApplication.processEvents()
+
+
+def cell(window, column):
+    table = form(window)._table
+    return table.viewport(), table.visualItemRect(table.item(0, column)).center()
+
+
+def press_mouse(window, target, place=None):
+    window.dock._view.ensureWidgetVisible(target)
+    QTest.qWait(5)
+    QTest.mouseClick(target, LEFT, pos=place or target.rect().center())
+    QTest.qWait(20)
+
+
+def up_arrow(spin):
+    option = QStyleOptionSpinBox()
+    spin.initStyleOption(option)
+    part = QStyle.SubControl.SC_SpinBoxUp
+    return spin.style().subControlRect(QStyle.ComplexControl.CC_SpinBox, option, part, spin)
+
+
+def choose(window, combo, text):
+    """Open a list with the mouse, and click on a line of it."""
+    window.dock._view.ensureWidgetVisible(combo)
+    option = QStyleOptionComboBox()
+    combo.initStyleOption(option)
+    part = QStyle.SubControl.SC_ComboBoxArrow
+    arrow = combo.style().subControlRect(QStyle.ComplexControl.CC_ComboBox, option, part, combo)
+    QTest.mousePress(combo, LEFT, pos=arrow.center())
+    window.qtbot.waitUntil(combo.view().isVisible)
+    # Else Qt takes it for the click that opened the list.
+    QTest.qWait(QApplication.doubleClickInterval() + 50)
+    index = combo.model().index(combo.findText(text), 0)
+    combo.view().scrollTo(index)
+    place = combo.view().visualRect(index).center()
+    QTest.mouseMove(combo.view().viewport(), place)
+    QTest.mouseClick(combo.view().viewport(), LEFT, pos=place)
+    window.qtbot.waitUntil(lambda: not combo.view().isVisible())
+    QTest.qWait(20)
+
+
+def type_number(window, spin, text):
+    press_mouse(window, spin.lineEdit())
+    assert spin.hasFocus()
+    spin.selectAll()
+    QTest.keyClicks(QApplication.focusWidget(), text)
+    press(Qt.Key.Key_Return)
+    QTest.qWait(20)
+
+
+def end_follow_up(window):
+    prior = window.dock._view.prior
+    prior.begin("label.nii.gz", [], None)
+    QTest.qWait(20)
+    prior._images.setFocus()
+    prior.end()
+    QTest.qWait(20)
+
+
+def click_layer(window):
+    views = window.viewer.window._qt_window.findChildren(QAbstractItemView)
+    (layers,) = [view for view in views if type(view).__name__ == "QtLayerList"]
+    row = layers.model().index(0, 0)
+    press_mouse(window, layers.viewport(), layers.visualRect(row).center())
+    window.viewer.layers.selection.active = window.workspace.boxes
+
+
+WAYS = {
+    "a row of the table": lambda w: press_mouse(w, *cell(w, 1)),
+    "a lock": lambda w: press_mouse(w, *cell(w, 4)),
+    "an arrow beside the number": lambda w: press_mouse(
+        w, form(w)._id.native, up_arrow(form(w)._id.native).center()
+    ),
+    "a box to tick": lambda w: press_mouse(w, w.dock._view._zoom, QPoint(8, 8)),
+    "a button": lambda w: press_mouse(w, w.dock._view._undo),
+    "a list": lambda w: choose(w, w.dock._view._way, TO_VIEW),
+    "a name": lambda w: choose(w, form(w)._name, "Spleen"),
+    "a level": lambda w: type_number(w, w.dock._view.volume.window_form._level.native, "60"),
+    "a number": lambda w: type_number(w, form(w)._id.native, "12"),
+    "the end of a follow-up": end_follow_up,
+    "nothing of the dock": lambda w: press_mouse(w, w.dock._view.viewport(), QPoint(2, 2)),
+    "the line about what happened": lambda w: press_mouse(w, w.dock._view.status_line.viewport()),
+    "napari's list of layers": click_layer,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_keys_mean_the_same_whatever_was_clicked_on(desk, way):
+    WAYS[way](desk)
+    name = form(desk)._name.currentText()
+    for active in (True, False):
+        press(Qt.Key.Key_C)
+        desk.wait()
+        assert desk.dock.controller.clicking.active == active, QApplication.focusWidget()
+    press(Qt.Key.Key_B)
+    assert desk.dock.controller._drawing
+    assert form(desk)._name.currentText() == name
+    assert name == {"a name": "Spleen", "a number": "Label 12"}.get(way, name)
+    enter(desk)
+    assert desk.native.hasFocus()
+
+
+def test_after_a_choice_the_canvas_has_the_focus_again(desk):
+    for way in ("a name", "a level", "a number", "a lock", "a button", "the end of a follow-up"):
+        WAYS[way](desk)
+        assert desk.native.hasFocus(), way
+
+
+def test_what_is_typed_in_a_name_is_its_text(desk):
+    field = form(desk)._name
+    press_mouse(desk, field.lineEdit())
+    assert field.hasFocus()
+    field.lineEdit().selectAll()
+    QTest.keyClicks(QApplication.focusWidget(), "cbnP")
+    enter(desk)
+    assert field.hasFocus(), "someone types"
+    QTest.keyClicks(QApplication.focusWidget(), " 2")
+    press(Qt.Key.Key_Return)
+    QTest.qWait(20)
+    assert desk.native.hasFocus()
+    assert desk.session.style(1).name == "cbnP 2"
+    assert not desk.dock.controller.clicking.active
+    assert not desk.dock.controller._drawing
+
+
+def test_escape_takes_back_what_was_typed_and_leaves(desk):
+    field = form(desk)._name
+    press_mouse(desk, field.lineEdit())
+    QTest.keyClicks(QApplication.focusWidget(), "x")
+    press(Qt.Key.Key_Escape)
+    assert desk.native.hasFocus()
+    assert field.currentText() == desk.session.style(1).name == "Label 1"
+    level = desk.dock._view.volume.window_form._level.native
+    before = level.value()
+    press_mouse(desk, level.lineEdit())
+    level.selectAll()
+    QTest.keyClicks(QApplication.focusWidget(), "7")
+    press(Qt.Key.Key_Escape)
+    assert desk.native.hasFocus()
+    assert level.value() == before
+    assert desk.session.window.level == before
+
+
+def test_letters_in_a_field_of_numbers_are_keys(desk):
+    width = desk.dock._view.volume.window_form._width.native
+    press_mouse(desk, width.lineEdit())
+    text = width.text()
+    press(Qt.Key.Key_C)
+    desk.wait()
+    assert desk.dock.controller.clicking.active
+    assert width.text() == text
+    enter(desk)
+    assert width.hasFocus(), "a number may still be typed"
+
+
+def test_all_controls_are_reached_by_tab(desk):
+    view = desk.dock._view
+    for widget in view.findChildren(QWidget):
+        if isinstance(widget, QPushButton | QAbstractItemView | QComboBox) and not isinstance(
+            widget.window(), QComboBox
+        ):
+            policy = widget.focusPolicy()
+            inside_list = (
+                widget.parent() is not None and "Container" in type(widget.parent()).__name__
+            )
+            assert policy & Qt.FocusPolicy.TabFocus or inside_list, widget
+    view._draw.setFocus(Qt.FocusReason.TabFocusReason)
+    press(Qt.Key.Key_Tab)
+    assert QApplication.focusWidget() is not view._draw
+    assert view.isAncestorOf(QApplication.focusWidget())
+    press(Qt.Key.Key_C)
+    desk.wait()
+    assert desk.dock.controller.clicking.active
+    enter(desk)
+    assert desk.native.hasFocus()
+
+
+def test_a_dock_that_is_closed_leaves_the_keys_alone(desk):
+    focus = desk.dock.controller._key_focus
+    desk.close_dock()
+    assert not focus._watched

@@ -1,0 +1,112 @@
+"""Labels are saved in a format of choice, and label files are loaded, in the dock."""
+
+import numpy as np
+import pytest
+from dicom_series import write_series
+from qtpy.QtWidgets import QPushButton
+
+from napari_medsamq.io.volume import Segment, read_label, write_label
+from napari_medsamq.ui.forms import dock_form as view
+
+BOX = ((12, 16, 24), (12, 47, 55))
+
+
+def button(window, start):
+    (found,) = [
+        push for push in window.dock.findChildren(QPushButton) if push.text().startswith(start)
+    ]
+    return found
+
+
+def formats(window):
+    box = window.dock._view._format
+    return [box.itemText(n) for n in range(box.count())]
+
+
+@pytest.fixture
+def answer(monkeypatch):
+    """Answer the file dialogs with a path, and return what they suggested."""
+    suggested = []
+
+    def prepare(path):
+        def ask(_parent, _title, suggestion, patterns):
+            suggested.append((suggestion, patterns))
+            return str(path), ""
+
+        monkeypatch.setattr(view.QFileDialog, "getSaveFileName", ask)
+        monkeypatch.setattr(view.QFileDialog, "getOpenFileName", ask)
+        return suggested
+
+    return prepare
+
+
+def test_a_label_is_saved_for_slicer_and_loaded_again(dock, tmp_path, answer, capsys):
+    dock.drag(*BOX)
+    dock.wait()
+    drawn = dock.session.label.copy()
+    dock.dock._view.label._name.lineEdit().setText("Liver")
+    dock.dock._view.label._name.lineEdit().editingFinished.emit()
+    assert formats(dock) == ["NIfTI", "3D Slicer segmentation"]
+    suggested = answer(tmp_path / "liver")
+    dock.dock._view._format.setCurrentIndex(1)
+    button(dock, "Save label").click()
+    dock.wait()
+    assert suggested[0][0].endswith("phantom_label.seg.nrrd")
+    assert suggested[0][1] == "3D Slicer segmentation (*.seg.nrrd)"
+    assert "Saved and verified" in dock.dock.status
+    path = tmp_path / "liver.seg.nrrd"
+    assert read_label(path, dock.session.volume).segments[1].name == "Liver"
+    # Beside what is there: another number, and one undo takes it back.
+    answer(path)
+    dock.session.history.undo()
+    dock.session.set_style(1, dock.session.style(1).default(1))
+    button(dock, "Load label").click()
+    dock.wait()
+    np.testing.assert_array_equal(dock.session.label, drawn)
+    assert dock.session.style(1).name == "Liver"
+    assert f"Loaded Liver: {np.count_nonzero(drawn):,} voxels." in dock.dock.status
+    button(dock, "Load label").click()
+    dock.wait()
+    assert "Liver is number 2, as 1 was taken." in dock.dock.status
+    assert list(dock.session.history.voxel_counts) == [2]
+    dock.dock.controller.undo()
+    assert list(dock.session.history.voxel_counts) == [1]
+
+
+def test_a_file_that_is_no_label_of_the_volume_changes_nothing(dock, tmp_path, answer, capsys):
+    path = tmp_path / "notes.nii"
+    path.write_text("not a label")
+    answer(path)
+    button(dock, "Load label").click()
+    dock.wait()
+    assert "cannot be read as NIfTI" in dock.dock.status
+    assert dock.session.history.undo_name is None
+    answer("")
+    button(dock, "Load label").click()
+    dock.wait()
+    assert "cannot be read as NIfTI" in dock.dock.status
+
+
+def test_a_series_can_be_labelled_in_dicom(engine, window, tmp_path, answer):
+    voxels = np.zeros((40, 36, 6), np.int16)
+    voxels[8:30, 8:28] = 100
+    window.open(write_series(tmp_path / "series", voxels, np.diag([1.0, 1, 3, 1])))
+    assert formats(window)[2:] == [
+        "DICOM structure set (RTSTRUCT)",
+        "DICOM segmentation (SEG)",
+    ]
+    session = window.session
+    label = (session.volume.data > 50).astype(np.uint8)
+    given = tmp_path / "given.dcm"
+    write_label(given, label, session.volume, {1: Segment("Spleen", "#0072B2")})
+    answer(given)
+    button(window, "Load label").click()
+    window.wait()
+    assert "Loaded Spleen" in window.dock.status
+    for index in (2, 3):
+        answer(tmp_path / "out")
+        window.dock._view._format.setCurrentIndex(index)
+        button(window, "Save label").click()
+        window.wait()
+    assert (tmp_path / "out.rtstruct.dcm").exists()
+    np.testing.assert_array_equal(read_label(tmp_path / "out.dcm", session.volume).label, label)

@@ -1,0 +1,168 @@
+"""Labels are named, hidden and locked in the dock."""
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QTableWidget
+
+from napari_medsamq.io.terminology import ORGANS
+
+BOX = ((12, 16, 24), (12, 47, 55))
+NEXT = ((12, 16, 40), (12, 47, 70))
+
+
+@pytest.fixture
+def two(dock):
+    """A label, and the dock ready to draw another one that laps over it."""
+    dock.drag(*BOX)
+    dock.wait()
+    form(dock)._id.value = 2
+    return dock
+
+
+def form(window):
+    return window.dock._view.label
+
+
+def check(window, label_id, column):
+    """Click the check box of a label in a column."""
+    (table,) = form(window).findChildren(QTableWidget)
+    titles = [table.horizontalHeaderItem(n).text() for n in range(table.columnCount())]
+    (row,) = [
+        n
+        for n in range(table.rowCount())
+        if table.item(n, titles.index("Label")).text().startswith(f"{label_id} ")
+    ]
+    place = table.visualItemRect(table.item(row, titles.index(column)))
+    # The box itself is at the left of its cell.
+    point = place.center()
+    point.setX(place.left() + 10)
+    QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=point)
+    QTest.qWait(20)
+
+
+def counts(window):
+    return window.session.history.voxel_counts
+
+
+def test_a_locked_label_keeps_its_voxels_and_the_status_says_so(two):
+    check(two, 1, "Lock")
+    assert two.session.style(1).locked
+    before = counts(two)[1]
+    two.drag(*NEXT)
+    two.wait()
+    assert counts(two)[1] == before
+    assert counts(two)[2] > 0
+    assert "voxels of Label 1 stayed: it is locked" in two.dock.status
+    check(two, 1, "Lock")
+    two.drag(*NEXT)
+    two.wait()
+    assert counts(two)[1] < before
+    assert "were taken from Label 1" in two.dock.status
+
+
+def test_the_overlap_is_shown_while_the_mouse_still_moves(two):
+    from test_live import Drag
+
+    drag = Drag(two, NEXT[0])
+    drag.to(NEXT[1], steps=4)
+    two.wait()
+    assert "would be taken from Label 1" in two.dock.status
+    drag.release()
+    two.wait()
+
+
+def test_the_brush_takes_nothing_from_a_locked_label(two, capsys):
+    check(two, 1, "Lock")
+    before = counts(two)[1]
+    labels = two.workspace.labels
+    two.viewer.layers.selection.active = labels
+    labels.mode = "paint"
+    labels.brush_size = 10
+    two.drag((12, 30, 50), (12, 30, 66))
+    assert counts(two)[1] == before
+    assert counts(two)[2] > 0
+    assert "Label 1" in two.dock.status
+    assert "Unlock" in two.dock.status
+    labels.mode = "erase"
+    two.drag((12, 20, 28), (12, 20, 34))
+    assert counts(two)[1] == before
+    two.dock.controller.undo()
+    assert counts(two) == {1: before}
+
+
+def test_a_deleted_box_of_a_locked_label_comes_back(two):
+    check(two, 1, "Lock")
+    before = two.session.label.copy()
+    boxes = two.workspace.boxes
+    two.viewer.layers.selection.active = boxes
+    boxes.mode = "select"
+    boxes.selected_data = {0}
+    two.press(Qt.Key.Key_Delete)
+    QTest.qWait(50)
+    assert "Label 1, which is locked. Unlock it" in two.dock.status
+    np.testing.assert_array_equal(two.session.label, before)
+    assert boxes.nshapes == len(two.session.history.prompts) == 1
+
+
+def test_a_moved_box_of_a_locked_label_goes_back(two):
+    check(two, 1, "Lock")
+    before, place = two.session.label.copy(), two.workspace.boxes.data[0].copy()
+    two.move_box((12, 30, 40), (12, 36, 48))
+    two.wait()
+    assert "Label 1, which is locked. Unlock it" in two.dock.status
+    np.testing.assert_array_equal(two.session.label, before)
+    np.testing.assert_array_equal(two.workspace.boxes.data[0], place)
+
+
+def test_a_locked_label_is_propagated_only_where_it_has_no_voxels(two):
+    drawn = np.array([two.session.label[:13].size])
+    two.session.history.change("drawn", drawn, np.ones(1, np.uint16), two.session.history.prompts)
+    form(two)._id.value = 1
+    check(two, 1, "Lock")
+    before = two.session.label.copy()
+    two.press(Qt.Key.Key_P)
+    two.wait()
+    assert "Label 1 is locked" in two.dock.status
+    np.testing.assert_array_equal(two.session.label, before)
+    two.session.history.undo()
+    two.press(Qt.Key.Key_P)
+    propagator = two.dock.controller.propagator
+    two.qtbot.waitUntil(lambda: not propagator.active, timeout=60_000)
+    two.wait()
+    assert "by propagation" in two.dock.status
+
+
+def test_a_hidden_label_is_not_seen_and_not_lost(two):
+    before = counts(two)
+    labels = two.workspace.labels
+    assert labels.colormap.color_dict[1][3] == 1
+    check(two, 1, "Show")
+    assert labels.colormap.color_dict[1][3] == 0
+    assert counts(two) == before
+    check(two, 1, "Show")
+    assert labels.colormap.color_dict[1][3] == 1
+
+
+def test_a_name_is_chosen_from_the_list_or_typed(two):
+    name = form(two)._name
+    index = ORGANS.index("Spleen")
+    name.setCurrentIndex(index)
+    name.activated.emit(index)
+    assert two.session.style(2).name == "Spleen"
+    name.lineEdit().selectAll()
+    QTest.keyClicks(name.lineEdit(), "Accessory spleen")
+    QTest.keyClick(name.lineEdit(), Qt.Key.Key_Return)
+    assert two.session.style(2).name == "Accessory spleen"
+    form(two)._id.value = 1
+    assert name.currentText() == "Label 1"
+    assert np.unique(two.session.label).tolist() == [0, 1]
+
+
+def test_a_locked_label_is_not_removed_by_the_button(two):
+    check(two, 1, "Lock")
+    form(two)._id.value = 1
+    form(two)._remove.click()
+    assert "locked" in two.dock.status
+    assert counts(two)[1] > 0

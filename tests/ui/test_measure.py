@@ -1,0 +1,110 @@
+"""Numbers follow the label, and leave the window by clipboard and file; keys are listed."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QDialog, QLabel, QPushButton
+
+from napari_medsamq.analysis.statistics import measure
+from napari_medsamq.ui.shortcuts import KEYS
+
+BOX = ((12, 16, 24), (12, 47, 55))
+
+
+@pytest.fixture
+def measured(dock):
+    dock.drag(*BOX)
+    settle(dock)
+    return dock
+
+
+def form(window):
+    return window.dock._view.measure
+
+
+def settle(window):
+    window.wait()
+    window.qtbot.waitUntil(lambda: not window.dock.controller.checkup._measuring._rest.isActive())
+    window.wait()
+
+
+def button(window, words):
+    (found,) = [b for b in window.dock.findChildren(QPushButton) if words in b.text()]
+    return found
+
+
+def test_numbers_are_those_of_the_label_and_follow_edits(measured):
+    session = measured.session
+    own = measure(session.volume, session.label == 1)
+    assert form(measured).rows["Volume"] == f"{own.millilitres:,.2f} mL ({own.voxels:,} voxels)"
+    assert form(measured).rows["Longest in plane"] == f"{own.plane_mm:.1f} mm"
+    assert form(measured).rows["Mean, SD (HU)"] == f"{own.mean:.1f}, {own.sd:.1f}"
+    assert form(measured).rows["Slices"] == "1"
+    assert f"{own.voxels:,} voxels from" in form(measured).histogram.accessibleDescription()
+    measured.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    settle(measured)
+    assert form(measured).rows == {}
+    assert not button(measured, "Copy").isEnabled()
+
+
+def test_only_hounsfield_units_are_called_so(measured):
+    session = measured.session
+    session.volume = replace(session.volume, no_hounsfield="made up")
+    measured.workspace.changed.emit()
+    settle(measured)
+    assert "Mean, SD (grey value)" in form(measured).rows
+
+
+def test_diameters_are_those_of_the_plane_in_view(measured):
+    measured.press(Qt.Key.Key_F3)
+    settle(measured)
+    own = measure(measured.session.volume, measured.session.label == 1, axis=1)
+    assert form(measured).rows["Longest in plane"] == f"{own.plane_mm:.1f} mm"
+    assert own.slices > 1
+    assert form(measured).rows["Slices"] == str(own.slices)
+
+
+def test_all_labels_are_copied_and_saved(measured, tmp_path):
+    voxels = np.arange(10)
+    measured.session.history.change("more", voxels, np.full(10, 7, np.uint16), ())
+    measured.workspace.refresh()
+    settle(measured)
+    button(measured, "Copy").click()
+    lines = QApplication.clipboard().text().splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["label", "1", "7"]
+    path = tmp_path / "numbers.csv"
+    form(measured).save(path)
+    rows = list(csv.DictReader(path.open(encoding="utf-8")))
+    own = measure(measured.session.volume, measured.session.label == 1)
+    assert rows[0]["name"] == "Label 1"
+    assert float(rows[0]["millilitres"]) == own.millilitres
+    assert float(rows[0]["p95"]) == own.percentiles[95]
+    assert rows[1]["voxels"] == "10"
+    form(measured).save(tmp_path / "nowhere" / "numbers.csv")
+    assert "cannot be written (No such file or directory)" in measured.dock.status
+
+
+def test_the_list_of_keys_names_every_key(dock):
+    dock.press(Qt.Key.Key_Question, Qt.KeyboardModifier.ShiftModifier)
+    dock.press(Qt.Key.Key_Question, Qt.KeyboardModifier.ShiftModifier)
+    (dialog,) = [d for d in dock.native.findChildren(QDialog) if "keys" in d.windowTitle()]
+    assert dialog.isVisible()
+    assert not dialog.isModal()
+    texts = {label.text() for label in dialog.findChildren(QLabel)}
+    for action in KEYS.values():
+        assert action.words in texts
+    dialog.close()
+    dock.press(Qt.Key.Key_Percent, Qt.KeyboardModifier.ShiftModifier)
+    assert not dialog.isVisible()
+
+
+def test_every_key_with_a_button_is_written_on_it(dock):
+    texts = " ".join(b.text() for b in dock.dock.findChildren(QPushButton))
+    for key in (
+        *("B", "C", "R", "P", "N", "Shift+N", "A", "E", "D", "K", "Shift+K"),
+        *("Ctrl+Z", "Ctrl+Shift+Z", "?"),
+    ):
+        assert f"({key})" in texts

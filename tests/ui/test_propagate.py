@@ -1,0 +1,362 @@
+"""One key carries a box through the volume; it can be watched, stopped and undone."""
+
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from fake_engine import FakeEngine
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from test_live import Drag
+
+from napari_medsamq.annotation.repairs import REPAIRS
+from napari_medsamq.inference.preprocess import WindowLevel
+from napari_medsamq.io.samples import SAMPLES
+from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.plugin import image_layer
+from napari_medsamq.records.provenance import read_provenance
+from napari_medsamq.ui.forms.dock_form import WAYS
+
+PLAIN = Qt.KeyboardModifier.NoModifier
+BOX = ((10, 192, 110), (10, 384, 268))
+
+
+class SlowEngine(FakeEngine):
+    """Takes its time, so that there is time to stop it."""
+
+    def decode(self, *arguments):
+        time.sleep(0.03)
+        return super().decode(*arguments)
+
+
+@pytest.fixture
+def liver(window):
+    """A box around the liver on the sample CT, with the network that ships."""
+    window.open(SAMPLES / "ct.nii.gz")
+    window.viewer.dims.set_point(0, 20.0)
+    window.press(Qt.Key.Key_B)
+    window.drag(*BOX)
+    window.wait()
+    return window
+
+
+def slices(window):
+    return np.unique(np.nonzero(window.session.label)[0]).tolist()
+
+
+def settle(window):
+    window.qtbot.waitUntil(lambda: not window.dock.controller.propagator.active, timeout=120_000)
+    window.wait()
+
+
+def test_one_key_fills_the_liver_and_one_undo_takes_it_back(liver):
+    alone = liver.session.label.copy()
+    liver.press(Qt.Key.Key_P)
+    settle(liver)
+    assert slices(liver) == list(range(20))
+    areas = np.count_nonzero(liver.session.label, axis=(1, 2))
+    assert areas.min() > 10_000
+    assert "19 slices by propagation" in liver.dock.status
+    liver.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(liver.session.label, alone)
+    assert len(liver.session.history.prompts) == 1
+
+
+def test_a_better_box_has_only_its_neighbourhood_made_anew(liver):
+    asked = []
+    liver.press(Qt.Key.Key_P)
+    settle(liver)
+    liver.press(Qt.Key.Key_P)
+    assert "Nothing has changed since the last propagation" in liver.dock.status
+    watch = liver.session.watch
+    liver.session.watch = lambda kind, content: (asked.append(content), watch(kind, content))
+    above = liver.session.label[11:].copy()
+    liver.viewer.dims.set_point(0, 10.0)
+    liver.drag((5, 200, 120), (5, 370, 250))
+    liver.wait()
+    liver.press(Qt.Key.Key_P)
+    settle(liver)
+    assert asked[-1]["done"] == [(10, 20)]
+    assert "9 slices by propagation" in liver.dock.status
+    np.testing.assert_array_equal(liver.session.label[11:], above)
+    # What was undone has to be made anew.
+    liver.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    liver.press(Qt.Key.Key_P)
+    settle(liver)
+    assert (5, 10) not in asked[-1]["done"]
+    assert (10, 20) in asked[-1]["done"]
+
+
+@pytest.mark.parametrize(
+    ("way", "wanted"),
+    [
+        ("to the slice in view", range(10, 15)),
+        pytest.param("up", range(10, 20), marks=pytest.mark.slow),
+        pytest.param("down", range(11), marks=pytest.mark.slow),
+    ],
+)
+def test_it_goes_where_it_is_asked_to(liver, way, wanted):
+    liver.viewer.dims.set_point(0, 14 * 2.0)
+    liver.dock._view._way.setCurrentIndex(WAYS.index(way))
+    liver.dock._view._propagate.click()
+    settle(liver)
+    assert slices(liver) == list(wanted)
+
+
+def test_a_slice_corrected_with_the_brush_is_left_and_steers(liver):
+    liver.press(Qt.Key.Key_P)
+    settle(liver)
+    labels = liver.workspace.labels
+    liver.viewer.dims.set_point(0, 14 * 2.0)
+    liver.viewer.layers.selection.active = labels
+    labels.mode = "erase"
+    labels.brush_size = 30
+    liver.drag((14, 290, 150), (14, 290, 190))
+    corrected = liver.session.label[14].copy()
+    assert np.count_nonzero(corrected) > 0
+    liver.press(Qt.Key.Key_P)
+    settle(liver)
+    np.testing.assert_array_equal(liver.session.label[14], corrected)
+    assert slices(liver) == list(range(20))
+
+
+@pytest.fixture
+def slow(monkeypatch, window):
+    """A long bar in a volume, a box on it, and a network that takes its time."""
+    engine = SlowEngine()
+    monkeypatch.setattr(
+        "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: engine
+    )
+    window.close_dock()
+    window.open_dock()
+    array = np.full((60, 16, 14), 10, np.int16)
+    array[:, 5:13, 3:11] = 200
+    volume = volume_from_array(array, (1, 1, 1), "bar").with_modality("CT")
+    data, arguments, _ = image_layer(volume)
+    window.wait()
+    window.viewer.add_image(data, **arguments)
+    window.wait()
+    window.session.window = WindowLevel(127.5, 255)
+    window.viewer.dims.set_point(0, 30.0)
+    window.press(Qt.Key.Key_B)
+    window.drag((30, 5, 3), (30, 12, 10))
+    window.wait()
+    assert slices(window) == [30]
+    return window
+
+
+def test_slices_appear_one_by_one_and_escape_stops_within_100_ms(slow):
+    slow.press(Qt.Key.Key_P)
+    slow.qtbot.waitUntil(lambda: len(slices(slow)) > 6, timeout=20_000)
+    assert slow.dock.controller.propagator.active
+    assert "Propagating" in slow.dock.status
+    assert slow.dock._view._propagate.text().startswith("Stop")
+    # The window's own time, which other programs on the computer do not add to.
+    begun = time.thread_time()
+    slow.press(Qt.Key.Key_Escape)
+    assert not slow.dock.controller.propagator.active
+    assert time.thread_time() - begun < 0.1
+    stopped = slices(slow)
+    slow.wait()
+    assert slices(slow) == stopped
+    assert len(stopped) < 60
+    assert "you stopped it" in slow.dock.status
+    assert slow.dock._view._propagate.text().startswith("Propagate")
+
+
+def test_what_is_accepted_in_the_middle_stays(slow):
+    session = slow.session
+    older = np.zeros(session.label.shape, bool)
+    older[31:56, 6:9, 4:8] = True
+    voxels = np.flatnonzero(older)
+    prompts = session.history.prompts
+    session.history.change("drawn", voxels, np.ones(voxels.size, np.uint16), prompts)
+    slow.workspace.refresh()
+    before = session.label.copy()
+    slow.viewer.dims.set_point(0, 55.0)
+    slow.press(Qt.Key.Key_P)
+    slow.qtbot.waitUntil(lambda: (session.label != before).any(), timeout=20_000)
+    slow.press(Qt.Key.Key_A)
+    accepted = session.label.copy()
+    assert (accepted[55] == before[55]).all()
+    assert "slice 55 accepted" in slow.dock.status
+    assert "The propagation was stopped" in slow.dock.status
+    slow.wait()
+    np.testing.assert_array_equal(session.label, accepted)
+    slow.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    slow.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(session.label, before)
+
+
+@pytest.fixture
+def button(monkeypatch):
+    """What Qt knows of the mouse's button, which events made up for one widget leave as it is."""
+    held = SimpleNamespace(down=True)
+    monkeypatch.setattr("napari_medsamq.ui.canvas.brush._button_is_down", lambda: held.down)
+    return held
+
+
+def test_a_stroke_in_the_middle_is_kept_and_counted(slow, button):
+    labels, session = slow.workspace.labels, slow.session
+    slow.viewer.dims.set_point(0, 40.0)
+    slow.viewer.layers.selection.active = labels
+    labels.mode = "paint"
+    labels.brush_size = 3
+    slow.press(Qt.Key.Key_P)
+    slow.qtbot.waitUntil(lambda: len(slices(slow)) > 3, timeout=20_000)
+    assert not session.label[40].any()
+    drag = Drag(slow, (40, 2, 2))
+    drag.to((40, 2, 11), steps=4)
+    reached = slices(slow)
+    painted = session.label[40].copy()
+    assert painted.any()
+    assert not painted[5:].any()
+    slow.qtbot.wait(1500)
+    # The label is left alone while the button is down.
+    assert slices(slow) == reached
+    assert slow.dock.controller.propagator.active
+    drag.release()
+    settle(slow)
+    assert slices(slow) == list(range(60))
+    np.testing.assert_array_equal(session.label[40], painted)
+    assert session.history.voxel_counts == {1: np.count_nonzero(session.label)}
+    assert "58 slices by propagation" in slow.dock.status
+
+
+def act(window, what, tmp_path):
+    """Ask for something that changes label or history, or that takes both down."""
+    controller = window.dock.controller
+    if what == "save":
+        controller.saver.save(tmp_path / "label.nii.gz")
+    elif what == "repair":
+        controller.checkup._on_repair(next(r for r in REPAIRS if r.title == "Shrink"), [1.0])
+    elif what == "remove":
+        window.dock._view.label.remove_requested.emit(1)
+    else:
+        keys = {"undo": "Z", "redo": "Z", "accept": "A", "propagate": "P"}
+        control, shift = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+        modifier = {"undo": control, "redo": control | shift}.get(what, PLAIN)
+        window.press(getattr(Qt.Key, f"Key_{keys[what]}"), modifier)
+    QTest.qWait(30)
+
+
+def test_all_that_changes_the_label_waits_for_the_end_of_a_stroke(dock, button, tmp_path):
+    """And finds the stroke in the history then."""
+    labels, session = dock.workspace.labels, dock.session
+    history = session.history
+    for what in ["undo", "redo", "accept", "propagate", "repair", "remove", "save"]:
+        while history.undo():
+            pass
+        dock.workspace.refresh()
+        dock.viewer.layers.selection.active = dock.workspace.boxes
+        dock.workspace.boxes.mode = "add_rectangle"
+        dock.drag((12, 16, 24), (12, 47, 55))
+        dock.wait()
+        if what == "redo":
+            dock.dock.controller.undo()
+        before, status = history.edits, dock.dock.status
+        dock.viewer.layers.selection.active = labels
+        labels.mode, labels.brush_size = "paint", 4
+        dock.workspace.show_label(2)
+        drag = Drag(dock, (12, 20, 20))
+        drag.to((12, 20, 40), steps=4)
+        dock.workspace.show_label(1)
+        painted = session.label.copy()
+        assert (painted == 2).any()
+        act(dock, what, tmp_path)
+        assert history.edits == before, what
+        assert not dock.dock.controller.propagator.active
+        np.testing.assert_array_equal(session.label, painted)
+        assert dock.dock.status == status
+        drag.release()
+        dock.qtbot.waitUntil(lambda old=status: dock.dock.status != old)
+        settle(dock)
+        done = [edit.name for edit in history.edits]
+        assert (
+            done
+            == {
+                "undo": ["box for Label 1"],
+                "redo": ["brush stroke"],
+                "accept": ["box for Label 1", "brush stroke", "acceptance of Label 1, 1 slice"],
+                # This network finds nothing on other slices.
+                "propagate": ["box for Label 1", "brush stroke"],
+                "repair": ["box for Label 1", "brush stroke", "shrink: Label 1"],
+                "remove": ["box for Label 1", "brush stroke", "remove Label 1"],
+                "save": ["box for Label 1", "brush stroke"],
+            }[what]
+        )
+        assert (what == "propagate") == ("by propagation" in dock.dock.status)
+        assert history.voxel_counts == {
+            n: c for n, c in enumerate(np.bincount(session.label.reshape(-1)).tolist()) if n and c
+        }
+    (entry,) = [e for e in read_provenance(tmp_path / "label.nii.gz")["labels"] if e["id"] == 2]
+    assert entry["origin"]["share"]["hand"] == 1
+    while history.undo():
+        assert history.voxel_counts.get(2, 0) == np.count_nonzero(session.label == 2)
+    assert not session.label.any()
+
+
+def test_a_stroke_that_ends_over_a_dialog_holds_nothing_up(slow, button):
+    labels = slow.workspace.labels
+    slow.viewer.dims.set_point(0, 40.0)
+    slow.viewer.layers.selection.active = labels
+    labels.mode = "paint"
+    slow.press(Qt.Key.Key_P)
+    Drag(slow, (40, 2, 2)).to((40, 2, 11), steps=4)
+    slow.qtbot.wait(500)
+    reached = slices(slow)
+    slow.qtbot.wait(500)
+    assert slices(slow) == reached
+    button.down = False
+    slow.qtbot.waitUntil(lambda: len(slices(slow)) > len(reached), timeout=5_000)
+
+
+def test_undo_in_the_middle_takes_back_what_there_is(slow):
+    slow.press(Qt.Key.Key_P)
+    slow.qtbot.waitUntil(lambda: len(slices(slow)) > 4, timeout=20_000)
+    slow.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    slow.wait()
+    assert slices(slow) == [30]
+
+
+def test_the_window_closed_in_the_middle_keeps_what_there_is(slow):
+    slow.press(Qt.Key.Key_P)
+    slow.qtbot.waitUntil(lambda: len(slices(slow)) > 4, timeout=20_000)
+    slow.close_dock()
+    slow.open_dock()
+    slow.wait()
+    assert 4 < len(slices(slow)) < 60
+
+
+def test_a_box_on_another_plane_is_asked_for(slow):
+    slow.dock.controller.show_plane(1)
+    slow.press(Qt.Key.Key_P)
+    slow.wait()
+    assert "Draw a box" in slow.dock.status
+
+
+def test_where_nothing_is_known_nothing_is_written_down(slow):
+    asked, watch = [], slow.session.watch
+    slow.session.watch = lambda kind, content: (asked.append(kind), watch(kind, content))
+    slow.dock.controller.show_plane(1)
+    slow.press(Qt.Key.Key_P)
+    slow.wait()
+    assert "Draw a box" in slow.dock.status
+    assert "carry" not in asked
+    assert not slow.dock.controller.propagator.active
+
+
+def test_a_window_moved_in_the_middle_is_not_that_of_the_propagation(slow):
+    session, before = slow.session, slow.session.window
+    slow.press(Qt.Key.Key_P)
+    slow.qtbot.waitUntil(lambda: len(slices(slow)) > 4, timeout=20_000)
+    session.window = WindowLevel(before.level + 1, before.width)
+    settle(slow)
+    assert slices(slow) == list(range(60))
+    assert {edit.setting.window for edit in session.history.edits} == {before}
+    # Nothing has been made through the one that is in hand now.
+    slow.press(Qt.Key.Key_P)
+    assert slow.dock.controller.propagator.active
+    slow.press(Qt.Key.Key_Escape)
+    slow.wait()

@@ -1,0 +1,284 @@
+"""What runs in another thread has what it needs from before: whatever is done meanwhile."""
+
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pytest
+from fake_engine import FakeEngine
+from held_worker import HeldWorker
+from napari.components import ViewerModel
+from napari.layers import Image
+from qtpy.QtCore import QObject, Qt
+from qtpy.QtWidgets import QWidget
+
+from napari_medsamq.analysis import statistics
+from napari_medsamq.annotation.history import History
+from napari_medsamq.annotation.repairs import REPAIRS
+from napari_medsamq.annotation.review import mask_key
+from napari_medsamq.annotation.session import Session
+from napari_medsamq.inference.engine import Engines
+from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
+from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.prompts import BoxPrompt
+from napari_medsamq.records.provenance import read_provenance
+from napari_medsamq.ui.forms.guide import SAVE
+from napari_medsamq.ui.forms.measure_form import MeasureForm
+from napari_medsamq.ui.tools.measure import Measuring
+from napari_medsamq.ui.tools.model import Switch
+from napari_medsamq.ui.tools.prefetch import Prefetch
+from napari_medsamq.ui.tools.propagate import Propagator
+from napari_medsamq.ui.tools.repair import Mending
+from napari_medsamq.ui.tools.review import Reviewer
+from napari_medsamq.ui.tools.save_load import Saver
+from napari_medsamq.ui.workspace import Workspace
+
+BOX = BoxPrompt(0, 3, 3, 5, 10, 12)
+SIZE = 8 * 8
+
+
+class Desk:
+    """A workspace with label 1 on slices 3 and 4, and a worker that waits."""
+
+    def __init__(self) -> None:
+        array = np.full((8, 16, 14), 10, np.int16)
+        array[:, 5:13, 3:11] = 200
+        self.volume = volume_from_array(array, (1, 1, 1), "bar").with_modality("CT")
+        self.engine = FakeEngine()
+        self.session = Session(self.volume, self.engine, IDENTITY)
+        self.workspace = Workspace(self.session, Image(array))
+        self.worker, self.parent = HeldWorker(), QObject()
+        self.said: list[object] = []
+        for index in (3, 4):
+            self.draw(index)
+
+    def draw(self, index: int, label_id: int = 1) -> None:
+        box = BoxPrompt(0, index, 3, 5, 10, 12)
+        self.session.commit(box, list(self.session.segment(box)), label_id)
+
+    def propagator(self) -> Propagator:
+        say = self.said.append
+        return Propagator(self.parent, self.workspace, self.worker, say, say)
+
+
+@pytest.fixture
+def desk(qapp):
+    return Desk()
+
+
+@pytest.fixture
+def measuring(desk, qtbot):
+    form = MeasureForm()
+    qtbot.addWidget(form)
+    made = Measuring(desk.parent, desk.workspace, desk.worker, form, lambda: 0, desk.said.append)
+    made.wake()
+    qtbot.waitUntil(lambda: desk.worker.busy)
+    return form
+
+
+def volume_of(form):
+    return form.rows.get("Volume", "nothing").partition("(")[2]
+
+
+def test_numbers_are_those_of_when_they_were_asked_for(desk, measuring, qtbot):
+    desk.workspace.remove_label(1)
+    desk.worker.run()
+    assert volume_of(measuring) == f"{2 * SIZE} voxels)"
+    qtbot.waitUntil(lambda: desk.worker.busy)
+    desk.worker.run_all()
+    assert measuring.rows == {}
+    assert desk.said == []
+
+
+def test_an_edit_in_the_middle_of_counting_tears_nothing(desk, measuring, monkeypatch):
+    edits = []
+
+    def edit():
+        if not edits:
+            edits.append(desk.session.history.undo())
+
+    place, count = statistics._place, statistics._count
+
+    def placed(*arguments):
+        found = place(*arguments)
+        edit()
+        return found
+
+    def counted(found):
+        edit()
+        return count(found)
+
+    monkeypatch.setattr(statistics, "_place", placed)
+    monkeypatch.setattr(statistics, "_count", counted)
+    desk.session.history.undo()
+    desk.worker.run()
+    assert edits
+    assert desk.said == []
+    assert volume_of(measuring) == f"{2 * SIZE} voxels)"
+
+
+@pytest.fixture
+def reviewer(desk, qtbot):
+    viewer, canvas = ViewerModel(), QWidget()
+    qtbot.addWidget(canvas)
+    viewer.add_layer(desk.workspace.image)
+    made = Reviewer(
+        desk.parent,
+        viewer,
+        desk.workspace,
+        desk.worker,
+        canvas,
+        desk.propagator(),
+        lambda: (0, 3),
+        desk.said.append,
+        checks=True,
+    )
+    made._run()
+    assert desk.worker.busy
+    return made
+
+
+def test_slices_are_those_of_when_they_were_looked_for(desk, reviewer):
+    desk.session.history.undo()
+    desk.worker.run()
+    assert reviewer.review.slices == [3, 4]
+
+
+def test_a_slice_is_checked_as_it_was_through_what_was_seen(desk, reviewer):
+    desk.worker.run()
+    before = desk.session.label[3] == 1
+    assert desk.worker.busy
+    voxels = np.flatnonzero(desk.session.label)[:1]
+    desk.session.history.change("less", voxels, np.zeros(1, np.uint16), ())
+    seen = desk.engine.images[-1]
+    desk.session.window = WindowLevel(5000, 100)
+    deliver = desk.worker.compute()
+    np.testing.assert_array_equal(desk.engine.images[-1], seen)
+    desk.session.window = IDENTITY
+    deliver()
+    assert (3, mask_key(before)) in reviewer.review._sureness
+
+
+def test_a_slice_is_encoded_ahead_as_it_was_seen(desk, qtbot):
+    ahead = Prefetch(desk.parent, desk.session, desk.worker)
+    ahead.look_at(0, 6)
+    qtbot.waitUntil(lambda: desk.worker.busy)
+    desk.session.window = WindowLevel(5000, 100)
+    desk.worker.compute()
+    assert not desk.session.is_ready(0, 6)
+    desk.session.window = IDENTITY
+    assert desk.session.is_ready(0, 6)
+    ahead.close()
+
+
+def test_of_two_models_wanted_at_once_each_is_loaded_in_its_turn(desk, monkeypatch):
+    monkeypatch.setattr(
+        "napari_medsamq.inference.engine.OpenVINOEngine",
+        lambda directory, **_: SimpleNamespace(directory=directory),
+    )
+    switch = Switch(
+        desk.workspace,
+        Engines(),
+        desk.worker,
+        show_window=lambda _: None,
+        ended=lambda: None,
+        fail=desk.said.append,
+    )
+    for name in "ab":
+        switch.to_model(Path(name))
+    for name in "ab":
+        desk.worker.run()
+        assert (desk.session.engine.directory, desk.workspace.model) == (Path(name), Path(name))
+
+
+def test_a_label_is_saved_as_it_was_when_that_was_asked_for(desk, tmp_path):
+    done = SimpleNamespace(done=lambda step: desk.said.append(step))
+    view = SimpleNamespace(
+        wants_report=True,
+        show_status=lambda _: None,
+        show_failure=desk.said.append,
+        guide=done,
+    )
+    Saver(view, desk.workspace, desk.worker).save(tmp_path / "label.nii.gz")
+    wanted = desk.session.label.copy()
+    desk.draw(5)
+    desk.session.label[0] = 7
+    desk.session.set_style(1, desk.session.style(1).default(9))
+    desk.worker.run()
+    assert desk.said == [SAVE]
+    saved = np.asarray(nib.load(tmp_path / "label.nii.gz").dataobj)
+    np.testing.assert_array_equal(desk.volume.from_source(saved), wanted)
+    found = read_provenance(tmp_path / "label.nii.gz")
+    assert [entry["name"] for entry in found["labels"]] == ["Label 1"]
+    assert len(found["prompts"]) == 2
+
+
+def test_a_repair_has_the_other_label_of_when_it_was_asked_for(desk):
+    say = desk.said.append
+    mending = Mending(desk.workspace, desk.worker, desk.propagator(), say, say)
+    (subtract,) = [repair for repair in REPAIRS if repair.title.startswith("Subtract")]
+    desk.draw(6, 2)
+    mending.repair(subtract, 0, [2, 2.0])
+    desk.workspace.remove_label(2)
+    desk.worker.run()
+    assert desk.session.history.voxel_counts == {1: SIZE}
+
+
+def test_no_other_thread_reads_what_the_window_writes(
+    engine, window, phantom, monkeypatch, tmp_path
+):
+    """Numbers, review, slices ahead, repairs, comparison and saving."""
+    window.wait()
+    window.close_dock()
+    window.open_dock(ahead=True)
+    window.open(phantom.volume.path)
+    owner, read = threading.get_ident(), []
+    guarded = [(History, "label")]
+    guarded += [(Session, name) for name in ("engine", "window", "zoom", "history", "volume")]
+    for kind, name in guarded:
+        own, hidden = getattr(kind, name, None), f"_guarded_{name}"
+        holder = window.session if kind is Session else window.session.history
+        if own is None:
+            setattr(holder, hidden, holder.__dict__.pop(name))
+
+        def get(self, own=own, hidden=hidden, name=name):
+            if threading.get_ident() != owner:
+                read.append((name, threading.current_thread().name))
+            return getattr(self, hidden) if own is None else own.fget(self)
+
+        def put(self, value, own=own, hidden=hidden):
+            setattr(self, hidden, value) if own is None else own.fset(self, value)
+
+        monkeypatch.setattr(kind, name, property(get, put), raising=False)
+    history, session = window.session.history, window.session
+    for label_id, part in ((1, np.s_[10:14, 20:40, 30:50]), (2, np.s_[10:13, 20:40, 30:48])):
+        mask = np.zeros(session.label.shape, bool)
+        mask[part] = True
+        mask[:, :, ::2] ^= mask[:, :, ::2] & (label_id == 2)
+        voxels = np.flatnonzero(mask)
+        values = np.full(voxels.size, label_id, np.uint16)
+        history.change("drawn", voxels, values, history.prompts)
+    window.workspace.refresh()
+    window.workspace.image.contrast_limits = (-100, 200)
+    checkup, encoded = window.dock.controller.checkup, engine.encoded
+    window.qtbot.waitUntil(
+        lambda: all(checkup.reviewer.review.confidence(n) is not None for n in range(10, 14)),
+        timeout=60_000,
+    )
+    assert engine.encoded > encoded
+    assert window.dock._view.measure.rows["Label"] == "Label 1"
+    (grow,) = [repair for repair in REPAIRS if repair.title == "Grow"]
+    checkup._on_repair(grow, [3.0])
+    window.wait()
+    assert history.undo_name == "grow: Label 1"
+    window.press(Qt.Key.Key_D)
+    window.wait()
+    assert checkup.comparing._shown.active
+    window.dock.controller.saver.save(tmp_path / "label.nii.gz")
+    window.wait()
+    window.dock.controller.loader.load(tmp_path / "label.nii.gz")
+    window.wait()
+    assert history.undo_name == "load label file"
+    assert read == []

@@ -1,0 +1,1 @@
+"""What else a user could pick, side by side."""

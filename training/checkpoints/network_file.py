@@ -1,0 +1,136 @@
+"""Networks as files: weights, how they are quantised, where they come from.
+
+Written by the training and read by the export; such a file holds no code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+
+from napari_medsamq.errors import ModelError
+from training.checkpoint import describe_checkpoint
+from training.checkpoints.tensor_files import load_weights, read_tensors, write_tensors
+from training.models.sam import (
+    ENCODERS,
+    PUBLISHED,
+    LiteMedSAM,
+    build_lite_medsam,
+    build_network,
+)
+from training.quantization.layer_map import QuantConfig, quantize
+
+FORMAT = "network of napari-medsamq, 2"
+
+
+@dataclass(frozen=True)
+class StoredNetwork:
+    """A network and its story.
+
+    Attributes
+    ----------
+    net : LiteMedSAM
+        In evaluation mode.
+    quant : QuantConfig or None
+        How it is quantised; None for a float network.
+    provenance : dict of str to str
+        What `model.json` will say about the weights; its `architecture` names the encoder.
+    """
+
+    net: LiteMedSAM
+    quant: QuantConfig | None
+    provenance: dict[str, str]
+
+
+def write_network(path: Path, network: StoredNetwork) -> None:
+    """Write a network, whole or not at all."""
+    content = {
+        "format": FORMAT,
+        "quant": json.dumps(asdict(network.quant) if network.quant else None),
+        "provenance": json.dumps(network.provenance),
+        "weights": network.net.state_dict(),
+    }
+    write_tensors(path, content)
+
+
+def read_network(path: Path) -> StoredNetwork:
+    """Read a network that this program wrote, or a checkpoint of the published LiteMedSAM.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, damaged, carries code, or holds another network.
+    """
+    content = read_tensors(path)
+    if "format" not in content:
+        return StoredNetwork(build_lite_medsam(path), None, describe_checkpoint(path))
+    if content["format"] != FORMAT:
+        raise ModelError(
+            f'{path} says it is "{content["format"]}"; this program reads "{FORMAT}". Give a file '
+            "that `python -m training.quantize` or `python -m training.train` wrote."
+        )
+    settings = json.loads(content["quant"])
+    quant = None if settings is None else QuantConfig(**settings)
+    provenance = json.loads(content["provenance"])
+    net = empty_network(provenance, quant)
+    kind = "float" if quant is None else "quantised"
+    wanted = f"a {kind} {provenance.get('architecture', PUBLISHED)}"
+    cure = "Give another file, or make it again."
+    load_weights(path, net, content["weights"], wanted, cure)
+    return StoredNetwork(net.eval(), quant, provenance)
+
+
+def empty_network(provenance: Mapping[str, str], quant: QuantConfig | None) -> LiteMedSAM:
+    """Build the network that a story is about, with random weights.
+
+    Raises
+    ------
+    ModelError
+        If its encoder is none of this program's.
+    """
+    architecture = provenance.get("architecture", PUBLISHED)
+    if architecture not in ENCODERS:
+        raise ModelError(
+            f"The architecture `{architecture}` is not known; there are {', '.join(ENCODERS)}. "
+            "Update napari-medsamq."
+        )
+    net = build_network(architecture)
+    return net if quant is None else quantize(net, quant)
+
+
+def free_decoder(network: StoredNetwork) -> StoredNetwork:
+    """Give a network whose decoder is quantised one in floating point, in place.
+
+    It starts from the same weights; a network without quantised decoder stays as it is.
+    """
+    quant = network.quant
+    if quant is None or quant.parts == "encoder":
+        return network
+    architecture = network.provenance.get("architecture", PUBLISHED)
+    decoder = build_network(architecture).mask_decoder
+    weights = network.net.mask_decoder.state_dict()
+    decoder.load_state_dict({name: weights[name] for name in decoder.state_dict()})
+    network.net.mask_decoder = decoder.eval()
+    if quant.parts == "decoder":
+        return replace(network, quant=None)
+    return replace(network, quant=encoder_alone(quant, network.net))
+
+
+def encoder_alone(quant: QuantConfig, net: LiteMedSAM) -> QuantConfig:
+    """Return how a network is quantised as far as its encoder goes."""
+    names = [name for name, _ in net.named_modules() if name.startswith("image_encoder")]
+    overrides = {
+        pattern: bits
+        for pattern, bits in (quant.overrides or {}).items()
+        if any(fnmatch(name, pattern) for name in names)
+    }
+    return replace(quant, parts="encoder", overrides=overrides or None)
+
+
+def continue_story(provenance: Mapping[str, str], chapter: str) -> dict[str, str]:
+    """Add in one line what was done to a network, after what was done before."""
+    before = provenance.get("training")
+    return {**provenance, "training": f"{before}; {chapter}" if before else chapter}

@@ -1,0 +1,1 @@
+"""Networks to OpenVINO and back."""

@@ -1,0 +1,146 @@
+"""Cases as slices: which slices hold which objects, and the slices themselves in the 256 px frame.
+
+A slice is shrunk by the plugin's own transform. Its label follows by the same resize, object by
+object: a frame pixel belongs to the object that covers at least half of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from napari_medsamq.geometry import PLANES
+from napari_medsamq.inference.preprocess import ResizeLongestSide, UInt8
+from napari_medsamq.io.volume import Volume
+from training.data.cases import Label
+
+Table = npt.NDArray[np.void]
+
+AXES = {plane: axis for axis, plane in enumerate(PLANES)}
+
+# One row for each slice; its objects are rows `first` to `first + count` of the other table.
+_WHOLE = ("case", "axis", "index", "height", "width", "first", "count")
+SLICE = np.dtype([*((name, "u4") for name in _WHOLE), ("row_mm", "f8"), ("column_mm", "f8")])
+# A label id on a slice: how many pixels it covers, and its tight box, all inclusive.
+OBJECT = np.dtype([(name, "u4") for name in ("label", "pixels", "x0", "y0", "x1", "y1")])
+
+
+@dataclass(frozen=True, eq=False)
+class SliceIndex:
+    """Slices and the objects on them.
+
+    Attributes
+    ----------
+    slices : (N,) array of SLICE
+    objects : (M,) array of OBJECT
+    """
+
+    slices: Table
+    objects: Table
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[Any, ...]], objects: Sequence[tuple[int, ...]]) -> SliceIndex:
+        """Make the tables of tuples in the order of their fields."""
+        return cls(np.array(rows, SLICE), np.array(objects, OBJECT))
+
+    @classmethod
+    def join(cls, parts: Sequence[SliceIndex]) -> SliceIndex:
+        """Join the indices of cases, which are numbered in this order."""
+        joined, first = [], 0
+        for number, part in enumerate(parts):
+            slices = part.slices.copy()
+            slices["case"] = number
+            slices["first"] += first
+            first += len(part.objects)
+            joined.append(slices)
+        return cls(np.concatenate(joined), np.concatenate([part.objects for part in parts]))
+
+    def select(self, axes: Sequence[int], min_pixels: int) -> SliceIndex:
+        """Keep the slices across some axes and the objects of a size; unlabelled slices stay."""
+        rows: list[tuple[Any, ...]] = []
+        objects: list[tuple[int, ...]] = []
+        for row in self.slices[np.isin(self.slices["axis"], axes)]:
+            own = self.objects_of(row)
+            kept = own[own["pixels"] >= min_pixels]
+            if len(kept) or not len(own):
+                rows.append((*row.tolist()[:5], len(objects), len(kept), *row.tolist()[7:]))
+                objects += kept.tolist()
+        return SliceIndex.of(rows, objects)
+
+    def objects_of(self, row: np.void) -> Table:
+        """Return the objects of a row of `slices`."""
+        first = int(row["first"])
+        return self.objects[first : first + int(row["count"])]
+
+
+def slice_transform(row: np.void) -> ResizeLongestSide:
+    """Return the transform of a row of SLICE between its slice and the frame."""
+    return ResizeLongestSide(
+        int(row["height"]), int(row["width"]), (float(row["row_mm"]), float(row["column_mm"]))
+    )
+
+
+def cut_axes(depth: int, axes: Sequence[int]) -> list[int]:
+    """Return the axes to cut along: only the first one where there is a single slice."""
+    return list(axes) if depth > 1 else [0]
+
+
+def index_volume(volume: Volume, label: Label | None, axes: Sequence[int]) -> SliceIndex:
+    """List the slices of a case with all their objects.
+
+    Parameters
+    ----------
+    volume : Volume
+    label : (z, y, x) uint8 or uint16, or None
+        Slices without an object are left out; without a label all slices are listed.
+    axes : sequence of int
+        Array axes to cut across, see `cut_axes`.
+    """
+    rows: list[tuple[Any, ...]] = []
+    objects: list[tuple[int, ...]] = []
+    for axis in cut_axes(len(volume.data), axes):
+        size = np.delete(volume.data.shape[:3], axis).tolist()
+        for index in range(volume.slice_count(axis)):
+            found = [] if label is None else slice_objects(np.moveaxis(label, axis, 0)[index])
+            if found or label is None:
+                place = (0, axis, index, *size)
+                rows.append((*place, len(objects), len(found), *volume.pixel_size(axis)))
+                objects += found
+    return SliceIndex.of(rows, objects)
+
+
+def slice_objects(label: Label) -> list[tuple[int, ...]]:
+    """List the ids of a label (H, W) as (id, pixels, x0, y0, x1, y1), tight and inclusive."""
+    counts = np.bincount(label.reshape(-1))
+    found: list[tuple[int, ...]] = []
+    for number, place in enumerate(ndimage.find_objects(label), start=1):
+        if place is not None:
+            y, x = place
+            found.append((number, int(counts[number]), x.start, y.start, x.stop - 1, y.stop - 1))
+    return found
+
+
+def frame_image(image: UInt8, transform: ResizeLongestSide) -> UInt8:
+    """Resize a slice (H, W) or (H, W, 3) uint8 to the frame, unless it has that size already."""
+    same = image.shape[:2] == transform.frame
+    return image if same else transform.apply_image(np.ascontiguousarray(image))
+
+
+def frame_label(label: Label, transform: ResizeLongestSide) -> Label:
+    """Resize a label (H, W) to the frame, unless it has that size already.
+
+    An object that nowhere covers half a frame pixel keeps the pixels it covers most of.
+    """
+    if label.shape == transform.frame:
+        return label
+    small = np.zeros(transform.frame, label.dtype)
+    for label_id in np.unique(label[label > 0]):
+        covered = transform.apply_image((label == label_id).astype(np.uint8) * 255)
+        half = max(1, min(128, int(covered.max())))
+        small[(covered >= half) & (small == 0)] = label_id
+    return small

@@ -1,0 +1,1 @@
+"""The protocol and its scores."""

@@ -1,0 +1,350 @@
+"""Runs models on cases, through the plugin's own session, and scores their masks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medsamq.analysis.metrics import dsc, nsd
+from napari_medsamq.annotation.session import Session
+from napari_medsamq.errors import VolumeError
+from napari_medsamq.inference.crop import Zoom
+from napari_medsamq.inference.engine import Engine
+from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.io.volume import read_volume
+from napari_medsamq.prompts import BoxPrompt, CarryPrompt, Click
+from training.evaluation.confidence_study import check_slices, mend_worst, pair_checks
+from training.evaluation.protocol import (
+    Case,
+    Label,
+    Protocol,
+    Target,
+    draw_targets,
+    find_cases,
+    list_targets,
+    loosened,
+    middle_box,
+    read_reference,
+    tightened,
+)
+from training.evaluation.scores import Score
+from training.learning.click_rounds import next_click
+
+Bool = npt.NDArray[np.bool_]
+
+# In mm; in pixels where the spacing is unknown, which cases give as 1 mm.
+TOLERANCE_MM = 2.0
+# By which part of its size a box is enlarged, and how often a mask is clicked on.
+LOOSE = (0.0, 0.05, 0.1, 0.2)
+CLICKS = (0, 1, 2, 3, 4, 5)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes
+    ----------
+    scores : dict of str to list of Score
+        By model, of the same objects in the same order.
+    failed : dict of str to str
+        By data set/case, why it could not be scored.
+    """
+
+    scores: dict[str, list[Score]]
+    failed: dict[str, str]
+
+
+def score_models(
+    data_dir: Path,
+    engines: Mapping[str, Engine],
+    protocol: Protocol,
+    seed: int,
+    limit: int | None = None,
+    report: Callable[[int, int], None] = lambda done, total: None,
+    modality: str | None = None,
+    *,
+    zoom: bool = False,
+    tight: bool = False,
+    prompts: Sequence[CarryPrompt | None] = (None,),
+) -> Evaluation:
+    """Segment the objects of all cases with each model and score the masks.
+
+    Parameters
+    ----------
+    data_dir : Path
+        Holds <modality>/<data set>/<case>.npz.
+    engines : mapping of str to Engine
+        Models by name.
+    protocol : Protocol
+    seed : int
+        Of the boxes and of what `limit` draws.
+    limit : int, optional
+        At most so many objects of each data set.
+    report : callable
+        Told how many objects of how many are done.
+    modality : str, optional
+        Only cases of this one.
+    zoom : bool
+        Whether each model is also scored where it zooms in on small boxes.
+    tight : bool
+        Whether each is also scored with boxes that are tight, in 2D.
+    prompts : sequence of CarryPrompt
+        What a propagation asks with, each scored on its own; None for the plugin's own way.
+
+    Raises
+    ------
+    VolumeError
+        If there is no case, or no object in them. A single bad case is listed, not raised.
+    ModelError
+        If a network fails.
+    """
+    cases = [case for case in find_cases(data_dir) if modality in (None, case.modality)]
+    targets, failed = _all_targets(cases, protocol, seed)
+    if limit is not None:
+        targets = draw_targets(targets, limit, seed)
+    runs = _list_runs(engines, protocol, prompts, zoom=zoom, tight=tight)
+    scores: dict[str, list[Score]] = {name: [] for name in runs}
+    done = 0
+    by_case = groupby(targets, key=lambda target: target.case)
+    for number, (case, group) in enumerate(by_case):
+        of_case = list(group)
+        try:
+            for name, own in _score_case(of_case, engines, number, runs, seed).items():
+                scores[name] += own
+        except VolumeError as error:
+            failed[f"{case.data_set}/{case.name}"] = str(error)
+        done += len(of_case)
+        report(done, len(targets))
+    if not any(scores.values()):
+        raise VolumeError(
+            f"{data_dir}: nothing could be scored by the {protocol} protocol; {len(failed)} cases "
+            f"failed. {next(iter(failed.values()), 'It needs cases with labelled objects.')}"
+        )
+    return Evaluation(scores, failed)
+
+
+def _all_targets(
+    cases: Sequence[Case], protocol: Protocol, seed: int
+) -> tuple[list[Target], dict[str, str]]:
+    targets, failed = [], {}
+    for case in cases:
+        try:
+            targets += list_targets(case, protocol, seed)
+        except VolumeError as error:
+            failed[f"{case.data_set}/{case.name}"] = str(error)
+    return targets, failed
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A model, and how it is asked."""
+
+    model: str
+    zoom: bool
+    propagates: bool = False
+    checks: bool = False
+    mends: bool = False
+    tight: bool = False
+    looser: float = 0.0
+    clicks: int = 0
+    prompt: CarryPrompt | None = None
+
+
+def _list_runs(
+    engines: Mapping[str, Engine],
+    protocol: Protocol,
+    prompts: Sequence[CarryPrompt | None],
+    *,
+    zoom: bool,
+    tight: bool,
+) -> dict[str, _Way]:
+    """Return what is scored, by name.
+
+    A propagation stands beside what the model does with a 3D box, and zoom beside whole slices;
+    tight boxes stand beside those of the protocol.
+    Prompts are named where they are asked for.
+    """
+    runs = {}
+    for suffix, zooms in (("", False), (" + zoom", True))[: 1 + zoom]:
+        for name in engines:
+            own = f"{name}{suffix}"
+            if protocol is Protocol.propagate:
+                runs[f"{own}, 3D box"] = _Way(name, zooms)
+                for prompt in prompts:
+                    asked = own if prompt is None else f"{own}, {prompt}"
+                    runs[asked] = _Way(name, zooms, propagates=True, prompt=prompt)
+            elif protocol is Protocol.confidence:
+                runs[own] = _Way(name, zooms, propagates=True, checks=True)
+                runs[f"{own}, worst slice boxed anew"] = replace(runs[own], mends=True)
+            elif protocol is Protocol.loose:
+                runs |= {f"{own}{loose:+.0%}": _Way(name, zooms, looser=loose) for loose in LOOSE}
+            elif protocol is Protocol.clicks:
+                runs |= {f"{own}, clicks: {n}": _Way(name, zooms, clicks=n) for n in CLICKS}
+            else:
+                runs[own] = _Way(name, zooms)
+                if tight:
+                    runs[f"{own}, tight"] = _Way(name, zooms, tight=True)
+    return runs
+
+
+def _score_case(
+    targets: Sequence[Target],
+    engines: Mapping[str, Engine],
+    start: int,
+    ways: Mapping[str, _Way],
+    seed: int,
+) -> dict[str, list[Score]]:
+    case = targets[0].case
+    volume, label = read_volume(case.path), read_reference(case)
+    if volume.data.shape[:3] != label.shape:
+        raise VolumeError(
+            f"{case.path}: `gts` has the shape {label.shape} and the image {volume.data.shape[:3]} "
+            "(z, y, x); they must agree. Make the case again."
+        )
+    runs = []
+    # Runs that differ in nothing but their clicks go on from each other's masks.
+    memories: dict[_Way, _Memory] = defaultdict(_Memory)
+    for name, way in ways.items():
+        session = Session(
+            volume,
+            engines[way.model],
+            zoom=Zoom() if way.zoom else None,
+            carry_prompt=way.prompt,
+        )
+        runs.append((name, _Run(session, way, seed, memories[replace(way, clicks=0)])))
+    scores: dict[str, list[Score]] = {name: [] for name in ways}
+    # All models answer for one slice before the next one, and take turns in being first, so that
+    # what slows the machine down for a while slows down all of them.
+    for turn, (_, group) in enumerate(groupby(targets, key=lambda target: target.turn), start):
+        of_turn = list(group)
+        first = turn % len(runs)
+        for name, run in runs[first:] + runs[:first]:
+            scores[name] += [run.score(target, label) for target in of_turn]
+    return scores
+
+
+@dataclass
+class _Memory:
+    """What is known from earlier objects and clicks.
+
+    Attributes
+    ----------
+    answers : dict of Target to list of (BoxPrompt, SliceMask)
+        What was asked and found with no click, one, two ...
+    encode_ms : dict of int to float
+        What encoding each slice took.
+    """
+
+    answers: dict[Target, list[tuple[BoxPrompt, SliceMask]]] = field(default_factory=dict)
+    encode_ms: dict[int, float] = field(default_factory=dict)
+
+
+class _Run:
+    """One model on one case.
+
+    Parameters
+    ----------
+    session : Session
+    way : _Way
+    seed : int
+        Of the boxes on middle slices, which are propagated.
+    memory : _Memory
+    """
+
+    def __init__(self, session: Session, way: _Way, seed: int, memory: _Memory) -> None:
+        self._session = session
+        self._way = way
+        self._seed = seed
+        self._memory = memory
+        # Of the last target's masks, where they are checked.
+        self._sure: list[float] = []
+
+    def score(self, target: Target, label: Label) -> Score:
+        masks = self._masks(target, label)
+        spacing = self._session.volume.spacing
+        if target.index is not None:
+            reference = label[target.index] == target.label_id
+            mask, spacing = masks[0].mask, spacing[1:]
+        else:
+            reference = label == target.label_id
+            mask = np.zeros(label.shape, bool)
+            for answer in masks:
+                mask[answer.index] = answer.mask
+        return Score(
+            target,
+            dsc=dsc(reference, mask),
+            nsd=nsd(reference, mask, spacing.tolist(), TOLERANCE_MM),
+            ms=sum(self._ms(answer) for answer in masks),
+            share=None if target.index is None else float(reference.mean()),
+            checks=pair_checks(masks, self._sure, target, label) if self._sure else (),
+            **({} if target.index is not None else _count_slices(reference, mask)),
+        )
+
+    def _masks(self, target: Target, label: Label) -> list[SliceMask]:
+        self._sure = []
+        if isinstance(target.box, BoxPrompt):
+            return [self._slice_mask(target, target.box, label)]
+        if not self._way.propagates:
+            return list(self._session.segment(target.box))
+        (first,) = self._session.segment(middle_box(target, label, self._seed))
+        if not first.mask.any():
+            return [first]
+        last = len(label) - 1
+        found = self._session.carry(0, {first.index: first.mask}, 0, last)
+        masks = [first, *(mask for mask in found if isinstance(mask, SliceMask))]
+        if self._way.checks:
+            self._sure = check_slices(self._session, masks)
+        if self._way.mends:
+            # Later, the embeddings are at hand.
+            for mask in masks:
+                self._note_encoding(mask)
+            masks = mend_worst(self._session, masks, self._sure, target, label, self._seed)
+            self._sure = []
+        return masks
+
+    def _slice_mask(self, target: Target, box: BoxPrompt, label: Label) -> SliceMask:
+        wanted = label[box.index] == target.label_id
+        if self._way.tight:
+            box = tightened(box, wanted)
+        if self._way.looser:
+            box = loosened(box, self._way.looser, label.shape[1:])
+        answers = self._memory.answers.setdefault(target, [])
+        if not answers:
+            answers.append(self._ask(box))
+        while len(answers) <= self._way.clicks:
+            asked, answer = answers[-1]
+            click = next_click(answer.mask, wanted)
+            # Where nothing is wrong any more, nothing is asked.
+            if click is not None:
+                asked = replace(asked, clicks=(*asked.clicks, Click(*click)))
+            answers.append(answers[-1] if click is None else self._ask(asked))
+        return answers[self._way.clicks][1]
+
+    def _ask(self, box: BoxPrompt) -> tuple[BoxPrompt, SliceMask]:
+        (answer,) = self._session.segment(box)
+        self._note_encoding(answer)
+        return box, answer
+
+    def _note_encoding(self, answer: SliceMask) -> None:
+        if answer.encode_ms > 0:
+            self._memory.encode_ms[answer.index] = answer.encode_ms
+
+    def _ms(self, answer: SliceMask) -> float:
+        # The embedding may be at hand from another object; each is charged as if it came alone. A
+        # propagation that ended on a slice has encoded it, and does not say how long that took.
+        self._note_encoding(answer)
+        usual = median(self._memory.encode_ms.values())
+        return self._memory.encode_ms.get(answer.index, usual) + answer.decode_ms
+
+
+def _count_slices(reference: Bool, mask: Bool) -> dict[str, int]:
+    found, wanted = mask.any((1, 2)), reference.any((1, 2))
+    return {"ghosts": int(np.sum(found & ~wanted)), "slices": int(np.sum(found))}

@@ -1,0 +1,280 @@
+"""The loop of the quantisation-aware training, and what of a network learns in it.
+
+A stage of QMedSAM (arXiv 2412.11186) trains the encoder, taught by a float network; the decoder, on
+the embeddings of the frozen encoder; or both together.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from fnmatch import fnmatch
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from training.data.dataset import SliceDataset
+from training.data.sampler import BalancedSampler
+from training.evaluation.protocol import generator
+from training.learning.click_rounds import correct
+from training.learning.config import TrainConfig
+from training.learning.losses import batch_losses
+from training.learning.teachers import Encoder, Teacher
+from training.models.sam import LiteMedSAM
+from training.processes import Processes
+from training.quantization.layer_map import PARTS
+
+
+class Student(nn.Module):
+    """What is trained, in one call, as several processes need it.
+
+    Parameters
+    ----------
+    net : LiteMedSAM
+    frozen_encoder : callable, optional
+        Gives the embeddings where the encoder does not learn.
+    decodes : bool
+        Whether masks are wanted, and not the embeddings alone.
+    clicks : int
+        How often each mask is corrected.
+    starts : float
+        How often the first answer is that to a mask that is a little wrong.
+    """
+
+    def __init__(
+        self,
+        net: LiteMedSAM,
+        frozen_encoder: Encoder | None,
+        *,
+        decodes: bool = True,
+        clicks: int = 0,
+        starts: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self._frozen_encoder = frozen_encoder
+        self._decodes = decodes
+        self._clicks = clicks
+        self._starts = starts
+
+    def forward(
+        self, image: Tensor, boxes: Tensor, mask: Tensor, rng: np.random.Generator
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Return embeddings (B, 256, 64, 64), and logits (B, 256, 256) with IoU (B,) of each round.
+
+        Parameters
+        ----------
+        image : (B, 3, 256, 256) Tensor
+        boxes : (B, 4) Tensor
+        mask : (B, 256, 256) Tensor
+            What the clicks are to lead to.
+        rng : numpy.random.Generator
+            Of the clicks.
+        """
+        embedding = (self._frozen_encoder or self.net.image_encoder)(image)
+        if not self._decodes:
+            return embedding, []
+        answers = correct(self.net, embedding, boxes, mask, self._clicks, rng, starts=self._starts)
+        return embedding, answers
+
+
+class Trainer:
+    """Trains a network by a configuration, step by step.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    net : LiteMedSAM
+        Float, or quantised and calibrated; trained in place. A quantised one has no batch norms,
+        and the ranges of its activations are parameters.
+    data : SliceDataset
+    teacher : Teacher or None
+    frozen_encoder : callable or None
+        As in `Student`.
+    processes : Processes
+
+    Attributes
+    ----------
+    step, steps : int
+        How many steps are done, and how many there are.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        net: LiteMedSAM,
+        data: SliceDataset,
+        teacher: Teacher | None,
+        frozen_encoder: Encoder | None,
+        processes: Processes,
+    ) -> None:
+        self._config, self._teacher, self._processes = config, teacher, processes
+        self._net = net.eval().to(processes.device)
+        if config.batch_norm == "trained":
+            _measure_statistics(net)
+        self.sampler = BalancedSampler(
+            data.groups,
+            config,
+            batch_size=config.batch_size,
+            rank=processes.rank,
+            world_size=processes.count,
+        )
+        self._data = data
+        learns = choose_parameters(net, config)
+        self._optimizer = build_optimizer(config, learns)
+        self._decodes = config.mask_weight + config.iou_weight > 0
+        student = Student(
+            self._net,
+            frozen_encoder,
+            decodes=self._decodes,
+            clicks=config.clicks,
+            starts=config.starts,
+        )
+        self._student: nn.Module = (
+            DistributedDataParallel(student, find_unused_parameters=True)
+            if processes.count > 1
+            else student
+        )
+        self._steps_per_epoch = sum(self.sampler.quotas.values()) // config.batch_size
+        self.step, self.steps = 0, config.epochs * self._steps_per_epoch
+
+    def state(self) -> dict[str, Any]:
+        """Return all that later steps depend on."""
+        return {
+            "step": self.step,
+            "weights": self._net.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on after the step at which `state` was taken; the network has its weights already."""
+        self.step = state["step"]
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    def run(self) -> Iterator[dict[str, float]]:
+        """Train to the end; yield each step's losses, learning rate and seconds."""
+        while self.step < self.steps:
+            yield from self.train_one_epoch()
+
+    def train_one_epoch(self) -> Iterator[dict[str, float]]:
+        """Train what is left of the present epoch; yield as `run` does."""
+        epoch, done = divmod(self.step, self._steps_per_epoch)
+        self.sampler.set_epoch(epoch, skip_batches=done)
+        loader = DataLoader(
+            self._data,
+            self._config.batch_size // self._processes.count,
+            sampler=self.sampler,
+            num_workers=self._config.workers,
+        )
+        start = time.perf_counter()
+        for batch in loader:
+            values = self._train_step(batch)
+            now = time.perf_counter()
+            self.step += 1
+            yield {**values, "seconds": now - start}
+            start = now
+
+    def _train_step(self, batch: dict[str, Any]) -> dict[str, float]:
+        rate = learning_rate(self._config, self.step, self._steps_per_epoch)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate * group["multiple"]
+        self._optimizer.zero_grad(set_to_none=True)
+        starts = range(0, len(batch["box"]), self._config.micro_batch)
+        total: dict[str, Tensor] = {}
+        for start in starts:
+            part = slice(start, start + self._config.micro_batch)
+            losses = self._losses(batch, part, last=start == starts[-1])
+            for name, value in losses.items():
+                total[name] = total.get(name, torch.zeros_like(value)) + value / len(starts)
+        if self._config.clip > 0:
+            learning = [p for group in self._optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(learning, self._config.clip)
+        self._optimizer.step()
+        return {**self._processes.mean(total), "learning_rate": rate}
+
+    def _losses(self, batch: dict[str, Any], part: slice, *, last: bool) -> dict[str, Tensor]:
+        """Compute a part of the batch forwards and backwards."""
+        config, device = self._config, self._processes.device
+        image, boxes, mask = (batch[key][part].to(device) for key in ("image", "box", "mask"))
+        labelled = (batch["label"][part] > 0).float().to(device)
+        shown = None
+        if self._teacher is not None:
+            shown = self._teacher(image, boxes if self._decodes else None)
+        # Gradients are exchanged once, with those of the last part.
+        waits = isinstance(self._student, DistributedDataParallel) and not last
+        with self._student.no_sync() if waits else nullcontext():  # type: ignore[operator]
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
+                rng = generator("clicks", self.step, self._processes.rank, part.start)
+                student = self._student(image, boxes, mask, rng)
+            losses = batch_losses(student, mask, labelled, shown)
+            weights = {
+                "dice": config.mask_weight,
+                "bce": config.mask_weight,
+                "iou": config.iou_weight,
+                "distill": config.distill_weight,
+            }
+            loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
+            share = len(boxes) * self._processes.count / config.batch_size
+            (loss * share).backward()
+        return {"loss": loss.detach(), **{name: value.detach() for name, value in losses.items()}}
+
+
+def _measure_statistics(net: LiteMedSAM) -> None:
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    if not norms:
+        raise ValueError("`batch_norm: trained` needs batch norms, and the network has none")
+    for norm in norms:
+        norm.train()
+
+
+def choose_parameters(net: LiteMedSAM, config: TrainConfig) -> dict[str, nn.Parameter]:
+    """Let those parameters of a network learn that a configuration names, and only those.
+
+    Raises
+    ------
+    ValueError
+        If a pattern of `frozen` matches nothing.
+    """
+    learns = {}
+    parts = (*PARTS[config.trains], *(("prompt_encoder",) if config.clicks else ()))
+    for pattern in config.frozen:
+        if not any(fnmatch(name, pattern) for name, _ in net.named_parameters()):
+            raise ValueError(f"`frozen` names `{pattern}`, which matches no layer")
+    for name, parameter in net.named_parameters():
+        own = name.split(".")[0] in parts
+        parameter.requires_grad_(own and not any(fnmatch(name, p) for p in config.frozen))
+        if parameter.requires_grad:
+            learns[name] = parameter
+    return learns
+
+
+def build_optimizer(config: TrainConfig, learns: dict[str, nn.Parameter]) -> torch.optim.Optimizer:
+    """Build the optimiser, with a group of its own for what decodes."""
+    groups = []
+    decodes = ("prompt_encoder", "mask_decoder")
+    for prefixes, multiple in ((("image_encoder",), 1.0), (decodes, config.decoder_rate)):
+        own = [p for name, p in learns.items() if name.startswith(prefixes)]
+        if own:
+            groups.append({"params": own, "multiple": multiple})
+    decay = config.weight_decay
+    if config.optimizer == "sgd":
+        rate, momentum = config.learning_rate, config.momentum
+        return torch.optim.SGD(groups, lr=rate, momentum=momentum, weight_decay=decay)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=decay)
+
+
+def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
+    """Return the learning rate of a step: linear warm-up from 1 %, cosine, constant end."""
+    warmup = config.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return config.learning_rate * (0.01 + 0.99 * step / warmup)
+    falling = (config.epochs - config.warmup_epochs - config.last_epochs) * steps_per_epoch
+    done = min(1.0, (step - warmup) / falling) if falling else 1.0
+    cosine = (1 + math.cos(math.pi * done)) / 2
+    return config.learning_rate * (config.final_rate + (1 - config.final_rate) * cosine)

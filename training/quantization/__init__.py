@@ -1,0 +1,1 @@
+"""Layers in floating point and in integers."""
