@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.model_spec import FLOAT_BITS, ModelSpec
 from napari_medsamq.inference.preprocess import BoxRule
+from training.checkpoint import SHA256
 from training.checkpoints.network_file import StoredNetwork
 from training.console import error_message
 from training.conversion.compact import gather_biases, store_half
@@ -181,8 +182,11 @@ def example_inputs(inputs: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
     }
 
 
-def _as_published(network: StoredNetwork) -> bool:
-    return network.quant is None and "training" not in network.provenance
+def box_rule(network: StoredNetwork) -> BoxRule:
+    """Return by which rule a network is to be given boxes."""
+    story = network.provenance
+    published = story.get("checkpoint_sha256") == SHA256 and "training" not in story
+    return BoxRule.published if published and network.quant is None else BoxRule.far_edge
 
 
 def describe_network(network: StoredNetwork) -> tuple[int, dict[str, str]]:
@@ -224,7 +228,7 @@ def main(
             name=name or out.resolve().name,
             bits=bits,
             provenance=provenance,
-            box=BoxRule.published if _as_published(network) else BoxRule.far_edge,
+            box=box_rule(network),
             force=force,
         )
     typer.echo(out)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Signal
 
 from napari_medsamq.annotation.history import Edit
@@ -329,6 +330,9 @@ class Controller(QObject):
             )
 
     def _on_closed(self) -> None:
+        # A window that closes ends its dock without a word, and then takes its layers out.
+        if not isalive(self):
+            return
         self.close()
         self.closed.emit()
 

@@ -12,15 +12,17 @@ pytest.importorskip("torch")
 
 import torch
 import typer
+from training.network_file import StoredNetwork
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.backend import openvino_core
 from napari_medsamq.inference.engine import OpenVINOEngine, box_points
 from napari_medsamq.inference.model_spec import MODELS, ModelSpec
+from napari_medsamq.inference.preprocess import BoxRule
 from training import export as module
 from training.checkpoint import SHA256
 from training.conversion.compact import store_half
-from training.export import convert_lite_medsam, main, write_model
+from training.export import box_rule, convert_lite_medsam, main, write_model
 from training.models.sam import LiteMedSAM, build_lite_medsam
 
 DATA = Path(__file__).parents[1] / "data"
@@ -156,10 +158,22 @@ def test_the_command_writes_a_model_with_its_provenance(
     spec.verify(out)
     assert spec.name == "my-model"
     assert spec.provenance["source"] == "LiteMedSAM network, tuned.pth"
+    assert spec.preprocessing.box is BoxRule.far_edge
     assert set(spec.provenance) >= {"checkpoint_sha256", "licence", "versions"}
     again = CliRunner().invoke(app, arguments)
     assert again.exit_code == 1
     assert "--force" in again.stderr
+
+
+def test_the_published_weights_alone_get_boxes_as_published(net: LiteMedSAM) -> None:
+    story = {"checkpoint_sha256": SHA256}
+    trained = {**story, "training": "decoder: 8 steps"}
+    networks = (StoredNetwork(net, None, own) for own in (story, trained, {}))
+    assert [box_rule(network) for network in networks] == [
+        BoxRule.published,
+        BoxRule.far_edge,
+        BoxRule.far_edge,
+    ]
 
 
 @pytest.mark.parametrize("case", ["ct_abdomen", "mr_sarcoma"])

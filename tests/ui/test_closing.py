@@ -30,11 +30,8 @@ def delete(window, layer):
     """Select a layer, unlock it, and press the button with the bin."""
     layer.locked = False
     window.viewer.layers.selection.active = layer
-    bins = window.viewer.window._qt_window.findChildren(QPushButton, "delete_button") or [
-        b
-        for b in window.viewer.window._qt_window.findChildren(QPushButton)
-        if b.property("mode") == "delete_button"
-    ]
+    buttons = window.viewer.window._qt_window.findChildren(QPushButton)
+    bins = [b for b in buttons if b.property("mode") == "delete_button"]
     QTest.mouseClick(bins[0], Qt.MouseButton.LeftButton)
     QTest.qWait(50)
     window.wait()

@@ -15,7 +15,7 @@ from napari.layers import Image, Labels, Points, Shapes
 from qtpy.compat import isalive
 from qtpy.QtCore import QElapsedTimer, QEvent, QPointF, Qt, QTimer
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QPushButton
+from qtpy.QtWidgets import QApplication, QPushButton
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.model_spec import MODELS
@@ -75,6 +75,8 @@ def test_a_box_may_be_dragged_in_any_direction(dock):
 
 @pytest.mark.parametrize("shake", [(0, 0), (2, -3)])
 def test_a_click_without_a_drag_only_takes_the_focus(dock, shake):
+    dock.viewer.window._qt_window.activateWindow()
+    dock.qtbot.waitUntil(lambda: QApplication.activeWindow() is not None)
     dock.dock._view.label._name.setFocus()
     before, place = dock.dock.status, dock.pixel(BOX[0])
     dock.mouse(QEvent.Type.MouseMove, place, Qt.MouseButton.NoButton, Qt.MouseButton.NoButton)
@@ -423,8 +425,8 @@ def test_a_plane_brings_back_layers_that_were_removed(dock):
 
 def test_a_volume_whose_layers_were_cleared_is_closed(dock):
     dock.viewer.layers.clear()
-    dock.qtbot.waitUntil(lambda: dock.dock.controller is None)
-    assert "phantom was closed" in dock.dock.status
+    dock.qtbot.waitUntil(lambda: "phantom was closed" in dock.dock.status)
+    assert dock.dock.controller is None
     assert not open_workspaces(dock.viewer)
 
 
