@@ -15,9 +15,17 @@ from hypothesis import strategies as st
 from napari_medsamq.errors import PromptError, SaveError, VolumeError
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.io.volume import Volume, volume_from_array
-from napari_medsamq.plugin import VOLUME, foreign_volume, get_reader, image_layer, write_labels
+from napari_medsamq.plugin import (
+    VOLUME,
+    _read_layers,
+    foreign_volume,
+    get_reader,
+    image_layer,
+    sample_ct,
+    sample_mr,
+    write_labels,
+)
 from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.ui.canvas import planes as layers
 from napari_medsamq.ui.canvas.planes import (
     PLANES,
     drawn_box,
@@ -231,7 +239,7 @@ def test_the_reader_gives_a_layer_that_knows_its_volume(tmp_path: Path) -> None:
     assert arguments["metadata"][VOLUME].path == tmp_path / "scan.nii.gz"
 
 
-@pytest.mark.parametrize("sample", [layers.sample_ct, layers.sample_mr])
+@pytest.mark.parametrize("sample", [sample_ct, sample_mr])
 def test_the_samples_open(sample: Any) -> None:
     ((data, arguments, kind),) = sample()
     assert kind == "image"
@@ -260,7 +268,7 @@ def viewer_with(monkeypatch: pytest.MonkeyPatch, *volumes: Volume) -> None:
 def tilted(path: Path) -> Volume:
     affine = np.diag([-1.0, -1, 1, 1]) @ grid_affine((2, 0, 1), (-1, 1, -1), (10, -8, 12))
     nib.save(nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), affine), path)
-    ((_, arguments, _),) = layers._read_layers(str(path))
+    ((_, arguments, _),) = _read_layers(str(path))
     volume: Volume = arguments["metadata"][VOLUME]
     return volume
 

@@ -97,7 +97,8 @@ def compare_masks(a: Bool, b: Bool, spacing: Sequence[float], tolerance_mm: floa
         If the arrays are not bool, or their shapes differ.
     """
     voxel_ml = float(np.prod(np.asarray(spacing))) / 1000
-    surfaces = surface_distances(a, b, spacing)
+    # Formats round sizes in ways of their own, and distances may be just the tolerance.
+    surfaces = surface_distances(a, b, [float(f"{size:.6g}") for size in spacing])
     return Agreement(
         a_ml=int(np.count_nonzero(a)) * voxel_ml,
         b_ml=int(np.count_nonzero(b)) * voxel_ml,

@@ -197,12 +197,7 @@ def pair_of(a: LabelFile, b: LabelFile) -> Pair:
     else:
         grid = _in_order(placed[0].volume)
     (one, of_a), (two, of_b) = _moved(a, grid), _moved(b, grid)
-    return Pair(one, two, _as_written(grid), " ".join(filter(None, (of_a, of_b))))
-
-
-def _as_written(grid: Grid) -> list[float]:
-    """Return the spacing without what formats round it by: surfaces lie whole steps apart."""
-    return [float(f"{size:.6g}") for size in grid.spacing]
+    return Pair(one, two, grid.spacing.tolist(), " ".join(filter(None, (of_a, of_b))))
 
 
 def _placed(label: LabelFile, image: Volume) -> LabelFile:

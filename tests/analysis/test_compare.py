@@ -254,7 +254,7 @@ def test_names_come_from_the_provenance_of_that_very_file(tmp_path: Path) -> Non
     labels = [{"id": 1, "name": "Spleen", "color": "#123456"}, {"id": 2, "name": "", "color": ""}]
     beside.write_text(json.dumps({"label": {"sha256": sha256}, "labels": labels}))
     assert read_label_file(path).style(1) == Segment("Spleen", "#123456")
-    assert read_label_file(path).style(2) == LabelStyle.default(2)
+    assert read_label_file(path).style(2) == Segment.default(2)
     assert read_label_file(path).style(3).name == "Cyst"
     ramp = (np.arange(data.size).reshape(SHAPE) % 999).astype(np.int16)
     image = read_volume(write(tmp_path / "image.nii", ramp, AFFINE))
@@ -286,7 +286,7 @@ def test_names_and_colours_of_a_saved_label_come_back(
     work = Work(series, two_organs(series), (), (), styles)
     saved = save_work(tmp_path / name, work)
     found = read_label_file(tmp_path / name, series)
-    assert found.styles == styles
+    assert found.styles == {label_id: style.segment for label_id, style in styles.items()}
     np.testing.assert_array_equal(bring_onto(found, series)[0], work.label)
     # Loaded onto an image, too.
     loaded = read_label(tmp_path / name, series)
