@@ -63,6 +63,7 @@ def write(
         ImageOrientationPatient=[[round(x, cosines) for x in turn[:, :2].T.ravel().tolist()]]
         * len(ideal),
         PixelSpacing=[0.8, 0.8],
+        Modality="MR",
         **tags,
     )
 

@@ -395,14 +395,14 @@ def failing(*_: Any, **__: Any) -> None:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-@pytest.mark.parametrize("target", ["os.fsync", "Path.replace"])
+@pytest.mark.parametrize("target", ["files.os.fsync", "label_writer.Path.replace"])
 def test_a_failed_save_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, series: Volume, ending: str, target: str
 ) -> None:
     path, label = tmp_path / f"a{ending}", structures(series)
     write_label(path, label, series)
     before = path.read_bytes()
-    monkeypatch.setattr(f"napari_medsamq.io.label_writer.{target}", failing)
+    monkeypatch.setattr(f"napari_medsamq.io.{target}", failing)
     with pytest.raises(SaveError, match="the disk is full"):
         write_label(path, label * 2, series)
     monkeypatch.undo()
