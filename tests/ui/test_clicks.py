@@ -98,9 +98,13 @@ def test_a_scribble_is_several_clicks_in_one_step(clicking):
 
 @pytest.fixture
 def deaf(clicking, engine, monkeypatch):
-    """The network hears no clicks."""
+    """The network hears no clicks, and does not come up to the sides of its box."""
     decode = engine.decode
-    monkeypatch.setattr(engine, "decode", lambda e, c, k, m=None: decode(e, c[:, :2], k[:, :2], m))
+
+    def inside(embedding, coords, labels, mask=None):
+        return decode(embedding, coords[:, :2] + [[8, 8], [-8, -8]], labels[:, :2], mask)
+
+    monkeypatch.setattr(engine, "decode", inside)
     return clicking
 
 
