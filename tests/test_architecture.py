@@ -101,7 +101,8 @@ def test_an_import_points_only_upwards() -> None:
     back = [
         f"{name} imports {other}"
         for name, tree in modules("napari_medsamq").items()
-        for other in ours("napari_medsamq", tree)
+        # The public names are loaded when they are asked for.
+        for other in ours("napari_medsamq", tree, lazy=name != "napari_medsamq")
         if room(other) != room(name) and line[room(other)] >= line[room(name)]
     ]
     assert back == []
