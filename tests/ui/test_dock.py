@@ -752,7 +752,9 @@ def test_other_data_in_the_label_layer_is_taken_over(dock):
 
 
 @pytest.mark.parametrize("largest", [1e6, 0.003])
-def test_any_range_of_intensities_opens(engine, window, tmp_path, largest):
+def test_any_range_of_intensities_opens(engine, window, tmp_path, monkeypatch, largest):
+    # What lies between 0 and 1 is asked about.
+    monkeypatch.setattr(opening.QInputDialog, "getItem", lambda *_: ("MR", True))
     values = np.random.default_rng(3).uniform(0, largest, (20, 20, 5)).astype(np.float32)
     path = tmp_path / "map.nii.gz"
     nib.save(nib.Nifti1Image(values, np.diag([1.0, 1, 3, 1])), path)

@@ -246,8 +246,8 @@ TURN = (0, 0, 4)
 def textured():
     """Blobs of 2 mm voxels (x, y, z), unlike themselves wherever they are moved to."""
     blobs = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(40, 44, 36)), 3)
-    values = np.round(blobs / blobs.std() * 100).astype(np.int16)
-    values[:4] = values[-4:] = values[..., :3] = -400
+    values = np.round(blobs / blobs.std() * 100 + 600).clip(1).astype(np.int16)
+    values[:4] = values[-4:] = values[..., :3] = 0
     return values
 
 
