@@ -80,7 +80,7 @@ def foreign_volume(layer: Image) -> Volume:
 
 
 def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerData]] | None:
-    """npe2 reader: accept one file or folder of a format that `volume_io` reads."""
+    """npe2 reader: accept one file or folder of a format that `io` reads."""
     return _read_layers if isinstance(path, str) and can_read(Path(path)) else None
 
 

@@ -34,7 +34,7 @@ class Click:
         Slice pixel: column and row.
     positive : bool
     binding : bool
-        Whether the pixel ends as asked whatever the network answers; see `corrections`. Clicks of
+        Whether the pixel ends as asked whatever the network answers (`prompt_decoder`). Clicks of
         journals of before there was that rule are not.
     """
 

@@ -81,7 +81,7 @@ class Review:
         self._shares = {index: pixels[index] / largest for index in masks}
 
     def note(self, index: int, key: bytes, sure: float) -> None:
-        """Write down how far the network agrees with a mask of a slice: `quality.sureness`."""
+        """Write down how far the network agrees with a mask of a slice: `confidence.sureness`."""
         self._sureness[index, key] = sure
 
     def forget_sureness(self) -> None:

@@ -246,7 +246,7 @@ class Session(Labelling):
         """Return how far the network agrees with the mask (H, W) bool of a slice, 0 to 1.
 
         With an empty mask it does. Runs where `segment` runs; in another thread it needs the `lens`
-        of the owner's. See `quality.confidence`.
+        of the owner's. See `confidence.confidence`.
 
         Raises
         ------

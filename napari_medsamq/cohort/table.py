@@ -76,7 +76,7 @@ class Case:
     boxes : tuple of str
         As `arguments.parse_box` reads them.
     box_file : Path or None
-        Label file or JSON in place of boxes; see `case_boxes`.
+        Label file or JSON in place of boxes; see `boxes`.
     journal : Path or None
         Journal, or folder with the journal of this image, that is replayed in place of boxes.
     labels : tuple of (int, str)
@@ -87,7 +87,7 @@ class Case:
     window : str or None
         As `arguments.parse_window` reads it.
     model : str or None
-        As `model_choice.find_model` takes it.
+        As `catalog.find_model` takes it.
     series : str or None
         Of a DICOM folder.
     volume : int or None

@@ -38,7 +38,7 @@ THREADS = 2
 
 @dataclass(frozen=True)
 class Row:
-    """What is timed: how a program is started that answers as `benchmark_worker.serve` does.
+    """What is timed: how a program is started that answers as `model_worker.serve` does.
 
     Attributes
     ----------

@@ -228,7 +228,7 @@ class SliceNetwork:
         Returns
         -------
         agreed : float
-            See `quality.agreement`.
+            See `confidence.agreement`.
         iou : float
             Mean intersection over union that it predicts for its own masks.
 

@@ -248,7 +248,7 @@ def follow_up(
     output : Path
         NIfTI file for the new label.
     window, model, device, zoom
-        As of `headless.segment_boxes`.
+        As of `segment.segment_boxes`.
 
     Raises
     ------

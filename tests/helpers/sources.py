@@ -1,4 +1,4 @@
-"""Image files to read and to label, shared by the tests of `volume_io`."""
+"""Image files to read and to label, shared by the tests of `io`."""
 
 from __future__ import annotations
 

@@ -12,7 +12,6 @@ pytest.importorskip("torch")
 
 import torch
 import typer
-from training.network_file import StoredNetwork
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.backend import openvino_core
@@ -21,6 +20,7 @@ from napari_medsamq.inference.model_spec import MODELS, ModelSpec
 from napari_medsamq.inference.preprocess import BoxRule
 from training import export as module
 from training.checkpoint import SHA256
+from training.checkpoints.network_file import StoredNetwork
 from training.conversion.compact import store_half
 from training.export import box_rule, convert_lite_medsam, main, write_model
 from training.models.sam import LiteMedSAM, build_lite_medsam

@@ -12,9 +12,9 @@ pytest.importorskip("brevitas")
 
 import typer
 from PIL import Image
+from small_run import write_cases
 from typer.testing import CliRunner
 
-from tests.training.small_run import write_cases
 from training import search
 from training.search import front, markdown, write_plot
 

@@ -1,6 +1,6 @@
 """What a DICOM file says of its frames: where they lie, and what their pixels mean.
 
-Runs in the process that `_decoder` starts.
+Runs in the process that `process` starts.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Files have them in ways the standard has not: with a decimal comma, padded by NU
 numbers where text is due and as text where binary numbers are. All of these are read, as other
 programs do. What is there and cannot be read is an error that names it: nothing stands in for it.
 
-Used in the process that `_decoder` starts, and where a label refers to a series.
+Used in the process that `process` starts, and where a label refers to a series.
 """
 
 from __future__ import annotations

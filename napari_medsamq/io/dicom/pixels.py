@@ -1,6 +1,6 @@
 """Pixels of DICOM that are compressed, coloured or deflated, decoded by pydicom or GDCM.
 
-Runs in the process that `_decoder` starts.
+Runs in the process that `process` starts.
 """
 
 from __future__ import annotations

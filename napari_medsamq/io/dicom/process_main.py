@@ -1,4 +1,4 @@
-"""The process that `_decoder` runs.
+"""The process that `process` runs.
 
 Nothing in it has to survive a damaged file: a crash ends this process alone, and its memory is
 limited by the size of the file.

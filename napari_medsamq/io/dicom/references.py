@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 
-# What `_dicom` allows a slice to be off its even place, and a bit: of the distance between slices,
+# What `series` allows a slice to be off its even place, and a bit: of the distance between slices,
 # and in mm, as some positions are rounded to tenths.
 _OFF, _ROUNDED = 0.1, 0.06
 

@@ -46,7 +46,7 @@ SERIAL_NUMBER = "0"
 
 _MAX_DEVIATION = 1e-3  # mm
 
-# How far slices may stray from even distances, as `_dicom` allows; in mm, as positions are rounded.
+# How far slices may stray from even distances, as `series` allows; in mm, as positions are rounded.
 _UNEVEN, _ROUNDED = 0.05, 0.11
 # Voxels that frames may have or be spread over: or eight times those they have, and pixels a byte.
 _MOST_VOXELS, _MOST_PACKED = 1 << 28, 64

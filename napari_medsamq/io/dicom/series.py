@@ -50,7 +50,7 @@ class Frame:
     number : int
         Of the frame in its file, from 0.
     head : dict
-        What the file says, by `_dicom_child`.
+        What the file says, by `process_main`.
     place : dict
         What it says of this frame.
     """
