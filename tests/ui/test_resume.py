@@ -178,7 +178,7 @@ def test_what_was_set_comes_back_whether_or_not_anything_was_drawn(dock, phantom
         forget(dock)
         dock.open(phantom.volume.path)
         assert len(asked) == count
-        assert f"Tumour ({961 if draws else 0:,} voxels), Vein (0 voxels)" in asked[-1][1]
+        assert f"Tumour ({1024 if draws else 0:,} voxels), Vein (0 voxels)" in asked[-1][1]
         session = dock.session
         assert (session.style(1), session.style(4)) == (tumour, hidden)
         assert session.locked_ids == [1]

@@ -65,7 +65,7 @@ def test_the_question_about_earlier_work_is_no_html(parent, tmp_path, monkeypatc
     path.touch()
     history = SimpleNamespace(voxel_counts={1: 5})
     restored = SimpleNamespace(history=history, styles={1: LabelStyle(EVIL, "#FF0000")})
-    wants_past(parent, volume, SimpleNamespace(path=path, restored=restored, warning=EVIL))
+    wants_past(parent, volume, SimpleNamespace(path=path, warning=EVIL), restored)
     assert formats == [Qt.TextFormat.PlainText] * 2
 
 
@@ -114,5 +114,5 @@ def test_what_the_dock_tells_of_is_no_html(qtbot, monkeypatch):
     monkeypatch.setattr(view.QMessageBox, "question", lambda *told: shown.append(told[2]))
     monkeypatch.setattr(view.QFileDialog, "getSaveFileName", lambda *_: ("<b>x<", ""))
     monkeypatch.setattr(Path, "exists", lambda _: True)
-    form._ask_for_target()
+    form.ask_for_target()
     assert not rich(shown[1])
