@@ -18,7 +18,6 @@ import nrrd
 import numpy as np
 import SimpleITK as sitk
 import typer
-from tests.dicom_series import write_series
 from typer.testing import CliRunner
 
 from napari_medsamq.annotation.session import Session
@@ -27,7 +26,8 @@ from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.io.volume import read_volume
 from napari_medsamq.records.journal import Journal, volume_hash
 from napari_medsamq.records.recording import Recorder
-from tests import nifti_oracle
+from tests.helpers import nifti_oracle
+from tests.helpers.dicom_series import write_series
 from tests.helpers.fake_engine import FakeEngine
 from tests.helpers.grids import ALL_48, grid_affine
 
