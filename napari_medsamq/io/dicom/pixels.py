@@ -98,6 +98,9 @@ class Pixels:
         for name in (*PIXEL_TAGS, *_PALETTE):
             if name in dataset:
                 plain[name] = dataset[name]
+        if any(plain.get(name) is None for name in ("Rows", "Columns", "BitsAllocated")):
+            # They were found alone; read with all the rest, something damaged swallows them.
+            raise ValueError("what its header says of its pixels cannot be read as a whole")
         plain.SamplesPerPixel = int(plain.get("SamplesPerPixel") or 1)
         if plain.get("PhotometricInterpretation") in (None, "", "MONOCHROME1"):
             plain.PhotometricInterpretation = "MONOCHROME2"
