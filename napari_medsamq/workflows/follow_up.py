@@ -162,6 +162,8 @@ def prior_labels(
     Parameters
     ----------
     prior : LabelFile
+        As it lies on its image, or on the new one where no motion is given; see
+        `LabelFile.laid_on`.
     new : Volume
     motion : (4, 4) float64, optional
         Rigid, from LPS mm of the prior scan to LPS mm of the new one; both have one frame if not
@@ -186,7 +188,6 @@ def prior_labels(
             f"{prior.volume.name}: the prior label is empty, so there is nothing to follow up."
         )
     if motion is None:
-        prior = prior.laid_on(new)
         if not same_grid(prior.volume, new):
             try:
                 check_same_space(prior.volume, new)

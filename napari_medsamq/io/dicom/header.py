@@ -72,12 +72,7 @@ PIXEL_TAGS = (
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
 )
 COUNTS = ("NumberOfFrames", *(name for name in PIXEL_TAGS if name != "PhotometricInterpretation"))
-_NEEDED = ("Rows", "Columns", "BitsAllocated")
-_PALETTE = tuple(
-    f"{color}PaletteColorLookupTable{part}"
-    for color in ("Red", "Green", "Blue")
-    for part in ("Descriptor", "Data")
-)
+NEEDED = ("Rows", "Columns", "BitsAllocated")
 _TAGS = (
     *("ImagePositionPatient", "ImageOrientationPatient"),
     *SPLITTERS,
@@ -133,7 +128,7 @@ def read_header(path: Path) -> dict[str, Any]:
         if "Rows" not in dataset or "Columns" not in dataset or drawn:
             return {"error": "holds no image", "other": bool(dataset.get("SOPClassUID"))}
         try:
-            restate(dataset, COUNTS, needed=_NEEDED)
+            restate(dataset, COUNTS, needed=NEEDED)
         except ValueError as error:
             series = text(dataset, "SeriesInstanceUID")
             return {"error": str(error), "unreadable_of": series}

@@ -23,6 +23,7 @@ from napari_medsamq.io.dicom.header import (
     DEFLATED,
     HIGH_THROUGHPUT,
     NATIVE,
+    NEEDED,
     PIXEL_TAGS,
     transfer_syntax,
 )
@@ -98,7 +99,7 @@ class Pixels:
         for name in (*PIXEL_TAGS, *_PALETTE):
             if name in dataset:
                 plain[name] = dataset[name]
-        if any(plain.get(name) is None for name in ("Rows", "Columns", "BitsAllocated")):
+        if any(plain.get(name) is None for name in NEEDED):
             # They were found alone; read with all the rest, something damaged swallows them.
             raise ValueError("what its header says of its pixels cannot be read as a whole")
         plain.SamplesPerPixel = int(plain.get("SamplesPerPixel") or 1)
