@@ -179,7 +179,7 @@ class SegmentView(QScrollArea):
         )
         self._load = button("Load label…", self._ask_for_label)
         self._load.setToolTip("Enter the labels of a file for this volume (undo takes them back)")
-        self._help = button("Keys  (?)", self.help_requested.emit)
+        self._help = button("Help  (?)", self.help_requested.emit)
         self._file_tools = (self._save, self._format, self._load)
         self._tools = (self._draw, self._click, self._improve, self._zoom)
         group = QGroupBox("3. Segment")
