@@ -53,7 +53,7 @@ def marks(colors: Mapping[int, str]) -> dict[int, Mark]:
     return found
 
 
-def telling_slices(label: npt.NDArray[np.unsignedinteger], count: int = 3) -> list[int]:
+def representative_slices(label: npt.NDArray[np.unsignedinteger], count: int = 3) -> list[int]:
     """Return the axial slices that show a label best, in ascending order.
 
     The largest slice of each label id, the largest labels first; then, where labels are fewer than

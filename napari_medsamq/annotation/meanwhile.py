@@ -10,7 +10,7 @@ from napari_medsamq.annotation.history import Bool, History
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class PropagationSnapshot:
     """Where a propagation set out from.
 
     Attributes

@@ -20,10 +20,10 @@ from napari_medsamq.analysis.slice_pictures import (
     Mark,
     marks,
     png,
+    representative_slices,
     slice_picture,
     surroundings,
     swatch,
-    telling_slices,
 )
 from napari_medsamq.errors import ProvenanceError, VolumeError
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
@@ -137,7 +137,7 @@ def _figures(content: Mapping[str, Any], drawn: LabelFile, image: Volume | None)
     figures, part = [], surroundings(label)
     # Not all formats of labels can say that the image left it open.
     known = grid.orientation_known and content["image"].get("orientation_known", True)
-    for index in telling_slices(label):
+    for index in representative_slices(label):
         picture = slice_picture(image, window, label[index], index, grid.pixel_size(0), shown, part)
         caption = _caption(grid, index, known)
         names = {entry["id"]: str(entry["name"]) for entry in content["labels"]}

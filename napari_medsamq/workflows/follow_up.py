@@ -25,7 +25,12 @@ from napari_medsamq.io.files import file_hash, file_stem
 from napari_medsamq.io.labels import LabelFile, check_same_space, same_grid
 from napari_medsamq.io.volume import Volume, can_read, check_target
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between, two_pixels
-from napari_medsamq.records.provenance import Saved, Work, read_provenance, save_work
+from napari_medsamq.records.provenance import (
+    LabelSnapshot,
+    Saved,
+    read_provenance,
+    save_with_provenance,
+)
 
 # Corners of voxels that lie on each other but for rounding.
 _ROUNDING = 1e-3
@@ -284,7 +289,7 @@ def follow_up(
             "The network found nothing in any box of the prior scan. Give the prior image to have "
             "it registered, or draw boxes on the new image."
         )
-    saved = save_work(output, Work.of(session))
+    saved = save_with_provenance(output, LabelSnapshot.of(session))
     return FollowUp(changes_since(labels, session, notes), saved, engine.spec.name)
 
 

@@ -12,7 +12,7 @@ from napari_medsamq.annotation.click_target import correction, describe_clicks
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.errors import PromptError
-from napari_medsamq.inference.crop import View, Zoom
+from napari_medsamq.inference.crop import CropTransform, Zoom
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.inference.prompt_decoder import MASK_LOGIT, Corrections
 from napari_medsamq.io.volume import volume_from_array
@@ -54,10 +54,12 @@ def start(session: Session) -> np.ndarray:
 
 
 def test_each_click_is_asked_with_those_before_and_the_mask_it_corrects() -> None:
-    engine, view = Asked(), View((32, 32), (1.0, 1.0))
+    engine, transform = Asked(), CropTransform((32, 32), (1.0, 1.0))
     embedding = np.zeros((1, 256, 64, 64), np.float32)
     embedding[0, :16] = 1
-    logits, _ = Corrections().decode(engine, embedding, view, [8, 8, 23, 23], [MISSING, TOO_MUCH])
+    logits, _ = Corrections().decode(
+        engine, embedding, transform, [8, 8, 23, 23], [MISSING, TOO_MUCH]
+    )
     (box, none, no_mask), (one, labels, first), (two, both, second) = engine.asked
     assert none == [2, 3]
     assert no_mask is None

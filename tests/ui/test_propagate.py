@@ -354,7 +354,7 @@ def test_a_window_moved_in_the_middle_is_not_that_of_the_propagation(slow):
     session.window = WindowLevel(before.level + 1, before.width)
     settle(slow)
     assert slices(slow) == list(range(60))
-    assert {edit.setting.window for edit in session.history.edits} == {before}
+    assert {edit.network_state.window for edit in session.history.edits} == {before}
     # Nothing has been made through the one that is in hand now.
     slow.press(Qt.Key.Key_P)
     assert slow.dock.controller.propagator.active

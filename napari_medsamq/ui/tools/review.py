@@ -224,7 +224,7 @@ class Reviewer(QObject):
         if self._seen != self._seeing():
             self._seen, self._failed = self._seeing(), False
             for known in self._workspace.reviews.values():
-                known.forget_sureness()
+                known.forget_confidence()
         if self._stale:
             self._stale = False
             part, shape = session.history.part(label_id), session.label.shape
@@ -235,8 +235,10 @@ class Reviewer(QObject):
             if wanted is None:
                 return
             mask = np.moveaxis(session.label, axis, 0)[wanted] == label_id
-            lens = session.lens(axis)
-            job = partial(_check, partial(session.sureness, axis, wanted, mask, lens=lens), mask)
+            context = session.slice_context(axis)
+            job = partial(
+                _check, partial(session.mask_confidence, axis, wanted, mask, context=context), mask
+            )
             then = partial(self._on_checked, review, wanted, self._seen)
         else:
             return
@@ -309,5 +311,5 @@ def _find_masks(
     return keys, pixels
 
 
-def _check(sureness: Callable[[], float], mask: Bool) -> tuple[bytes, float]:
-    return mask_key(mask), sureness()
+def _check(confidence: Callable[[], float], mask: Bool) -> tuple[bytes, float]:
+    return mask_key(mask), confidence()

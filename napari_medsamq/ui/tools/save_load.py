@@ -9,7 +9,7 @@ from napari.utils.notifications import show_info
 
 from napari_medsamq.errors import MedSAMQError, SaveError
 from napari_medsamq.plain_text import unguessed
-from napari_medsamq.records.provenance import Saved, Work, save_work
+from napari_medsamq.records.provenance import LabelSnapshot, Saved, save_with_provenance
 from napari_medsamq.records.report import make_report, report_path, write_report
 from napari_medsamq.ui.forms.dock_form import SegmentView
 from napari_medsamq.ui.forms.guide import SAVE
@@ -46,12 +46,12 @@ class Saver:
 
     def _save(self, path: Path) -> None:
         # Taken down now, so that drawing may go on while the file is written.
-        work, wants_report = Work.of(self._session), self._view.wants_report
+        snapshot, wants_report = LabelSnapshot.of(self._session), self._view.wants_report
         self._view.show_status(f"Saving {path.name}…")
 
         def job() -> tuple[Saved, str]:
-            saved = save_work(path, work)
-            return saved, _report(saved, work) if wants_report else ""
+            saved = save_with_provenance(path, snapshot)
+            return saved, _report(saved, snapshot) if wants_report else ""
 
         self._files.submit(job, self._on_saved, self._view.show_failure)
 
@@ -69,13 +69,13 @@ class Saver:
             self._view.show_failure(SaveError(f"{text} {saved.problem}"))
 
 
-def _report(saved: Saved, work: Work) -> str:
+def _report(saved: Saved, snapshot: LabelSnapshot) -> str:
     """Write the report about a label that was saved, and say so, or why there is none."""
     path = report_path(saved.receipt.path)
     if saved.provenance is None:
         return ""
     try:
-        write_report(path, make_report(saved.receipt.path, work.volume))
+        write_report(path, make_report(saved.receipt.path, snapshot.volume))
     except MedSAMQError as error:
         return f" There is no report: {error}"
     return f" Report: {path.name}."
