@@ -13,8 +13,8 @@ from itertools import permutations
 import numpy as np
 import numpy.typing as npt
 
-Bool = npt.NDArray[np.bool_]
-Float64 = npt.NDArray[np.float64]
+from napari_medsamq.array_types import Bool, Float64
+
 Index3 = tuple[int, int, int]
 Flips = tuple[bool, bool, bool]
 

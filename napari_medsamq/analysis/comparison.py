@@ -12,9 +12,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_medsamq.analysis.metrics import dsc, surface_distances
+from napari_medsamq.array_types import Bool
 from napari_medsamq.io.labels import used_ids
-
-Bool = npt.NDArray[np.bool_]
 
 # Voxels of `difference_codes`: what one mask has alone, in two halves of its pattern, and what both
 # have.

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.array_types import Bool
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.io.volume import Volume
 
-Bool = npt.NDArray[np.bool_]
 Picture = npt.NDArray[np.uint8]
 
 # Pixels of the longer side of a picture.

@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.distance import pdist
 
+from napari_medsamq.array_types import Bool, Float64
 from napari_medsamq.io.volume import Volume
 
 PERCENTILES = (5, 25, 50, 75, 95)
 
-Bool = npt.NDArray[np.bool_]
-Float64 = npt.NDArray[np.float64]
 
 # Integers that differ by less are counted one by one, so many at a time as the cache takes;
 # everything else is sorted.

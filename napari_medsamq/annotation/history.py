@@ -11,14 +11,11 @@ import numpy.typing as npt
 from scipy.ndimage import find_objects
 
 from napari_medsamq.annotation.acceptance import Acceptance, still_accepted
+from napari_medsamq.array_types import Bool, Label, Voxels
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.io.volume import Segment
 from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
-
-Label = npt.NDArray[np.uint16]
-Voxels = npt.NDArray[np.int64]
-Bool = npt.NDArray[np.bool_]
 
 MAX_LABEL_ID = int(np.iinfo(np.uint16).max)
 

@@ -8,19 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_medsamq.annotation.acceptance import not_accepted
-from napari_medsamq.annotation.history import (
-    MAX_LABEL_ID,
-    Edit,
-    History,
-    Label,
-    LabelStyle,
-    Prompt,
-    Voxels,
-)
+from napari_medsamq.annotation.history import MAX_LABEL_ID, Edit, History, LabelStyle, Prompt
 from napari_medsamq.annotation.mask_operations import Operation, check_change
+from napari_medsamq.array_types import Bool, Label, Voxels
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.prompt_decoder import click_area, with_clicks
@@ -28,8 +20,6 @@ from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.volume import LoadedLabel, SaveReceipt, Segment, Volume, write_label
 from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
-
-Bool = npt.NDArray[np.bool_]
 
 # What an edit is called that enters the labels of a file.
 LOAD = "load label file"

@@ -7,11 +7,9 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 import numpy as np
-import numpy.typing as npt
 
+from napari_medsamq.array_types import Bool
 from napari_medsamq.inference.confidence import slice_confidence
-
-Bool = npt.NDArray[np.bool_]
 
 
 class Grade(StrEnum):

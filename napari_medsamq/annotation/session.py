@@ -7,12 +7,9 @@ from dataclasses import replace
 from functools import partial
 from weakref import WeakMethod
 
-import numpy as np
-import numpy.typing as npt
-
 from napari_medsamq.annotation.label_model import LabelModel
+from napari_medsamq.array_types import Bool, Float64
 from napari_medsamq.errors import PromptError
-from napari_medsamq.geometry import Float64
 from napari_medsamq.inference.confidence import mask_confidence
 from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
@@ -25,8 +22,6 @@ from napari_medsamq.inference.stop_rules import SliceEvidence
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt, check_inside
-
-Bool = npt.NDArray[np.bool_]
 
 
 class Session(LabelModel):

@@ -11,9 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.geometry import Float64
-
-Bool = npt.NDArray[np.bool_]
+from napari_medsamq.array_types import Bool, Float64
 
 # How the sides x0, y0, x1, y1 of a box move, as parts of its size: looser, tighter, and shifted
 # both ways.

@@ -9,12 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.geometry import Float64
+from napari_medsamq.array_types import Bool, Float32, Float64, UInt8
 from napari_medsamq.inference.preprocess import BoxRule, ResizeLongestSide, prepare_slice
-
-Bool = npt.NDArray[np.bool_]
-Float32 = npt.NDArray[np.float32]
-UInt8 = npt.NDArray[np.uint8]
 
 # A smaller part of a slice shows too little to tell anything from.
 LEAST_SIDE = 24

@@ -15,13 +15,11 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.array_types import Bool, Float32
 from napari_medsamq.inference.crop import CropTransform
 from napari_medsamq.inference.engine import Engine, box_points
 from napari_medsamq.inference.preprocess import FRAME
 from napari_medsamq.prompts import Click
-
-Bool = npt.NDArray[np.bool_]
-Float32 = npt.NDArray[np.float32]
 
 # How sure the network is told to be of a mask that it corrects.
 MASK_LOGIT = 6.0

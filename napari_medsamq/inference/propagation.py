@@ -8,15 +8,12 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from napari_medsamq.geometry import Float64
+from napari_medsamq.array_types import Bool, Float64
 from napari_medsamq.inference.crop import CropTransform, tight_box
 from napari_medsamq.inference.preprocess import FRAME
 from napari_medsamq.inference.stop_rules import SliceEvidence, StopRules
 from napari_medsamq.prompts import BoxPrompt3D
-
-Bool = npt.NDArray[np.bool_]
 
 Direction = Literal["up", "down"]
 

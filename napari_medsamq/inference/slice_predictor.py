@@ -10,6 +10,7 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.array_types import Bool, Float32
 from napari_medsamq.inference.confidence import agreement, jittered_boxes
 from napari_medsamq.inference.crop import CropTransform, Zoom, tight_box
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES, EmbeddingCache
@@ -20,9 +21,6 @@ from napari_medsamq.inference.prompt_decoder import Corrections, follow_clicks, 
 from napari_medsamq.inference.stop_rules import SliceEvidence, gather_evidence, stability_of
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import Click
-
-Bool = npt.NDArray[np.bool_]
-Float32 = npt.NDArray[np.float32]
 
 # One embedding in so many is of a part of a slice that the network was shown enlarged.
 _PARTS = 8

@@ -13,8 +13,7 @@ from math import exp, log
 import numpy as np
 import numpy.typing as npt
 
-Bool = npt.NDArray[np.bool_]
-Float32 = npt.NDArray[np.float32]
+from napari_medsamq.array_types import Bool, Float32
 
 _GRID = 64
 _OPERATIONS = (np.logical_and, np.logical_or)

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Float64, Index3, voxel_sizes
+from napari_medsamq.geometry import Index3, voxel_sizes
 
 Ids = npt.NDArray[np.uint16]
 

@@ -12,7 +12,8 @@ import nibabel as nib
 import numpy as np
 from nibabel.spm2analyze import Spm2AnalyzeHeader
 
-from napari_medsamq.geometry import Float64, voxel_sizes
+from napari_medsamq.array_types import Float64
+from napari_medsamq.geometry import voxel_sizes
 from napari_medsamq.io.source import RAS_TO_LPS, Source, assumed_sizes
 
 # By NIfTI's unit code: metres and microns; all else is taken as mm.

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Float64, Index3, voxel_sizes
+from napari_medsamq.geometry import Index3, voxel_sizes
 from napari_medsamq.io.files import file_hash, file_stem
 from napari_medsamq.io.label_decoder import LoadedLabel, decode_label, has_contours
 from napari_medsamq.io.label_grid import (

@@ -22,8 +22,9 @@ import numpy as np
 
 from napari_medsamq import __version__
 from napari_medsamq.analysis.statistics import label_statistics
-from napari_medsamq.annotation.history import Edit, Label, LabelStyle, Prompt
+from napari_medsamq.annotation.history import Edit, LabelStyle, Prompt
 from napari_medsamq.annotation.label_model import LabelModel
+from napari_medsamq.array_types import Label
 from napari_medsamq.errors import ProvenanceError, SaveError
 from napari_medsamq.geometry import PLANES, Index3
 from napari_medsamq.inference.backend import cpu_name, environment

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.annotation.acceptance import Acceptance
-from napari_medsamq.annotation.history import Edit, History, LabelStyle, Prompt, Voxels
+from napari_medsamq.annotation.history import Edit, History, LabelStyle, Prompt
 from napari_medsamq.annotation.label_model import LOAD
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.array_types import Voxels
 from napari_medsamq.errors import JournalError
 from napari_medsamq.inference.backend import environment
 from napari_medsamq.inference.network_state import NetworkState

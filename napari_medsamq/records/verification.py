@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_medsamq.annotation.acceptance import kept_voxels
 from napari_medsamq.annotation.meanwhile import PropagationSnapshot
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import slice_mask
 from napari_medsamq.inference.backend import environment
@@ -23,8 +23,6 @@ from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.records.journal_format import Record
 from napari_medsamq.records.recording import BEGIN, CARRY, EDIT, Replay, read_box
-
-Bool = npt.NDArray[np.bool_]
 
 # What `environment` tells.
 _NAMES = {"openvino": "OpenVINO", "instructions": "the processor"}

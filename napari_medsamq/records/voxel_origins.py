@@ -9,7 +9,8 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.annotation.history import Edit, Label
+from napari_medsamq.annotation.history import Edit
+from napari_medsamq.array_types import Label
 
 _PART = 2**20
 

@@ -15,8 +15,9 @@ from napari_medsamq.analysis.comparison import describe_change
 from napari_medsamq.analysis.registration import Motion, describe_motion, register
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import PromptError, ProvenanceError, VolumeError
-from napari_medsamq.geometry import Float64, Index3
+from napari_medsamq.geometry import Index3
 from napari_medsamq.inference.backend import CPU
 from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.engine import Engines

@@ -11,8 +11,9 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_medsamq.annotation.acceptance import Acceptance
-from napari_medsamq.annotation.history import Bool, LabelPart
+from napari_medsamq.annotation.history import LabelPart
 from napari_medsamq.annotation.review import Grade, Review, mask_key
+from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import ModelError, PromptError
 from napari_medsamq.ui.canvas.planes import show_slice
 from napari_medsamq.ui.canvas.review_strip import ReviewStrip
