@@ -178,3 +178,14 @@ def slice_mask(
     mask = np.zeros(np.delete(shape, axis), bool)
     mask[place[0][on_slice], place[1][on_slice]] = True
     return mask
+
+
+def grid_corners(shape: Sequence[int]) -> Float64:
+    """Return the corner voxels (2 ** n, n) float64 of a grid of n axes, as indices."""
+    ends: Float64 = np.array([*np.ndindex(*[2] * len(shape))]) * (np.array(shape, np.float64) - 1)
+    return ends
+
+
+def voxel_ml(spacing: npt.ArrayLike) -> float:
+    """Return the volume of a voxel in mL, from its sizes (3,) in mm."""
+    return float(np.prod(np.asarray(spacing, np.float64))) / 1000

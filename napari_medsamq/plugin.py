@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.errors import SaveError, VolumeError
+from napari_medsamq.geometry import grid_corners
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
 from napari_medsamq.io.samples import SAMPLES
 from napari_medsamq.io.volume import (
@@ -186,7 +186,7 @@ def lie_alike(one: Mapping[str, Any], other: Mapping[str, Any], shape: tuple[int
         As `placing` gives them; what is missing moves nothing.
     shape : (n,) int
     """
-    corners = np.array(list(product(*((0.0, size - 1.0) for size in shape))))
+    corners = grid_corners(shape)
     places = []
     for place in (one, other):
         ndim = np.shape(place["scale"])[-1]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from napari_medsamq.array_types import Bool
 from napari_medsamq.inference.preprocess import WindowLevel
+from napari_medsamq.io.labels import used_ids
 from napari_medsamq.io.volume import Volume
 
 Picture = npt.NDArray[np.uint8]
@@ -66,9 +67,7 @@ def representative_slices(label: npt.NDArray[np.unsignedinteger], count: int = 3
         How many at the most.
     """
     areas = {
-        int(label_id): np.count_nonzero(label == label_id, axis=(1, 2))
-        for label_id in np.flatnonzero(np.bincount(label.reshape(-1)))
-        if label_id
+        label_id: np.count_nonzero(label == label_id, axis=(1, 2)) for label_id in used_ids(label)
     }
     largest_first = sorted(areas, key=lambda label_id: -int(areas[label_id].sum()))
     largest = [int(areas[label_id].argmax()) for label_id in largest_first]

@@ -15,6 +15,7 @@ from napari_medsamq.annotation.history import LabelPart
 from napari_medsamq.annotation.review import Grade, Review, mask_key
 from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import ModelError, PromptError
+from napari_medsamq.io.labels import used_ids
 from napari_medsamq.ui.canvas.planes import show_slice
 from napari_medsamq.ui.canvas.review_strip import ReviewStrip
 from napari_medsamq.ui.tools.propagate import Propagator
@@ -205,8 +206,8 @@ class Reviewer(QObject):
             return
         axis, index = self._slice_in_view()
         plane = np.moveaxis(workspace.session.label, axis, 0)[index]
-        for label_id in np.flatnonzero(np.bincount(plane.reshape(-1))).tolist():
-            if label_id and workspace.session.style(label_id).visible:
+        for label_id in used_ids(plane):
+            if workspace.session.style(label_id).visible:
                 self._review(axis, label_id).see(index, mask_key(plane == label_id))
 
     def _go_to(self, index: int) -> None:
