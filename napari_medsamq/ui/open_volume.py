@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,7 +109,7 @@ class Opener(QObject):
 
         def read() -> Volume:
             chosen = selection
-            volume = read_volume(path, chosen.series, chosen.volume, chosen.resample)
+            volume = read_volume(path, **asdict(chosen))
             return volume if modality is None else volume.with_modality(modality)
 
         def failed(error: BaseException) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_medsamq.io.volume import Volume, volume_from_array
+from napari_medsamq.io.volume import Volume, volume_from_slices
 
 SHAPE = (120, 512, 512)
 # Centre and radii (z, y, x) as parts of half the volume, and HU: a body, and two organs in it.
@@ -27,4 +27,4 @@ def phantom_volume(shape: tuple[int, int, int] = SHAPE) -> Volume:
             flat = ((rows - dy) / ry) ** 2 + ((columns - dx) / rx) ** 2
             plane[flat + ((place - dz) / rz) ** 2 <= 1] = value
         plane += random.integers(-15, 16, plane.shape, np.int16)
-    return volume_from_array(voxels, (2.5, 0.8, 0.8), "phantom")
+    return volume_from_slices(voxels, (2.5, 0.8, 0.8), "phantom")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,7 +146,7 @@ class Following(QObject):
 
         def job() -> tuple[str, list[PriorLabel]]:
             if isinstance(image, Path):
-                scan = read_volume(image, selection.series, selection.volume, selection.resample)
+                scan = read_volume(image, **asdict(selection))
             elif shown is not None:
                 scan = shown
             else:
