@@ -8,8 +8,8 @@ from qtpy.QtTest import QTest
 
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES
 from napari_medsamq.inference.preprocess import WindowLevel
+from napari_medsamq.ui.canvas.preview_layer import striped
 from napari_medsamq.ui.canvas.ready_bar import slice_slider
-from napari_medsamq.ui.tools.preview import striped
 
 BOX = ((12, 16, 24), (12, 47, 55))
 NONE = Qt.MouseButton.NoButton
