@@ -26,22 +26,21 @@ from napari_medsamq.ui.canvas.planes import (
     turn_viewer,
 )
 from napari_medsamq.ui.checkup import Checkup
-from napari_medsamq.ui.facts import describe_volume
 from napari_medsamq.ui.forms.dock_form import DOWN, TO_VIEW, UP, SegmentView
 from napari_medsamq.ui.forms.guide import PROPAGATE
 from napari_medsamq.ui.forms.help_dialog import HelpKey
 from napari_medsamq.ui.key_focus import KeyFocus
+from napari_medsamq.ui.messages import describe_volume
 from napari_medsamq.ui.shortcuts import Key
 from napari_medsamq.ui.tools.background import Live
 from napari_medsamq.ui.tools.click import Clicking
 from napari_medsamq.ui.tools.label_table import Naming
-from napari_medsamq.ui.tools.loader import Loader
 from napari_medsamq.ui.tools.model import Switch
 from napari_medsamq.ui.tools.model_chooser import ModelChooser
 from napari_medsamq.ui.tools.nudge import nudge
 from napari_medsamq.ui.tools.orientation_letters import Orientation
 from napari_medsamq.ui.tools.propagate import Propagator
-from napari_medsamq.ui.tools.save_load import Saver
+from napari_medsamq.ui.tools.save_load import SaveLoad
 from napari_medsamq.ui.tools.segment import Answers
 from napari_medsamq.ui.tools.view_3d import Solid
 from napari_medsamq.ui.tools.window_level import Windowing
@@ -107,8 +106,7 @@ class Controller(QObject):
         self.solid = Solid(viewer, workspace)
         self.propagator = Propagator(self, workspace, compute, view.show_status, self.fail)
         self._naming = Naming(workspace, view, compute, self._tell)
-        self.saver = Saver(view, workspace, files)
-        self.loader = Loader(view, workspace, files)
+        self.save_load = SaveLoad(view, workspace, files)
         canvas = canvas_widget(view)
         self.live = Live(self, viewer, workspace, compute, canvas, ahead=ahead)
         self.answers = Answers(
@@ -209,8 +207,8 @@ class Controller(QObject):
             (view.undo_requested, self.undo),
             (view.redo_requested, self.redo),
             (view.help_requested, self._help.show),
-            (view.save_requested, self.saver.save),
-            (view.load_requested, self.loader.load),
+            (view.save_requested, self.save_load.save),
+            (view.load_requested, self.save_load.load),
             (workspace.requested, self.answers.ask),
             (self.clicking.changed, self._show_mode),
             (view.click_requested, self.clicking.switch),

@@ -114,7 +114,8 @@ KEYS = {
         for arrow in ARROWS
     },
     "Control-S": Key(
-        "Save the label, again to the same file", lambda controller: controller.saver.save_again()
+        "Save the label, again to the same file",
+        lambda controller: controller.save_load.save_again(),
     ),
     "Control-Z": Key("Undo", lambda controller: controller.undo()),
     "Control-Shift-Z": Key("Redo", lambda controller: controller.redo()),

@@ -246,7 +246,7 @@ def test_saving_survives_closing_the_dock(dock, tmp_path):
     dock.wait()
     paths = [tmp_path / f"{number}.nii.gz" for number in range(3)]
     for path in paths:
-        dock.dock.controller.saver.save(path)
+        dock.dock.controller.save_load.save(path)
     dock.close_dock()
     dock.qtbot.waitUntil(lambda: all(path.exists() for path in paths), timeout=60_000)
 
@@ -255,7 +255,7 @@ def test_closing_the_window_ends_the_threads_of_the_dock(dock, engine, tmp_path)
     engine.open.clear()
     dock.workspace.request(Request(BoxPrompt3D((10, 16, 24), (14, 47, 55)), 1))
     target = tmp_path / "label.nii.gz"
-    dock.dock.controller.saver.save(target)
+    dock.dock.controller.save_load.save(target)
     workers = [dock.dock._compute, dock.dock._files]
     # The journal is the volume's, and outlives the dock.
     names = ("medsamq-compute", "medsamq-files")
@@ -447,7 +447,7 @@ def test_a_label_that_cannot_be_saved_is_explained_and_kept(dock, tmp_path):
     dock.drag(*BOX)
     dock.wait()
     missing = tmp_path / "nowhere" / "label.nii.gz"
-    dock.dock.controller.saver.save(missing)
+    dock.dock.controller.save_load.save(missing)
     dock.wait()
     assert str(missing) in dock.dock.status
     assert count(dock) > 0

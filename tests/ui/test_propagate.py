@@ -228,7 +228,7 @@ def act(window, what, tmp_path):
     """Ask for something that changes label or history, or that takes both down."""
     controller = window.dock.controller
     if what == "save":
-        controller.saver.save(tmp_path / "label.nii.gz")
+        controller.save_load.save(tmp_path / "label.nii.gz")
     elif what == "repair":
         controller.checkup._on_repair(next(r for r in REPAIRS if r.title == "Shrink"), [1.0])
     elif what == "remove":

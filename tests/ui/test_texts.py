@@ -13,9 +13,9 @@ from napari_medsamq.errors import ChoiceError, PromptError, UnevenSlicesError
 from napari_medsamq.io.volume import Selection, volume_from_array
 from napari_medsamq.plain_text import unguessed
 from napari_medsamq.ui import dialogs as selecting
-from napari_medsamq.ui.dialogs import wants_past
+from napari_medsamq.ui.dialogs import ask_resume
 from napari_medsamq.ui.forms import dock_form as view
-from napari_medsamq.ui.forms.volume_form import wrapping_label
+from napari_medsamq.ui.forms.elements import wrapping_label
 from napari_medsamq.ui.shortcuts import KEYS, key_names
 
 EVIL = '<h1>Liver</h1><img src="file:///etc/hostname">'
@@ -65,7 +65,7 @@ def test_the_question_about_earlier_work_is_no_html(parent, tmp_path, monkeypatc
     path.touch()
     history = SimpleNamespace(voxel_counts={1: 5})
     restored = SimpleNamespace(history=history, styles={1: LabelStyle(EVIL, "#FF0000")})
-    wants_past(parent, volume, SimpleNamespace(path=path, warning=EVIL), restored)
+    ask_resume(parent, volume, SimpleNamespace(path=path, warning=EVIL), restored)
     assert formats == [Qt.TextFormat.PlainText] * 2
 
 
@@ -89,7 +89,7 @@ def test_questions_about_a_volume_are_no_html(parent, monkeypatch, error):
 
     monkeypatch.setattr(QInputDialog, "getItem", choose)
     monkeypatch.setattr(QMessageBox, "question", question)
-    chosen = selecting.wants_instead(parent, error, Selection())
+    chosen = selecting.ask_selection(parent, error, Selection())
     assert chosen == (
         Selection(series="1.2") if isinstance(error, ChoiceError) else Selection(resample=True)
     )

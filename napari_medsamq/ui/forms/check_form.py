@@ -9,7 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QGridLayout, QGroupBox
 
 from napari_medsamq.annotation.repairs import REPAIRS, Number, Repair
-from napari_medsamq.ui.forms.volume_form import button, narrow, wrapping_label
+from napari_medsamq.ui.forms.elements import button, narrow, wrapping_label
 from napari_medsamq.ui.key_focus import by_tab_alone
 
 

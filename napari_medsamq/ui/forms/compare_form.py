@@ -24,7 +24,8 @@ from qtpy.QtWidgets import (
 
 from napari_medsamq.analysis.comparison import DEFAULT_TOLERANCE_MM
 from napari_medsamq.plain_text import unguessed
-from napari_medsamq.ui.forms.volume_form import LABEL_FILES, button, narrow, wrapping_label
+from napari_medsamq.ui.forms.elements import button, narrow, wrapping_label
+from napari_medsamq.ui.forms.volume_form import LABEL_FILES
 
 A, B, OVERLAID, DIFFERENCES = "A", "B", "Both", "Differences"
 STATES = (A, B, OVERLAID, DIFFERENCES)

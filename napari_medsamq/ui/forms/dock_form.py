@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
 
 from napari.layers import Image
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent, QObject, QSignalBlocker, Signal
+from qtpy.QtCore import QEvent, QObject, QSignalBlocker, QSize, Signal
+from qtpy.QtGui import QResizeEvent, QTextDocument
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QFileDialog,
+    QFrame,
     QGridLayout,
     QGroupBox,
     QMessageBox,
     QPushButton,
     QScrollArea,
+    QSizePolicy,
+    QTextEdit,
     QVBoxLayout,
     QWidget,
 )
@@ -26,12 +31,12 @@ from napari_medsamq.io.volume import LabelFormat
 from napari_medsamq.plain_text import plain, unguessed
 from napari_medsamq.ui.forms.check_form import CheckForm
 from napari_medsamq.ui.forms.compare_form import CompareForm
+from napari_medsamq.ui.forms.elements import button, narrow
 from napari_medsamq.ui.forms.guide import Guide
 from napari_medsamq.ui.forms.label_form import LabelForm
 from napari_medsamq.ui.forms.measure_form import MeasureForm
 from napari_medsamq.ui.forms.prior_form import PriorForm
-from napari_medsamq.ui.forms.status_line import StatusLine
-from napari_medsamq.ui.forms.volume_form import VolumeForm, button, narrow
+from napari_medsamq.ui.forms.volume_form import VolumeForm
 from napari_medsamq.ui.key_focus import by_tab_alone
 
 BOTH_WAYS, UP, DOWN, TO_VIEW = "both ways", "up", "down", "to the slice in view"
@@ -39,6 +44,7 @@ WAYS = (BOTH_WAYS, UP, DOWN, TO_VIEW)
 LABEL_FILES = "Labels (*.nii *.nii.gz *.nrrd *.mha *.mhd *.mgz *.mgh *.dcm);;All files (*)"
 # Of the screen's width.
 _LARGEST_SHARE = 0.4
+_STATUS_LINES = 3
 
 
 class SegmentView(QScrollArea):
@@ -318,3 +324,35 @@ class SegmentView(QScrollArea):
         ):
             push.setEnabled(is_open)
         self.show_history(None, None)
+
+
+class StatusLine(QTextEdit):
+    """Whole sentences in room for three lines, which they never change; more of them scroll.
+
+    A label as high as its text would move all that is below it with each new text.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setReadOnly(True)
+        self.setTabChangesFocus(True)
+        self.setAccessibleName("Status")
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
+        """Ask for the height again: only now it is known what the theme puts around the text."""
+        super().resizeEvent(event)
+        self.updateGeometry()
+
+    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Return a size for the lines, however large the text is."""
+        # Measured, as lines are laid out taller than the font's own line spacing.
+        lines = QTextDocument("\n" * (_STATUS_LINES - 1))
+        lines.setDefaultFont(self.font())
+        around = self.height() - self.viewport().height()
+        return QSize(super().sizeHint().width(), ceil(lines.size().height()) + around)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Return the same height."""
+        return QSize(0, self.sizeHint().height())

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QVBoxLayout
 
-from napari_medsamq.ui.forms.volume_form import button, wrapping_label
+from napari_medsamq.ui.forms.elements import button, wrapping_label
 
 OPEN, BOX, PROPAGATE, CORRECT, SAVE = range(5)
 STEPS = (

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.io.terminology import ORGANS
-from napari_medsamq.ui.forms.volume_form import Table, button, narrow
+from napari_medsamq.ui.forms.elements import Table, button, narrow
 
 _COLUMNS = ("Show", "Label", "Voxels", "mL", "Lock")
 # Of the table; and letters of a name that are seen at least.

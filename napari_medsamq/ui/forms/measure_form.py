@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 from napari_medsamq.analysis.statistics import LabelStatistics
 from napari_medsamq.errors import SaveError
 from napari_medsamq.io.files import table_text, write_whole
-from napari_medsamq.ui.forms.volume_form import Table, button
+from napari_medsamq.ui.forms.elements import Table, button
 from napari_medsamq.workflows.follow_up import Change
 
 # How many fall into each bin, the lowest value and the highest.

@@ -9,7 +9,8 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QGroupBox, QWidget
 
-from napari_medsamq.ui.forms.volume_form import IMAGE_FILES, button, narrow, wrapping_label
+from napari_medsamq.ui.forms.elements import button, narrow, wrapping_label
+from napari_medsamq.ui.forms.volume_form import IMAGE_FILES
 
 NO_IMAGE = "no image: assume no motion"
 _CANCEL = "Cancel  (Esc)"

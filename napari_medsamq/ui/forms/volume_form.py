@@ -1,4 +1,4 @@
-"""The form about the volume, and what all forms are made of."""
+"""The form about the volume."""
 
 from __future__ import annotations
 
@@ -7,29 +7,24 @@ from pathlib import Path
 
 from magicgui.widgets import ComboBox, Container, Widget, create_widget
 from napari.layers import Image
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QButtonGroup,
-    QComboBox,
     QFileDialog,
     QGroupBox,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QPushButton,
-    QSizePolicy,
-    QTableWidget,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_medsamq.ui.forms.elements import button, wrapping_label
 from napari_medsamq.ui.forms.model_menu import ModelBox
 from napari_medsamq.ui.forms.window_form import WindowForm
 
 MODALITIES = ("CT", "MR", "other")
 FIRST_PLANE_KEY = 2  # F2; F1 is help everywhere
-_LINE_MARGIN = 8
 IMAGE_FILES = (
     "Medical images (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.hdr *.hdr.gz *.mgz *.mgh *.dcm "
     "*.npz *.png *.jpg *.jpeg *.tif *.tiff);;All files (*)"
@@ -162,55 +157,3 @@ def _fields(*fields: Widget) -> QWidget:
     container = Container(widgets=fields, labels=True)
     container.margins = (0, 0, 0, 0)
     return container.native
-
-
-class Table(QTableWidget):
-    """A table that shows so many lines at once, however large the text is.
-
-    Parameters
-    ----------
-    columns, lines : int
-    """
-
-    def __init__(self, columns: int, lines: int) -> None:
-        super().__init__(0, columns)
-        self._lines = lines
-        self.verticalHeader().hide()
-        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-
-    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
-        """Return a size for the lines and what stands above them."""
-        header = self.horizontalHeader()
-        above = 0 if header.isHidden() else header.sizeHint().height()
-        line = max(self.fontMetrics().height() + _LINE_MARGIN, self.sizeHintForRow(0))
-        height = above + self._lines * line + 2 * self.frameWidth()
-        return QSize(super().sizeHint().width(), height)
-
-    def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
-        """Return the same height: what does not fit the dock is scrolled to."""
-        return QSize(super().minimumSizeHint().width(), self.sizeHint().height())
-
-
-def narrow(box: QComboBox) -> None:
-    """Let a menu take what room there is, not what its longest line wants: the dock is narrow."""
-    box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-
-
-def button(text: str, slot: object) -> QPushButton:
-    """Return a push button that calls `slot` without arguments."""
-    result = QPushButton(text)
-    result.clicked.connect(lambda: slot())  # type: ignore[operator]
-    return result
-
-
-def wrapping_label(name: str) -> QLabel:
-    """Return an empty label for whole sentences; `name` is what a screen reader calls it."""
-    label = QLabel()
-    # Names in it are no HTML, whatever they look like.
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setWordWrap(True)
-    label.setAccessibleName(name)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label
