@@ -38,11 +38,11 @@ from napari_medsamq.ui.tools.label_table import Naming
 from napari_medsamq.ui.tools.model import Switch
 from napari_medsamq.ui.tools.model_chooser import ModelChooser
 from napari_medsamq.ui.tools.nudge import nudge
-from napari_medsamq.ui.tools.orientation_letters import Orientation
+from napari_medsamq.ui.tools.orientation_letters import OrientationLetters
 from napari_medsamq.ui.tools.propagate import Propagator
 from napari_medsamq.ui.tools.save_load import SaveLoad
 from napari_medsamq.ui.tools.segment import Answers
-from napari_medsamq.ui.tools.view_3d import Solid
+from napari_medsamq.ui.tools.view_3d import View3D
 from napari_medsamq.ui.tools.window_level import Windowing
 from napari_medsamq.ui.worker import Worker
 from napari_medsamq.ui.workspace import Workspace, open_workspaces
@@ -66,8 +66,8 @@ class Controller(QObject):
         Threads for the network and for saving.
     keys : mapping of str to Key
         In napari's notation.
-    ahead : bool
-        Whether slices are encoded before they are needed.
+    prefetch : bool
+        Whether slices are encoded, and masks checked, before they are needed.
     """
 
     closed = Signal()  # with its volume
@@ -84,7 +84,7 @@ class Controller(QObject):
         files: Worker,
         keys: Mapping[str, Key],
         *,
-        ahead: bool,
+        prefetch: bool,
     ) -> None:
         super().__init__(parent)
         self._keys = keys
@@ -103,12 +103,12 @@ class Controller(QObject):
             fail=self.fail,
         )
         workspace.add_to(viewer)
-        self.solid = Solid(viewer, workspace)
+        self.view_3d = View3D(viewer, workspace)
         self.propagator = Propagator(self, workspace, compute, view.show_status, self.fail)
         self._naming = Naming(workspace, view, compute, self._tell)
         self.save_load = SaveLoad(view, workspace, files)
         canvas = canvas_widget(view)
-        self.live = Live(self, viewer, workspace, compute, canvas, ahead=ahead)
+        self.live = Live(self, viewer, workspace, compute, canvas, prefetch=prefetch)
         self.answers = Answers(
             workspace,
             compute,
@@ -131,12 +131,12 @@ class Controller(QObject):
             self.propagator,
             self.clicking,
             lambda: (self._axis, self._shown_slice),
-            checks=ahead,
+            automatic_checks=prefetch,
         )
         self._key_focus = KeyFocus(self, canvas, view, keys)
         self._help = HelpKey(self, canvas, {key: action.words for key, action in keys.items()})
         self.windowing = Windowing(self, viewer, view, workspace, self.live, canvas)
-        self.orientation = Orientation(self, viewer, workspace, canvas)
+        self.orientation_letters = OrientationLetters(self, viewer, workspace, canvas)
         # Volumes lie over each other in the viewer, so only the one in use is shown.
         for other in open_workspaces(viewer):
             other.show(other is workspace)
@@ -178,12 +178,12 @@ class Controller(QObject):
         # Gives back what the others have to close.
         self.checkup.close()
         for part in (
-            self.solid,
+            self.view_3d,
             self._key_focus,
             self._help,
             self.clicking,
             self.windowing,
-            self.orientation,
+            self.orientation_letters,
         ):
             part.close()
         self.live.close()
@@ -233,7 +233,7 @@ class Controller(QObject):
 
     def draw(self, drawing: bool) -> None:
         """Let a drag on the canvas draw a box, or move the picture."""
-        self.checkup.comparing.leave(back=False)
+        self.checkup.compare.leave(back=False)
         self.workspace.add_to(self._viewer)
         self._viewer.layers.selection.active = self.workspace.boxes
         self.workspace.boxes.mode = "add_rectangle" if drawing else "pan_zoom"
@@ -340,7 +340,7 @@ class Controller(QObject):
         """Show axial (0), coronal (1) or sagittal (2) slices in radiological convention."""
         plane = PLANES[number]
         self.workspace.add_to(self._viewer)
-        self.solid.leave()
+        self.view_3d.leave()
         self.workspace.set_plane(plane)
         self.live.look_along(plane.axis)
         self.checkup.look_again()

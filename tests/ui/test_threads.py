@@ -133,7 +133,7 @@ def reviewer(desk, qtbot):
         desk.propagator(),
         lambda: (0, 3),
         desk.said.append,
-        checks=True,
+        automatic_checks=True,
     )
     made._run()
     assert desk.worker.busy
@@ -232,7 +232,7 @@ def test_no_other_thread_reads_what_the_window_writes(
     """Numbers, review, slices ahead, repairs, comparison and saving."""
     window.wait()
     window.close_dock()
-    window.open_dock(ahead=True)
+    window.open_dock(prefetch=True)
     window.open(phantom.volume.path)
     owner, read = threading.get_ident(), []
     guarded = [(History, "label")]
@@ -275,7 +275,7 @@ def test_no_other_thread_reads_what_the_window_writes(
     assert history.undo_name == "grow: Label 1"
     window.press(Qt.Key.Key_D)
     window.wait()
-    assert checkup.comparing._shown.active
+    assert checkup.compare._shown.active
     window.dock.controller.save_load.save(tmp_path / "label.nii.gz")
     window.wait()
     window.dock.controller.save_load.load(tmp_path / "label.nii.gz")

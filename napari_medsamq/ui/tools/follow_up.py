@@ -52,7 +52,7 @@ class _Search:
         return not self.stopped
 
 
-class Following(QObject):
+class FollowUpTool(QObject):
     """Reads a prior label, places its boxes, and has them segmented when the user says so.
 
     Where the user has the image that the label was drawn on, the motion of the patient since then

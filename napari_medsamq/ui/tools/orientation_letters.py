@@ -67,7 +67,7 @@ def edge_letters(
 _UNKNOWN = EdgeLetters("?", "?", "?", "?")
 
 
-class Orientation(QObject):
+class OrientationLetters(QObject):
     """Shows the letters for as long as a workspace is the one in use.
 
     They follow whatever turns the picture: our planes, and napari's buttons that flip, roll,

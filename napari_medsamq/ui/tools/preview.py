@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QWidget
 from napari_medsamq.annotation.locks import describe_overlap, overlap, without_locked
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.slice_predictor import SliceMask
-from napari_medsamq.ui.canvas.canvas import Hold
+from napari_medsamq.ui.canvas.canvas import PaintHold
 from napari_medsamq.ui.canvas.preview_layer import PreviewLayer
 from napari_medsamq.ui.worker import Worker
 from napari_medsamq.ui.workspace import Request, Workspace
@@ -41,7 +41,7 @@ class Preview(QObject):
         self, parent: QObject, workspace: Workspace, compute: Worker, canvas: QWidget
     ) -> None:
         super().__init__(parent)
-        self._hold = Hold(self, canvas)
+        self._hold = PaintHold(self, canvas)
         self._workspace = workspace
         self._compute = compute
         self._layer = PreviewLayer(workspace.preview)
