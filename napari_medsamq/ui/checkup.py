@@ -99,7 +99,7 @@ class Checkup(QObject):
             (view.check.accept_seen_requested, self.reviewer.accept_seen),
             (view.check.repair_requested, self._on_repair),
             (view.measure.said, say),
-            (view.zoom_requested, self.reviewer.wake),
+            (view.segment.zoom_requested, self.reviewer.wake),
         ]
         for signal, slot in self._wires:
             signal.connect(slot)

@@ -26,9 +26,10 @@ from napari_medsamq.ui.canvas.planes import (
     turn_viewer,
 )
 from napari_medsamq.ui.checkup import Checkup
-from napari_medsamq.ui.forms.dock_form import DOWN, TO_VIEW, UP, SegmentView
+from napari_medsamq.ui.forms.dock_form import SegmentView
 from napari_medsamq.ui.forms.guide import PROPAGATE
 from napari_medsamq.ui.forms.help_dialog import HelpKey
+from napari_medsamq.ui.forms.segment_form import DOWN, TO_VIEW, UP
 from napari_medsamq.ui.key_focus import KeyFocus
 from napari_medsamq.ui.messages import describe_volume
 from napari_medsamq.ui.shortcuts import Key
@@ -200,19 +201,19 @@ class Controller(QObject):
             (view.volume.model.requested, self._switch.to_model),
             (view.volume.plane_requested, self.show_plane),
             (self.live.said, view.show_status),
-            (view.draw_requested, self.draw),
-            (view.propagate_requested, self.propagate),
-            (view.stop_requested, self.propagator.stop),
+            (view.segment.draw_requested, self.draw),
+            (view.segment.propagate_requested, self.propagate),
+            (view.segment.stop_requested, self.propagator.stop),
             (self.propagator.changed, self._show_propagating),
-            (view.undo_requested, self.undo),
-            (view.redo_requested, self.redo),
-            (view.help_requested, self._help.show),
-            (view.save_requested, self.save_load.save),
-            (view.load_requested, self.save_load.load),
+            (view.segment.undo_requested, self.undo),
+            (view.segment.redo_requested, self.redo),
+            (view.segment.help_requested, self._help.show),
+            (view.segment.save_requested, self.save_load.save),
+            (view.segment.load_requested, self.save_load.load),
             (workspace.requested, self.answers.ask),
             (self.clicking.changed, self._show_mode),
-            (view.click_requested, self.clicking.switch),
-            (view.improve_requested, self.clicking.improve),
+            (view.segment.click_requested, self.clicking.switch),
+            (view.segment.improve_requested, self.clicking.improve),
             (workspace.requested, view.guide.asked),
             (workspace.changed, self._show_session),
             (workspace.refused, self.fail),
@@ -248,10 +249,10 @@ class Controller(QObject):
         return boxes.mode == "add_rectangle" and self._viewer.layers.selection.active is boxes
 
     def propagate(self, way: str | None = None) -> None:
-        """Carry the label that is drawn for through the volume; see `view.WAYS`."""
+        """Carry the label that is drawn for through the volume; see `segment_form.WAYS`."""
         axis, last = self._axis, self.session.label.shape[self._axis] - 1
         shown = self._shown_slice
-        chosen = way or self._view.way
+        chosen = way or self._view.segment.way
         ends = {UP: (last, last), DOWN: (0, 0), TO_VIEW: (shown, shown)}
         begin = partial(self.propagator.begin, axis, *ends.get(chosen, (0, last)))
 
@@ -266,7 +267,7 @@ class Controller(QObject):
     def _show_propagating(self) -> None:
         if self.propagator.active:
             self._view.guide.done(PROPAGATE)
-        self._view.show_propagating(self.propagator.active)
+        self._view.segment.show_propagating(self.propagator.active)
         self._show_session()
 
     @property
@@ -400,11 +401,11 @@ class Controller(QObject):
         label_id = self.workspace.label_id
         self._view.label.show_label(label_id, self.session.style(label_id))
         self._view.label.show_labels(rows)
-        self._view.show_history(history.undo_name, history.redo_name)
+        self._view.segment.show_history(history.undo_name, history.redo_name)
         self._show_mode()
 
     def _show_mode(self) -> None:
         # Whoever draws, paints or takes another tool in hand does not click.
         if self.clicking.active and self.workspace.boxes.mode != "pan_zoom":
             self.clicking.switch(False)
-        self._view.show_mode(self._drawing, self.clicking.active)
+        self._view.segment.show_mode(self._drawing, self.clicking.active)

@@ -38,7 +38,7 @@ class SaveLoad:
     def save_again(self) -> None:
         """Save the label to the file it was saved to last; the first time the user is asked."""
         if self._workspace.saved_to is None:
-            self._view.ask_for_target()
+            self._view.segment.ask_for_target()
         else:
             self.save(self._workspace.saved_to)
 
@@ -48,7 +48,7 @@ class SaveLoad:
 
     def _save(self, path: Path) -> None:
         # Taken down now, so that drawing may go on while the file is written.
-        work, wants_report = Work.of(self._session), self._view.wants_report
+        work, wants_report = Work.of(self._session), self._view.segment.wants_report
         self._view.show_status(f"Saving {path.name}…")
 
         def job() -> tuple[Saved, str]:
