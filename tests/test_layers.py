@@ -26,14 +26,9 @@ from napari_medsamq.plugin import (
     write_labels,
 )
 from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.ui.canvas.planes import (
-    PLANES,
-    drawn_box,
-    finest_plane,
-    range_without,
-    rectangle,
-    stroke_edit,
-)
+from napari_medsamq.ui.canvas.brush import stroke_edit
+from napari_medsamq.ui.canvas.planes import PLANES, finest_plane, range_without
+from napari_medsamq.ui.canvas.prompt_layers import drawn_box, rectangle
 
 SHAPE = (6, 20, 30)
 

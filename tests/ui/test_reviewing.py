@@ -53,7 +53,7 @@ def stack(dock):
     voxels = np.flatnonzero(label)
     dock.session.history.change("drawn", voxels, np.full(voxels.size, 1, np.uint16), ())
     # The window of these tests does nothing ahead.
-    dock.dock.controller.checkup.reviewer._checks = True
+    dock.dock.controller.checkup.reviewer._automatic_checks = True
     dock.workspace.refresh()
     reviewer = dock.dock.controller.checkup.reviewer
     dock.qtbot.waitUntil(

@@ -47,7 +47,7 @@ class Reviewer(QObject):
         Returns array axis and index.
     say : callable
         Told what a key has done, or why nothing.
-    checks : bool
+    automatic_checks : bool
         Whether slices are checked without being asked for.
     """
 
@@ -64,7 +64,7 @@ class Reviewer(QObject):
         slice_in_view: Callable[[], tuple[int, int]],
         say: Callable[[str], None],
         *,
-        checks: bool,
+        automatic_checks: bool,
     ) -> None:
         super().__init__(parent)
         self._viewer = viewer
@@ -73,7 +73,7 @@ class Reviewer(QObject):
         self._propagator = propagator
         self._slice_in_view = slice_in_view
         self._say = say
-        self._checks = checks
+        self._automatic_checks = automatic_checks
         self._running = self._failed = self._closed = False
         self._stale = True
         # What the network is and sees; how sure it was of anything else is forgotten.
@@ -249,7 +249,7 @@ class Reviewer(QObject):
 
     @property
     def _checking(self) -> bool:
-        return self._checks and not self._failed
+        return self._automatic_checks and not self._failed
 
     def _seeing(self) -> tuple[object, ...]:
         session = self._workspace.session

@@ -1,4 +1,4 @@
-"""Saves the label in the background."""
+"""Saves the label, and loads label files, in the background."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from pathlib import Path
 from napari.utils.notifications import show_info
 
 from napari_medsamq.errors import MedSAMQError, SaveError
+from napari_medsamq.io.volume import LoadedLabel, read_label
 from napari_medsamq.plain_text import unguessed
 from napari_medsamq.records.provenance import LabelSnapshot, Saved, save_with_provenance
 from napari_medsamq.records.report import make_report, report_path, write_report
 from napari_medsamq.ui.forms.dock_form import SegmentView
 from napari_medsamq.ui.forms.guide import SAVE
+from napari_medsamq.ui.messages import report_loaded
 from napari_medsamq.ui.worker import Worker
 from napari_medsamq.ui.workspace import Workspace
 
 
-class Saver:
-    """Writes a workspace's label, and tells the user when it is safe.
+class SaveLoad:
+    """Writes a workspace's label to files, and enters those of files into it.
 
     Parameters
     ----------
@@ -36,7 +38,7 @@ class Saver:
     def save_again(self) -> None:
         """Save the label to the file it was saved to last; the first time the user is asked."""
         if self._workspace.saved_to is None:
-            self._view.ask_for_target()
+            self._view.segment.ask_for_target()
         else:
             self.save(self._workspace.saved_to)
 
@@ -46,7 +48,7 @@ class Saver:
 
     def _save(self, path: Path) -> None:
         # Taken down now, so that drawing may go on while the file is written.
-        snapshot, wants_report = LabelSnapshot.of(self._session), self._view.wants_report
+        snapshot, wants_report = LabelSnapshot.of(self._session), self._view.segment.wants_report
         self._view.show_status(f"Saving {path.name}…")
 
         def job() -> tuple[Saved, str]:
@@ -67,6 +69,25 @@ class Saver:
         show_info(unguessed(text))
         if saved.problem:
             self._view.show_failure(SaveError(f"{text} {saved.problem}"))
+
+    def load(self, path: Path) -> None:
+        """Load a label file onto the volume."""
+        self._view.show_status(f"Loading {path.name}…")
+        job = partial(read_label, path, self._workspace.session.volume)
+        then = self._workspace.edits.between_strokes(self._files, self._on_read)
+        self._files.submit(job, then, self._view.show_failure)
+
+    def _on_read(self, found: LoadedLabel) -> None:
+        session = self._workspace.session
+        try:
+            edit, numbers = session.load(found)
+        except MedSAMQError as error:
+            self._view.show_failure(error)
+            return
+        self._workspace.refresh()
+        names = {label_id: session.style(label_id).name for label_id in numbers.values()}
+        text = report_loaded(names, numbers, edit.voxels.size)
+        self._view.show_status(" ".join([text, *found.notes, "Undo takes it back."]))
 
 
 def _report(saved: Saved, snapshot: LabelSnapshot) -> str:
