@@ -12,12 +12,12 @@ import numpy.typing as npt
 from napari_medsamq.analysis import comparison, statistics
 from napari_medsamq.analysis.comparison import DEFAULT_TOLERANCE_MM, Agreement
 from napari_medsamq.analysis.statistics import LabelStatistics
-from napari_medsamq.annotation.label_model import Labelling
+from napari_medsamq.annotation.label_model import LabelModel
 from napari_medsamq.errors import SaveError
 from napari_medsamq.io import volume as files
 from napari_medsamq.io.labels import LabelFile, pair_of, read_label_file
 from napari_medsamq.io.volume import SaveReceipt, Segment, Volume, check_target
-from napari_medsamq.records.provenance import Saved, Work, save_work
+from napari_medsamq.records.provenance import LabelSnapshot, Saved, save_with_provenance
 from napari_medsamq.records.report import make_report, report_path, write_report
 from napari_medsamq.workflows.file_arrays import Order, array_ids, in_order
 from napari_medsamq.workflows.session import Session
@@ -119,7 +119,7 @@ def write_label(
 
 
 def save(
-    label: Session | Labelling | LabelImage | npt.ArrayLike,
+    label: Session | LabelModel | LabelImage | npt.ArrayLike,
     path: str | Path,
     *,
     like: Volume | None = None,
@@ -162,14 +162,14 @@ def save(
     """
     path = Path(path)
     model = label.annotation if isinstance(label, Session) else label
-    if isinstance(model, Labelling):
+    if isinstance(model, LabelModel):
         volume = model.volume
         check_new(path, overwrite)
         check_target(path, volume.path, volume.source)
         page = report_path(path) if report else None
         if page is not None:
             check_new(page, overwrite)
-        saved = save_work(path, Work.of(model), names=with_name)
+        saved = save_with_provenance(path, LabelSnapshot.of(model), names=with_name)
         if page is not None:
             write_report(page, make_report(path, volume), replace=overwrite)
         return saved

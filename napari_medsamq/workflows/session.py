@@ -21,8 +21,8 @@ from napari_medsamq.analysis.slice_pictures import (
     Mark,
     marks,
     png,
+    representative_slices,
     slice_picture,
-    telling_slices,
 )
 from napari_medsamq.analysis.statistics import label_statistics
 from napari_medsamq.annotation.acceptance import kept_voxels
@@ -296,7 +296,7 @@ class Session:
         label_id = self._known_id(label)
         axis = self._axis(label_id, plane)
         session = self.annotation
-        state = session.setting()
+        state = session.network_state()
         known = session.history.known_slices(axis, label_id)
         drawn = [index for index, mask in known.items() if mask.any()]
         ends = [0, self.volume.slice_count(axis) - 1]
@@ -339,7 +339,7 @@ class Session:
     def _repr_png_(self) -> bytes:
         """Draw an axial slice with the outlines of all labels, for a notebook."""
         session, volume = self.annotation, self.volume
-        index = [*telling_slices(session.label, 1), volume.slice_count(0) // 2][0]
+        index = [*representative_slices(session.label, 1), volume.slice_count(0) // 2][0]
         rows, columns = (slice(0, size) for size in session.label.shape[1:])
         plane, size = session.label[index], volume.pixel_size(0)
         return png(
