@@ -11,9 +11,9 @@ from qtpy.QtWidgets import QWidget
 from napari_medsamq.annotation.repairs import Repair
 from napari_medsamq.ui.forms.dock_form import SegmentView
 from napari_medsamq.ui.tools.click import Clicking
-from napari_medsamq.ui.tools.compare import Comparing
-from napari_medsamq.ui.tools.comparison_overlay import ComparisonView
-from napari_medsamq.ui.tools.follow_up import Following
+from napari_medsamq.ui.tools.compare import CompareTool
+from napari_medsamq.ui.tools.comparison_overlay import ComparisonOverlay
+from napari_medsamq.ui.tools.follow_up import FollowUpTool
 from napari_medsamq.ui.tools.measure import Measuring
 from napari_medsamq.ui.tools.propagate import Propagator
 from napari_medsamq.ui.tools.repair import Mending
@@ -40,7 +40,7 @@ class Checkup(QObject):
     clicking : Clicking
     slice_in_view : callable
         Returns array axis and index.
-    checks : bool
+    automatic_checks : bool
         Whether slices are checked without being asked for.
     """
 
@@ -57,7 +57,7 @@ class Checkup(QObject):
         clicking: Clicking,
         slice_in_view: Callable[[], tuple[int, int]],
         *,
-        checks: bool,
+        automatic_checks: bool,
     ) -> None:
         super().__init__(parent)
         self._view = view
@@ -72,13 +72,13 @@ class Checkup(QObject):
             propagator,
             slice_in_view,
             say,
-            checks=checks,
+            automatic_checks=automatic_checks,
         )
         self._mending = Mending(workspace, compute, propagator, say, fail)
         self._measuring = Measuring(
             self, workspace, files, view.measure, lambda: slice_in_view()[0], fail
         )
-        shown = ComparisonView(
+        shown = ComparisonOverlay(
             self,
             viewer,
             workspace,
@@ -88,8 +88,10 @@ class Checkup(QObject):
             # As the user would, so that all that follows the plane does.
             view.volume.plane_requested.emit,
         )
-        self.following = Following(self, viewer, view, workspace, files, lambda: slice_in_view()[0])
-        self.comparing = Comparing(self, viewer, view, workspace, files, shown)
+        self.follow_up = FollowUpTool(
+            self, viewer, view, workspace, files, lambda: slice_in_view()[0]
+        )
+        self.compare = CompareTool(self, viewer, view, workspace, files, shown)
         self._wires: list[tuple[Any, Callable[..., None]]] = [
             (self.reviewer.shown, view.check.show_slice),
             (view.check.step_requested, self.reviewer.step),
@@ -97,7 +99,7 @@ class Checkup(QObject):
             (view.check.accept_seen_requested, self.reviewer.accept_seen),
             (view.check.repair_requested, self._on_repair),
             (view.measure.said, say),
-            (view.zoom_requested, self.reviewer.wake),
+            (view.segment.zoom_requested, self.reviewer.wake),
         ]
         for signal, slot in self._wires:
             signal.connect(slot)
@@ -106,8 +108,8 @@ class Checkup(QObject):
         """Look at nothing more."""
         for signal, slot in self._wires:
             signal.disconnect(slot)
-        self.comparing.close()
-        self.following.close()
+        self.compare.close()
+        self.follow_up.close()
         self.reviewer.close()
         self._measuring.close()
 

@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Signal
 
 from napari_medsamq.annotation.history import Edit
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.geometry import voxel_ml
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.io.files import as_file_name
 from napari_medsamq.io.volume import label_formats
@@ -26,24 +26,24 @@ from napari_medsamq.ui.canvas.planes import (
     turn_viewer,
 )
 from napari_medsamq.ui.checkup import Checkup
-from napari_medsamq.ui.facts import describe_volume
-from napari_medsamq.ui.forms.dock_form import DOWN, TO_VIEW, UP, SegmentView
+from napari_medsamq.ui.forms.dock_form import SegmentView
 from napari_medsamq.ui.forms.guide import PROPAGATE
 from napari_medsamq.ui.forms.help_dialog import HelpKey
+from napari_medsamq.ui.forms.segment_form import DOWN, TO_VIEW, UP
 from napari_medsamq.ui.key_focus import KeyFocus
+from napari_medsamq.ui.messages import describe_volume
 from napari_medsamq.ui.shortcuts import Key
 from napari_medsamq.ui.tools.background import Live
 from napari_medsamq.ui.tools.click import Clicking
 from napari_medsamq.ui.tools.label_table import Naming
-from napari_medsamq.ui.tools.loader import Loader
 from napari_medsamq.ui.tools.model import Switch
 from napari_medsamq.ui.tools.model_chooser import ModelChooser
 from napari_medsamq.ui.tools.nudge import nudge
-from napari_medsamq.ui.tools.orientation_letters import Orientation
+from napari_medsamq.ui.tools.orientation_letters import OrientationLetters
 from napari_medsamq.ui.tools.propagate import Propagator
-from napari_medsamq.ui.tools.save_load import Saver
+from napari_medsamq.ui.tools.save_load import SaveLoad
 from napari_medsamq.ui.tools.segment import Answers
-from napari_medsamq.ui.tools.view_3d import Solid
+from napari_medsamq.ui.tools.view_3d import View3D
 from napari_medsamq.ui.tools.window_level import Windowing
 from napari_medsamq.ui.worker import Worker
 from napari_medsamq.ui.workspace import Workspace, open_workspaces
@@ -67,8 +67,8 @@ class Controller(QObject):
         Threads for the network and for saving.
     keys : mapping of str to Key
         In napari's notation.
-    ahead : bool
-        Whether slices are encoded before they are needed.
+    prefetch : bool
+        Whether slices are encoded, and masks checked, before they are needed.
     """
 
     closed = Signal()  # with its volume
@@ -85,7 +85,7 @@ class Controller(QObject):
         files: Worker,
         keys: Mapping[str, Key],
         *,
-        ahead: bool,
+        prefetch: bool,
     ) -> None:
         super().__init__(parent)
         self._keys = keys
@@ -104,13 +104,12 @@ class Controller(QObject):
             fail=self.fail,
         )
         workspace.add_to(viewer)
-        self.solid = Solid(viewer, workspace)
+        self.view_3d = View3D(viewer, workspace)
         self.propagator = Propagator(self, workspace, compute, view.show_status, self.fail)
         self._naming = Naming(workspace, view, compute, self._tell)
-        self.saver = Saver(view, workspace, files)
-        self.loader = Loader(view, workspace, files)
+        self.save_load = SaveLoad(view, workspace, files)
         canvas = canvas_widget(view)
-        self.live = Live(self, viewer, workspace, compute, canvas, ahead=ahead)
+        self.live = Live(self, viewer, workspace, compute, canvas, prefetch=prefetch)
         self.answers = Answers(
             workspace,
             compute,
@@ -133,12 +132,12 @@ class Controller(QObject):
             self.propagator,
             self.clicking,
             lambda: (self._axis, self._shown_slice),
-            checks=ahead,
+            automatic_checks=prefetch,
         )
         self._key_focus = KeyFocus(self, canvas, view, keys)
         self._help = HelpKey(self, canvas, {key: action.words for key, action in keys.items()})
         self.windowing = Windowing(self, viewer, view, workspace, self.live, canvas)
-        self.orientation = Orientation(self, viewer, workspace, canvas)
+        self.orientation_letters = OrientationLetters(self, viewer, workspace, canvas)
         # Volumes lie over each other in the viewer, so only the one in use is shown.
         for other in open_workspaces(viewer):
             other.show(other is workspace)
@@ -180,12 +179,12 @@ class Controller(QObject):
         # Gives back what the others have to close.
         self.checkup.close()
         for part in (
-            self.solid,
+            self.view_3d,
             self._key_focus,
             self._help,
             self.clicking,
             self.windowing,
-            self.orientation,
+            self.orientation_letters,
         ):
             part.close()
         self.live.close()
@@ -202,19 +201,19 @@ class Controller(QObject):
             (view.volume.model.requested, self._switch.to_model),
             (view.volume.plane_requested, self.show_plane),
             (self.live.said, view.show_status),
-            (view.draw_requested, self.draw),
-            (view.propagate_requested, self.propagate),
-            (view.stop_requested, self.propagator.stop),
+            (view.segment.draw_requested, self.draw),
+            (view.segment.propagate_requested, self.propagate),
+            (view.segment.stop_requested, self.propagator.stop),
             (self.propagator.changed, self._show_propagating),
-            (view.undo_requested, self.undo),
-            (view.redo_requested, self.redo),
-            (view.help_requested, self._help.show),
-            (view.save_requested, self.saver.save),
-            (view.load_requested, self.loader.load),
+            (view.segment.undo_requested, self.undo),
+            (view.segment.redo_requested, self.redo),
+            (view.segment.help_requested, self._help.show),
+            (view.segment.save_requested, self.save_load.save),
+            (view.segment.load_requested, self.save_load.load),
             (workspace.requested, self.answers.ask),
             (self.clicking.changed, self._show_mode),
-            (view.click_requested, self.clicking.switch),
-            (view.improve_requested, self.clicking.improve),
+            (view.segment.click_requested, self.clicking.switch),
+            (view.segment.improve_requested, self.clicking.improve),
             (workspace.requested, view.guide.asked),
             (workspace.changed, self._show_session),
             (workspace.refused, self.fail),
@@ -235,7 +234,7 @@ class Controller(QObject):
 
     def draw(self, drawing: bool) -> None:
         """Let a drag on the canvas draw a box, or move the picture."""
-        self.checkup.comparing.leave(back=False)
+        self.checkup.compare.leave(back=False)
         self.workspace.add_to(self._viewer)
         self._viewer.layers.selection.active = self.workspace.boxes
         self.workspace.boxes.mode = "add_rectangle" if drawing else "pan_zoom"
@@ -250,10 +249,10 @@ class Controller(QObject):
         return boxes.mode == "add_rectangle" and self._viewer.layers.selection.active is boxes
 
     def propagate(self, way: str | None = None) -> None:
-        """Carry the label that is drawn for through the volume; see `view.WAYS`."""
+        """Carry the label that is drawn for through the volume; see `segment_form.WAYS`."""
         axis, last = self._axis, self.session.label.shape[self._axis] - 1
         shown = self._shown_slice
-        chosen = way or self._view.way
+        chosen = way or self._view.segment.way
         ends = {UP: (last, last), DOWN: (0, 0), TO_VIEW: (shown, shown)}
         begin = partial(self.propagator.begin, axis, *ends.get(chosen, (0, last)))
 
@@ -268,7 +267,7 @@ class Controller(QObject):
     def _show_propagating(self) -> None:
         if self.propagator.active:
             self._view.guide.done(PROPAGATE)
-        self._view.show_propagating(self.propagator.active)
+        self._view.segment.show_propagating(self.propagator.active)
         self._show_session()
 
     @property
@@ -342,7 +341,7 @@ class Controller(QObject):
         """Show axial (0), coronal (1) or sagittal (2) slices in radiological convention."""
         plane = PLANES[number]
         self.workspace.add_to(self._viewer)
-        self.solid.leave()
+        self.view_3d.leave()
         self.workspace.set_plane(plane)
         self.live.look_along(plane.axis)
         self.checkup.look_again()
@@ -394,19 +393,19 @@ class Controller(QObject):
 
     def _show_session(self) -> None:
         history = self.session.history
-        voxel_ml = float(np.prod(self.session.volume.spacing)) / 1000
+        own_ml = voxel_ml(self.session.volume.spacing)
         rows = [
-            (label_id, self.session.style(label_id), count, count * voxel_ml)
+            (label_id, self.session.style(label_id), count, count * own_ml)
             for label_id, count in history.voxel_counts.items()
         ]
         label_id = self.workspace.label_id
         self._view.label.show_label(label_id, self.session.style(label_id))
         self._view.label.show_labels(rows)
-        self._view.show_history(history.undo_name, history.redo_name)
+        self._view.segment.show_history(history.undo_name, history.redo_name)
         self._show_mode()
 
     def _show_mode(self) -> None:
         # Whoever draws, paints or takes another tool in hand does not click.
         if self.clicking.active and self.workspace.boxes.mode != "pan_zoom":
             self.clicking.switch(False)
-        self._view.show_mode(self._drawing, self.clicking.active)
+        self._view.segment.show_mode(self._drawing, self.clicking.active)

@@ -48,8 +48,8 @@ def _nudges(arrow: str, words: str, *, resize: bool) -> Key:
 
 def _stop(controller: Any) -> None:
     controller.propagator.stop()
-    controller.checkup.following.stop()
-    controller.checkup.comparing.leave()
+    controller.checkup.follow_up.stop()
+    controller.checkup.compare.leave()
 
 
 # In napari's notation, in the order of the work. `napari.yaml` lists those that have a name.
@@ -89,20 +89,20 @@ KEYS = {
     "E": Key("Repair as chosen", lambda controller: controller.checkup.repair(), "repair"),
     "D": Key(
         "Compare two labels: A, B, both, differences",
-        lambda controller: controller.checkup.comparing.press(),
+        lambda controller: controller.checkup.compare.press(),
         "compare",
     ),
     "K": Key(
         "Next slice that differs",
-        lambda controller: controller.checkup.comparing.step(1),
+        lambda controller: controller.checkup.compare.step(1),
         "differs",
     ),
     "Shift-K": Key(
-        "Slice before that differs", lambda controller: controller.checkup.comparing.step(-1)
+        "Slice before that differs", lambda controller: controller.checkup.compare.step(-1)
     ),
     "V": Key(
         "Show labels as solids, or slices",
-        lambda controller: controller.solid.toggle(controller.plane),
+        lambda controller: controller.view_3d.toggle(controller.plane),
         "solid",
     ),
     **{
@@ -114,7 +114,8 @@ KEYS = {
         for arrow in ARROWS
     },
     "Control-S": Key(
-        "Save the label, again to the same file", lambda controller: controller.saver.save_again()
+        "Save the label, again to the same file",
+        lambda controller: controller.save_load.save_again(),
     ),
     "Control-Z": Key("Undo", lambda controller: controller.undo()),
     "Control-Shift-Z": Key("Redo", lambda controller: controller.redo()),

@@ -48,7 +48,7 @@ class MedSAMQWidget(QWidget):
         OpenVINO device name.
     ask : bool
         Whether someone is there to answer questions; else they are errors.
-    ahead : bool, optional
+    prefetch : bool, optional
         Whether slices are encoded before they are needed.
     memory : int, optional
         Bytes that the embeddings of each volume may take.
@@ -68,7 +68,7 @@ class MedSAMQWidget(QWidget):
         *,
         device: str = CPU,
         ask: bool = True,
-        ahead: bool | None = None,
+        prefetch: bool | None = None,
         memory: int | None = None,
         journals: Path | None = None,
     ) -> None:
@@ -76,7 +76,7 @@ class MedSAMQWidget(QWidget):
         self._viewer = napari_viewer
         self._controller: Controller | None = None
         self.failure: BaseException | None = None
-        self._ahead = ahead
+        self._prefetch = prefetch
         refused: list[MedSAMQError] = []
         self._keys = bound_keys(preferences.keys(), refused.append)
         self._names = key_names(self._keys)
@@ -253,7 +253,7 @@ class MedSAMQWidget(QWidget):
             self._compute,
             self._files,
             self._keys,
-            ahead=preferences.encodes_ahead() if self._ahead is None else self._ahead,
+            prefetch=preferences.prefetches() if self._prefetch is None else self._prefetch,
         )
         self._controller.closed.connect(self._on_closed)
         volume = workspace.session.volume

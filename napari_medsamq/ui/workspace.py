@@ -19,6 +19,7 @@ from qtpy.QtCore import QTimer
 from napari_medsamq.annotation.history import Edit, Prompt
 from napari_medsamq.annotation.review import Review
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.plugin import VOLUME
@@ -26,15 +27,18 @@ from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.records.recording import Recorder
 from napari_medsamq.ui.canvas.box_drag import BoxDrag
 from napari_medsamq.ui.canvas.brush import LabelEdits
-from napari_medsamq.ui.canvas.click_marks import marks_layer, show_clicks
-from napari_medsamq.ui.canvas.planes import PREVIEW, Plane, drawn_box, finest_plane
-from napari_medsamq.ui.canvas.prompt_layers import Rectangles
+from napari_medsamq.ui.canvas.planes import Plane, finest_plane
+from napari_medsamq.ui.canvas.prompt_layers import (
+    Rectangles,
+    drawn_box,
+    marks_layer,
+    show_clicks,
+)
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 Floats = npt.NDArray[np.floating]
-Bool = npt.NDArray[np.bool_]
 
 # By viewer, so that a dock which is opened again finds what was open.
 _OPEN: WeakKeyDictionary[ViewerModel, list[Workspace]] = WeakKeyDictionary()
@@ -132,7 +136,7 @@ class Workspace:
             name=f"{volume.name} preview",
             opacity=0.6,
             visible=False,
-            **{**shared, "metadata": {PREVIEW: volume}},
+            **{**shared, "metadata": {}},
         )
         self.marks = marks_layer(session.label.shape, name=f"{volume.name} clicks", **shared)
         self.drag = BoxDrag(self.boxes)

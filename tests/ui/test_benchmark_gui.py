@@ -6,13 +6,13 @@ from napari_medsamq.ui.benchmark import answers as benchmark_answers
 from napari_medsamq.ui.benchmark import script as gui_script
 from napari_medsamq.ui.benchmark import window as benchmark_gui
 from napari_medsamq.ui.benchmark.answers import measure_answers, measure_statistics
-from napari_medsamq.ui.benchmark.phantom import phantom_volume
 from napari_medsamq.ui.benchmark.window import (
     GOALS,
     format_goals,
     measure_prefetch,
     measure_propagation,
     measure_window,
+    phantom_volume,
 )
 
 

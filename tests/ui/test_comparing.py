@@ -58,7 +58,7 @@ def begin(window, a, b):
 
 
 def shown(window):
-    return window.dock.controller.checkup.comparing._shown
+    return window.dock.controller.checkup.compare._shown
 
 
 def seen(window):

@@ -15,7 +15,7 @@ from napari.layers import Image, Labels, Points, Shapes
 from qtpy.compat import isalive
 from qtpy.QtCore import QElapsedTimer, QEvent, QPointF, Qt, QTimer
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QPushButton
+from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QPushButton
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.model_spec import MODELS
@@ -23,7 +23,6 @@ from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.io.samples import SAMPLES
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.ui import open_volume as opening
-from napari_medsamq.ui.forms import dock_form as view
 from napari_medsamq.ui.workspace import Request, open_workspaces
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
@@ -246,7 +245,7 @@ def test_saving_survives_closing_the_dock(dock, tmp_path):
     dock.wait()
     paths = [tmp_path / f"{number}.nii.gz" for number in range(3)]
     for path in paths:
-        dock.dock.controller.saver.save(path)
+        dock.dock.controller.save_load.save(path)
     dock.close_dock()
     dock.qtbot.waitUntil(lambda: all(path.exists() for path in paths), timeout=60_000)
 
@@ -255,7 +254,7 @@ def test_closing_the_window_ends_the_threads_of_the_dock(dock, engine, tmp_path)
     engine.open.clear()
     dock.workspace.request(Request(BoxPrompt3D((10, 16, 24), (14, 47, 55)), 1))
     target = tmp_path / "label.nii.gz"
-    dock.dock.controller.saver.save(target)
+    dock.dock.controller.save_load.save(target)
     workers = [dock.dock._compute, dock.dock._files]
     # The journal is the volume's, and outlives the dock.
     names = ("medsamq-compute", "medsamq-files")
@@ -447,7 +446,7 @@ def test_a_label_that_cannot_be_saved_is_explained_and_kept(dock, tmp_path):
     dock.drag(*BOX)
     dock.wait()
     missing = tmp_path / "nowhere" / "label.nii.gz"
-    dock.dock.controller.saver.save(missing)
+    dock.dock.controller.save_load.save(missing)
     dock.wait()
     assert str(missing) in dock.dock.status
     assert count(dock) > 0
@@ -786,9 +785,9 @@ def test_saving_under_a_name_without_ending_asks_before_it_replaces(dock, tmp_pa
     target = tmp_path / "liver.nii.gz"
     target.write_bytes(b"hours of work")
     name = (str(tmp_path / "liver"), "")
-    monkeypatch.setattr(view.QFileDialog, "getSaveFileName", lambda *_: name)
-    answers = [view.QMessageBox.StandardButton.No, view.QMessageBox.StandardButton.Yes]
-    monkeypatch.setattr(view.QMessageBox, "question", lambda *_: answers.pop(0))
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: name)
+    answers = [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: answers.pop(0))
     button(dock, "Save label").click()
     dock.wait()
     assert target.read_bytes() == b"hours of work"

@@ -53,7 +53,7 @@ def stack(dock):
     voxels = np.flatnonzero(label)
     dock.session.history.change("drawn", voxels, np.full(voxels.size, 1, np.uint16), ())
     # The window of these tests does nothing ahead.
-    dock.dock.controller.checkup.reviewer._checks = True
+    dock.dock.controller.checkup.reviewer._automatic_checks = True
     dock.workspace.refresh()
     reviewer = dock.dock.controller.checkup.reviewer
     dock.qtbot.waitUntil(
@@ -248,7 +248,7 @@ def test_another_volume_is_not_told_of_checks_on_their_way(stack, engine):
     stack.session.history.redo()
     reviewer = stack.dock.controller.checkup.reviewer
     for review in stack.workspace.reviews.values():
-        review.forget_sureness()
+        review.forget_confidence()
     reviewer.wake()
     QTest.qWait(reviewer._rest.interval() + 10)
     stack.open(SAMPLES / "mr.nrrd")

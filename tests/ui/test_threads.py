@@ -21,7 +21,7 @@ from napari_medsamq.annotation.review import mask_key
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.records.provenance import read_provenance
 from napari_medsamq.ui.forms.guide import SAVE
@@ -32,7 +32,7 @@ from napari_medsamq.ui.tools.prefetch import Prefetch
 from napari_medsamq.ui.tools.propagate import Propagator
 from napari_medsamq.ui.tools.repair import Mending
 from napari_medsamq.ui.tools.review import Reviewer
-from napari_medsamq.ui.tools.save_load import Saver
+from napari_medsamq.ui.tools.save_load import SaveLoad
 from napari_medsamq.ui.workspace import Workspace
 
 BOX = BoxPrompt(0, 3, 3, 5, 10, 12)
@@ -45,7 +45,7 @@ class Desk:
     def __init__(self) -> None:
         array = np.full((8, 16, 14), 10, np.int16)
         array[:, 5:13, 3:11] = 200
-        self.volume = volume_from_array(array, (1, 1, 1), "bar").with_modality("CT")
+        self.volume = volume_from_slices(array, (1, 1, 1), "bar").with_modality("CT")
         self.engine = FakeEngine()
         self.session = Session(self.volume, self.engine, IDENTITY)
         self.workspace = Workspace(self.session, Image(array))
@@ -133,7 +133,7 @@ def reviewer(desk, qtbot):
         desk.propagator(),
         lambda: (0, 3),
         desk.said.append,
-        checks=True,
+        automatic_checks=True,
     )
     made._run()
     assert desk.worker.busy
@@ -201,7 +201,7 @@ def test_a_label_is_saved_as_it_was_when_that_was_asked_for(desk, tmp_path):
         show_failure=desk.said.append,
         guide=done,
     )
-    Saver(view, desk.workspace, desk.worker).save(tmp_path / "label.nii.gz")
+    SaveLoad(view, desk.workspace, desk.worker).save(tmp_path / "label.nii.gz")
     wanted = desk.session.label.copy()
     desk.draw(5)
     desk.session.label[0] = 7
@@ -232,7 +232,7 @@ def test_no_other_thread_reads_what_the_window_writes(
     """Numbers, review, slices ahead, repairs, comparison and saving."""
     window.wait()
     window.close_dock()
-    window.open_dock(ahead=True)
+    window.open_dock(prefetch=True)
     window.open(phantom.volume.path)
     owner, read = threading.get_ident(), []
     guarded = [(History, "label")]
@@ -275,10 +275,10 @@ def test_no_other_thread_reads_what_the_window_writes(
     assert history.undo_name == "grow: Label 1"
     window.press(Qt.Key.Key_D)
     window.wait()
-    assert checkup.comparing._shown.active
-    window.dock.controller.saver.save(tmp_path / "label.nii.gz")
+    assert checkup.compare._shown.active
+    window.dock.controller.save_load.save(tmp_path / "label.nii.gz")
     window.wait()
-    window.dock.controller.loader.load(tmp_path / "label.nii.gz")
+    window.dock.controller.save_load.load(tmp_path / "label.nii.gz")
     window.wait()
     assert history.undo_name == "load label file"
     # The window closes when attributes are plain ones again.

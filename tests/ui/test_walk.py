@@ -31,7 +31,7 @@ def test_a_drag_on_the_sample_becomes_a_saved_liver_mask(window, tmp_path):
     assert "ms" in window.dock.status
 
     target = tmp_path / "liver.nii.gz"
-    window.dock.controller.saver.save(target)
+    window.dock.controller.save_load.save(target)
     window.wait()
     saved, source = nib.load(target), nib.load(SAMPLES / "ct.nii.gz")
     assert saved.shape == source.shape

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from napari.layers import Labels
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
-from napari_medsamq.annotation.history import MAX_LABEL_ID, Edit, Label, Voxels
+from napari_medsamq.annotation.history import MAX_LABEL_ID, Edit
 from napari_medsamq.annotation.locks import keep_locked
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.array_types import Label, Voxels
 from napari_medsamq.errors import MedSAMQError, PromptError, VolumeError
-from napari_medsamq.ui.canvas.planes import stroke_edit
 from napari_medsamq.ui.worker import Worker
 
 if TYPE_CHECKING:
@@ -152,6 +153,43 @@ class LabelEdits:
             self._refuse(
                 PromptError(f"{kept.size:,} voxels stay with {owners}, locked. Unlock it first.")
             )
+
+
+def stroke_edit(
+    atoms: Iterable[Any], shape: tuple[int, ...]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint16]]:
+    """Read the value of a Labels layer's `paint` event.
+
+    Parameters
+    ----------
+    atoms : iterable
+        What napari reports of one stroke: (indices, ids before, id after), or since napari 0.9.2
+        (slices, mask or None, ids before, id after).
+    shape : (3,) int
+        Of the label.
+
+    Returns
+    -------
+    voxels : (n,) int64
+        Flat indices into the label, each once.
+    before : (n,) uint16
+        Their label ids before the stroke.
+    """
+    voxels: list[npt.NDArray[np.int64]] = []
+    before: list[npt.NDArray[np.uint16]] = []
+    for atom in atoms:
+        if len(atom) == 4:
+            slices, mask, old, _ = atom
+            starts = [part.indices(size)[0] for part, size in zip(slices, shape, strict=True)]
+            inside = np.nonzero(np.ones(old.shape, bool) if mask is None else mask)
+            indices = tuple(part + start for part, start in zip(inside, starts, strict=True))
+        else:
+            indices, old, _ = atom
+        voxels.append(np.ravel_multi_index(indices, shape).ravel())
+        before.append(np.asarray(old, np.uint16).ravel())
+    # A voxel that the brush passed twice had its first value before the stroke.
+    unique, first = np.unique(np.concatenate(voxels), return_index=True)
+    return unique, np.concatenate(before)[first]
 
 
 def _button_is_down() -> bool:

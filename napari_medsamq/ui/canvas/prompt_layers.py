@@ -1,15 +1,22 @@
-"""The rectangles of the box layer, and which prompt or request each of them stands for."""
+"""Prompts on the canvas: rectangles for boxes, marks for clicks, and which stands for which."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
-from napari.layers import Shapes
+import numpy.typing as npt
+from napari.layers import Points, Shapes
 
+from napari_medsamq.errors import PromptError
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
-from napari_medsamq.ui.canvas.planes import rectangle
+
+# Bluish green and vermilion, which the colour-blind can tell apart; plus and minus say it, too.
+_COLORS = {True: "#009E73", False: "#D55E00"}
+_SYMBOLS = {True: "cross", False: "hbar"}
+# Of the longest axis. A fixed size on the canvas would be all border, as napari draws it.
+_SIZE = 30
 
 
 class Boxed(Protocol):
@@ -94,3 +101,71 @@ class Rectangles(Generic[T]):
         kept = [i for i, item in enumerate(self.items) if item not in gone]
         self.items = [self.items[i] for i in kept]
         self._looks = [self._looks[i] for i in kept]
+
+
+def drawn_box(corners: npt.NDArray[np.floating], axis: int, shape: tuple[int, ...]) -> BoxPrompt:
+    """Turn a rectangle of a napari Shapes layer into a box prompt.
+
+    Parameters
+    ----------
+    corners : (4, 3) float
+        In array voxels (z, y, x), in any order.
+    axis : int
+        Array axis normal to the canvas.
+    shape : (z, y, x) int
+        Of the volume.
+
+    Raises
+    ------
+    PromptError
+        If the slice in view is none of the volume's, or the rectangle lies outside it or is no
+        larger than a click.
+    """
+    in_plane = np.delete(np.asarray(corners, float), axis, axis=1)
+    index = int(np.rint(corners[0, axis]))
+    if not 0 <= index < shape[axis]:
+        raise PromptError(
+            f"The slice in view lies outside this volume, whose slices run from 0 to "
+            f"{shape[axis] - 1}. Move the slider below the picture until the volume is seen."
+        )
+    return BoxPrompt.from_corners(axis, index, in_plane.min(axis=0), in_plane.max(axis=0), shape)
+
+
+def rectangle(box: BoxPrompt | BoxPrompt3D) -> npt.NDArray[np.float64]:
+    """Return a box prompt as the corners (4, 3) of a napari rectangle, in array voxels (z, y, x).
+
+    A 3D box is shown on its middle slice.
+
+    The corners are voxel centres, so that reading them back by `drawn_box` gives the same box.
+    """
+    if isinstance(box, BoxPrompt3D):
+        box = box.slice_prompt(box.middle_slice)
+    rows_columns = np.array(
+        [[box.y0, box.x0], [box.y0, box.x1], [box.y1, box.x1], [box.y1, box.x0]], float
+    )
+    return np.insert(rows_columns, box.axis, box.index, axis=1)
+
+
+def marks_layer(shape: Sequence[int], **arguments: Any) -> Points:
+    """Make the layer that shows where was clicked in a volume of a shape (z, y, x)."""
+    return Points(
+        np.zeros((0, 3)),
+        ndim=3,
+        size=max(shape) / _SIZE,
+        border_color="white",
+        border_width=0.08,
+        **arguments,
+    )
+
+
+def show_clicks(layer: Points, boxes: Sequence[BoxPrompt | BoxPrompt3D]) -> None:
+    """Show the clicks of boxes, and no others."""
+    clicks = [(box, c) for box in boxes if isinstance(box, BoxPrompt) for c in box.clicks]
+    places = [np.insert([c.y, c.x], box.axis, box.index) for box, c in clicks]
+    wanted = np.array(places, float).reshape(-1, 3)
+    if np.array_equal(layer.data, wanted):
+        return
+    layer.data = wanted
+    if clicks:
+        layer.symbol = [_SYMBOLS[click.positive] for _, click in clicks]
+        layer.face_color = [_COLORS[click.positive] for _, click in clicks]

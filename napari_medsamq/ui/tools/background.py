@@ -29,7 +29,7 @@ class Live(QObject):
     compute : Worker
     canvas : QWidget
         In the window whose slice slider gets the ready-bar.
-    ahead : bool
+    prefetch : bool
         Whether slices are encoded before they are needed.
     """
 
@@ -43,18 +43,18 @@ class Live(QObject):
         compute: Worker,
         canvas: QWidget,
         *,
-        ahead: bool,
+        prefetch: bool,
     ) -> None:
         super().__init__(parent)
         self._viewer = viewer
         self._workspace = workspace
         self._canvas = canvas
-        self._ahead = ahead
+        self._prefetches = prefetch
         self._axis = 0
         self.preview = Preview(self, workspace, compute, canvas)
         self.preview.said.connect(self.said.emit)
         self.prefetch = Prefetch(self, workspace.session, compute)
-        self.prefetch.paused = not ahead
+        self.prefetch.paused = not prefetch
         self.prefetch.changed.connect(self._show_ready)
         self.bar = ReadyBar()
         workspace.drag.began.connect(self.pause)
@@ -93,7 +93,7 @@ class Live(QObject):
 
     def go_on(self) -> None:
         """Encode ahead again."""
-        self.prefetch.paused = not self._ahead
+        self.prefetch.paused = not self._prefetches
         self.prefetch.wake()
 
     def _on_view(self) -> None:
@@ -107,7 +107,7 @@ class Live(QObject):
         QTimer.singleShot(0, self._attach_bar)
 
     def _attach_bar(self) -> None:
-        if not self._ahead or self._viewer.dims.ndisplay == 3:
+        if not self._prefetches or self._viewer.dims.ndisplay == 3:
             self.bar.attach(None)
             return
         count = self._workspace.session.label.shape[self._axis]

@@ -28,7 +28,7 @@ from napari_medsamq.plugin import layer_volume, lie_alike, lies_on, placing
 from napari_medsamq.ui.canvas.planes import require_slices
 from napari_medsamq.ui.forms.compare_form import STATES
 from napari_medsamq.ui.forms.dock_form import SegmentView
-from napari_medsamq.ui.tools.comparison_overlay import ComparisonView, Pair
+from napari_medsamq.ui.tools.comparison_overlay import ComparisonOverlay, MaskPair
 from napari_medsamq.ui.worker import Worker
 from napari_medsamq.ui.workspace import Workspace
 
@@ -39,7 +39,7 @@ _LEGEND = "A: {}, orange stripes. B: {}, blue chequers. White: both have it."
 
 
 @dataclass(frozen=True, eq=False)
-class Other:
+class ComparedLabel:
     """A label that is not the session's, on the volume's grid.
 
     Attributes
@@ -54,7 +54,7 @@ class Other:
     styles: dict[int, Segment]
 
 
-class Comparing(QObject):
+class CompareTool(QObject):
     """Lets the form compare a label with another one of the session, a layer or a file.
 
     Parameters
@@ -65,7 +65,7 @@ class Comparing(QObject):
     workspace : Workspace
     files : Worker
         Reads and compares in the background.
-    shown : ComparisonView
+    shown : ComparisonOverlay
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Comparing(QObject):
         view: SegmentView,
         workspace: Workspace,
         files: Worker,
-        shown: ComparisonView,
+        shown: ComparisonOverlay,
     ) -> None:
         super().__init__(parent)
         self._viewer = viewer
@@ -83,7 +83,7 @@ class Comparing(QObject):
         self._workspace = workspace
         self._files = files
         self._shown = shown
-        self._others: list[Other] = []
+        self._others: list[ComparedLabel] = []
         # Counts what was asked for, so that answers which come too late are told.
         self._number = 0
         form = view.compare
@@ -118,14 +118,14 @@ class Comparing(QObject):
             self._begin()
 
     def step(self, way: int) -> None:
-        """Show the next slice with a difference; see `ComparisonView.step`."""
+        """Show the next slice with a difference; see `ComparisonOverlay.step`."""
         try:
             self._view.show_status(self._shown.step(way))
         except PromptError as error:
             self._view.show_failure(error)
 
     def leave(self, *, back: bool = True) -> None:
-        """End the comparison; see `ComparisonView.leave`."""
+        """End the comparison; see `ComparisonOverlay.leave`."""
         self._number += 1
         self._shown.leave(back=back)
 
@@ -133,16 +133,16 @@ class Comparing(QObject):
         """Read a label file, and compare with it."""
         volume = self._workspace.session.volume
 
-        def job() -> tuple[Other, str]:
+        def job() -> tuple[ComparedLabel, str]:
             found = read_label_file(path, volume)
             label, said = bring_onto(found, volume)
-            return Other(path.name, label, found.styles), said
+            return ComparedLabel(path.name, label, found.styles), said
 
         self._view.show_status(f"Reading {path.name}…")
         self._number += 1
         self._files.submit(job, partial(self._on_read, self._number), self._view.show_failure)
 
-    def _on_read(self, number: int, result: tuple[Other, str]) -> None:
+    def _on_read(self, number: int, result: tuple[ComparedLabel, str]) -> None:
         if number != self._number:
             return
         other, said = result
@@ -188,7 +188,7 @@ class Comparing(QObject):
         then = partial(self._on_pair, self._number, a, b, other, said)
         self._files.submit(job, then, self._view.show_failure)
 
-    def _other_of(self, layer: Labels) -> tuple[Other, str]:
+    def _other_of(self, layer: Labels) -> tuple[ComparedLabel, str]:
         """Return what a labels layer holds, on the volume's grid, and what is to be said of it."""
         session, own = self._workspace.session, self._workspace.labels
         data, volume, place = np.asarray(layer.data), layer_volume(layer), placing(layer)
@@ -196,7 +196,7 @@ class Comparing(QObject):
         named = volume is not None and volume is not session.volume
         if named and data.shape == volume.data.shape and lies_on(place, volume, others):
             label, said = bring_onto(LabelFile(data.astype(np.uint16), volume, {}), session.volume)
-            return Other(layer.name, label, {}), said
+            return ComparedLabel(layer.name, label, {}), said
         shape = session.label.shape
         if data.shape != shape or not lie_alike(place, placing(own), shape):
             raise PromptError(
@@ -205,9 +205,9 @@ class Comparing(QObject):
                 "file, and compare with that: a file says where it lies in the patient."
             )
         # A copy, as it may be painted on meanwhile.
-        return Other(layer.name, data.copy(), {}), ""
+        return ComparedLabel(layer.name, data.copy(), {}), ""
 
-    def _job(self, a: int, other: Other | int) -> Callable[[], Pair]:
+    def _job(self, a: int, other: ComparedLabel | int) -> Callable[[], MaskPair]:
         session = self._workspace.session
         name = session.style(a).name
         if isinstance(other, int):
@@ -226,14 +226,20 @@ class Comparing(QObject):
         mask, spacing = session.label == a, session.volume.spacing.tolist()
         tolerance = self._view.compare.tolerance_mm
 
-        def job() -> Pair:
+        def job() -> MaskPair:
             agreement = compare_masks(mask, found, spacing, tolerance)
-            return Pair(name, called, difference_codes(mask, found), agreement, tolerance)
+            return MaskPair(name, called, difference_codes(mask, found), agreement, tolerance)
 
         return job
 
     def _on_pair(
-        self, number: int, a: int, source: object, other: Other | int, said: str, pair: Pair
+        self,
+        number: int,
+        a: int,
+        source: object,
+        other: ComparedLabel | int,
+        said: str,
+        pair: MaskPair,
     ) -> None:
         # Something else may have been asked for meanwhile.
         if number != self._number or self._viewer.dims.ndisplay == 3:
@@ -244,11 +250,11 @@ class Comparing(QObject):
         self._view.show_status(f"{pair.a} and {pair.b}: {agrees}. {said}".strip())
         found = {a: pair.agreement}
         self._show_numbers(found, other)
-        if isinstance(other, Other) and a in used_ids(other.label):
+        if isinstance(other, ComparedLabel) and a in used_ids(other.label):
             self._compare_next(number, other, found, pair.tolerance_mm)
 
     def _compare_next(
-        self, number: int, other: Other, found: dict[int, Agreement], tolerance: float
+        self, number: int, other: ComparedLabel, found: dict[int, Agreement], tolerance: float
     ) -> None:
         # One by one, so that a file that is to be saved comes between.
         session = self._workspace.session
@@ -279,8 +285,8 @@ class Comparing(QObject):
         self._number += 1
         self._view.compare.show_state(None)
 
-    def _show_numbers(self, found: dict[int, Agreement], other: Other | int) -> None:
-        styles = other.styles if isinstance(other, Other) else {}
+    def _show_numbers(self, found: dict[int, Agreement], other: ComparedLabel | int) -> None:
+        styles = other.styles if isinstance(other, ComparedLabel) else {}
         session = self._workspace.session
         rows = []
         for label_id, own in sorted(found.items()):

@@ -39,7 +39,7 @@ _STYLE = "color: white; background: rgba(0, 0, 0, 170); padding: 2px 6px; font-s
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class MaskPair:
     """Two masks on the canvas.
 
     Attributes
@@ -60,7 +60,7 @@ class Pair:
     tolerance_mm: float
 
 
-class ComparisonView(QObject):
+class ComparisonOverlay(QObject):
     """Shows a pair of masks instead of labels and boxes, and changes none of them.
 
     An edit, clicks that correct or the removal of its layer end it. Boxes are not drawn, and the
@@ -98,7 +98,7 @@ class ComparisonView(QObject):
         self._clicking = clicking
         self._slice_in_view = slice_in_view
         self._show_plane = show_plane
-        self.pair: Pair | None = None
+        self.pair: MaskPair | None = None
         self._layer: Labels | None = None
         self._source: object = None
         self._before: dict[str, Any] = {}
@@ -131,7 +131,7 @@ class ComparisonView(QObject):
             signal.disconnect(slot)
         self._caption.close_caption()
 
-    def enter(self, pair: Pair, source: object) -> None:
+    def enter(self, pair: MaskPair, source: object) -> None:
         """Show a pair; it ends when `source`, if that is a layer, is removed."""
         self.leave()
         viewer, workspace = self._viewer, self._workspace

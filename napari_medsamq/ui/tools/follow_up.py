@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from napari_medsamq.io.volume import Selection, read_volume
 from napari_medsamq.plugin import layer_volume
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.ui.canvas.planes import show_slice
-from napari_medsamq.ui.dialogs import wants_instead
+from napari_medsamq.ui.dialogs import ask_selection
 from napari_medsamq.ui.forms.dock_form import SegmentView
 from napari_medsamq.ui.worker import Worker
 from napari_medsamq.ui.workspace import Request, Workspace
@@ -52,7 +52,7 @@ class _Search:
         return not self.stopped
 
 
-class Following(QObject):
+class FollowUpTool(QObject):
     """Reads a prior label, places its boxes, and has them segmented when the user says so.
 
     Where the user has the image that the label was drawn on, the motion of the patient since then
@@ -146,7 +146,7 @@ class Following(QObject):
 
         def job() -> tuple[str, list[PriorLabel]]:
             if isinstance(image, Path):
-                scan = read_volume(image, selection.series, selection.volume, selection.resample)
+                scan = read_volume(image, **asdict(selection))
             elif shown is not None:
                 scan = shown
             else:
@@ -161,7 +161,7 @@ class Following(QObject):
             if number != self._number:
                 return
             self._end_search()
-            better = wants_instead(self._view, error, selection)
+            better = ask_selection(self._view, error, selection)
             if better is None:
                 self._on_failure(number, error)
             # Something else may have been asked for with the question still open.

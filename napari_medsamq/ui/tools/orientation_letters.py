@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,15 +10,14 @@ import numpy.typing as npt
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QLabel, QWidget
 
-from napari_medsamq.geometry import is_oblique, obliquity
-from napari_medsamq.ui.canvas.planes import EdgeLetters, edge_letters
+from napari_medsamq.geometry import axis_codes, is_oblique, obliquity
 from napari_medsamq.ui.canvas.review_strip import STRIP_HEIGHT
 from napari_medsamq.ui.workspace import Workspace
 
 if TYPE_CHECKING:
     from napari import Viewer
 
-_UNKNOWN = EdgeLetters("?", "?", "?", "?")
+_OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "I": "S", "S": "I"}
 _MARGIN = 6
 # White on half-transparent black: read on a white picture as on a black one.
 _STYLE = (
@@ -27,7 +26,48 @@ _STYLE = (
 )
 
 
-class Orientation(QObject):
+@dataclass(frozen=True)
+class EdgeLetters:
+    """Towards which side of the patient each edge of the canvas lies: R, L, A, P, I or S."""
+
+    left: str
+    right: str
+    top: str
+    bottom: str
+
+
+def edge_letters(
+    affine: npt.ArrayLike, right: npt.NDArray[np.floating], down: npt.NDArray[np.floating]
+) -> EdgeLetters:
+    """Name the edges of the canvas by the patient axes nearest to them.
+
+    Parameters
+    ----------
+    affine : (4, 4) float
+        Of the volume.
+    right, down : (3,) float
+        Steps to the right and down on the canvas, along the array axes (z, y, x).
+
+    Examples
+    --------
+    An axial slice in radiological convention, with the patient's right on the left:
+
+    >>> edge_letters(np.eye(4)[[2, 1, 0, 3]], np.array([0, 0, 1]), np.array([0, 1, 0]))
+    EdgeLetters(left='R', right='L', top='A', bottom='P')
+    """
+    codes = axis_codes(affine)
+
+    def letter(step: npt.NDArray[np.floating]) -> str:
+        axis = int(np.abs(step).argmax())
+        return codes[axis] if step[axis] > 0 else _OPPOSITE[codes[axis]]
+
+    return EdgeLetters(letter(-right), letter(right), letter(-down), letter(down))
+
+
+_UNKNOWN = EdgeLetters("?", "?", "?", "?")
+
+
+class OrientationLetters(QObject):
     """Shows the letters for as long as a workspace is the one in use.
 
     They follow whatever turns the picture: our planes, and napari's buttons that flip, roll,

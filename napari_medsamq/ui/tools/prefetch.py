@@ -77,7 +77,7 @@ class Prefetch(QObject):
             return
         self._running = True
         self._compute.submit(
-            partial(session.prepare, axis, index, wanted, lens=session.lens(axis)),
+            partial(session.prepare, axis, index, wanted, context=session.slice_context(axis)),
             self._on_ready,
             self._on_failure,
         )

@@ -6,15 +6,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_medsamq.annotation.repairs import Repair
+from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import MedSAMQError, PromptError
 from napari_medsamq.ui.tools.propagate import Propagator
 from napari_medsamq.ui.worker import Worker
 from napari_medsamq.ui.workspace import Workspace
-
-Bool = npt.NDArray[np.bool_]
 
 
 class Mending:

@@ -11,9 +11,11 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_medsamq.annotation.acceptance import Acceptance
-from napari_medsamq.annotation.history import Bool, LabelPart
+from napari_medsamq.annotation.history import LabelPart
 from napari_medsamq.annotation.review import Grade, Review, mask_key
+from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import ModelError, PromptError
+from napari_medsamq.io.labels import used_ids
 from napari_medsamq.ui.canvas.planes import show_slice
 from napari_medsamq.ui.canvas.review_strip import ReviewStrip
 from napari_medsamq.ui.tools.propagate import Propagator
@@ -45,7 +47,7 @@ class Reviewer(QObject):
         Returns array axis and index.
     say : callable
         Told what a key has done, or why nothing.
-    checks : bool
+    automatic_checks : bool
         Whether slices are checked without being asked for.
     """
 
@@ -62,7 +64,7 @@ class Reviewer(QObject):
         slice_in_view: Callable[[], tuple[int, int]],
         say: Callable[[str], None],
         *,
-        checks: bool,
+        automatic_checks: bool,
     ) -> None:
         super().__init__(parent)
         self._viewer = viewer
@@ -71,7 +73,7 @@ class Reviewer(QObject):
         self._propagator = propagator
         self._slice_in_view = slice_in_view
         self._say = say
-        self._checks = checks
+        self._automatic_checks = automatic_checks
         self._running = self._failed = self._closed = False
         self._stale = True
         # What the network is and sees; how sure it was of anything else is forgotten.
@@ -204,8 +206,8 @@ class Reviewer(QObject):
             return
         axis, index = self._slice_in_view()
         plane = np.moveaxis(workspace.session.label, axis, 0)[index]
-        for label_id in np.flatnonzero(np.bincount(plane.reshape(-1))).tolist():
-            if label_id and workspace.session.style(label_id).visible:
+        for label_id in used_ids(plane):
+            if workspace.session.style(label_id).visible:
                 self._review(axis, label_id).see(index, mask_key(plane == label_id))
 
     def _go_to(self, index: int) -> None:
@@ -224,7 +226,7 @@ class Reviewer(QObject):
         if self._seen != self._seeing():
             self._seen, self._failed = self._seeing(), False
             for known in self._workspace.reviews.values():
-                known.forget_sureness()
+                known.forget_confidence()
         if self._stale:
             self._stale = False
             part, shape = session.history.part(label_id), session.label.shape
@@ -235,8 +237,10 @@ class Reviewer(QObject):
             if wanted is None:
                 return
             mask = np.moveaxis(session.label, axis, 0)[wanted] == label_id
-            lens = session.lens(axis)
-            job = partial(_check, partial(session.sureness, axis, wanted, mask, lens=lens), mask)
+            context = session.slice_context(axis)
+            job = partial(
+                _check, partial(session.mask_confidence, axis, wanted, mask, context=context), mask
+            )
             then = partial(self._on_checked, review, wanted, self._seen)
         else:
             return
@@ -245,7 +249,7 @@ class Reviewer(QObject):
 
     @property
     def _checking(self) -> bool:
-        return self._checks and not self._failed
+        return self._automatic_checks and not self._failed
 
     def _seeing(self) -> tuple[object, ...]:
         session = self._workspace.session
@@ -309,5 +313,5 @@ def _find_masks(
     return keys, pixels
 
 
-def _check(sureness: Callable[[], float], mask: Bool) -> tuple[bytes, float]:
-    return mask_key(mask), sureness()
+def _check(confidence: Callable[[], float], mask: Bool) -> tuple[bytes, float]:
+    return mask_key(mask), confidence()

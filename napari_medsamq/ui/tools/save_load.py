@@ -1,4 +1,4 @@
-"""Saves the label in the background."""
+"""Saves the label, and loads label files, in the background."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from pathlib import Path
 from napari.utils.notifications import show_info
 
 from napari_medsamq.errors import MedSAMQError, SaveError
+from napari_medsamq.io.volume import LoadedLabel, read_label
 from napari_medsamq.plain_text import unguessed
-from napari_medsamq.records.provenance import Saved, Work, save_work
+from napari_medsamq.records.provenance import LabelSnapshot, Saved, save_with_provenance
 from napari_medsamq.records.report import make_report, report_path, write_report
 from napari_medsamq.ui.forms.dock_form import SegmentView
 from napari_medsamq.ui.forms.guide import SAVE
+from napari_medsamq.ui.messages import report_loaded
 from napari_medsamq.ui.worker import Worker
 from napari_medsamq.ui.workspace import Workspace
 
 
-class Saver:
-    """Writes a workspace's label, and tells the user when it is safe.
+class SaveLoad:
+    """Writes a workspace's label to files, and enters those of files into it.
 
     Parameters
     ----------
@@ -36,7 +38,7 @@ class Saver:
     def save_again(self) -> None:
         """Save the label to the file it was saved to last; the first time the user is asked."""
         if self._workspace.saved_to is None:
-            self._view.ask_for_target()
+            self._view.segment.ask_for_target()
         else:
             self.save(self._workspace.saved_to)
 
@@ -46,12 +48,12 @@ class Saver:
 
     def _save(self, path: Path) -> None:
         # Taken down now, so that drawing may go on while the file is written.
-        work, wants_report = Work.of(self._session), self._view.wants_report
+        snapshot, wants_report = LabelSnapshot.of(self._session), self._view.segment.wants_report
         self._view.show_status(f"Saving {path.name}…")
 
         def job() -> tuple[Saved, str]:
-            saved = save_work(path, work)
-            return saved, _report(saved, work) if wants_report else ""
+            saved = save_with_provenance(path, snapshot)
+            return saved, _report(saved, snapshot) if wants_report else ""
 
         self._files.submit(job, self._on_saved, self._view.show_failure)
 
@@ -68,14 +70,33 @@ class Saver:
         if saved.problem:
             self._view.show_failure(SaveError(f"{text} {saved.problem}"))
 
+    def load(self, path: Path) -> None:
+        """Load a label file onto the volume."""
+        self._view.show_status(f"Loading {path.name}…")
+        job = partial(read_label, path, self._workspace.session.volume)
+        then = self._workspace.edits.between_strokes(self._files, self._on_read)
+        self._files.submit(job, then, self._view.show_failure)
 
-def _report(saved: Saved, work: Work) -> str:
+    def _on_read(self, found: LoadedLabel) -> None:
+        session = self._workspace.session
+        try:
+            edit, numbers = session.load(found)
+        except MedSAMQError as error:
+            self._view.show_failure(error)
+            return
+        self._workspace.refresh()
+        names = {label_id: session.style(label_id).name for label_id in numbers.values()}
+        text = report_loaded(names, numbers, edit.voxels.size)
+        self._view.show_status(" ".join([text, *found.notes, "Undo takes it back."]))
+
+
+def _report(saved: Saved, snapshot: LabelSnapshot) -> str:
     """Write the report about a label that was saved, and say so, or why there is none."""
     path = report_path(saved.receipt.path)
     if saved.provenance is None:
         return ""
     try:
-        write_report(path, make_report(saved.receipt.path, work.volume))
+        write_report(path, make_report(saved.receipt.path, snapshot.volume))
     except MedSAMQError as error:
         return f" There is no report: {error}"
     return f" Report: {path.name}."

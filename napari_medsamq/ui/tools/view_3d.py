@@ -17,7 +17,7 @@ _FROM_THE_FRONT, _UP = (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)
 _RIGHT_HANDED = ("away", "down", "right")
 
 
-class Solid:
+class View3D:
     """Switches a viewer between slices and the labels as solids.
 
     Parameters

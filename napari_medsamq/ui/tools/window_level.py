@@ -70,7 +70,7 @@ class Windowing(QObject):
             (self._form.window_requested, self.show),
             (self._form.fit_requested, self.fit),
             (self._form.sharing_requested, self.share),
-            (view.zoom_requested, self.zoom_in),
+            (view.segment.zoom_requested, self.zoom_in),
             (workspace.image.events.contrast_limits, self._on_contrast_limits),
         )
         for signal, slot in self._wires:
@@ -109,7 +109,7 @@ class Windowing(QObject):
                 self.show(workspace.session.window)
             self._on_contrast_limits()
         self._form.show_sharing(workspace.shares_window, workspace.session.standard_window)
-        self._view.show_zoom(workspace.session.zoom is not None)
+        self._view.segment.show_zoom(workspace.session.zoom is not None)
 
     def zoom_in(self, zooms: bool) -> None:
         """Let the network see small structures enlarged, or always whole slices."""
