@@ -51,7 +51,7 @@ class MedSAMQWidget(QWidget):
         OpenVINO device name.
     ask : bool
         Whether someone is there to answer questions; else they are errors.
-    ahead : bool, optional
+    prefetch : bool, optional
         Whether slices are encoded before they are needed.
     memory : int, optional
         Bytes that the embeddings of each volume may take.
@@ -71,7 +71,7 @@ class MedSAMQWidget(QWidget):
         *,
         device: str = CPU,
         ask: bool = True,
-        ahead: bool | None = None,
+        prefetch: bool | None = None,
         memory: int | None = None,
         journals: Path | None = None,
     ) -> None:
@@ -79,7 +79,7 @@ class MedSAMQWidget(QWidget):
         self._viewer = napari_viewer
         self._controller: Controller | None = None
         self.failure: BaseException | None = None
-        self._ahead = ahead
+        self._prefetch = prefetch
         refused: list[MedSAMQError] = []
         self._keys = bound_keys(preferences.keys(), refused.append)
         self._names = key_names(self._keys)
@@ -255,7 +255,7 @@ class MedSAMQWidget(QWidget):
             ViewState(self._viewer, workspace.labels),
             self._compute,
             self._files,
-            preferences.encodes_ahead() if self._ahead is None else self._ahead,
+            preferences.prefetches() if self._prefetch is None else self._prefetch,
         )
         self._controller = Controller(context, self._engines, self._chooser, self._keys)
         self._controller.volume_closed.connect(self._on_closed)

@@ -133,25 +133,25 @@ def test_what_the_user_has_named_keeps_its_name(dock, phantom, prior, place, tmp
 
 def test_a_box_that_waits_can_be_moved_or_deleted(dock, prior, place):
     place(prior)
-    following = dock.dock.controller.follow_up
+    follow_up = dock.dock.controller.follow_up
     boxes = dock.workspace.boxes
     # As napari's own tool does it.
     boxes.mode = "select"
     boxes.selected_data = {1}
     boxes.remove_selected()
     QTest.qWait(50)
-    assert [request.label_id for request in following.waiting] == [5]
+    assert [request.label_id for request in follow_up.waiting] == [5]
     dock.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     dock.wait()
-    assert following.waiting == []
+    assert follow_up.waiting == []
     assert dock.workspace.requests == []
     assert not buttons(dock)[0].isVisibleTo(dock.dock)
 
 
 def test_undo_takes_back_what_was_done_last_while_boxes_wait(dock, engine, prior, place):
     place(prior)
-    following = dock.dock.controller.follow_up
-    waiting = following.waiting
+    follow_up = dock.dock.controller.follow_up
+    waiting = follow_up.waiting
     assert len(waiting) == 2
     dock.drag((11, 16, 24), (11, 47, 55))
     dock.wait()
@@ -170,7 +170,7 @@ def test_undo_takes_back_what_was_done_last_while_boxes_wait(dock, engine, prior
     click(dock, "Undo")
     assert "Undone: box for" in dock.dock.status
     assert not dock.session.label.any()
-    assert following.waiting == waiting
+    assert follow_up.waiting == waiting
     click(dock, "Redo")
     np.testing.assert_array_equal(dock.session.label, label)
     dock.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
@@ -178,7 +178,7 @@ def test_undo_takes_back_what_was_done_last_while_boxes_wait(dock, engine, prior
     # Nothing else is left to be taken back.
     dock.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert dock.dock.status == "Undone: a box of the prior scan."
-    assert following.waiting == waiting[:1]
+    assert follow_up.waiting == waiting[:1]
     assert buttons(dock)[0].text() == "Segment 1 box"
 
 

@@ -54,7 +54,7 @@ def stack(dock):
     voxels = np.flatnonzero(label)
     dock.session.history.change("drawn", voxels, np.full(voxels.size, 1, np.uint16), ())
     # The window of these tests does nothing ahead.
-    dock.dock.controller.review.checks = True
+    dock.dock.controller.review.automatic_checks = True
     dock.workspace.refresh()
     reviewer = dock.dock.controller.review
     dock.qtbot.waitUntil(

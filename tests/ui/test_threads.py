@@ -73,7 +73,7 @@ class Desk:
             self.view,
             self.worker,
             self.worker,
-            works_ahead=True,
+            prefetch=True,
         )
         for index in (3, 4):
             self.draw(index)
@@ -223,7 +223,7 @@ def test_no_other_thread_reads_what_the_window_writes(
     """Numbers, review, slices ahead, repairs, comparison and saving."""
     window.wait()
     window.close_dock()
-    window.open_dock(ahead=True)
+    window.open_dock(prefetch=True)
     window.open(phantom.volume.path)
     owner, read = threading.get_ident(), []
     guarded = [(History, "label")]

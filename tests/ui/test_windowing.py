@@ -167,7 +167,7 @@ def test_the_window_follows_the_mouse_live_and_back(dock):
 
 def test_nothing_is_encoded_while_the_mouse_drags_the_window(engine, window, phantom):
     window.close_dock()
-    window.open_dock(ahead=True)
+    window.open_dock(prefetch=True)
     window.open(phantom.volume.path)
     window.qtbot.waitUntil(lambda: engine.encoded == window.session.label.shape[0], timeout=60_000)
     window.wait()

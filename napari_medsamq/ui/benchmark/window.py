@@ -56,7 +56,7 @@ _ORGANS = (
 
 
 @dataclass(frozen=True)
-class Goal:
+class WindowGoal:
     """A number to reach: what it is, its path into the result, and the bound."""
 
     words: str
@@ -75,24 +75,30 @@ class Goal:
 
 
 GOALS = (
-    Goal("from a move of the mouse to its mask on the screen, median, ms", ("drag_ms", "p50"), 80),
-    Goal("the same, 95th percentile, ms", ("drag_ms", "p95"), 150),
-    Goal(
+    WindowGoal(
+        "from a move of the mouse to its mask on the screen, median, ms", ("drag_ms", "p50"), 80
+    ),
+    WindowGoal("the same, 95th percentile, ms", ("drag_ms", "p95"), 150),
+    WindowGoal(
         "from letting go of a box to its refined mask, 95th percentile, ms",
         ("refined_ms", "p95"),
         250,
     ),
-    Goal("from a click to the corrected mask, 95th percentile, ms", ("click_ms", "p95"), 120),
-    Goal(
+    WindowGoal("from a click to the corrected mask, 95th percentile, ms", ("click_ms", "p95"), 120),
+    WindowGoal(
         "from an edit of a label to its statistics, 95th percentile, ms",
         ("statistics_ms", "p95"),
         200,
     ),
-    Goal("longest gap of the event loop that is ours, ms", ("gui_block_ms",), 50),
-    Goal("stops after which the slice is ready in time, share", ("prefetch_ready",), 0.9, True),
-    Goal("propagation, times encoding and decoding", ("propagation_overhead", "fresh"), 1.15),
-    Goal("the same, embeddings at hand, times decoding", ("propagation_overhead", "cached"), 1.3),
-    Goal("memory with 512 x 512 x 300 voxels and 40 embeddings, GB", ("memory_gb",), 1.6),
+    WindowGoal("longest gap of the event loop that is ours, ms", ("gui_block_ms",), 50),
+    WindowGoal(
+        "stops after which the slice is ready in time, share", ("prefetch_ready",), 0.9, True
+    ),
+    WindowGoal("propagation, times encoding and decoding", ("propagation_overhead", "fresh"), 1.15),
+    WindowGoal(
+        "the same, embeddings at hand, times decoding", ("propagation_overhead", "cached"), 1.3
+    ),
+    WindowGoal("memory with 512 x 512 x 300 voxels and 40 embeddings, GB", ("memory_gb",), 1.6),
 )
 
 

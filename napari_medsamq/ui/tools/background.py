@@ -33,7 +33,7 @@ class PrefetchTool(BackgroundTool):
 
     def __init__(self, context: ToolContext) -> None:
         super().__init__(context, context.compute, _REST_MS, gives_way=True)
-        self._ahead = context.works_ahead
+        self._ahead = context.prefetch
         self.paused = not self._ahead
         self._axis = self._index = 0
         self._forwards = True

@@ -26,7 +26,7 @@ from napari_medsamq.io.segments import Segment
 from napari_medsamq.plugin import layer_volume, lie_alike, lies_on, placing
 from napari_medsamq.ui.forms.compare_form import STATES
 from napari_medsamq.ui.tools.click import ClickTool
-from napari_medsamq.ui.tools.comparison_overlay import ComparisonOverlay, Pair
+from napari_medsamq.ui.tools.comparison_overlay import ComparisonOverlay, MaskPair
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _LEGEND = "A: {}, orange stripes. B: {}, blue chequers. White: both have it."
 
 
 @dataclass(frozen=True, eq=False)
-class Other:
+class ComparedLabel:
     """A label that is not the session's, on the volume's grid.
 
     Attributes
@@ -64,7 +64,7 @@ class CompareTool(Tool):
     def __init__(self, context: ToolContext, click: ClickTool) -> None:
         super().__init__(context)
         self._shown = ComparisonOverlay(context, click)
-        self._others: list[Other] = []
+        self._others: list[ComparedLabel] = []
         # Counts what was asked for, so that answers which come too late are told.
         self._number = 0
         form = self._dock.compare
@@ -113,16 +113,16 @@ class CompareTool(Tool):
         """Read a label file, and compare with it."""
         volume = self._session.volume
 
-        def job() -> tuple[Other, str]:
+        def job() -> tuple[ComparedLabel, str]:
             found = read_label_file(path, volume)
             label, said = bring_onto(found, volume)
-            return Other(path.name, label, found.styles), said
+            return ComparedLabel(path.name, label, found.styles), said
 
         self._say(f"Reading {path.name}…")
         self._number += 1
         self._files.submit(job, partial(self._on_read, self._number), self._fail)
 
-    def _on_read(self, number: int, result: tuple[Other, str]) -> None:
+    def _on_read(self, number: int, result: tuple[ComparedLabel, str]) -> None:
         if number != self._number:
             return
         other, said = result
@@ -168,7 +168,7 @@ class CompareTool(Tool):
         then = partial(self._on_pair, self._number, a, b, other, said)
         self._files.submit(job, then, self._fail)
 
-    def _other_of(self, layer: Labels) -> tuple[Other, str]:
+    def _other_of(self, layer: Labels) -> tuple[ComparedLabel, str]:
         """Return what a labels layer holds, on the volume's grid, and what is to be said of it."""
         session, own = self._session, self._workspace.labels
         data, volume, place = np.asarray(layer.data), layer_volume(layer), placing(layer)
@@ -176,7 +176,7 @@ class CompareTool(Tool):
         named = volume is not None and volume is not session.volume
         if named and data.shape == volume.data.shape and lies_on(place, volume, others):
             label, said = bring_onto(LabelFile(data.astype(np.uint16), volume, {}), session.volume)
-            return Other(layer.name, label, {}), said
+            return ComparedLabel(layer.name, label, {}), said
         shape = session.label.shape
         if data.shape != shape or not lie_alike(place, placing(own), shape):
             raise PromptError(
@@ -185,9 +185,9 @@ class CompareTool(Tool):
                 "file, and compare with that: a file says where it lies in the patient."
             )
         # A copy, as it may be painted on meanwhile.
-        return Other(layer.name, data.copy(), {}), ""
+        return ComparedLabel(layer.name, data.copy(), {}), ""
 
-    def _job(self, a: int, other: Other | int) -> Callable[[], Pair]:
+    def _job(self, a: int, other: ComparedLabel | int) -> Callable[[], MaskPair]:
         session = self._session
         name = session.style(a).name
         if isinstance(other, int):
@@ -206,14 +206,20 @@ class CompareTool(Tool):
         mask, spacing = session.label == a, session.volume.spacing.tolist()
         tolerance = self._dock.compare.tolerance_mm
 
-        def job() -> Pair:
+        def job() -> MaskPair:
             agreement = compare_masks(mask, found, spacing, tolerance)
-            return Pair(name, called, difference_codes(mask, found), agreement, tolerance)
+            return MaskPair(name, called, difference_codes(mask, found), agreement, tolerance)
 
         return job
 
     def _on_pair(
-        self, number: int, a: int, source: object, other: Other | int, said: str, pair: Pair
+        self,
+        number: int,
+        a: int,
+        source: object,
+        other: ComparedLabel | int,
+        said: str,
+        pair: MaskPair,
     ) -> None:
         # Something else may have been asked for meanwhile.
         if number != self._number or self._view.solid:
@@ -224,11 +230,11 @@ class CompareTool(Tool):
         self._say(f"{pair.a} and {pair.b}: {agrees}. {said}".strip())
         found = {a: pair.agreement}
         self._show_numbers(found, other)
-        if isinstance(other, Other) and a in used_ids(other.label):
+        if isinstance(other, ComparedLabel) and a in used_ids(other.label):
             self._compare_next(number, other, found, pair.tolerance_mm)
 
     def _compare_next(
-        self, number: int, other: Other, found: dict[int, Agreement], tolerance: float
+        self, number: int, other: ComparedLabel, found: dict[int, Agreement], tolerance: float
     ) -> None:
         # One by one, so that a file that is to be saved comes between.
         session = self._session
@@ -259,8 +265,8 @@ class CompareTool(Tool):
         self._number += 1
         self._dock.compare.show_state(None)
 
-    def _show_numbers(self, found: dict[int, Agreement], other: Other | int) -> None:
-        styles = other.styles if isinstance(other, Other) else {}
+    def _show_numbers(self, found: dict[int, Agreement], other: ComparedLabel | int) -> None:
+        styles = other.styles if isinstance(other, ComparedLabel) else {}
         session = self._session
         rows = []
         for label_id, own in sorted(found.items()):

@@ -38,7 +38,7 @@ _STYLE = "color: white; background: rgba(0, 0, 0, 170); padding: 2px 6px; font-s
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class MaskPair:
     """Two masks on the canvas.
 
     Attributes
@@ -77,7 +77,7 @@ class ComparisonOverlay(Tool):
     def __init__(self, context: ToolContext, click: ClickTool) -> None:
         super().__init__(context)
         self._click = click
-        self.pair: Pair | None = None
+        self.pair: MaskPair | None = None
         self._layer: Labels | None = None
         self._source: object = None
         self._before: dict[str, Any] = {}
@@ -105,7 +105,7 @@ class ComparisonOverlay(Tool):
         super().close()
         self._caption.close_caption()
 
-    def enter(self, pair: Pair, source: object) -> None:
+    def enter(self, pair: MaskPair, source: object) -> None:
         """Show a pair; it ends when `source`, if that is a layer, is removed."""
         self.leave()
         viewer, workspace = self._viewer, self._workspace

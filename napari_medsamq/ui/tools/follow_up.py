@@ -134,7 +134,7 @@ class FollowUpTool(Tool):
             if number != self._number:
                 return
             self._end_search()
-            better = ask_selection(self._view, error, selection)
+            better = ask_selection(self._dock, error, selection)
             if better is None:
                 self._on_failure(number, error)
             # Something else may have been asked for with the question still open.

@@ -9,7 +9,7 @@ from qtpy.QtCore import QTimer, Signal
 from napari_medsamq.annotation.locks import describe_overlap, overlap, without_locked
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.slice_predictor import SliceMask
-from napari_medsamq.ui.canvas.canvas import Hold
+from napari_medsamq.ui.canvas.canvas import PaintHold
 from napari_medsamq.ui.canvas.preview_layer import PreviewLayer
 from napari_medsamq.ui.tools.tool import BackgroundTool, Job, Then, ToolContext
 from napari_medsamq.ui.workspace import Request
@@ -33,7 +33,7 @@ class PreviewTool(BackgroundTool):
 
     def __init__(self, context: ToolContext) -> None:
         super().__init__(context, context.compute)
-        self._hold = Hold(self, self._canvas)
+        self._hold = PaintHold(self, self._canvas)
         self._layer = PreviewLayer(self._workspace.preview)
         self._wanted: Request | None = None
         self._paled = 0

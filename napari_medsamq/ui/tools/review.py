@@ -32,7 +32,7 @@ class ReviewTool(BackgroundTool):
 
     Attributes
     ----------
-    checks : bool
+    automatic_checks : bool
         Whether slices are checked without being asked for.
     strip : ReviewStrip
     """
@@ -40,7 +40,7 @@ class ReviewTool(BackgroundTool):
     def __init__(self, context: ToolContext, propagate: PropagateTool) -> None:
         super().__init__(context, context.compute, _REST_MS, gives_way=True)
         self._propagate = propagate
-        self.checks = context.works_ahead
+        self.automatic_checks = context.prefetch
         self._failed = False
         self._stale = True
         # What the network is and sees; how sure it was of anything else is forgotten.
@@ -192,7 +192,7 @@ class ReviewTool(BackgroundTool):
 
     @property
     def _checking(self) -> bool:
-        return self.checks and not self._failed
+        return self.automatic_checks and not self._failed
 
     def _seeing(self) -> tuple[object, ...]:
         session = self._session

@@ -42,7 +42,7 @@ class ToolContext:
         Which slice of it is in view.
     compute, files : Worker
         Threads for the network, and for reading, measuring and saving.
-    works_ahead : bool
+    prefetch : bool
         Whether slices are encoded and checked before that is asked for.
     """
 
@@ -54,7 +54,7 @@ class ToolContext:
     view: ViewState
     compute: Worker
     files: Worker
-    works_ahead: bool
+    prefetch: bool
 
 
 class Tool(QObject):
