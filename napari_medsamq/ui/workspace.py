@@ -100,6 +100,7 @@ class Workspace:
     requested = Signal(Request)
     dragged = Signal(object)
     changed = Signal()
+    seen_changed = Signal()  # what the network sees of the volume, or the network
     refused = Signal(Exception)
     closed = Signal()
 
@@ -237,11 +238,6 @@ class Workspace:
         for layer in (self.image, self.labels, self.marks, self.boxes):
             if VOLUME in layer.metadata:
                 layer.visible = shown
-
-    def slice_at(self, position: float, axis: int) -> int:
-        """Return the slice on an array axis that lies nearest to a place in the viewer's mm."""
-        index = round((position - self.labels.translate[axis]) / self.labels.scale[axis])
-        return int(min(max(index, 0), self.session.label.shape[axis] - 1))
 
     def place(self, axis: int, position: float) -> float:
         """Return a place on an array axis, in the viewer's mm: `position`, or the middle slice.

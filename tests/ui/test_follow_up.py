@@ -77,8 +77,8 @@ def place(dock, answer):
 
 def settle(window):
     window.wait()
-    measuring = window.dock.controller.checkup._measuring
-    window.qtbot.waitUntil(lambda: not measuring._rest.isActive())
+    measuring = window.dock.controller.measure
+    window.qtbot.waitUntil(lambda: not measuring.pending)
     window.wait()
 
 
@@ -132,7 +132,7 @@ def test_what_the_user_has_named_keeps_its_name(dock, phantom, prior, place, tmp
 
 def test_a_box_that_waits_can_be_moved_or_deleted(dock, prior, place):
     place(prior)
-    follow_up = dock.dock.controller.checkup.follow_up
+    follow_up = dock.dock.controller.follow_up
     boxes = dock.workspace.boxes
     # As napari's own tool does it.
     boxes.mode = "select"
@@ -149,7 +149,7 @@ def test_a_box_that_waits_can_be_moved_or_deleted(dock, prior, place):
 
 def test_undo_takes_back_what_was_done_last_while_boxes_wait(dock, engine, prior, place):
     place(prior)
-    follow_up = dock.dock.controller.checkup.follow_up
+    follow_up = dock.dock.controller.follow_up
     waiting = follow_up.waiting
     assert len(waiting) == 2
     dock.drag((11, 16, 24), (11, 47, 55))

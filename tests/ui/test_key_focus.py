@@ -148,10 +148,10 @@ def test_keys_mean_the_same_whatever_was_clicked_on(desk):
         for active in (True, False):
             press(Qt.Key.Key_C)
             desk.wait()
-            assert desk.dock.controller.clicking.active == active, way
+            assert desk.dock.controller.click.active == active, way
         for drawing in (True, False):
             press(Qt.Key.Key_B)
-            assert desk.dock.controller._drawing == drawing, way
+            assert desk.dock.controller.drawing == drawing, way
         assert form(desk)._name.currentText() == name == named.get(way, name)
         enter(desk)
         assert desk.native.hasFocus(), way
@@ -170,8 +170,8 @@ def test_what_is_typed_in_a_name_is_its_text(desk):
     QTest.qWait(20)
     assert desk.native.hasFocus()
     assert desk.session.style(1).name == "cbnP 2"
-    assert not desk.dock.controller.clicking.active
-    assert not desk.dock.controller._drawing
+    assert not desk.dock.controller.click.active
+    assert not desk.dock.controller.drawing
 
 
 def test_escape_takes_back_what_was_typed_and_leaves(desk):
@@ -198,7 +198,7 @@ def test_letters_in_a_field_of_numbers_are_keys(desk):
     text = width.text()
     press(Qt.Key.Key_C)
     desk.wait()
-    assert desk.dock.controller.clicking.active
+    assert desk.dock.controller.click.active
     assert width.text() == text
     enter(desk)
     assert width.hasFocus(), "a number may still be typed"
@@ -221,7 +221,7 @@ def test_all_controls_are_reached_by_tab(desk):
     assert view.isAncestorOf(QApplication.focusWidget())
     press(Qt.Key.Key_C)
     desk.wait()
-    assert desk.dock.controller.clicking.active
+    assert desk.dock.controller.click.active
     enter(desk)
     assert desk.native.hasFocus()
 

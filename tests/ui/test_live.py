@@ -258,7 +258,7 @@ def test_nothing_is_encoded_ahead_during_a_drag(engine, window, phantom):
 
 
 def test_the_bar_along_the_slider_shows_what_is_ready(ahead):
-    bar = ahead.dock.controller.live.bar
+    bar = ahead.dock.controller.prefetch.bar
     assert bar.ready.tolist() == [True] * 24
     slider = slice_slider(ahead.dock.window(), 24)
     assert bar.isVisible()

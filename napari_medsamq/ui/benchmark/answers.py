@@ -65,11 +65,11 @@ def measure_answers(volume: Volume) -> dict[str, dict[str, float]]:
             controller.draw(True)
             _drag(canvas, start, start + side, watch)
             refined.append(watch.ms.pop())
-            controller.clicking.switch(True)
+            controller.click.switch(True)
             wait_for(dock)
             for share in CLICKS:
                 _click(canvas, start + side * share, watch)
-            controller.clicking.switch(False)
+            controller.click.switch(False)
         viewer.close()
     return {"refined_ms": summarise(refined), "click_ms": summarise(watch.ms)}
 

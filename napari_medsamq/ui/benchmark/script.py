@@ -169,7 +169,7 @@ class Stopwatch:
         self._shown = 0
         self.ms: list[float] = []
         controller.workspace.dragged.connect(self._on_dragged)
-        controller.live.preview.shown.connect(self._on_shown)
+        controller.preview.shown.connect(self._on_shown)
         canvas_of(script.viewer).frameSwapped.connect(self._on_frame)
 
     def _on_dragged(self, request: Request | None) -> None:
