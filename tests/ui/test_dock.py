@@ -585,7 +585,7 @@ def test_the_window_is_the_same_for_eye_and_network(dock):
     assert tuple(image.contrast_limits) == (-160, 240)
     image.contrast_limits = (-1000, 200)
     assert dock.session.window.limits == (-1000, 200)
-    dock.dock._view.volume.window_form._level.value = 50
+    dock.dock._view.volume.window_level._level.value = 50
     assert tuple(image.contrast_limits) == (-550, 650)
 
 
@@ -761,7 +761,7 @@ def test_any_range_of_intensities_opens(engine, window, tmp_path, monkeypatch, l
     low, high = window.session.window.limits
     assert low < 0.1 * largest
     assert 0.9 * largest < high <= largest
-    shown = window.dock._view.volume.window_form._width.value
+    shown = window.dock._view.volume.window_level._width.value
     np.testing.assert_allclose(shown, high - low, rtol=1e-2)
 
 

@@ -126,7 +126,7 @@ WAYS = {
     "a button": lambda w: press_mouse(w, w.dock._view.segment._undo),
     "a list": lambda w: choose(w, w.dock._view.segment._way, TO_VIEW),
     "a name": lambda w: choose(w, form(w)._name, "Spleen"),
-    "a level": lambda w: type_number(w, w.dock._view.volume.window_form._level.native, "60"),
+    "a level": lambda w: type_number(w, w.dock._view.volume.window_level._level.native, "60"),
     "a number": lambda w: type_number(w, form(w)._id.native, "12"),
     "the end of a follow-up": end_follow_up,
     "nothing of the dock": lambda w: press_mouse(w, w.dock._view.viewport(), QPoint(2, 2)),
@@ -181,7 +181,7 @@ def test_escape_takes_back_what_was_typed_and_leaves(desk):
     press(Qt.Key.Key_Escape)
     assert desk.native.hasFocus()
     assert field.currentText() == desk.session.style(1).name == "Label 1"
-    level = desk.dock._view.volume.window_form._level.native
+    level = desk.dock._view.volume.window_level._level.native
     before = level.value()
     press_mouse(desk, level.lineEdit())
     level.selectAll()
@@ -193,7 +193,7 @@ def test_escape_takes_back_what_was_typed_and_leaves(desk):
 
 
 def test_letters_in_a_field_of_numbers_are_keys(desk):
-    width = desk.dock._view.volume.window_form._width.native
+    width = desk.dock._view.volume.window_level._width.native
     press_mouse(desk, width.lineEdit())
     text = width.text()
     press(Qt.Key.Key_C)

@@ -18,7 +18,7 @@ NONE = Qt.MouseButton.NoButton
 
 
 def form(window):
-    return window.dock._view.volume.window_form
+    return window.dock._view.volume.window_level
 
 
 def choose(window, name):

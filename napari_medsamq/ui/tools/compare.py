@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +27,6 @@ from napari_medsamq.ui.forms.compare_form import STATES
 from napari_medsamq.ui.tools.click import ClickTool
 from napari_medsamq.ui.tools.comparison_overlay import ComparisonOverlay, MaskPair
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
-
-if TYPE_CHECKING:
-    pass
 
 _LEGEND = "A: {}, orange stripes. B: {}, blue chequers. White: both have it."
 
