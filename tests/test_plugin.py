@@ -12,7 +12,7 @@ from grids import grid_affine
 
 from napari_medsamq.errors import SaveError, VolumeError
 from napari_medsamq.inference.preprocess import WindowLevel
-from napari_medsamq.io.volume import Volume, volume_from_array
+from napari_medsamq.io.volume import Volume, volume_from_slices
 from napari_medsamq.plugin import (
     VOLUME,
     _read_layers,
@@ -28,7 +28,7 @@ SHAPE = (6, 20, 30)
 
 
 def volume_of(shape: tuple[int, ...], name: str = "image") -> Volume:
-    return volume_from_array(np.arange(np.prod(shape)).reshape(shape), (3, 0.7, 0.5), name)
+    return volume_from_slices(np.arange(np.prod(shape)).reshape(shape), (3, 0.7, 0.5), name)
 
 
 # -- image layers ---------------------------------------------------------------------------------
@@ -49,7 +49,7 @@ def test_an_image_layer_is_scaled_and_windowed_and_keeps_its_volume(phantom: Any
 def test_a_coloured_volume_becomes_an_rgb_layer() -> None:
     picture = np.zeros((4, 5, 3), np.uint8)
     picture[0] = 9
-    _, arguments, _ = image_layer(volume_from_array(picture, (1, 1), "photo"))
+    _, arguments, _ = image_layer(volume_from_slices(picture, (1, 1), "photo"))
     assert arguments["rgb"] is True
     assert len(arguments["scale"]) == 3
 
@@ -240,7 +240,7 @@ def test_of_two_volumes_the_one_is_taken_where_the_layer_lies(
     shape = coarse.data.shape
     label = np.zeros(shape, np.uint16)
     label[1, 0, 2] = 7
-    fine = volume_from_array(np.arange(label.size).reshape(shape), (1, 1, 1), "fine")
+    fine = volume_from_slices(np.arange(label.size).reshape(shape), (1, 1, 1), "fine")
     for volume, moved in ((fine, 0), (coarse, 7)):
         data, arguments, _ = image_layer(volume)
         viewer.add_image(data, translate=(moved, 0, 0), **arguments)

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from qtpy.compat import isalive
 from qtpy.QtCore import Signal
 
 from napari_medsamq.annotation.history import Edit
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.geometry import voxel_ml
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.io.files import as_file_name
 from napari_medsamq.io.volume import label_formats
@@ -275,9 +275,9 @@ class Controller(Tool):
 
     def _show_session(self) -> None:
         history = self.session.history
-        voxel_ml = float(np.prod(self.session.volume.spacing)) / 1000
+        own_ml = voxel_ml(self.session.volume.spacing)
         rows = [
-            (label_id, self.session.style(label_id), count, count * voxel_ml)
+            (label_id, self.session.style(label_id), count, count * own_ml)
             for label_id, count in history.voxel_counts.items()
         ]
         label_id = self.workspace.label_id

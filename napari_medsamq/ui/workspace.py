@@ -19,6 +19,7 @@ from qtpy.QtCore import QTimer
 from napari_medsamq.annotation.history import Edit, Prompt
 from napari_medsamq.annotation.review import Review
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.plugin import VOLUME
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 Floats = npt.NDArray[np.floating]
-Bool = npt.NDArray[np.bool_]
 
 # By viewer, so that a dock which is opened again finds what was open.
 _OPEN: WeakKeyDictionary[ViewerModel, list[Workspace]] = WeakKeyDictionary()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_medsamq.errors import PromptError
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.ui.canvas.brush import stroke_edit
 from napari_medsamq.ui.canvas.planes import PLANES, finest_plane, range_without
@@ -46,13 +46,13 @@ def test_planes_are_shown_in_radiological_convention(plane: Any, left: str, top:
 )
 def test_a_volume_opens_on_the_plane_with_the_finest_pixels(spacing, plane):
     array = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
-    assert finest_plane(volume_from_array(array, spacing, "grid")).name == plane
+    assert finest_plane(volume_from_slices(array, spacing, "grid")).name == plane
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_single_slice_is_shown_in_its_own_plane(axis):
     array = np.expand_dims(np.arange(30, dtype=np.int16).reshape(5, 6), axis)
-    assert finest_plane(volume_from_array(array, (1, 1, 1), "slice")).axis == axis
+    assert finest_plane(volume_from_slices(array, (1, 1, 1), "slice")).axis == axis
 
 
 def test_the_range_of_some_layers_has_all_of_their_slices():

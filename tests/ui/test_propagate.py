@@ -13,7 +13,7 @@ from test_live import Drag
 from napari_medsamq.annotation.repairs import REPAIRS
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.io.samples import SAMPLES
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.plugin import image_layer
 from napari_medsamq.records.provenance import read_provenance
 from napari_medsamq.ui.forms.segment_form import WAYS
@@ -132,7 +132,7 @@ def slow(monkeypatch, window):
     window.open_dock()
     array = np.full((60, 16, 14), 10, np.int16)
     array[:, 5:13, 3:11] = 200
-    volume = volume_from_array(array, (1, 1, 1), "bar").with_modality("CT")
+    volume = volume_from_slices(array, (1, 1, 1), "bar").with_modality("CT")
     data, arguments, _ = image_layer(volume)
     window.wait()
     window.viewer.add_image(data, **arguments)
@@ -354,7 +354,7 @@ def test_a_window_moved_in_the_middle_is_not_that_of_the_propagation(slow):
     session.window = WindowLevel(before.level + 1, before.width)
     settle(slow)
     assert slices(slow) == list(range(60))
-    assert {edit.setting.window for edit in session.history.edits} == {before}
+    assert {edit.network_state.window for edit in session.history.edits} == {before}
     # Nothing has been made through the one that is in hand now.
     slow.press(Qt.Key.Key_P)
     assert slow.dock.controller.propagate.active

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFileDialog, QInputDialog, QLabel, QMessageBox, QWidg
 
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.errors import ChoiceError, PromptError, UnevenSlicesError
-from napari_medsamq.io.volume import Selection, volume_from_array
+from napari_medsamq.io.volume import Selection, volume_from_slices
 from napari_medsamq.plain_text import unguessed
 from napari_medsamq.ui import dialogs as selecting
 from napari_medsamq.ui.dialogs import ask_resume
@@ -60,7 +60,7 @@ def test_the_question_about_earlier_work_is_no_html(parent, tmp_path, monkeypatc
         )
 
     monkeypatch.setattr(QMessageBox, "exec", execute)
-    volume = volume_from_array([[1, 2], [3, 4]], (1, 1), EVIL)
+    volume = volume_from_slices([[1, 2], [3, 4]], (1, 1), EVIL)
     path = tmp_path / "a.journal"
     path.touch()
     history = SimpleNamespace(voxel_counts={1: 5})

@@ -104,7 +104,7 @@ class SegmentForm(QGroupBox):
             (self._undo, self._redo),
             (save, self._format),
             (load, self._report),
-            button("Keys  (?)", self.help_requested.emit),
+            button("Help  (?)", self.help_requested.emit),
         )
 
     def _on_propagate(self) -> None:
