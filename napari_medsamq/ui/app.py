@@ -15,8 +15,8 @@ from qtpy.QtWidgets import QApplication
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.io.volume import Modality, Selection
 from napari_medsamq.prompts import BoxPrompt
+from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.ui.widget import MedSAMQWidget
-from napari_medsamq.ui.workspace import Request
 from napari_medsamq.workflows.parsing import parse_box
 
 _POLL_MS = 50
@@ -116,7 +116,7 @@ def _steps(
             index = box.index if isinstance(box, BoxPrompt) else box.middle_slice
             dock.controller.show_plane(box.axis)
             viewer.dims.set_point(box.axis, index * volume.spacing[box.axis])
-            workspace.request(Request(box, label_id))
+            workspace.prompts.ask(Request(box, label_id))
             yield
     if screenshot is not None:
         # Notifications would cover the picture.

@@ -117,6 +117,7 @@ class Controller(Tool):
         """Let go of form and viewer; the workspace stays as it is."""
         if self.view.point:  # else all layers are gone
             self.workspace.left_at = dict(enumerate(self.view.point))
+        self.workspace.plane = self.view.plane
         # What was made last gives back what the others have to close.
         for tool in reversed(self._tools):
             tool.close()
@@ -150,7 +151,7 @@ class Controller(Tool):
         self.follow(self.undo, dock.segment.undo_requested)
         self.follow(self.redo, dock.segment.redo_requested)
         self.follow(self._help.show, dock.segment.help_requested)
-        self.follow(dock.guide.asked, workspace.requested)
+        self.follow(dock.guide.asked, workspace.prompts.requested)
         self.follow(self._on_plane, self.view.plane_changed)
         self.follow(self._show_volume, self.model.ended)
         self.follow(self.measure.refresh, self.model.ended)
@@ -246,7 +247,7 @@ class Controller(Tool):
         turn_viewer(self._viewer, PLANES[number], self.workspace.labels)
 
     def _on_plane(self) -> None:
-        self.workspace.set_plane(self.view.plane)
+        self.workspace.show_plane(self.view.plane)
         self._dock.volume.show_plane(PLANES.index(self.view.plane))
 
     def _keep_range(self) -> None:

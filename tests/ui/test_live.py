@@ -294,7 +294,7 @@ def test_a_window_moved_while_a_box_is_asked_about_is_not_that_of_its_mask(dock,
     engine.open.clear()
     for columns in ((4, 9), (12, 18)):
         dock.drag((12, 5, columns[0]), (12, 15, columns[1]))
-    assert len(dock.workspace.requests) == 2
+    assert len(dock.workspace.prompts.waiting) == 2
     session.window = WindowLevel(before.level + 1, before.width)
     engine.open.set()
     dock.wait()

@@ -22,10 +22,10 @@ from napari_medsamq.errors import VolumeError
 from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.plugin import image_layer
+from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.ui.canvas.canvas import canvas_widget
 from napari_medsamq.ui.controller import Controller
 from napari_medsamq.ui.widget import MedSAMQWidget
-from napari_medsamq.ui.workspace import Request
 
 MOVES = 240
 MOVE_MS = 16  # a mouse reports 60 times a second or more
@@ -168,19 +168,19 @@ class Stopwatch:
 
     def __init__(self, script: Script, controller: Controller) -> None:
         self._script = script
-        self._asked: dict[Request, int] = {}
+        self._asked: dict[BoxPrompt, int] = {}
         self._shown = 0
         self.ms: list[float] = []
-        controller.workspace.dragged.connect(self._on_dragged)
+        controller.workspace.box_layer.dragged.connect(self._on_dragged)
         controller.preview.shown.connect(self._on_shown)
         canvas_of(script.viewer).frameSwapped.connect(self._on_frame)
 
-    def _on_dragged(self, request: Request | None) -> None:
-        if request is not None:
-            self._asked[request] = len(self._script.moved)
+    def _on_dragged(self, item: object, box: BoxPrompt | None) -> None:
+        if box is not None:
+            self._asked[box] = len(self._script.moved)
 
-    def _on_shown(self, request: Request) -> None:
-        self._shown = self._asked[request]
+    def _on_shown(self, box: BoxPrompt) -> None:
+        self._shown = self._asked[box]
 
     def _on_frame(self) -> None:
         now = perf_counter()
@@ -215,7 +215,7 @@ class AnswerWatch:
         self._asked, self._answered = perf_counter(), False
 
     def _on_changed(self) -> None:
-        self._answered = not self._workspace.requests
+        self._answered = not self._workspace.prompts.waiting
 
     def _on_frame(self) -> None:
         if self._asked is not None and self._answered:

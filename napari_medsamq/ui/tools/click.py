@@ -14,8 +14,8 @@ from napari_medsamq.annotation.click_target import correction, is_on_slice
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.prompts import BoxPrompt, Click
 from napari_medsamq.ui.canvas.box_drag import STILL
+from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
-from napari_medsamq.ui.workspace import Request
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -124,14 +124,13 @@ class ClickTool(Tool):
         shape = tuple(int(size) for size in np.delete(self._session.label.shape, axis))
         inside = tuple(click for click in clicks if is_on_slice(click, shape))
         clicks = inside or clicks[:1]
-        waiting = self._waiting(axis, index) if inside else None
+        label_id, prompts = workspace.label_id, workspace.prompts
+        waiting = prompts.latest(axis, index, label_id, waiting=True) if inside else None
         if waiting is not None:
             # Its mask is on its way, and would be out of date.
-            workspace.requests.remove(waiting)
             box = replace(waiting.box, clicks=(*waiting.box.clicks, *clicks))
-            workspace.request(replace(waiting, box=box))
+            prompts.move(waiting, box, waiting.start)
             return
-        label_id = workspace.label_id
         try:
             self._view.require_slices()
             first = clicks[0] if clicks else None
@@ -140,16 +139,4 @@ class ClickTool(Tool):
             self._fail(error)
             return
         box = replace(found.box, clicks=(*found.box.clicks, *clicks[1:]))
-        workspace.request(Request(box, label_id, found.replaces, found.start))
-
-    def _waiting(self, axis: int, index: int) -> Request | None:
-        """Return the last request on a slice, for the label in hand, that has no answer yet."""
-        for request in reversed(self._workspace.requests):
-            box = request.box
-            if (
-                isinstance(box, BoxPrompt)
-                and (box.axis, box.index) == (axis, index)
-                and request.label_id == self._workspace.label_id
-            ):
-                return request
-        return None
+        prompts.ask(Request(box, label_id, found.replaces, found.start))

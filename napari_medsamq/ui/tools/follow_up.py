@@ -17,8 +17,9 @@ from napari_medsamq.io.volume import Selection, read_volume
 from napari_medsamq.plugin import layer_volume
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.ui.dialogs import ask_selection
+from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
-from napari_medsamq.ui.workspace import Request, Workspace
+from napari_medsamq.ui.workspace import Workspace
 from napari_medsamq.workflows.follow_up import PriorLabel, find_motion, prior_labels, propose_image
 
 if TYPE_CHECKING:
@@ -83,12 +84,6 @@ class FollowUpTool(Tool):
         """Follow up nothing more; boxes that wait stay."""
         self._forget()
         super().close()
-
-    @property
-    def waiting(self) -> list[Request]:
-        """The boxes that wait for the user; one that was moved is segmented already."""
-        held = self._workspace.held
-        return [request for request in self._workspace.requests if request in held]
 
     def read(self, path: Path) -> None:
         """Read the label of a prior scan, and ask for its image."""
@@ -157,11 +152,7 @@ class FollowUpTool(Tool):
 
     def run(self) -> None:
         """Have the boxes that wait segmented, the largest label first."""
-        waiting = self.waiting
-        self._workspace.held.clear()
-        for request in waiting:
-            self._workspace.requested.emit(request)
-        self._show_waiting()
+        self._workspace.prompts.release()
 
     def _forget(self) -> None:
         self._number += 1
@@ -232,9 +223,7 @@ class FollowUpTool(Tool):
             if free and label_id not in session.history.voxel_counts:
                 session.set_style(label_id, label.style)
         placed = [Request(label.box, label.label_id) for label in labels if label.box is not None]
-        asked = [request for request in workspace.requests if request not in workspace.held]
-        workspace.requests = [*asked, *placed]
-        workspace.held = set(placed)
+        workspace.prompts.hold(placed)
         _PRIOR[workspace] = labels
         self._show_prior()
         if placed:
@@ -242,12 +231,10 @@ class FollowUpTool(Tool):
             index = box.index if isinstance(box, BoxPrompt) else box.middle_slice
             self._view.show(box.axis, index)
             workspace.show_label(placed[0].label_id)
-        else:
-            workspace.refresh()
         self._say(f"{said} {_describe(labels)}")
 
     def _show_waiting(self) -> None:
-        self._dock.volume.show_waiting(len(self.waiting))
+        self._dock.volume.show_waiting(len(self._workspace.prompts.held))
 
     def _show_prior(self) -> None:
         prior = _PRIOR.get(self._workspace, [])

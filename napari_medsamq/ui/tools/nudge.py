@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from napari_medsamq.annotation.history import Prompt
 from napari_medsamq.errors import PromptError
 from napari_medsamq.prompts import BoxPrompt
+from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.ui.tools.tool import Tool
-from napari_medsamq.ui.workspace import Request, Workspace
 
 # What an arrow does on the canvas: columns to the right, rows down.
 ARROWS = {"Left": (-1, 0), "Right": (1, 0), "Up": (0, -1), "Down": (0, 1)}
@@ -35,7 +34,7 @@ class NudgeTool(Tool):
 
     def _nudge(self, arrow: str, resize: bool) -> None:
         workspace, plane, index = self._workspace, self._view.plane, self._view.index
-        item = self._latest(workspace, plane.axis, index)
+        item = workspace.prompts.latest(plane.axis, index, workspace.label_id)
         if item is None:
             raise PromptError(
                 "There is no box of this label on this slice to be moved. Draw one with B."
@@ -57,24 +56,5 @@ class NudgeTool(Tool):
                 "The box would leave the slice, or be nothing any more; it stays as it is."
             )
         moved = replace(box, x0=x0, y0=y0, x1=x1, y1=y1)
-        if isinstance(item, Request):
-            workspace.requests.remove(item)
-            workspace.request(replace(item, box=moved))
-        else:
-            workspace.request(Request(moved, item.label_id, item))
-
-    def _latest(self, workspace: Workspace, axis: int, index: int) -> Prompt | Request | None:
-        replaced = [request.replaces for request in workspace.requests]
-        items: list[Prompt | Request] = [
-            *(prompt for prompt in workspace.session.history.prompts if prompt not in replaced),
-            *workspace.requests,
-        ]
-        for item in reversed(items):
-            box = item.box
-            if isinstance(box, BoxPrompt) and (box.axis, box.index, item.label_id) == (
-                axis,
-                index,
-                workspace.label_id,
-            ):
-                return item
-        return None
+        start = item.start if isinstance(item, Request) else None
+        self._workspace.prompts.move(item, moved, start)

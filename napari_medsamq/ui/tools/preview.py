@@ -6,13 +6,15 @@ from functools import partial
 
 from qtpy.QtCore import QTimer, Signal
 
+from napari_medsamq.annotation.history import Prompt
 from napari_medsamq.annotation.locks import describe_overlap, overlap, without_locked
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.ui.canvas.canvas import PaintHold
 from napari_medsamq.ui.canvas.preview_layer import PreviewLayer
+from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.ui.tools.tool import BackgroundTool, Job, Then, ToolContext
-from napari_medsamq.ui.workspace import Request
 
 # A preview that gives way to a refined mask pales in so many steps, for the eye to see the change.
 _PALES, _PALE_MS = 5, 40
@@ -29,19 +31,19 @@ class PreviewTool(BackgroundTool):
     context : ToolContext
     """
 
-    shown = Signal(object)  # the request whose mask is seen
+    shown = Signal(object)  # the box whose mask is seen
 
     def __init__(self, context: ToolContext) -> None:
         super().__init__(context, context.compute)
         self._hold = PaintHold(self, self._canvas)
         self._layer = PreviewLayer(self._workspace.preview)
-        self._wanted: Request | None = None
+        self._wanted: tuple[BoxPrompt, int] | None = None  # and its label
         self._paled = 0
         self._paling = QTimer(self)
         self._paling.setInterval(_PALE_MS)
         self._paling.timeout.connect(self._pale)
         self.follow(self._on_began, self._workspace.drag.began)
-        self.follow(self._on_dragged, self._workspace.dragged)
+        self.follow(self._on_dragged, self._workspace.box_layer.dragged)
         self.follow(self._on_ended, self._workspace.drag.ended)
 
     def close(self) -> None:
@@ -83,28 +85,31 @@ class PreviewTool(BackgroundTool):
         if not self._workspace.drag.moved:
             self._hide()
 
-    def _on_dragged(self, request: Request | None) -> None:
-        self._wanted = request
-        if request is None:
+    def _on_dragged(self, item: Prompt | Request | None, box: BoxPrompt | None) -> None:
+        if box is None:
+            self._wanted = None
             self._hide()
-        else:
-            self.work()
+            return
+        self._wanted = box, self._workspace.label_id if item is None else item.label_id
+        self.work()
 
     def _next_job(self) -> tuple[Job, Then] | None:
         if self._wanted is None:
             return None
-        request, self._wanted = self._wanted, None
+        (box, label_id), self._wanted = self._wanted, None
         self._hold.hold()
-        found = self._session.segment(request.box, preview=True)
-        return partial(next, found), partial(self._on_mask, request)
+        return (
+            partial(next, self._session.segment(box, preview=True)),
+            partial(self._on_mask, box, label_id),
+        )
 
-    def _on_mask(self, request: Request, mask: SliceMask) -> None:
+    def _on_mask(self, box: BoxPrompt, label_id: int, mask: SliceMask) -> None:
         if not self._workspace.drag.active:
             self._hold.release()
             return
-        session, label_id = self._session, request.label_id
+        session = self._session
         self._layer.show(without_locked(session, mask, label_id), session.style(label_id).color)
-        self.shown.emit(request)
+        self.shown.emit(box)
         # The network sees to the next box while this one is painted.
         self.work()
         self._hold.release()

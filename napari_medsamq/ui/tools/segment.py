@@ -11,10 +11,10 @@ from napari_medsamq.annotation.locks import describe_overlap, overlap
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.ui.messages import report_masks
+from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.ui.tools.model import ModelTool
 from napari_medsamq.ui.tools.preview import PreviewTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
-from napari_medsamq.ui.workspace import Request
 
 
 class SegmentTool(Tool):
@@ -33,7 +33,7 @@ class SegmentTool(Tool):
         super().__init__(context)
         self._preview = preview
         self._model = model
-        self.follow(self.ask, self._workspace.requested)
+        self.follow(self.ask, self._workspace.prompts.requested)
         # Boxes that were drawn meanwhile; what was drawn before is done.
         self.follow(self.ask_all, model.ended)
 
@@ -56,7 +56,7 @@ class SegmentTool(Tool):
 
     def ask_all(self) -> None:
         """Ask about all that wait, unless they wait for the user."""
-        for request in self._asked:
+        for request in self._workspace.prompts.asked:
             self.ask(request)
 
     def take_back(self) -> bool:
@@ -64,21 +64,16 @@ class SegmentTool(Tool):
 
         A box that waits for the user goes last of all, for no redo brings it back.
         """
-        workspace, asked = self._workspace, self._asked
-        if asked:
-            dropped, what = asked[-1], "the box that was being segmented"
-        elif workspace.requests and self._session.history.undo_name is None:
-            dropped, what = workspace.requests[-1], "a box of the prior scan"
+        prompts = self._workspace.prompts
+        if prompts.asked:
+            dropped, what = prompts.asked[-1], "the box that was being segmented"
+        elif prompts.waiting and self._session.history.undo_name is None:
+            dropped, what = prompts.waiting[-1], "a box of the prior scan"
         else:
             return False
-        workspace.drop(dropped)
+        prompts.drop(dropped)
         self._say(f"Undone: {what}.")
         return True
-
-    @property
-    def _asked(self) -> list[Request]:
-        workspace = self._workspace
-        return [request for request in workspace.requests if request not in workspace.held]
 
     def _fetch(self, found: Iterator[SliceMask]) -> list[SliceMask]:
         # A dock that is closed waits for one slice, not for the whole volume.
@@ -88,7 +83,7 @@ class SegmentTool(Tool):
         session = self._session
         counts = overlap(session, masks, request.label_id)
         try:
-            edit = self._workspace.commit(request, masks)
+            edit = self._workspace.prompts.commit(request, masks)
         except MedSAMQError as error:
             self._preview.hide()
             self._fail(error)
@@ -107,6 +102,6 @@ class SegmentTool(Tool):
             )
 
     def _on_failure(self, request: Request, error: BaseException) -> None:
-        self._workspace.drop(request)
+        self._workspace.prompts.drop(request)
         self._preview.hide()
         self._fail(error)
