@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,11 @@ from napari.layers import Points, Shapes
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from napari_medsamq.annotation.history import Prompt
 from napari_medsamq.errors import PromptError
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.ui.canvas.box_drag import BoxDrag
+from napari_medsamq.ui.prompt_list import Request
 
 # Bluish green and vermilion, which the colour-blind can tell apart; plus and minus say it, too.
 _COLORS = {True: "#009E73", False: "#D55E00"}
@@ -23,18 +25,10 @@ _SYMBOLS = {True: "cross", False: "hbar"}
 _SIZE = 30
 
 
-class Boxed(Protocol):
-    """Something with a box: a committed prompt, or a request that waits."""
-
-    @property
-    def box(self) -> BoxPrompt | BoxPrompt3D:
-        """Where it is."""
+Item = Prompt | Request
 
 
-T = TypeVar("T", bound=Boxed)
-
-
-class BoxLayer(Generic[T]):
+class BoxLayer:
     """Keeps a napari layer's rectangles those of a list of boxes, and tells what is done to them.
 
     Only what differs is drawn: napari takes milliseconds for each rectangle that it gets anew.
@@ -61,7 +55,7 @@ class BoxLayer(Generic[T]):
         self._layer = layer
         self._shape = shape
         # What each rectangle stands for, in the layer's order, and how it was drawn.
-        self._items: list[T] = []
+        self._items: list[Item] = []
         self._looks: list[tuple[object, ...]] = []
         # What the user has done, to be told once napari is done with it.
         self._told: list[Callable[[], None]] = []
@@ -70,12 +64,12 @@ class BoxLayer(Generic[T]):
         self.drag.changed.connect(self._on_dragged)
         self.drag.ended.connect(self._settle)
 
-    def show(self, items: Sequence[T], colors: Sequence[str], widths: Sequence[float]) -> None:
+    def show(self, items: Sequence[Item], colors: Sequence[str], widths: Sequence[float]) -> None:
         """Show boxes in colours, with edges of so many voxels.
 
         Parameters
         ----------
-        items : sequence of Boxed
+        items : sequence of Prompt or Request
         colors : sequence of str
         widths : sequence of float
         """
@@ -145,7 +139,7 @@ class BoxLayer(Generic[T]):
             tell()
         self.settled.emit()
 
-    def _tell_place(self, item: T | None, corners: npt.NDArray[np.floating]) -> None:
+    def _tell_place(self, item: Item | None, corners: npt.NDArray[np.floating]) -> None:
         try:
             box = self._box(corners, item)
         except PromptError as error:
@@ -156,7 +150,7 @@ class BoxLayer(Generic[T]):
         else:
             self.moved.emit(item, box)
 
-    def _box(self, corners: npt.NDArray[np.floating], item: T | None) -> BoxPrompt:
+    def _box(self, corners: npt.NDArray[np.floating], item: Item | None) -> BoxPrompt:
         # What the mouse draws lies in one slice.
         axis = int(np.ptp(corners, axis=0).argmin()) if item is None else item.box.axis
         return drawn_box(corners, axis, self._shape)
