@@ -23,7 +23,8 @@ from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.io.samples import SAMPLES
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.ui import open_volume as opening
-from napari_medsamq.ui.workspace import Request, open_workspaces
+from napari_medsamq.ui.prompt_list import Request
+from napari_medsamq.ui.workspace import open_workspaces
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -89,7 +90,7 @@ def test_a_click_without_a_drag_only_takes_the_focus(dock, shake):
     dock.wait()
     assert dock.workspace.boxes.nshapes == 0
     assert not dock.session.history.prompts
-    assert not dock.workspace.requests
+    assert not dock.workspace.prompts.waiting
     assert dock.dock.status == before, "nothing is wrong"
     assert dock.native.hasFocus()
     dock.drag(*BOX)
@@ -213,7 +214,7 @@ def test_a_moved_box_is_segmented_anew_in_one_step(dock):
 
 def test_a_moved_3d_box_keeps_its_slices(dock):
     box = BoxPrompt3D((10, 16, 24), (14, 47, 55))
-    dock.workspace.request(Request(box, 1))
+    dock.workspace.prompts.ask(Request(box, 1))
     dock.wait()
     dock.move_box((12, 30, 40), (12, 36, 48))
     dock.wait()
@@ -252,7 +253,7 @@ def test_saving_survives_closing_the_dock(dock, tmp_path):
 
 def test_closing_the_window_ends_the_threads_of_the_dock(dock, engine, tmp_path):
     engine.open.clear()
-    dock.workspace.request(Request(BoxPrompt3D((10, 16, 24), (14, 47, 55)), 1))
+    dock.workspace.prompts.ask(Request(BoxPrompt3D((10, 16, 24), (14, 47, 55)), 1))
     target = tmp_path / "label.nii.gz"
     dock.dock.controller.save_load.save(target)
     workers = [dock.dock._compute, dock.dock._files]
@@ -485,12 +486,12 @@ def test_each_kind_of_image_has_its_own_network(engines, window):
 def test_a_box_drawn_while_the_network_is_changed_waits_for_the_new_one(engines, window):
     window.open(SAMPLES / "ct.nii.gz")
     window.dock._view.volume._modality.value = "other"
-    window.workspace.request(Request(BoxPrompt(0, 10, 110, 192, 268, 384), 1))
+    window.workspace.prompts.ask(Request(BoxPrompt(0, 10, 110, 192, 268, 384), 1))
     window.wait()
     assert [engine.encoded for engine in engines.values()] == [0, 1]
     assert list(engines) == ["medsamq-fast", "medsamq-int8"]
     assert count(window) > 0
-    assert not window.workspace.requests
+    assert not window.workspace.prompts.waiting
 
 
 def test_a_network_that_cannot_be_loaded_leaves_everything_as_it_was(engines, window, monkeypatch):
@@ -501,7 +502,7 @@ def test_a_network_that_cannot_be_loaded_leaves_everything_as_it_was(engines, wi
 
     monkeypatch.setattr("napari_medsamq.inference.engine.OpenVINOEngine", fail)
     window.dock._view.volume._modality.value = "other"
-    window.workspace.request(Request(BoxPrompt(0, 10, 110, 192, 268, 384), 1))
+    window.workspace.prompts.ask(Request(BoxPrompt(0, 10, 110, 192, 268, 384), 1))
     window.wait()
     assert window.dock._view.volume._modality.value == "CT"
     assert window.session.volume.modality == "CT"
@@ -541,13 +542,13 @@ def test_the_menu_of_models_shows_scores_and_times(engines, window):
 
 def test_another_model_keeps_the_work_and_is_used_from_now_on(engines, window):
     window.open(SAMPLES / "ct.nii.gz")
-    window.workspace.request(Request(BoxPrompt(0, 10, 110, 192, 268, 384), 1))
+    window.workspace.prompts.ask(Request(BoxPrompt(0, 10, 110, 192, 268, 384), 1))
     window.wait()
     before, shown = window.session.label.copy(), window.session.window
     choose(window, "medsamq-int8")
     assert np.array_equal(window.session.label, before)
     assert window.session.window == shown
-    window.workspace.request(Request(BoxPrompt(0, 11, 110, 192, 268, 384), 1))
+    window.workspace.prompts.ask(Request(BoxPrompt(0, 11, 110, 192, 268, 384), 1))
     window.wait()
     assert engines["medsamq-int8"].encoded == 1
     # Also for what is opened later, and for what was open before.
@@ -585,7 +586,7 @@ def test_the_window_is_the_same_for_eye_and_network(dock):
     assert tuple(image.contrast_limits) == (-160, 240)
     image.contrast_limits = (-1000, 200)
     assert dock.session.window.limits == (-1000, 200)
-    dock.dock._view.volume.window_form._level.value = 50
+    dock.dock._view.volume.window_level._level.value = 50
     assert tuple(image.contrast_limits) == (-550, 650)
 
 
@@ -688,7 +689,7 @@ def test_a_moved_box_that_is_deleted_before_its_answer_is_gone(dock, engine):
     # Another slice's embedding is not at hand, so the engine holds the answer back.
     dock.session.window = WindowLevel(0, 500)
     dock.move_box((12, 30, 40), (12, 36, 48))
-    assert dock.workspace.requests
+    assert dock.workspace.prompts.waiting
     boxes = dock.workspace.boxes
     boxes.selected_data = {0}
     dock.press(Qt.Key.Key_Delete)
@@ -761,7 +762,7 @@ def test_any_range_of_intensities_opens(engine, window, tmp_path, monkeypatch, l
     low, high = window.session.window.limits
     assert low < 0.1 * largest
     assert 0.9 * largest < high <= largest
-    shown = window.dock._view.volume.window_form._width.value
+    shown = window.dock._view.volume.window_level._width.value
     np.testing.assert_allclose(shown, high - low, rtol=1e-2)
 
 

@@ -258,7 +258,7 @@ def test_nothing_is_encoded_ahead_during_a_drag(engine, window, phantom):
 
 
 def test_the_bar_along_the_slider_shows_what_is_ready(ahead):
-    bar = ahead.dock.controller.live.bar
+    bar = ahead.dock.controller.prefetch.bar
     assert bar.ready.tolist() == [True] * 24
     slider = slice_slider(ahead.dock.window(), 24)
     assert bar.isVisible()
@@ -294,7 +294,7 @@ def test_a_window_moved_while_a_box_is_asked_about_is_not_that_of_its_mask(dock,
     engine.open.clear()
     for columns in ((4, 9), (12, 18)):
         dock.drag((12, 5, columns[0]), (12, 15, columns[1]))
-    assert len(dock.workspace.requests) == 2
+    assert len(dock.workspace.prompts.waiting) == 2
     session.window = WindowLevel(before.level + 1, before.width)
     engine.open.set()
     dock.wait()

@@ -35,7 +35,7 @@ def form(window):
 
 def settle(window):
     window.wait()
-    window.qtbot.waitUntil(lambda: not window.dock.controller.checkup._measuring._rest.isActive())
+    window.qtbot.waitUntil(lambda: not window.dock.controller.measure.pending)
     window.wait()
 
 

@@ -46,7 +46,7 @@ def slices(window):
 
 
 def settle(window):
-    window.qtbot.waitUntil(lambda: not window.dock.controller.propagator.active, timeout=120_000)
+    window.qtbot.waitUntil(lambda: not window.dock.controller.propagate.active, timeout=120_000)
     window.wait()
 
 
@@ -149,13 +149,13 @@ def slow(monkeypatch, window):
 def test_slices_appear_one_by_one_and_escape_stops_within_100_ms(slow):
     slow.press(Qt.Key.Key_P)
     slow.qtbot.waitUntil(lambda: len(slices(slow)) > 6, timeout=20_000)
-    assert slow.dock.controller.propagator.active
+    assert slow.dock.controller.propagate.active
     assert "Propagating" in slow.dock.status
     assert slow.dock._view.segment._propagate.text().startswith("Stop")
     # The window's own time, which other programs on the computer do not add to.
     begun = time.thread_time()
     slow.press(Qt.Key.Key_Escape)
-    assert not slow.dock.controller.propagator.active
+    assert not slow.dock.controller.propagate.active
     assert time.thread_time() - begun < 0.1
     stopped = slices(slow)
     slow.wait()
@@ -215,7 +215,7 @@ def test_a_stroke_in_the_middle_is_kept_and_counted(slow, button):
     slow.qtbot.wait(1500)
     # The label is left alone while the button is down.
     assert slices(slow) == reached
-    assert slow.dock.controller.propagator.active
+    assert slow.dock.controller.propagate.active
     drag.release()
     settle(slow)
     assert slices(slow) == list(range(60))
@@ -230,7 +230,7 @@ def act(window, what, tmp_path):
     if what == "save":
         controller.save_load.save(tmp_path / "label.nii.gz")
     elif what == "repair":
-        controller.checkup._on_repair(next(r for r in REPAIRS if r.title == "Shrink"), [1.0])
+        controller.repair.repair(next(r for r in REPAIRS if r.title == "Shrink"), [1.0])
     elif what == "remove":
         window.dock._view.label.remove_requested.emit(1)
     else:
@@ -266,7 +266,7 @@ def test_all_that_changes_the_label_waits_for_the_end_of_a_stroke(dock, button, 
         assert (painted == 2).any()
         act(dock, what, tmp_path)
         assert history.edits == before, what
-        assert not dock.dock.controller.propagator.active
+        assert not dock.dock.controller.propagate.active
         np.testing.assert_array_equal(session.label, painted)
         assert dock.dock.status == status
         drag.release()
@@ -344,7 +344,7 @@ def test_where_nothing_is_known_nothing_is_written_down(slow):
     slow.wait()
     assert "Draw a box" in slow.dock.status
     assert "carry" not in asked
-    assert not slow.dock.controller.propagator.active
+    assert not slow.dock.controller.propagate.active
 
 
 def test_a_window_moved_in_the_middle_is_not_that_of_the_propagation(slow):
@@ -357,6 +357,6 @@ def test_a_window_moved_in_the_middle_is_not_that_of_the_propagation(slow):
     assert {edit.network_state.window for edit in session.history.edits} == {before}
     # Nothing has been made through the one that is in hand now.
     slow.press(Qt.Key.Key_P)
-    assert slow.dock.controller.propagator.active
+    assert slow.dock.controller.propagate.active
     slow.press(Qt.Key.Key_Escape)
     slow.wait()

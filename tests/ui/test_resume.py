@@ -205,7 +205,7 @@ def test_what_is_seen_comes_back_without_a_question(dock, phantom, answer):
 def test_a_window_of_the_users_alone_comes_back_as_such(dock, phantom, answer):
     answer(QMessageBox.ButtonRole.AcceptRole)
     dock.workspace.image.contrast_limits = (-500, 700)
-    dock.dock.controller.windowing.share(False)
+    dock.dock.controller.window_level.share(False)
     standard = dock.session.window
     assert standard == dock.session.standard_window
     for _ in range(2):
@@ -294,7 +294,7 @@ def test_a_journal_of_the_window_replays_to_the_same_voxels(window, tmp_path):
     assert any(prompt.box.clicks for prompt in corrected)
     assert any(prompt.start is not None for prompt in corrected)
     window.press(Qt.Key.Key_P)
-    window.qtbot.waitUntil(lambda: not window.dock.controller.propagator.active, timeout=60_000)
+    window.qtbot.waitUntil(lambda: not window.dock.controller.propagate.active, timeout=60_000)
     window.wait()
     labels = window.workspace.labels
     window.viewer.layers.selection.active = labels

@@ -15,7 +15,7 @@ _DRAWING_MODES = ("add_rectangle", "select", "direct")
 
 
 class BoxDrag:
-    """Tells which rectangle the mouse is changing, move by move.
+    """Tells which rectangle the mouse is changing, move by move, and when napari is done with it.
 
     Parameters
     ----------
@@ -36,10 +36,19 @@ class BoxDrag:
     def __init__(self, layer: Shapes) -> None:
         self._layer = layer
         self.active = self.moved = False
-        layer.mouse_drag_callbacks.append(self._follow)
+        self._come_last()
+        layer.events.mode.connect(self._come_last)
         # Emitted once napari has moved the rectangle, and before it paints: a box that waited for
         # the painting would come 40 ms late.
         layer.events.set_data.connect(self._tell)
+
+    def _come_last(self) -> None:
+        # After the callback of napari's tool, which each mode brings anew: at the end of a drag the
+        # rectangle is what it will be.
+        callbacks = self._layer.mouse_drag_callbacks
+        if self._follow in callbacks:
+            callbacks.remove(self._follow)
+        callbacks.append(self._follow)
 
     def _follow(self, layer: Shapes, event: Any) -> Iterator[None]:
         self.active, self.moved = True, False

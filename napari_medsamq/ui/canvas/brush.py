@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -81,10 +80,6 @@ class LabelEdits:
         self._stroking = False
         # The layer hears of the end only after the viewer.
         QTimer.singleShot(0, self._deliver)
-
-    def between_strokes(self, worker: Worker, then: Callable[[Any], None]) -> Callable[[Any], None]:
-        """Return what an answer of a worker's is given to that changes the label."""
-        return lambda answer: self.after_stroke(partial(then, answer), worker)
 
     def after_stroke(self, action: Callable[[], None], worker: Worker | None = None) -> None:
         """Do what changes label or history, or takes the one for what the other says.

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from math import inf, nextafter
 from typing import TYPE_CHECKING
 
-from napari_medsamq.errors import PromptError
 from napari_medsamq.io.volume import Volume
 
 if TYPE_CHECKING:
@@ -94,15 +93,3 @@ def range_without(
         found.append((start, last, step))
     # napari aligns the last axes of layers.
     return (*viewer.dims.range[: viewer.dims.ndim - len(found)], *found)
-
-
-def show_slice(viewer: ViewerModel, layer: Layer, axis: int, index: int) -> None:
-    """Move a viewer to a slice, across an array axis, of a 3D layer."""
-    place = float(layer.translate[axis] + index * layer.scale[axis])
-    viewer.dims.set_point(viewer.dims.ndim - 3 + axis, place)
-
-
-def require_slices(viewer: ViewerModel) -> None:
-    """Raise PromptError while a viewer shows solids, where the slice in hand is out of sight."""
-    if viewer.dims.ndisplay == 3:
-        raise PromptError("Show slices first (F2, F3, F4): what is done to one has to be seen.")

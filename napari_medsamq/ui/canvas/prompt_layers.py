@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Points, Shapes
+from psygnal import Signal
+from qtpy.QtCore import QTimer
 
+from napari_medsamq.annotation.history import Prompt
 from napari_medsamq.errors import PromptError
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
+from napari_medsamq.ui.canvas.box_drag import BoxDrag
+from napari_medsamq.ui.prompt_list import Request
 
 # Bluish green and vermilion, which the colour-blind can tell apart; plus and minus say it, too.
 _COLORS = {True: "#009E73", False: "#D55E00"}
@@ -19,59 +25,61 @@ _SYMBOLS = {True: "cross", False: "hbar"}
 _SIZE = 30
 
 
-class Boxed(Protocol):
-    """Something with a box: a committed prompt, or a request that waits."""
-
-    @property
-    def box(self) -> BoxPrompt | BoxPrompt3D:
-        """Where it is."""
+Item = Prompt | Request
 
 
-T = TypeVar("T", bound=Boxed)
-
-
-class Rectangles(Generic[T]):
-    """Keeps a napari layer's rectangles those of a list of boxes.
+class BoxLayer:
+    """Keeps a napari layer's rectangles those of a list of boxes, and tells what is done to them.
 
     Only what differs is drawn: napari takes milliseconds for each rectangle that it gets anew.
 
     Parameters
     ----------
     layer : Shapes
+    shape : (z, y, x) int
+        Of the volume.
 
     Attributes
     ----------
-    items : list of Boxed
-        What each rectangle stands for, in the layer's order.
+    drag : BoxDrag
     """
 
-    def __init__(self, layer: Shapes) -> None:
-        self._layer = layer
-        self.items: list[T] = []
-        self._looks: list[tuple[object, ...]] = []
+    dragged = Signal(object, object)  # which box, None for a new one; its place so far, or None
+    drawn = Signal(BoxPrompt)
+    moved = Signal(object, BoxPrompt)  # which box, and where to
+    removed = Signal(list)  # which boxes
+    refused = Signal(Exception)  # what was drawn is no box
+    settled = Signal()  # what was done meanwhile may be shown
 
-    def show(
-        self,
-        items: Sequence[T],
-        colors: Sequence[str],
-        widths: Sequence[float],
-        *,
-        afresh: bool,
-    ) -> None:
+    def __init__(self, layer: Shapes, shape: tuple[int, ...]) -> None:
+        self._layer = layer
+        self._shape = shape
+        # What each rectangle stands for, in the layer's order, and how it was drawn.
+        self._items: list[Item] = []
+        self._looks: list[tuple[object, ...]] = []
+        # What the user has done, to be told once napari is done with it.
+        self._told: list[Callable[[], None]] = []
+        self.drag = BoxDrag(layer)
+        layer.events.data.connect(self._on_data)
+        self.drag.changed.connect(self._on_dragged)
+        self.drag.ended.connect(self._settle)
+
+    def show(self, items: Sequence[Item], colors: Sequence[str], widths: Sequence[float]) -> None:
         """Show boxes in colours, with edges of so many voxels.
 
         Parameters
         ----------
-        items : sequence of Boxed
+        items : sequence of Prompt or Request
         colors : sequence of str
         widths : sequence of float
-        afresh : bool
-            The layer may not be as it was left.
         """
         corners = [rectangle(item.box) for item in items]
         looks = [
             (place.tobytes(), *rest) for place, *rest in zip(corners, colors, widths, strict=True)
         ]
+        there = [np.asarray(shape, float).tobytes() for shape in self._layer.data]
+        # The user may have changed the layer.
+        afresh = there != [place for place, *_ in self._looks]
         left = list(range(len(items)))
         order: list[int] = []
         for look in self._looks:
@@ -81,26 +89,71 @@ class Rectangles(Generic[T]):
                 break
             order.append(found)
             left.remove(found)
-        if afresh:
-            self._layer.data = []
-            order, left = [], list(range(len(items)))
-        if left:
-            self._layer.add_rectangles(
-                [corners[i] for i in left],
-                edge_width=[widths[i] for i in left],
-                edge_color=np.array([colors[i] for i in left]),
-                face_color="transparent",
-            )
+        with self._layer.events.data.blocker(self._on_data):
+            if afresh:
+                self._layer.data = []
+                order, left = [], list(range(len(items)))
+            if left:
+                self._layer.add_rectangles(
+                    [corners[i] for i in left],
+                    edge_width=[widths[i] for i in left],
+                    edge_color=np.array([colors[i] for i in left]),
+                    face_color="transparent",
+                )
         if afresh or left:
             self._layer.selected_data = set()
-        self.items = [items[i] for i in (*order, *left)]
+        self._items = [items[i] for i in (*order, *left)]
         self._looks = [looks[i] for i in (*order, *left)]
 
-    def forget(self, gone: Sequence[T]) -> None:
-        """Drop what rectangles stood for that the user has removed."""
-        kept = [i for i, item in enumerate(self.items) if item not in gone]
-        self.items = [self.items[i] for i in kept]
-        self._looks = [self._looks[i] for i in kept]
+    def _on_dragged(self, index: int) -> None:
+        item = None if self._layer.mode == "add_rectangle" else self._items[index]
+        try:
+            self.dragged.emit(item, self._box(self._layer.data[index], item))
+        except PromptError:
+            self.dragged.emit(item, None)
+
+    def _on_data(self, event: Any) -> None:
+        data, items = self._layer.data, self._items
+        if event.action == "added":
+            # A click without a drag leaves a rectangle of a fixed size on the screen: no box.
+            if self.drag.moved:
+                self._told.append(partial(self._tell_place, None, data[-1]))
+        elif event.action == "removed":
+            gone = [items[index] for index in event.data_indices]
+            kept = [i for i, item in enumerate(items) if item not in gone]
+            self._items = [items[i] for i in kept]
+            self._looks = [self._looks[i] for i in kept]
+            self._told.append(partial(self.removed.emit, gone))
+        elif event.action == "changed":
+            for i in event.data_indices:
+                self._told.append(partial(self._tell_place, items[i], data[i]))
+        else:
+            return
+        if not self.drag.active:
+            # napari is still at work on its shapes.
+            QTimer.singleShot(0, self._settle)
+
+    def _settle(self) -> None:
+        told, self._told = self._told, []
+        for tell in told:
+            tell()
+        self.settled.emit()
+
+    def _tell_place(self, item: Item | None, corners: npt.NDArray[np.floating]) -> None:
+        try:
+            box = self._box(corners, item)
+        except PromptError as error:
+            self.refused.emit(error)
+            return
+        if item is None:
+            self.drawn.emit(box)
+        else:
+            self.moved.emit(item, box)
+
+    def _box(self, corners: npt.NDArray[np.floating], item: Item | None) -> BoxPrompt:
+        # What the mouse draws lies in one slice.
+        axis = int(np.ptp(corners, axis=0).argmin()) if item is None else item.box.axis
+        return drawn_box(corners, axis, self._shape)
 
 
 def drawn_box(corners: npt.NDArray[np.floating], axis: int, shape: tuple[int, ...]) -> BoxPrompt:

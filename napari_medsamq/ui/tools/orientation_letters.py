@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtWidgets import QLabel, QWidget
+from qtpy.QtWidgets import QLabel
 
 from napari_medsamq.geometry import axis_codes, is_oblique, obliquity
 from napari_medsamq.ui.canvas.review_strip import STRIP_HEIGHT
-from napari_medsamq.ui.workspace import Workspace
-
-if TYPE_CHECKING:
-    from napari import Viewer
+from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
 _OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "I": "S", "S": "I"}
 _MARGIN = 6
@@ -67,7 +63,7 @@ def edge_letters(
 _UNKNOWN = EdgeLetters("?", "?", "?", "?")
 
 
-class OrientationLetters(QObject):
+class OrientationLetters(Tool):
     """Shows the letters for as long as a workspace is the one in use.
 
     They follow whatever turns the picture: our planes, and napari's buttons that flip, roll,
@@ -75,44 +71,35 @@ class OrientationLetters(QObject):
 
     Parameters
     ----------
-    parent : QObject
-    viewer : napari.Viewer
-    workspace : Workspace
-    canvas : QWidget
+    context : ToolContext
     """
 
-    def __init__(
-        self, parent: QObject, viewer: Viewer, workspace: Workspace, canvas: QWidget
-    ) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
-        self._workspace = workspace
-        self._canvas = canvas
-        self._edges = {edge: QLabel(canvas) for edge in asdict(_UNKNOWN)}
+    def __init__(self, context: ToolContext) -> None:
+        super().__init__(context)
+        self._edges = {edge: QLabel(self._canvas) for edge in asdict(_UNKNOWN)}
         for edge, label in self._edges.items():
             label.setObjectName(f"patient side: {edge}")
             label.setStyleSheet(_STYLE.format(15))
             # A box may begin under a letter.
             label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self._badge = self._oblique_badge()
-        self._events = (
+        viewer = self._viewer
+        self.follow(
+            self._show,
             viewer.dims.events.order,
             viewer.dims.events.ndisplay,
             viewer.dims.events.ndim,
             viewer.scene.camera.events.orientation,
             viewer.layers.events.inserted,
             viewer.layers.events.removed,
-            workspace.image.events.affine,
+            self._workspace.image.events.affine,
         )
-        for event in self._events:
-            event.connect(self._show)
-        canvas.installEventFilter(self)
+        self._canvas.installEventFilter(self)
         self._show()
 
     def close(self) -> None:
         """Take the letters away."""
-        for event in self._events:
-            event.disconnect(self._show)
+        super().close()
         self._canvas.removeEventFilter(self)
         for label in (*self._edges.values(), self._badge):
             label.hide()
@@ -125,7 +112,7 @@ class OrientationLetters(QObject):
         return False
 
     def _oblique_badge(self) -> QLabel:
-        degrees = obliquity(self._workspace.session.volume.affine)
+        degrees = obliquity(self._session.volume.affine)
         badge = QLabel(f"oblique {degrees:.0f}°", self._canvas)
         badge.setObjectName("oblique badge")
         badge.setStyleSheet(_STYLE.format(12))
@@ -141,14 +128,14 @@ class OrientationLetters(QObject):
             label.setVisible(letters is not None)
             if letters is not None:
                 label.setText(getattr(letters, edge))
-        volume = self._workspace.session.volume
+        volume = self._session.volume
         self._badge.setVisible(
             letters is not None and volume.orientation_known and is_oblique(volume.affine)
         )
         self._place()
 
     def _letters(self) -> EdgeLetters | None:
-        volume, dims = self._workspace.session.volume, self._viewer.dims
+        volume, dims = self._session.volume, self._viewer.dims
         shown = [axis - (dims.ndim - 3) for axis in dims.displayed]
         if (
             self._workspace.image not in self._viewer.layers
