@@ -92,14 +92,9 @@ class Worker(QObject):
         """
         if not self.running:
             return
-        if gate is not None:
-            then = partial(self._pass, gate, then)
         self._open += 1
         future = self._executor.submit(job)
-        future.add_done_callback(partial(self._answer, then, fail))
-
-    def _pass(self, gate: Gate, then: Callable[[Any], None], value: Any) -> None:
-        gate.after_stroke(partial(then, value), self)
+        future.add_done_callback(partial(self._answer, then, fail, gate))
 
     def stop(self, *, drop_waiting: bool) -> None:
         """Deliver no more answers; the thread ends when its jobs are done.
@@ -118,27 +113,27 @@ class Worker(QObject):
         self,
         then: Callable[[Any], None],
         fail: Callable[[BaseException], None],
+        gate: Gate | None,
         future: Future[Any],
     ) -> None:
         # In the worker's thread, or in whichever dropped the job.
         with self._answering:
             heard = self.running
             if heard:
-                self._done.emit((future, then, fail))
+                self._done.emit((then, fail, gate, future))
         if not heard and not future.cancelled() and future.exception() is not None:
             # Nobody is left to tell it to but napari itself.
             show_error(unguessed(str(future.exception())))
 
-    def _deliver(
-        self,
-        answer: tuple[Future[Any], Callable[[Any], None], Callable[[BaseException], None]],
-    ) -> None:
-        future, then, fail = answer
+    def _deliver(self, answer: tuple[Any, ...]) -> None:
         if not self.running:
             return
         self._open -= 1
+        then, fail, gate, future = answer
         error = future.exception()
-        if error is None:
+        if error is not None:
+            fail(error)
+        elif gate is None:
             then(future.result())
         else:
-            fail(error)
+            gate.after_stroke(partial(then, future.result()), self)

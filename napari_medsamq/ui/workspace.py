@@ -68,8 +68,6 @@ class Workspace:
         In which the user left it, or is to see it first.
     box_layer : BoxLayer
         Shows the boxes, and tells what the mouse does to them.
-    drag : BoxDrag
-        Whether the mouse is at work on one of them.
     edits : LabelEdits
         Holds answers back while napari's brush is at work.
     """
@@ -116,16 +114,14 @@ class Workspace:
         )
         self.marks = marks_layer(session.label.shape, name=f"{volume.name} clicks", **shared)
         self.box_layer = BoxLayer(self.boxes, session.label.shape)
-        self.drag = self.box_layer.drag
         self._colors: dict[int, str] = {}
         self.plane = finest_plane(volume)
         self.edits = LabelEdits(session, self.labels, self.refresh, self.refused.emit)
         self.prompts.changed.connect(self.refresh)
-        self.box_layer.drawn.connect(self._on_drawn)
-        self.box_layer.moved.connect(self._on_moved)
+        self.box_layer.changed.connect(self._on_box)
         self.box_layer.removed.connect(self._on_removed)
         self.box_layer.refused.connect(self.refused.emit)
-        self.box_layer.settled.connect(self._show_boxes)
+        self.box_layer.ended.connect(self._show_boxes)
         self.show_label(self.label_id)
 
     def add_to(self, viewer: ViewerModel) -> None:
@@ -266,7 +262,7 @@ class Workspace:
         self.changed.emit()
 
     def _show_boxes(self) -> None:
-        if self.drag.active:
+        if self.box_layer.active:
             return
         shown = self.prompts.shown
         show_clicks(self.marks, [item.box for item in shown])
@@ -284,17 +280,16 @@ class Workspace:
         rows, columns = self.session.volume.pixel_size(axis)
         return float(max(height * rows, width * columns) / 350 / min(rows, columns))
 
-    def _on_drawn(self, box: BoxPrompt) -> None:
-        self.prompts.ask(Request(box, self.label_id))
+    def _on_box(self, item: Prompt | Request | None, box: BoxPrompt) -> None:
+        if item is None:
+            self.prompts.ask(Request(box, self.label_id))
+        elif isinstance(item.box, BoxPrompt3D):
+            self.prompts.move(item, item.box.with_sides(box))
+        else:
+            self.prompts.move(item, box)
 
-    def _on_moved(self, item: Prompt | Request, box: BoxPrompt) -> None:
-        self.prompts.move(
-            item, item.box.with_sides(box) if isinstance(item.box, BoxPrompt3D) else box
-        )
-
-    def _on_removed(self, items: list[Prompt | Request]) -> None:
-        for item in items:
-            self.edits.after_stroke(partial(self._remove, item))
+    def _on_removed(self, item: Prompt | Request) -> None:
+        self.edits.after_stroke(partial(self._remove, item))
 
     def _remove(self, item: Prompt | Request) -> None:
         try:

@@ -53,7 +53,7 @@ class LabelEdits:
         self._changed = changed
         self._refuse = refuse
         self._stroking = False
-        self._held: list[Callable[[], None]] = []
+        self._held: list[tuple[Callable[[], None], Worker | None]] = []
         self._look = QTimer()
         self._look.setSingleShot(True)
         self._look.setInterval(_LOOK_MS)
@@ -87,12 +87,7 @@ class LabelEdits:
         In the middle of a stroke, whose voxels the history does not know yet, it waits for the end;
         nothing is done if a worker was given that has been stopped by then.
         """
-
-        def act() -> None:
-            if worker is None or worker.running:
-                action()
-
-        self._held.append(act)
+        self._held.append((action, worker))
         self._deliver()
 
     def _deliver(self) -> None:
@@ -100,7 +95,9 @@ class LabelEdits:
             # It was let go over a dialog that came up in the middle, and the canvas was not told.
             self._stroking = False
         while self._held and not self._stroking:
-            self._held.pop(0)()
+            action, worker = self._held.pop(0)
+            if worker is None or worker.running:
+                action()
         if self._held:
             self._look.start()
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,11 @@ from qtpy.QtCore import QTimer
 from napari_medsamq.annotation.history import Prompt
 from napari_medsamq.errors import PromptError
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
-from napari_medsamq.ui.canvas.box_drag import BoxDrag
 from napari_medsamq.ui.prompt_list import Request
 
+# Canvas pixels that a hand shakes in a click.
+STILL = 4
+_DRAWING_MODES = ("add_rectangle", "select", "direct")
 # Bluish green and vermilion, which the colour-blind can tell apart; plus and minus say it, too.
 _COLORS = {True: "#009E73", False: "#D55E00"}
 _SYMBOLS = {True: "cross", False: "hbar"}
@@ -41,15 +42,18 @@ class BoxLayer:
 
     Attributes
     ----------
-    drag : BoxDrag
+    active : bool
+        Whether a button of the mouse is held down on the layer.
+    still : bool
+        Whether the mouse has not moved since it was pressed, farther than in a click.
     """
 
+    began = Signal()  # the mouse was pressed
     dragged = Signal(object, object)  # which box, None for a new one; its place so far, or None
-    drawn = Signal(BoxPrompt)
-    moved = Signal(object, BoxPrompt)  # which box, and where to
-    removed = Signal(list)  # which boxes
+    changed = Signal(object, BoxPrompt)  # which box, None for a new one, and where it is now
+    removed = Signal(object)  # which box
     refused = Signal(Exception)  # what was drawn is no box
-    settled = Signal()  # what was done meanwhile may be shown
+    ended = Signal()  # the mouse was let go, or the layer changed otherwise, and all is told
 
     def __init__(self, layer: Shapes, shape: tuple[int, ...]) -> None:
         self._layer = layer
@@ -57,19 +61,24 @@ class BoxLayer:
         # What each rectangle stands for, in the layer's order, and how it was drawn.
         self._items: list[Item] = []
         self._looks: list[tuple[object, ...]] = []
-        # What the user has done, to be told once napari is done with it.
-        self._told: list[Callable[[], None]] = []
-        self.drag = BoxDrag(layer)
+        # What the user has done, to be told once napari is done with it: which box lies where, None
+        # for a new one; and which were removed.
+        self._touched: list[tuple[Item | None, npt.NDArray[np.floating]]] = []
+        self._gone: list[Item] = []
+        self.active, self.still = False, True
+        self._come_last()
+        layer.events.mode.connect(self._come_last)
         layer.events.data.connect(self._on_data)
-        self.drag.changed.connect(self._on_dragged)
-        self.drag.ended.connect(self._settle)
+        # Emitted once napari has moved the rectangle, and before it paints: a box that waited for
+        # the painting would come 40 ms late.
+        layer.events.set_data.connect(self._on_set_data)
 
     def show(self, items: Sequence[Item], colors: Sequence[str], widths: Sequence[float]) -> None:
         """Show boxes in colours, with edges of so many voxels.
 
         Parameters
         ----------
-        items : sequence of Prompt or Request
+        items : sequence of Item
         colors : sequence of str
         widths : sequence of float
         """
@@ -105,52 +114,77 @@ class BoxLayer:
         self._items = [items[i] for i in (*order, *left)]
         self._looks = [looks[i] for i in (*order, *left)]
 
-    def _on_dragged(self, index: int) -> None:
-        item = None if self._layer.mode == "add_rectangle" else self._items[index]
+    def _come_last(self) -> None:
+        # After the callback of napari's tool, which each mode brings anew: at the end of a drag the
+        # rectangle is what it will be.
+        callbacks = self._layer.mouse_drag_callbacks
+        if self._follow_mouse in callbacks:
+            callbacks.remove(self._follow_mouse)
+        callbacks.append(self._follow_mouse)
+
+    def _follow_mouse(self, layer: Shapes, event: Any) -> Iterator[None]:
+        self.active = self.still = True
+        start = np.array(event.pos)
+        self.began.emit()
+        yield
+        while event.type == "mouse_move":
+            self.still &= bool(np.linalg.norm(np.array(event.pos) - start) <= STILL)
+            yield
+        self.active = False
+        self._tell()
+
+    def _on_set_data(self) -> None:
+        layer = self._layer
+        if (
+            not self.active
+            or self.still
+            or layer.mode not in _DRAWING_MODES
+            or len(layer.selected_data) != 1
+        ):
+            return
+        (index,) = layer.selected_data
+        item = None if layer.mode == "add_rectangle" else self._items[index]
         try:
-            self.dragged.emit(item, self._box(self._layer.data[index], item))
+            box = self._box(item, layer.data[index])
         except PromptError:
-            self.dragged.emit(item, None)
+            box = None
+        self.dragged.emit(item, box)
 
     def _on_data(self, event: Any) -> None:
         data, items = self._layer.data, self._items
         if event.action == "added":
             # A click without a drag leaves a rectangle of a fixed size on the screen: no box.
-            if self.drag.moved:
-                self._told.append(partial(self._tell_place, None, data[-1]))
+            if not self.still:
+                self._touched.append((None, data[-1]))
+        elif event.action == "changed":
+            self._touched += [(items[index], data[index]) for index in event.data_indices]
         elif event.action == "removed":
             gone = [items[index] for index in event.data_indices]
             kept = [i for i, item in enumerate(items) if item not in gone]
             self._items = [items[i] for i in kept]
             self._looks = [self._looks[i] for i in kept]
-            self._told.append(partial(self.removed.emit, gone))
-        elif event.action == "changed":
-            for i in event.data_indices:
-                self._told.append(partial(self._tell_place, items[i], data[i]))
+            self._gone += gone
         else:
             return
-        if not self.drag.active:
+        if not self.active:
             # napari is still at work on its shapes.
-            QTimer.singleShot(0, self._settle)
+            QTimer.singleShot(0, self._tell)
 
-    def _settle(self) -> None:
-        told, self._told = self._told, []
-        for tell in told:
-            tell()
-        self.settled.emit()
+    def _tell(self) -> None:
+        touched, self._touched = self._touched, []
+        gone, self._gone = self._gone, []
+        for item in gone:
+            self.removed.emit(item)
+        for item, corners in touched:
+            try:
+                box = self._box(item, corners)
+            except PromptError as error:
+                self.refused.emit(error)
+            else:
+                self.changed.emit(item, box)
+        self.ended.emit()
 
-    def _tell_place(self, item: Item | None, corners: npt.NDArray[np.floating]) -> None:
-        try:
-            box = self._box(corners, item)
-        except PromptError as error:
-            self.refused.emit(error)
-            return
-        if item is None:
-            self.drawn.emit(box)
-        else:
-            self.moved.emit(item, box)
-
-    def _box(self, corners: npt.NDArray[np.floating], item: Item | None) -> BoxPrompt:
+    def _box(self, item: Item | None, corners: npt.NDArray[np.floating]) -> BoxPrompt:
         # What the mouse draws lies in one slice.
         axis = int(np.ptp(corners, axis=0).argmin()) if item is None else item.box.axis
         return drawn_box(corners, axis, self._shape)

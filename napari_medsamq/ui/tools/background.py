@@ -39,8 +39,8 @@ class PrefetchTool(BackgroundTool):
         self._forwards = True
         self.bar = ReadyBar()
         workspace = self._workspace
-        self.follow(self.pause, workspace.drag.began)
-        self.follow(self.resume, workspace.drag.ended)
+        self.follow(self.pause, workspace.box_layer.began)
+        self.follow(self.resume, workspace.box_layer.ended)
         self.follow(self.refresh, workspace.image.events.contrast_limits, workspace.seen_changed)
         self.follow(self._on_view, self._view.changed)
         self._on_view()

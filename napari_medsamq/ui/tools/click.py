@@ -13,7 +13,7 @@ from qtpy.QtCore import Signal
 from napari_medsamq.annotation.click_target import correction, is_on_slice
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.prompts import BoxPrompt, Click
-from napari_medsamq.ui.canvas.box_drag import STILL
+from napari_medsamq.ui.canvas.prompt_layers import STILL
 from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 

@@ -42,9 +42,9 @@ class PreviewTool(BackgroundTool):
         self._paling = QTimer(self)
         self._paling.setInterval(_PALE_MS)
         self._paling.timeout.connect(self._pale)
-        self.follow(self._on_began, self._workspace.drag.began)
+        self.follow(self._on_began, self._workspace.box_layer.began)
         self.follow(self._on_dragged, self._workspace.box_layer.dragged)
-        self.follow(self._on_ended, self._workspace.drag.ended)
+        self.follow(self._on_ended, self._workspace.box_layer.ended)
 
     def close(self) -> None:
         """Follow the mouse no more."""
@@ -55,12 +55,12 @@ class PreviewTool(BackgroundTool):
 
     def hide(self) -> None:
         """Show no preview, now that there is the mask itself or none."""
-        if not self._workspace.drag.active and not self.closed:
+        if not self._workspace.box_layer.active and not self.closed:
             self._hide()
 
     def fade(self) -> None:
         """Let the preview give way to a mask that is not the same."""
-        if self._layer.visible and not self._workspace.drag.active and not self.closed:
+        if self._layer.visible and not self._workspace.box_layer.active and not self.closed:
             self._paled = 0
             self._paling.start()
 
@@ -82,7 +82,7 @@ class PreviewTool(BackgroundTool):
     def _on_ended(self) -> None:
         # What is shown stays until the mask of the finished box takes its place.
         self._wanted = None
-        if not self._workspace.drag.moved:
+        if self._workspace.box_layer.still:
             self._hide()
 
     def _on_dragged(self, item: Prompt | Request | None, box: BoxPrompt | None) -> None:
@@ -104,7 +104,7 @@ class PreviewTool(BackgroundTool):
         )
 
     def _on_mask(self, box: BoxPrompt, label_id: int, mask: SliceMask) -> None:
-        if not self._workspace.drag.active:
+        if not self._workspace.box_layer.active:
             self._hold.release()
             return
         session = self._session
