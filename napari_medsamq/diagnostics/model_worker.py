@@ -20,7 +20,7 @@ from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
 from napari_medsamq.inference.engine import Engine, OpenVINOEngine, box_points
 from napari_medsamq.io.samples import SAMPLES
-from napari_medsamq.io.volume import read_volume
+from napari_medsamq.io.volume import read_volume, write_label
 from napari_medsamq.workflows.demo import BOXES
 
 CASE = SAMPLES / "ct.nii.gz"
@@ -78,7 +78,8 @@ def _steps(engine: Engine, budget: int) -> dict[str, Callable[[], float | None]]
         for box, label_id in BOXES:
             session.commit(box, session.segment(box), label_id)
         with tempfile.TemporaryDirectory() as folder:
-            session.save(Path(folder) / "label.nii.gz")
+            target = Path(folder) / "label.nii.gz"
+            write_label(target, session.label, session.volume, session.styles)
 
     def encode() -> None:
         engine.encode(image)

@@ -116,4 +116,5 @@ class Live(QObject):
     def _show_ready(self) -> None:
         session, axis = self._workspace.session, self._axis
         count = session.label.shape[axis]
-        self.bar.show_ready(np.array([session.is_ready(axis, index) for index in range(count)]))
+        predictor = session.predictor(axis)
+        self.bar.show_ready(np.array([predictor.is_ready(index) for index in range(count)]))

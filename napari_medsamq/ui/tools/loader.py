@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from napari_medsamq.annotation.label_import import import_label
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.io.volume import LoadedLabel, read_label
 from napari_medsamq.ui.forms.dock_form import SegmentView
@@ -38,7 +39,7 @@ class Loader:
     def _on_read(self, found: LoadedLabel) -> None:
         session = self._workspace.session
         try:
-            edit, numbers = session.load(found)
+            edit, numbers = import_label(session, found)
         except MedSAMQError as error:
             self._view.show_failure(error)
             return

@@ -70,14 +70,15 @@ class Prefetch(QObject):
             return
         axis, session = self._axis, self._session
         count, most = session.label.shape[axis], session.slices_kept
+        predictor = session.predictor(axis)
         wanted = nearest_slices(self._index, count, self._forwards, most)
-        index = next((one for one in wanted if not session.is_ready(axis, one)), None)
+        index = next((one for one in wanted if not predictor.is_ready(one)), None)
         if index is None:
             self.changed.emit()  # boxes may have made slices ready, too
             return
         self._running = True
         self._compute.submit(
-            partial(session.prepare, axis, index, wanted, context=session.slice_context(axis)),
+            partial(predictor.prepare, index, wanted),
             self._on_ready,
             self._on_failure,
         )

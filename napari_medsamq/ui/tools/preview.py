@@ -11,7 +11,6 @@ from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_medsamq.annotation.locks import describe_overlap, overlap, without_locked
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.ui.canvas.canvas import Hold
@@ -200,17 +199,17 @@ class Preview(QObject):
             self._hold.release()
             return
         session, label_id = self._workspace.session, request.label_id
-        self._layer.show(without_locked(session, mask, label_id), session.style(label_id).color)
+        self._layer.show(session.without_locked(mask, label_id), session.style(label_id).color)
         self.shown.emit(request)
         # The network sees to the next box while this one is painted.
         self._ask()
         self._hold.release()
         if self._asking:
             self._hold.hold()
-        counts = overlap(session, [mask], label_id)
+        counts = session.overlap([mask], label_id)
         self.said.emit(
             f"Preview: {int(mask.mask.sum()):,} voxels, {mask.encode_ms + mask.decode_ms:.0f} ms."
-            + describe_overlap(session, counts, committed=False)
+            + session.describe_overlap(counts, committed=False)
         )
 
     def _on_failure(self, error: BaseException) -> None:

@@ -12,9 +12,8 @@ from time import perf_counter
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 
-from napari_medsamq.annotation.acceptance import kept_voxels, still_accepted
-from napari_medsamq.annotation.meanwhile import PropagationSnapshot
-from napari_medsamq.annotation.review import mask_key
+from napari_medsamq.annotation.acceptance import mask_key, still_accepted
+from napari_medsamq.annotation.history import PropagationSnapshot
 from napari_medsamq.errors import MedSAMQError, PromptError
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.propagation import Gap, Stop, gaps
@@ -103,7 +102,8 @@ class Propagator(QObject):
             return
         workspace, session = self._workspace, self._workspace.session
         label_id = workspace.label_id
-        known = session.history.known_slices(axis, label_id)
+        snapshot = PropagationSnapshot.of(session.history, axis, label_id)
+        known = snapshot.known
         drawn = [index for index, mask in known.items() if mask.any()]
         if drawn:
             first, last = min(first, *drawn), max(last, *drawn)
@@ -114,13 +114,7 @@ class Propagator(QObject):
             return
         label, accepted = session.label, session.history.accepted
         run = _Run(
-            PropagationSnapshot(
-                axis,
-                label_id,
-                frozenset(known),
-                len(session.history.edits),
-                kept_voxels(label, accepted, axis, label_id),
-            ),
+            snapshot,
             wanted,
             session.carry(axis, known, first, last, done),
             sum(len(still_accepted(label, accepted, across, label_id)) for across in range(3)),
@@ -135,7 +129,7 @@ class Propagator(QObject):
         self._refuse_locked(run, done)
         self._run = run
         asked = {"label": label_id, "axis": axis, "first": first, "last": last, "done": done}
-        session.watch("carry", {**asked, "group": run})
+        session.event.emit("carry", {**asked, "group": run})
         self.changed.emit()
         self._go_on(run)
 

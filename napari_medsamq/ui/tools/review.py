@@ -10,11 +10,12 @@ import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_medsamq.annotation.acceptance import Acceptance
+from napari_medsamq.annotation.acceptance import Acceptance, mask_key
 from napari_medsamq.annotation.history import LabelPart
-from napari_medsamq.annotation.review import Grade, Review, mask_key
+from napari_medsamq.annotation.review import Grade, Review
 from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import ModelError, PromptError
+from napari_medsamq.inference.slice_predictor import SlicePredictor
 from napari_medsamq.io.labels import used_ids
 from napari_medsamq.ui.canvas.planes import show_slice
 from napari_medsamq.ui.canvas.review_strip import ReviewStrip
@@ -205,7 +206,7 @@ class Reviewer(QObject):
         if dims.ndim < 3 or dims.ndisplay == 3 or not layer.visible:
             return
         axis, index = self._slice_in_view()
-        plane = np.moveaxis(workspace.session.label, axis, 0)[index]
+        plane = workspace.session.slice(axis, index)
         for label_id in used_ids(plane):
             if workspace.session.style(label_id).visible:
                 self._review(axis, label_id).see(index, mask_key(plane == label_id))
@@ -236,11 +237,8 @@ class Reviewer(QObject):
             wanted = review.unchecked(index)
             if wanted is None:
                 return
-            mask = np.moveaxis(session.label, axis, 0)[wanted] == label_id
-            context = session.slice_context(axis)
-            job = partial(
-                _check, partial(session.mask_confidence, axis, wanted, mask, context=context), mask
-            )
+            mask = session.slice(axis, wanted) == label_id
+            job = partial(_check, session.predictor(axis), wanted, mask)
             then = partial(self._on_checked, review, wanted, self._seen)
         else:
             return
@@ -313,5 +311,5 @@ def _find_masks(
     return keys, pixels
 
 
-def _check(confidence: Callable[[], float], mask: Bool) -> tuple[bytes, float]:
-    return mask_key(mask), confidence()
+def _check(predictor: SlicePredictor, index: int, mask: Bool) -> tuple[bytes, float]:
+    return mask_key(mask), predictor.mask_confidence(index, mask)

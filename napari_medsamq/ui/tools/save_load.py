@@ -59,7 +59,7 @@ class Saver:
         saved, report = result
         receipt = saved.receipt
         self._workspace.saved_to = receipt.path
-        self._session.watch("save", {"path": str(receipt.path), "sha256": receipt.sha256})
+        self._session.event.emit("save", {"path": str(receipt.path), "sha256": receipt.sha256})
         voxels = sum(receipt.counts.values())
         text = f"Saved and verified: {receipt.path} ({voxels:,} voxels).{report}"
         self._view.guide.done(SAVE)

@@ -149,7 +149,7 @@ class Windowing(QObject):
         workspace.shares_window = sharing
         seen = self.window if sharing else workspace.session.standard_window
         workspace.session.window = seen
-        workspace.session.watch("seen", {"shared": sharing})
+        workspace.session.event.emit("seen", {"shared": sharing})
         self._form.show_sharing(sharing, workspace.session.standard_window)
         whatever = "as you see it" if sharing else "whatever you see"
         self._view.show_status(
