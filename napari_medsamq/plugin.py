@@ -17,7 +17,7 @@ from napari_medsamq.io.volume import (
     Volume,
     can_read,
     read_volume,
-    volume_from_array,
+    volume_from_slices,
     write_label,
 )
 
@@ -76,7 +76,7 @@ def foreign_volume(layer: Image) -> Volume:
             "one plain array."
         )
     spacing = tuple(float(value) for value in layer.scale[-min(layer.ndim, 3) :])
-    return volume_from_array(np.asarray(layer.data), spacing, layer.name)
+    return volume_from_slices(np.asarray(layer.data), spacing, layer.name)
 
 
 def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerData]] | None:

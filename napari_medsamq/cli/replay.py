@@ -52,7 +52,7 @@ def replay(
     with told_to_user():
         if output.exists() and not overwrite:
             raise SaveError(f"{output} exists. Choose another name, or add --overwrite.")
-        volume = read_volume(image, series, volume_number, resample)
+        volume = read_volume(image, series=series, volume=volume_number, resample=resample)
         check_target(output, volume.path, volume.source)
         content = read_journal(journal)
         check_volume(journal, content, volume_hash(volume))

@@ -215,7 +215,7 @@ def check_program(expected: Mapping[str, Any], found: Mapping[str, Any]) -> None
 
 
 def _image(case: Case) -> Volume:
-    return read_volume(case.image, case.series, case.volume, case.resample)
+    return read_volume(case.image, series=case.series, volume=case.volume, resample=case.resample)
 
 
 def _segmented(

@@ -16,7 +16,7 @@ from napari_medsamq.records.recording import Restored
 from napari_medsamq.records.recovery import FoundJournal
 
 
-def wants_instead(parent: QWidget, error: BaseException, selection: Selection) -> Selection | None:
+def ask_selection(parent: QWidget, error: BaseException, selection: Selection) -> Selection | None:
     """Ask for what a reader needs to know; None where it is no such error, or for no answer."""
     if isinstance(error, ChoiceError):
         lines = {plain(f"{meaning}  ({value})"): value for value, meaning in error.choices.items()}
@@ -36,7 +36,7 @@ def wants_instead(parent: QWidget, error: BaseException, selection: Selection) -
     return None
 
 
-def wants_past(
+def ask_resume(
     parent: QWidget, volume: Volume, past: FoundJournal, restored: Restored
 ) -> bool | None:
     """Ask whether to go on with what was done before; None for no answer, not to open it at all."""

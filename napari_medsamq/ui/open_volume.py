@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from napari_medsamq.plugin import foreign_volume, image_layer, layer_volume
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.recording import Recorder, Restored
 from napari_medsamq.records.recovery import FoundJournal, find_journal
-from napari_medsamq.ui.dialogs import wants_instead, wants_past
+from napari_medsamq.ui.dialogs import ask_resume, ask_selection
 from napari_medsamq.ui.forms.volume_form import MODALITIES
 from napari_medsamq.ui.preferences import ct_window, embedding_bytes, palette
 from napari_medsamq.ui.worker import Worker
@@ -108,12 +109,12 @@ class Opener(QObject):
 
         def read() -> Volume:
             chosen = selection
-            volume = read_volume(path, chosen.series, chosen.volume, chosen.resample)
+            volume = read_volume(path, **asdict(chosen))
             return volume if modality is None else volume.with_modality(modality)
 
         def failed(error: BaseException) -> None:
             with self._at_work():
-                better = wants_instead(self._parent, error, selection) if self._ask else None
+                better = ask_selection(self._parent, error, selection) if self._ask else None
             if better is None:
                 self.failed.emit(error)
             # The dock may have been closed with the question still open.
@@ -259,7 +260,7 @@ class Opener(QObject):
         # Where no label was touched, there is nothing to be asked about.
         if not past.restored.worked:
             return True
-        return self._ask and wants_past(self._parent, volume, past, past.restored)
+        return self._ask and ask_resume(self._parent, volume, past, past.restored)
 
     def _leave(self, layer: Image, volume: Volume) -> None:
         """Open nothing; a layer that someone else made stays."""

@@ -24,7 +24,7 @@ def embedding_bytes() -> int:
     return int(_settings().computation.memory_mb) * 10**6
 
 
-def encodes_ahead() -> bool:
+def prefetches() -> bool:
     """Return whether slices are encoded before they are needed."""
     return bool(_settings().computation.encode_ahead)
 

@@ -16,7 +16,7 @@ from napari_medsamq.inference.confidence import (
     slice_confidence,
 )
 from napari_medsamq.inference.preprocess import IDENTITY
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.io.volume import volume_from_slices
 
 
 def key(size: int) -> bytes:
@@ -132,7 +132,7 @@ def test_small_masks_of_a_structure_are_trusted_less(review: Review) -> None:
 def test_a_mask_that_the_network_would_find_anyway_is_sure() -> None:
     array = np.full((6, 64, 64), 10, np.int16)
     array[:, 20:40, 20:40] = 200
-    session = Session(volume_from_array(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY)
+    session = Session(volume_from_slices(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY)
     right = array[3] == 200
     wrong = np.zeros_like(right)
     wrong[20:40, 20:60] = True

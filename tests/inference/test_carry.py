@@ -26,7 +26,7 @@ from napari_medsamq.inference.slice_predictor import (
     gather_evidence,
     stability_of,
 )
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.prompts import BoxPrompt, CarryPrompt
 
 SIZE = (64, 64)
@@ -225,7 +225,7 @@ BOX = BoxPrompt(0, 5, 3, 5, 10, 12)
 def session() -> Session:
     array = np.full((12, 16, 14), 10, np.int16)
     array[BLOCK] = 200
-    session = Session(volume_from_array(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY)
+    session = Session(volume_from_slices(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY)
     session.commit(BOX, list(session.segment(BOX)), 1)
     return session
 
@@ -305,7 +305,7 @@ def test_a_small_structure_is_carried_in_parts_of_the_slices() -> None:
     array = np.full((12, 100, 100), 10, np.int16)
     array[3:9, 40:50, 60:70] = 200
     engine = FakeEngine()
-    volume = volume_from_array(array, (1, 1, 1), "block")
+    volume = volume_from_slices(array, (1, 1, 1), "block")
     session = Session(volume, engine, IDENTITY, zoom=Zoom())
     box = BoxPrompt(0, 5, 60, 40, 69, 49)
     (first,) = session.segment(box)
@@ -351,7 +351,7 @@ def test_an_anchor_too_small_for_the_frame_is_looked_for_where_it_is() -> None:
 def test_what_box_and_mask_before_have_in_common_is_carried_on() -> None:
     array = np.full((12, 16, 14), 10, np.int16)
     array[BLOCK] = 200
-    volume, engine = volume_from_array(array, (1, 1, 1), "block"), LedEngine()
+    volume, engine = volume_from_slices(array, (1, 1, 1), "block"), LedEngine()
     session = Session(volume, engine, IDENTITY, carry_prompt=CarryPrompt.box_and_mask)
     drawn = np.zeros((16, 14), bool)
     drawn[5:14, 3:11] = True  # by hand, a row more than is bright
@@ -376,7 +376,7 @@ def test_models_that_have_learnt_from_masks_are_asked_with_them() -> None:
     asked = {path.name: ModelSpec.read(path).takes_masks for path in shipped_models()}
     assert asked == {FLOAT_MODEL: False, INT8_MODEL: True, FAST_MODEL: True}
     array = np.arange(3 * 16 * 14, dtype=np.int16).reshape(3, 16, 14)
-    volume, engine = volume_from_array(array, (1, 1, 1), "ramp"), LedEngine()
+    volume, engine = volume_from_slices(array, (1, 1, 1), "ramp"), LedEngine()
     engine.spec = replace(engine.spec, provenance={"prompts": "boxes, clicks and masks"})
     session = Session(volume, engine, IDENTITY)
     assert session.carry_prompt is session.network_state().carry_prompt is CarryPrompt.box_and_mask
@@ -385,7 +385,7 @@ def test_models_that_have_learnt_from_masks_are_asked_with_them() -> None:
 def test_a_mask_before_that_is_empty_is_not_asked_with() -> None:
     array = np.full((9, 16, 14), 10, np.int16)
     array[0, 0, 0] = 200
-    volume = volume_from_array(array, (1, 1, 1), "nothing")
+    volume = volume_from_slices(array, (1, 1, 1), "nothing")
     engine = LedEngine()
     engine.blind = True
     session = Session(volume, engine, IDENTITY, carry_prompt=CarryPrompt.box_and_mask)

@@ -39,9 +39,9 @@ class Window:
         viewer.window.resize(1300, 850)
         self.open_dock()
 
-    def open_dock(self, *, ahead=False, memory=DEFAULT_BUDGET):
+    def open_dock(self, *, prefetch=False, memory=DEFAULT_BUDGET):
         # Encoding ahead would count as encoding in tests that count.
-        self.dock = MedSAMQWidget(self.viewer, ahead=ahead, memory=memory)
+        self.dock = MedSAMQWidget(self.viewer, prefetch=prefetch, memory=memory)
         self.dock_frame = self.viewer.window.add_dock_widget(self.dock, name="MedSAM-Q")
 
     def close_dock(self):

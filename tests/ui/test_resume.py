@@ -166,7 +166,7 @@ def test_what_was_set_comes_back_whether_or_not_anything_was_drawn(dock, phantom
     tumour = style(dock, name="Tumour", color="#123456", locked=True)
     hidden = style(dock, 4, name="Vein", visible=False)
     dock.workspace.image.contrast_limits = (-500, 700)
-    dock.dock._view.zoom_requested.emit(False)
+    dock.dock._view.segment.zoom_requested.emit(False)
     if draws:
         dock.drag(*BOX)
         dock.wait()
@@ -185,7 +185,7 @@ def test_what_was_set_comes_back_whether_or_not_anything_was_drawn(dock, phantom
         assert session.window.limits == (-500, 700)
         assert tuple(dock.workspace.image.contrast_limits) == (-500, 700)
         assert session.zoom is None
-        assert not dock.dock._view._zoom.isChecked()
+        assert not dock.dock._view.segment._zoom.isChecked()
 
 
 def test_what_is_seen_comes_back_without_a_question(dock, phantom, answer):
@@ -203,7 +203,7 @@ def test_what_is_seen_comes_back_without_a_question(dock, phantom, answer):
 def test_a_window_of_the_users_alone_comes_back_as_such(dock, phantom, answer):
     answer(QMessageBox.ButtonRole.AcceptRole)
     dock.workspace.image.contrast_limits = (-500, 700)
-    dock.dock.controller.windowing.share(False)
+    dock.dock.controller.window_level.share(False)
     standard = dock.session.window
     assert standard == dock.session.standard_window
     for _ in range(2):
@@ -292,7 +292,7 @@ def test_a_journal_of_the_window_replays_to_the_same_voxels(window, tmp_path):
     assert any(prompt.box.clicks for prompt in corrected)
     assert any(prompt.start is not None for prompt in corrected)
     window.press(Qt.Key.Key_P)
-    window.qtbot.waitUntil(lambda: not window.dock.controller.propagator.active, timeout=60_000)
+    window.qtbot.waitUntil(lambda: not window.dock.controller.propagate.active, timeout=60_000)
     window.wait()
     labels = window.workspace.labels
     window.viewer.layers.selection.active = labels
