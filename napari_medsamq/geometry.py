@@ -13,8 +13,8 @@ from itertools import permutations
 import numpy as np
 import numpy.typing as npt
 
-Bool = npt.NDArray[np.bool_]
-Float64 = npt.NDArray[np.float64]
+from napari_medsamq.array_types import Bool, Float64
+
 Index3 = tuple[int, int, int]
 Flips = tuple[bool, bool, bool]
 
@@ -178,3 +178,14 @@ def slice_mask(
     mask = np.zeros(np.delete(shape, axis), bool)
     mask[place[0][on_slice], place[1][on_slice]] = True
     return mask
+
+
+def grid_corners(shape: Sequence[int]) -> Float64:
+    """Return the corner voxels (2 ** n, n) float64 of a grid of n axes, as indices."""
+    ends: Float64 = np.array([*np.ndindex(*[2] * len(shape))]) * (np.array(shape, np.float64) - 1)
+    return ends
+
+
+def voxel_ml(spacing: npt.ArrayLike) -> float:
+    """Return the volume of a voxel in mL, from its sizes (3,) in mm."""
+    return float(np.prod(np.asarray(spacing, np.float64))) / 1000

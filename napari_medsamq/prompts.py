@@ -9,8 +9,9 @@ from math import floor, isfinite
 
 import numpy as np
 
+from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import PromptError
-from napari_medsamq.geometry import PLANES, Float64, Index3
+from napari_medsamq.geometry import PLANES, Index3
 
 
 class CarryPrompt(StrEnum):

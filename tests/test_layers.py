@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from napari_medsamq.errors import PromptError, SaveError, VolumeError
 from napari_medsamq.inference.preprocess import WindowLevel
-from napari_medsamq.io.volume import Volume, volume_from_array
+from napari_medsamq.io.volume import Volume, volume_from_slices
 from napari_medsamq.plugin import (
     VOLUME,
     _read_layers,
@@ -34,7 +34,7 @@ SHAPE = (6, 20, 30)
 
 
 def volume_of(shape: tuple[int, ...], name: str = "image") -> Volume:
-    return volume_from_array(np.arange(np.prod(shape)).reshape(shape), (3, 0.7, 0.5), name)
+    return volume_from_slices(np.arange(np.prod(shape)).reshape(shape), (3, 0.7, 0.5), name)
 
 
 # -- planes and image layers ----------------------------------------------------------------------
@@ -66,7 +66,7 @@ def test_an_image_layer_is_scaled_and_windowed_and_keeps_its_volume(phantom: Any
 def test_a_coloured_volume_becomes_an_rgb_layer() -> None:
     picture = np.zeros((4, 5, 3), np.uint8)
     picture[0] = 9
-    _, arguments, _ = image_layer(volume_from_array(picture, (1, 1), "photo"))
+    _, arguments, _ = image_layer(volume_from_slices(picture, (1, 1), "photo"))
     assert arguments["rgb"] is True
     assert len(arguments["scale"]) == 3
 
@@ -363,7 +363,7 @@ def test_of_two_volumes_the_one_is_taken_where_the_layer_lies(
     shape = coarse.data.shape
     label = np.zeros(shape, np.uint16)
     label[1, 0, 2] = 7
-    fine = volume_from_array(np.arange(label.size).reshape(shape), (1, 1, 1), "fine")
+    fine = volume_from_slices(np.arange(label.size).reshape(shape), (1, 1, 1), "fine")
     for volume, moved in ((fine, 0), (coarse, 7)):
         data, arguments, _ = image_layer(volume)
         viewer.add_image(data, translate=(moved, 0, 0), **arguments)
@@ -391,13 +391,13 @@ def test_of_two_volumes_the_one_is_taken_where_the_layer_lies(
 )
 def test_a_volume_opens_on_the_plane_with_the_finest_pixels(spacing, plane):
     array = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
-    assert finest_plane(volume_from_array(array, spacing, "grid")).name == plane
+    assert finest_plane(volume_from_slices(array, spacing, "grid")).name == plane
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_single_slice_is_shown_in_its_own_plane(axis):
     array = np.expand_dims(np.arange(30, dtype=np.int16).reshape(5, 6), axis)
-    assert finest_plane(volume_from_array(array, (1, 1, 1), "slice")).axis == axis
+    assert finest_plane(volume_from_slices(array, (1, 1, 1), "slice")).axis == axis
 
 
 def test_the_range_of_some_layers_has_all_of_their_slices():

@@ -35,7 +35,7 @@ from napari_medsamq.inference.engine import Engines
 from napari_medsamq.records.journal import Journal, volume_hash
 from napari_medsamq.records.report import make_report, write_report
 from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.records.provenance import Work, save_work
+from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 from napari_medsamq.records.recording import Recorder
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.inference.slice_predictor import SliceMask
@@ -53,7 +53,7 @@ for found in session.carry(0, known, 7, 13):
     if isinstance(found, SliceMask):
         session.commit_carried(found, 1, group)
 journal.close()
-saved = save_work(folder / "session.nii.gz", Work.of(session))
+saved = save_with_provenance(folder / "session.nii.gz", LabelSnapshot.of(session))
 write_report(folder / "session.html", make_report(saved.receipt.path, volume))
 """
 

@@ -21,7 +21,7 @@ from napari_medsamq.cli.main import app
 from napari_medsamq.cohort import case_runner as cohort
 from napari_medsamq.errors import ChoiceError
 from napari_medsamq.inference.preprocess import IDENTITY
-from napari_medsamq.records.provenance import Work, save_work
+from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 from napari_medsamq.records.report import make_report, write_report
 
 # Clears the screen, begins a line of its own, writes over one, and turns the order around.
@@ -74,7 +74,7 @@ def named_label(folder: Path, name: str, style: str) -> Path:
     session = Session(volume_of(folder / "a.nii"), FakeEngine(), IDENTITY)
     session.label[:] = label_at(session.volume, (1, 1, 1))
     session.set_style(1, LabelStyle(style, "#FF0000"))
-    save_work(folder / name, Work.of(session))
+    save_with_provenance(folder / name, LabelSnapshot.of(session))
     return folder / name
 
 

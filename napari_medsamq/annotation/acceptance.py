@@ -6,13 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_medsamq.annotation.review import mask_key
+from napari_medsamq.array_types import Bool, Label
 from napari_medsamq.errors import PromptError
-
-Bool = npt.NDArray[np.bool_]
-Label = npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,16 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from napari_medsamq.annotation.history import Edit, Prompt
 from napari_medsamq.annotation.label_model import fresh_clicks
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import slice_mask
 from napari_medsamq.inference.crop import tight_box
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
-
-Bool = npt.NDArray[np.bool_]
 
 # Around a mask that has no box, as part of its size; people draw boxes about as loosely.
 _MARGIN = 0.05

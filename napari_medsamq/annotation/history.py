@@ -11,14 +11,11 @@ import numpy.typing as npt
 from scipy.ndimage import find_objects
 
 from napari_medsamq.annotation.acceptance import Acceptance, still_accepted
-from napari_medsamq.inference.network_state import Setting
+from napari_medsamq.array_types import Bool, Label, Voxels
+from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.io.volume import Segment
 from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
-
-Label = npt.NDArray[np.uint16]
-Voxels = npt.NDArray[np.int64]
-Bool = npt.NDArray[np.bool_]
 
 MAX_LABEL_ID = int(np.iinfo(np.uint16).max)
 
@@ -116,7 +113,7 @@ class Edit:
         Whether a person set the voxels one by one, with a brush say.
     group : object or None
         Edits that follow each other and have the same are undone and done again together.
-    setting : Setting or None
+    network_state : NetworkState or None
         With which the network was asked; where it was not, the one in hand at the time; None where
         there is none.
     accepted : tuple of Acceptance
@@ -133,7 +130,7 @@ class Edit:
     prompts_after: tuple[Prompt, ...]
     by_hand: bool = False
     group: object | None = None
-    setting: Setting | None = None
+    network_state: NetworkState | None = None
     accepted: tuple[Acceptance, ...] = ()
     styles: tuple[StyleChange, ...] = ()
 
@@ -158,8 +155,8 @@ class History:
         takes back.
     watch : callable
         Told "edit", "undo" or "redo" after each, and the edit; a group is told by its last one.
-    setting : callable
-        Gives the setting that is entered with edits for which no network was asked, or None.
+    network_state : callable
+        Gives what is entered with edits for which no network was asked, or None.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -168,7 +165,7 @@ class History:
         self.accepted: set[Acceptance] = set()
         self.styles: dict[int, LabelStyle] = {}
         self.watch: Callable[[str, Edit], None] = lambda _kind, _edit: None
-        self.setting: Callable[[], Setting | None] = lambda: None
+        self.network_state: Callable[[], NetworkState | None] = lambda: None
         self._counts = np.zeros(MAX_LABEL_ID + 1, np.int64)
         self._versions = np.zeros_like(self._counts)
         # Lowest and highest index on each axis between which a label's voxels lie: grows with them,
@@ -222,11 +219,11 @@ class History:
         group: object | None = None,
         accepted: Iterable[Acceptance] = (),
         styles: Mapping[int, LabelStyle] = MappingProxyType({}),
-        setting: Setting | None = None,
+        network_state: NetworkState | None = None,
     ) -> Edit:
         """Set voxels (flat indices, each once) and prompts as one new edit; see `Edit`.
 
-        Without a setting, that of the moment is entered.
+        Without a state of the network, that of the moment is entered.
         """
         before = self.label.reshape(-1)[voxels]
         changed = before != values
@@ -239,7 +236,7 @@ class History:
             prompts,
             by_hand,
             group,
-            setting or self.setting(),
+            network_state or self.network_state(),
             tuple(own for own in accepted if own not in self.accepted),
             tuple(StyleChange(n, self.styles.get(n), style) for n, style in styles.items()),
         )
@@ -320,7 +317,7 @@ class History:
             values[np.isin(owned, other.voxels, assume_unique=True)] = other.label_id
         return owned, values, others
 
-    def given_up(
+    def voxels_released(
         self, replaces: Prompt | None, began: Voxels | None, label_id: int
     ) -> tuple[Voxels, Label, tuple[Prompt, ...]]:
         """Return what a new prompt frees, as `without` does for the prompt that it replaces.

@@ -8,34 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_medsamq.annotation.acceptance import not_accepted
-from napari_medsamq.annotation.history import (
-    MAX_LABEL_ID,
-    Edit,
-    History,
-    Label,
-    LabelStyle,
-    Prompt,
-    Voxels,
-)
+from napari_medsamq.annotation.history import MAX_LABEL_ID, Edit, History, LabelStyle, Prompt
 from napari_medsamq.annotation.mask_operations import Operation, check_change
+from napari_medsamq.array_types import Bool, Label, Voxels
 from napari_medsamq.errors import PromptError
-from napari_medsamq.inference.network_state import Setting
+from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.prompt_decoder import click_area, with_clicks
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.volume import LoadedLabel, SaveReceipt, Segment, Volume, write_label
 from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
 
-Bool = npt.NDArray[np.bool_]
-
 # What an edit is called that enters the labels of a file.
 LOAD = "load label file"
 
 
-class Labelling:
+class LabelModel:
     """The label of a volume. All belongs to the thread that owns it.
 
     Parameters
@@ -92,7 +82,7 @@ class Labelling:
         """
         if history.label.shape != self.label.shape:
             raise ValueError(f"a history of {history.label.shape} for {self.label.shape} voxels")
-        history.setting = self.history.setting
+        history.network_state = self.history.network_state
         self.history = history
         history.styles = dict(styles)
 
@@ -159,7 +149,7 @@ class Labelling:
         began = None
         if start is not None and isinstance(box, BoxPrompt):
             began = SliceMask(box.axis, box.index, start, 0, 0, 0).voxels(shape)
-        freed, left, prompts = self.history.given_up(replaces, began, label_id)
+        freed, left, prompts = self.history.voxels_released(replaces, began, label_id)
         # The new mask comes first, so that it wins where both say something.
         touched, first = np.unique(np.concatenate([voxels, freed]), return_index=True)
         values = np.concatenate([np.full(voxels.size, label_id, np.uint16), left])[first]
@@ -170,7 +160,7 @@ class Labelling:
         self._keep_locked(touched, values)
         prompt = Prompt(box, label_id, voxels, began)
         return self.history.change(
-            name, touched, values, (*prompts, prompt), setting=answers[0].setting
+            name, touched, values, (*prompts, prompt), network_state=answers[0].network_state
         )
 
     def commit_carried(
@@ -203,7 +193,12 @@ class Labelling:
         self._keep_locked(voxels, values)
         name = f"propagation of {self.style(label_id).name}"
         return self.history.change(
-            name, voxels, values, self.history.prompts, group=group, setting=mask.setting
+            name,
+            voxels,
+            values,
+            self.history.prompts,
+            group=group,
+            network_state=mask.network_state,
         )
 
     def commit_nothing(
@@ -213,7 +208,7 @@ class Labelling:
         indices: Iterable[int],
         group: object,
         kept: Bool,
-        setting: Setting | None = None,
+        network_state: NetworkState | None = None,
     ) -> Edit | None:
         """Take away what an earlier propagation gave a label where a later one finds nothing.
 
@@ -228,7 +223,7 @@ class Labelling:
             That of the masks that the later one has found.
         kept : (z, y, x) bool
             As in `commit_carried`.
-        setting : Setting, optional
+        network_state : NetworkState, optional
             With which the network was asked.
 
         Returns
@@ -257,7 +252,7 @@ class Labelling:
         self._keep_locked(voxels, values)
         name = f"propagation of {self.style(label_id).name}"
         return self.history.change(
-            name, voxels, values, self.history.prompts, group=group, setting=setting
+            name, voxels, values, self.history.prompts, group=group, network_state=network_state
         )
 
     def accept(self, axis: int, label_id: int, masks: Mapping[int, bytes]) -> Edit:

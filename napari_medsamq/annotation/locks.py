@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.annotation.history import Label, Voxels
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.array_types import Label, Voxels
 from napari_medsamq.inference.slice_predictor import SliceMask
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_medsamq.annotation.history import Bool, History
+from napari_medsamq.annotation.history import History
+from napari_medsamq.array_types import Bool
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class PropagationSnapshot:
     """Where a propagation set out from.
 
     Attributes

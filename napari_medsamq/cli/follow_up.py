@@ -88,7 +88,7 @@ def followup(
         for path in inputs:
             check_target(output, path)
         _check_outside(output, prior_label, prior_image)
-        new = read_volume(new_image, series, volume_number, resample)
+        new = read_volume(new_image, series=series, volume=volume_number, resample=resample)
         check_target(output, new.path, new.source)
         if modality is not None:
             new = new.with_modality(MODALITIES[modality.value])
@@ -152,7 +152,7 @@ def _check_outside(output: Path, *priors: Path | None) -> None:
 
 def _prior_scan(path: Path, series: str | None, volume: int | None, resample: bool) -> Volume:
     try:
-        return read_volume(path, series, volume, resample)
+        return read_volume(path, series=series, volume=volume, resample=resample)
     except (ChoiceError, UnevenSlicesError) as error:
         raise VolumeError(
             f"{error}\n  For the prior image these options are --prior-series, --prior-volume and "

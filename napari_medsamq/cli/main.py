@@ -166,7 +166,7 @@ def segment(
         if output.exists() and not overwrite:
             raise SaveError(f"{output} exists. Choose another name, or add --overwrite.")
         labels = parse_labels(label, len(box))
-        volume = read_volume(image, series, volume_number, resample)
+        volume = read_volume(image, series=series, volume=volume_number, resample=resample)
         if modality is not None:
             volume = volume.with_modality(MODALITIES[modality.value])
         elif volume.modality_source == "ambiguous":

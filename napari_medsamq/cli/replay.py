@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_medsamq.annotation.label_model import Labelling
+from napari_medsamq.annotation.label_model import LabelModel
 from napari_medsamq.cli.common import (
     LABEL_HELP,
     Model,
@@ -23,7 +23,7 @@ from napari_medsamq.errors import SaveError
 from napari_medsamq.io.volume import Volume, check_target, read_volume
 from napari_medsamq.records.journal import check_volume, volume_hash
 from napari_medsamq.records.journal_format import Content, read_journal
-from napari_medsamq.records.provenance import Work, save_work
+from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 from napari_medsamq.records.recording import Restored, restore
 from napari_medsamq.records.verification import Verdict, Verifier
 
@@ -52,14 +52,14 @@ def replay(
     with told_to_user():
         if output.exists() and not overwrite:
             raise SaveError(f"{output} exists. Choose another name, or add --overwrite.")
-        volume = read_volume(image, series, volume_number, resample)
+        volume = read_volume(image, series=series, volume=volume_number, resample=resample)
         check_target(output, volume.path, volume.source)
         content = read_journal(journal)
         check_volume(journal, content, volume_hash(volume))
         restored = restore(content.records, volume.data.shape[:3], str(journal))
-        labelling = Labelling(volume)
-        labelling.restore(restored.history, restored.styles)
-        saved = save_work(output, Work.of(labelling), names=with_name)
+        label_model = LabelModel(volume)
+        label_model.restore(restored.history, restored.styles)
+        saved = save_with_provenance(output, LabelSnapshot.of(label_model), names=with_name)
         say(*_describe(restored, content))
         say(f"Saved and verified: {saved.receipt.path}")
         if saved.problem:

@@ -33,7 +33,11 @@ def report(
             raise SaveError(f"{target}: a report is a page. Choose a name that ends in .html.")
         if target.exists() and not overwrite:
             raise SaveError(f"{target} exists. Choose another name, or add --overwrite.")
-        drawn_on = None if image is None else read_volume(image, series, volume_number, resample)
+        drawn_on = (
+            None
+            if image is None
+            else read_volume(image, series=series, volume=volume_number, resample=resample)
+        )
         page = make_report(label, drawn_on)
         read = (label,) if image is None else (label, image)
         if target.exists() and any(target.samefile(own) for own in read):

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from napari_medsamq import __version__
 from napari_medsamq.analysis.statistics import label_statistics
 from napari_medsamq.annotation.history import LabelStyle
-from napari_medsamq.annotation.label_model import Labelling
+from napari_medsamq.annotation.label_model import LabelModel
 from napari_medsamq.cohort.boxes import boxes_of
 from napari_medsamq.cohort.gallery import thumbnail
 from napari_medsamq.cohort.results import (
@@ -48,7 +48,7 @@ from napari_medsamq.io.files import file_hash, write_whole
 from napari_medsamq.io.volume import Modality, Volume, files_of, read_volume
 from napari_medsamq.records.journal import check_volume, journal_path, volume_hash
 from napari_medsamq.records.journal_format import read_journal
-from napari_medsamq.records.provenance import Work, save_work
+from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 from napari_medsamq.records.recording import restore
 from napari_medsamq.workflows.parsing import parse_window
 from napari_medsamq.workflows.segment import segment_boxes
@@ -215,7 +215,7 @@ def check_program(expected: Mapping[str, Any], found: Mapping[str, Any]) -> None
 
 
 def _image(case: Case) -> Volume:
-    return read_volume(case.image, case.series, case.volume, case.resample)
+    return read_volume(case.image, series=case.series, volume=case.volume, resample=case.resample)
 
 
 def _segmented(
@@ -251,10 +251,10 @@ def _replayed(
     content = read_journal(path)
     check_volume(path, content, key)
     restored = restore(content.records, volume.data.shape[:3])
-    labelling = Labelling(volume)
-    labelling.restore(restored.history, restored.styles)
-    label = labelling.label
-    saved = save_work(output, Work.of(labelling))
+    label_model = LabelModel(volume)
+    label_model.restore(restored.history, restored.styles)
+    label = label_model.label
+    saved = save_with_provenance(output, LabelSnapshot.of(label_model))
     warnings = [*volume.warnings, *([saved.problem] if saved.problem else [])]
     if content.damaged:
         warnings.append("The end of the journal was cut off or altered; all before it is there.")

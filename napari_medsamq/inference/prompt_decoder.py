@@ -4,7 +4,7 @@ A click binds, whoever makes it, on the canvas, the command line or in a journal
 asked with the box, widened to hold what was clicked on, all clicks and the mask that they correct.
 Where its answer leaves a clicked pixel as it should not be, a small disc around the pixel is added
 or taken away (`follow_clicks`). What was clicked away is also taken from what other boxes and the
-brush have put there (`Labelling.commit`). Only a locked label stands against that, which is said.
+brush have put there (`LabelModel.commit`). Only a locked label stands against that, which is said.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.inference.crop import View
+from napari_medsamq.array_types import Bool, Float32
+from napari_medsamq.inference.crop import CropTransform
 from napari_medsamq.inference.engine import Engine, box_points
 from napari_medsamq.inference.preprocess import FRAME
 from napari_medsamq.prompts import Click
-
-Bool = npt.NDArray[np.bool_]
-Float32 = npt.NDArray[np.float32]
 
 # How sure the network is told to be of a mask that it corrects.
 MASK_LOGIT = 6.0
@@ -48,7 +46,7 @@ class Corrections:
         self,
         engine: Engine,
         embedding: Float32,
-        view: View,
+        transform: CropTransform,
         xyxy: npt.ArrayLike,
         clicks: Sequence[Click] = (),
         start: Bool | None = None,
@@ -61,8 +59,8 @@ class Corrections:
         ----------
         engine : Engine
         embedding : (1, 256, 64, 64) float32
-            Of the view.
-        view : View
+            Of what the transform shows.
+        transform : CropTransform
         xyxy : (4,) float
             The box, in slice pixels.
         clicks : sequence of Click
@@ -82,8 +80,8 @@ class Corrections:
         ModelError
             If the network fails.
         """
-        coords, labels = box_points(view.apply_box(xyxy))
-        points = [view.apply_point(click.x, click.y) for click in clicks]
+        coords, labels = box_points(transform.apply_box(xyxy))
+        points = [transform.apply_point(click.x, click.y) for click in clicks]
         coords = np.concatenate([coords, np.array(points, np.float32).reshape(1, -1, 2)], axis=1)
         kinds = np.array([[click.positive for click in clicks]], np.float32)
         labels = np.concatenate([labels, kinds], axis=1)
@@ -97,7 +95,7 @@ class Corrections:
             if answers:
                 previous = answers[-1][0][None, None]
             elif start is not None:
-                previous = dense_prompt(view.apply_mask(start))
+                previous = dense_prompt(transform.apply_mask(start))
             shown = slice(None, 2 + count)
             logits, iou = engine.decode(embedding, coords[:, shown], labels[:, shown], previous)
             answers.append((logits[0], float(iou[0])))

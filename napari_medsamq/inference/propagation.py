@@ -8,15 +8,12 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from napari_medsamq.geometry import Float64
-from napari_medsamq.inference.crop import View, tight_box
+from napari_medsamq.array_types import Bool, Float64
+from napari_medsamq.inference.crop import CropTransform, tight_box
 from napari_medsamq.inference.preprocess import FRAME
-from napari_medsamq.inference.stop_rules import Sight, StopRules
+from napari_medsamq.inference.stop_rules import SliceEvidence, StopRules
 from napari_medsamq.prompts import BoxPrompt3D
-
-Bool = npt.NDArray[np.bool_]
 
 Direction = Literal["up", "down"]
 
@@ -27,7 +24,7 @@ MARGIN = 3
 def propagate(
     segment: Callable[[int, Float64], Bool],
     box: BoxPrompt3D,
-    view: Callable[[Float64], View],
+    transform_around: Callable[[Float64], CropTransform],
 ) -> Iterator[tuple[int, Bool]]:
     """Segment every slice of a 3D box from its middle outwards.
 
@@ -41,7 +38,7 @@ def propagate(
         Takes a slice index and a box (4,) XYXY in slice pixels, returns the mask (H, W) bool.
     box : BoxPrompt3D
         Carried along `box.axis`.
-    view : callable
+    transform_around : callable
         Takes such a box; returns what of a slice the network is shown for it.
 
     Yields
@@ -57,15 +54,17 @@ def propagate(
     for order in (range(middle + 1, slices.stop), range(middle - 1, slices.start - 1, -1)):
         previous = first_mask
         for index in order:
-            previous = segment(index, _next_box(previous, view, first_box))
+            previous = segment(index, _next_box(previous, transform_around, first_box))
             yield index, previous
 
 
-def _next_box(mask: Bool, view: Callable[[Float64], View], otherwise: Float64) -> Float64:
+def _next_box(
+    mask: Bool, transform_around: Callable[[Float64], CropTransform], otherwise: Float64
+) -> Float64:
     around = tight_box(mask)
     if around is None:
         return otherwise
-    seen = view(around)
+    seen = transform_around(around)
     in_frame = tight_box(seen.frame_area(mask))
     if in_frame is None:  # too small to be seen there
         return otherwise
@@ -74,12 +73,12 @@ def _next_box(mask: Bool, view: Callable[[Float64], View], otherwise: Float64) -
     return seen.invert_box(np.clip(wider, 0, FRAME))
 
 
-def _anchor_box(mask: Bool, view: Callable[[Float64], View]) -> Float64:
+def _anchor_box(mask: Bool, transform_around: Callable[[Float64], CropTransform]) -> Float64:
     """Return the box around a known mask, also where that is too small to be seen in the frame."""
     around = tight_box(mask)
     if around is None:
         raise ValueError("an anchor is a mask that is not empty")
-    return _next_box(mask, view, around)
+    return _next_box(mask, transform_around, around)
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def gaps(anchors: Mapping[int, Bool], first: int, last: int) -> list[Gap]:
     Parameters
     ----------
     anchors : mapping of int to (H, W) bool
-        As in `Carrier.carry`, at least one of them not empty.
+        As in `MaskCarrier.carry`, at least one of them not empty.
     first, last : int
 
     Returns
@@ -123,7 +122,7 @@ def gaps(anchors: Mapping[int, Bool], first: int, last: int) -> list[Gap]:
 
 
 @dataclass(frozen=True)
-class Carrier:
+class MaskCarrier:
     """Carries a structure from slices where it is known to those where it is not.
 
     Attributes
@@ -131,16 +130,16 @@ class Carrier:
     segment : callable
         Takes a slice index, a box (4,) XYXY in slice pixels and the mask (H, W) bool of the slice
         before; returns the mask (H, W) bool, and what is seen there.
-    look : callable
+    observe : callable
         Takes a slice index and a known mask (H, W) bool; returns what is seen there.
-    view : callable
+    transform_around : callable
         Takes such a box; returns what of a slice the network is shown for it.
     rules : StopRules
     """
 
-    segment: Callable[[int, Float64, Bool], tuple[Bool, Sight]]
-    look: Callable[[int, Bool], Sight]
-    view: Callable[[Float64], View]
+    segment: Callable[[int, Float64, Bool], tuple[Bool, SliceEvidence]]
+    observe: Callable[[int, Bool], SliceEvidence]
+    transform_around: Callable[[Float64], CropTransform]
     rules: StopRules = field(default_factory=StopRules)
 
     def carry(
@@ -209,23 +208,23 @@ class Carrier:
     def _bridge(
         self, anchors: Mapping[int, Bool], near: int, far: int, slices: range
     ) -> Iterator[tuple[int, Bool]]:
-        start, goal = (_anchor_box(anchors[index], self.view) for index in (near, far))
+        start, goal = (_anchor_box(anchors[index], self.transform_around) for index in (near, far))
         previous = anchors[near]
         for index in slices:
             share = (index - near) / (far - near)
             between = (1 - share) * start + share * goal
-            box = (_next_box(previous, self.view, between) + between) / 2
-            previous, sight = self.segment(index, box, previous)
-            if sight.pixels >= self.rules.least_area:
+            box = (_next_box(previous, self.transform_around, between) + between) / 2
+            previous, evidence = self.segment(index, box, previous)
+            if evidence.pixels >= self.rules.least_area:
                 yield index, previous
 
     def _run(
         self, start: Bool, at: int, slices: range, direction: Direction
     ) -> Iterator[tuple[int, Bool] | Stop]:
-        anchor = before = self.look(at, start)
-        mask, box = start, _anchor_box(start, self.view)
+        anchor = before = self.observe(at, start)
+        mask, box = start, _anchor_box(start, self.transform_around)
         for index in slices:
-            mask, now = self.segment(index, _next_box(mask, self.view, box), mask)
+            mask, now = self.segment(index, _next_box(mask, self.transform_around, box), mask)
             reason = self.rules.reason(now, before, anchor)
             if reason is not None:
                 yield Stop(index, direction, reason)

@@ -10,19 +10,17 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.array_types import Bool, Float32
 from napari_medsamq.inference.confidence import agreement, jittered_boxes
-from napari_medsamq.inference.crop import View, Zoom, tight_box
+from napari_medsamq.inference.crop import CropTransform, Zoom, tight_box
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES, EmbeddingCache
 from napari_medsamq.inference.engine import Engine, box_points
-from napari_medsamq.inference.network_state import Setting
+from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.preprocess import BoxRule, WindowLevel
 from napari_medsamq.inference.prompt_decoder import Corrections, follow_clicks, with_clicks
-from napari_medsamq.inference.stop_rules import Sight, observe, stability_of
+from napari_medsamq.inference.stop_rules import SliceEvidence, gather_evidence, stability_of
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import Click
-
-Bool = npt.NDArray[np.bool_]
-Float32 = npt.NDArray[np.float32]
 
 # One embedding in so many is of a part of a slice that the network was shown enlarged.
 _PARTS = 8
@@ -43,7 +41,7 @@ class SliceMask:
         Time taken; `encode_ms` is 0 where the embedding was at hand.
     zoomed : bool
         Whether the network saw a part of the slice.
-    setting : Setting or None
+    network_state : NetworkState or None
         With which it was asked; None for a mask that no network gave.
     unfollowed : tuple of Click
         Clicks that the mask follows, and the network did not.
@@ -56,7 +54,7 @@ class SliceMask:
     encode_ms: float
     decode_ms: float
     zoomed: bool = False
-    setting: Setting | None = None
+    network_state: NetworkState | None = None
     unfollowed: tuple[Click, ...] = ()
 
     def voxels(self, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
@@ -67,7 +65,7 @@ class SliceMask:
 
 
 @dataclass(frozen=True, eq=False)
-class Lens:
+class SliceContext:
     """Through what the slices of one axis are seen, as it was when something was asked.
 
     Attributes
@@ -75,23 +73,23 @@ class Lens:
     engine : Engine
     axis : int
         Array axis normal to the slices.
-    setting : Setting
+    network_state : NetworkState
         Of that engine.
     """
 
     engine: Engine
     axis: int
-    setting: Setting
+    network_state: NetworkState
 
     @property
     def window(self) -> WindowLevel:
-        """The window of the setting."""
-        return self.setting.window
+        """Through which the network sees the slices."""
+        return self.network_state.window
 
     @property
     def zoom(self) -> Zoom | None:
         """How small boxes are zoomed in on; None shows the network whole slices."""
-        return self.setting.zoom
+        return self.network_state.zoom
 
 
 class SliceNetwork:
@@ -114,7 +112,7 @@ class SliceNetwork:
         self._corrections = Corrections()
         # Asked for each slice of a volume whenever one more is ready.
         self._wholes = {
-            (axis, rule): self._view(axis, rule) for axis in range(3) for rule in BoxRule
+            (axis, rule): self._whole_slice(axis, rule) for axis in range(3) for rule in BoxRule
         }
         # A dock that was closed may still be at its last slice while the next one begins.
         self._lock = Lock()
@@ -124,21 +122,21 @@ class SliceNetwork:
         """How many slices there is room to keep the embeddings of."""
         return self._slices.budget // EMBEDDING_BYTES
 
-    def view(self, lens: Lens, xyxy: npt.ArrayLike) -> View:
+    def transform_around(self, context: SliceContext, xyxy: npt.ArrayLike) -> CropTransform:
         """Return what of a slice the network is shown for a box (4,) XYXY in slice pixels."""
-        whole = self._whole(lens)
-        return whole if lens.zoom is None else lens.zoom.view(xyxy, whole)
+        whole = self._whole(context)
+        return whole if context.zoom is None else context.zoom.transform_around(xyxy, whole)
 
-    def is_ready(self, lens: Lens, index: int) -> bool:
+    def is_ready(self, context: SliceContext, index: int) -> bool:
         """Tell whether a slice has its embedding at hand."""
-        return self._key(lens, index, self._whole(lens)) in self._slices
+        return self._key(context, index, self._whole(context)) in self._slices
 
-    def prepare(self, lens: Lens, index: int, wanted: Sequence[int] = ()) -> None:
+    def prepare(self, context: SliceContext, index: int, wanted: Sequence[int] = ()) -> None:
         """Encode a slice that is not ready.
 
         Parameters
         ----------
-        lens : Lens
+        context : SliceContext
         index : int
         wanted : sequence of int
             Slices that are not to make room for it, the dearest first.
@@ -148,14 +146,14 @@ class SliceNetwork:
         ModelError
             If the network fails.
         """
-        whole = self._whole(lens)
+        whole = self._whole(context)
         with self._lock:
-            self._slices.prefer(self._key(lens, other, whole) for other in wanted)
-            self._embedding(lens, index, whole)
+            self._slices.prefer(self._key(context, other, whole) for other in wanted)
+            self._embedding(context, index, whole)
 
     def segment(
         self,
-        lens: Lens,
+        context: SliceContext,
         index: int,
         xyxy: npt.ArrayLike,
         clicks: Sequence[Click] = (),
@@ -169,19 +167,19 @@ class SliceNetwork:
             If the network fails.
         """
         around = with_clicks(xyxy, clicks)
-        view = self.view(lens, around)
-        answer = self._decode(lens, index, view, around, clicks, start)[0]
-        mask, unfollowed = follow_clicks(answer.mask, around, clicks, view.pixel_size)
+        transform = self.transform_around(context, around)
+        answer = self._decode(context, index, transform, around, clicks, start)[0]
+        mask, unfollowed = follow_clicks(answer.mask, around, clicks, transform.pixel_size)
         return replace(answer, mask=mask, unfollowed=unfollowed)
 
-    def segment_and_see(
-        self, lens: Lens, index: int, xyxy: npt.ArrayLike, before: Bool | None = None
-    ) -> tuple[SliceMask, Sight]:
+    def segment_and_observe(
+        self, context: SliceContext, index: int, xyxy: npt.ArrayLike, before: Bool | None = None
+    ) -> tuple[SliceMask, SliceEvidence]:
         """Decode a box as `segment` does, and observe what is within its mask.
 
         Parameters
         ----------
-        lens : Lens
+        context : SliceContext
         index : int
         xyxy : (4,) float
             In slice pixels.
@@ -191,38 +189,40 @@ class SliceNetwork:
         Returns
         -------
         answer : SliceMask
-        sight : Sight
+        evidence : SliceEvidence
             Of the box alone, also where the mask before was asked with: that makes every edge
             sharp, where the structure has ended too.
         """
-        view = self.view(lens, xyxy)
-        answer, logits, embedding = self._decode(lens, index, view, xyxy)
-        height, width = view.transform.frame
+        transform = self.transform_around(context, xyxy)
+        answer, logits, embedding = self._decode(context, index, transform, xyxy)
+        height, width = transform.resize.frame
         found = logits > 0
         found[height:] = found[:, width:] = False
         stability = stability_of(logits[:height, :width])
-        sight = self._observe(lens, index, answer.mask, found, stability, embedding)
-        if before is not None and view.apply_mask(before).any():
+        evidence = self._observe(context, index, answer.mask, found, stability, embedding)
+        if before is not None and transform.apply_mask(before).any():
             # Asked apart: the decoder is told once for all prompts whether masks come with them.
-            led, led_logits, _ = self._decode(lens, index, view, xyxy, start=before)
+            led, led_logits, _ = self._decode(context, index, transform, xyxy, start=before)
             answer = replace(
                 answer,
-                mask=view.invert_mask(np.minimum(logits, led_logits)),
+                mask=transform.invert_mask(np.minimum(logits, led_logits)),
                 iou=min(answer.iou, led.iou),
                 encode_ms=answer.encode_ms + led.encode_ms,
                 decode_ms=answer.decode_ms + led.decode_ms,
             )
-        return answer, sight
+        return answer, evidence
 
-    def look(self, lens: Lens, index: int, mask: Bool) -> Sight:
+    def observe(self, context: SliceContext, index: int, mask: Bool) -> SliceEvidence:
         """Observe what is within a known mask (H, W) bool of a slice, empty or not."""
         box = tight_box(mask)
-        view = self._whole(lens) if box is None else self.view(lens, box)
+        transform = self._whole(context) if box is None else self.transform_around(context, box)
         with self._lock:
-            embedding, _ = self._embedding(lens, index, view)
-        return self._observe(lens, index, mask, view.apply_mask(mask), 1.0, embedding)
+            embedding, _ = self._embedding(context, index, transform)
+        return self._observe(context, index, mask, transform.apply_mask(mask), 1.0, embedding)
 
-    def sureness(self, lens: Lens, index: int, mask: Bool) -> tuple[float, float]:
+    def agreement_and_iou(
+        self, context: SliceContext, index: int, mask: Bool
+    ) -> tuple[float, float]:
         """Return how far the network agrees with a mask (H, W) bool that is not empty.
 
         Returns
@@ -240,85 +240,87 @@ class SliceNetwork:
         box = tight_box(mask)
         if box is None:
             raise ValueError("an empty mask has no box to move")
-        view = self.view(lens, box)
-        points = [box_points(view.apply_box(own)) for own in jittered_boxes(box, mask.shape)]
+        transform = self.transform_around(context, box)
+        points = [box_points(transform.apply_box(own)) for own in jittered_boxes(box, mask.shape)]
         coords, labels = (np.concatenate(parts) for parts in zip(*points, strict=True))
         with self._lock:
             # Kept, parts of slices that nobody asked for would drive out those that are clicked on.
-            embedding, _ = self._embedding(lens, index, view, keep=view.crop is None)
-            logits, iou = lens.engine.decode(embedding, coords, labels)
-        height, width = view.transform.frame
+            embedding, _ = self._embedding(context, index, transform, keep=transform.crop is None)
+            logits, iou = context.engine.decode(embedding, coords, labels)
+        height, width = transform.resize.frame
         found = logits[:, :height, :width] > 0
-        seen = view.apply_mask(mask)[:height, :width]
+        seen = transform.apply_mask(mask)[:height, :width]
         return agreement(seen, found), float(iou.mean())
 
     def _observe(
         self,
-        lens: Lens,
+        context: SliceContext,
         index: int,
         mask: Bool,
         seen: Bool,
         stability: float,
         embedding: Float32,
-    ) -> Sight:
-        framed = self._whole(lens).apply_mask(mask)
-        return observe(framed, seen, stability, embedding, self._grey(lens, index, mask))
+    ) -> SliceEvidence:
+        framed = self._whole(context).apply_mask(mask)
+        return gather_evidence(framed, seen, stability, embedding, self._grey(context, index, mask))
 
-    def _grey(self, lens: Lens, index: int, mask: Bool) -> Float32:
-        pixels = lens.window.apply(self._volume.slice(lens.axis, index)[mask])
+    def _grey(self, context: SliceContext, index: int, mask: Bool) -> Float32:
+        pixels = context.window.apply(self._volume.slice(context.axis, index)[mask])
         grey: Float32 = pixels.astype(np.float32) / np.float32(255)
         return grey
 
     def _decode(
         self,
-        lens: Lens,
+        context: SliceContext,
         index: int,
-        view: View,
+        transform: CropTransform,
         xyxy: npt.ArrayLike,
         clicks: Sequence[Click] = (),
         start: Bool | None = None,
     ) -> tuple[SliceMask, Float32, Float32]:
         with self._lock:
-            embedding, encode_ms = self._embedding(lens, index, view)
+            embedding, encode_ms = self._embedding(context, index, transform)
             begun = perf_counter()
             logits, iou = self._corrections.decode(
-                lens.engine,
+                context.engine,
                 embedding,
-                view,
+                transform,
                 xyxy,
                 clicks,
                 start,
-                place=self._key(lens, index, view),
+                place=self._key(context, index, transform),
             )
-            mask = view.invert_mask(logits)
+            mask = transform.invert_mask(logits)
             decode_ms = (perf_counter() - begun) * 1000
-        zoomed = view.crop is not None
-        answer = SliceMask(lens.axis, index, mask, iou, encode_ms, decode_ms, zoomed, lens.setting)
+        zoomed = transform.crop is not None
+        answer = SliceMask(
+            context.axis, index, mask, iou, encode_ms, decode_ms, zoomed, context.network_state
+        )
         return answer, logits, embedding
 
     def _embedding(
-        self, lens: Lens, index: int, view: View, *, keep: bool = True
+        self, context: SliceContext, index: int, transform: CropTransform, *, keep: bool = True
     ) -> tuple[Float32, float]:
-        """Return the embedding of a view of a slice, and the ms it took; 0 if it was at hand."""
-        key = self._key(lens, index, view)
-        kept = self._slices if view.crop is None else self._parts
+        """Return the embedding of a part of a slice, and the ms it took; 0 if it was at hand."""
+        key = self._key(context, index, transform)
+        kept = self._slices if transform.crop is None else self._parts
         embedding = kept.get(key)
         if embedding is not None:
             return embedding, 0.0
         start = perf_counter()
-        array = lens.window.apply(self._volume.slice(lens.axis, index))
-        embedding = lens.engine.encode(view.image(array))
+        array = context.window.apply(self._volume.slice(context.axis, index))
+        embedding = context.engine.encode(transform.image(array))
         if keep:
             kept.put(key, embedding)
         return embedding, (perf_counter() - start) * 1000
 
-    def _whole(self, lens: Lens) -> View:
-        return self._wholes[lens.axis, lens.setting.box_rule]
+    def _whole(self, context: SliceContext) -> CropTransform:
+        return self._wholes[context.axis, context.network_state.box_rule]
 
-    def _view(self, axis: int, rule: BoxRule) -> View:
+    def _whole_slice(self, axis: int, rule: BoxRule) -> CropTransform:
         height, width = self._volume.slice(axis, 0).shape[:2]
-        return View((height, width), self._volume.pixel_size(axis), box_rule=rule)
+        return CropTransform((height, width), self._volume.pixel_size(axis), box_rule=rule)
 
     @staticmethod
-    def _key(lens: Lens, index: int, view: View) -> Hashable:
-        return lens.engine, lens.window, lens.axis, index, view.crop
+    def _key(context: SliceContext, index: int, transform: CropTransform) -> Hashable:
+        return context.engine, context.window, context.axis, index, transform.crop

@@ -13,8 +13,7 @@ from math import exp, log
 import numpy as np
 import numpy.typing as npt
 
-Bool = npt.NDArray[np.bool_]
-Float32 = npt.NDArray[np.float32]
+from napari_medsamq.array_types import Bool, Float32
 
 _GRID = 64
 _OPERATIONS = (np.logical_and, np.logical_or)
@@ -23,7 +22,7 @@ _LEAST_SD = 0.02
 
 
 @dataclass(frozen=True, eq=False)
-class Sight:
+class SliceEvidence:
     """What is seen of a structure on one slice.
 
     Attributes
@@ -34,7 +33,7 @@ class Sight:
         Of the mask in the frame that the network saw, which may show a part of the slice.
     stability : float
         Intersection over union of the masks at logits of +1 and -1.
-    look : (256,) float32
+    appearance : (256,) float32
         Mean of the embedding within the mask, of length 1.
     brightness, spread : float
         Mean and standard deviation of the windowed intensities within the mask, from 0 to 1.
@@ -43,7 +42,7 @@ class Sight:
     mask: Bool
     pixels: int
     stability: float
-    look: Float32
+    appearance: Float32
     brightness: float
     spread: float
 
@@ -53,7 +52,9 @@ class Sight:
         return int(np.count_nonzero(self.mask))
 
 
-def observe(mask: Bool, seen: Bool, stability: float, embedding: Float32, grey: Float32) -> Sight:
+def gather_evidence(
+    mask: Bool, seen: Bool, stability: float, embedding: Float32, grey: Float32
+) -> SliceEvidence:
     """Gather what the rules look at.
 
     Parameters
@@ -68,14 +69,14 @@ def observe(mask: Bool, seen: Bool, stability: float, embedding: Float32, grey: 
         Windowed intensities of the mask's pixels, from 0 to 1.
     """
     cells = seen.reshape(_GRID, 4, _GRID, 4).mean((1, 3), dtype=np.float32).reshape(-1)
-    look = cells @ embedding[0].transpose(1, 2, 0).reshape(_GRID * _GRID, -1)
-    length = float(np.linalg.norm(look))
+    appearance = cells @ embedding[0].transpose(1, 2, 0).reshape(_GRID * _GRID, -1)
+    length = float(np.linalg.norm(appearance))
     known = grey.size > 0
-    return Sight(
+    return SliceEvidence(
         mask,
         int(np.count_nonzero(seen)),
         stability,
-        look / length if length > 0 else look,
+        appearance / length if length > 0 else appearance,
         float(grey.mean()) if known else 0.0,
         float(grey.std()) if known else 0.0,
     )
@@ -111,12 +112,14 @@ class StopRules:
     least_overlap: float = 0.2
     most_doubt: float = 0.40
 
-    def reason(self, now: Sight, before: Sight, anchor: Sight) -> str | None:
+    def reason(
+        self, now: SliceEvidence, before: SliceEvidence, anchor: SliceEvidence
+    ) -> str | None:
         """Say why to stop before a slice; None to go on.
 
         Parameters
         ----------
-        now, before, anchor : Sight
+        now, before, anchor : SliceEvidence
             On that slice, on the one before, and where the structure is known.
         """
         if now.pixels < self.least_area:
@@ -128,35 +131,35 @@ class StopRules:
         shift = float(np.linalg.norm(_centre(now.mask) - _centre(before.mask)))
         if shift > self.most_shift * before.area**0.5 or common < self.least_overlap * either:
             return "the mask jumped to another place"
-        evidence = _evidence(now, before, anchor)
-        doubt = 1 / (1 + exp(-_BIAS - sum(evidence.values())))
+        log_odds = _log_odds(now, before, anchor)
+        doubt = 1 / (1 + exp(-_BIAS - sum(log_odds.values())))
         if doubt <= self.most_doubt:
             return None
         # The strongest evidence, of how it differs from what is usual within a structure.
-        return max(evidence, key=lambda words: evidence[words] - _USUAL[words])
+        return max(log_odds, key=lambda words: log_odds[words] - _USUAL[words])
 
 
-_EDGE, _LOOK = "the mask has no clear edge any more", "it does not look like the structure"
+_EDGE, _APPEARANCE = "the mask has no clear edge any more", "it does not look like the structure"
 _SIZE = "the mask is much smaller than where it was drawn"
 _BRIGHT, _CHANGE = "its brightness is another one", "its brightness changed at once"
 _BIAS = 5.13
 # Medians of the evidence within structures.
-_USUAL = {_EDGE: -1.85, _LOOK: -5.23, _SIZE: 0.19, _BRIGHT: 0.08, _CHANGE: 0.07}
+_USUAL = {_EDGE: -1.85, _APPEARANCE: -5.23, _SIZE: 0.19, _BRIGHT: 0.08, _CHANGE: 0.07}
 
 
-def _evidence(now: Sight, before: Sight, anchor: Sight) -> dict[str, float]:
+def _log_odds(now: SliceEvidence, before: SliceEvidence, anchor: SliceEvidence) -> dict[str, float]:
     """Return by its words what each observation adds to the log-odds of the end."""
     size = max(-2.0, min(2.0, log(max(now.area / max(1, anchor.area), 0.02))))
     return {
         _EDGE: -2.31 * now.stability,
-        _LOOK: -5.28 * float(now.look @ anchor.look),
+        _APPEARANCE: -5.28 * float(now.appearance @ anchor.appearance),
         _SIZE: -1.10 * size,
         _BRIGHT: 0.52 * _difference(now, anchor),
         _CHANGE: 1.17 * _difference(now, before),
     }
 
 
-def _difference(now: Sight, other: Sight) -> float:
+def _difference(now: SliceEvidence, other: SliceEvidence) -> float:
     return min(abs(now.brightness - other.brightness) / (other.spread + _LEAST_SD), 3.0)
 
 

@@ -11,8 +11,8 @@ from typing import BinaryIO, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Float64
 from napari_medsamq.io.source import Array, nan_as_zero
 from napari_medsamq.palettes import OKABE_ITO
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from qtpy.compat import isalive
 from qtpy.QtCore import Signal
 
 from napari_medsamq.annotation.history import Edit
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.geometry import voxel_ml
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.io.files import as_file_name
 from napari_medsamq.io.volume import label_formats
@@ -147,10 +147,10 @@ class Controller(Tool):
     def _follow_all(self) -> None:
         dock, workspace, layers = self._dock, self.workspace, self._viewer.layers
         self.follow(self.show_plane, dock.volume.plane_requested)
-        self.follow(self.draw, dock.draw_requested)
-        self.follow(self.undo, dock.undo_requested)
-        self.follow(self.redo, dock.redo_requested)
-        self.follow(self._help.show, dock.help_requested)
+        self.follow(self.draw, dock.segment.draw_requested)
+        self.follow(self.undo, dock.segment.undo_requested)
+        self.follow(self.redo, dock.segment.redo_requested)
+        self.follow(self._help.show, dock.segment.help_requested)
         self.follow(dock.guide.asked, workspace.prompts.requested)
         self.follow(self._on_plane, self.view.plane_changed)
         self.follow(self._show_volume, self.model.ended)
@@ -191,7 +191,7 @@ class Controller(Tool):
         return boxes.mode == "add_rectangle" and self._viewer.layers.selection.active is boxes
 
     def _show_propagating(self) -> None:
-        self._dock.show_propagating(self.propagate.active)
+        self._dock.segment.show_propagating(self.propagate.active)
         self._show_session()
 
     def _on_napari_saved(self) -> None:
@@ -276,19 +276,19 @@ class Controller(Tool):
 
     def _show_session(self) -> None:
         history = self.session.history
-        voxel_ml = float(np.prod(self.session.volume.spacing)) / 1000
+        own_ml = voxel_ml(self.session.volume.spacing)
         rows = [
-            (label_id, self.session.style(label_id), count, count * voxel_ml)
+            (label_id, self.session.style(label_id), count, count * own_ml)
             for label_id, count in history.voxel_counts.items()
         ]
         label_id = self.workspace.label_id
         self._dock.label.show_label(label_id, self.session.style(label_id))
         self._dock.label.show_labels(rows)
-        self._dock.show_history(history.undo_name, history.redo_name)
+        self._dock.segment.show_history(history.undo_name, history.redo_name)
         self._show_mode()
 
     def _show_mode(self) -> None:
         # Whoever draws, paints or takes another tool in hand does not click.
         if self.click.active and self.workspace.boxes.mode != "pan_zoom":
             self.click.switch(False)
-        self._dock.show_mode(self.drawing, self.click.active)
+        self._dock.segment.show_mode(self.drawing, self.click.active)

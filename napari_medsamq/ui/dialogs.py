@@ -13,7 +13,7 @@ from napari_medsamq.errors import ChoiceError, UnevenSlicesError
 from napari_medsamq.io.volume import Selection, Volume
 from napari_medsamq.plain_text import plain, unguessed
 from napari_medsamq.records.recording import Restored
-from napari_medsamq.records.recovery import Past
+from napari_medsamq.records.recovery import FoundJournal
 
 
 def ask_selection(parent: QWidget, error: BaseException, selection: Selection) -> Selection | None:
@@ -36,7 +36,9 @@ def ask_selection(parent: QWidget, error: BaseException, selection: Selection) -
     return None
 
 
-def ask_resume(parent: QWidget, volume: Volume, past: Past, restored: Restored) -> bool | None:
+def ask_resume(
+    parent: QWidget, volume: Volume, past: FoundJournal, restored: Restored
+) -> bool | None:
     """Ask whether to go on with what was done before; None for no answer, not to open it at all."""
     counts, styles = restored.history.voxel_counts, restored.styles
     when = datetime.fromtimestamp(past.path.stat().st_mtime).astimezone()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from napari_medsamq.plain_text import unguessed
 from napari_medsamq.plugin import foreign_volume, image_layer, layer_volume
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.recording import Recorder, Restored
-from napari_medsamq.records.recovery import Past, find_past
+from napari_medsamq.records.recovery import FoundJournal, find_journal
 from napari_medsamq.ui.dialogs import ask_resume, ask_selection
 from napari_medsamq.ui.forms.volume_form import MODALITIES
 from napari_medsamq.ui.preferences import ct_window, embedding_bytes, palette
@@ -108,7 +109,7 @@ class Opener(QObject):
 
         def read() -> Volume:
             chosen = selection
-            volume = read_volume(path, chosen.series, chosen.volume, chosen.resample)
+            volume = read_volume(path, **asdict(chosen))
             return volume if modality is None else volume.with_modality(modality)
 
         def failed(error: BaseException) -> None:
@@ -222,17 +223,17 @@ class Opener(QObject):
         memory = embedding_bytes() if self._memory is None else self._memory
         colors, window = palette(), ct_window()
 
-        def begin() -> tuple[Session, Past]:
+        def begin() -> tuple[Session, FoundJournal]:
             engine = self._engines.load(directory)
             session = Session(volume, engine, zoom=Zoom(), embedding_budget=memory, palette=colors)
             if presets(volume, session.standard_window) == CT_PRESETS:
                 session.window = window
-            return session, find_past(volume, self._journals)
+            return session, find_journal(volume, self._journals)
 
         def forget() -> None:
             self._preparing = [other for other in self._preparing if other is not layer]
 
-        def opened(found: tuple[Session, Past]) -> None:
+        def opened(found: tuple[Session, FoundJournal]) -> None:
             forget()
             session, past = found
             with self._at_work():
@@ -252,7 +253,7 @@ class Opener(QObject):
         self._preparing.append(layer)
         self._compute.submit(begin, opened, failed)
 
-    def _goes_on(self, volume: Volume, past: Past) -> bool | None:
+    def _goes_on(self, volume: Volume, past: FoundJournal) -> bool | None:
         """Tell whether to go on with what was done before; None for no answer."""
         if past.restored is None:
             return False
@@ -268,7 +269,13 @@ class Opener(QObject):
         self.said.emit(f"{volume.name} was not opened; what was done to it before stays as it was.")
 
     def _begin(
-        self, layer: Image, model: Path | None, session: Session, past: Past, *, goes_on: bool
+        self,
+        layer: Image,
+        model: Path | None,
+        session: Session,
+        past: FoundJournal,
+        *,
+        goes_on: bool,
     ) -> None:
         volume, restored, recorder = session.volume, None, None
         if past.warning:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
 from psygnal import Signal
 
 from napari_medsamq.annotation.history import Edit, Prompt
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.array_types import Bool
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
-
-Bool = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,9 +30,11 @@ class Worker(QObject):
     Nor do jobs read what that thread writes, as it may be in the middle of writing. Whoever submits
     one hands over what it needs, as it is then:
 
-    - of the label, a copy: `History.part`, a mask or slice by comparison, all of it by `Work.of`;
+    - of the label, a copy: `History.part`, a mask or slice by comparison, or all of it by
+      `LabelSnapshot.of`;
     - of what was done, edits and prompts, whose arrays are never changed;
-    - what the network is and sees: `Session.lens`; which model is wanted: `Engines.directory`;
+    - what the network is and sees: `Session.slice_context`; which model is wanted:
+      `Engines.directory`;
     - volumes, of which another modality is another object.
 
     What is left are words to stop early, `running` for one, which are set once.

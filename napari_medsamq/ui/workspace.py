@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
 from napari.layers import Image, Labels, Layer, Shapes
 from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
@@ -17,6 +16,7 @@ from qtpy.QtCore import QTimer
 from napari_medsamq.annotation.history import Edit, Prompt
 from napari_medsamq.annotation.review import Review
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.plugin import VOLUME
@@ -29,8 +29,6 @@ from napari_medsamq.ui.prompt_list import PromptList, Request
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-
-Bool = npt.NDArray[np.bool_]
 
 # By viewer, so that a dock which is opened again finds what was open.
 _OPEN: WeakKeyDictionary[ViewerModel, list[Workspace]] = WeakKeyDictionary()

@@ -13,10 +13,12 @@ import numpy as np
 
 from napari_medsamq.analysis.comparison import describe_change
 from napari_medsamq.analysis.registration import Motion, describe_motion, register
+from napari_medsamq.analysis.statistics import row_ends
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.array_types import Bool, Float64
 from napari_medsamq.errors import PromptError, ProvenanceError, VolumeError
-from napari_medsamq.geometry import Float64, Index3
+from napari_medsamq.geometry import Index3, voxel_ml
 from napari_medsamq.inference.backend import CPU
 from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.engine import Engines
@@ -25,7 +27,12 @@ from napari_medsamq.io.files import file_hash, file_stem
 from napari_medsamq.io.labels import LabelFile, check_same_space, same_grid
 from napari_medsamq.io.volume import Volume, can_read, check_target
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between, two_pixels
-from napari_medsamq.records.provenance import Saved, Work, read_provenance, save_work
+from napari_medsamq.records.provenance import (
+    LabelSnapshot,
+    Saved,
+    read_provenance,
+    save_with_provenance,
+)
 
 # Corners of voxels that lie on each other but for rounding.
 _ROUNDING = 1e-3
@@ -198,13 +205,12 @@ def prior_labels(
                 ) from error
         motion = np.eye(4)
     into = np.linalg.inv(new.affine) @ motion @ prior.volume.affine
-    voxel_ml = float(np.prod(prior.volume.spacing)) / 1000
     found = []
     for label_id in prior.ids:
         mask = prior.label == label_id
         span = _span(mask, into, margin_mm / new.spacing)
         box, cut = _box(*span, new, axis)
-        size = int(np.count_nonzero(mask)) * voxel_ml
+        size = int(np.count_nonzero(mask)) * voxel_ml(prior.volume.spacing)
         known = prior.style(label_id)
         style = LabelStyle(known.name, known.color)
         found.append(PriorLabel(label_id, style, size, box, cut))
@@ -284,7 +290,7 @@ def follow_up(
             "The network found nothing in any box of the prior scan. Give the prior image to have "
             "it registered, or draw boxes on the new image."
         )
-    saved = save_work(output, Work.of(session))
+    saved = save_with_provenance(output, LabelSnapshot.of(session))
     return FollowUp(changes_since(labels, session, notes), saved, engine.spec.name)
 
 
@@ -292,30 +298,24 @@ def changes_since(
     labels: list[PriorLabel], session: Session, notes: Mapping[int, str] | None = None
 ) -> dict[int, Change]:
     """Return what has become of the labels of a prior scan, by label id in ascending order."""
-    voxel_ml = float(np.prod(session.volume.spacing)) / 1000
+    own_ml = voxel_ml(session.volume.spacing)
     counts = session.history.voxel_counts
     said = notes or {}
     return {
         label.label_id: Change(
             label.style.name,
             label.millilitres,
-            counts.get(label.label_id, 0) * voxel_ml,
+            counts.get(label.label_id, 0) * own_ml,
             said.get(label.label_id, ""),
         )
         for label in sorted(labels, key=lambda label: label.label_id)
     }
 
 
-def _span(
-    mask: np.ndarray[Any, np.dtype[np.bool_]], into: Float64, margin: Float64
-) -> tuple[Float64, Float64]:
+def _span(mask: Bool, into: Float64, margin: Float64) -> tuple[Float64, Float64]:
     """Return where the voxels of a mask, whole ones, begin and end on another grid: two (3,)."""
-    used = mask.any(-1)
-    rows = np.argwhere(used)
     # A row's own ends reach as far as anything in it.
-    ends = mask.argmax(-1)[used], mask.shape[-1] - 1 - mask[..., ::-1].argmax(-1)[used]
-    places = np.concatenate([np.column_stack([rows, end]) for end in ends])
-    mapped = places @ into[:3, :3].T + into[:3, 3]
+    mapped = row_ends(mask) @ into[:3, :3].T + into[:3, 3]
     half = np.abs(into[:3, :3]).sum(1) / 2 + margin
     return mapped.min(0) - half, mapped.max(0) + half
 

@@ -21,7 +21,7 @@ from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.volume import Volume, check_target
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
-from napari_medsamq.records.provenance import Work, save_work
+from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 
 
 def segment_boxes(
@@ -101,7 +101,7 @@ def segment_boxes(
             notes.append(f"{session.style(label_id).name}, slice {index}: {said}")
         answers.extend(masks)
     start = perf_counter()
-    saved = save_work(output, Work.of(session), names=named)
+    saved = save_with_provenance(output, LabelSnapshot.of(session), names=named)
     save_ms = (perf_counter() - start) * 1000
     return session, {
         "image": str(volume.path),

@@ -15,7 +15,7 @@ from napari_medsamq.annotation.session import Session
 from napari_medsamq.errors import JournalError, PromptError
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.inference.slice_predictor import SliceMask
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.journal_format import Record, read_journal
 from napari_medsamq.records.recording import Recorder, Replay, restore
@@ -39,7 +39,7 @@ def session() -> Session:
     """A block of label 1 on slices 2 to 7, and one of label 2 beside it."""
     array = np.full((10, 40, 50), 10, np.int16)
     array[:, 10:30, 10:30] = 200
-    made = Session(volume_from_array(array, (3, 1, 1), "block"), FakeEngine(), IDENTITY)
+    made = Session(volume_from_slices(array, (3, 1, 1), "block"), FakeEngine(), IDENTITY)
     draw(made, 1, slice(2, 8), slice(10, 30), slice(10, 30))
     draw(made, 2, slice(2, 8), slice(10, 30), slice(30, 40))
     return made

@@ -13,7 +13,7 @@ from napari_medsamq.annotation.session import Session
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.inference.slice_predictor import SliceMask
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.prompts import BoxPrompt
 
 BLOCK = np.s_[2:9, 5:13, 3:8]
@@ -25,7 +25,7 @@ LEFT, ALL = BoxPrompt(0, 4, 3, 5, 5, 12), BoxPrompt(0, 4, 3, 5, 7, 12)
 def session() -> Session:
     array = np.full((12, 16, 14), 10, np.int16)
     array[BLOCK] = 200
-    session = Session(volume_from_array(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY)
+    session = Session(volume_from_slices(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY)
     draw(session, LEFT, 1)
     return session
 

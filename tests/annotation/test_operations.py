@@ -25,7 +25,7 @@ from napari_medsamq.annotation.repairs import REPAIRS
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.preprocess import IDENTITY
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.journal_format import read_journal
 from napari_medsamq.records.recording import Recorder, restore
@@ -180,7 +180,7 @@ def test_labels_are_combined() -> None:
 
 @pytest.fixture
 def session() -> Session:
-    volume = volume_from_array(ball().astype(np.int16), tuple(SPACING), "balls")
+    volume = volume_from_slices(ball().astype(np.int16), tuple(SPACING), "balls")
     made = Session(volume, FakeEngine(), IDENTITY)
     hollow = np.flatnonzero(ball() & ~ball(radius=8))
     made.history.change("box", hollow, np.full(hollow.size, 1, np.uint16), ())

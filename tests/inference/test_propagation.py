@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_medsamq.inference.crop import View
+from napari_medsamq.inference.crop import CropTransform
 from napari_medsamq.inference.propagation import propagate
 from napari_medsamq.prompts import BoxPrompt3D
 
@@ -17,17 +17,17 @@ def walk(axis: int, moving: float = 0, empty: tuple[int, ...] = ()) -> tuple[lis
     size = tuple(np.delete(SHAPE, axis).tolist())
     box = BoxPrompt3D(NEAR, FAR, axis)
     asked: dict[int, list[float]] = {}
-    view = View(size, (1.0, 1.0))
+    transform = CropTransform(size, (1.0, 1.0))
 
     def segment(index: int, xyxy: np.ndarray) -> np.ndarray:
-        asked[index] = view.apply_box(xyxy).tolist()
+        asked[index] = transform.apply_box(xyxy).tolist()
         mask = np.zeros(size, bool)
         if index not in empty:
             left = 8 + round(moving * (index - box.middle_slice))
             mask[6:10, left : left + 4] = True
         return mask
 
-    steps = list(propagate(segment, box, lambda _: view))
+    steps = list(propagate(segment, box, lambda _: transform))
     for index, mask in steps:
         assert mask.shape == size
         assert mask.any() == (index not in empty)
@@ -83,18 +83,18 @@ def test_an_empty_middle_asks_with_the_sides_both_ways() -> None:
 
 def test_the_box_stays_within_the_frame() -> None:
     asked = []
-    view = View((24, 32), (1.0, 1.0))
+    transform = CropTransform((24, 32), (1.0, 1.0))
 
     def segment(index: int, xyxy: np.ndarray) -> np.ndarray:
-        asked.append(view.apply_box(xyxy))
+        asked.append(transform.apply_box(xyxy))
         return np.ones((24, 32), bool)
 
-    list(propagate(segment, BoxPrompt3D((0, 0, 0), (2, 23, 31)), lambda _: view))
+    list(propagate(segment, BoxPrompt3D((0, 0, 0), (2, 23, 31)), lambda _: transform))
     assert asked[1].tolist() == asked[2].tolist() == [0, 0, 256, 191 + MARGIN]
 
 
 def test_one_slice_is_one_step() -> None:
     box = BoxPrompt3D((5, 1, 1), (5, 8, 9))
-    view = View((24, 32), (1.0, 1.0))
-    steps = propagate(lambda index, _: np.ones((24, 32), bool), box, lambda _: view)
+    transform = CropTransform((24, 32), (1.0, 1.0))
+    steps = propagate(lambda index, _: np.ones((24, 32), bool), box, lambda _: transform)
     assert [index for index, _ in steps] == [5]

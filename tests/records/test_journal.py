@@ -28,7 +28,7 @@ from napari_medsamq.annotation.session import Session
 from napari_medsamq.errors import JournalChangedError, JournalError
 from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
-from napari_medsamq.io.volume import Volume, volume_from_array
+from napari_medsamq.io.volume import Volume, volume_from_slices
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.records import journal as module
 from napari_medsamq.records.journal import Journal, check_volume, journal_path, volume_hash
@@ -48,7 +48,7 @@ BOX = BoxPrompt(0, 3, 3, 5, 10, 12)
 def make_volume(shift: int = 0) -> Volume:
     array = np.full(SHAPE, 10, np.int16)
     array[1:5, 5:13, 3:11] = 200 + shift
-    return volume_from_array(array, (1, 1, 1), "block")
+    return volume_from_slices(array, (1, 1, 1), "block")
 
 
 def never(error: JournalError) -> None:
@@ -481,7 +481,7 @@ def test_a_program_killed_at_any_moment_loses_the_edit_in_hand_at_most(
 
 
 def test_a_large_edit_is_queued_at_once_and_many_are_read_quickly(tmp_path: Path) -> None:
-    volume = volume_from_array(np.arange(64**3).reshape(64, 64, 64), (1, 1, 1), "cube")
+    volume = volume_from_slices(np.arange(64**3).reshape(64, 64, 64), (1, 1, 1), "cube")
     session = Session(volume, FakeEngine(), IDENTITY)
     path = tmp_path / "a.journal"
     journal = Journal(path, volume, "key", None, never)

@@ -12,13 +12,13 @@ from fake_engine import FakeEngine, LedEngine
 from typer.testing import CliRunner, Result
 
 from napari_medsamq.annotation.acceptance import kept_voxels
-from napari_medsamq.annotation.meanwhile import Start
+from napari_medsamq.annotation.meanwhile import PropagationSnapshot
 from napari_medsamq.annotation.review import mask_key
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.crop import Zoom
-from napari_medsamq.inference.network_state import Setting
+from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.volume import Volume, read_label, read_volume
@@ -208,7 +208,7 @@ def test_a_slice_drawn_while_a_propagation_was_at_work_is_not_compared(work: Wor
     history, group = session.history, object()
     known = history.known_slices(0, 1)
     kept = np.zeros(session.label.shape, bool)
-    start = Start(0, 1, frozenset(known), len(history.edits), kept)
+    start = PropagationSnapshot(0, 1, frozenset(known), len(history.edits), kept)
     session.watch("carry", {"label": 1, "axis": 0, "first": 0, "last": 5, "group": group})
     masks = [m for m in session.carry(0, known, 0, 5) if isinstance(m, SliceMask)]
     session.commit_carried(masks[0], 1, group, kept)
@@ -242,12 +242,12 @@ def test_a_propagation_is_asked_for_again_by_its_prompt(
         "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: LedEngine()
     )
     if not written:
-        whole = Setting.as_dict
+        whole = NetworkState.as_dict
 
-        def as_before(setting: Setting) -> dict[str, object]:
-            return {k: v for k, v in whole(setting).items() if k != "carry_prompt"}
+        def as_before(network_state: NetworkState) -> dict[str, object]:
+            return {k: v for k, v in whole(network_state).items() if k != "carry_prompt"}
 
-        monkeypatch.setattr(Setting, "as_dict", as_before)
+        monkeypatch.setattr(NetworkState, "as_dict", as_before)
     volume = work.session.volume
     work.journal = work.journal.with_name("b.journal")
     journal = Journal(work.journal, volume, volume_hash(volume), None, pytest.fail)
@@ -299,7 +299,7 @@ def test_a_mask_goes_with_what_the_network_was_asked_with(
 ) -> None:
     begun = Begun(work)
     session = begun.session
-    before = session.setting()
+    before = session.network_state()
     box = BoxPrompt3D((1, 5, 3), (4, 12, 10)) if asked == "box in 3D" else replace(BOX, index=2)
     start = session.label[3] == 1 if asked == "improved mask" else None
     if asked == "propagation":
@@ -315,14 +315,14 @@ def test_a_mask_goes_with_what_the_network_was_asked_with(
                 session.commit_carried(found, 1, group)
     else:
         session.commit(box, list(masks), 2, None, start)
-    assert [edit.setting for edit in session.history.edits[1:]] == [before] * (
+    assert [edit.network_state for edit in session.history.edits[1:]] == [before] * (
         len(session.history.edits) - 1
     )
     # What no network was asked for goes with the one in hand.
     place = np.arange(4)
     session.label.reshape(-1)[place] = 3
     session.history.record("brush stroke", place, np.zeros(4, np.uint16))
-    assert session.history.edits[-1].setting == session.setting() != before
+    assert session.history.edits[-1].network_state == session.network_state() != before
     begun.journal.close()
     result = run(work, "--verify")
     assert result.exit_code == 0, result.output
@@ -374,9 +374,9 @@ def test_an_older_journal_says_how_its_masks_were_made(
     work: Work, monkeypatch: pytest.MonkeyPatch, older: dict[str, object], said: str
 ) -> None:
     """One of the masks is another one by now, which is no failure."""
-    whole = Setting.as_dict
+    whole = NetworkState.as_dict
     monkeypatch.setattr(
-        Setting,
+        NetworkState,
         "as_dict",
         lambda own: {k: v for k, v in (whole(own) | older).items() if v is not None},
     )

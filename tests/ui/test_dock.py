@@ -15,7 +15,7 @@ from napari.layers import Image, Labels, Points, Shapes
 from qtpy.compat import isalive
 from qtpy.QtCore import QElapsedTimer, QEvent, QPointF, Qt, QTimer
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QPushButton
+from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QPushButton
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.model_spec import MODELS
@@ -23,7 +23,6 @@ from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.io.samples import SAMPLES
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.ui import open_volume as opening
-from napari_medsamq.ui.forms import dock_form as view
 from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.ui.workspace import open_workspaces
 
@@ -787,9 +786,9 @@ def test_saving_under_a_name_without_ending_asks_before_it_replaces(dock, tmp_pa
     target = tmp_path / "liver.nii.gz"
     target.write_bytes(b"hours of work")
     name = (str(tmp_path / "liver"), "")
-    monkeypatch.setattr(view.QFileDialog, "getSaveFileName", lambda *_: name)
-    answers = [view.QMessageBox.StandardButton.No, view.QMessageBox.StandardButton.Yes]
-    monkeypatch.setattr(view.QMessageBox, "question", lambda *_: answers.pop(0))
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: name)
+    answers = [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: answers.pop(0))
     button(dock, "Save label").click()
     dock.wait()
     assert target.read_bytes() == b"hours of work"

@@ -10,7 +10,7 @@ import pytest
 from grids import rotation
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QComboBox, QPushButton
+from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton
 from scipy import ndimage
 from sources import write_nifti
 
@@ -18,7 +18,6 @@ from napari_medsamq.io.samples import SAMPLES
 from napari_medsamq.io.volume import Segment, write_label
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.ui.forms import prior_form
-from napari_medsamq.ui.forms import volume_form as forms
 from napari_medsamq.ui.forms.model_menu import ModelBox
 from napari_medsamq.workflows import follow_up as followup
 
@@ -56,7 +55,7 @@ def answer(monkeypatch):
 
     def prepare(*paths):
         left = [str(path) for path in paths]
-        monkeypatch.setattr(forms.QFileDialog, "getOpenFileName", lambda *_: (left.pop(0), ""))
+        monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (left.pop(0), ""))
 
     return prepare
 

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_medsamq.ui.forms.dock_form import TO_VIEW
+from napari_medsamq.ui.forms.segment_form import TO_VIEW
 
 BOX = ((12, 16, 24), (12, 47, 55))
 LEFT = Qt.MouseButton.LeftButton
@@ -122,9 +122,9 @@ WAYS = {
     "an arrow beside the number": lambda w: press_mouse(
         w, form(w)._id.native, up_arrow(form(w)._id.native).center()
     ),
-    "a box to tick": lambda w: press_mouse(w, w.dock._view._zoom, QPoint(8, 8)),
-    "a button": lambda w: press_mouse(w, w.dock._view._undo),
-    "a list": lambda w: choose(w, w.dock._view._way, TO_VIEW),
+    "a box to tick": lambda w: press_mouse(w, w.dock._view.segment._zoom, QPoint(8, 8)),
+    "a button": lambda w: press_mouse(w, w.dock._view.segment._undo),
+    "a list": lambda w: choose(w, w.dock._view.segment._way, TO_VIEW),
     "a name": lambda w: choose(w, form(w)._name, "Spleen"),
     "a level": lambda w: type_number(w, w.dock._view.volume.window_form._level.native, "60"),
     "a number": lambda w: type_number(w, form(w)._id.native, "12"),
@@ -215,9 +215,9 @@ def test_all_controls_are_reached_by_tab(desk):
                 widget.parent() is not None and "Container" in type(widget.parent()).__name__
             )
             assert policy & Qt.FocusPolicy.TabFocus or inside_list, widget
-    view._draw.setFocus(Qt.FocusReason.TabFocusReason)
+    view.segment._draw.setFocus(Qt.FocusReason.TabFocusReason)
     press(Qt.Key.Key_Tab)
-    assert QApplication.focusWidget() is not view._draw
+    assert QApplication.focusWidget() is not view.segment._draw
     assert view.isAncestorOf(QApplication.focusWidget())
     press(Qt.Key.Key_C)
     desk.wait()

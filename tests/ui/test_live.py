@@ -298,4 +298,4 @@ def test_a_window_moved_while_a_box_is_asked_about_is_not_that_of_its_mask(dock,
     session.window = WindowLevel(before.level + 1, before.width)
     engine.open.set()
     dock.wait()
-    assert [edit.setting.window for edit in session.history.edits] == [before] * 2
+    assert [edit.network_state.window for edit in session.history.edits] == [before] * 2

@@ -14,7 +14,7 @@ from napari_medsamq.annotation.review import mask_key
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.geometry import PLANES
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.records import verification
 from napari_medsamq.records.journal import Journal, volume_hash
@@ -32,7 +32,7 @@ class Bar:
     def __init__(self, folder: Path, axis: int) -> None:
         array = np.full((11, 16, 14), 10, np.int16)
         array[:, 5:13, 3:11] = 200
-        volume = volume_from_array(np.moveaxis(array, 0, axis), (1, 1, 1), "bar")
+        volume = volume_from_slices(np.moveaxis(array, 0, axis), (1, 1, 1), "bar")
         self.volume, self.axis = volume.with_modality("CT"), axis
         self.session = Session(self.volume, FakeEngine(), IDENTITY)
         self.journal = Journal(

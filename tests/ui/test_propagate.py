@@ -13,10 +13,10 @@ from test_live import Drag
 from napari_medsamq.annotation.repairs import REPAIRS
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.io.samples import SAMPLES
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.plugin import image_layer
 from napari_medsamq.records.provenance import read_provenance
-from napari_medsamq.ui.forms.dock_form import WAYS
+from napari_medsamq.ui.forms.segment_form import WAYS
 
 PLAIN = Qt.KeyboardModifier.NoModifier
 BOX = ((10, 192, 110), (10, 384, 268))
@@ -98,8 +98,8 @@ def test_a_better_box_has_only_its_neighbourhood_made_anew(liver):
 )
 def test_it_goes_where_it_is_asked_to(liver, way, wanted):
     liver.viewer.dims.set_point(0, 14 * 2.0)
-    liver.dock._view._way.setCurrentIndex(WAYS.index(way))
-    liver.dock._view._propagate.click()
+    liver.dock._view.segment._way.setCurrentIndex(WAYS.index(way))
+    liver.dock._view.segment._propagate.click()
     settle(liver)
     assert slices(liver) == list(wanted)
 
@@ -132,7 +132,7 @@ def slow(monkeypatch, window):
     window.open_dock()
     array = np.full((60, 16, 14), 10, np.int16)
     array[:, 5:13, 3:11] = 200
-    volume = volume_from_array(array, (1, 1, 1), "bar").with_modality("CT")
+    volume = volume_from_slices(array, (1, 1, 1), "bar").with_modality("CT")
     data, arguments, _ = image_layer(volume)
     window.wait()
     window.viewer.add_image(data, **arguments)
@@ -151,7 +151,7 @@ def test_slices_appear_one_by_one_and_escape_stops_within_100_ms(slow):
     slow.qtbot.waitUntil(lambda: len(slices(slow)) > 6, timeout=20_000)
     assert slow.dock.controller.propagate.active
     assert "Propagating" in slow.dock.status
-    assert slow.dock._view._propagate.text().startswith("Stop")
+    assert slow.dock._view.segment._propagate.text().startswith("Stop")
     # The window's own time, which other programs on the computer do not add to.
     begun = time.thread_time()
     slow.press(Qt.Key.Key_Escape)
@@ -162,7 +162,7 @@ def test_slices_appear_one_by_one_and_escape_stops_within_100_ms(slow):
     assert slices(slow) == stopped
     assert len(stopped) < 60
     assert "you stopped it" in slow.dock.status
-    assert slow.dock._view._propagate.text().startswith("Propagate")
+    assert slow.dock._view.segment._propagate.text().startswith("Propagate")
 
 
 def test_what_is_accepted_in_the_middle_stays(slow):
@@ -354,7 +354,7 @@ def test_a_window_moved_in_the_middle_is_not_that_of_the_propagation(slow):
     session.window = WindowLevel(before.level + 1, before.width)
     settle(slow)
     assert slices(slow) == list(range(60))
-    assert {edit.setting.window for edit in session.history.edits} == {before}
+    assert {edit.network_state.window for edit in session.history.edits} == {before}
     # Nothing has been made through the one that is in hand now.
     slow.press(Qt.Key.Key_P)
     assert slow.dock.controller.propagate.active

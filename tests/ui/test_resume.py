@@ -168,7 +168,7 @@ def test_what_was_set_comes_back_whether_or_not_anything_was_drawn(dock, phantom
     tumour = style(dock, name="Tumour", color="#123456", locked=True)
     hidden = style(dock, 4, name="Vein", visible=False)
     dock.workspace.image.contrast_limits = (-500, 700)
-    dock.dock._view.zoom_requested.emit(False)
+    dock.dock._view.segment.zoom_requested.emit(False)
     if draws:
         dock.drag(*BOX)
         dock.wait()
@@ -187,7 +187,7 @@ def test_what_was_set_comes_back_whether_or_not_anything_was_drawn(dock, phantom
         assert session.window.limits == (-500, 700)
         assert tuple(dock.workspace.image.contrast_limits) == (-500, 700)
         assert session.zoom is None
-        assert not dock.dock._view._zoom.isChecked()
+        assert not dock.dock._view.segment._zoom.isChecked()
 
 
 def test_what_is_seen_comes_back_without_a_question(dock, phantom, answer):

@@ -249,7 +249,7 @@ def test_another_volume_is_not_told_of_checks_on_their_way(stack, engine):
     stack.session.history.redo()
     reviewer = stack.dock.controller.review
     for review in stack.workspace.reviews.values():
-        review.forget_sureness()
+        review.forget_confidence()
     reviewer.refresh()
     QTest.qWait(reviewer.rest_ms + 10)
     stack.open(SAMPLES / "mr.nrrd")

@@ -21,7 +21,7 @@ from napari_medsamq.annotation.review import mask_key
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.records.provenance import read_provenance
 from napari_medsamq.ui.forms.dock_form import SegmentView
@@ -51,7 +51,7 @@ class Desk:
     def __init__(self, qtbot) -> None:
         array = np.full((8, 16, 14), 10, np.int16)
         array[:, 5:13, 3:11] = 200
-        self.volume = volume_from_array(array, (1, 1, 1), "bar").with_modality("CT")
+        self.volume = volume_from_slices(array, (1, 1, 1), "bar").with_modality("CT")
         self.engine = FakeEngine()
         self.session = Session(self.volume, self.engine, IDENTITY)
         self.workspace = Workspace(self.session, Image(array))
@@ -162,7 +162,7 @@ def test_a_slice_is_checked_as_it_was_through_what_was_seen(desk, reviewer):
     np.testing.assert_array_equal(desk.engine.images[-1], seen)
     desk.session.window = IDENTITY
     deliver()
-    assert (3, mask_key(before)) in reviewer.review._sureness
+    assert (3, mask_key(before)) in reviewer.review._confidence
 
 
 def test_a_slice_is_encoded_ahead_as_it_was_seen(desk, qtbot):

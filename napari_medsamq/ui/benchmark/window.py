@@ -22,7 +22,7 @@ from napari_medsamq.inference.embeddings import DEFAULT_BUDGET, EMBEDDING_BYTES
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.preprocess import FRAME
 from napari_medsamq.inference.slice_predictor import SliceMask
-from napari_medsamq.io.volume import Volume, volume_from_array
+from napari_medsamq.io.volume import Volume, volume_from_slices
 from napari_medsamq.plugin import image_layer
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.ui.benchmark.answers import measure_answers, measure_statistics, summarise
@@ -223,7 +223,7 @@ def phantom_volume(shape: tuple[int, int, int] = _SHAPE) -> Volume:
             flat = ((rows - dy) / ry) ** 2 + ((columns - dx) / rx) ** 2
             plane[flat + ((place - dz) / rz) ** 2 <= 1] = value
         plane += random.integers(-15, 16, plane.shape, np.int16)
-    return volume_from_array(voxels, (2.5, 0.8, 0.8), "phantom")
+    return volume_from_slices(voxels, (2.5, 0.8, 0.8), "phantom")
 
 
 def format_goals(found: dict[str, Any]) -> str:

@@ -8,18 +8,16 @@ from pathlib import Path
 from magicgui.widgets import ComboBox, Container, Widget, create_widget
 from napari.layers import Image
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QButtonGroup,
-    QFileDialog,
-    QGroupBox,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QButtonGroup, QGroupBox, QPushButton, QWidget
 
-from napari_medsamq.ui.forms.elements import button, wrapping_label
+from napari_medsamq.ui.forms.elements import (
+    button,
+    file_button,
+    folder_button,
+    lay_out,
+    row,
+    wrapping_label,
+)
 from napari_medsamq.ui.forms.model_menu import ModelBox
 from napari_medsamq.ui.forms.window_form import WindowForm
 
@@ -56,67 +54,49 @@ class VolumeForm(QGroupBox):
         super().__init__("1. Volume")
         self._layer = create_widget(annotation=Image, label="Layer", options={"nullable": True})
         self._modality = ComboBox(label="Modality", choices=MODALITIES)
-        self.model = ModelBox()
-        self.window_form = WindowForm(keys)
         self._layer.changed.connect(self.layer_requested.emit)
         self._modality.changed.connect(self.modality_requested.emit)
+        self.model = ModelBox()
+        self.window_form = WindowForm(keys)
         self._facts = wrapping_label("About the volume")
-
-        open_row = QHBoxLayout()
-        open_row.addWidget(button("Open file…", self._ask_for_file))
-        open_row.addWidget(button("Open DICOM folder…", self._ask_for_folder))
-        self._follow_up = button("Follow-up…", self._ask_for_prior)
-        self._follow_up.setToolTip(
-            "Take the label of a prior scan of this patient: its names, colours and boxes"
+        self._follow_up = file_button(
+            "Follow-up…",
+            "The label of the prior scan",
+            LABEL_FILES,
+            self.prior_requested.emit,
+            "Take the label of a prior scan of this patient: its names, colours and boxes",
         )
-        self._run = button("", self.run_requested.emit)
-        self._run.setToolTip("Segment the boxes of the prior scan as they are now")
-        prior_row = QHBoxLayout()
-        prior_row.addWidget(self._follow_up)
-        prior_row.addWidget(self._run)
-        self._close = button("Close volume", self.close_requested.emit)
-        self._close.setToolTip(
+        self._run = button(
+            "", self.run_requested.emit, "Segment the boxes of the prior scan as they are now"
+        )
+        self._close = button(
+            "Close volume",
+            self.close_requested.emit,
             "Take the volume and its layers out of the window. What you did is kept, and there\n"
-            "again when you open it; save the label for other programs."
+            "again when you open it; save the label for other programs.",
         )
-        prior_row.addWidget(self._close)
-        model_row = QHBoxLayout()
-        model_row.addWidget(QLabel("Network"))
-        model_row.addWidget(self.model, 1)
         self._planes = QButtonGroup(self)
-        plane_row = QHBoxLayout()
-        for number, name in enumerate(planes):
-            plane_button = QPushButton(f"{name} F{number + FIRST_PLANE_KEY}")
-            plane_button.setCheckable(True)
-            plane_button.setToolTip(f"Show and draw on {name.lower()} slices")
-            self._planes.addButton(plane_button, number)
-            plane_row.addWidget(plane_button)
+        turns = [QPushButton(f"{name} F{n}") for n, name in enumerate(planes, FIRST_PLANE_KEY)]
+        for number, (turn, name) in enumerate(zip(turns, planes, strict=True)):
+            turn.setCheckable(True)
+            turn.setToolTip(f"Show and draw on {name.lower()} slices")
+            self._planes.addButton(turn, number)
         self._planes.idClicked.connect(self.plane_requested.emit)
-
-        layout = QVBoxLayout(self)
-        layout.addLayout(open_row)
-        layout.addLayout(prior_row)
-        layout.addWidget(_fields(self._layer, self._modality))
-        layout.addWidget(self._facts)
-        layout.addLayout(model_row)
-        layout.addWidget(self.window_form)
-        layout.addLayout(plane_row)
+        title = "Open a folder with one DICOM series"
+        lay_out(
+            self,
+            row(
+                file_button("Open file…", "Open a volume", IMAGE_FILES, self.open_requested.emit),
+                folder_button("Open DICOM folder…", title, self.open_requested.emit),
+            ),
+            row(self._follow_up, self._run, self._close),
+            _fields(self._layer, self._modality),
+            self._facts,
+            row("Network", self.model),
+            self.window_form,
+            row(*turns),
+        )
         self.show_waiting(0)
-
-    def _ask_for_file(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self, "Open a volume", "", IMAGE_FILES)
-        if name:
-            self.open_requested.emit(Path(name))
-
-    def _ask_for_folder(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Open a folder with one DICOM series")
-        if name:
-            self.open_requested.emit(Path(name))
-
-    def _ask_for_prior(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self, "The label of the prior scan", "", LABEL_FILES)
-        if name:
-            self.prior_requested.emit(Path(name))
 
     def show_waiting(self, count: int) -> None:
         """Show how many boxes of a prior scan wait to be segmented."""

@@ -91,7 +91,7 @@ class PrefetchTool(BackgroundTool):
         if index is None:
             self._show_ready()  # boxes may have made slices ready, too
             return None
-        job = partial(session.prepare, axis, index, wanted, lens=session.lens(axis))
+        job = partial(session.prepare, axis, index, wanted, context=session.slice_context(axis))
         return job, self._show_ready
 
     def _on_error(self, error: MedSAMQError) -> None:

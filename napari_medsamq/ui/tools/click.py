@@ -46,8 +46,8 @@ class ClickTool(Tool):
         super().__init__(context)
         self.active = False
         self._viewer.mouse_drag_callbacks.append(self._follow_mouse)
-        self.follow(self.switch, self._dock.click_requested)
-        self.follow(self.improve, self._dock.improve_requested)
+        self.follow(self.switch, self._dock.segment.click_requested)
+        self.follow(self.improve, self._dock.segment.improve_requested)
 
     def close(self) -> None:
         """Take no more clicks."""

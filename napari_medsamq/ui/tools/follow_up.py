@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,7 +114,7 @@ class FollowUpTool(Tool):
 
         def job() -> tuple[str, list[PriorLabel]]:
             if isinstance(image, Path):
-                scan = read_volume(image, selection.series, selection.volume, selection.resample)
+                scan = read_volume(image, **asdict(selection))
             elif shown is not None:
                 scan = shown
             else:

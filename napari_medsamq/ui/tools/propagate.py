@@ -13,14 +13,14 @@ import numpy as np
 from qtpy.QtCore import Signal
 
 from napari_medsamq.annotation.acceptance import kept_voxels, still_accepted
-from napari_medsamq.annotation.meanwhile import Start
+from napari_medsamq.annotation.meanwhile import PropagationSnapshot
 from napari_medsamq.annotation.review import mask_key
 from napari_medsamq.errors import MedSAMQError, PromptError
-from napari_medsamq.inference.network_state import Setting
+from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.propagation import Gap, Stop, gaps
 from napari_medsamq.inference.slice_predictor import SliceMask
-from napari_medsamq.ui.forms.dock_form import DOWN, TO_VIEW, UP
 from napari_medsamq.ui.forms.guide import PROPAGATE
+from napari_medsamq.ui.forms.segment_form import DOWN, TO_VIEW, UP
 from napari_medsamq.ui.messages import report_carried, report_progress
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
@@ -34,12 +34,12 @@ Found = SliceMask | Stop
 class _Run:
     """A propagation on its way."""
 
-    start: Start
+    snapshot: PropagationSnapshot
     gaps: list[Gap]
     found: Iterator[Found]
     accepted: int  # slices of the label
     anew: frozenset[int]  # slices that are made anew, with a mask or without
-    setting: Setting  # with which the network is asked
+    network_state: NetworkState  # as it is asked
     masks: list[SliceMask] = field(default_factory=list)
     stops: list[Stop] = field(default_factory=list)
     emptied: int = 0  # slices that had the mask of an earlier one
@@ -84,8 +84,8 @@ class PropagateTool(Tool):
         self._run: _Run | None = None
         # What each gap held when it was filled last.
         self._done: dict[LabelGap, tuple[object, ...]] = {}
-        self.follow(self.start, self._dock.propagate_requested)
-        self.follow(self.stop, self._dock.stop_requested)
+        self.follow(self.start, self._dock.segment.propagate_requested)
+        self.follow(self.stop, self._dock.segment.stop_requested)
 
     def close(self) -> None:
         """Stop, and begin no more."""
@@ -98,11 +98,11 @@ class PropagateTool(Tool):
         return self._run is not None
 
     def start(self, way: str | None = None) -> None:
-        """Carry the label that is drawn for across the plane in view; see `dock_form.WAYS`."""
+        """Carry the label that is drawn for across the plane in view; see `segment_form.WAYS`."""
         axis, shown = self._view.axis, self._view.index
         last = self._session.label.shape[axis] - 1
         ends = {UP: (last, last), DOWN: (0, 0), TO_VIEW: (shown, shown)}
-        first, last = ends.get(way or self._dock.way, (0, last))
+        first, last = ends.get(way or self._dock.segment.way, (0, last))
         self._workspace.edits.after_stroke(partial(self._start, axis, first, last), self._compute)
 
     def _start(self, axis: int, first: int, last: int) -> None:
@@ -137,7 +137,7 @@ class PropagateTool(Tool):
             return
         label, accepted = session.label, session.history.accepted
         run = _Run(
-            Start(
+            PropagationSnapshot(
                 axis,
                 label_id,
                 frozenset(known),
@@ -153,7 +153,7 @@ class PropagateTool(Tool):
                 if (low, high) not in done
                 for index in range(low + 1, high)
             ).difference(known),
-            session.setting(),
+            session.network_state(),
         )
         self._refuse_locked(run, done)
         self._run = run
@@ -165,14 +165,16 @@ class PropagateTool(Tool):
 
     def _refuse_locked(self, run: _Run, done: Collection[Gap]) -> None:
         """Refuse to carry a locked label to slices where it has voxels, as it may lose some."""
-        session, start = self._session, run.start
-        if start.label_id not in session.locked_ids:
+        session, snapshot = self._session, run.snapshot
+        if snapshot.label_id not in session.locked_ids:
             return
-        planes = np.moveaxis((session.label == start.label_id) & ~start.kept, start.axis, 0)
+        planes = np.moveaxis(
+            (session.label == snapshot.label_id) & ~snapshot.kept, snapshot.axis, 0
+        )
         if any(planes[low + 1 : high].any() for low, high in run.gaps if (low, high) not in done):
             raise PromptError(
-                f"{session.style(start.label_id).name} is locked, and the propagation would make "
-                "slices anew on which it has voxels. Unlock it to propagate."
+                f"{session.style(snapshot.label_id).name} is locked, and the propagation would "
+                "make slices anew on which it has voxels. Unlock it to propagate."
             )
 
     def stop(self) -> None:
@@ -196,33 +198,38 @@ class PropagateTool(Tool):
             return
         if found:
             self._go_on(run)  # the thread works on while the label is written
-        session, start = self._session, run.start
-        drawn = start.keep_drawn(session.history, run)
+        session, snapshot = self._session, run.snapshot
+        drawn = snapshot.keep_drawn(session.history, run)
         for item in found:
             if isinstance(item, Stop):
                 run.stops.append(item)
                 continue
             try:
-                self._workspace.commit_carried(item, start.label_id, run, start.kept)
+                self._workspace.commit_carried(item, snapshot.label_id, run, snapshot.kept)
             except MedSAMQError as error:  # the label was locked meanwhile
                 self._on_failure(run, error)
                 return
             if item.index not in drawn:
                 run.masks.append(item)
-        name = session.style(start.label_id).name
+        name = session.style(snapshot.label_id).name
         if found:
             self._say(report_progress(name, run.masks))
         else:
             try:
                 edit = session.commit_nothing(
-                    start.axis, start.label_id, run.left, run, start.kept, run.setting
+                    snapshot.axis,
+                    snapshot.label_id,
+                    run.left,
+                    run,
+                    snapshot.kept,
+                    run.network_state,
                 )
             except MedSAMQError as error:
                 self._on_failure(run, error)
                 return
             if edit is not None:
                 places = np.unravel_index(edit.voxels, session.label.shape)
-                run.emptied = np.unique(places[start.axis]).size
+                run.emptied = np.unique(places[snapshot.axis]).size
             self._end(run, stopped=False)
 
     def _on_failure(self, run: _Run, error: BaseException) -> None:
@@ -256,22 +263,22 @@ class PropagateTool(Tool):
         return gap in self._done and self._done[gap] == self._key(gap, known)
 
     def note_done(
-        self, gap: LabelGap, known: Collection[int], setting: Setting | None = None
+        self, gap: LabelGap, known: Collection[int], network_state: NetworkState | None = None
     ) -> None:
-        """Take a gap for filled as it is; `setting` is that of then, if not the one in hand."""
-        self._done[gap] = self._key(gap, known, setting)
+        """Take a gap for filled as it is; `network_state` is that of then, if not of now."""
+        self._done[gap] = self._key(gap, known, network_state)
 
     def _key(
-        self, gap: LabelGap, known: Collection[int], setting: Setting | None = None
+        self, gap: LabelGap, known: Collection[int], network_state: NetworkState | None = None
     ) -> tuple[object, ...]:
         """Return what tells whether a gap, and the slices around it, are as they were.
 
-        The setting is that with which the gap was asked about; without it, the one in hand.
+        The state is that of the network when the gap was asked about; without it, that of now.
         """
         session = self._session
         planes = np.moveaxis(session.label, gap.axis, 0)
         return (
-            setting or session.setting(),
+            network_state or session.network_state(),
             tuple(session.locked_against(gap.label_id)),
             tuple(index for index in known if gap.low <= index <= gap.high),
             mask_key(planes[max(gap.low, 0) : gap.high + 1] == gap.label_id),
@@ -279,12 +286,12 @@ class PropagateTool(Tool):
 
     def _end(self, run: _Run, *, stopped: bool) -> None:
         self._run = None
-        axis, label_id = run.start.axis, run.start.label_id
+        axis, label_id = run.snapshot.axis, run.snapshot.label_id
         if not stopped:
             # Asked anew, as a slice may have been corrected meanwhile.
             known = self._session.history.known_slices(axis, label_id)
             for gap in run.gaps:
-                self.note_done(LabelGap(axis, label_id, *gap), known, run.setting)
+                self.note_done(LabelGap(axis, label_id, *gap), known, run.network_state)
         self._workspace.refresh()
         name = self._session.style(label_id).name
         self._say(
@@ -302,10 +309,10 @@ class PropagateTool(Tool):
 
     def _older(self, run: _Run) -> int:
         """Count the slices that were to be made anew, and have what they had before."""
-        session, start = self._session, run.start
-        drawn = start.keep_drawn(session.history, run)
-        planes = np.moveaxis(session.label, start.axis, 0)
-        return sum(bool((planes[n] == start.label_id).any()) for n in run.left - drawn)
+        session, snapshot = self._session, run.snapshot
+        drawn = snapshot.keep_drawn(session.history, run)
+        planes = np.moveaxis(session.label, snapshot.axis, 0)
+        return sum(bool((planes[n] == snapshot.label_id).any()) for n in run.left - drawn)
 
 
 def _take(found: Iterator[Found]) -> list[Found]:

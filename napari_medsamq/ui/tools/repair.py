@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_medsamq.annotation.repairs import Repair
+from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import MedSAMQError, PromptError
 from napari_medsamq.ui.tools.propagate import PropagateTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
-
-Bool = npt.NDArray[np.bool_]
 
 
 class RepairTool(Tool):

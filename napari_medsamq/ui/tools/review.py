@@ -8,9 +8,11 @@ from functools import partial
 import numpy as np
 
 from napari_medsamq.annotation.acceptance import Acceptance
-from napari_medsamq.annotation.history import Bool, LabelPart
+from napari_medsamq.annotation.history import LabelPart
 from napari_medsamq.annotation.review import Grade, Review, mask_key
+from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import MedSAMQError, PromptError
+from napari_medsamq.io.labels import used_ids
 from napari_medsamq.ui.canvas.review_strip import ReviewStrip
 from napari_medsamq.ui.tools.propagate import PropagateTool
 from napari_medsamq.ui.tools.tool import BackgroundTool, Job, Then, ToolContext
@@ -162,8 +164,8 @@ class ReviewTool(BackgroundTool):
             return
         axis, index = self._view.axis, self._view.index
         plane = np.moveaxis(self._session.label, axis, 0)[index]
-        for label_id in np.flatnonzero(np.bincount(plane.reshape(-1))).tolist():
-            if label_id and self._session.style(label_id).visible:
+        for label_id in used_ids(plane):
+            if self._session.style(label_id).visible:
                 self._review(axis, label_id).see(index, mask_key(plane == label_id))
 
     def _go_to(self, index: int) -> None:
@@ -175,7 +177,7 @@ class ReviewTool(BackgroundTool):
         if self._seen != self._seeing():
             self._seen, self._failed = self._seeing(), False
             for known in self._workspace.reviews.values():
-                known.forget_sureness()
+                known.forget_confidence()
         if self._stale:
             self._stale = False
             part, shape = session.history.part(label_id), session.label.shape
@@ -186,8 +188,10 @@ class ReviewTool(BackgroundTool):
         if wanted is None:
             return None
         mask = np.moveaxis(session.label, axis, 0)[wanted] == label_id
-        lens = session.lens(axis)
-        job = partial(_check, partial(session.sureness, axis, wanted, mask, lens=lens), mask)
+        context = session.slice_context(axis)
+        job = partial(
+            _check, partial(session.mask_confidence, axis, wanted, mask, context=context), mask
+        )
         return job, partial(self._on_checked, review, wanted, self._seen)
 
     @property
@@ -241,5 +245,5 @@ def _find_masks(
     return keys, pixels
 
 
-def _check(sureness: Callable[[], float], mask: Bool) -> tuple[bytes, float]:
-    return mask_key(mask), sureness()
+def _check(confidence: Callable[[], float], mask: Bool) -> tuple[bytes, float]:
+    return mask_key(mask), confidence()

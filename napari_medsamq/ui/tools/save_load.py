@@ -10,7 +10,7 @@ from napari.utils.notifications import show_info
 from napari_medsamq.errors import MedSAMQError, SaveError
 from napari_medsamq.io.volume import LoadedLabel, read_label
 from napari_medsamq.plain_text import unguessed
-from napari_medsamq.records.provenance import Saved, Work, save_work
+from napari_medsamq.records.provenance import LabelSnapshot, Saved, save_with_provenance
 from napari_medsamq.records.report import make_report, report_path, write_report
 from napari_medsamq.ui.forms.guide import SAVE
 from napari_medsamq.ui.messages import report_loaded
@@ -27,13 +27,13 @@ class SaveLoadTool(Tool):
 
     def __init__(self, context: ToolContext) -> None:
         super().__init__(context)
-        self.follow(self.save, self._dock.save_requested)
-        self.follow(self.load, self._dock.load_requested)
+        self.follow(self.save, self._dock.segment.save_requested)
+        self.follow(self.load, self._dock.segment.load_requested)
 
     def save_again(self) -> None:
         """Save the label to the file it was saved to last; the first time the user is asked."""
         if self._workspace.saved_to is None:
-            self._dock.ask_for_target()
+            self._dock.segment.ask_for_target()
         else:
             self.save(self._workspace.saved_to)
 
@@ -43,12 +43,12 @@ class SaveLoadTool(Tool):
 
     def _save(self, path: Path) -> None:
         # Taken down now, so that drawing may go on while the file is written.
-        work, wants_report = Work.of(self._session), self._dock.wants_report
+        snapshot, wants_report = LabelSnapshot.of(self._session), self._dock.segment.wants_report
         self._say(f"Saving {path.name}…")
 
         def job() -> tuple[Saved, str]:
-            saved = save_work(path, work)
-            return saved, _report(saved, work) if wants_report else ""
+            saved = save_with_provenance(path, snapshot)
+            return saved, _report(saved, snapshot) if wants_report else ""
 
         self._files.submit(job, self._on_saved, self._fail)
 
@@ -84,13 +84,13 @@ class SaveLoadTool(Tool):
         self._say(" ".join([text, *found.notes, "Undo takes it back."]))
 
 
-def _report(saved: Saved, work: Work) -> str:
+def _report(saved: Saved, snapshot: LabelSnapshot) -> str:
     """Write the report about a label that was saved, and say so, or why there is none."""
     path = report_path(saved.receipt.path)
     if saved.provenance is None:
         return ""
     try:
-        write_report(path, make_report(saved.receipt.path, work.volume))
+        write_report(path, make_report(saved.receipt.path, snapshot.volume))
     except MedSAMQError as error:
         return f" There is no report: {error}"
     return f" Report: {path.name}."
