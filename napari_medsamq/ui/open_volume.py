@@ -108,8 +108,7 @@ class Opener(QObject):
         """
 
         def read() -> Volume:
-            chosen = selection
-            volume = read_volume(path, **asdict(chosen))
+            volume = read_volume(path, **asdict(selection))
             return volume if modality is None else volume.with_modality(modality)
 
         def failed(error: BaseException) -> None:
