@@ -17,9 +17,8 @@ from typing import Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.annotation.acceptance import kept_voxels
 from napari_medsamq.annotation.click_target import correction, describe_clicks
-from napari_medsamq.annotation.history import MAX_LABEL_ID
+from napari_medsamq.annotation.history import MAX_LABEL_ID, PropagationSnapshot
 from napari_medsamq.annotation.session import Session as AnnotationSession
 from napari_medsamq.array_types import Bool, Label
 from napari_medsamq.errors import PromptError, VolumeError
@@ -263,11 +262,11 @@ class Session:
             raise VolumeError(f"The mask holds {array.max()}; in a mask there is 0 or 1.")
         if not voxels.size:
             raise PromptError("The mask has no voxels, so there is nothing to add.")
-        history = self.annotation.history
+        session = self.annotation
         with self._label(label) as label_id:
             values = np.full(voxels.size, label_id, np.uint16)
-            name = f"mask of {self.annotation.style(label_id).name}"
-            history.change(name, voxels, values, history.prompts, by_hand=True)
+            name, state = f"mask of {session.style(label_id).name}", session.network_state()
+            session.history.change(name, voxels, values, by_hand=True, network_state=state)
 
     def propagate(
         self,
@@ -306,7 +305,8 @@ class Session:
         axis = self._axis(label_id, plane)
         session = self.annotation
         state = session.network_state()
-        known = session.history.known_slices(axis, label_id)
+        snapshot = PropagationSnapshot.of(session.history, axis, label_id)
+        known, kept = snapshot.known, snapshot.kept
         drawn = [index for index, mask in known.items() if mask.any()]
         ends = [0, self.volume.slice_count(axis) - 1]
         for end, index in enumerate((first, last)):
@@ -316,7 +316,6 @@ class Session:
         found = list(session.carry(axis, known, low, high))
         masks = [item for item in found if isinstance(item, SliceMask)]
         stops = [item for item in found if isinstance(item, Stop)]
-        kept = kept_voxels(session.label, session.history.accepted, axis, label_id)
         group = object()
         for mask in masks:
             session.commit_carried(mask, label_id, group, kept)
