@@ -117,7 +117,7 @@ def test_two_labels_are_compared_by_other_keys(dock, settings):
     assert "There is no label to compare yet" in dock.dock.status
     words = []
     for modifier in (Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier):
-        dock.dock._view.show_status("")
+        dock.dock.form.show_status("")
         dock.press(Qt.Key.Key_F8, modifier)
         words.append(dock.dock.status)
     assert all("ompar" in text for text in words), words

@@ -259,7 +259,7 @@ def test_no_other_thread_reads_what_the_window_writes(
         timeout=60_000,
     )
     assert engine.encoded > encoded
-    assert window.dock._view.measure.rows["Label"] == "Label 1"
+    assert window.dock.form.measure.rows["Label"] == "Label 1"
     (grow,) = [repair for repair in REPAIRS if repair.title == "Grow"]
     controller.repair.repair(grow, [3.0])
     window.wait()
