@@ -77,6 +77,11 @@ class BoxPrompt:
             raise ValueError(f"a box prompt needs 0 <= x0 <= x1, 0 <= y0 <= y1, index >= 0: {self}")
 
     @property
+    def middle_slice(self) -> int:
+        """The slice that it is on, as if it were a 3D box of that one."""
+        return self.index
+
+    @property
     def xyxy(self) -> Float64:
         """Corners (4,) float64: x0, y0, x1, y1 in slice pixels."""
         return np.array([self.x0, self.y0, self.x1, self.y1], np.float64)

@@ -62,7 +62,7 @@ def gui(
     with told_to_user():
         _check(json_file)
         try:
-            from napari_medsamq.ui.benchmark.window import format_goals, measure_all
+            from napari_medsamq.ui.benchmark.gui import format_goals, measure_all
         except ImportError as error:
             raise no_window(error) from error
         found = measure_all(None if volume is None else read_volume(volume))

@@ -21,7 +21,7 @@ from napari_medsamq.ui import preferences
 from napari_medsamq.ui.canvas.canvas import canvas_widget
 from napari_medsamq.ui.canvas.planes import PLANES
 from napari_medsamq.ui.controller import Controller
-from napari_medsamq.ui.forms.dock_form import SegmentView
+from napari_medsamq.ui.forms.dock_form import DockForm
 from napari_medsamq.ui.forms.guide import OPEN
 from napari_medsamq.ui.open_volume import Opener
 from napari_medsamq.ui.shortcuts import bound_keys, key_names
@@ -60,6 +60,10 @@ class MedSAMQWidget(QWidget):
 
     Attributes
     ----------
+    form : DockForm
+        All that the user sees of the dock, but for the line at its foot.
+    engines : Engines
+        Hold the chosen model.
     failure : exception or None
         Why a volume could not be opened last; None where the user did not want it, say.
     """
@@ -83,43 +87,43 @@ class MedSAMQWidget(QWidget):
         refused: list[MedSAMQError] = []
         self._keys = bound_keys(preferences.keys(), refused.append)
         self._names = key_names(self._keys)
-        self._view = SegmentView(tuple(plane.name for plane in PLANES), self._names)
+        self.form = DockForm(tuple(plane.name for plane in PLANES), self._names)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._view)
-        layout.addWidget(self._view.status_line)
-        self._view.show_status("Loading the network…")
+        layout.addWidget(self.form)
+        layout.addWidget(self.form.status_line)
+        self.form.show_status("Loading the network…")
         self._compute = Worker("medsamq-compute", self)
         self._files = Worker("medsamq-files", self)
         # A window that is closed with the dock in it ends the dock without a word to it. The
         # network must not keep the program alive then.
         self.destroyed.connect(partial(_stop, self._compute, self._files))
-        self._engines = Engines(model or preferences.model(refused.append), device)
-        self._chooser = ModelChooser(self, self._view.volume.model, self._engines, self._compute)
+        self.engines = Engines(model or preferences.model(refused.append), device)
+        self._chooser = ModelChooser(self, self.form.volume.model, self.engines, self._compute)
         self._opener = Opener(
             self,
             napari_viewer,
             self._compute,
             self._files,
-            self._engines,
+            self.engines,
             ask=ask,
             memory=memory,
             journals=journals or preferences.journals(),
         )
         self._opener.opened.connect(self._take)
-        self._opener.said.connect(self._view.show_status)
+        self._opener.said.connect(self.form.show_status)
         self._opener.failed.connect(self._on_failed)
-        self._view.volume.open_requested.connect(self.open_path)
-        self._view.volume.layer_requested.connect(self._opener.open_layer)
-        self._view.volume.close_requested.connect(self._close_volume)
-        self._view.guide.setVisible(ask and preferences.shows_guide())
-        self._view.guide.sample_requested.connect(partial(self.open_path, SAMPLES / "ct.nii.gz"))
-        self._view.guide.ended.connect(self._end_guide)
+        self.form.volume.open_requested.connect(self.open_path)
+        self.form.volume.layer_requested.connect(self._opener.open_layer)
+        self.form.volume.close_requested.connect(self._close_volume)
+        self.form.guide.setVisible(ask and preferences.shows_guide())
+        self.form.guide.sample_requested.connect(partial(self.open_path, SAMPLES / "ct.nii.gz"))
+        self.form.guide.ended.connect(self._end_guide)
         napari_viewer.layers.selection.events.active.connect(self._on_active_layer)
         for key, action in self._keys.items():
             napari_viewer.bind_key(key, self._on_key(action.act), overwrite=True)
         for error in refused:
-            self._view.show_failure(error)
+            self.form.show_failure(error)
 
     @property
     def busy(self) -> bool:
@@ -134,7 +138,7 @@ class MedSAMQWidget(QWidget):
     @property
     def status(self) -> str:
         """The line that says what happened last."""
-        return self._view.status
+        return self.form.status
 
     def open_path(
         self,
@@ -149,7 +153,7 @@ class MedSAMQWidget(QWidget):
 
     def reset_choices(self, event: object = None) -> None:
         """Follow the viewer's layers in the layer menu; napari calls this by name."""
-        self._view.volume.reset_layers()
+        self.form.volume.reset_layers()
 
     def event(self, event: QEvent) -> bool:
         """Stop the threads when napari takes the widget out of its dock."""
@@ -178,7 +182,7 @@ class MedSAMQWidget(QWidget):
 
     def _on_failed(self, error: BaseException) -> None:
         self.failure = error
-        self._view.show_failure(error)
+        self.form.show_failure(error)
 
     def _close_volume(self) -> None:
         if self._controller is None:
@@ -201,7 +205,7 @@ class MedSAMQWidget(QWidget):
         name = self._controller.workspace.session.volume.name
         kept = self._controller.workspace.keeps_work
         self._controller = None
-        self._view.set_open(False)
+        self.form.set_open(False)
         # Once its layers are gone.
         QTimer.singleShot(0, partial(self._take_next, f"{name} was closed." + _KEPT * kept))
 
@@ -211,10 +215,10 @@ class MedSAMQWidget(QWidget):
         workspaces = open_workspaces(self._viewer)
         if workspaces and self._controller is None:
             self._take(workspaces[-1])
-        self._view.show_status(text)
+        self.form.show_status(text)
 
     def _end_guide(self) -> None:
-        self._view.guide.hide()
+        self.form.guide.hide()
         preferences.end_guide()
 
     def _on_key(self, action: Callable[[Controller], None]) -> Callable[[Viewer], None]:
@@ -249,19 +253,19 @@ class MedSAMQWidget(QWidget):
         context = ToolContext(
             self,
             self._viewer,
-            canvas_widget(self._view),
-            self._view,
+            canvas_widget(self.form),
+            self.form,
             workspace,
             ViewState(self._viewer, workspace.labels),
             self._compute,
             self._files,
             preferences.prefetches() if self._prefetch is None else self._prefetch,
         )
-        self._controller = Controller(context, self._engines, self._chooser, self._keys)
+        self._controller = Controller(context, self.engines, self._chooser, self._keys)
         self._controller.volume_closed.connect(self._on_closed)
         volume = workspace.session.volume
-        self._view.guide.done(OPEN)
-        self._view.show_status(
+        self.form.guide.done(OPEN)
+        self.form.show_status(
             f"Press {self._names['draw']}, then drag a box around a structure of {volume.name}."
         )
         for warning in volume.warnings:

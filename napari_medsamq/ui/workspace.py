@@ -26,6 +26,7 @@ from napari_medsamq.ui.canvas.brush import LabelEdits
 from napari_medsamq.ui.canvas.planes import Plane, finest_plane
 from napari_medsamq.ui.canvas.prompt_layers import BoxLayer, marks_layer, show_clicks
 from napari_medsamq.ui.prompt_list import PromptList, Request
+from napari_medsamq.workflows.follow_up import PriorLabel
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -53,6 +54,8 @@ class Workspace:
     ----------
     left_at : dict of int to float
         Where on each array axis, in the viewer's mm, the user left the volume for another one.
+    prior : list of PriorLabel
+        Of the scan that this one was compared with last, if any.
     saved_to : Path or None
         Where the label was saved last.
     shares_window : bool
@@ -87,6 +90,7 @@ class Workspace:
         self.model = model
         self.label_id = 1
         self.left_at: dict[int, float] = {}
+        self.prior: list[PriorLabel] = []
         self.saved_to: Path | None = None
         self.shares_window = True
         self.prompts = PromptList(session)
@@ -109,7 +113,7 @@ class Workspace:
             **{**shared, "metadata": {}},
         )
         self.marks = marks_layer(session.label.shape, name=f"{volume.name} clicks", **shared)
-        self.box_layer: BoxLayer[Prompt | Request] = BoxLayer(self.boxes, session.label.shape)
+        self.box_layer = BoxLayer(self.boxes, session.label.shape)
         self._colors: dict[int, str] = {}
         self.plane = finest_plane(volume)
         self.edits = LabelEdits(session, self.labels, self.refresh, self.refused.emit)

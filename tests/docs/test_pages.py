@@ -6,13 +6,15 @@ import ast
 import re
 from collections import Counter
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from symtable import symtable
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from tests.docs.option_tables import BLOCK, PAGES, option_tables, with_tables
+import napari_medsamq
+from tests.docs.option_tables import BLOCK, DOCS, PAGES, option_tables, with_tables
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = (".github", "napari_medsamq", "training", "tests")
@@ -80,6 +82,14 @@ def test_examples_in_python_import_what_there_is() -> None:
                     f"{page.name}: {own.name}" for own in node.names if own.name not in there
                 ]
     assert missing == []
+
+
+def test_the_page_for_scripts_names_all_that_is_public_and_nothing_else() -> None:
+    text = (DOCS / "python.md").read_text(encoding="utf-8")
+    public = set(napari_medsamq.__all__) - {"__version__"}
+    assert {name for name in public if not re.search(rf"\b{name}\b", text)} == set()
+    used = [re.findall(r"\bmq\.(\w+)", page.read_text(encoding="utf-8")) for page in ALL]
+    assert set(chain.from_iterable(used)) <= public
 
 
 def test_the_first_page_is_read_in_one_sitting() -> None:

@@ -20,7 +20,7 @@ def button(window, text):
 
 def click(window, text):
     push = button(window, text)
-    window.dock._view.ensureWidgetVisible(push)
+    window.dock.form.ensureWidgetVisible(push)
     QTest.mouseClick(push, Qt.MouseButton.LeftButton)
     QTest.qWait(50)
     window.wait()
@@ -113,7 +113,7 @@ def test_an_image_of_someone_else_stays_when_its_volume_is_closed(engine, window
     window.wait()
     grey = np.random.default_rng(1).integers(0, 200, (6, 40, 50)).astype(np.uint16)
     layer = window.viewer.add_image(grey, name="theirs")
-    window.dock._view.volume.layer_requested.emit(layer)
+    window.dock.form.volume.layer_requested.emit(layer)
     window.wait()
     click(window, "Close volume")
     assert list(window.viewer.layers) == [layer]
@@ -144,7 +144,7 @@ def test_the_slider_counts_the_slices_of_the_volume_in_hand(dock):
     second = dock.workspace
     for wanted, count in ((second, 25), (first, 24)):
         if dock.workspace is not wanted:
-            dock.dock._view.volume.layer_requested.emit(wanted.image)
+            dock.dock.form.volume.layer_requested.emit(wanted.image)
             dock.wait()
         assert dock.workspace is wanted
         QTest.qWait(20)

@@ -22,7 +22,7 @@ def two(dock):
 
 
 def form(window):
-    return window.dock._view.label
+    return window.dock.form.label
 
 
 def check(window, label_id, column):

@@ -100,7 +100,7 @@ def test_questions_about_a_volume_are_no_html(parent, monkeypatch, error):
 def test_what_the_dock_tells_of_is_no_html(qtbot, monkeypatch):
     shown = []
     monkeypatch.setattr(dock_form, "show_error", shown.append)
-    form = dock_form.SegmentView(("Axial", "Coronal", "Sagittal"), key_names(KEYS))
+    form = dock_form.DockForm(("Axial", "Coronal", "Sagittal"), key_names(KEYS))
     qtbot.addWidget(form)
     form.segment.show_files(Path("label"), (SimpleNamespace(title="NIfTI", suffixes=(".nii",)),))
     form.show_failure(PromptError(f"{EVIL}\x1b: no."))

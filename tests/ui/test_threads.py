@@ -24,7 +24,7 @@ from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
 from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.records.provenance import read_provenance
-from napari_medsamq.ui.forms.dock_form import SegmentView
+from napari_medsamq.ui.forms.dock_form import DockForm
 from napari_medsamq.ui.forms.guide import SAVE
 from napari_medsamq.ui.shortcuts import KEYS, key_names
 from napari_medsamq.ui.tools.background import PrefetchTool
@@ -56,7 +56,7 @@ class Desk:
         self.session = Session(self.volume, self.engine, IDENTITY)
         self.workspace = Workspace(self.session, Image(array))
         self.worker, self.said = HeldWorker(), []
-        self.viewer, self.dock = ViewerModel(), SegmentView(("a", "b", "c"), key_names(KEYS))
+        self.viewer, self.dock = ViewerModel(), DockForm(("a", "b", "c"), key_names(KEYS))
         canvas = QWidget()
         for widget in (canvas, self.dock):
             qtbot.addWidget(widget)
@@ -259,14 +259,14 @@ def test_no_other_thread_reads_what_the_window_writes(
         timeout=60_000,
     )
     assert engine.encoded > encoded
-    assert window.dock._view.measure.rows["Label"] == "Label 1"
+    assert window.dock.form.measure.rows["Label"] == "Label 1"
     (grow,) = [repair for repair in REPAIRS if repair.title == "Grow"]
     controller.repair.repair(grow, [3.0])
     window.wait()
     assert history.undo_name == "grow: Label 1"
     window.press(Qt.Key.Key_D)
     window.wait()
-    assert controller.compare.active
+    assert controller.compare.overlay.active
     window.dock.controller.save_load.save(tmp_path / "label.nii.gz")
     window.wait()
     window.dock.controller.save_load.load(tmp_path / "label.nii.gz")

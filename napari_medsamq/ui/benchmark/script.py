@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import napari
@@ -18,6 +19,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_medsamq.errors import VolumeError
+from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.plugin import image_layer
 from napari_medsamq.prompts import BoxPrompt
@@ -39,22 +41,23 @@ def open_viewer() -> napari.Viewer:
     return viewer
 
 
-def open_dock(viewer: napari.Viewer, journals: Path, memory: int) -> MedSAMQWidget:
-    """Open the dock that asks nothing, with journals and embeddings of its own."""
-    dock = MedSAMQWidget(viewer, ask=False, journals=journals, memory=memory)
-    viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
-    return dock
-
-
-def open_volume(viewer: napari.Viewer, dock: MedSAMQWidget, volume: Volume) -> Controller:
-    """Show a volume and wait until the dock has taken it."""
-    data, arguments, _ = image_layer(volume)
-    viewer.add_image(data, **arguments)
-    while dock.controller is None:
-        QTest.qWait(_TICK_MS)
-        if not dock.busy and dock.controller is None:
-            raise VolumeError(dock.status)
-    return dock.controller
+@contextmanager
+def open_window(
+    volume: Volume, memory: int = DEFAULT_BUDGET
+) -> Iterator[tuple[napari.Viewer, MedSAMQWidget, Controller]]:
+    """Open napari, a dock that asks nothing and has journals of its own, and a volume in it."""
+    with TemporaryDirectory() as journals:
+        viewer = open_viewer()
+        dock = MedSAMQWidget(viewer, ask=False, journals=Path(journals), memory=memory)
+        viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
+        data, arguments, _ = image_layer(volume)
+        viewer.add_image(data, **arguments)
+        while dock.controller is None:
+            QTest.qWait(_TICK_MS)
+            if not dock.busy and dock.controller is None:
+                raise VolumeError(dock.status)
+        yield viewer, dock, dock.controller
+        viewer.close()
 
 
 def wait_for(dock: MedSAMQWidget) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,10 @@ from napari.layers import Points, Shapes
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from napari_medsamq.annotation.history import Prompt
 from napari_medsamq.errors import PromptError
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
+from napari_medsamq.ui.prompt_list import Request
 
 # Canvas pixels that a hand shakes in a click.
 STILL = 4
@@ -24,18 +26,10 @@ _SYMBOLS = {True: "cross", False: "hbar"}
 _SIZE = 30
 
 
-class Boxed(Protocol):
-    """Something with a box: a committed prompt, or a request that waits."""
-
-    @property
-    def box(self) -> BoxPrompt | BoxPrompt3D:
-        """Where it is."""
+Item = Prompt | Request
 
 
-T = TypeVar("T", bound=Boxed)
-
-
-class BoxLayer(Generic[T]):
+class BoxLayer:
     """Keeps a napari layer's rectangles those of a list of boxes, and tells what is done to them.
 
     Only what differs is drawn: napari takes milliseconds for each rectangle that it gets anew.
@@ -65,12 +59,12 @@ class BoxLayer(Generic[T]):
         self._layer = layer
         self._shape = shape
         # What each rectangle stands for, in the layer's order, and how it was drawn.
-        self._items: list[T] = []
+        self._items: list[Item] = []
         self._looks: list[tuple[object, ...]] = []
         # What the user has done, to be told once napari is done with it: which box lies where, None
         # for a new one; and which were removed.
-        self._touched: list[tuple[T | None, npt.NDArray[np.floating]]] = []
-        self._gone: list[T] = []
+        self._touched: list[tuple[Item | None, npt.NDArray[np.floating]]] = []
+        self._gone: list[Item] = []
         self.active, self.still = False, True
         self._come_last()
         layer.events.mode.connect(self._come_last)
@@ -79,12 +73,12 @@ class BoxLayer(Generic[T]):
         # the painting would come 40 ms late.
         layer.events.set_data.connect(self._on_set_data)
 
-    def show(self, items: Sequence[T], colors: Sequence[str], widths: Sequence[float]) -> None:
+    def show(self, items: Sequence[Item], colors: Sequence[str], widths: Sequence[float]) -> None:
         """Show boxes in colours, with edges of so many voxels.
 
         Parameters
         ----------
-        items : sequence of Boxed
+        items : sequence of Item
         colors : sequence of str
         widths : sequence of float
         """
@@ -190,7 +184,7 @@ class BoxLayer(Generic[T]):
                 self.changed.emit(item, box)
         self.ended.emit()
 
-    def _box(self, item: T | None, corners: npt.NDArray[np.floating]) -> BoxPrompt:
+    def _box(self, item: Item | None, corners: npt.NDArray[np.floating]) -> BoxPrompt:
         # What the mouse draws lies in one slice.
         axis = int(np.ptp(corners, axis=0).argmin()) if item is None else item.box.axis
         return drawn_box(corners, axis, self._shape)

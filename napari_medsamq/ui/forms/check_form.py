@@ -25,18 +25,10 @@ class CheckForm(QGroupBox):
     def __init__(self, keys: Mapping[str, str]) -> None:
         super().__init__("4. Check and repair")
         self._slice = wrapping_label("The slice in view")
-        step, tip = (
-            keys["doubtful"],
-            "Show the next slice towards {} numbers whose mask the network is not sure of",
-        )
-        back = button(
-            f"Doubtful ◀  (Shift+{step})",
-            partial(self.step_requested.emit, -1),
-            tip.format("lower"),
-        )
-        ahead = button(
-            f"Doubtful ▶  ({step})", partial(self.step_requested.emit, 1), tip.format("higher")
-        )
+        key, ask = keys["doubtful"], self.step_requested.emit
+        tip = "Show the next slice towards {} numbers whose mask the network is not sure of"
+        back = button(f"Doubtful ◀  (Shift+{key})", partial(ask, -1), tip.format("lower"))
+        ahead = button(f"Doubtful ▶  ({key})", partial(ask, 1), tip.format("higher"))
         accept = button(
             f"Accept slice  ({keys['accept']})",
             self.accept_requested.emit,

@@ -7,18 +7,20 @@ from functools import partial
 from pathlib import Path
 
 from magicgui.widgets import FloatSpinBox
-from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QGroupBox
 
 from napari_medsamq.analysis.comparison import DEFAULT_TOLERANCE_MM
 from napari_medsamq.ui.forms.elements import (
     Table,
     button,
+    choose,
     file_button,
     lay_out,
     menu,
     number_field,
     row,
+    show_entries,
     toggle,
     wrapping_label,
 )
@@ -129,21 +131,12 @@ class CompareForm(QGroupBox):
     ) -> None:
         """List what A and B can be; what is chosen stays chosen where it is still there."""
         for box, entries in zip(self._choices, (a, b), strict=True):
-            chosen = box.currentData()
-            with QSignalBlocker(box):
-                box.clear()
-                for text, what in entries:
-                    box.addItem(text, what)
-                places = [n for n, (_, what) in enumerate(entries) if what is chosen]
-                same = [n for n, (_, what) in enumerate(entries) if what == chosen]
-                box.setCurrentIndex((places or same or [0 if entries else -1])[0])
+            show_entries(box, entries)
 
     def choose(self, a: object, b: object) -> None:
         """Choose for A and B what is listed."""
         for box, what in zip(self._choices, (a, b), strict=True):
-            for number in range(box.count()):
-                if box.itemData(number) is what or box.itemData(number) == what:
-                    box.setCurrentIndex(number)
+            choose(box, what)
 
     def show_state(self, state: str | None, legend: str = "") -> None:
         """Show which of `STATES` is on the canvas; None while there is no comparison."""

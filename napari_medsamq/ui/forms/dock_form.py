@@ -37,7 +37,7 @@ _LARGEST_SHARE = 0.4
 _STATUS_LINES = 3
 
 
-class SegmentView(QScrollArea):
+class DockForm(QScrollArea):
     """Everything the user sees in the dock, from top to bottom in the order of the work.
 
     Signals, those of its forms included, carry what the user asks for; the form changes only

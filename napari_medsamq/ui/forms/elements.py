@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from magicgui.widgets import FloatSpinBox, SpinBox
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSignalBlocker, QSize, Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -48,9 +48,9 @@ def lay_out(form: QWidget, *rows: Part | tuple[Part, ...]) -> QGridLayout:
 def row(*parts: QWidget | str) -> QHBoxLayout:
     """Return a row of widgets; a text becomes a label, and what follows it takes the room."""
     layout = QHBoxLayout()
-    for before, part in zip(("", *parts), parts, strict=False):
+    for before, part in zip((None, *parts), parts, strict=False):
         widget = QLabel(part) if isinstance(part, str) else part
-        layout.addWidget(widget, int(isinstance(before, str) and before != ""))
+        layout.addWidget(widget, int(isinstance(before, str)))
     return layout
 
 
@@ -112,6 +112,25 @@ def menu(name: str, tip: str = "", lines: Iterable[str] = ()) -> QComboBox:
     result.setAccessibleName(name)
     result.setToolTip(tip)
     return result
+
+
+def show_entries(box: QComboBox, entries: Iterable[tuple[str, object]]) -> None:
+    """List texts with what they stand for; what was chosen stays so where it is still listed."""
+    chosen = box.currentData()
+    with QSignalBlocker(box):
+        box.clear()
+        for text, what in entries:
+            box.addItem(text, what)
+        choose(box, chosen)
+
+
+def choose(box: QComboBox, what: object) -> None:
+    """Choose what is listed; nothing changes where it is not."""
+    listed = [box.itemData(number) for number in range(box.count())]
+    places = [number for number, other in enumerate(listed) if other is what]
+    places += [number for number, other in enumerate(listed) if other == what]
+    if places:
+        box.setCurrentIndex(places[0])
 
 
 def narrow(box: QComboBox) -> None:

@@ -118,11 +118,13 @@ class HelpDialog(QDialog):
         layout = QVBoxLayout(self)
         layout.addWidget(tabs)
         layout.addWidget(buttons)
+        # Styles put frames around tabs and lists, which are no wider than this.
         bar = scroll.verticalScrollBar().sizeHint().width()
         around = layout.contentsMargins()
         wanted = inside.sizeHint() + QSize(
-            bar + around.left() + around.right(),
-            tabs.tabBar().sizeHint().height()
+            2 * bar + around.left() + around.right(),
+            bar
+            + tabs.tabBar().sizeHint().height()
             + buttons.sizeHint().height()
             + layout.spacing()
             + around.top()

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QGroupBox, QWidget
 
 from napari_medsamq.ui.forms.elements import (
     button,
+    choose,
     file_button,
     folder_button,
     lay_out,
     menu,
+    show_entries,
     wrapping_label,
 )
 from napari_medsamq.ui.forms.volume_form import IMAGE_FILES
@@ -67,7 +69,7 @@ class PriorForm(QGroupBox):
         )
         self._added = []
         self.show_images(images)
-        self._choose(chosen)
+        choose(self._images, chosen)
         self.show_running(False)
         self.show()
 
@@ -77,12 +79,7 @@ class PriorForm(QGroupBox):
 
     def show_images(self, images: Sequence[tuple[str, object]]) -> None:
         """List what can be chosen beside no image; what is chosen stays so where it still is."""
-        chosen = self.chosen
-        with QSignalBlocker(self._images):
-            self._images.clear()
-            for text, what in ((NO_IMAGE, None), *images, *self._added):
-                self._images.addItem(text, what)
-        self._choose(chosen)
+        show_entries(self._images, ((NO_IMAGE, None), *images, *self._added))
 
     @property
     def chosen(self) -> object:
@@ -94,12 +91,6 @@ class PriorForm(QGroupBox):
         for part in self._inputs:
             part.setEnabled(not running)
         self._stop.setText("Stop  (Esc)" if running else _CANCEL)
-
-    def _choose(self, image: object) -> None:
-        """Choose what is listed; no image where it is not."""
-        listed = [self._images.itemData(number) for number in range(self._images.count())]
-        places = [n for n, what in enumerate(listed) if what is image or what == image]
-        self._images.setCurrentIndex(places[0] if places else 0)
 
     def _place(self) -> None:
         self.place_requested.emit(self.chosen)

@@ -19,7 +19,7 @@ from napari_medsamq.ui.forms.elements import (
     wrapping_label,
 )
 from napari_medsamq.ui.forms.model_menu import ModelBox
-from napari_medsamq.ui.forms.window_form import WindowForm
+from napari_medsamq.ui.forms.window_level_form import WindowLevelForm
 
 MODALITIES = ("CT", "MR", "other")
 FIRST_PLANE_KEY = 2  # F2; F1 is help everywhere
@@ -39,7 +39,7 @@ class VolumeForm(QGroupBox):
     Attributes
     ----------
     model : ModelBox
-    window_form : WindowForm
+    window_level : WindowLevelForm
     """
 
     open_requested = Signal(Path)
@@ -57,7 +57,7 @@ class VolumeForm(QGroupBox):
         self._layer.changed.connect(self.layer_requested.emit)
         self._modality.changed.connect(self.modality_requested.emit)
         self.model = ModelBox()
-        self.window_form = WindowForm(keys)
+        self.window_level = WindowLevelForm(keys)
         self._facts = wrapping_label("About the volume")
         self._follow_up = file_button(
             "Follow-up…",
@@ -93,7 +93,7 @@ class VolumeForm(QGroupBox):
             _fields(self._layer, self._modality),
             self._facts,
             row("Network", self.model),
-            self.window_form,
+            self.window_level,
             row(*turns),
         )
         self.show_waiting(0)
@@ -127,7 +127,7 @@ class VolumeForm(QGroupBox):
         for plane_button in self._planes.buttons():
             plane_button.setEnabled(is_open)
         if not is_open:
-            self.window_form.show_presets(())
+            self.window_level.show_presets(())
             self._facts.setText("Open a volume, or drop a file or a DICOM folder on the window.")
 
 

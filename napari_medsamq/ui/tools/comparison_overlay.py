@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +26,6 @@ from napari_medsamq.ui.canvas.review_strip import STRIP_HEIGHT
 from napari_medsamq.ui.forms.compare_form import DIFFERENCES, OVERLAID, A, B
 from napari_medsamq.ui.tools.click import ClickTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
-
-if TYPE_CHECKING:
-    pass
 
 # Okabe and Ito's orange and sky blue, and white, which any eyes tell apart; the patterns say the
 # same without any colour.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from napari.layers import Image
 from qtpy.QtCore import QTimer
@@ -15,19 +13,12 @@ from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.io.labels import LabelFile, read_label_file
 from napari_medsamq.io.volume import Selection, read_volume
 from napari_medsamq.plugin import layer_volume
-from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.ui.dialogs import ask_selection
 from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
-from napari_medsamq.ui.workspace import Workspace
 from napari_medsamq.workflows.follow_up import PriorLabel, find_motion, prior_labels, propose_image
 
-if TYPE_CHECKING:
-    pass
-
 _TICK_MS = 200
-# By workspace, so that a volume that is used again still knows what it was.
-_PRIOR: WeakKeyDictionary[Workspace, list[PriorLabel]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +205,7 @@ class FollowUpTool(Tool):
 
     def _place(self, labels: list[PriorLabel], said: str) -> None:
         workspace, session = self._workspace, self._session
-        placed_before = {own.label_id: own.style for own in _PRIOR.get(workspace, [])}
+        placed_before = {own.label_id: own.style for own in workspace.prior}
         for label in labels:
             label_id = label.label_id
             usual = LabelStyle.default(label_id, session.palette)
@@ -224,12 +215,11 @@ class FollowUpTool(Tool):
                 session.set_style(label_id, label.style)
         placed = [Request(label.box, label.label_id) for label in labels if label.box is not None]
         workspace.prompts.hold(placed)
-        _PRIOR[workspace] = labels
+        workspace.prior = labels
         self._show_prior()
         if placed:
             box = placed[0].box
-            index = box.index if isinstance(box, BoxPrompt) else box.middle_slice
-            self._view.show(box.axis, index)
+            self._view.show(box.axis, box.middle_slice)
             workspace.show_label(placed[0].label_id)
         self._say(f"{said} {_describe(labels)}")
 
@@ -237,7 +227,7 @@ class FollowUpTool(Tool):
         self._dock.volume.show_waiting(len(self._workspace.prompts.held))
 
     def _show_prior(self) -> None:
-        prior = _PRIOR.get(self._workspace, [])
+        prior = self._workspace.prior
         self._dock.measure.show_prior({label.label_id: label.millilitres for label in prior})
 
     def _on_failure(self, number: int, error: BaseException) -> None:

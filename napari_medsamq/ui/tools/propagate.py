@@ -39,7 +39,7 @@ class _Run:
     found: Iterator[Found]
     accepted: int  # slices of the label
     anew: frozenset[int]  # slices that are made anew, with a mask or without
-    network_state: NetworkState  # as it is asked
+    network_state: NetworkState  # with which the network is asked
     masks: list[SliceMask] = field(default_factory=list)
     stops: list[Stop] = field(default_factory=list)
     emptied: int = 0  # slices that had the mask of an earlier one
@@ -265,7 +265,7 @@ class PropagateTool(Tool):
     def note_done(
         self, gap: LabelGap, known: Collection[int], network_state: NetworkState | None = None
     ) -> None:
-        """Take a gap for filled as it is; `network_state` is that of then, if not of now."""
+        """Take a gap for filled as it is, in the network's state of then, or that in hand."""
         self._done[gap] = self._key(gap, known, network_state)
 
     def _key(
@@ -273,7 +273,7 @@ class PropagateTool(Tool):
     ) -> tuple[object, ...]:
         """Return what tells whether a gap, and the slices around it, are as they were.
 
-        The state is that of the network when the gap was asked about; without it, that of now.
+        The network's state is that in which the gap was asked about; without it, the one in hand.
         """
         session = self._session
         planes = np.moveaxis(session.label, gap.axis, 0)

@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
 from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.ui.forms.dock_form import SegmentView
+from napari_medsamq.ui.forms.dock_form import DockForm
 from napari_medsamq.ui.view_state import ViewState
 from napari_medsamq.ui.worker import Worker
 from napari_medsamq.ui.workspace import Workspace
@@ -34,7 +34,7 @@ class ToolContext:
     viewer : napari.Viewer
     canvas : QWidget
         On which the viewer draws.
-    dock : SegmentView
+    dock : DockForm
         Shows what a tool has to say, and carries what the user asks for.
     workspace : Workspace
         The volume in use.
@@ -49,7 +49,7 @@ class ToolContext:
     parent: QObject
     viewer: Viewer
     canvas: QWidget
-    dock: SegmentView
+    dock: DockForm
     workspace: Workspace
     view: ViewState
     compute: Worker

@@ -39,7 +39,7 @@ class WindowLevelTool(Tool):
 
     def __init__(self, context: ToolContext, prefetch: PrefetchTool) -> None:
         super().__init__(context)
-        self._form = self._dock.volume.window_form
+        self._form = self._dock.volume.window_level
         self._prefetch = prefetch
         self._limits = intensity_range(self._session.volume)
         self._drag: tuple[QPointF, WindowLevel] | None = None

@@ -36,7 +36,7 @@ def reader(window, *, shift=2, label_id=1):
 
 
 def form(window):
-    return window.dock._view.compare
+    return window.dock.form.compare
 
 
 def button(window, words):
@@ -58,7 +58,7 @@ def begin(window, a, b):
 
 
 def shown(window):
-    return window.dock.controller.compare._shown
+    return window.dock.controller.compare.overlay
 
 
 def seen(window):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -18,7 +16,7 @@ from qtpy.QtTest import QTest
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.diagnostics.model_worker import peak_memory_mb
 from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.inference.embeddings import DEFAULT_BUDGET, EMBEDDING_BYTES
+from napari_medsamq.inference.embeddings import EMBEDDING_BYTES
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.preprocess import FRAME
 from napari_medsamq.inference.slice_predictor import SliceMask
@@ -29,9 +27,8 @@ from napari_medsamq.ui.benchmark.answers import measure_answers, measure_statist
 from napari_medsamq.ui.benchmark.script import (
     Script,
     Stopwatch,
-    open_dock,
     open_viewer,
-    open_volume,
+    open_window,
     wait_for,
 )
 
@@ -102,7 +99,7 @@ GOALS = (
 )
 
 
-def measure_window(volume: Volume) -> dict[str, Any]:
+def measure_drags(volume: Volume) -> dict[str, Any]:
     """Drag boxes on a volume in a real window, with the dock and without.
 
     Returns
@@ -115,8 +112,7 @@ def measure_window(volume: Volume) -> dict[str, Any]:
     latencies: list[float] = []
     ours, napari_alone = [], []
     for _ in range(ROUNDS):
-        with tempfile.TemporaryDirectory() as journals:
-            script, found = _with_dock(volume, Path(journals))
+        script, found = _with_dock(volume)
         latencies += found
         ours.append(max(script.gaps))
         napari_alone.append(max(_without_dock(volume).gaps))
@@ -134,10 +130,8 @@ def measure_prefetch(volume: Volume) -> float:
     """
     in_time = max(_READY_MS, 2 * _encode_ms(volume)) / 1000
     place, way, ready = 0, 1, 0
-    with tempfile.TemporaryDirectory() as journals:
-        viewer = open_viewer()
-        dock = open_dock(viewer, Path(journals), DEFAULT_BUDGET)
-        session = open_volume(viewer, dock, volume).workspace.session
+    with open_window(volume) as (viewer, _, controller):
+        session = controller.session
         for _ in range(_STOPS):
             for _ in range(_SCROLLED):
                 QTest.qWait(_SCROLL_MS)
@@ -149,7 +143,6 @@ def measure_prefetch(volume: Volume) -> float:
                 QTest.qWait(_TICK_MS)
             ready += session.is_ready(0, place)
             QTest.qWait(_REST_MS)
-        viewer.close()
     return ready / _STOPS
 
 
@@ -191,7 +184,7 @@ def measure_memory() -> float | None:
     """Return the peak memory in GB of a window in a process of its own; None on Windows."""
     if sys.platform == "win32":
         return None
-    command = [sys.executable, "-m", "napari_medsamq.ui.benchmark.window"]
+    command = [sys.executable, "-m", "napari_medsamq.ui.benchmark.gui"]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode != 0:
         raise MedSAMQError(f"The memory cannot be measured: {done.stderr.strip()[-300:]}")
@@ -202,7 +195,7 @@ def measure_all(volume: Volume | None) -> dict[str, Any]:
     """Measure a volume, or a made-up one, in every way; see `GOALS`."""
     chosen = volume or phantom_volume()
     return {
-        **measure_window(chosen),
+        **measure_drags(chosen),
         **measure_answers(chosen),
         **measure_statistics(chosen),
         "prefetch_ready": measure_prefetch(chosen),
@@ -242,25 +235,18 @@ def format_goals(found: dict[str, Any]) -> str:
 
 def _peak_gb() -> float:
     """Open a large volume, fill the embeddings, and return this process's peak memory in GB."""
-    with tempfile.TemporaryDirectory() as journals:
-        viewer = open_viewer()
-        dock = open_dock(viewer, Path(journals), _ROOM)
-        open_volume(viewer, dock, phantom_volume((300, 512, 512)))
+    with open_window(phantom_volume((300, 512, 512)), _ROOM) as (_, dock, _):
         wait_for(dock)
-        viewer.close()
     return peak_memory_mb() / 1e3
 
 
-def _with_dock(volume: Volume, journals: Path) -> tuple[Script, list[float]]:
-    viewer = open_viewer()
-    dock = open_dock(viewer, journals, DEFAULT_BUDGET)
-    controller = open_volume(viewer, dock, volume)
-    wait_for(dock)
-    script = Script(viewer, controller.workspace.boxes)
-    stopwatch = Stopwatch(script, controller)
-    script.run()
-    wait_for(dock)
-    viewer.close()
+def _with_dock(volume: Volume) -> tuple[Script, list[float]]:
+    with open_window(volume) as (viewer, dock, controller):
+        wait_for(dock)
+        script = Script(viewer, controller.workspace.boxes)
+        stopwatch = Stopwatch(script, controller)
+        script.run()
+        wait_for(dock)
     return script, stopwatch.ms
 
 

@@ -25,7 +25,7 @@ _LARGEST = 1e12
 _DRAG = "Or drag on the picture with Ctrl held down (Cmd on a Mac): right is wider, up is brighter."
 
 
-class WindowForm(QWidget):
+class WindowLevelForm(QWidget):
     """How intensities become grey: by a preset's name, or by numbers.
 
     Signals carry what the user asks for; the form changes only when a setter says so.
