@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from napari_medsamq.inference.catalog import ListedModel as ListedModel
     from napari_medsamq.inference.catalog import list_models as list_models
     from napari_medsamq.inference.catalog import load_engine as load_engine
+    from napari_medsamq.inference.engine import Engine as Engine
     from napari_medsamq.inference.preprocess import WindowLevel as WindowLevel
     from napari_medsamq.inference.slice_predictor import SliceMask as SliceMask
     from napari_medsamq.io.volume import Volume as Volume
@@ -62,6 +63,7 @@ _PUBLIC = {
         *("SaveError", "UnevenSlicesError", "VolumeError"),
     ),
     "inference.catalog": ("ListedModel", "list_models", "load_engine"),
+    "inference.engine": ("Engine",),
     "inference.preprocess": ("WindowLevel",),
     "inference.slice_predictor": ("SliceMask",),
     "io.volume": ("Volume", "read_volume", "volume_from_array"),

@@ -86,6 +86,12 @@ class BoxPrompt:
         """Corners (4,) float64: x0, y0, x1, y1 in slice pixels."""
         return np.array([self.x0, self.y0, self.x1, self.y1], np.float64)
 
+    def voxel(self, row: int, column: int) -> Index3:
+        """Return the voxel (z, y, x) of a pixel of its slice."""
+        place = [row, column]
+        place.insert(self.axis, self.index)
+        return place[0], place[1], place[2]
+
     @classmethod
     def from_corners(
         cls,
@@ -202,12 +208,10 @@ def check_inside(box: BoxPrompt | BoxPrompt3D, shape: Sequence[int]) -> None:
     PromptError
         If it does not.
     """
-    corner = [box.y1, box.x1] if isinstance(box, BoxPrompt) else list(box.upper)
-    if isinstance(box, BoxPrompt):
-        corner.insert(box.axis, box.index)
+    corner = box.voxel(box.y1, box.x1) if isinstance(box, BoxPrompt) else box.upper
     if any(high >= size for high, size in zip(corner, shape, strict=True)):
         raise PromptError(
-            f"The box reaches voxel {tuple(corner)}, outside a volume of shape {tuple(shape)} "
+            f"The box reaches voxel {corner}, outside a volume of shape {tuple(shape)} "
             "(z, y, x). Draw it inside the image."
         )
 

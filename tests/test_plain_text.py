@@ -18,7 +18,6 @@ from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.cli.common import say
 from napari_medsamq.cli.main import app
-from napari_medsamq.cohort import case_runner as cohort
 from napari_medsamq.errors import ChoiceError
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
@@ -118,7 +117,6 @@ def test_a_batch_tells_of_names_that_are_no_utf_8(
     monkeypatch.setattr(
         "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()
     )
-    cohort._engines.cache_clear()
     folder = tmp_path / NO_UTF_8
     folder.mkdir()
     make_image(folder / "good.nii.gz")
@@ -127,7 +125,6 @@ def test_a_batch_tells_of_names_that_are_no_utf_8(
         {"image": "none.nii.gz", "boxes": BOX},
     ]
     result = batch(write_table(folder / "t.csv", rows), folder / "out")
-    cohort._engines.cache_clear()
     assert "1 case done, 1 failed" in result.stdout, result.output
     assert "M\\xfcller" in result.stderr
     (failed,) = rows_of(folder / "out" / "errors.csv")

@@ -66,7 +66,7 @@ def correction(
     PromptError
         If the click is outside the slice, or there is no mask on it.
     """
-    mask = np.moveaxis(session.label, axis, 0)[index] == label_id
+    mask = session.slice(axis, index) == label_id
     height, width = mask.shape
     if click is None:
         return _from_mask(axis, index, mask, (), session.style(label_id).name)
@@ -179,7 +179,7 @@ def describe_clicks(
     if not fresh or not isinstance(box, BoxPrompt):
         return ""
     name = session.style(label_id).name
-    plane = np.moveaxis(session.label, box.axis, 0)[box.index]
+    plane = session.slice(box.axis, box.index)
     kept = {int(plane[own.y, own.x]) for own in fresh if own.positive} - {label_id}
     for owner in sorted(kept):
         text += f" What you clicked on stays with {session.style(owner).name}: it is locked."

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 
-import numpy as np
-
-from napari_medsamq.array_types import Bool
 from napari_medsamq.inference.confidence import slice_confidence
 
 
@@ -33,11 +29,6 @@ def grade(confidence: float) -> Grade:
     if confidence >= SURE:
         return Grade.sure
     return Grade.unsure if confidence >= DOUBTFUL else Grade.doubtful
-
-
-def mask_key(mask: Bool) -> bytes:
-    """Return what tells a mask (H, W) bool from others."""
-    return hashlib.blake2b(np.packbits(mask).tobytes(), digest_size=12).digest()
 
 
 class Review:

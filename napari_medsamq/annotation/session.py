@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
-from weakref import WeakMethod
 
 from napari_medsamq.annotation.label_model import LabelModel
-from napari_medsamq.array_types import Bool, Float64
+from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import PromptError
-from napari_medsamq.inference.confidence import mask_confidence
 from napari_medsamq.inference.crop import Zoom
-from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
+from napari_medsamq.inference.embeddings import DEFAULT_BUDGET, EMBEDDING_BYTES
 from napari_medsamq.inference.engine import Engine
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
 from napari_medsamq.inference.propagation import Gap, MaskCarrier, Stop, propagate
-from napari_medsamq.inference.slice_predictor import SliceContext, SliceMask, SliceNetwork
-from napari_medsamq.inference.stop_rules import SliceEvidence
+from napari_medsamq.inference.slice_predictor import PredictorMemory, SliceMask, SlicePredictor
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt, check_inside
@@ -29,8 +24,8 @@ class Session(LabelModel):
 
     What is done to the label is that of `LabelModel`; here the network is asked.
 
-    What `segment` and `carry` return may be gone through in one other thread, in which `prepare`
-    and `mask_confidence` may run too; everything else belongs to the thread that owns the session.
+    What `segment` and `carry` return may be gone through in another thread, and so may a
+    `predictor` be asked; everything else belongs to the thread that owns the session.
 
     Parameters
     ----------
@@ -72,10 +67,7 @@ class Session(LabelModel):
         self._zoom = zoom
         self._carry_prompt = carry_prompt
         self._window = self.standard_window = window or default_window(volume)
-        self._network = SliceNetwork(volume, embedding_budget)
-        # Weakly: in a cycle with its history, a session's arrays would stay until a collection.
-        network_state = WeakMethod(self.network_state)
-        self.history.network_state = lambda: own() if (own := network_state()) else None
+        self._memory = PredictorMemory(volume, embedding_budget)
 
     @property
     def window(self) -> WindowLevel:
@@ -84,10 +76,10 @@ class Session(LabelModel):
 
     @window.setter
     def window(self, window: WindowLevel) -> None:
-        """Let it see others from now on, and tell `watch`."""
+        """Let it see others from now on, and tell of it."""
         if window != self._window:
             self._window = window
-            self.watch("seen", {})
+            self.event.emit("seen", {})
 
     @property
     def zoom(self) -> Zoom | None:
@@ -96,10 +88,10 @@ class Session(LabelModel):
 
     @zoom.setter
     def zoom(self, zoom: Zoom | None) -> None:
-        """Zoom in otherwise from now on, and tell `watch`."""
+        """Zoom in otherwise from now on, and tell of it."""
         if zoom != self._zoom:
             self._zoom = zoom
-            self.watch("seen", {})
+            self.event.emit("seen", {})
 
     def segment(
         self, box: BoxPrompt | BoxPrompt3D, start: Bool | None = None, *, preview: bool = False
@@ -128,26 +120,12 @@ class Session(LabelModel):
             If the box leaves the volume.
         """
         check_inside(box, self.label.shape)
-        context = self.slice_context(box.axis)
+        predictor = self.predictor(box.axis)
         if preview:
-            context = replace(context, network_state=replace(context.network_state, zoom=None))
-        return self._segment(context, box, start)
-
-    def _segment(
-        self, context: SliceContext, box: BoxPrompt | BoxPrompt3D, start: Bool | None
-    ) -> Iterator[SliceMask]:
-        ask = partial(self._network.segment, context)
-        if isinstance(box, BoxPrompt):
-            yield ask(box.index, box.xyxy, box.clicks, start)
-            return
-        answers: list[SliceMask] = []
-
-        def segment_slice(index: int, xyxy: Float64) -> Bool:
-            answers.append(ask(index, xyxy))
-            return answers[-1].mask
-
-        for _ in propagate(segment_slice, box, partial(self._network.transform_around, context)):
-            yield answers.pop()
+            predictor = predictor.without_zoom()
+        if isinstance(box, BoxPrompt3D):
+            return propagate(predictor, box)
+        return map(predictor.segment, [box.index], [box.xyxy], [box.clicks], [start])
 
     def carry(
         self,
@@ -194,81 +172,12 @@ class Session(LabelModel):
                 f"The slices {first} to {last} have to hold those that are known, {min(known)} to "
                 f"{max(known)}, and lie within 0 to {count - 1}. Choose others."
             )
-        return self._carry(self.slice_context(axis), anchors, first, last, done)
-
-    def _carry(
-        self,
-        context: SliceContext,
-        anchors: Mapping[int, Bool],
-        first: int,
-        last: int,
-        done: Collection[Gap],
-    ) -> Iterator[SliceMask | Stop]:
-        network = self._network
-        led = context.network_state.carry_prompt is CarryPrompt.box_and_mask
-        answers: list[SliceMask] = []
-
-        def segment(index: int, xyxy: Float64, before: Bool) -> tuple[Bool, SliceEvidence]:
-            answer, evidence = network.segment_and_observe(
-                context, index, xyxy, before if led else None
-            )
-            answers.append(answer)
-            return answer.mask, evidence
-
-        carrier = MaskCarrier(
-            segment, partial(network.observe, context), partial(network.transform_around, context)
-        )
-        for found in carrier.carry(anchors, first, last, done):
-            yield found if isinstance(found, Stop) else answers[-1]
-            answers.clear()
-
-    def is_ready(self, axis: int, index: int) -> bool:
-        """Tell whether a slice has its embedding at hand."""
-        return self._network.is_ready(self.slice_context(axis), index)
-
-    def prepare(
-        self,
-        axis: int,
-        index: int,
-        wanted: Sequence[int] = (),
-        *,
-        context: SliceContext | None = None,
-    ) -> None:
-        """Encode a slice, so that a box on it need not wait; runs where `segment` runs.
-
-        Where memory is short, it takes the place of one that is not among the `wanted` ones, of
-        which the dearest comes first. In another thread it needs the `context` of the owner's.
-
-        Raises
-        ------
-        ModelError
-            If the network fails.
-        """
-        self._network.prepare(context or self.slice_context(axis), index, wanted)
-
-    def mask_confidence(
-        self, axis: int, index: int, mask: Bool, *, context: SliceContext | None = None
-    ) -> float:
-        """Return how far the network agrees with the mask (H, W) bool of a slice, 0 to 1.
-
-        With an empty mask it does. Runs where `segment` runs; in another thread it needs the
-        `context` of the owner's. See `confidence.mask_confidence`.
-
-        Raises
-        ------
-        ModelError
-            If the network fails.
-        """
-        if not mask.any():
-            return 1.0
-        return mask_confidence(
-            *self._network.agreement_and_iou(context or self.slice_context(axis), index, mask)
-        )
+        return MaskCarrier(self.predictor(axis)).carry(anchors, first, last, done)
 
     @property
     def slices_kept(self) -> int:
         """How many slices there is room to keep the embeddings of."""
-        return self._network.slices_kept
+        return self._memory.slices.budget // EMBEDDING_BYTES
 
     @property
     def carry_prompt(self) -> CarryPrompt:
@@ -283,6 +192,6 @@ class Session(LabelModel):
         seen = self.window, self.zoom, self.volume.modality, self.carry_prompt
         return NetworkState(spec.name, spec.sha256, *seen, spec.preprocessing.box)
 
-    def slice_context(self, axis: int) -> SliceContext:
-        """Return what slices are seen through now, for those who ask in another thread."""
-        return SliceContext(self.engine, axis, self.network_state())
+    def predictor(self, axis: int) -> SlicePredictor:
+        """Return the network as it is now, for the slices across an axis; for any thread."""
+        return SlicePredictor(self.engine, axis, self.network_state(), self._memory)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from operator import eq
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +33,39 @@ _REACH = 1 / 32
 Answer = tuple[Float32, float]
 
 
-class Corrections:
+@dataclass
+class ClickRounds:
+    """What the network answered to a box: alone, with its first click, with two of them ...
+
+    Attributes
+    ----------
+    first : int
+        With how many clicks the first round was asked.
+    clicks : sequence of Click
+        All that were asked about last.
+    answers : list of Answer
+        Of each round.
+    """
+
+    first: int
+    clicks: Sequence[Click] = ()
+    answers: list[Answer] = field(default_factory=list)
+
+    def answers_until(self, clicks: Sequence[Click]) -> list[Answer]:
+        """Keep the rounds before the first click that is another one than last time.
+
+        Returns
+        -------
+        answers : list of Answer
+            To be gone on with.
+        """
+        same = [*map(eq, self.clicks, clicks), False].index(False)
+        del self.answers[max(0, same + 1 - self.first) :]
+        self.clicks = clicks
+        return self.answers
+
+
+class PromptDecoder:
     """Decodes a box, and corrects its mask by one click after the other.
 
     Each click is asked about with those before it and with the logits that it corrects, so that
@@ -40,7 +74,7 @@ class Corrections:
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, tuple[Sequence[Click], list[Answer]]] = OrderedDict()
+        self._rounds: OrderedDict[Hashable, ClickRounds] = OrderedDict()
 
     def decode(
         self,
@@ -51,7 +85,7 @@ class Corrections:
         clicks: Sequence[Click] = (),
         start: Bool | None = None,
         *,
-        place: Hashable = None,
+        place: Hashable,
     ) -> Answer:
         """Return the answer to a box and all of its clicks.
 
@@ -66,8 +100,8 @@ class Corrections:
         clicks : sequence of Click
         start : (H, W) bool, optional
             A mask of the slice to be improved, in place of what the box alone gives.
-        place : hashable, optional
-            The same only for the same embedding; without it nothing is kept.
+        place : hashable
+            The same only for the same embedding.
 
         Returns
         -------
@@ -89,7 +123,11 @@ class Corrections:
         first = 1 if start is not None and clicks else 0
         begun = None if start is None else start.tobytes()
         asked = (place, tuple(coords[0, :2].ravel()), begun, first)
-        answers = self._known(asked, clicks)
+        rounds = self._rounds.setdefault(asked, ClickRounds(first))
+        self._rounds.move_to_end(asked)
+        if len(self._rounds) > _KEPT:
+            self._rounds.popitem(last=False)
+        answers = rounds.answers_until(clicks)
         for count in range(first + len(answers), len(clicks) + 1):
             previous = None
             if answers:
@@ -99,19 +137,7 @@ class Corrections:
             shown = slice(None, 2 + count)
             logits, iou = engine.decode(embedding, coords[:, shown], labels[:, shown], previous)
             answers.append((logits[0], float(iou[0])))
-        if place is not None:
-            self._kept[asked] = clicks, answers
-            self._kept.move_to_end(asked)
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
         return answers[-1]
-
-    def _known(self, asked: Hashable, clicks: Sequence[Click]) -> list[Answer]:
-        """Return the answers before the first click that is another one than last time."""
-        known, answers = self._kept.get(asked, ((), []))
-        same = [a == b for a, b in zip(known, clicks, strict=False)]
-        first = len(answers) - len(known)
-        return answers[: first + (same.index(False) if False in same else len(same))]
 
 
 def dense_prompt(mask: Bool) -> Float32:

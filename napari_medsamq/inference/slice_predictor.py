@@ -1,29 +1,31 @@
-"""Asks the network about slices of a volume, and keeps their embeddings."""
+"""The network on the slices of a volume: a box in, a mask out, and what is seen within it."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from threading import Lock
 from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.array_types import Bool, Float32
-from napari_medsamq.inference.confidence import agreement, jittered_boxes
-from napari_medsamq.inference.crop import CropTransform, Zoom, tight_box
+from napari_medsamq.array_types import Bool, Float32, Voxels
+from napari_medsamq.geometry import slice_voxels
+from napari_medsamq.inference.confidence import agreement, jittered_boxes, mask_confidence
+from napari_medsamq.inference.crop import CropTransform, tight_box
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES, EmbeddingCache
 from napari_medsamq.inference.engine import Engine, box_points
 from napari_medsamq.inference.network_state import NetworkState
-from napari_medsamq.inference.preprocess import BoxRule, WindowLevel
-from napari_medsamq.inference.prompt_decoder import Corrections, follow_clicks, with_clicks
-from napari_medsamq.inference.stop_rules import SliceEvidence, gather_evidence, stability_of
+from napari_medsamq.inference.prompt_decoder import PromptDecoder, follow_clicks, with_clicks
 from napari_medsamq.io.volume import Volume
-from napari_medsamq.prompts import Click
+from napari_medsamq.prompts import CarryPrompt, Click
 
 # One embedding in so many is of a part of a slice that the network was shown enlarged.
 _PARTS = 8
+# The side of an embedding, in its cells.
+_GRID = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,16 +59,103 @@ class SliceMask:
     network_state: NetworkState | None = None
     unfollowed: tuple[Click, ...] = ()
 
-    def voxels(self, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-        """Return its pixels as flat indices into a label of a shape; see `slice_mask`."""
-        position: list[npt.NDArray[np.int64]] = list(np.nonzero(self.mask))
-        position.insert(self.axis, np.full(position[0].size, self.index))
-        return np.ravel_multi_index(tuple(position), shape)
+    def voxels(self, shape: tuple[int, ...]) -> Voxels:
+        """Return its pixels as flat indices into a label of a shape."""
+        return slice_voxels(self.mask, shape, self.axis, self.index)
 
 
 @dataclass(frozen=True, eq=False)
-class SliceContext:
-    """Through what the slices of one axis are seen, as it was when something was asked.
+class SliceEvidence:
+    """What is seen of a structure on one slice.
+
+    Attributes
+    ----------
+    mask : (256, 256) bool
+        In the frame that shows the whole slice.
+    pixels : int
+        Of the mask in the frame that the network saw, which may show a part of the slice.
+    stability : float
+        Intersection over union of the masks at logits of +1 and -1.
+    appearance : (256,) float32
+        Mean of the embedding within the mask, of length 1.
+    brightness, spread : float
+        Mean and standard deviation of the windowed intensities within the mask, from 0 to 1.
+    """
+
+    mask: Bool
+    pixels: int
+    stability: float
+    appearance: Float32
+    brightness: float
+    spread: float
+
+    @property
+    def area(self) -> int:
+        """Pixels of `mask`."""
+        return int(np.count_nonzero(self.mask))
+
+
+def gather_evidence(
+    mask: Bool, seen: Bool, stability: float, embedding: Float32, grey: Float32
+) -> SliceEvidence:
+    """Gather what the rules look at.
+
+    Parameters
+    ----------
+    mask : (256, 256) bool
+        In the frame that shows the whole slice.
+    seen : (256, 256) bool
+        The same in the frame that the network saw.
+    stability : float
+    embedding : (1, 256, 64, 64) float32
+    grey : (n,) float32
+        Windowed intensities of the mask's pixels, from 0 to 1.
+    """
+    cells = seen.reshape(_GRID, 4, _GRID, 4).mean((1, 3), dtype=np.float32).reshape(-1)
+    appearance = cells @ embedding[0].transpose(1, 2, 0).reshape(_GRID * _GRID, -1)
+    length = float(np.linalg.norm(appearance))
+    known = grey.size > 0
+    return SliceEvidence(
+        mask,
+        int(np.count_nonzero(seen)),
+        stability,
+        appearance / length if length > 0 else appearance,
+        float(grey.mean()) if known else 0.0,
+        float(grey.std()) if known else 0.0,
+    )
+
+
+def stability_of(logits: Float32) -> float:
+    """Return the stability of logits (256, 256)."""
+    inner, outer = (int(np.count_nonzero(logits > limit)) for limit in (1, -1))
+    return inner / max(1, outer)
+
+
+class PredictorMemory:
+    """What all predictors on a volume keep: embeddings of its slices, and answers to clicks.
+
+    Parameters
+    ----------
+    volume : Volume
+    budget : int
+        Bytes that the embeddings may take.
+    """
+
+    def __init__(self, volume: Volume, budget: int) -> None:
+        self.volume = volume
+        # Apart, so that neither drives out the other: parts come one by one, with boxes and clicks,
+        # and each slice that made room for one would be encoded anew.
+        parts = budget // EMBEDDING_BYTES // _PARTS * EMBEDDING_BYTES
+        self.slices = EmbeddingCache(budget - parts)
+        self.parts = EmbeddingCache(parts)
+        self.decoder = PromptDecoder()
+        # A dock that was closed may still be at its last slice while the next one begins.
+        self.lock = Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class SlicePredictor:
+    """The network as it was at one moment, for the slices across an axis; for any thread.
 
     Attributes
     ----------
@@ -75,68 +164,40 @@ class SliceContext:
         Array axis normal to the slices.
     network_state : NetworkState
         Of that engine.
+    memory : PredictorMemory
     """
 
     engine: Engine
     axis: int
     network_state: NetworkState
+    memory: PredictorMemory
 
-    @property
-    def window(self) -> WindowLevel:
-        """Through which the network sees the slices."""
-        return self.network_state.window
+    @cached_property
+    def whole(self) -> CropTransform:
+        """How the network is shown all of a slice."""
+        volume = self.memory.volume
+        height, width = volume.slice(self.axis, 0).shape[:2]
+        pixel_size = volume.pixel_size(self.axis)
+        return CropTransform((height, width), pixel_size, box_rule=self.network_state.box_rule)
 
-    @property
-    def zoom(self) -> Zoom | None:
-        """How small boxes are zoomed in on; None shows the network whole slices."""
-        return self.network_state.zoom
-
-
-class SliceNetwork:
-    """Encodes slices and decodes boxes on them, one at a time, in any thread.
-
-    Parameters
-    ----------
-    volume : Volume
-    budget : int
-        Bytes that embeddings kept for later boxes may take.
-    """
-
-    def __init__(self, volume: Volume, budget: int) -> None:
-        self._volume = volume
-        # Apart, so that neither drives out the other: parts come one by one, with boxes and clicks,
-        # and each slice that made room for one would be encoded anew.
-        parts = budget // EMBEDDING_BYTES // _PARTS * EMBEDDING_BYTES
-        self._slices = EmbeddingCache(budget - parts)
-        self._parts = EmbeddingCache(parts)
-        self._corrections = Corrections()
-        # Asked for each slice of a volume whenever one more is ready.
-        self._wholes = {
-            (axis, rule): self._whole_slice(axis, rule) for axis in range(3) for rule in BoxRule
-        }
-        # A dock that was closed may still be at its last slice while the next one begins.
-        self._lock = Lock()
-
-    @property
-    def slices_kept(self) -> int:
-        """How many slices there is room to keep the embeddings of."""
-        return self._slices.budget // EMBEDDING_BYTES
-
-    def transform_around(self, context: SliceContext, xyxy: npt.ArrayLike) -> CropTransform:
+    def transform_around(self, xyxy: npt.ArrayLike) -> CropTransform:
         """Return what of a slice the network is shown for a box (4,) XYXY in slice pixels."""
-        whole = self._whole(context)
-        return whole if context.zoom is None else context.zoom.transform_around(xyxy, whole)
+        zoom = self.network_state.zoom
+        return self.whole if zoom is None else zoom.transform_around(xyxy, self.whole)
 
-    def is_ready(self, context: SliceContext, index: int) -> bool:
+    def without_zoom(self) -> SlicePredictor:
+        """Return one that shows the network whole slices."""
+        return replace(self, network_state=replace(self.network_state, zoom=None))
+
+    def is_ready(self, index: int) -> bool:
         """Tell whether a slice has its embedding at hand."""
-        return self._key(context, index, self._whole(context)) in self._slices
+        return self._key(index, self.whole) in self.memory.slices
 
-    def prepare(self, context: SliceContext, index: int, wanted: Sequence[int] = ()) -> None:
-        """Encode a slice that is not ready.
+    def prepare(self, index: int, wanted: Sequence[int] = ()) -> None:
+        """Encode a slice that is not ready, so that a box on it need not wait.
 
         Parameters
         ----------
-        context : SliceContext
         index : int
         wanted : sequence of int
             Slices that are not to make room for it, the dearest first.
@@ -146,20 +207,18 @@ class SliceNetwork:
         ModelError
             If the network fails.
         """
-        whole = self._whole(context)
-        with self._lock:
-            self._slices.prefer(self._key(context, other, whole) for other in wanted)
-            self._embedding(context, index, whole)
+        with self.memory.lock:
+            self.memory.slices.prefer(self._key(other, self.whole) for other in wanted)
+            self._embedding(index, self.whole)
 
     def segment(
         self,
-        context: SliceContext,
         index: int,
         xyxy: npt.ArrayLike,
         clicks: Sequence[Click] = (),
         start: Bool | None = None,
     ) -> SliceMask:
-        """Decode a box (4,) XYXY in slice pixels; see `Corrections`.
+        """Decode a box (4,) XYXY in slice pixels; see `PromptDecoder`.
 
         Raises
         ------
@@ -167,24 +226,23 @@ class SliceNetwork:
             If the network fails.
         """
         around = with_clicks(xyxy, clicks)
-        transform = self.transform_around(context, around)
-        answer = self._decode(context, index, transform, around, clicks, start)[0]
+        transform = self.transform_around(around)
+        answer = self._decode(index, transform, around, clicks, start)[0]
         mask, unfollowed = follow_clicks(answer.mask, around, clicks, transform.pixel_size)
         return replace(answer, mask=mask, unfollowed=unfollowed)
 
     def segment_and_observe(
-        self, context: SliceContext, index: int, xyxy: npt.ArrayLike, before: Bool | None = None
+        self, index: int, xyxy: npt.ArrayLike, before: Bool
     ) -> tuple[SliceMask, SliceEvidence]:
         """Decode a box as `segment` does, and observe what is within its mask.
 
         Parameters
         ----------
-        context : SliceContext
         index : int
         xyxy : (4,) float
             In slice pixels.
-        before : (H, W) bool, optional
-            Mask of the slice before: `CarryPrompt.box_and_mask`.
+        before : (H, W) bool
+            Mask of the slice before, for `CarryPrompt.box_and_mask`.
 
         Returns
         -------
@@ -193,16 +251,17 @@ class SliceNetwork:
             Of the box alone, also where the mask before was asked with: that makes every edge
             sharp, where the structure has ended too.
         """
-        transform = self.transform_around(context, xyxy)
-        answer, logits, embedding = self._decode(context, index, transform, xyxy)
+        transform = self.transform_around(xyxy)
+        answer, logits, embedding = self._decode(index, transform, xyxy)
         height, width = transform.resize.frame
         found = logits > 0
         found[height:] = found[:, width:] = False
         stability = stability_of(logits[:height, :width])
-        evidence = self._observe(context, index, answer.mask, found, stability, embedding)
-        if before is not None and transform.apply_mask(before).any():
+        evidence = self._evidence(index, answer.mask, found, stability, embedding)
+        led_by_mask = self.network_state.carry_prompt is CarryPrompt.box_and_mask
+        if led_by_mask and transform.apply_mask(before).any():
             # Asked apart: the decoder is told once for all prompts whether masks come with them.
-            led, led_logits, _ = self._decode(context, index, transform, xyxy, start=before)
+            led, led_logits, _ = self._decode(index, transform, xyxy, start=before)
             answer = replace(
                 answer,
                 mask=transform.invert_mask(np.minimum(logits, led_logits)),
@@ -212,25 +271,18 @@ class SliceNetwork:
             )
         return answer, evidence
 
-    def observe(self, context: SliceContext, index: int, mask: Bool) -> SliceEvidence:
+    def observe(self, index: int, mask: Bool) -> SliceEvidence:
         """Observe what is within a known mask (H, W) bool of a slice, empty or not."""
         box = tight_box(mask)
-        transform = self._whole(context) if box is None else self.transform_around(context, box)
-        with self._lock:
-            embedding, _ = self._embedding(context, index, transform)
-        return self._observe(context, index, mask, transform.apply_mask(mask), 1.0, embedding)
+        transform = self.whole if box is None else self.transform_around(box)
+        with self.memory.lock:
+            embedding, _ = self._embedding(index, transform)
+        return self._evidence(index, mask, transform.apply_mask(mask), 1.0, embedding)
 
-    def agreement_and_iou(
-        self, context: SliceContext, index: int, mask: Bool
-    ) -> tuple[float, float]:
-        """Return how far the network agrees with a mask (H, W) bool that is not empty.
+    def mask_confidence(self, index: int, mask: Bool) -> float:
+        """Return how far the network agrees with the mask (H, W) bool of a slice, 0 to 1.
 
-        Returns
-        -------
-        agreed : float
-            See `confidence.agreement`.
-        iou : float
-            Mean intersection over union that it predicts for its own masks.
+        With an empty mask it does. See `confidence.mask_confidence`.
 
         Raises
         ------
@@ -239,88 +291,70 @@ class SliceNetwork:
         """
         box = tight_box(mask)
         if box is None:
-            raise ValueError("an empty mask has no box to move")
-        transform = self.transform_around(context, box)
+            return 1.0
+        transform = self.transform_around(box)
         points = [box_points(transform.apply_box(own)) for own in jittered_boxes(box, mask.shape)]
         coords, labels = (np.concatenate(parts) for parts in zip(*points, strict=True))
-        with self._lock:
+        with self.memory.lock:
             # Kept, parts of slices that nobody asked for would drive out those that are clicked on.
-            embedding, _ = self._embedding(context, index, transform, keep=transform.crop is None)
-            logits, iou = context.engine.decode(embedding, coords, labels)
+            embedding, _ = self._embedding(index, transform, keep=transform.crop is None)
+            logits, iou = self.engine.decode(embedding, coords, labels)
         height, width = transform.resize.frame
         found = logits[:, :height, :width] > 0
         seen = transform.apply_mask(mask)[:height, :width]
-        return agreement(seen, found), float(iou.mean())
+        return mask_confidence(agreement(seen, found), float(iou.mean()))
 
-    def _observe(
-        self,
-        context: SliceContext,
-        index: int,
-        mask: Bool,
-        seen: Bool,
-        stability: float,
-        embedding: Float32,
+    def _evidence(
+        self, index: int, mask: Bool, seen: Bool, stability: float, embedding: Float32
     ) -> SliceEvidence:
-        framed = self._whole(context).apply_mask(mask)
-        return gather_evidence(framed, seen, stability, embedding, self._grey(context, index, mask))
-
-    def _grey(self, context: SliceContext, index: int, mask: Bool) -> Float32:
-        pixels = context.window.apply(self._volume.slice(context.axis, index)[mask])
-        grey: Float32 = pixels.astype(np.float32) / np.float32(255)
-        return grey
+        pixels = self.network_state.window.apply(self.memory.volume.slice(self.axis, index)[mask])
+        grey = pixels.astype(np.float32) / np.float32(255)
+        return gather_evidence(self.whole.apply_mask(mask), seen, stability, embedding, grey)
 
     def _decode(
         self,
-        context: SliceContext,
         index: int,
         transform: CropTransform,
         xyxy: npt.ArrayLike,
         clicks: Sequence[Click] = (),
         start: Bool | None = None,
     ) -> tuple[SliceMask, Float32, Float32]:
-        with self._lock:
-            embedding, encode_ms = self._embedding(context, index, transform)
+        with self.memory.lock:
+            embedding, encode_ms = self._embedding(index, transform)
             begun = perf_counter()
-            logits, iou = self._corrections.decode(
-                context.engine,
-                embedding,
-                transform,
-                xyxy,
-                clicks,
-                start,
-                place=self._key(context, index, transform),
+            key = self._key(index, transform)
+            logits, iou = self.memory.decoder.decode(
+                self.engine, embedding, transform, xyxy, clicks, start, place=key
             )
             mask = transform.invert_mask(logits)
             decode_ms = (perf_counter() - begun) * 1000
-        zoomed = transform.crop is not None
         answer = SliceMask(
-            context.axis, index, mask, iou, encode_ms, decode_ms, zoomed, context.network_state
+            self.axis,
+            index,
+            mask,
+            iou,
+            encode_ms,
+            decode_ms,
+            zoomed=transform.crop is not None,
+            network_state=self.network_state,
         )
         return answer, logits, embedding
 
     def _embedding(
-        self, context: SliceContext, index: int, transform: CropTransform, *, keep: bool = True
+        self, index: int, transform: CropTransform, *, keep: bool = True
     ) -> tuple[Float32, float]:
         """Return the embedding of a part of a slice, and the ms it took; 0 if it was at hand."""
-        key = self._key(context, index, transform)
-        kept = self._slices if transform.crop is None else self._parts
+        key = self._key(index, transform)
+        kept = self.memory.slices if transform.crop is None else self.memory.parts
         embedding = kept.get(key)
         if embedding is not None:
             return embedding, 0.0
         start = perf_counter()
-        array = context.window.apply(self._volume.slice(context.axis, index))
-        embedding = context.engine.encode(transform.image(array))
+        array = self.network_state.window.apply(self.memory.volume.slice(self.axis, index))
+        embedding = self.engine.encode(transform.image(array))
         if keep:
             kept.put(key, embedding)
         return embedding, (perf_counter() - start) * 1000
 
-    def _whole(self, context: SliceContext) -> CropTransform:
-        return self._wholes[context.axis, context.network_state.box_rule]
-
-    def _whole_slice(self, axis: int, rule: BoxRule) -> CropTransform:
-        height, width = self._volume.slice(axis, 0).shape[:2]
-        return CropTransform((height, width), self._volume.pixel_size(axis), box_rule=rule)
-
-    @staticmethod
-    def _key(context: SliceContext, index: int, transform: CropTransform) -> Hashable:
-        return context.engine, context.window, context.axis, index, transform.crop
+    def _key(self, index: int, transform: CropTransform) -> Hashable:
+        return self.engine, self.network_state.window, self.axis, index, transform.crop

@@ -316,7 +316,10 @@ def volume_from_array(
     place = np.diag([*sizes, 1.0])
     warnings: tuple[str, ...] = (LEFT_RIGHT_UNKNOWN,)
     if affine is not None:
-        place, warnings = np.asarray(affine, np.float64), ()
+        try:
+            place, warnings = np.array(affine, np.float64), ()
+        except (TypeError, ValueError) as error:
+            raise VolumeError(f"{name}: an affine (4, 4) is needed ({error}).") from error
         if place.shape != (4, 4) or not np.allclose(voxel_sizes(place), sizes, rtol=1e-3, atol=0):
             raise VolumeError(
                 f"{name}: an affine (4, 4) is needed whose columns are as long as the spacing of "

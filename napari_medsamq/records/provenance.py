@@ -106,8 +106,7 @@ def save_with_provenance(path: Path, snapshot: LabelSnapshot, *, names: bool = F
     SaveError
         If the label cannot be saved. What is wrong with the file beside it is told by `Saved`.
     """
-    segments = {label_id: style.segment for label_id, style in snapshot.styles.items()}
-    receipt = write_label(path, snapshot.label, snapshot.volume, segments)
+    receipt = write_label(path, snapshot.label, snapshot.volume, snapshot.styles)
     target = provenance_path(receipt.path)
     try:
         text = json.dumps(describe_provenance(snapshot, receipt, names=names), indent=1)
@@ -242,8 +241,9 @@ def _describe_prompts(snapshot: LabelSnapshot, states: list[NetworkState]) -> li
         }
         if isinstance(box, BoxPrompt) and box.clicks:
             entry["clicks"] = [
-                [*_voxel(snapshot.volume, box, click.y, click.x), "+" if click.positive else "-"]
+                [*_corners(snapshot.volume, at, at)[:3], "+" if click.positive else "-"]
                 for click in box.clicks
+                for at in [box.voxel(click.y, click.x)]
             ]
         if prompt.start is not None:
             # On its slice there was a mask already, which it was to improve.
@@ -256,23 +256,12 @@ def _ends(prompt: Prompt) -> tuple[Index3, Index3]:
     box = prompt.box
     if not isinstance(box, BoxPrompt):
         return box.lower, box.upper
-    return _index(box, box.y0, box.x0), _index(box, box.y1, box.x1)
-
-
-def _index(box: BoxPrompt, row: int, column: int) -> Index3:
-    place = [row, column]
-    place.insert(box.axis, box.index)
-    return place[0], place[1], place[2]
+    return box.voxel(box.y0, box.x0), box.voxel(box.y1, box.x1)
 
 
 def _corners(volume: Volume, lower: Index3, upper: Index3) -> list[int]:
     low, high = volume.box_to_source(lower, upper)
     return [int(index) for index in (*low, *high)]
-
-
-def _voxel(volume: Volume, box: BoxPrompt, row: int, column: int) -> list[int]:
-    place = _index(box, row, column)
-    return _corners(volume, place, place)[:3]
 
 
 def _describe_steps(edits: Sequence[Edit], states: list[NetworkState]) -> list[dict[str, Any]]:

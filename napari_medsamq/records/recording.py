@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.annotation.acceptance import Acceptance
-from napari_medsamq.annotation.history import Edit, History, LabelStyle, Prompt
-from napari_medsamq.annotation.label_model import LOAD
+from napari_medsamq.annotation.history import Edit, History, LabelMarks, LabelStyle, Prompt
+from napari_medsamq.annotation.label_import import LOAD
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.array_types import Voxels
 from napari_medsamq.errors import JournalError
@@ -47,8 +47,8 @@ class Recorder:
         self._groups: dict[object, int] = {}
         self._next_group = 0 if restored is None else restored.groups
         journal.write(BEGIN, environment())
-        session.history.watch = self._on_history
-        session.watch = self._on_session
+        session.history.changed.connect(self._on_history)
+        session.event.connect(self._on_session)
 
     @property
     def works(self) -> bool:
@@ -57,8 +57,8 @@ class Recorder:
 
     def close(self) -> None:
         """Follow the session no more, and let others write to the journal."""
-        self._session.history.watch = lambda _kind, _edit: None
-        self._session.watch = lambda _kind, _content: None
+        self._session.history.changed.disconnect(self._on_history)
+        self._session.event.disconnect(self._on_session)
         self._journal.close()
 
     def _on_history(self, kind: str, edit: Edit) -> None:
@@ -267,9 +267,11 @@ class Replay:
             by_hand=content["by_hand"],
             group=None if group is None else self._groups.setdefault(group, object()),
             # Journals of before masks could be accepted do not mention any.
-            accepted=[self._accepted(*own) for own in content.get("accepted", ())],
-            # Nor do those of before a label file's names went with its edit.
-            styles={n: LabelStyle(**style) for n, style in content.get("styles", ())},
+            marks=LabelMarks(
+                [self._accepted(*own) for own in content.get("accepted", ())],
+                # Nor do those of before a label file's names went with its edit.
+                {n: LabelStyle(**style) for n, style in content.get("styles", ())},
+            ),
             network_state=state,
         )
 

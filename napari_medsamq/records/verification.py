@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_medsamq.annotation.acceptance import kept_voxels
-from napari_medsamq.annotation.meanwhile import PropagationSnapshot
+from napari_medsamq.annotation.history import PropagationSnapshot
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import PromptError
@@ -143,15 +142,12 @@ class Verifier:
 
     def _carry(self, content: dict[str, Any]) -> tuple[PropagationSnapshot, list[SliceMask]]:
         axis, label_id = content["axis"], content["label"]
-        history = self._replay.history
-        known = history.known_slices(axis, label_id)
-        kept = kept_voxels(history.label, history.accepted, axis, label_id)
+        start = PropagationSnapshot.of(self._replay.history, axis, label_id)
         # Journals of before there was any name no gap that was left.
         done = [(low, high) for low, high in content.get("done", ())]
         ends = content["first"], content["last"]
-        start = PropagationSnapshot(axis, label_id, frozenset(known), len(history.edits), kept)
         try:
-            found = self._session(content).carry(axis, known, *ends, done)
+            found = self._session(content).carry(axis, start.known, *ends, done)
         except PromptError:
             # Journals of before this was checked first name some of which nothing came.
             return start, []

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.io.volume import Modality, Selection
+from napari_medsamq.ui.preferences import DockOptions
 from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.ui.widget import MedSAMQWidget
 from napari_medsamq.workflows.parsing import parse_box
@@ -58,8 +59,8 @@ def run(
     journals = None if screenshot is None else Path(passing.name)
     viewer = napari.Viewer(title="MedSAM-Q")
     viewer.window.resize(1400, 900)
-    ask = screenshot is None
-    dock = MedSAMQWidget(viewer, model, device=device, ask=ask, journals=journals)
+    options = DockOptions(ask=screenshot is None, journals=journals)
+    dock = MedSAMQWidget(viewer, model, device=device, options=options)
     viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
     read = (
         None

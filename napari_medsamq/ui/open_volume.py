@@ -27,7 +27,13 @@ from napari_medsamq.records.recording import Recorder, Restored
 from napari_medsamq.records.recovery import FoundJournal, find_journal
 from napari_medsamq.ui.dialogs import ask_resume, ask_selection
 from napari_medsamq.ui.forms.volume_form import MODALITIES
-from napari_medsamq.ui.preferences import ct_window, embedding_bytes, palette
+from napari_medsamq.ui.preferences import (
+    DockOptions,
+    ct_window,
+    embedding_bytes,
+    journals,
+    palette,
+)
 from napari_medsamq.ui.worker import Worker
 from napari_medsamq.ui.workspace import Workspace, open_workspaces
 
@@ -46,12 +52,7 @@ class Opener(QObject):
     compute, files : Worker
         Threads for the network and for reading.
     engines : Engines
-    ask : bool
-        Whether someone is there to answer questions; else they are errors.
-    memory : int, optional
-        Bytes that the embeddings of each volume may take; what the user prefers if not given.
-    journals : Path
-        Folder of the journals.
+    options : DockOptions
     """
 
     opened = Signal(Workspace)
@@ -66,19 +67,15 @@ class Opener(QObject):
         compute: Worker,
         files: Worker,
         engines: Engines,
-        *,
-        ask: bool,
-        memory: int | None,
-        journals: Path,
+        options: DockOptions,
     ) -> None:
         super().__init__(parent)
         self._parent = parent
         self._viewer = viewer
         self._compute = compute
         self._files = files
-        self._ask = ask
-        self._memory = memory
-        self._journals = journals
+        self._ask, self._memory = options.ask, options.memory
+        self._journals = options.journals or journals()
         # From a journal's own thread.
         self._lost.connect(self.failed.emit)
         self._engines = engines
@@ -108,8 +105,7 @@ class Opener(QObject):
         """
 
         def read() -> Volume:
-            chosen = selection
-            volume = read_volume(path, **asdict(chosen))
+            volume = read_volume(path, **asdict(selection))
             return volume if modality is None else volume.with_modality(modality)
 
         def failed(error: BaseException) -> None:

@@ -24,6 +24,7 @@ from napari_medsamq.ui.controller import Controller
 from napari_medsamq.ui.forms.dock_form import DockForm
 from napari_medsamq.ui.forms.guide import OPEN
 from napari_medsamq.ui.open_volume import Opener
+from napari_medsamq.ui.preferences import DockOptions
 from napari_medsamq.ui.shortcuts import bound_keys, key_names
 from napari_medsamq.ui.tools.model import ModelChooser
 from napari_medsamq.ui.tools.tool import ToolContext
@@ -49,14 +50,7 @@ class MedSAMQWidget(QWidget):
         Model directory for every volume; what the user prefers if not given.
     device : str
         OpenVINO device name.
-    ask : bool
-        Whether someone is there to answer questions; else they are errors.
-    prefetch : bool, optional
-        Whether slices are encoded before they are needed.
-    memory : int, optional
-        Bytes that the embeddings of each volume may take.
-    journals : Path, optional
-        Folder of the journals. For all three the user's preferences count if they are not given.
+    options : DockOptions
 
     Attributes
     ----------
@@ -74,16 +68,13 @@ class MedSAMQWidget(QWidget):
         model: Path | None = None,
         *,
         device: str = CPU,
-        ask: bool = True,
-        prefetch: bool | None = None,
-        memory: int | None = None,
-        journals: Path | None = None,
+        options: DockOptions = DockOptions(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
         self._viewer = napari_viewer
         self._controller: Controller | None = None
         self.failure: BaseException | None = None
-        self._prefetch = prefetch
+        self._prefetch = options.prefetch
         refused: list[MedSAMQError] = []
         self._keys = bound_keys(preferences.keys(), refused.append)
         self._names = key_names(self._keys)
@@ -101,14 +92,7 @@ class MedSAMQWidget(QWidget):
         self.engines = Engines(model or preferences.model(refused.append), device)
         self._chooser = ModelChooser(self, self.form.volume.model, self.engines, self._compute)
         self._opener = Opener(
-            self,
-            napari_viewer,
-            self._compute,
-            self._files,
-            self.engines,
-            ask=ask,
-            memory=memory,
-            journals=journals or preferences.journals(),
+            self, napari_viewer, self._compute, self._files, self.engines, options
         )
         self._opener.opened.connect(self._take)
         self._opener.said.connect(self.form.show_status)
@@ -116,7 +100,7 @@ class MedSAMQWidget(QWidget):
         self.form.volume.open_requested.connect(self.open_path)
         self.form.volume.layer_requested.connect(self._opener.open_layer)
         self.form.volume.close_requested.connect(self._close_volume)
-        self.form.guide.setVisible(ask and preferences.shows_guide())
+        self.form.guide.setVisible(options.ask and preferences.shows_guide())
         self.form.guide.sample_requested.connect(partial(self.open_path, SAMPLES / "ct.nii.gz"))
         self.form.guide.ended.connect(self._end_guide)
         napari_viewer.layers.selection.events.active.connect(self._on_active_layer)

@@ -261,8 +261,7 @@ def compare_labels(
 
 def _placed(label: Session | LabelImage | npt.ArrayLike, volume: Volume | None) -> LabelFile:
     if isinstance(label, Session):
-        styles = {n: style.segment for n, style in label.annotation.styles.items()}
-        return LabelFile(label.annotation.label, label.volume, styles)
+        return LabelFile(label.annotation.label, label.volume, label.annotation.styles)
     if isinstance(label, LabelImage):
         return label.file
     if volume is None:

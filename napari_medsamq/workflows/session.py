@@ -6,31 +6,22 @@ array below it, an `AnnotationSession`.
 
 from __future__ import annotations
 
-import operator
-from base64 import b64encode
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from time import perf_counter
+from typing import Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.analysis.slice_pictures import (
-    Mark,
-    marks,
-    png,
-    representative_slices,
-    slice_picture,
-)
-from napari_medsamq.analysis.statistics import label_statistics
-from napari_medsamq.annotation.acceptance import kept_voxels
 from napari_medsamq.annotation.click_target import correction, describe_clicks
-from napari_medsamq.annotation.history import MAX_LABEL_ID
+from napari_medsamq.annotation.history import MAX_LABEL_ID, PropagationSnapshot
 from napari_medsamq.annotation.session import Session as AnnotationSession
+from napari_medsamq.array_types import Bool, Label
 from napari_medsamq.errors import PromptError, VolumeError
-from napari_medsamq.geometry import PLANES, Index3
 from napari_medsamq.inference.backend import CPU
 from napari_medsamq.inference.catalog import find_model
 from napari_medsamq.inference.crop import Zoom
@@ -40,10 +31,15 @@ from napari_medsamq.inference.propagation import Stop, gaps
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.modality import modality_of
 from napari_medsamq.io.volume import Volume
-from napari_medsamq.plain_text import as_html
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click, box_between
 from napari_medsamq.workflows.file_arrays import Order, array_ids, in_order
-from napari_medsamq.workflows.parsing import parse_window
+from napari_medsamq.workflows.notebook import described, session_html, session_png
+from napari_medsamq.workflows.parsing import (
+    checked_label_id,
+    checked_voxel,
+    parse_window,
+    plane_axis,
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,15 +83,25 @@ class Session:
     Parameters
     ----------
     annotation : AnnotationSession
+    device : str
+        OpenVINO device name.
+    load_ms : float
+        How long it took to load the model.
 
     Attributes
     ----------
     annotation : AnnotationSession
         The same in anatomical array order (z, y, x), as the window uses it.
+    device, load_ms
+        As given.
     """
 
-    def __init__(self, annotation: AnnotationSession) -> None:
+    def __init__(
+        self, annotation: AnnotationSession, *, device: str = CPU, load_ms: float = 0.0
+    ) -> None:
         self.annotation = annotation
+        self.device = device
+        self.load_ms = load_ms
 
     @property
     def volume(self) -> Volume:
@@ -117,9 +123,11 @@ class Session:
         """The name of each label id that has voxels or was given a name, in ascending order."""
         return {number: style.name for number, style in sorted(self.annotation.styles.items())}
 
-    def label_array(
-        self, label: int | str | None = None, order: Order = "file"
-    ) -> npt.NDArray[np.uint16] | npt.NDArray[np.bool_]:
+    @overload
+    def label_array(self, label: None = None, order: Order = "file") -> Label: ...
+    @overload
+    def label_array(self, label: int | str, order: Order = "file") -> Bool: ...
+    def label_array(self, label: int | str | None = None, order: Order = "file") -> Label | Bool:
         """Return the label as an array of its own.
 
         Parameters
@@ -171,8 +179,8 @@ class Session:
         ModelError
             If the network fails.
         """
-        axis = 0 if plane is None else _axis_of(plane)
-        corners = self.volume.box_from_source(_index3(lower), _index3(upper))
+        axis = 0 if plane is None else plane_axis(plane)
+        corners = self.volume.box_from_source(checked_voxel(lower), checked_voxel(upper))
         return self.add_prompt(box_between(*corners, axis), label)
 
     def add_prompt(self, prompt: BoxPrompt | BoxPrompt3D, label: int | str = 1) -> SegmentedSlices:
@@ -219,7 +227,7 @@ class Session:
         ModelError
             If the network fails.
         """
-        place = list(self.volume.box_from_source(_index3(ijk), _index3(ijk))[0])
+        place = list(self.volume.box_from_source(checked_voxel(ijk), checked_voxel(ijk))[0])
         label_id = self._known_id(label)
         axis = self._axis(label_id, plane)
         index = place.pop(axis)
@@ -254,11 +262,11 @@ class Session:
             raise VolumeError(f"The mask holds {array.max()}; in a mask there is 0 or 1.")
         if not voxels.size:
             raise PromptError("The mask has no voxels, so there is nothing to add.")
-        history = self.annotation.history
+        session = self.annotation
         with self._label(label) as label_id:
             values = np.full(voxels.size, label_id, np.uint16)
-            name = f"mask of {self.annotation.style(label_id).name}"
-            history.change(name, voxels, values, history.prompts, by_hand=True)
+            name, state = f"mask of {session.style(label_id).name}", session.network_state()
+            session.history.change(name, voxels, values, by_hand=True, network_state=state)
 
     def propagate(
         self,
@@ -297,7 +305,8 @@ class Session:
         axis = self._axis(label_id, plane)
         session = self.annotation
         state = session.network_state()
-        known = session.history.known_slices(axis, label_id)
+        snapshot = PropagationSnapshot.of(session.history, axis, label_id)
+        known, kept = snapshot.known, snapshot.kept
         drawn = [index for index, mask in known.items() if mask.any()]
         ends = [0, self.volume.slice_count(axis) - 1]
         for end, index in enumerate((first, last)):
@@ -307,7 +316,6 @@ class Session:
         found = list(session.carry(axis, known, low, high))
         masks = [item for item in found if isinstance(item, SliceMask)]
         stops = [item for item in found if isinstance(item, Stop)]
-        kept = kept_voxels(session.label, session.history.accepted, axis, label_id)
         group = object()
         for mask in masks:
             session.commit_carried(mask, label_id, group, kept)
@@ -332,45 +340,14 @@ class Session:
         return None if edit is None else edit.name
 
     def __repr__(self) -> str:
-        named = "; ".join(self._described()) or "no label yet"
-        volume = self.volume
-        return f"<Session {volume.name}, {volume.modality}, {self.model}: {named}>"
+        told = [f"{self.volume.name}, {self.model}", *described(self.annotation)]
+        return f"<Session {'; '.join(told)}>"
 
     def _repr_png_(self) -> bytes:
-        """Draw an axial slice with the outlines of all labels, for a notebook."""
-        session, volume = self.annotation, self.volume
-        index = [*representative_slices(session.label, 1), volume.slice_count(0) // 2][0]
-        rows, columns = (slice(0, size) for size in session.label.shape[1:])
-        plane, size = session.label[index], volume.pixel_size(0)
-        return png(
-            slice_picture(
-                volume, session.window, plane, index, size, self._marks(), (rows, columns)
-            )
-        )
+        return session_png(self.annotation)
 
     def _repr_html_(self) -> str:
-        """Show the same, and which label is which, for a notebook."""
-        letters = (mark.letter for mark in self._marks().values())
-        named = [
-            f"{letter}: {text}" for letter, text in zip(letters, self._described(), strict=True)
-        ]
-        text = as_html("; ".join([f"{self.volume.name}, {self.model}", *named]))
-        picture = b64encode(self._repr_png_()).decode()
-        return (
-            f'<figure><img src="data:image/png;base64,{picture}" alt="{text}">'
-            f"<figcaption>{text}</figcaption></figure>"
-        )
-
-    def _marks(self) -> dict[int, Mark]:
-        session = self.annotation
-        return marks({n: session.style(n).color for n in session.history.voxel_counts})
-
-    def _described(self) -> list[str]:
-        found = label_statistics(self.volume, self.annotation.label)
-        return [
-            f"{label_id} {self.annotation.style(label_id).name}, {measured.millilitres:.2f} mL"
-            for label_id, measured in found.items()
-        ]
+        return session_html(self.annotation)
 
     @contextmanager
     def _label(self, label: int | str) -> Iterator[int]:
@@ -378,13 +355,11 @@ class Session:
         styles = self.annotation.history.styles
         known = {name: number for number, name in self.label_names.items()}
         if isinstance(label, str) and label not in known:
-            if not label.strip():
-                raise PromptError("A label needs a name, or a number from 1.")
             label_id = next(n for n in range(1, MAX_LABEL_ID + 1) if n not in known.values())
             before = styles.get(label_id)
             self.name_label(label_id, label)
         else:
-            label_id = known[label] if isinstance(label, str) else _checked_id(label)
+            label_id = known[label] if isinstance(label, str) else checked_label_id(label)
             before = styles.get(label_id)
         try:
             yield label_id
@@ -394,8 +369,18 @@ class Session:
             raise
 
     def name_label(self, label: int, name: str, color: str | None = None) -> None:
-        """Name a label id, with or without voxels, and colour it (#RRGGBB)."""
-        label_id = _checked_id(label)
+        """Name a label id, with or without voxels, and colour it (#RRGGBB).
+
+        Raises
+        ------
+        PromptError
+            If there can be no such label, name or colour.
+        """
+        label_id = checked_label_id(label)
+        if not name.strip() or re.fullmatch("#[0-9A-Fa-f]{6}", color or "#000000") is None:
+            raise PromptError(
+                f"A label needs a name and a colour #RRGGBB, not {name!r}, {color!r}."
+            )
         style = self.annotation.style(label_id)
         self.annotation.set_style(label_id, replace(style, name=name, color=color or style.color))
 
@@ -414,7 +399,7 @@ class Session:
     def _axis(self, label_id: int, plane: str | None) -> int:
         """Return the array axis across a plane, without one across that of the label's last box."""
         if plane is not None:
-            return _axis_of(plane)
+            return plane_axis(plane)
         prompts = reversed(self.annotation.history.prompts)
         return next((own.box.axis for own in prompts if own.label_id == label_id), 0)
 
@@ -443,9 +428,9 @@ def open_session(
     volume: Volume,
     *,
     modality: str | None = None,
-    window: WindowLevel | tuple[float, float] | str | None = None,
+    window: WindowLevel | Sequence[float] | str | None = None,
     zoom: bool = True,
-    model: str | Path | Engine | None = None,
+    model: str | Path | Engine | Engines | None = None,
     device: str = CPU,
 ) -> Session:
     """Open a volume for segmentation.
@@ -460,9 +445,9 @@ def open_session(
         of the modality if not given.
     zoom : bool
         Whether the network is shown small structures enlarged.
-    model : str, Path or Engine, optional
+    model : str, Path, Engine or Engines, optional
         Name of a model that `list_models` has, a model directory, or what `load_engine` gave; if
-        not given, the best one for this processor and modality.
+        not given, the best one for this processor and modality. Engines are shared by volumes.
     device : str
         OpenVINO device name: CPU, GPU or AUTO.
 
@@ -476,14 +461,16 @@ def open_session(
         If there is no such model, or it cannot be loaded.
     """
     volume = with_known_modality(volume, modality)
-    if isinstance(window, tuple):
-        window = ",".join(map(str, window))
-    if isinstance(window, str):
-        window = parse_window(window, volume)
-    if model is None or isinstance(model, (str, Path)):
-        directory = None if model is None else find_model(str(model))
-        model = Engines(directory, device).for_modality(volume.modality)
-    return Session(AnnotationSession(volume, model, window, zoom=Zoom() if zoom else None))
+    if window is not None and not isinstance(window, WindowLevel):
+        text = window if isinstance(window, str) else ",".join(map(str, window))
+        window = parse_window(text, volume)
+    start = perf_counter()
+    if model is None or isinstance(model, str | Path):
+        model = Engines(None if model is None else find_model(str(model)), device)
+    engine = model.for_modality(volume.modality) if isinstance(model, Engines) else model
+    load_ms = (perf_counter() - start) * 1000
+    annotation = AnnotationSession(volume, engine, window, zoom=Zoom() if zoom else None)
+    return Session(annotation, device=device, load_ms=load_ms)
 
 
 def with_known_modality(volume: Volume, modality: str | None = None) -> Volume:
@@ -503,29 +490,3 @@ def with_known_modality(volume: Volume, modality: str | None = None) -> Volume:
             'column modality, in Python modality="CT"); it decides the window.'
         )
     return volume
-
-
-def _index3(voxel: Sequence[int]) -> Index3:
-    try:
-        i, j, k = map(operator.index, voxel)
-    except (TypeError, ValueError) as error:
-        raise PromptError(
-            f"A voxel is three whole numbers (i, j, k), not {voxel!r} ({error})."
-        ) from error
-    return i, j, k
-
-
-def _checked_id(label: int | str) -> int:
-    try:
-        label_id = operator.index(label)  # type: ignore[arg-type]
-    except TypeError:
-        label_id = 0
-    if isinstance(label, bool) or not 1 <= label_id <= MAX_LABEL_ID:
-        raise PromptError(f"A label is a number from 1 to {MAX_LABEL_ID} or a name, not {label!r}.")
-    return label_id
-
-
-def _axis_of(plane: str) -> int:
-    if plane not in PLANES:
-        raise PromptError(f"A plane is {', '.join(PLANES)}, not {plane!r}.")
-    return PLANES.index(plane)

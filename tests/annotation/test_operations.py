@@ -238,7 +238,7 @@ def test_a_journal_brings_operations_back(session: Session, tmp_path: Path) -> N
     path = tmp_path / "a.journal"
     fresh = Session(session.volume, FakeEngine(), IDENTITY)
     journal = Journal(path, session.volume, "key", None, pytest.fail)
-    Recorder(fresh, journal, None)
+    recorder = Recorder(fresh, journal, None)
     hollow = np.flatnonzero(ball() & ~ball(radius=8))
     fresh.history.change("box", hollow, np.full(hollow.size, 1, np.uint16), ())
     fresh.operate(1, "fill holes", fill_holes)
@@ -258,7 +258,7 @@ def test_a_journal_brings_operations_back(session: Session, tmp_path: Path) -> N
     fresh.history.redo()
     fresh.operate(1, "grow", partial(grow, spacing=SPACING, mm=2))
     fresh.history.undo()
-    journal.close()
+    recorder.close()
     restored = restore(read_journal(path).records, fresh.label.shape)
     np.testing.assert_array_equal(restored.history.label, fresh.label)
     assert restored.history.redo_name == "grow: Label 1"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from fake_engine import FakeEngine
 
-from napari_medsamq.annotation.review import DOUBTFUL, SURE, Grade, Review, mask_key
+from napari_medsamq.annotation.acceptance import mask_key
+from napari_medsamq.annotation.review import DOUBTFUL, SURE, Grade, Review
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.inference.confidence import (
     agreement,
@@ -135,7 +136,7 @@ def test_a_mask_that_the_network_would_find_anyway_is_sure() -> None:
     right = array[3] == 200
     wrong = np.zeros_like(right)
     wrong[20:40, 20:60] = True
-    sure = [session.mask_confidence(0, 3, mask) for mask in (right, wrong, right & False)]
+    sure = [session.predictor(0).mask_confidence(3, mask) for mask in (right, wrong, right & False)]
     assert sure[0] > 0.75
     assert sure[1] < 0.65
     assert sure[2] == 1

@@ -16,7 +16,7 @@ from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES
 from napari_medsamq.inference.engine import OpenVINOEngine
 from napari_medsamq.inference.preprocess import IDENTITY, SOFT_TISSUE, WindowLevel
-from napari_medsamq.io.volume import read_volume, volume_from_slices
+from napari_medsamq.io.volume import read_volume, volume_from_slices, write_label
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 
 SHAPE = (12, 16, 14)
@@ -112,10 +112,10 @@ def test_what_is_encoded_ahead_takes_the_place_of_what_is_not_wanted(fake: FakeE
     volume = volume_from_slices(ramp, (1, 1, 1), "ramp")
     session = Session(volume, fake, IDENTITY, embedding_budget=4 * EMBEDDING_BYTES)
     for index in (4, 5, 6, 3):
-        session.prepare(0, index)
+        session.predictor(0).prepare(index)
     # By their age alone, 4, which is the nearest, would go.
-    session.prepare(0, 7, [5, 4, 6, 7])
-    assert [index for index in range(12) if session.is_ready(0, index)] == [4, 5, 6, 7]
+    session.predictor(0).prepare(7, [5, 4, 6, 7])
+    assert [index for index in range(12) if session.predictor(0).is_ready(index)] == [4, 5, 6, 7]
 
 
 def test_one_window_serves_all_slices_of_a_box(fake: FakeEngine) -> None:
@@ -243,12 +243,13 @@ def test_a_coloured_picture_is_a_volume_of_one_slice(fake: FakeEngine) -> None:
     np.testing.assert_array_equal(session.label == 1, picture[..., 0] > 0)
 
 
-def test_a_session_saves_its_label_or_an_earlier_copy(session: Session, tmp_path: Path) -> None:
+def test_a_label_or_an_earlier_copy_is_saved(session: Session, tmp_path: Path) -> None:
     drawn(session, BoxPrompt(0, 4, 3, 5, 7, 12), 3)
     copy = session.label.copy()
     session.history.undo()
-    assert session.save(tmp_path / "now.nii.gz").counts == {}
-    assert session.save(tmp_path / "before.nii.gz", copy).counts == {3: 40}
+    for name, label, counts in (("now", session.label, {}), ("before", copy, {3: 40})):
+        saved = write_label(tmp_path / f"{name}.nii.gz", label, session.volume, session.styles)
+        assert saved.counts == counts
 
 
 # A minute or two.

@@ -19,11 +19,10 @@ from napari_medsamq.inference.model_spec import (
     shipped_models,
 )
 from napari_medsamq.inference.preprocess import IDENTITY
-from napari_medsamq.inference.propagation import MaskCarrier, Stop, gaps
-from napari_medsamq.inference.slice_predictor import SliceMask
-from napari_medsamq.inference.stop_rules import (
+from napari_medsamq.inference.propagation import MaskCarrier, Stop, StopRules, gaps
+from napari_medsamq.inference.slice_predictor import (
     SliceEvidence,
-    StopRules,
+    SliceMask,
     gather_evidence,
     stability_of,
 )
@@ -34,8 +33,7 @@ SIZE = (64, 64)
 SIDE = 4  # frame pixels of a slice pixel
 
 
-def whole(box: np.ndarray) -> CropTransform:
-    return CropTransform(SIZE, (1.0, 1.0))
+WHOLE = CropTransform(SIZE, (1.0, 1.0))
 
 
 def square(row: int, column: int, side: int = 12) -> np.ndarray:
@@ -62,13 +60,16 @@ class World:
         self.boxes: dict[int, list[float]] = {}
         self.before: dict[int, np.ndarray] = {}
 
-    def segment(
+    def segment_and_observe(
         self, index: int, box: np.ndarray, before: np.ndarray
-    ) -> tuple[np.ndarray, SliceEvidence]:
+    ) -> tuple[SliceMask, SliceEvidence]:
         self.before[index] = before
-        self.boxes[index] = whole(box).apply_box(box).tolist()
+        self.boxes[index] = WHOLE.apply_box(box).tolist()
         mask = self.masks.get(index, np.zeros(SIZE, bool))
-        return mask, self.odd.get(index) or evidence(mask)
+        return SliceMask(0, index, mask, 1, 0, 0), self.odd.get(index) or evidence(mask)
+
+    def transform_around(self, box: np.ndarray) -> CropTransform:
+        return WHOLE
 
     def observe(self, index: int, mask: np.ndarray) -> SliceEvidence:
         return evidence(mask)
@@ -80,9 +81,8 @@ class World:
         last: int = 30,
         done: tuple[tuple[int, int], ...] = (),
     ) -> tuple:
-        carrier = MaskCarrier(self.segment, self.observe, whole)
-        found = list(carrier.carry(anchors, first, last, done))
-        masks = {item[0]: item[1] for item in found if not isinstance(item, Stop)}
+        found = list(MaskCarrier(self).carry(anchors, first, last, done))
+        masks = {item.index: item.mask for item in found if isinstance(item, SliceMask)}
         return masks, {item.direction: item for item in found if isinstance(item, Stop)}
 
 
@@ -197,7 +197,7 @@ def test_an_empty_anchor_is_a_wall() -> None:
 
 def test_closing_it_stops_the_network() -> None:
     world = World(straight(0, 30))
-    steps = MaskCarrier(world.segment, world.observe, whole).carry({9: square(20, 20)}, 0, 30)
+    steps = MaskCarrier(world).carry({9: square(20, 20)}, 0, 30)
     next(steps)
     steps.close()
     assert list(world.boxes) == [10]
@@ -328,12 +328,23 @@ def test_an_anchor_too_small_for_the_frame_is_looked_for_where_it_is() -> None:
     speck[700, 300] = True
     asked = []
 
-    def segment(index: int, box: np.ndarray, _: np.ndarray) -> tuple[np.ndarray, SliceEvidence]:
-        asked.append(box)
-        return np.zeros_like(speck), evidence(np.zeros(SIZE, bool))
+    class Blind(World):
+        """A network that finds nothing on large slices."""
 
-    carrier = MaskCarrier(segment, lambda index, mask: evidence(square(0, 0)), lambda _: transform)
-    list(carrier.carry({3: speck}, 0, 6))
+        def transform_around(self, box: np.ndarray) -> CropTransform:
+            return transform
+
+        def segment_and_observe(
+            self, index: int, box: np.ndarray, before: np.ndarray
+        ) -> tuple[SliceMask, SliceEvidence]:
+            asked.append(box)
+            answer = SliceMask(0, index, np.zeros_like(speck), 1, 0, 0)
+            return answer, evidence(np.zeros(SIZE, bool))
+
+        def observe(self, index: int, mask: np.ndarray) -> SliceEvidence:
+            return evidence(square(0, 0))
+
+    list(MaskCarrier(Blind({})).carry({3: speck}, 0, 6))
     np.testing.assert_allclose(asked, [[300, 700, 300, 700]] * 2, atol=4)
 
 

@@ -14,7 +14,7 @@ from napari_medsamq.annotation.session import Session
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.crop import CropTransform, Zoom
 from napari_medsamq.inference.preprocess import IDENTITY
-from napari_medsamq.inference.prompt_decoder import MASK_LOGIT, Corrections
+from napari_medsamq.inference.prompt_decoder import MASK_LOGIT, PromptDecoder
 from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.prompts import BoxPrompt, Click
 from napari_medsamq.records.recording import read_box
@@ -57,8 +57,8 @@ def test_each_click_is_asked_with_those_before_and_the_mask_it_corrects() -> Non
     engine, transform = Asked(), CropTransform((32, 32), (1.0, 1.0))
     embedding = np.zeros((1, 256, 64, 64), np.float32)
     embedding[0, :16] = 1
-    logits, _ = Corrections().decode(
-        engine, embedding, transform, [8, 8, 23, 23], [MISSING, TOO_MUCH]
+    logits, _ = PromptDecoder().decode(
+        engine, embedding, transform, [8, 8, 23, 23], [MISSING, TOO_MUCH], place="a slice"
     )
     (box, none, no_mask), (one, labels, first), (two, both, second) = engine.asked
     assert none == [2, 3]

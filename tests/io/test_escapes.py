@@ -260,10 +260,10 @@ def test_a_journal_names_no_model_but_those_that_come_along(
     session.engine.spec = ModelSpec(name.format(absolute=model), 8, {}, {})  # type: ignore[misc]
     key = volume_hash(session.volume)
     journal = Journal(tmp_path / "a.journal", session.volume, key, None, lambda error: None)
-    Recorder(session, journal, None)
+    recorder = Recorder(session, journal, None)
     prompt = Prompt(BoxPrompt(0, 0, 0, 0, 3, 3), 1, np.arange(4))
     session.history.change("box", prompt.voxels, np.ones(4, np.uint16), (prompt,))
-    journal.close()
+    recorder.close()
     *others, last = read_journal(tmp_path / "a.journal").records
     verifier = Verifier(session.volume, None)
     for record in others:

@@ -21,6 +21,7 @@ from grids import grid_affine
 from sources import names_in
 from typer.testing import CliRunner
 
+from napari_medsamq.annotation.label_import import import_label
 from napari_medsamq.annotation.mask_operations import fill_holes
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.cli.main import app, parse_box
@@ -171,13 +172,13 @@ def test_shares_add_up_to_one(session: Session) -> None:
 def test_a_journal_gives_the_same_shares(session: Session, tmp_path: Path) -> None:
     key = volume_hash(session.volume)
     journal = Journal(tmp_path / "a.journal", session.volume, key, None, lambda error: None)
-    Recorder(session, journal, None)
+    recorder = Recorder(session, journal, None)
     box(session)
     stroke(session, np.s_[3, 5:8, 3:5], 0)
     carry(session)
     stroke(session, np.s_[2, 0, 0:3], 1)
     session.history.undo()
-    journal.close()
+    recorder.close()
     history = restore(read_journal(tmp_path / "a.journal").records, session.label.shape).history
     assert count_origins(history.edits, history.label) == origins(session)
     assert [edit.network_state for edit in history.edits] == [session.network_state()] * len(
@@ -308,9 +309,9 @@ def test_nothing_says_whose_label_was_loaded(session: Session, tmp_path: Path) -
     nib.save(nib.Nifti1Image(session.volume.to_source(drawn), np.diag([-1.0, -1, 1, 1])), path)
     journal_path = tmp_path / "a.journal"
     journal = Journal(journal_path, session.volume, volume_hash(session.volume), None, pytest.fail)
-    Recorder(session, journal, None)
-    session.load(read_label(path, session.volume))
-    journal.close()
+    recorder = Recorder(session, journal, None)
+    import_label(session, read_label(path, session.volume))
+    recorder.close()
     content = read_journal(journal_path)
     assert [r.content["path"] for r in content.records if r.content["kind"] == "load"] == [
         str(path)
@@ -475,10 +476,10 @@ def test_segment_and_replay_write_it(
 
     key = volume_hash(session.volume)
     journal = Journal(tmp_path / "a.journal", session.volume, key, None, lambda error: None)
-    Recorder(session, journal, None)
+    recorder = Recorder(session, journal, None)
     box(session)
     stroke(session, np.s_[2, 0, 0:3], 1)
-    journal.close()
+    recorder.close()
     replayed = tmp_path / "replayed.nii.gz"
     command = ["replay", str(tmp_path / "a.journal"), image, "-o", str(replayed)]
     assert CliRunner().invoke(app, command).exit_code == 0

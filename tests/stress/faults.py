@@ -130,7 +130,7 @@ def _kill_a_journal(folder: Path, after: float, number: int) -> tuple[int, int]:
 
     def work(finished: Callable[[int], None]) -> None:
         session = Session(volume, FakeEngine(), default_window(volume))
-        Recorder(session, Journal(path, volume, "key", None, _raise), None)
+        _recorder = Recorder(session, Journal(path, volume, "key", None, _raise), None)
         flat, count = session.label.reshape(-1), 0
         while True:
             start = int(draw.integers(0, flat.size - STROKE))

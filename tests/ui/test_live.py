@@ -178,7 +178,7 @@ def settle(window):
 
 def ready(window, axis=0):
     count = window.session.label.shape[axis]
-    return [index for index in range(count) if window.session.is_ready(axis, index)]
+    return [index for index in range(count) if window.session.predictor(axis).is_ready(index)]
 
 
 def test_all_slices_are_ready_before_a_box_is_drawn(ahead, engine):

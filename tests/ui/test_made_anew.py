@@ -10,7 +10,7 @@ from held_worker import HeldWorker
 from napari.layers import Image
 from qtpy.QtCore import QObject
 
-from napari_medsamq.annotation.review import mask_key
+from napari_medsamq.annotation.acceptance import mask_key
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.geometry import PLANES
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
@@ -38,7 +38,7 @@ class Bar:
         self.journal = Journal(
             folder / "a.journal", self.volume, volume_hash(self.volume), None, pytest.fail
         )
-        Recorder(self.session, self.journal, None)
+        self.recorder = Recorder(self.session, self.journal, None)
         self.workspace = Workspace(self.session, Image(self.volume.data))
         self.worker, self.parent, self.said = HeldWorker(), QObject(), []
         self.propagator = Propagator(

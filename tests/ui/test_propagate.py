@@ -69,8 +69,7 @@ def test_a_better_box_has_only_its_neighbourhood_made_anew(liver):
     settle(liver)
     liver.press(Qt.Key.Key_P)
     assert "Nothing has changed since the last propagation" in liver.dock.status
-    watch = liver.session.watch
-    liver.session.watch = lambda kind, content: (asked.append(content), watch(kind, content))
+    liver.session.event.connect(lambda _kind, content: asked.append(content))
     above = liver.session.label[11:].copy()
     liver.viewer.dims.set_point(0, 10.0)
     liver.drag((5, 200, 120), (5, 370, 250))
@@ -337,8 +336,8 @@ def test_a_box_on_another_plane_is_asked_for(slow):
 
 
 def test_where_nothing_is_known_nothing_is_written_down(slow):
-    asked, watch = [], slow.session.watch
-    slow.session.watch = lambda kind, content: (asked.append(kind), watch(kind, content))
+    asked = []
+    slow.session.event.connect(asked.append, max_args=1)
     slow.dock.controller.show_plane(1)
     slow.press(Qt.Key.Key_P)
     slow.wait()

@@ -48,9 +48,7 @@ def forget(window):
     for workspace in _OPEN.pop(window.viewer, []):
         for layer in (workspace.image, workspace.labels, workspace.preview, workspace.boxes):
             layer.locked = False
-        journal = workspace.session.history.watch.__self__._journal
-        journal.close()
-        workspace.session.history.watch = lambda *_: None
+        workspace._recorder.close()
     window.close_dock()
     window.viewer.layers.clear()
     window.open_dock()
@@ -128,9 +126,9 @@ def test_what_another_window_does_while_the_question_is_open_is_asked_about_agai
         session = Session(volume, worked.dock.engines.for_modality("CT"))
         session.restore(past.history, past.styles)
         other = Journal(path, volume, volume_hash(volume), content, lambda error: None)
-        Recorder(session, other, past)
+        recorder = Recorder(session, other, past)
         session.history.change("a", np.arange(5), np.full(5, 9, np.uint16), session.history.prompts)
-        other.close()
+        recorder.close()
         click(box)
 
     monkeypatch.setattr(QMessageBox, "exec", work_elsewhere)
@@ -308,11 +306,10 @@ def test_a_journal_of_the_window_replays_to_the_same_voxels(window, tmp_path):
     label = window.session.label.copy()
     assert len(np.unique(np.nonzero(label)[0])) > 1
     (path,) = journals(window, tmp_path)
-    window.session.history.watch.__self__._journal.close()
+    window.workspace._recorder.close()
     output = tmp_path / "again.nii.gz"
     arguments = ["replay", path, SAMPLES / "ct.nii.gz", "-o", output, "--verify"]
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    window.session.history.watch = lambda *_: None
     assert result.exit_code == 0, result.output
     count = int(result.stdout.split(" of ")[0].splitlines()[-1])
     assert count > 4

@@ -15,9 +15,9 @@ from qtpy.QtCore import QObject, Qt
 from qtpy.QtWidgets import QCheckBox, QWidget
 
 from napari_medsamq.analysis import statistics
+from napari_medsamq.annotation.acceptance import mask_key
 from napari_medsamq.annotation.history import History
 from napari_medsamq.annotation.repairs import REPAIRS
-from napari_medsamq.annotation.review import mask_key
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
@@ -171,9 +171,9 @@ def test_a_slice_is_encoded_ahead_as_it_was_seen(desk, qtbot):
     qtbot.waitUntil(lambda: desk.worker.busy)
     desk.session.window = WindowLevel(5000, 100)
     desk.worker.compute()
-    assert not desk.session.is_ready(0, 6)
+    assert not desk.session.predictor(0).is_ready(6)
     desk.session.window = IDENTITY
-    assert desk.session.is_ready(0, 6)
+    assert desk.session.predictor(0).is_ready(6)
     ahead.close()
 
 

@@ -27,7 +27,8 @@ def check_slices(session: Session, masks: Sequence[SliceMask]) -> list[float]:
     largest = max(int(mask.mask.sum()) for mask in masks)
     return [
         slice_confidence(
-            session.mask_confidence(mask.axis, mask.index, mask.mask), mask.mask.sum() / largest
+            session.predictor(mask.axis).mask_confidence(mask.index, mask.mask),
+            mask.mask.sum() / largest,
         )
         if mask.mask.any()
         else 1.0

@@ -139,9 +139,9 @@ def measure_prefetch(volume: Volume) -> float:
                 place += way
                 viewer.dims.set_current_step(0, place)
             stopped = perf_counter()
-            while not session.is_ready(0, place) and perf_counter() - stopped < in_time:
+            while not session.predictor(0).is_ready(place) and perf_counter() - stopped < in_time:
                 QTest.qWait(_TICK_MS)
-            ready += session.is_ready(0, place)
+            ready += session.predictor(0).is_ready(place)
             QTest.qWait(_REST_MS)
     return ready / _STOPS
 

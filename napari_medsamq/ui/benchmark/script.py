@@ -25,6 +25,7 @@ from napari_medsamq.plugin import image_layer
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.ui.canvas.canvas import canvas_widget
 from napari_medsamq.ui.controller import Controller
+from napari_medsamq.ui.preferences import DockOptions
 from napari_medsamq.ui.widget import MedSAMQWidget
 
 MOVES = 240
@@ -48,7 +49,8 @@ def open_window(
     """Open napari, a dock that asks nothing and has journals of its own, and a volume in it."""
     with TemporaryDirectory() as journals:
         viewer = open_viewer()
-        dock = MedSAMQWidget(viewer, ask=False, journals=Path(journals), memory=memory)
+        options = DockOptions(ask=False, journals=Path(journals), memory=memory)
+        dock = MedSAMQWidget(viewer, options=options)
         viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
         data, arguments, _ = image_layer(volume)
         viewer.add_image(data, **arguments)

@@ -13,7 +13,6 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_medsamq.annotation.history import MAX_LABEL_ID, Edit
-from napari_medsamq.annotation.locks import keep_locked
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.array_types import Label, Voxels
 from napari_medsamq.errors import MedSAMQError, PromptError, VolumeError
@@ -134,11 +133,7 @@ class LabelEdits:
             )
 
     def _record(self, name: str, voxels: Voxels, before: Label, *, recount: bool = False) -> None:
-        kept = keep_locked(self._session, voxels, before)
-        if np.any(self._session.label.reshape(-1)[voxels] != before):
-            self._session.history.record(name, voxels, before, recount=recount)
-        elif recount:
-            self._session.history.recount()
+        kept = self._session.record(name, voxels, before, recount=recount)
         self._changed()
         if kept.size:
             owners = self._session.owners(kept)

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QGroupBox
 
 from napari_medsamq.analysis.comparison import DEFAULT_TOLERANCE_MM
 from napari_medsamq.ui.forms.elements import (
+    LABEL_FILES,
     Table,
     button,
     choose,
@@ -24,7 +25,6 @@ from napari_medsamq.ui.forms.elements import (
     toggle,
     wrapping_label,
 )
-from napari_medsamq.ui.forms.volume_form import LABEL_FILES
 
 A, B, OVERLAID, DIFFERENCES = "A", "B", "Both", "Differences"
 STATES = (A, B, OVERLAID, DIFFERENCES)

@@ -28,6 +28,15 @@ from qtpy.QtWidgets import (
 from napari_medsamq.plain_text import unguessed
 
 _LINE_MARGIN = 8
+# Of dialogs that ask for files.
+IMAGE_FILES = (
+    "Medical images (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.hdr *.hdr.gz *.mgz *.mgh *.dcm "
+    "*.npz *.png *.jpg *.jpeg *.tif *.tiff);;All files (*)"
+)
+LABEL_FILES = (
+    "Labels (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.mgz *.mgh *.dcm *.png *.tif *.tiff);;"
+    "All files (*)"
+)
 
 Part = QWidget | QLayout
 

@@ -10,6 +10,7 @@ from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QGroupBox, QWidget
 
 from napari_medsamq.ui.forms.elements import (
+    IMAGE_FILES,
     button,
     choose,
     file_button,
@@ -19,7 +20,6 @@ from napari_medsamq.ui.forms.elements import (
     show_entries,
     wrapping_label,
 )
-from napari_medsamq.ui.forms.volume_form import IMAGE_FILES
 
 NO_IMAGE = "no image: assume no motion"
 _CANCEL = "Cancel  (Esc)"

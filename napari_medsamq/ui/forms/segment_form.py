@@ -10,11 +10,10 @@ from qtpy.QtWidgets import QFileDialog, QGroupBox, QMessageBox
 
 from napari_medsamq.io.volume import LabelFormat
 from napari_medsamq.plain_text import unguessed
-from napari_medsamq.ui.forms.elements import button, check_box, lay_out, menu, toggle
+from napari_medsamq.ui.forms.elements import LABEL_FILES, button, check_box, lay_out, menu, toggle
 
 BOTH_WAYS, UP, DOWN, TO_VIEW = "both ways", "up", "down", "to the slice in view"
 WAYS = (BOTH_WAYS, UP, DOWN, TO_VIEW)
-LABEL_FILES = "Labels (*.nii *.nii.gz *.nrrd *.mha *.mhd *.mgz *.mgh *.dcm);;All files (*)"
 
 
 class SegmentForm(QGroupBox):

@@ -11,6 +11,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QButtonGroup, QGroupBox, QPushButton, QWidget
 
 from napari_medsamq.ui.forms.elements import (
+    IMAGE_FILES,
+    LABEL_FILES,
     button,
     file_button,
     folder_button,
@@ -23,14 +25,6 @@ from napari_medsamq.ui.forms.window_level_form import WindowLevelForm
 
 MODALITIES = ("CT", "MR", "other")
 FIRST_PLANE_KEY = 2  # F2; F1 is help everywhere
-IMAGE_FILES = (
-    "Medical images (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.hdr *.hdr.gz *.mgz *.mgh *.dcm "
-    "*.npz *.png *.jpg *.jpeg *.tif *.tiff);;All files (*)"
-)
-LABEL_FILES = (
-    "Labels (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.mgz *.mgh *.dcm *.png *.tif *.tiff);;"
-    "All files (*)"
-)
 
 
 class VolumeForm(QGroupBox):

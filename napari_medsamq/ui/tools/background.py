@@ -87,12 +87,12 @@ class PrefetchTool(BackgroundTool):
         axis, session = self._axis, self._session
         count, most = session.label.shape[axis], session.slices_kept
         wanted = nearest_slices(self._index, count, self._forwards, most)
-        index = next((one for one in wanted if not session.is_ready(axis, one)), None)
+        predictor = session.predictor(axis)
+        index = next((one for one in wanted if not predictor.is_ready(one)), None)
         if index is None:
             self._show_ready()  # boxes may have made slices ready, too
             return None
-        job = partial(session.prepare, axis, index, wanted, context=session.slice_context(axis))
-        return job, self._show_ready
+        return partial(predictor.prepare, index, wanted), self._show_ready
 
     def _on_error(self, error: MedSAMQError) -> None:
         # A box on that slice will say so; there is no use in trying the others.
@@ -101,4 +101,5 @@ class PrefetchTool(BackgroundTool):
     def _show_ready(self, _: None = None) -> None:
         session, axis = self._session, self._axis
         count = session.label.shape[axis]
-        self.bar.show_ready(np.array([session.is_ready(axis, index) for index in range(count)]))
+        predictor = session.predictor(axis)
+        self.bar.show_ready(np.array([predictor.is_ready(index) for index in range(count)]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,12 +39,12 @@ class ComparedLabel:
     ----------
     name : str
     label : (z, y, x) integer
-    styles : dict of int to Segment
+    styles : mapping of int to Segment
     """
 
     name: str
     label: npt.NDArray[np.integer]
-    styles: dict[int, Segment]
+    styles: Mapping[int, Segment]
 
 
 class CompareTool(Tool):

@@ -7,7 +7,6 @@ from functools import partial
 from qtpy.QtCore import QTimer, Signal
 
 from napari_medsamq.annotation.history import Prompt
-from napari_medsamq.annotation.locks import describe_overlap, overlap, without_locked
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.prompts import BoxPrompt
@@ -108,17 +107,17 @@ class PreviewTool(BackgroundTool):
             self._hold.release()
             return
         session = self._session
-        self._layer.show(without_locked(session, mask, label_id), session.style(label_id).color)
+        self._layer.show(session.without_locked(mask, label_id), session.style(label_id).color)
         self.shown.emit(box)
         # The network sees to the next box while this one is painted.
         self.work()
         self._hold.release()
         if self._running:
             self._hold.hold()
-        counts = overlap(session, [mask], label_id)
+        counts = session.overlap([mask], label_id)
         self._say(
             f"Preview: {int(mask.mask.sum()):,} voxels, {mask.encode_ms + mask.decode_ms:.0f} ms."
-            + describe_overlap(session, counts, committed=False)
+            + session.describe_overlap(counts, committed=False)
         )
 
     def _on_error(self, error: MedSAMQError) -> None:

@@ -12,9 +12,8 @@ from time import perf_counter
 import numpy as np
 from qtpy.QtCore import Signal
 
-from napari_medsamq.annotation.acceptance import kept_voxels, still_accepted
-from napari_medsamq.annotation.meanwhile import PropagationSnapshot
-from napari_medsamq.annotation.review import mask_key
+from napari_medsamq.annotation.acceptance import mask_key, still_accepted
+from napari_medsamq.annotation.history import PropagationSnapshot
 from napari_medsamq.errors import MedSAMQError, PromptError
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.propagation import Gap, Stop, gaps
@@ -126,7 +125,8 @@ class PropagateTool(Tool):
         if self.active:
             return
         session, label_id = self._session, self._workspace.label_id
-        known = session.history.known_slices(axis, label_id)
+        snapshot = PropagationSnapshot.of(session.history, axis, label_id)
+        known = snapshot.known
         drawn = [index for index, mask in known.items() if mask.any()]
         if drawn:
             first, last = min(first, *drawn), max(last, *drawn)
@@ -137,13 +137,7 @@ class PropagateTool(Tool):
             return
         label, accepted = session.label, session.history.accepted
         run = _Run(
-            PropagationSnapshot(
-                axis,
-                label_id,
-                frozenset(known),
-                len(session.history.edits),
-                kept_voxels(label, accepted, axis, label_id),
-            ),
+            snapshot,
             wanted,
             session.carry(axis, known, first, last, done),
             sum(len(still_accepted(label, accepted, across, label_id)) for across in range(3)),
@@ -159,7 +153,7 @@ class PropagateTool(Tool):
         self._run = run
         self._dock.guide.done(PROPAGATE)
         asked = {"label": label_id, "axis": axis, "first": first, "last": last, "done": done}
-        session.watch("carry", {**asked, "group": run})
+        session.event.emit("carry", {**asked, "group": run})
         self.changed.emit()
         self._go_on(run)
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
-from napari_medsamq.annotation.acceptance import Acceptance
+from napari_medsamq.annotation.acceptance import Acceptance, mask_key
 from napari_medsamq.annotation.history import LabelPart
-from napari_medsamq.annotation.review import Grade, Review, mask_key
+from napari_medsamq.annotation.review import Grade, Review
 from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import MedSAMQError, PromptError
+from napari_medsamq.inference.slice_predictor import SlicePredictor
 from napari_medsamq.io.labels import used_ids
 from napari_medsamq.ui.canvas.review_strip import ReviewStrip
 from napari_medsamq.ui.tools.propagate import PropagateTool
@@ -160,7 +160,7 @@ class ReviewTool(BackgroundTool):
         if self._view.solid or not workspace.labels.visible or not self._view.point:
             return
         axis, index = self._view.axis, self._view.index
-        plane = np.moveaxis(self._session.label, axis, 0)[index]
+        plane = self._session.slice(axis, index)
         for label_id in used_ids(plane):
             if self._session.style(label_id).visible:
                 self._review(axis, label_id).see(index, mask_key(plane == label_id))
@@ -184,11 +184,8 @@ class ReviewTool(BackgroundTool):
         wanted = review.unchecked(self._view.index)
         if wanted is None:
             return None
-        mask = np.moveaxis(session.label, axis, 0)[wanted] == label_id
-        context = session.slice_context(axis)
-        job = partial(
-            _check, partial(session.mask_confidence, axis, wanted, mask, context=context), mask
-        )
+        mask = session.slice(axis, wanted) == label_id
+        job = partial(_check, session.predictor(axis), wanted, mask)
         return job, partial(self._on_checked, review, wanted, self._seen)
 
     @property
@@ -242,5 +239,5 @@ def _find_masks(
     return keys, pixels
 
 
-def _check(confidence: Callable[[], float], mask: Bool) -> tuple[bytes, float]:
-    return mask_key(mask), confidence()
+def _check(predictor: SlicePredictor, index: int, mask: Bool) -> tuple[bytes, float]:
+    return mask_key(mask), predictor.mask_confidence(index, mask)

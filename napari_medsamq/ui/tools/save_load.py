@@ -7,6 +7,7 @@ from pathlib import Path
 
 from napari.utils.notifications import show_info
 
+from napari_medsamq.annotation.label_import import import_label
 from napari_medsamq.errors import MedSAMQError, SaveError
 from napari_medsamq.io.volume import LoadedLabel, read_label
 from napari_medsamq.plain_text import unguessed
@@ -56,7 +57,7 @@ class SaveLoadTool(Tool):
         saved, report = result
         receipt = saved.receipt
         self._workspace.saved_to = receipt.path
-        self._session.watch("save", {"path": str(receipt.path), "sha256": receipt.sha256})
+        self._session.event.emit("save", {"path": str(receipt.path), "sha256": receipt.sha256})
         voxels = sum(receipt.counts.values())
         text = f"Saved and verified: {receipt.path} ({voxels:,} voxels).{report}"
         self._dock.guide.done(SAVE)
@@ -74,7 +75,7 @@ class SaveLoadTool(Tool):
     def _on_read(self, found: LoadedLabel) -> None:
         session = self._session
         try:
-            edit, numbers = session.load(found)
+            edit, numbers = import_label(session, found)
         except MedSAMQError as error:
             self._fail(error)
             return

@@ -7,7 +7,6 @@ from functools import partial
 from itertools import takewhile
 
 from napari_medsamq.annotation.click_target import describe_clicks
-from napari_medsamq.annotation.locks import describe_overlap, overlap
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.ui.messages import report_masks
@@ -81,7 +80,7 @@ class SegmentTool(Tool):
 
     def _on_masks(self, request: Request, masks: list[SliceMask]) -> None:
         session = self._session
-        counts = overlap(session, masks, request.label_id)
+        counts = session.overlap(masks, request.label_id)
         try:
             edit = self._workspace.prompts.commit(request, masks)
         except MedSAMQError as error:
@@ -97,9 +96,7 @@ class SegmentTool(Tool):
             clicks = describe_clicks(session, box, replaces, label_id, masks, edit)
             text = report_masks(session.style(label_id).name, masks)
             # What the user has to know comes first.
-            self._say(
-                f"{clicks} {text}".strip() + describe_overlap(session, counts, committed=True)
-            )
+            self._say(f"{clicks} {text}".strip() + session.describe_overlap(counts, committed=True))
 
     def _on_failure(self, request: Request, error: BaseException) -> None:
         self._workspace.prompts.drop(request)

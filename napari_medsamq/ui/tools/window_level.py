@@ -119,7 +119,7 @@ class WindowLevelTool(Tool):
         workspace.shares_window = sharing
         seen = self.window if sharing else self._session.standard_window
         self._session.window = seen
-        self._session.watch("seen", {"shared": sharing})
+        self._session.event.emit("seen", {"shared": sharing})
         self._form.show_sharing(sharing, self._session.standard_window)
         whatever = "as you see it" if sharing else "whatever you see"
         self._say(f"The network sees level {seen.level:g}, width {seen.width:g}, {whatever}.")
