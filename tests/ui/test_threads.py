@@ -65,14 +65,15 @@ class Desk:
         self.view = ViewState(self.viewer, self.workspace.labels)
         self.view.show(0, 3)
         self.context = ToolContext(
-            QObject(),
-            self.viewer,
-            canvas,
-            self.dock,
-            self.workspace,
-            self.view,
-            self.worker,
-            self.worker,
+            parent=QObject(),
+            viewer=self.viewer,
+            canvas=canvas,
+            dock=self.dock,
+            workspace=self.workspace,
+            workspaces=[self.workspace],
+            view=self.view,
+            compute=self.worker,
+            files=self.worker,
             prefetch=True,
         )
         for index in (3, 4):
