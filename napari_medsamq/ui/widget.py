@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+from weakref import WeakKeyDictionary
 
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QEvent, QTimer
@@ -30,7 +31,7 @@ from napari_medsamq.ui.tools.model import ModelChooser
 from napari_medsamq.ui.tools.tool import ToolContext
 from napari_medsamq.ui.view_state import ViewState
 from napari_medsamq.ui.worker import Worker
-from napari_medsamq.ui.workspace import Workspace, open_workspaces
+from napari_medsamq.ui.workspace import Workspace
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -55,9 +56,17 @@ class MedSAMQWidget(QWidget):
     Attributes
     ----------
     form : DockForm
+        All that the user sees of the dock, but for the line at its foot.
+    engines : Engines
+        Hold the chosen model.
+    workspaces : list of Workspace
+        What is open in the viewer, oldest first.
     failure : exception or None
         Why a volume could not be opened last; None where the user did not want it, say.
     """
+
+    # What is open outlives a dock, so that one which is opened again in the viewer finds it.
+    _open_in: ClassVar[WeakKeyDictionary[Viewer, list[Workspace]]] = WeakKeyDictionary()
 
     def __init__(
         self,
@@ -69,6 +78,7 @@ class MedSAMQWidget(QWidget):
     ) -> None:
         super().__init__()
         self._viewer = napari_viewer
+        self.workspaces = self._open_in.setdefault(napari_viewer, [])
         self._controller: Controller | None = None
         self.failure: BaseException | None = None
         self._prefetch = options.prefetch
@@ -86,10 +96,10 @@ class MedSAMQWidget(QWidget):
         # A window that is closed with the dock in it ends the dock without a word to it. The
         # network must not keep the program alive then.
         self.destroyed.connect(partial(_stop, self._compute, self._files))
-        self._engines = Engines(model or preferences.model(refused.append), device)
-        self._chooser = ModelChooser(self, self.form.volume.model, self._engines, self._compute)
+        self.engines = Engines(model or preferences.model(refused.append), device)
+        self._chooser = ModelChooser(self, self.form.volume.model, self.engines, self._compute)
         self._opener = Opener(
-            self, napari_viewer, self._compute, self._files, self._engines, options
+            self, napari_viewer, self._compute, self._files, self.engines, self.workspaces, options
         )
         self._opener.opened.connect(self._take)
         self._opener.said.connect(self.form.show_status)
@@ -193,9 +203,8 @@ class MedSAMQWidget(QWidget):
     def _take_next(self, text: str) -> None:
         if not self._compute.running:
             return
-        workspaces = open_workspaces(self._viewer)
-        if workspaces and self._controller is None:
-            self._take(workspaces[-1])
+        if self.workspaces and self._controller is None:
+            self._take(self.workspaces[-1])
         self.form.show_status(text)
 
     def _end_guide(self) -> None:
@@ -215,7 +224,7 @@ class MedSAMQWidget(QWidget):
         if self._controller is None or active is None:
             return
         used = self._controller.workspace
-        for workspace in open_workspaces(self._viewer):
+        for workspace in self.workspaces:
             if workspace is not used and active in (workspace.labels, workspace.boxes):
                 # After napari is done with the selection.
                 QTimer.singleShot(0, partial(self._take_if_active, workspace))
@@ -232,17 +241,18 @@ class MedSAMQWidget(QWidget):
         if self._controller is not None:
             self._controller.close()
         context = ToolContext(
-            self,
-            self._viewer,
-            canvas_widget(self.form),
-            self.form,
-            workspace,
-            ViewState(self._viewer, workspace.labels),
-            self._compute,
-            self._files,
-            preferences.prefetches() if self._prefetch is None else self._prefetch,
+            parent=self,
+            viewer=self._viewer,
+            canvas=canvas_widget(self.form),
+            dock=self.form,
+            workspace=workspace,
+            workspaces=self.workspaces,
+            view=ViewState(self._viewer, workspace.labels),
+            compute=self._compute,
+            files=self._files,
+            prefetch=preferences.prefetches() if self._prefetch is None else self._prefetch,
         )
-        self._controller = Controller(context, self._engines, self._chooser, self._keys)
+        self._controller = Controller(context, self.engines, self._chooser, self._keys)
         self._controller.volume_closed.connect(self._on_closed)
         volume = workspace.session.volume
         self.form.guide.done(OPEN)

@@ -8,7 +8,6 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QMessageBox, QPushButton, QScrollBar
 
 from napari_medsamq.io.samples import SAMPLES
-from napari_medsamq.ui.workspace import open_workspaces
 
 BOX = ((12, 16, 24), (12, 47, 55))
 
@@ -58,7 +57,7 @@ def test_a_closed_volume_is_gone_and_its_work_kept(drawn, phantom, monkeypatch, 
     else:
         delete(drawn, drawn.workspace.image)
     assert len(drawn.viewer.layers) == 0
-    assert open_workspaces(drawn.viewer) == []
+    assert drawn.dock.workspaces == []
     assert drawn.dock.controller is None
     assert "phantom was closed. What was done to it is kept" in drawn.dock.status
     assert not button(drawn, "Close volume").isEnabled()

@@ -58,7 +58,7 @@ def begin(window, a, b):
 
 
 def shown(window):
-    return window.dock.controller.compare._shown
+    return window.dock.controller.compare.overlay
 
 
 def seen(window):

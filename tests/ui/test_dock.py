@@ -24,7 +24,6 @@ from napari_medsamq.io.samples import SAMPLES
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.ui import open_volume as opening
 from napari_medsamq.ui.prompt_list import Request
-from napari_medsamq.ui.workspace import open_workspaces
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -427,7 +426,7 @@ def test_a_volume_whose_layers_were_cleared_is_closed(dock):
     dock.viewer.layers.clear()
     dock.qtbot.waitUntil(lambda: "phantom was closed" in dock.dock.status)
     assert dock.dock.controller is None
-    assert not open_workspaces(dock.viewer)
+    assert not dock.dock.workspaces
 
 
 def test_a_file_that_cannot_be_read_is_explained_and_the_work_goes_on(dock, tmp_path):
@@ -556,7 +555,7 @@ def test_another_model_keeps_the_work_and_is_used_from_now_on(engines, window):
     assert window.session.engine is engines["medsamq-int8"]
     choose(window, "Automatic")
     assert window.session.engine is engines["medsamq-fast"]
-    (first, _) = open_workspaces(window.viewer)
+    (first, _) = window.dock.workspaces
     window.viewer.layers.selection.active = first.labels
     QTest.qWait(50)
     window.wait()
@@ -648,7 +647,7 @@ def test_a_volume_asked_for_twice_opens_once(engine, window, phantom):
     window.dock.form.volume.layer_requested.emit(layer)
     window.dock.form.volume.layer_requested.emit(layer)
     window.wait()
-    assert len(open_workspaces(window.viewer)) == 1
+    assert len(window.dock.workspaces) == 1
     assert "another window" not in window.dock.status
 
 

@@ -17,7 +17,6 @@ from napari_medsamq.plugin import VOLUME
 from napari_medsamq.records.journal import Journal, journal_path, volume_hash
 from napari_medsamq.records.journal_format import read_journal
 from napari_medsamq.records.recording import Recorder, restore
-from napari_medsamq.ui.workspace import _OPEN
 
 BOX = ((12, 16, 24), (12, 47, 55))
 
@@ -45,11 +44,9 @@ def journals(window, tmp_path):
 
 def forget(window):
     """End the program as a crash does: nothing is saved, nothing asked."""
-    for workspace in _OPEN.pop(window.viewer, []):
-        for layer in (workspace.image, workspace.labels, workspace.preview, workspace.boxes):
-            layer.locked = False
-        workspace._recorder.close()
     window.close_dock()
+    for workspace in [*window.dock.workspaces]:
+        workspace.close()
     window.viewer.layers.clear()
     window.open_dock()
 
@@ -123,7 +120,7 @@ def test_what_another_window_does_while_the_question_is_open_is_asked_about_agai
         monkeypatch.setattr(QMessageBox, "exec", click)
         content, volume = read_journal(path), phantom.volume
         past = restore(content.records, volume.data.shape)
-        session = Session(volume, worked.dock._engines.for_modality("CT"))
+        session = Session(volume, worked.dock.engines.for_modality("CT"))
         session.restore(past.history, past.styles)
         other = Journal(path, volume, volume_hash(volume), content, lambda error: None)
         recorder = Recorder(session, other, past)
