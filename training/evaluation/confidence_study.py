@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from napari_medsamq.analysis.metrics import dsc
@@ -15,8 +14,6 @@ from napari_medsamq.inference.confidence import confidence
 from napari_medsamq.inference.slice_predictor import SliceMask
 from training.evaluation.protocol import Label, Target, reference_box
 from training.evaluation.scores import Score
-
-Bool = npt.NDArray[np.bool_]
 
 # A slice with less has to be found, by looking at the least sure ones.
 BAD_DSC = 0.7
