@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Float64, Index3, voxel_sizes
+from napari_medsamq.geometry import Index3, grid_corners, voxel_ml, voxel_sizes
 
 Ids = npt.NDArray[np.uint16]
 
@@ -251,7 +251,7 @@ def extended(grid: Grid, points: Float64) -> Grid | None:
 
 def _edges(grid: Grid) -> Float64:
     """Return the outer corners (3, 8) of a grid, LPS mm."""
-    ends = np.array(list(product(*((-0.5, size - 0.5) for size in grid.shape)))).T
+    ends = grid_corners([size + 1 for size in grid.shape]).T - 0.5
     places: Float64 = grid.affine[:3, :3] @ ends + grid.affine[:3, [3]]
     return places
 
@@ -276,8 +276,8 @@ def _whole_steps(to_label: Float64, shape: Index3) -> Float64 | None:
 
 def _corners(shape: Index3, affine: npt.ArrayLike = np.eye(4)) -> Float64:  # noqa: B008
     """Return where the corner voxels (4, 8) of a grid lie, homogeneous."""
-    ends = product(*((0.0, size - 1.0) for size in shape))
-    found: Float64 = np.asarray(affine, float) @ np.array([[*corner, 1.0] for corner in ends]).T
+    corners = np.column_stack([grid_corners(shape), np.ones(8)])
+    found: Float64 = np.asarray(affine, float) @ corners.T
     return found
 
 
@@ -328,5 +328,5 @@ def _outside(ids: Ids, to_label: Float64, shape: Index3) -> int:
 
 
 def _left_out(outside: int, own: Grid) -> tuple[str, ...]:
-    size = f"{outside * float(np.prod(own.spacing)) / 1000:.2f} mL"
+    size = f"{outside * voxel_ml(own.spacing):.2f} mL"
     return (f"{outside:,} of its voxels ({size}) lie outside the image.",) if outside else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class LabelFile:
     label : (z, y, x) uint16
     volume : Volume
         Where it lies.
-    styles : dict of int to Segment
+    styles : mapping of int to Segment
         Names and colours, of the ids that the file or the one beside it names.
     notes : tuple of str
         What the user should know about how the voxels came about.
@@ -45,7 +46,7 @@ class LabelFile:
 
     label: Ids
     volume: Volume
-    styles: dict[int, Segment]
+    styles: Mapping[int, Segment]
     notes: tuple[str, ...] = ()
 
     @property

@@ -40,9 +40,9 @@ def read_case(path: Path) -> Decoded:
     images, spacing = case_image(path, read_arrays(path, "imgs", "spacing"))
     data = images.transpose(2, 1, 0, *range(3, images.ndim))
     affine = np.eye(4)
-    warnings = (NO_SPACING,)
     if spacing is not None:
-        affine[:3, :3], warnings = np.diag(spacing[::-1]), ()
+        affine[:3, :3] = np.diag(spacing[::-1])
+    warnings = () if spacing is not None else (NO_SPACING,)
     return Decoded(data, affine, "case", data.shape[:3], warnings=warnings)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Float64
 from napari_medsamq.io.source import Array, nan_as_zero
 from napari_medsamq.palettes import OKABE_ITO
 
@@ -35,12 +35,12 @@ class Segment:
     color: str
 
     @classmethod
-    def default(cls, label_id: int) -> Segment:
+    def default(cls, label_id: int, palette: Sequence[str] = OKABE_ITO) -> Self:
         """Return what a label is called and shown like that nobody has named."""
-        return cls(f"Label {label_id}", OKABE_ITO[(label_id - 1) % len(OKABE_ITO)])
+        return cls(f"Label {label_id}", palette[(label_id - 1) % len(palette)])
 
     @classmethod
-    def of_rgb(cls, name: str, rgb: npt.ArrayLike) -> Segment:
+    def of_rgb(cls, name: str, rgb: npt.ArrayLike) -> Self:
         """Make a segment of a name and three values 0..255."""
         red, green, blue = np.clip(np.rint(np.asarray(rgb, float)), 0, 255).astype(int).tolist()
         return cls(name, f"#{red:02X}{green:02X}{blue:02X}")

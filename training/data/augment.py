@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from napari_medsamq.geometry import Float64
+from napari_medsamq.array_types import Float64, UInt8
 from napari_medsamq.inference.crop import LEAST_SIDE, Crop
-from napari_medsamq.inference.preprocess import ResizeLongestSide, UInt8
+from napari_medsamq.inference.preprocess import ResizeLongestSide
 from training.data.cases import Label
 from training.data.slices import frame_image, frame_label
 

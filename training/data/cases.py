@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.array_types import Float64, UInt8
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Float64
-from napari_medsamq.inference.preprocess import UInt8
 from napari_medsamq.io.medsam_case import case_image, read_arrays
 from training.errors import DataError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from napari_medsamq.geometry import Bool
+from napari_medsamq.array_types import Bool
 from napari_medsamq.inference.crop import tight_box
 
 # How often a click in training hits any pixel of the error, and not its middle.

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.inference.preprocess import UInt8
+from napari_medsamq.array_types import UInt8
 from napari_medsamq.io.medsam_case import read_arrays
 from training.data.cases import Arrays, Label, NpzCase, find_cases, read_case
 from training.data.slices import (

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from napari_medsamq.array_types import UInt8
 from napari_medsamq.geometry import PLANES
-from napari_medsamq.inference.preprocess import ResizeLongestSide, UInt8
+from napari_medsamq.inference.preprocess import ResizeLongestSide
 from training.data.cases import CaseContent, Label
 
 Table = npt.NDArray[np.void]

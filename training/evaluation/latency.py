@@ -85,7 +85,7 @@ def measure_apart(directories: Sequence[Path], rounds: int, isa: str | None = No
     environment = {**os.environ, **({ISA_VARIABLE: isa} if isa else {})}
     steps = dict.fromkeys(("encode", "decode", "decode5"), rounds)
     return model_benchmark.measure(
-        [model_benchmark.model_row(path) for path in directories], steps, environment
+        [model_benchmark.timed_model(path) for path in directories], steps, environment
     )
 
 

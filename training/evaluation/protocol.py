@@ -18,8 +18,8 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Bool
 from napari_medsamq.inference.crop import tight_box
 from napari_medsamq.io.medsam_case import read_arrays
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D

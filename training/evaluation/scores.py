@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_medsamq.geometry import Float64
+from napari_medsamq.array_types import Float64
 from napari_medsamq.inference.model_spec import ModelSpec
 from training.data.cases import generator
 from training.evaluation.protocol import Target

@@ -13,8 +13,8 @@ import numpy as np
 
 from napari_medsamq.analysis.metrics import dsc, nsd
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Bool
 from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.engine import Engine
 from napari_medsamq.inference.slice_predictor import SliceMask

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_medsamq.geometry import Float64, voxel_sizes
+from napari_medsamq.array_types import Float64
+from napari_medsamq.geometry import voxel_sizes
 from napari_medsamq.io.segments import Unwritable
 from napari_medsamq.io.source import Source
 
