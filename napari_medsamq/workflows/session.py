@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.annotation.click_target import correction, describe_clicks
-from napari_medsamq.annotation.history import MAX_LABEL_ID, PropagationSnapshot
+from napari_medsamq.annotation.history import PropagationSnapshot
 from napari_medsamq.annotation.session import Session as AnnotationSession
 from napari_medsamq.array_types import Bool, Label
 from napari_medsamq.errors import PromptError, VolumeError
@@ -30,6 +30,7 @@ from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.inference.propagation import Stop, gaps
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.modality import modality_of
+from napari_medsamq.io.segments import MAX_LABEL_ID
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click, box_between
 from napari_medsamq.workflows.file_arrays import Order, array_ids, in_order
