@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_medsamq.analysis.metrics import dsc, surface_distances
-from napari_medsamq.io.labels import used_ids
+from napari_medsamq.io.segments import used_ids
 
 Bool = npt.NDArray[np.bool_]
 

@@ -12,15 +12,13 @@ from scipy.ndimage import find_objects
 
 from napari_medsamq.annotation.acceptance import Acceptance, still_accepted
 from napari_medsamq.inference.network_state import Setting
-from napari_medsamq.io.volume import Segment
+from napari_medsamq.io.segments import MAX_LABEL_ID, Segment
 from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 
 Label = npt.NDArray[np.uint16]
 Voxels = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
-
-MAX_LABEL_ID = int(np.iinfo(np.uint16).max)
 
 
 @dataclass(frozen=True)

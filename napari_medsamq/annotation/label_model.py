@@ -11,21 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.annotation.acceptance import not_accepted
-from napari_medsamq.annotation.history import (
-    MAX_LABEL_ID,
-    Edit,
-    History,
-    Label,
-    LabelStyle,
-    Prompt,
-    Voxels,
-)
+from napari_medsamq.annotation.history import Edit, History, Label, LabelStyle, Prompt, Voxels
 from napari_medsamq.annotation.mask_operations import Operation, check_change
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.network_state import Setting
 from napari_medsamq.inference.prompt_decoder import click_area, with_clicks
 from napari_medsamq.inference.slice_predictor import SliceMask
-from napari_medsamq.io.volume import LoadedLabel, SaveReceipt, Segment, Volume, write_label
+from napari_medsamq.io.label_writer import SaveReceipt, write_label
+from napari_medsamq.io.labels import LabelFile
+from napari_medsamq.io.segments import MAX_LABEL_ID, Segment
+from napari_medsamq.io.volume import Volume
 from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
 
@@ -355,7 +350,7 @@ class Labelling:
         name = f"remove {self.style(label_id).name}"
         return self.history.change(name, voxels, values, prompts)
 
-    def load(self, found: LoadedLabel) -> tuple[Edit, dict[int, int]]:
+    def load(self, found: LabelFile) -> tuple[Edit, dict[int, int]]:
         """Enter the labels of a file, with their names and colours, as one step of the history.
 
         They count as drawn by hand, so that a propagation leaves them as they are. Voxels of other
@@ -363,7 +358,7 @@ class Labelling:
 
         Parameters
         ----------
-        found : LoadedLabel
+        found : LabelFile
             What `read_label` gave for the session's volume.
 
         Returns

@@ -20,8 +20,9 @@ from napari_medsamq.cli.common import (
     told_to_user,
 )
 from napari_medsamq.errors import SaveError
-from napari_medsamq.io.volume import Volume, check_target, read_volume
-from napari_medsamq.records.journal import check_volume, volume_hash
+from napari_medsamq.io.label_writer import check_target
+from napari_medsamq.io.volume import Volume, read_volume, volume_hash
+from napari_medsamq.records.journal import check_volume
 from napari_medsamq.records.journal_format import Content, read_journal
 from napari_medsamq.records.provenance import Work, save_work
 from napari_medsamq.records.recording import Restored, restore

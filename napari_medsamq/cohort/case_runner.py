@@ -45,8 +45,10 @@ from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.model_spec import ModelSpec, default_model
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
 from napari_medsamq.io.files import file_hash, write_whole
-from napari_medsamq.io.volume import Modality, Volume, files_of, read_volume
-from napari_medsamq.records.journal import check_volume, journal_path, volume_hash
+from napari_medsamq.io.modality import MODALITIES
+from napari_medsamq.io.readers import files_of
+from napari_medsamq.io.volume import Volume, read_volume, volume_hash
+from napari_medsamq.records.journal import check_volume, journal_path
 from napari_medsamq.records.journal_format import read_journal
 from napari_medsamq.records.provenance import Work, save_work
 from napari_medsamq.records.recording import restore
@@ -55,7 +57,6 @@ from napari_medsamq.workflows.segment import segment_boxes
 
 Label = npt.NDArray[np.unsignedinteger]
 
-_MODALITIES: tuple[Modality, ...] = ("CT", "MR", "other")
 # A header and its data; of more files, only the reader knows which of them are meant.
 _PAIR = 2
 # While the network looks at one case, another is read or saved; more would take memory alone.
@@ -111,7 +112,7 @@ class Outcome:
 
 def describe_program() -> dict[str, Any]:
     """Return what, besides the table, decides about masks here: versions, instructions, models."""
-    models = {modality: _model_hash(default_model(modality)) for modality in _MODALITIES}
+    models = {modality: _model_hash(default_model(modality)) for modality in MODALITIES}
     return {"version": __version__, **environment(), "models": models}
 
 

@@ -15,7 +15,7 @@ from napari_medsamq.geometry import PLANES
 from napari_medsamq.inference.catalog import find_model
 from napari_medsamq.inference.model_spec import shipped_models
 from napari_medsamq.io.files import file_stem, shortened
-from napari_medsamq.io.volume import Modality
+from napari_medsamq.io.modality import Modality
 from napari_medsamq.records.journal_format import first_record
 from napari_medsamq.workflows.parsing import MODALITIES, parse_labels
 

@@ -20,7 +20,7 @@ from napari_medsamq.inference.backend import CPU, cache_folder, cpu_name
 from napari_medsamq.inference.catalog import time_steps
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.model_spec import cpu_features, default_model
-from napari_medsamq.io.volume import Modality
+from napari_medsamq.io.modality import MODALITIES, Modality
 from napari_medsamq.records.journal import journal_folder
 from napari_medsamq.records.provenance import software
 
@@ -82,10 +82,9 @@ def examine() -> Iterator[Finding]:
     yield _openvino()
     yield _opencv()
     yield _processor()
-    modalities: tuple[Modality, ...] = ("CT", "MR", "other")
     engines = Engines()
-    for directory in dict.fromkeys(default_model(modality) for modality in modalities):
-        used = [name for name in modalities if default_model(name) == directory]
+    for directory in dict.fromkeys(default_model(modality) for modality in MODALITIES):
+        used = [name for name in MODALITIES if default_model(name) == directory]
         yield _model(engines, directory, used)
     yield _memory()
     cache = "The first start of each program then takes longer. Allow writing there."

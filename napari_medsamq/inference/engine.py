@@ -22,7 +22,7 @@ from napari_medsamq.inference.backend import (
     without_mask,
 )
 from napari_medsamq.inference.model_spec import ModelSpec, default_model
-from napari_medsamq.io.volume import Modality
+from napari_medsamq.io.modality import Modality
 
 Float32 = npt.NDArray[np.float32]
 

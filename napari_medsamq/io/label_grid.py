@@ -93,13 +93,17 @@ def has_no_place(ids: Ids) -> bool:
 
 
 def check_same_space(one: Grid, other: Grid) -> None:
-    """Make sure that the places of two grids can be compared in mm.
+    """Make sure that the places of two grids can be compared in mm, and are of one patient.
+
+    Those of one frame of reference are, and so are parts of one lattice that lie near each other:
+    3D Slicer cuts each label to what it encloses.
 
     Raises
     ------
     VolumeError
         If a file does not say how the patient lies in it, one lies in a template's space and the
-        other in a scanner's, or they are of different frames of reference.
+        other in a scanner's, they are of different frames of reference, or they have no place in
+        common without being known to be of one scan.
     """
     if _one_frame(one, other) is False:
         raise VolumeError(
@@ -121,19 +125,6 @@ def check_same_space(one: Grid, other: Grid) -> None:
             "names a template (Talairach, MNI), that of the other does not. Bring both into one "
             "space first."
         )
-
-
-def check_common_place(one: Grid, other: Grid) -> None:
-    """Make sure that two grids are of one part of one patient, as far as their places can tell.
-
-    Those of one frame of reference are, and so are parts of one lattice that lie near each other:
-    3D Slicer cuts each label to what it encloses.
-
-    Raises
-    ------
-    VolumeError
-        If they have no place in common.
-    """
     if _one_frame(one, other):
         return
     ends = [_corners(grid.shape, grid.affine)[:3] for grid in (one, other)]

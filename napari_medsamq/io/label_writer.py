@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO
+from types import MappingProxyType
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -25,8 +26,16 @@ from napari_medsamq.io.nifti import read_nifti, write_nifti
 from napari_medsamq.io.nifti_header import affine_lps, label_header
 from napari_medsamq.io.seg_nrrd import SUFFIX as SEG_NRRD
 from napari_medsamq.io.seg_nrrd import SegNrrd
-from napari_medsamq.io.segments import LabelFile, Mismatch, Segments, Unwritable
+from napari_medsamq.io.segments import (
+    MAX_LABEL_ID,
+    EncodedLabel,
+    Mismatch,
+    Segments,
+    Unwritable,
+    voxel_counts,
+)
 from napari_medsamq.io.source import Array, Source
+from napari_medsamq.io.volume import Volume
 
 # Label files shrink well at any level; this one keeps saving below a second or so.
 _GZIP_LEVEL = 3
@@ -95,40 +104,59 @@ FORMATS = (
 )
 
 
-def save_label(
-    path: Path,
-    label: npt.NDArray[np.unsignedinteger],
-    source: Source,
-    image: Path | None,
-    segments: Segments,
+def label_formats(volume: Volume) -> tuple[LabelFormat, ...]:
+    """Return the formats that a label of a volume can be saved in, the usual one first."""
+    return tuple(known for known in FORMATS if volume.source.files or not known.refers)
+
+
+def write_label(
+    path: str | Path,
+    label: npt.NDArray[Any],
+    like: Volume,
+    segments: Segments = MappingProxyType({}),
 ) -> SaveReceipt:
-    """Write a label (z, y, x) on its source's grid, read it back, and only then rename it.
+    """Save a label in the axis order, shape and geometry of its volume's file.
+
+    The file is written beside `path`, read back and compared, and takes its name only then.
 
     Parameters
     ----------
-    path : Path
-        Its suffix says which of `FORMATS`.
-    label : (z, y, x) uint8 or uint16
-    source : Source
-    image : Path or None
-        The file that was segmented, which is never replaced.
+    path : str or Path
+        Its suffix says in which of `FORMATS`: .nii.gz or .nii (NIfTI), .seg.nrrd (3D Slicer), .dcm
+        (DICOM segmentation) or .rtstruct.dcm (DICOM structure set). An existing file is replaced.
+    label : (z, y, x) integer or bool
+        Array order, values 0 to 65535; saved as uint8 where that holds them, else uint16.
+    like : Volume
     segments : mapping of int to Segment
         Names and colours by label id, for the formats that hold them.
+
+    Returns
+    -------
+    receipt : SaveReceipt
 
     Raises
     ------
     SaveError
-        If any of it fails; whatever was at `path` before is still there.
+        If the label cannot be saved there; a file at `path` is then as it was.
+    ValueError
+        If the label does not belong to the volume.
     """
-    check_target(path, image, source)
-    array = source.to_source(label)
+    path, source = Path(path), like.source
+    if label.shape != like.data.shape[:3]:
+        raise ValueError(f"a label of shape {label.shape} for a volume of {like.data.shape[:3]}")
+    if label.dtype.kind not in "iub" or label.min() < 0 or label.max() > MAX_LABEL_ID:
+        raise ValueError(f"a label holds whole numbers from 0 to 65535, this one is {label.dtype}")
+    dtype = np.uint8 if label.max() <= np.iinfo(np.uint8).max else np.uint16
+    ids: npt.NDArray[np.unsignedinteger] = label.astype(dtype)
+    check_target(path, like.path, source)
+    array = source.to_source(ids)
     with _save_errors(path), replacing(path) as part:
         content = _content(path, array, source, segments)
         with part.open("wb") as file:
             content.write(file)
         content.verify(part)
         sha256 = file_hash(part)
-    return SaveReceipt(path, sha256, _counts(label), source.shape)
+    return SaveReceipt(path, sha256, voxel_counts(ids), source.shape)
 
 
 def check_target(path: Path, image: Path | None, source: Source | None = None) -> None:
@@ -185,7 +213,7 @@ def _format(path: Path) -> LabelFormat | None:
     return next((known for known in FORMATS if name.endswith(known.suffixes)), None)
 
 
-def _content(path: Path, array: Array, source: Source, segments: Segments) -> LabelFile:
+def _content(path: Path, array: Array, source: Source, segments: Segments) -> EncodedLabel:
     name = path.name.lower()
     if name.endswith(SEG_NRRD):
         return SegNrrd(array, source, segments)
@@ -257,11 +285,3 @@ class _Nifti:
             raise Mismatch("has another geometry in its header than the image")
         if not np.array_equal(back.data.reshape(source.shape), array):
             raise Mismatch("has other voxels than the label")
-
-
-def _counts(label: npt.NDArray[np.unsignedinteger]) -> dict[int, int]:
-    size = int(label.max()) + 1
-    totals = np.zeros(size, np.int64)
-    for part in label:
-        totals += np.bincount(part.reshape(-1), minlength=size)
-    return {int(label_id): int(totals[label_id]) for label_id in np.flatnonzero(totals) if label_id}

@@ -9,6 +9,7 @@ import numpy as np
 from napari_medsamq.io.source import EIGHT_BITS, Array, Decoded
 
 Modality = Literal["CT", "MR", "other"]
+MODALITIES: tuple[Modality, ...] = ("CT", "MR", "other")
 ModalitySource = Literal["dicom", "case", "picture", "assumed", "ambiguous", "chosen"]
 
 NONE_NEGATIVE = "none of them is below 0, as those of air and fat are"

@@ -17,7 +17,7 @@ from napari_medsamq.io.segments import (
     Mismatch,
     Segment,
     Segments,
-    checked_ids,
+    check_labelled,
     segments_of,
 )
 from napari_medsamq.io.source import LEFT_RIGHT_UNKNOWN, Array, Source
@@ -204,7 +204,8 @@ def _united(
                 "of their own."
             )
         united[mask] = label_id
-    return checked_ids(path, united), segments
+    check_labelled(path, united)
+    return united, segments
 
 
 def _of_number(keys: dict[str, str], number: int) -> dict[str, str]:

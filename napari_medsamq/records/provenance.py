@@ -29,9 +29,9 @@ from napari_medsamq.geometry import PLANES, Index3
 from napari_medsamq.inference.backend import cpu_name, environment
 from napari_medsamq.inference.network_state import Setting
 from napari_medsamq.io.files import file_ending, provenance_path, write_whole
-from napari_medsamq.io.volume import SaveReceipt, Volume, write_label
+from napari_medsamq.io.label_writer import SaveReceipt, write_label
+from napari_medsamq.io.volume import Volume, volume_hash
 from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.records.journal import volume_hash
 from napari_medsamq.records.voxel_origins import edit_origin, label_shares
 
 FORMAT = "medsamq-provenance"

@@ -16,7 +16,7 @@ from napari_medsamq.annotation.session import Session
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.io.files import as_file_name
-from napari_medsamq.io.volume import label_formats
+from napari_medsamq.io.label_writer import label_formats
 from napari_medsamq.ui.canvas.canvas import canvas_widget
 from napari_medsamq.ui.canvas.planes import (
     PLANES,

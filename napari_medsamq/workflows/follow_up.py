@@ -22,8 +22,11 @@ from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.io.files import file_hash, file_stem
-from napari_medsamq.io.labels import LabelFile, check_same_space, same_grid
-from napari_medsamq.io.volume import Volume, can_read, check_target
+from napari_medsamq.io.label_grid import check_same_space
+from napari_medsamq.io.label_writer import check_target
+from napari_medsamq.io.labels import LabelFile, same_grid
+from napari_medsamq.io.readers import can_read
+from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between, two_pixels
 from napari_medsamq.records.provenance import Saved, Work, read_provenance, save_work
 
@@ -144,7 +147,7 @@ def find_motion(
         If the label does not lie on that scan, or the scan cannot be registered to the new one.
     """
     if not same_grid(prior.volume, scan):
-        check_same_space(prior.volume, scan)
+        check_same_space(prior.volume.grid, scan.grid)
     motion = register(scan, new, go_on)
     middle = np.argwhere(prior.label).mean(0) if prior.ids else np.zeros(3)
     return motion, describe_motion(motion, (prior.volume.affine @ [*middle, 1.0])[:3])
@@ -190,7 +193,7 @@ def prior_labels(
     if motion is None:
         if not same_grid(prior.volume, new):
             try:
-                check_same_space(prior.volume, new)
+                check_same_space(prior.volume.grid, new.grid)
             except VolumeError as error:
                 raise VolumeError(
                     f"{error} Or name the image of the prior label (--prior-image; the dock asks "
@@ -205,7 +208,7 @@ def prior_labels(
         span = _span(mask, into, margin_mm / new.spacing)
         box, cut = _box(*span, new, axis)
         size = int(np.count_nonzero(mask)) * voxel_ml
-        known = prior.style(label_id)
+        known = prior.segment(label_id)
         style = LabelStyle(known.name, known.color)
         found.append(PriorLabel(label_id, style, size, box, cut))
     return sorted(found, key=lambda label: -label.millilitres)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from napari_medsamq.annotation.history import MAX_LABEL_ID
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.inference.window_presets import named_window
-from napari_medsamq.io.volume import Modality, Volume
+from napari_medsamq.io import modality
+from napari_medsamq.io.segments import MAX_LABEL_ID
+from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click, box_between
 
-MODALITIES: dict[str, Modality] = {"ct": "CT", "mr": "MR", "other": "other"}
+MODALITIES = {own.lower(): own for own in modality.MODALITIES}
 # What is no name alone.
 _NUMBERED = re.compile(r"\s*([+-]?[0-9]+\s*)?(=.*)?", re.DOTALL)
 

@@ -19,7 +19,8 @@ from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.inference.slice_predictor import SliceMask
-from napari_medsamq.io.volume import Volume, check_target
+from napari_medsamq.io.label_writer import check_target
+from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
 from napari_medsamq.records.provenance import Work, save_work
 

@@ -19,7 +19,7 @@ from sources import COUNTING, label_at, names_in, volume_of
 from napari_medsamq.errors import SaveError
 from napari_medsamq.io import label_writer
 from napari_medsamq.io.files import as_file_name
-from napari_medsamq.io.volume import write_label
+from napari_medsamq.io.label_writer import write_label
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,8 @@ def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
 
 SAVING = """
 import os, sys, time
-from napari_medsamq.io.volume import read_volume, write_label
+from napari_medsamq.io.label_writer import write_label
+from napari_medsamq.io.volume import read_volume
 volume, stop_at, calls = read_volume(sys.argv[1]), int(sys.argv[3]), 0
 sync = os.fsync
 def fsync(descriptor):

@@ -12,10 +12,11 @@ from napari.layers import Labels
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
-from napari_medsamq.annotation.history import MAX_LABEL_ID, Edit, Label, Voxels
+from napari_medsamq.annotation.history import Edit, Label, Voxels
 from napari_medsamq.annotation.locks import keep_locked
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.errors import MedSAMQError, PromptError, VolumeError
+from napari_medsamq.io.segments import MAX_LABEL_ID
 from napari_medsamq.ui.canvas.planes import stroke_edit
 from napari_medsamq.ui.worker import Worker
 

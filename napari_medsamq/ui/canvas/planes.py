@@ -16,9 +16,7 @@ import numpy.typing as npt
 
 from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import axis_codes
-from napari_medsamq.io.volume import (
-    Volume,
-)
+from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 
 if TYPE_CHECKING:

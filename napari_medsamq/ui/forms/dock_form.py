@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.io.volume import LabelFormat
+from napari_medsamq.io.label_writer import LabelFormat
 from napari_medsamq.plain_text import plain, unguessed
 from napari_medsamq.ui.forms.check_form import CheckForm
 from napari_medsamq.ui.forms.compare_form import CompareForm
@@ -31,12 +31,11 @@ from napari_medsamq.ui.forms.label_form import LabelForm
 from napari_medsamq.ui.forms.measure_form import MeasureForm
 from napari_medsamq.ui.forms.prior_form import PriorForm
 from napari_medsamq.ui.forms.status_line import StatusLine
-from napari_medsamq.ui.forms.volume_form import VolumeForm, button, narrow
+from napari_medsamq.ui.forms.volume_form import LABEL_FILES, VolumeForm, button, narrow
 from napari_medsamq.ui.key_focus import by_tab_alone
 
 BOTH_WAYS, UP, DOWN, TO_VIEW = "both ways", "up", "down", "to the slice in view"
 WAYS = (BOTH_WAYS, UP, DOWN, TO_VIEW)
-LABEL_FILES = "Labels (*.nii *.nii.gz *.nrrd *.mha *.mhd *.mgz *.mgh *.dcm);;All files (*)"
 # Of the screen's width.
 _LARGEST_SHARE = 0.4
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,8 @@ from napari_medsamq.analysis.comparison import (
     mean_agreement,
 )
 from napari_medsamq.errors import MedSAMQError, PromptError
-from napari_medsamq.io.labels import LabelFile, bring_onto, read_label_file, used_ids
-from napari_medsamq.io.segments import Segment
+from napari_medsamq.io.labels import LabelFile, bring_onto, read_label_file
+from napari_medsamq.io.segments import Segment, Segments, used_ids
 from napari_medsamq.plugin import layer_volume, lie_alike, lies_on, placing
 from napari_medsamq.ui.canvas.planes import require_slices
 from napari_medsamq.ui.forms.compare_form import STATES
@@ -46,12 +46,12 @@ class Other:
     ----------
     name : str
     label : (z, y, x) integer
-    styles : dict of int to Segment
+    styles : mapping of int to Segment
     """
 
     name: str
     label: npt.NDArray[np.integer]
-    styles: dict[int, Segment]
+    styles: Segments
 
 
 class Comparing(QObject):
@@ -134,9 +134,8 @@ class Comparing(QObject):
         volume = self._workspace.session.volume
 
         def job() -> tuple[Other, str]:
-            found = read_label_file(path, volume)
-            label, said = bring_onto(found, volume)
-            return Other(path.name, label, found.styles), said
+            found = bring_onto(read_label_file(path, volume), volume)
+            return Other(path.name, found.label, found.segments), found.said
 
         self._view.show_status(f"Reading {path.name}…")
         self._number += 1
@@ -195,8 +194,9 @@ class Comparing(QObject):
         others = [other for other in self._viewer.layers if other is not layer]
         named = volume is not None and volume is not session.volume
         if named and data.shape == volume.data.shape and lies_on(place, volume, others):
-            label, said = bring_onto(LabelFile(data.astype(np.uint16), volume, {}), session.volume)
-            return Other(layer.name, label, {}), said
+            drawn = LabelFile(replace(volume, data=data.astype(np.uint16)), {})
+            moved = bring_onto(drawn, session.volume)
+            return Other(layer.name, moved.label, {}), moved.said
         shape = session.label.shape
         if data.shape != shape or not lie_alike(place, placing(own), shape):
             raise PromptError(

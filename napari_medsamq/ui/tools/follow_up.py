@@ -14,7 +14,8 @@ from qtpy.QtCore import QObject, QTimer
 
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.io.labels import LabelFile, read_label_file
-from napari_medsamq.io.volume import Selection, read_volume
+from napari_medsamq.io.source import Selection
+from napari_medsamq.io.volume import read_volume
 from napari_medsamq.plugin import layer_volume
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.ui.canvas.planes import show_slice

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.io.volume import LoadedLabel, read_label
+from napari_medsamq.io.labels import LabelFile, read_label
 from napari_medsamq.ui.forms.dock_form import SegmentView
 from napari_medsamq.ui.messages import report_loaded
 from napari_medsamq.ui.worker import Worker
@@ -35,7 +35,7 @@ class Loader:
         then = self._workspace.edits.between_strokes(self._files, self._on_read)
         self._files.submit(job, then, self._view.show_failure)
 
-    def _on_read(self, found: LoadedLabel) -> None:
+    def _on_read(self, found: LabelFile) -> None:
         session = self._workspace.session
         try:
             edit, numbers = session.load(found)

@@ -17,7 +17,7 @@ from napari_medsamq.inference.catalog import (
 )
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.model_spec import ModelSpec, default_model, shipped_models
-from napari_medsamq.io.volume import Modality
+from napari_medsamq.io.modality import Modality
 from napari_medsamq.ui.forms.model_menu import ModelBox, ModelEntry
 from napari_medsamq.ui.worker import Worker
 
