@@ -13,7 +13,7 @@ from napari_medsamq.io.nifti import MGH, PAIR, is_nifti, pair_of, read_nifti
 from napari_medsamq.io.nrrd import is_nrrd, read_nrrd_header
 from napari_medsamq.io.pictures import read_picture
 from napari_medsamq.io.source import Decoded, Selection
-from napari_medsamq.io.text_header import Described, chosen_volume
+from napari_medsamq.io.text_header import Described, HeaderError, chosen_volume, unreadable
 
 # napari opens pictures itself.
 _VOLUMES = (
@@ -62,9 +62,12 @@ def read_text_header(path: Path) -> Described | None:
     VolumeError
         If that cannot be, or the voxels are not there or lie elsewhere.
     """
-    if is_nrrd(path):
-        return read_nrrd_header(path)
-    return read_meta_header(path) if is_meta_image(path) else None
+    try:
+        if is_nrrd(path):
+            return read_nrrd_header(path)
+        return read_meta_header(path) if is_meta_image(path) else None
+    except HeaderError as error:
+        raise unreadable(path, error) from error
 
 
 def decode(path: Path, selection: Selection) -> Decoded:

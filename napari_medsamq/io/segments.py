@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.geometry import Float64
-from napari_medsamq.io.source import Array, nan_as_zero
+from napari_medsamq.io.source import Array, Source, nan_as_zero
 from napari_medsamq.palettes import OKABE_ITO
 
 MAX_LABEL_ID = int(np.iinfo(np.uint16).max)
@@ -65,9 +67,35 @@ class Mismatch(Exception):  # noqa: N818 (likewise)
     """How what was read back differs from what was written."""
 
 
-class EncodedLabel(Protocol):
-    """A label as a file of one format."""
+class EncodedLabel(ABC):
+    """A label as a file of one format.
 
+    Parameters
+    ----------
+    array : array of uint8 or uint16
+        Of the source's shape.
+    source : Source
+    segments : Segments
+        Of any label ids.
+
+    Raises
+    ------
+    Unwritable
+    """
+
+    def __init__(
+        self, array: npt.NDArray[np.unsignedinteger], source: Source, segments: Segments
+    ) -> None:
+        self._array = array.reshape(source.grid)  # three axes, also for a picture
+        self._source = source
+        self._given = segments
+
+    @cached_property
+    def _segments(self) -> dict[int, Segment]:
+        """That of each label id with voxels."""
+        return segments_of(self._array, self._given)
+
+    @abstractmethod
     def write(self, file: BinaryIO) -> None:
         """Write it.
 
@@ -76,6 +104,7 @@ class EncodedLabel(Protocol):
         Unwritable
         """
 
+    @abstractmethod
     def verify(self, path: Path) -> None:
         """Read a file back, and compare it with what was to be written.
 
@@ -154,24 +183,6 @@ def segments_of(array: npt.NDArray[np.unsignedinteger], segments: Segments) -> d
         default = Segment.default(label_id)
         own = segments.get(label_id, default)
         found[label_id] = Segment.of_rgb(one_line(own.name) or default.name, own.rgb)
-    return found
-
-
-def drawn_segments(
-    array: npt.NDArray[np.unsignedinteger], segments: Segments
-) -> dict[int, Segment]:
-    """Return `segments_of` a label for DICOM, which cannot hold an empty one.
-
-    Raises
-    ------
-    Unwritable
-        If it is empty.
-    """
-    found = segments_of(array, segments)
-    if not found:
-        raise Unwritable(
-            "it has no voxels, and a DICOM file cannot hold nothing. Draw something first"
-        )
     return found
 
 
