@@ -13,8 +13,8 @@ from itertools import permutations
 import numpy as np
 import numpy.typing as npt
 
-Bool = npt.NDArray[np.bool_]
-Float64 = npt.NDArray[np.float64]
+from napari_medsamq.array_types import Bool, Float64, Voxels
+
 Index3 = tuple[int, int, int]
 Flips = tuple[bool, bool, bool]
 
@@ -160,21 +160,37 @@ def has_shear(affine: npt.ArrayLike, tolerance_deg: float = 0.5) -> bool:
     return bool(np.abs(off_diagonal).max() > np.sin(np.radians(tolerance_deg)))
 
 
-def slice_mask(
-    voxels: npt.NDArray[np.int64], shape: tuple[int, ...], axis: int, index: int
-) -> Bool:
-    """Return which pixels (H, W) bool of a slice voxels (flat indices) are.
+def slice_voxels(mask: Bool, shape: tuple[int, ...], axis: int, index: int) -> Voxels:
+    """Return the pixels of a slice's mask (H, W) bool as flat indices (n,) int64 into a label.
 
     Parameters
     ----------
-    voxels : (n,) int64
+    mask : (H, W) bool
     shape : (3,) int
         Of the label.
     axis, index : int
         Array axis normal to the slice, and the slice's index on it.
     """
+    place: list[Voxels] = list(np.nonzero(mask))
+    place.insert(axis, np.full(place[0].size, index))
+    return np.ravel_multi_index(tuple(place), shape)
+
+
+def slice_mask(voxels: Voxels, shape: tuple[int, ...], axis: int, index: int) -> Bool:
+    """Return which pixels (H, W) bool of a slice voxels (flat indices) are; see `slice_voxels`."""
     place = list(np.unravel_index(voxels, shape))
     on_slice = place.pop(axis) == index
     mask = np.zeros(np.delete(shape, axis), bool)
     mask[place[0][on_slice], place[1][on_slice]] = True
     return mask
+
+
+def grid_corners(shape: Sequence[int]) -> Float64:
+    """Return the corner voxels (2 ** n, n) float64 of a grid of n axes, as indices."""
+    ends: Float64 = np.array([*np.ndindex(*[2] * len(shape))]) * (np.array(shape, np.float64) - 1)
+    return ends
+
+
+def voxel_ml(spacing: npt.ArrayLike) -> float:
+    """Return the volume of a voxel in mL, from its sizes (3,) in mm."""
+    return float(np.prod(np.asarray(spacing, np.float64))) / 1000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.errors import SaveError, VolumeError
+from napari_medsamq.geometry import grid_corners
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.readers import can_read
-from napari_medsamq.io.volume import Volume, read_volume, volume_from_array
+from napari_medsamq.io.volume import Volume, read_volume, volume_from_slices
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -71,7 +71,7 @@ def foreign_volume(layer: Image) -> Volume:
             "one plain array."
         )
     spacing = tuple(float(value) for value in layer.scale[-min(layer.ndim, 3) :])
-    return volume_from_array(np.asarray(layer.data), spacing, layer.name)
+    return volume_from_slices(np.asarray(layer.data), spacing, layer.name)
 
 
 def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerData]] | None:
@@ -181,7 +181,7 @@ def lie_alike(one: Mapping[str, Any], other: Mapping[str, Any], shape: tuple[int
         As `placing` gives them; what is missing moves nothing.
     shape : (n,) int
     """
-    corners = np.array(list(product(*((0.0, size - 1.0) for size in shape))))
+    corners = grid_corners(shape)
     places = []
     for place in (one, other):
         ndim = np.shape(place["scale"])[-1]

@@ -9,8 +9,9 @@ from math import floor, isfinite
 
 import numpy as np
 
+from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import PromptError
-from napari_medsamq.geometry import PLANES, Float64, Index3
+from napari_medsamq.geometry import PLANES, Index3
 
 
 class CarryPrompt(StrEnum):
@@ -76,9 +77,20 @@ class BoxPrompt:
             raise ValueError(f"a box prompt needs 0 <= x0 <= x1, 0 <= y0 <= y1, index >= 0: {self}")
 
     @property
+    def middle_slice(self) -> int:
+        """The slice that it is on, as if it were a 3D box of that one."""
+        return self.index
+
+    @property
     def xyxy(self) -> Float64:
         """Corners (4,) float64: x0, y0, x1, y1 in slice pixels."""
         return np.array([self.x0, self.y0, self.x1, self.y1], np.float64)
+
+    def voxel(self, row: int, column: int) -> Index3:
+        """Return the voxel (z, y, x) of a pixel of its slice."""
+        place = [row, column]
+        place.insert(self.axis, self.index)
+        return place[0], place[1], place[2]
 
     @classmethod
     def from_corners(
@@ -196,12 +208,10 @@ def check_inside(box: BoxPrompt | BoxPrompt3D, shape: Sequence[int]) -> None:
     PromptError
         If it does not.
     """
-    corner = [box.y1, box.x1] if isinstance(box, BoxPrompt) else list(box.upper)
-    if isinstance(box, BoxPrompt):
-        corner.insert(box.axis, box.index)
+    corner = box.voxel(box.y1, box.x1) if isinstance(box, BoxPrompt) else box.upper
     if any(high >= size for high, size in zip(corner, shape, strict=True)):
         raise PromptError(
-            f"The box reaches voxel {tuple(corner)}, outside a volume of shape {tuple(shape)} "
+            f"The box reaches voxel {corner}, outside a volume of shape {tuple(shape)} "
             "(z, y, x). Draw it inside the image."
         )
 

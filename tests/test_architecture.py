@@ -35,6 +35,7 @@ DOORS = {
     "dask": {"cohort"},
     "distributed": {"cohort"},
     "typer": {"cli"},
+    "rich": {"cli"},
 }
 HEAVY = {"torch", "training", "onnx", "brevitas"}
 GRAPHICAL = {"qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "napari", "magicgui"}

@@ -35,7 +35,7 @@ from napari_medsamq.inference.engine import Engines
 from napari_medsamq.records.journal import Journal, volume_hash
 from napari_medsamq.records.report import make_report, write_report
 from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.records.provenance import Work, save_work
+from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 from napari_medsamq.records.recording import Recorder
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.inference.slice_predictor import SliceMask
@@ -44,16 +44,16 @@ from napari_medsamq.io.volume import read_volume
 volume, folder = read_volume(sys.argv[1]), Path(sys.argv[2])
 session = Session(volume, Engines().for_modality(volume.modality))
 journal = Journal(folder / "a.journal", volume, volume_hash(volume), None, lambda error: None)
-Recorder(session, journal, None)
+recorder = Recorder(session, journal, None)
 box = BoxPrompt(0, 10, 110, 192, 268, 384)
 session.commit(box, list(session.segment(box)), 1)
 group, known = object(), session.history.known_slices(0, 1)
-session.watch("carry", {"label": 1, "axis": 0, "first": 7, "last": 13, "group": group})
+session.event.emit("carry", {"label": 1, "axis": 0, "first": 7, "last": 13, "group": group})
 for found in session.carry(0, known, 7, 13):
     if isinstance(found, SliceMask):
         session.commit_carried(found, 1, group)
-journal.close()
-saved = save_work(folder / "session.nii.gz", Work.of(session))
+recorder.close()
+saved = save_with_provenance(folder / "session.nii.gz", LabelSnapshot.of(session))
 write_report(folder / "session.html", make_report(saved.receipt.path, volume))
 """
 

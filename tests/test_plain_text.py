@@ -18,10 +18,9 @@ from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.cli.common import say
 from napari_medsamq.cli.main import app
-from napari_medsamq.cohort import case_runner as cohort
 from napari_medsamq.errors import ChoiceError
 from napari_medsamq.inference.preprocess import IDENTITY
-from napari_medsamq.records.provenance import Work, save_work
+from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 from napari_medsamq.records.report import make_report, write_report
 
 # Clears the screen, begins a line of its own, writes over one, and turns the order around.
@@ -74,7 +73,7 @@ def named_label(folder: Path, name: str, style: str) -> Path:
     session = Session(volume_of(folder / "a.nii"), FakeEngine(), IDENTITY)
     session.label[:] = label_at(session.volume, (1, 1, 1))
     session.set_style(1, LabelStyle(style, "#FF0000"))
-    save_work(folder / name, Work.of(session))
+    save_with_provenance(folder / name, LabelSnapshot.of(session))
     return folder / name
 
 
@@ -118,7 +117,6 @@ def test_a_batch_tells_of_names_that_are_no_utf_8(
     monkeypatch.setattr(
         "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()
     )
-    cohort._engines.cache_clear()
     folder = tmp_path / NO_UTF_8
     folder.mkdir()
     make_image(folder / "good.nii.gz")
@@ -127,7 +125,6 @@ def test_a_batch_tells_of_names_that_are_no_utf_8(
         {"image": "none.nii.gz", "boxes": BOX},
     ]
     result = batch(write_table(folder / "t.csv", rows), folder / "out")
-    cohort._engines.cache_clear()
     assert "1 case done, 1 failed" in result.stdout, result.output
     assert "M\\xfcller" in result.stderr
     (failed,) = rows_of(folder / "out" / "errors.csv")

@@ -20,11 +20,11 @@ import typer
 
 from napari_medsamq.diagnostics.model_benchmark import (
     THREADS,
-    Row,
+    TimedProgram,
     format_times,
     measure,
     measure_loads,
-    model_row,
+    timed_model,
 )
 from napari_medsamq.inference.catalog import size_mb
 from napari_medsamq.inference.model_spec import INT8_MODEL, MODELS, shipped_models
@@ -79,7 +79,7 @@ def run_benchmark(folder: Path, *, quick: bool) -> dict[str, Any]:
         If a model cannot be made, loaded or run.
     """
     directories = shipped_models() if quick else [*shipped_models(), *make_others(folder)]
-    rows = [torch_row(), *map(model_row, directories)]
+    rows = [torch_row(), *map(timed_model, directories)]
     steps = _QUICK if quick else _STEPS
     found: dict[str, Any] = {"native": _measure("native", rows, steps)}
     if not quick:
@@ -90,10 +90,10 @@ def run_benchmark(folder: Path, *, quick: bool) -> dict[str, Any]:
         found["loads"] = measure_loads(rows[1:], 3, os.environ)
         found["1 thread"] = _measure(
             "1 thread",
-            [torch_row(1), *(model_row(path, threads=1) for path in directories)],
+            [torch_row(1), *(timed_model(path, threads=1) for path in directories)],
             _QUICK,
         )
-        others = [model_row(path, precision="bf16") for path in directories]
+        others = [timed_model(path, precision="bf16") for path in directories]
         found["bf16"] = _measure("bf16", others, _QUICK)
     for isa in (LAPTOP,) if quick else INSTRUCTIONS:
         found[isa] = _measure(isa, [limited(row, isa) for row in rows], _QUICK)
@@ -103,12 +103,12 @@ def run_benchmark(folder: Path, *, quick: bool) -> dict[str, Any]:
     return found
 
 
-def torch_row(threads: int = THREADS) -> Row:
+def torch_row(threads: int = THREADS) -> TimedProgram:
     """Describe LiteMedSAM in PyTorch, run by the challenge's baseline procedure."""
-    return Row(TORCH, ("-m", "training.benchmarks.torch_baseline", str(threads)))
+    return TimedProgram(TORCH, ("-m", "training.benchmarks.torch_baseline", str(threads)))
 
 
-def limited(row: Row, isa: str) -> Row:
+def limited(row: TimedProgram, isa: str) -> TimedProgram:
     """Limit a row to an instruction set; PyTorch's own kernels know AVX2 and AVX-512 only."""
     kernels = "avx2" if isa.startswith("AVX2") else "avx512"
     torch_isa = "AVX2" if row.name == TORCH and isa == LAPTOP else isa
@@ -152,7 +152,7 @@ def convert_plain(net: LiteMedSAM, folder: Path) -> tuple[ov.Model, ov.Model]:
     return parts[0], parts[1]
 
 
-def _measure(what: str, rows: Sequence[Row], steps: dict[str, int]) -> Times:
+def _measure(what: str, rows: Sequence[TimedProgram], steps: dict[str, int]) -> Times:
     with progress_bar(what) as report:
         return measure(rows, steps, os.environ, report)
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from napari_medsamq.inference.preprocess import UInt8
+from napari_medsamq.array_types import UInt8
 from training.console import error_message, progress_bar
 from training.data.cases import Label, open_npz, read_case
 from training.data.slices import (

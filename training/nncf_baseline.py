@@ -14,8 +14,9 @@ import numpy as np
 import openvino as ov
 import typer
 
+from napari_medsamq.array_types import Float32
 from napari_medsamq.inference.backend import openvino_core
-from napari_medsamq.inference.engine import Float32, OpenVINOEngine, box_points
+from napari_medsamq.inference.engine import OpenVINOEngine, box_points
 from napari_medsamq.inference.model_spec import MODELS
 from training.config import load_config
 from training.console import error_message, progress_bar

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_medsamq.analysis.metrics import dsc, surface_distances
+from napari_medsamq.array_types import Bool
+from napari_medsamq.geometry import voxel_ml
 from napari_medsamq.io.segments import used_ids
-
-Bool = npt.NDArray[np.bool_]
 
 # Voxels of `difference_codes`: what one mask has alone, in two halves of its pattern, and what both
 # have.
@@ -96,12 +96,11 @@ def compare_masks(a: Bool, b: Bool, spacing: Sequence[float], tolerance_mm: floa
     ValueError
         If the arrays are not bool, or their shapes differ.
     """
-    voxel_ml = float(np.prod(np.asarray(spacing))) / 1000
     # Formats round sizes in ways of their own, and distances may be just the tolerance.
     surfaces = surface_distances(a, b, [float(f"{size:.6g}") for size in spacing])
     return Agreement(
-        a_ml=int(np.count_nonzero(a)) * voxel_ml,
-        b_ml=int(np.count_nonzero(b)) * voxel_ml,
+        a_ml=int(np.count_nonzero(a)) * voxel_ml(spacing),
+        b_ml=int(np.count_nonzero(b)) * voxel_ml(spacing),
         dsc=dsc(a, b),
         nsd=surfaces.within(tolerance_mm),
         hausdorff95_mm=surfaces.hausdorff(95),

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-Bool = npt.NDArray[np.bool_]
-Float64 = npt.NDArray[np.float64]
+from napari_medsamq.array_types import Bool, Float64
 
 
 def dsc(reference: Bool, mask: Bool) -> float:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import StoppedError, VolumeError
-from napari_medsamq.geometry import Float64
 from napari_medsamq.io.volume import Volume
 
 # Finer than that the motion of a patient does not become, and the search gets slow.

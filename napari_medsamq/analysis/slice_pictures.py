@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.array_types import Bool
 from napari_medsamq.inference.preprocess import WindowLevel
+from napari_medsamq.io.segments import used_ids
 from napari_medsamq.io.volume import Volume
 
-Bool = npt.NDArray[np.bool_]
 Picture = npt.NDArray[np.uint8]
 
 # Pixels of the longer side of a picture.
@@ -53,7 +54,7 @@ def marks(colors: Mapping[int, str]) -> dict[int, Mark]:
     return found
 
 
-def telling_slices(label: npt.NDArray[np.unsignedinteger], count: int = 3) -> list[int]:
+def representative_slices(label: npt.NDArray[np.unsignedinteger], count: int = 3) -> list[int]:
     """Return the axial slices that show a label best, in ascending order.
 
     The largest slice of each label id, the largest labels first; then, where labels are fewer than
@@ -66,9 +67,7 @@ def telling_slices(label: npt.NDArray[np.unsignedinteger], count: int = 3) -> li
         How many at the most.
     """
     areas = {
-        int(label_id): np.count_nonzero(label == label_id, axis=(1, 2))
-        for label_id in np.flatnonzero(np.bincount(label.reshape(-1)))
-        if label_id
+        label_id: np.count_nonzero(label == label_id, axis=(1, 2)) for label_id in used_ids(label)
     }
     largest_first = sorted(areas, key=lambda label_id: -int(areas[label_id].sum()))
     largest = [int(areas[label_id].argmax()) for label_id in largest_first]

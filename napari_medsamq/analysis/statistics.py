@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.distance import pdist
 
+from napari_medsamq.array_types import Bool, Float64
+from napari_medsamq.geometry import voxel_ml
+from napari_medsamq.io.segments import used_ids
 from napari_medsamq.io.volume import Volume
 
 PERCENTILES = (5, 25, 50, 75, 95)
 
-Bool = npt.NDArray[np.bool_]
-Float64 = npt.NDArray[np.float64]
 
 # Integers that differ by less are counted one by one, so many at a time as the cache takes;
 # everything else is sorted.
@@ -144,8 +145,7 @@ def label_statistics(
     statistics : dict of int to LabelStatistics
         By label id, in ascending order.
     """
-    ids = np.flatnonzero(np.bincount(label.reshape(-1)))
-    measured = {int(used): measure_label(volume, label, int(used), axis) for used in ids if used}
+    measured = {used: measure_label(volume, label, used, axis) for used in used_ids(label)}
     return {used: found[0] for used, found in measured.items() if found is not None}
 
 
@@ -207,7 +207,7 @@ def measure_part(
     voxels = int(np.count_nonzero(part))
     statistics = LabelStatistics(
         voxels=voxels,
-        millilitres=voxels * float(np.prod(volume.spacing)) / 1000,
+        millilitres=voxels * voxel_ml(volume.spacing),
         mean=intensities.mean,
         sd=intensities.sd,
         percentiles=dict(zip(PERCENTILES, intensities.percentiles(PERCENTILES), strict=True)),
@@ -253,7 +253,7 @@ def _count(found: npt.NDArray[Any]) -> Intensities:
     return Intensities(*np.unique(flat, return_counts=True))
 
 
-def _row_ends(mask: Bool) -> Float64:
+def row_ends(mask: Bool) -> Float64:
     """Return the first and last voxel of each row along the last axis: (n, 3) indices."""
     used = mask.any(-1)
     rows = np.argwhere(used)
@@ -265,7 +265,7 @@ def _row_ends(mask: Bool) -> Float64:
 
 def _corners(mask: Bool) -> Float64:
     """Return the corners of the convex hull of a mask (H, W) bool: (n, 2) row, column."""
-    points = _row_ends(mask).astype(np.int32)
+    points = row_ends(mask).astype(np.int32)
     return cv2.convexHull(points).reshape(-1, 2).astype(np.float64)
 
 

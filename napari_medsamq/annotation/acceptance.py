@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from napari_medsamq.annotation.review import mask_key
+from napari_medsamq.array_types import Bool, Label
 from napari_medsamq.errors import PromptError
 
-Bool = npt.NDArray[np.bool_]
-Label = npt.NDArray[np.uint16]
+
+def mask_key(mask: Bool) -> bytes:
+    """Return what tells a mask (H, W) bool from others."""
+    return hashlib.blake2b(np.packbits(mask).tobytes(), digest_size=12).digest()
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,16 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from napari_medsamq.annotation.history import Edit, Prompt
 from napari_medsamq.annotation.label_model import fresh_clicks
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import slice_mask
 from napari_medsamq.inference.crop import tight_box
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
-
-Bool = npt.NDArray[np.bool_]
 
 # Around a mask that has no box, as part of its size; people draw boxes about as loosely.
 _MARGIN = 0.05
@@ -68,7 +66,7 @@ def correction(
     PromptError
         If the click is outside the slice, or there is no mask on it.
     """
-    mask = np.moveaxis(session.label, axis, 0)[index] == label_id
+    mask = session.slice(axis, index) == label_id
     height, width = mask.shape
     if click is None:
         return _from_mask(axis, index, mask, (), session.style(label_id).name)
@@ -181,7 +179,7 @@ def describe_clicks(
     if not fresh or not isinstance(box, BoxPrompt):
         return ""
     name = session.style(label_id).name
-    plane = np.moveaxis(session.label, box.axis, 0)[box.index]
+    plane = session.slice(box.axis, box.index)
     kept = {int(plane[own.y, own.x]) for own in fresh if own.positive} - {label_id}
     for owner in sorted(kept):
         text += f" What you clicked on stays with {session.style(owner).name}: it is locked."

@@ -2,53 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from psygnal import Signal
 from scipy.ndimage import find_objects
 
-from napari_medsamq.annotation.acceptance import Acceptance, still_accepted
-from napari_medsamq.inference.network_state import Setting
+from napari_medsamq.annotation.acceptance import Acceptance, kept_voxels, still_accepted
+from napari_medsamq.array_types import Bool, Label, Voxels
+from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.io.segments import MAX_LABEL_ID, Segment
-from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
-
-Label = npt.NDArray[np.uint16]
-Voxels = npt.NDArray[np.int64]
-Bool = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class LabelStyle:
+class LabelStyle(Segment):
     """How a label is called and shown, and whether it is finished.
 
     Attributes
     ----------
-    name : str
-    color : str
-        #RRGGBB.
     locked : bool
         Whether no other label may take its voxels.
     visible : bool
     """
 
-    name: str
-    color: str
     locked: bool = False
     visible: bool = True
-
-    @classmethod
-    def default(cls, label_id: int, palette: Sequence[str] = OKABE_ITO) -> LabelStyle:
-        """Return the style that a new label starts with, its colour one of a palette."""
-        return cls(Segment.default(label_id).name, palette[(label_id - 1) % len(palette)])
-
-    @property
-    def segment(self) -> Segment:
-        """What label files keep of it."""
-        return Segment(self.name, self.color)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +77,24 @@ class StyleChange:
     after: LabelStyle | None
 
 
+@dataclass(frozen=True)
+class LabelMarks:
+    """What an edit says of masks and labels, besides their voxels.
+
+    Attributes
+    ----------
+    accepted : sequence of Acceptance
+    styles : mapping of int to LabelStyle
+        By label id.
+    """
+
+    accepted: Sequence[Acceptance] = ()
+    styles: Mapping[int, LabelStyle] = field(default_factory=dict)
+
+
+_NO_MARKS = LabelMarks()
+
+
 @dataclass(frozen=True, eq=False)
 class Edit:
     """One step of the history.
@@ -114,7 +113,7 @@ class Edit:
         Whether a person set the voxels one by one, with a brush say.
     group : object or None
         Edits that follow each other and have the same are undone and done again together.
-    setting : Setting or None
+    network_state : NetworkState or None
         With which the network was asked; where it was not, the one in hand at the time; None where
         there is none.
     accepted : tuple of Acceptance
@@ -131,7 +130,7 @@ class Edit:
     prompts_after: tuple[Prompt, ...]
     by_hand: bool = False
     group: object | None = None
-    setting: Setting | None = None
+    network_state: NetworkState | None = None
     accepted: tuple[Acceptance, ...] = ()
     styles: tuple[StyleChange, ...] = ()
 
@@ -154,19 +153,17 @@ class History:
     styles : dict of int to LabelStyle
         Of the labels that were given any. What the user sets is no edit; what an edit sets, undo
         takes back.
-    watch : callable
-        Told "edit", "undo" or "redo" after each, and the edit; a group is told by its last one.
-    setting : callable
-        Gives the setting that is entered with edits for which no network was asked, or None.
+    changed : signal of str and Edit
+        "edit", "undo" or "redo" after each, and the edit; a group is told by its last one.
     """
+
+    changed = Signal(str, Edit)
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.label: Label = np.zeros(shape, np.uint16)
         self.prompts: tuple[Prompt, ...] = ()
         self.accepted: set[Acceptance] = set()
         self.styles: dict[int, LabelStyle] = {}
-        self.watch: Callable[[str, Edit], None] = lambda _kind, _edit: None
-        self.setting: Callable[[], Setting | None] = lambda: None
         self._counts = np.zeros(MAX_LABEL_ID + 1, np.int64)
         self._versions = np.zeros_like(self._counts)
         # Lowest and highest index on each axis between which a label's voxels lie: grows with them,
@@ -214,18 +211,14 @@ class History:
         name: str,
         voxels: Voxels,
         values: Label,
-        prompts: tuple[Prompt, ...],
+        prompts: tuple[Prompt, ...] | None = None,
         *,
         by_hand: bool = False,
         group: object | None = None,
-        accepted: Iterable[Acceptance] = (),
-        styles: Mapping[int, LabelStyle] = MappingProxyType({}),
-        setting: Setting | None = None,
+        marks: LabelMarks = LabelMarks(),
+        network_state: NetworkState | None = None,
     ) -> Edit:
-        """Set voxels (flat indices, each once) and prompts as one new edit; see `Edit`.
-
-        Without a setting, that of the moment is entered.
-        """
+        """Set voxels (flat indices, each once), and prompts if given, as one edit; see `Edit`."""
         before = self.label.reshape(-1)[voxels]
         changed = before != values
         edit = Edit(
@@ -234,19 +227,27 @@ class History:
             before[changed],
             values[changed],
             self.prompts,
-            prompts,
+            self.prompts if prompts is None else prompts,
             by_hand,
             group,
-            setting or self.setting(),
-            tuple(own for own in accepted if own not in self.accepted),
-            tuple(StyleChange(n, self.styles.get(n), style) for n, style in styles.items()),
+            network_state,
+            tuple(own for own in marks.accepted if own not in self.accepted),
+            tuple(StyleChange(n, self.styles.get(n), style) for n, style in marks.styles.items()),
         )
         self._redo.clear()
         self._do(edit)
-        self.watch("edit", edit)
+        self.changed.emit("edit", edit)
         return edit
 
-    def record(self, name: str, voxels: Voxels, before: Label, *, recount: bool = False) -> Edit:
+    def record(
+        self,
+        name: str,
+        voxels: Voxels,
+        before: Label,
+        *,
+        recount: bool = False,
+        network_state: NetworkState | None = None,
+    ) -> Edit:
         """Enter an edit by hand that the label already shows, a brush stroke say.
 
         Parameters
@@ -258,13 +259,14 @@ class History:
             Their label ids before the edit.
         recount : bool
             Whether another edit came in since it began, which took its voxels for counted ones.
+        network_state : NetworkState, optional
         """
         flat = self.label.reshape(-1)
         after = flat[voxels]
         flat[voxels] = before
         if recount:
             self.recount()
-        return self.change(name, voxels, after, self.prompts, by_hand=True)
+        return self.change(name, voxels, after, by_hand=True, network_state=network_state)
 
     def recount(self) -> None:
         """Count the voxels of all label ids anew, after changes past the history."""
@@ -284,7 +286,7 @@ class History:
         while edit is not None and self._undo and _together(edit, self._undo[-1]):
             edit = self._take_back()
         if edit is not None:
-            self.watch("undo", edit)
+            self.changed.emit("undo", edit)
         return edit
 
     def redo(self) -> Edit | None:
@@ -293,7 +295,7 @@ class History:
         while edit is not None and self._redo and _together(edit, self._redo[-1]):
             edit = self._do(self._redo.pop())
         if edit is not None:
-            self.watch("redo", edit)
+            self.changed.emit("redo", edit)
         return edit
 
     def without(self, prompt: Prompt) -> tuple[Voxels, Label, tuple[Prompt, ...]]:
@@ -318,7 +320,7 @@ class History:
             values[np.isin(owned, other.voxels, assume_unique=True)] = other.label_id
         return owned, values, others
 
-    def given_up(
+    def voxels_released(
         self, replaces: Prompt | None, began: Voxels | None, label_id: int
     ) -> tuple[Voxels, Label, tuple[Prompt, ...]]:
         """Return what a new prompt frees, as `without` does for the prompt that it replaces.
@@ -440,6 +442,48 @@ class History:
             self._extents[label_id] = np.stack(
                 [np.minimum(known[:, 0], low), np.maximum(known[:, 1], high)], 1
             )
+
+
+@dataclass(frozen=True, eq=False)
+class PropagationSnapshot:
+    """Where a propagation set out from, and what it leaves as it is.
+
+    Attributes
+    ----------
+    axis, label_id : int
+    known : mapping of int to (H, W) bool
+        The masks that it began from, by slice.
+    edits : int
+        How many edits there were.
+    kept : (z, y, x) bool
+        What it leaves as it is; `keep_drawn` adds to it.
+    """
+
+    axis: int
+    label_id: int
+    known: Mapping[int, Bool]
+    edits: int
+    kept: Bool
+
+    @classmethod
+    def of(cls, history: History, axis: int, label_id: int) -> PropagationSnapshot:
+        """Take down from where a label would be carried along an axis now."""
+        known = history.known_slices(axis, label_id)
+        kept = kept_voxels(history.label, history.accepted, axis, label_id)
+        return cls(axis, label_id, known, len(history.edits), kept)
+
+    def keep_drawn(self, history: History, group: object) -> set[int]:
+        """Keep the slices that other edits than those of its group have made known since.
+
+        Returns
+        -------
+        drawn : set of int
+        """
+        if all(edit.group is group for edit in history.edits[self.edits :]):
+            return set()
+        drawn = set(history.known_slices(self.axis, self.label_id)) - set(self.known)
+        np.moveaxis(self.kept, self.axis, 0)[list(drawn)] = True
+        return drawn
 
 
 def _together(edit: Edit, other: Edit) -> bool:

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from psygnal import Signal
 
 from napari_medsamq.annotation.acceptance import not_accepted
-from napari_medsamq.annotation.history import Edit, History, Label, LabelStyle, Prompt, Voxels
+from napari_medsamq.annotation.history import Edit, History, LabelMarks, LabelStyle, Prompt
 from napari_medsamq.annotation.mask_operations import Operation, check_change
+from napari_medsamq.array_types import Bool, Label, Voxels
 from napari_medsamq.errors import PromptError
-from napari_medsamq.inference.network_state import Setting
+from napari_medsamq.geometry import slice_voxels
+from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.prompt_decoder import click_area, with_clicks
 from napari_medsamq.inference.slice_predictor import SliceMask
-from napari_medsamq.io.label_writer import SaveReceipt, write_label
-from napari_medsamq.io.labels import LabelFile
-from napari_medsamq.io.segments import MAX_LABEL_ID, Segment
+from napari_medsamq.io.segments import MAX_LABEL_ID
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
 
-Bool = npt.NDArray[np.bool_]
 
-# What an edit is called that enters the labels of a file.
-LOAD = "load label file"
-
-
-class Labelling:
+class LabelModel:
     """The label of a volume. All belongs to the thread that owns it.
 
     Parameters
@@ -45,16 +39,16 @@ class Labelling:
         As given.
     history : History
         The label and how it came about.
-    watch : callable
-        Told what else is done, in a word and in what JSON can hold: label styles, propagations,
-        saves.
+    event : signal of str and dict
+        What else is done, in a word and in what JSON can hold: label styles, propagations, saves.
     """
+
+    event = Signal(str, dict)
 
     def __init__(self, volume: Volume, palette: Sequence[str] = OKABE_ITO) -> None:
         self.volume = volume
         self.palette = palette
         self.history = History(volume.data.shape[:3])
-        self.watch: Callable[[str, dict[str, Any]], None] = lambda _kind, _content: None
 
     @property
     def label(self) -> Label:
@@ -75,7 +69,7 @@ class Labelling:
     def set_style(self, label_id: int, style: LabelStyle) -> None:
         """Name, colour, lock or hide a label id (1..65535); not part of the history."""
         self.history.styles[label_id] = style
-        self.watch("style", {"label": label_id, "style": asdict(style)})
+        self.event.emit("style", {"label": label_id, "style": asdict(style)})
 
     def restore(self, history: History, styles: Mapping[int, LabelStyle]) -> None:
         """Go on with an earlier session's history and styles.
@@ -87,9 +81,17 @@ class Labelling:
         """
         if history.label.shape != self.label.shape:
             raise ValueError(f"a history of {history.label.shape} for {self.label.shape} voxels")
-        history.setting = self.history.setting
         self.history = history
         history.styles = dict(styles)
+
+    def network_state(self) -> NetworkState | None:
+        """Return what the network in hand is and sees; None where there is none."""
+        return None
+
+    def slice(self, axis: int, index: int) -> Label:
+        """Return the label on the slice across an array axis: (H, W) uint16, a view."""
+        plane: Label = np.moveaxis(self.label, axis, 0)[index]
+        return plane
 
     @property
     def locked_ids(self) -> list[int]:
@@ -104,6 +106,57 @@ class Labelling:
         """Return the names of the labels that voxels (flat indices) have."""
         ids = np.unique(self.label.reshape(-1)[voxels])
         return ", ".join(self.style(int(label_id)).name for label_id in ids if label_id)
+
+    def overlap(self, masks: Iterable[SliceMask], label_id: int) -> Counter[int]:
+        """Count the voxels of masks for a label that other labels have, by label id."""
+        counts = Counter[int]()
+        for mask in masks:
+            under = self.slice(mask.axis, mask.index)[mask.mask]
+            ids, found = np.unique(under[(under != 0) & (under != label_id)], return_counts=True)
+            counts.update(dict(zip(ids.tolist(), found.tolist(), strict=True)))
+        return counts
+
+    def describe_overlap(self, counts: Counter[int], *, committed: bool) -> str:
+        """Say what becomes, or became, of voxels of other labels: a sentence for each label."""
+        text = ""
+        for label_id, count in counts.items():
+            style = self.style(label_id)
+            if style.locked:
+                text += f" {count:,} voxels of {style.name} stay{'ed' * committed}: it is locked."
+            elif committed:
+                text += f" {count:,} voxels were taken from {style.name}; undo gives them back."
+            else:
+                text += f" {count:,} voxels would be taken from {style.name}."
+        return text
+
+    def without_locked(self, mask: SliceMask, label_id: int) -> SliceMask:
+        """Return a mask for a label without the voxels that other, locked labels keep."""
+        locked = self.locked_against(label_id)
+        if not locked:
+            return mask
+        kept = np.isin(self.slice(mask.axis, mask.index), locked)
+        return replace(mask, mask=mask.mask & ~kept)
+
+    def record(self, name: str, voxels: Voxels, before: Label, *, recount: bool = False) -> Voxels:
+        """Enter what the label shows already, a brush stroke say, but for what is locked.
+
+        Parameters are those of `History.record`.
+
+        Returns
+        -------
+        given_back : (m,) int64
+            Flat indices of what was taken from locked labels.
+        """
+        flat = self.label.reshape(-1)
+        taken = np.isin(before, self.locked_ids) & (flat[voxels] != before)
+        flat[voxels[taken]] = before[taken]
+        if np.any(flat[voxels] != before):
+            state = self.network_state()
+            self.history.record(name, voxels, before, recount=recount, network_state=state)
+        elif recount:
+            self.history.recount()
+        given_back: Voxels = voxels[taken]
+        return given_back
 
     def commit(
         self,
@@ -153,8 +206,8 @@ class Labelling:
             )
         began = None
         if start is not None and isinstance(box, BoxPrompt):
-            began = SliceMask(box.axis, box.index, start, 0, 0, 0).voxels(shape)
-        freed, left, prompts = self.history.given_up(replaces, began, label_id)
+            began = slice_voxels(start, shape, box.axis, box.index)
+        freed, left, prompts = self.history.voxels_released(replaces, began, label_id)
         # The new mask comes first, so that it wins where both say something.
         touched, first = np.unique(np.concatenate([voxels, freed]), return_index=True)
         values = np.concatenate([np.full(voxels.size, label_id, np.uint16), left])[first]
@@ -165,7 +218,11 @@ class Labelling:
         self._keep_locked(touched, values)
         prompt = Prompt(box, label_id, voxels, began)
         return self.history.change(
-            name, touched, values, (*prompts, prompt), setting=answers[0].setting
+            name,
+            touched,
+            values,
+            (*prompts, prompt),
+            network_state=answers[0].network_state or self.network_state(),
         )
 
     def commit_carried(
@@ -189,16 +246,20 @@ class Labelling:
         """
         shape = self.label.shape
         found = self._takeable(mask.voxels(shape), label_id)
-        planes = np.moveaxis(self.label, mask.axis, 0)
-        old = replace(mask, mask=planes[mask.index] == label_id).voxels(shape)
-        voxels = np.union1d(found, old)
+        old = self.slice(mask.axis, mask.index) == label_id
+        old_voxels = slice_voxels(old, shape, mask.axis, mask.index)
+        voxels = np.union1d(found, old_voxels)
         if kept is not None:
             voxels = voxels[~kept.reshape(-1)[voxels]]
         values = np.where(np.isin(voxels, found), label_id, 0).astype(np.uint16)
         self._keep_locked(voxels, values)
         name = f"propagation of {self.style(label_id).name}"
         return self.history.change(
-            name, voxels, values, self.history.prompts, group=group, setting=mask.setting
+            name,
+            voxels,
+            values,
+            group=group,
+            network_state=mask.network_state or self.network_state(),
         )
 
     def commit_nothing(
@@ -208,7 +269,7 @@ class Labelling:
         indices: Iterable[int],
         group: object,
         kept: Bool,
-        setting: Setting | None = None,
+        network_state: NetworkState | None = None,
     ) -> Edit | None:
         """Take away what an earlier propagation gave a label where a later one finds nothing.
 
@@ -223,7 +284,7 @@ class Labelling:
             That of the masks that the later one has found.
         kept : (z, y, x) bool
             As in `commit_carried`.
-        setting : Setting, optional
+        network_state : NetworkState, optional
             With which the network was asked.
 
         Returns
@@ -252,7 +313,11 @@ class Labelling:
         self._keep_locked(voxels, values)
         name = f"propagation of {self.style(label_id).name}"
         return self.history.change(
-            name, voxels, values, self.history.prompts, group=group, setting=setting
+            name,
+            voxels,
+            values,
+            group=group,
+            network_state=network_state or self.network_state(),
         )
 
     def accept(self, axis: int, label_id: int, masks: Mapping[int, bytes]) -> Edit:
@@ -277,8 +342,13 @@ class Labelling:
         called = self.style(label_id).name
         fresh = not_accepted(self.history.accepted, axis, label_id, masks, called)
         name = f"acceptance of {called}, {len(fresh)} slice{'' if len(fresh) == 1 else 's'}"
-        none, prompts = np.zeros(0, np.int64), self.history.prompts
-        return self.history.change(name, none, none.astype(np.uint16), prompts, accepted=fresh)
+        return self.history.change(
+            name,
+            np.zeros(0, np.int64),
+            np.zeros(0, np.uint16),
+            marks=LabelMarks(accepted=fresh),
+            network_state=self.network_state(),
+        )
 
     def operate(
         self, label_id: int, name: str, operation: Operation, *, takes: bool = False
@@ -320,7 +390,9 @@ class Labelling:
         check_change(gained.size, lost.size, int(mask.sum()), name, called)
         values = np.repeat([label_id, 0], [gained.size, lost.size]).astype(np.uint16)
         voxels = np.concatenate([gained, lost])
-        return self.history.change(f"{name}: {called}", voxels, values, self.history.prompts)
+        return self.history.change(
+            f"{name}: {called}", voxels, values, network_state=self.network_state()
+        )
 
     def remove_prompt(self, prompt: Prompt) -> Edit:
         """Take back one committed box; what other boxes cover stays theirs.
@@ -332,7 +404,9 @@ class Labelling:
         """
         voxels, values, others = self.history.without(prompt)
         self._keep_locked(voxels, values)
-        return self.history.change("remove box", voxels, values, others)
+        return self.history.change(
+            "remove box", voxels, values, others, network_state=self.network_state()
+        )
 
     def remove_label(self, label_id: int) -> Edit:
         """Clear all voxels and boxes of a label id.
@@ -348,82 +422,9 @@ class Labelling:
         prompts = tuple(p for p in self.history.prompts if p.label_id != label_id)
         values = np.zeros(voxels.size, np.uint16)
         name = f"remove {self.style(label_id).name}"
-        return self.history.change(name, voxels, values, prompts)
-
-    def load(self, found: LabelFile) -> tuple[Edit, dict[int, int]]:
-        """Enter the labels of a file, with their names and colours, as one step of the history.
-
-        They count as drawn by hand, so that a propagation leaves them as they are. Voxels of other
-        labels give way unless those are locked.
-
-        Parameters
-        ----------
-        found : LabelFile
-            What `read_label` gave for the session's volume.
-
-        Returns
-        -------
-        edit : Edit
-        numbers : dict of int to int
-            The label id here of each label id in the file: the same where it was free.
-
-        Raises
-        ------
-        PromptError
-            If all of them lie in locked labels.
-        """
-        voxels = np.flatnonzero(found.label)
-        kept = np.isin(self.label.reshape(-1)[voxels], self.locked_ids)
-        if kept.all():
-            raise PromptError(
-                f"All that {found.path.name} labels belongs to {self.owners(voxels)}, which is "
-                "locked. Unlock it to load the file."
-            )
-        voxels = voxels[~kept]
-        ids = found.label.reshape(-1)[voxels]
-        numbers = self._free_ids([int(n) for n in np.unique(ids)], found.segments)
-        here = np.zeros(int(ids.max()) + 1, np.uint16)
-        here[list(numbers)] = list(numbers.values())
-        self.watch("load", {"path": str(found.path), "sha256": found.sha256, "numbers": numbers})
-        styles = {
-            numbers[n]: LabelStyle(segment.name, segment.color)
-            for n, segment in found.segments.items()
-            # One that the user has called the same already looks as they want it.
-            if n in numbers and self.style(numbers[n]).name != segment.name
-        }
-        # Without the file's name, which often is the patient's.
-        edit = self.history.change(
-            LOAD, voxels, here[ids], self.history.prompts, by_hand=True, styles=styles
+        return self.history.change(
+            name, voxels, values, prompts, network_state=self.network_state()
         )
-        return edit, numbers
-
-    def _free_ids(self, wanted: list[int], segments: Mapping[int, Segment]) -> dict[int, int]:
-        """Return a label id that nothing has for each one wanted: itself, if that can be.
-
-        What the user has named, coloured or hidden is theirs, also without voxels; but a label in
-        sight is free for one of that name, and for one without a name.
-        """
-        prompted = {prompt.label_id for prompt in self.history.prompts}
-        used = {*self.history.voxel_counts, *prompted, *self.locked_ids}
-        styled = {
-            n: style
-            for n, style in self.history.styles.items()
-            if style != LabelStyle.default(n, self.palette)
-        }
-        other = {
-            n
-            for n, style in styled.items()
-            if not style.visible or (n in segments and segments[n].name != style.name)
-        }
-        taken = {*used, *styled, *wanted}
-        free = (n for n in range(1, MAX_LABEL_ID + 1) if n not in taken)
-        return {n: next(free) if n in used | other else n for n in wanted}
-
-    def save(self, path: Path, label: Label | None = None) -> SaveReceipt:
-        """Write the label, or an earlier copy of it, on the source's grid; see `write_label`."""
-        # A copy, as this may run while another label is named.
-        segments = {n: style.segment for n, style in self.styles.items()}
-        return write_label(path, self.label if label is None else label, self.volume, segments)
 
     def _clicked_away(
         self,
@@ -441,16 +442,14 @@ class Labelling:
         for click in clicks:
             if not isinstance(box, BoxPrompt) or click.positive or not click.binding:
                 continue
-            height, width = (size for axis, size in enumerate(shape) if axis != box.axis)
-            pixel = np.zeros((height, width), bool)
-            pixel[click.y, click.x] = True
-            (place,) = SliceMask(box.axis, box.index, pixel, 0, 0, 0).voxels(shape)
+            height, width = self.slice(box.axis, box.index).shape
+            place = np.ravel_multi_index(box.voxel(click.y, click.x), shape)
             after = values[voxels == place]
             if (after if after.size else self.label.reshape(-1)[place]) == label_id:
                 around = with_clicks(box.xyxy, box.clicks)
                 size = self.volume.pixel_size(box.axis)
                 disc = click_area(around, click, (height, width), size)
-                found.append(SliceMask(box.axis, box.index, disc, 0, 0, 0).voxels(shape))
+                found.append(slice_voxels(disc, shape, box.axis, box.index))
         area = np.unique(np.concatenate(found))
         own: Voxels = area[self.label.reshape(-1)[area] == label_id]
         return own

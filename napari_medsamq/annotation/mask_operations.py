@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from napari_medsamq.array_types import Bool, Float64
 from napari_medsamq.errors import PromptError
 
-Bool = npt.NDArray[np.bool_]
-Float64 = npt.NDArray[np.float64]
 # Turns a mask (z, y, x) bool into another one.
 Operation = Callable[[Bool], Bool]
 

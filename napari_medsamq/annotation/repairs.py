@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from napari_medsamq.annotation import mask_operations as operations
-from napari_medsamq.annotation.mask_operations import Bool, Operation
+from napari_medsamq.annotation.mask_operations import Operation
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.array_types import Bool
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 
-import numpy as np
-import numpy.typing as npt
-
-from napari_medsamq.inference.confidence import confidence
-
-Bool = npt.NDArray[np.bool_]
+from napari_medsamq.inference.confidence import slice_confidence
 
 
 class Grade(StrEnum):
@@ -37,11 +31,6 @@ def grade(confidence: float) -> Grade:
     return Grade.unsure if confidence >= DOUBTFUL else Grade.doubtful
 
 
-def mask_key(mask: Bool) -> bytes:
-    """Return what tells a mask (H, W) bool from others."""
-    return hashlib.blake2b(np.packbits(mask).tobytes(), digest_size=12).digest()
-
-
 class Review:
     """What is known of the slices of one label across one plane.
 
@@ -58,7 +47,7 @@ class Review:
         self._accepted = accepted
         self._masks: dict[int, bytes] = {}
         self._shares: dict[int, float] = {}
-        self._sureness: dict[tuple[int, bytes], float] = {}
+        self._confidence: dict[tuple[int, bytes], float] = {}
         self._seen: set[tuple[int, bytes]] = set()
 
     @property
@@ -81,12 +70,12 @@ class Review:
         self._shares = {index: pixels[index] / largest for index in masks}
 
     def note(self, index: int, key: bytes, sure: float) -> None:
-        """Write down how far the network agrees with a mask of a slice: `confidence.sureness`."""
-        self._sureness[index, key] = sure
+        """Write down how far the network agrees with a mask of a slice: `mask_confidence`."""
+        self._confidence[index, key] = sure
 
-    def forget_sureness(self) -> None:
+    def forget_confidence(self) -> None:
         """Know no more how sure masks are: another network is asked from now on."""
-        self._sureness.clear()
+        self._confidence.clear()
 
     def see(self, index: int, key: bytes) -> None:
         """Write down that a mask of a slice has been in sight."""
@@ -104,8 +93,8 @@ class Review:
 
     def confidence(self, index: int) -> float | None:
         """Return the confidence in the mask of a slice; None while that is not known."""
-        sure = self._sureness.get((index, self._masks.get(index, b"")))
-        return None if sure is None else confidence(sure, self._shares[index])
+        sure = self._confidence.get((index, self._masks.get(index, b"")))
+        return None if sure is None else slice_confidence(sure, self._shares[index])
 
     def grade(self, index: int) -> Grade | None:
         """Return the grade of a slice; None where it has no mask."""

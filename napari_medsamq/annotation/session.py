@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
-from weakref import WeakMethod
 
-import numpy as np
-import numpy.typing as npt
-
-from napari_medsamq.annotation.label_model import Labelling
+from napari_medsamq.annotation.label_model import LabelModel
+from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import PromptError
-from napari_medsamq.geometry import Float64
-from napari_medsamq.inference.confidence import sureness
 from napari_medsamq.inference.crop import Zoom
-from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
+from napari_medsamq.inference.embeddings import DEFAULT_BUDGET, EMBEDDING_BYTES
 from napari_medsamq.inference.engine import Engine
-from napari_medsamq.inference.network_state import Setting
+from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
-from napari_medsamq.inference.propagation import Carrier, Gap, Stop, propagate
-from napari_medsamq.inference.slice_predictor import Lens, SliceMask, SliceNetwork
-from napari_medsamq.inference.stop_rules import Sight
+from napari_medsamq.inference.propagation import Gap, MaskCarrier, Stop, propagate
+from napari_medsamq.inference.slice_predictor import PredictorMemory, SliceMask, SlicePredictor
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt, check_inside
 
-Bool = npt.NDArray[np.bool_]
 
-
-class Session(Labelling):
+class Session(LabelModel):
     """A volume, an engine, and the label that grows from prompts.
 
-    What is done to the label is that of `Labelling`; here the network is asked.
+    What is done to the label is that of `LabelModel`; here the network is asked.
 
-    What `segment` and `carry` return may be gone through in one other thread, in which `prepare`
-    and `sureness` may run too; everything else belongs to the thread that owns the session.
+    What `segment` and `carry` return may be gone through in another thread, and so may a
+    `predictor` be asked; everything else belongs to the thread that owns the session.
 
     Parameters
     ----------
@@ -77,10 +67,7 @@ class Session(Labelling):
         self._zoom = zoom
         self._carry_prompt = carry_prompt
         self._window = self.standard_window = window or default_window(volume)
-        self._network = SliceNetwork(volume, embedding_budget)
-        # Weakly: in a cycle with its history, a session's arrays would stay until a collection.
-        setting = WeakMethod(self.setting)
-        self.history.setting = lambda: own() if (own := setting()) else None
+        self._memory = PredictorMemory(volume, embedding_budget)
 
     @property
     def window(self) -> WindowLevel:
@@ -89,10 +76,10 @@ class Session(Labelling):
 
     @window.setter
     def window(self, window: WindowLevel) -> None:
-        """Let it see others from now on, and tell `watch`."""
+        """Let it see others from now on, and tell of it."""
         if window != self._window:
             self._window = window
-            self.watch("seen", {})
+            self.event.emit("seen", {})
 
     @property
     def zoom(self) -> Zoom | None:
@@ -101,17 +88,17 @@ class Session(Labelling):
 
     @zoom.setter
     def zoom(self, zoom: Zoom | None) -> None:
-        """Zoom in otherwise from now on, and tell `watch`."""
+        """Zoom in otherwise from now on, and tell of it."""
         if zoom != self._zoom:
             self._zoom = zoom
-            self.watch("seen", {})
+            self.event.emit("seen", {})
 
     def segment(
         self, box: BoxPrompt | BoxPrompt3D, start: Bool | None = None, *, preview: bool = False
     ) -> Iterator[SliceMask]:
         """Ask the network for the masks of a box, slice by slice; nothing is committed.
 
-        It is asked with the setting of this call, whenever the answers are fetched.
+        It is asked with the network as it is at this call, whenever the answers are fetched.
 
         Parameters
         ----------
@@ -133,26 +120,12 @@ class Session(Labelling):
             If the box leaves the volume.
         """
         check_inside(box, self.label.shape)
-        lens = self.lens(box.axis)
+        predictor = self.predictor(box.axis)
         if preview:
-            lens = replace(lens, setting=replace(lens.setting, zoom=None))
-        return self._segment(lens, box, start)
-
-    def _segment(
-        self, lens: Lens, box: BoxPrompt | BoxPrompt3D, start: Bool | None
-    ) -> Iterator[SliceMask]:
-        ask = partial(self._network.segment, lens)
-        if isinstance(box, BoxPrompt):
-            yield ask(box.index, box.xyxy, box.clicks, start)
-            return
-        answers: list[SliceMask] = []
-
-        def segment_slice(index: int, xyxy: Float64) -> Bool:
-            answers.append(ask(index, xyxy))
-            return answers[-1].mask
-
-        for _ in propagate(segment_slice, box, partial(self._network.view, lens)):
-            yield answers.pop()
+            predictor = predictor.without_zoom()
+        if isinstance(box, BoxPrompt3D):
+            return propagate(predictor, box)
+        return map(predictor.segment, [box.index], [box.xyxy], [box.clicks], [start])
 
     def carry(
         self,
@@ -164,7 +137,7 @@ class Session(Labelling):
     ) -> Iterator[SliceMask | Stop]:
         """Carry a structure from slices where it is known through the volume; nothing is committed.
 
-        As with `segment`, the setting is that of this call. See `Carrier.carry`.
+        As with `segment`, the network is asked as it is at this call. See `MaskCarrier.carry`.
 
         Parameters
         ----------
@@ -199,68 +172,12 @@ class Session(Labelling):
                 f"The slices {first} to {last} have to hold those that are known, {min(known)} to "
                 f"{max(known)}, and lie within 0 to {count - 1}. Choose others."
             )
-        return self._carry(self.lens(axis), anchors, first, last, done)
-
-    def _carry(
-        self,
-        lens: Lens,
-        anchors: Mapping[int, Bool],
-        first: int,
-        last: int,
-        done: Collection[Gap],
-    ) -> Iterator[SliceMask | Stop]:
-        network = self._network
-        led = lens.setting.carry_prompt is CarryPrompt.box_and_mask
-        answers: list[SliceMask] = []
-
-        def segment(index: int, xyxy: Float64, before: Bool) -> tuple[Bool, Sight]:
-            answer, sight = network.segment_and_see(lens, index, xyxy, before if led else None)
-            answers.append(answer)
-            return answer.mask, sight
-
-        carrier = Carrier(segment, partial(network.look, lens), partial(network.view, lens))
-        for found in carrier.carry(anchors, first, last, done):
-            yield found if isinstance(found, Stop) else answers[-1]
-            answers.clear()
-
-    def is_ready(self, axis: int, index: int) -> bool:
-        """Tell whether a slice has its embedding at hand."""
-        return self._network.is_ready(self.lens(axis), index)
-
-    def prepare(
-        self, axis: int, index: int, wanted: Sequence[int] = (), *, lens: Lens | None = None
-    ) -> None:
-        """Encode a slice, so that a box on it need not wait; runs where `segment` runs.
-
-        Where memory is short, it takes the place of one that is not among the `wanted` ones, of
-        which the dearest comes first. In another thread it needs the `lens` of the owner's.
-
-        Raises
-        ------
-        ModelError
-            If the network fails.
-        """
-        self._network.prepare(lens or self.lens(axis), index, wanted)
-
-    def sureness(self, axis: int, index: int, mask: Bool, *, lens: Lens | None = None) -> float:
-        """Return how far the network agrees with the mask (H, W) bool of a slice, 0 to 1.
-
-        With an empty mask it does. Runs where `segment` runs; in another thread it needs the `lens`
-        of the owner's. See `confidence.confidence`.
-
-        Raises
-        ------
-        ModelError
-            If the network fails.
-        """
-        if not mask.any():
-            return 1.0
-        return sureness(*self._network.sureness(lens or self.lens(axis), index, mask))
+        return MaskCarrier(self.predictor(axis)).carry(anchors, first, last, done)
 
     @property
     def slices_kept(self) -> int:
         """How many slices there is room to keep the embeddings of."""
-        return self._network.slices_kept
+        return self._memory.slices.budget // EMBEDDING_BYTES
 
     @property
     def carry_prompt(self) -> CarryPrompt:
@@ -269,12 +186,12 @@ class Session(Labelling):
             return self._carry_prompt
         return CarryPrompt.box_and_mask if self.engine.spec.takes_masks else CarryPrompt.box
 
-    def setting(self) -> Setting:
+    def network_state(self) -> NetworkState:
         """Return what the network is and sees now, for those who want to ask it again."""
         spec = self.engine.spec
         seen = self.window, self.zoom, self.volume.modality, self.carry_prompt
-        return Setting(spec.name, spec.sha256, *seen, spec.preprocessing.box)
+        return NetworkState(spec.name, spec.sha256, *seen, spec.preprocessing.box)
 
-    def lens(self, axis: int) -> Lens:
-        """Return what slices are seen through now, for those who ask in another thread."""
-        return Lens(self.engine, axis, self.setting())
+    def predictor(self, axis: int) -> SlicePredictor:
+        """Return the network as it is now, for the slices across an axis; for any thread."""
+        return SlicePredictor(self.engine, axis, self.network_state(), self._memory)

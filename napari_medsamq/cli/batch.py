@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_medsamq.cli.common import Axis, Device, Modality, Model, chosen_model, say, told_to_user
+from napari_medsamq.cli.common import Axis, Device, Modality, Model, chosen_model, say, user_errors
 from napari_medsamq.cohort.cluster import Connection, check_connection
 from napari_medsamq.cohort.results import EARLIER, move_case, opened, write_tables
-from napari_medsamq.cohort.table import Case, Defaults, Failure, cases_of_journals, read_table
+from napari_medsamq.cohort.table import (
+    CohortCase,
+    Failure,
+    TableDefaults,
+    cases_of_journals,
+    read_table,
+)
 from napari_medsamq.errors import CohortError
 from napari_medsamq.geometry import PLANES
 from napari_medsamq.inference.backend import CPU
@@ -20,7 +27,7 @@ from napari_medsamq.inference.model_spec import shipped_models
 from napari_medsamq.workflows.parsing import MODALITIES
 
 if TYPE_CHECKING:
-    from napari_medsamq.cohort.case_runner import Outcome
+    from napari_medsamq.cohort.case_runner import CaseOutcome
 
 _TOLD = 20
 
@@ -72,7 +79,7 @@ def batch(
     the exit status is 1. Run again, finished cases are skipped as long as the
     image, its line in the table, model and program are the same.
     """
-    with told_to_user():
+    with user_errors():
         # Dask takes a while to import, which the other commands need not wait for.
         from napari_medsamq.cohort.scheduling import Job, run_cluster, run_here, run_local
 
@@ -84,7 +91,7 @@ def batch(
         if scheduler is not None:
             connection = Connection(scheduler, tls_ca, tls_cert, tls_key, insecure)
             check_connection(connection)
-        defaults = Defaults(
+        defaults = TableDefaults(
             axis=PLANES.index(axis.value),
             modality=None if modality is None else MODALITIES[modality.value],
             window=window,
@@ -95,13 +102,11 @@ def batch(
         cases, failures = _read(table, defaults)
         with opened(output) as token:
             job = Job(cases, output.absolute(), token, device, threads)
-            run: Callable[[Callable[[Case, Outcome], None]], None]
+            run = partial(run_here, job)
             if connection is not None:
-                run = lambda on_done: run_cluster(job, connection, on_done)  # noqa: E731
+                run = partial(run_cluster, job, connection)
             elif workers is not None:
-                run = lambda on_done: run_local(job, workers, on_done)  # noqa: E731
-            else:
-                run = lambda on_done: run_here(job, on_done)  # noqa: E731
+                run = partial(run_local, job, workers)
             outcomes = _run(cases, run)
             results: list[dict[str, Any]] = []
             for case in cases:
@@ -121,7 +126,7 @@ def batch(
         raise typer.Exit(1)
 
 
-def _read(table: Path | None, defaults: Defaults) -> tuple[list[Case], list[Failure]]:
+def _read(table: Path | None, defaults: TableDefaults) -> tuple[list[CohortCase], list[Failure]]:
     folder = defaults.journals
     if folder is not None and not folder.is_dir():
         raise CohortError(f"There is no folder {folder} with journals.")
@@ -140,12 +145,12 @@ def _named(model: str | None) -> str | None:
 
 
 def _run(
-    cases: list[Case], run: Callable[[Callable[[Case, Outcome], None]], None]
-) -> dict[str, Outcome]:
-    outcomes: dict[str, Outcome] = {}
+    cases: list[CohortCase], run: Callable[[Callable[[CohortCase, CaseOutcome], None]], None]
+) -> dict[str, CaseOutcome]:
+    outcomes: dict[str, CaseOutcome] = {}
     with typer.progressbar(length=len(cases), label="Cases", file=sys.stderr) as bar:
 
-        def on_done(case: Case, outcome: Outcome) -> None:
+        def on_done(case: CohortCase, outcome: CaseOutcome) -> None:
             outcomes[case.name] = outcome
             failed = sum(bool(one.error) for one in outcomes.values())
             bar.label = f"Cases, {failed} failed" if failed else "Cases"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_medsamq.cli.common import MODEL_HELP, no_window, say, told_to_user
+from napari_medsamq.cli.common import MODEL_HELP, no_window, say, user_errors
 from napari_medsamq.errors import SaveError
 from napari_medsamq.inference.catalog import find_model
 from napari_medsamq.io.files import write_json
@@ -38,7 +38,7 @@ def models(
         return
     from napari_medsamq.diagnostics.model_benchmark import format_times, time_models
 
-    with told_to_user():
+    with user_errors():
         _check(json_file)
         directories = [find_model(name) for name in model or []]
         times = time_models(directories, threads=threads, rounds=rounds, quick=quick)
@@ -59,10 +59,10 @@ def gui(
     It opens napari's window several times, and takes a minute or two. Leave the
     mouse alone meanwhile, or run it under xvfb-run.
     """
-    with told_to_user():
+    with user_errors():
         _check(json_file)
         try:
-            from napari_medsamq.ui.benchmark.window import format_goals, measure_all
+            from napari_medsamq.ui.benchmark.gui import format_goals, measure_all
         except ImportError as error:
             raise no_window(error) from error
         found = measure_all(None if volume is None else read_volume(volume))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -60,7 +61,7 @@ class Axis(StrEnum):
 
 
 @contextmanager
-def told_to_user() -> Iterator[None]:
+def user_errors() -> Iterator[None]:
     """Print an error in one line, and end the program with status 1."""
     try:
         yield
@@ -91,6 +92,25 @@ def say(*lines: str, error: bool = False, warning: bool = False) -> None:
         # Not all terminals know all letters.
         text = plain(line, lists=True).encode(encoding, "backslashreplace").decode(encoding)
         typer.secho(text, fg=typer.colors.RED if error else None, err=error or warning)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lay out cells as lines: the first and the last column to the left, numbers to the right."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, pad_edge=False, header_style="")
+    for number, name in enumerate(head):
+        side: Literal["left", "right"] = "left" if number in (0, len(head) - 1) else "right"
+        grid.add_column(name, justify=side, no_wrap=True)
+    for row in rows:
+        grid.add_row(*(Text(plain(cell)) for cell in row))
+    # Wide enough for any name, also in a pipe.
+    console = Console(file=io.StringIO(), width=10_000, color_system=None)
+    with console.capture() as captured:
+        console.print(grid)
+    return [line.rstrip() for line in captured.get().splitlines()]
 
 
 def no_window(error: ImportError) -> MedSAMQError:

@@ -20,12 +20,12 @@ from napari_medsamq.cli.common import (
     JsonFile,
     check_reports,
     say,
-    told_to_user,
+    table,
+    user_errors,
     write_csv,
 )
 from napari_medsamq.io.files import write_json
 from napari_medsamq.io.labels import on_common_grid, read_label_file
-from napari_medsamq.plain_text import plain
 
 
 def compare(
@@ -43,7 +43,7 @@ def compare(
     differ in size or place, the coarser label is brought onto the grid of the
     finer one by nearest neighbours, if both files say how the patient lies in them.
     """
-    with told_to_user():
+    with user_errors():
         check_reports([csv_file, json_file], [a, b])
         one, two = read_label_file(a), read_label_file(b)
         pair = on_common_grid(one, two)
@@ -77,28 +77,24 @@ def compare(
 def _table(found: Mapping[int, Agreement], names: Mapping[int, str], tolerance: float) -> list[str]:
     if not found:
         return ["Both labels are empty."]
-    called = {label_id: plain(f"{label_id} {names[label_id]}") for label_id in found}
+    rows = [[f"{label_id} {names[label_id]}", *_cells(own)] for label_id, own in found.items()]
     mean = mean_agreement(found)
-    both = sum(own.only_in is None for own in found.values())
-    last = f"mean of {both}"
-    width = max(map(len, (*called.values(), last)))
-    head = f"{'':{width}}  {'DSC':>6} {'NSD':>6} {'HD95 mm':>8} {'A mL':>10} {'B mL':>10}  B - A"
-    lines = [head]
-    for label_id, own in found.items():
-        start = f"{called[label_id]:{width}}  "
-        volumes = f"{own.a_ml:10,.2f} {own.b_ml:10,.2f}"
-        if own.only_in:
-            lines.append(f"{start}{'only in ' + own.only_in:>22} {volumes}")
-            continue
-        change = describe_change(own.difference_ml, own.difference_percent)
-        scores = f"{own.dsc:6.3f} {own.nsd:6.3f} {own.hausdorff95_mm:8.2f}"
-        lines.append(f"{start}{scores} {volumes}  {change}")
-    if mean is not None:
-        scores = f"{mean['dsc']:6.3f} {mean['nsd']:6.3f} {mean['hausdorff95_mm']:8.2f}"
-        lines.append(f"{last:{width}}  {scores}")
-    lines.append(
-        f"NSD at {tolerance:g} mm. The mean is that of labels which both have."
-        if mean is not None
-        else "No label is in both."
-    )
-    return lines
+    if mean is None:
+        last = "No label is in both."
+    else:
+        both = sum(own.only_in is None for own in found.values())
+        rows.append([f"mean of {both}", *_scores(**mean)])
+        last = f"NSD at {tolerance:g} mm. The mean is that of labels which both have."
+    return [*table(["", "DSC", "NSD", "HD95 mm", "A mL", "B mL", "B - A"], rows), last]
+
+
+def _cells(own: Agreement) -> list[str]:
+    volumes = [f"{own.a_ml:,.2f}", f"{own.b_ml:,.2f}"]
+    if own.only_in:
+        return ["", "", f"only in {own.only_in}", *volumes]
+    change = describe_change(own.difference_ml, own.difference_percent)
+    return [*_scores(own.dsc, own.nsd, own.hausdorff95_mm), *volumes, change]
+
+
+def _scores(dsc: float, nsd: float, hausdorff95_mm: float) -> list[str]:
+    return [f"{dsc:.3f}", f"{nsd:.3f}", f"{hausdorff95_mm:.2f}"]

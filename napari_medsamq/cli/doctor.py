@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from napari_medsamq.cli.common import say, told_to_user
+from napari_medsamq.cli.common import say, user_errors
 from napari_medsamq.diagnostics.doctor import Finding, Level, examine
 
 _SIGNS = {Level.ok: "ok     ", Level.note: "NOTE   ", Level.problem: "PROBLEM"}
@@ -22,7 +22,7 @@ def doctor(
     The exit status is 1 if something keeps the program from working.
     """
     findings = []
-    with told_to_user():
+    with user_errors():
         for finding in examine():
             findings.append(finding)
             if not as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,9 +19,9 @@ from napari_medsamq.cli.common import (
     Series,
     VolumeNumber,
     check_reports,
-    chosen_model,
     say,
-    told_to_user,
+    table,
+    user_errors,
     write_csv,
 )
 from napari_medsamq.errors import ChoiceError, SaveError, UnevenSlicesError, VolumeError
@@ -32,9 +31,9 @@ from napari_medsamq.io.files import write_json
 from napari_medsamq.io.label_writer import check_target
 from napari_medsamq.io.labels import read_label_file
 from napari_medsamq.io.volume import Volume, read_volume
-from napari_medsamq.plain_text import plain
-from napari_medsamq.workflows.follow_up import Change, find_motion, follow_up, prior_labels
-from napari_medsamq.workflows.parsing import MODALITIES, parse_window
+from napari_medsamq.workflows.follow_up import find_motion, follow_up, prior_labels
+from napari_medsamq.workflows.labels import check_new
+from napari_medsamq.workflows.session import open_session, with_known_modality
 
 
 def followup(
@@ -80,24 +79,17 @@ def followup(
     Each label of the prior scan becomes a 3D box in the patient, which is
     segmented where it lies on the new scan.
     """
-    with told_to_user():
-        if output.exists() and not overwrite:
-            raise SaveError(f"{output} exists. Choose another name, or add --overwrite.")
+    with user_errors():
+        check_new(output, overwrite)
         inputs = [path for path in (prior_label, new_image, prior_image) if path is not None]
         check_reports([csv_file, json_file], [*inputs, output])
         prior = read_label_file(prior_label)
         for path in inputs:
             check_target(output, path)
         _check_outside(output, prior_label, prior_image)
-        new = read_volume(new_image, series, volume_number, resample)
+        new = read_volume(new_image, series=series, volume=volume_number, resample=resample)
         check_target(output, new.path, new.source)
-        if modality is not None:
-            new = new.with_modality(MODALITIES[modality.value])
-        elif new.modality_source == "ambiguous":
-            raise VolumeError(
-                f"{new_image} does not say whether it is CT or MR, and its intensities could be "
-                "either. Add --modality ct, mr or other; it decides the window."
-            )
+        new = with_known_modality(new, modality)
         motion = None
         if prior_image is not None:
             scan = _prior_scan(prior_image, prior_series, prior_volume, prior_resample)
@@ -111,16 +103,18 @@ def followup(
         labels = prior_labels(
             prior, new, motion.matrix if motion else None, margin, PLANES.index(axis.value)
         )
-        found = follow_up(
-            labels,
-            new,
-            output,
-            window=None if window is None else parse_window(window, new),
-            model=chosen_model(model),
-            device=device,
-            zoom=zoom,
-        )
-        say(*_table(found.changes))
+        session = open_session(new, window=window, zoom=zoom, model=model, device=device)
+        found = follow_up(labels, session, output)
+        cells = [
+            [
+                f"{label_id} {own.name}",
+                f"{own.prior_ml:,.2f}",
+                f"{own.new_ml:,.2f}",
+                f"{own}{f'  Note: {own.note}.' if own.note else ''}",
+            ]
+            for label_id, own in found.changes.items()
+        ]
+        say(*table(["", "prior mL", "new mL", "change"], cells))
         say(f"Model {found.model}. Saved and verified: {found.saved.receipt.path}")
         if found.saved.problem:
             say(f"Note: {found.saved.problem}")
@@ -153,22 +147,9 @@ def _check_outside(output: Path, *priors: Path | None) -> None:
 
 def _prior_scan(path: Path, series: str | None, volume: int | None, resample: bool) -> Volume:
     try:
-        return read_volume(path, series, volume, resample)
+        return read_volume(path, series=series, volume=volume, resample=resample)
     except (ChoiceError, UnevenSlicesError) as error:
         raise VolumeError(
             f"{error}\n  For the prior image these options are --prior-series, --prior-volume and "
             "--prior-resample."
         ) from error
-
-
-def _table(changes: Mapping[int, Change]) -> list[str]:
-    called = {label_id: plain(f"{label_id} {change.name}") for label_id, change in changes.items()}
-    width = max(map(len, called.values()))
-    lines = [f"{'':{width}}  {'prior mL':>10} {'new mL':>10}  change"]
-    for label_id, change in changes.items():
-        note = f"  Note: {change.note}." if change.note else ""
-        lines.append(
-            f"{called[label_id]:{width}}  {change.prior_ml:10,.2f} {change.new_ml:10,.2f}  "
-            f"{change}{note}"
-        )
-    return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -25,7 +25,7 @@ from napari_medsamq.cli.common import (
     chosen_model,
     no_window,
     say,
-    told_to_user,
+    user_errors,
 )
 from napari_medsamq.cli.compare import compare
 from napari_medsamq.cli.doctor import doctor
@@ -38,17 +38,19 @@ from napari_medsamq.inference.backend import CPU
 from napari_medsamq.inference.catalog import describe_model, explain_default, find_model, time_steps
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.model_spec import shipped_models
+from napari_medsamq.io.label_writer import check_target
 from napari_medsamq.io.source import Selection
 from napari_medsamq.io.volume import read_volume
 from napari_medsamq.plugin import SAMPLES
+from napari_medsamq.workflows.labels import check_new
 from napari_medsamq.workflows.parsing import (
     MODALITIES,
     parse_box,
     parse_labels,
     parse_point,
-    parse_window,
 )
-from napari_medsamq.workflows.segment import segment_boxes
+from napari_medsamq.workflows.segment import SegmentReport, segment_boxes
+from napari_medsamq.workflows.session import open_session, with_known_modality
 
 app = typer.Typer(
     name="medsamq",
@@ -58,14 +60,14 @@ app = typer.Typer(
 )
 
 
-class Sample(StrEnum):
+class SampleName(StrEnum):
     """The volumes that come with the program."""
 
     ct = "ct"
     mr = "mr"
 
 
-SAMPLE_FILES = {Sample.ct: "ct.nii.gz", Sample.mr: "mr.nrrd"}
+SAMPLE_FILES = {SampleName.ct: "ct.nii.gz", SampleName.mr: "mr.nrrd"}
 
 
 BOX_HELP = (
@@ -95,7 +97,9 @@ def main(
 @app.command()
 def gui(
     path: Annotated[Path | None, typer.Argument(help="A volume or DICOM folder.")] = None,
-    sample: Annotated[Sample | None, typer.Option(help="Open a volume that comes along.")] = None,
+    sample: Annotated[
+        SampleName | None, typer.Option(help="Open a volume that comes along.")
+    ] = None,
     box: Boxes = [],  # noqa: B006 (typer reads it, nobody writes it)
     label: Labels = ["1"],  # noqa: B006
     axis: Annotated[Axis, typer.Option(help="Direction of 3D boxes.")] = Axis.axial,
@@ -112,7 +116,7 @@ def gui(
     device: Device = CPU,
 ) -> None:
     """Open napari with the dock, and a volume if one is named."""
-    with told_to_user():
+    with user_errors():
         if path is not None and sample is not None:
             raise VolumeError("Name a file or a sample, not both.")
         if box and path is None and sample is None:
@@ -163,38 +167,25 @@ def segment(
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output file.")] = False,
 ) -> None:
     """Segment boxes of an image and save the label on the image's own grid."""
-    with told_to_user():
-        if output.exists() and not overwrite:
-            raise SaveError(f"{output} exists. Choose another name, or add --overwrite.")
+    with user_errors():
+        check_new(output, overwrite)
         labels = parse_labels(label, len(box))
-        volume = read_volume(image, series, volume_number, resample)
-        if modality is not None:
-            volume = volume.with_modality(MODALITIES[modality.value])
-        elif volume.modality_source == "ambiguous":
-            raise VolumeError(
-                f"{image} does not say whether it is CT or MR, and its intensities could be either."
-                " Add --modality ct, mr or other; it decides the window."
-            )
+        volume = read_volume(image, series=series, volume=volume_number, resample=resample)
+        check_target(output, volume.path, volume.source)
+        volume = with_known_modality(volume, modality)
         prompts = [parse_box(text, volume, PLANES.index(axis.value)) for text in box]
         label_ids = [label_id for label_id, _ in labels]
+        points = [parse_point(text, volume, axis, sorted(set(label_ids))) for text in point]
+        session = open_session(volume, window=window, zoom=zoom, model=model, device=device)
         boxes = list(zip(prompts, label_ids, strict=True))
-        clicks = [
-            parse_point(text, volume, PLANES.index(axis.value), sorted(set(label_ids)))
-            for text in point
-        ]
-        _, found = segment_boxes(
-            volume,
-            boxes,
-            output,
-            names={label_id: name for label_id, name in labels if name},
-            window=None if window is None else parse_window(window, volume),
-            model=chosen_model(model),
-            device=device,
-            zoom=zoom,
-            clicks=clicks,
-            named=with_name,
+        names = {label_id: name for label_id, name in labels if name}
+        say(
+            *_summary(
+                segment_boxes(
+                    session, boxes, output, names=names, points=points, with_name=with_name
+                )
+            )
         )
-        say(*_summary(found))
 
 
 @app.command()
@@ -206,7 +197,7 @@ def demo(
     """Segment liver and spleen on the sample CT and show what came out."""
     from napari_medsamq.workflows.demo import run_demo
 
-    with told_to_user():
+    with user_errors():
         start = perf_counter()
         found = run_demo(output, chosen_model(model), device)
         say(*_summary(found))
@@ -221,7 +212,7 @@ def models(
     device: Device = CPU,
 ) -> None:
     """List the models: size, hash, DSC on cases that none was trained on, ms on this computer."""
-    with told_to_user():
+    with user_errors():
         engines = Engines(device=device)
         others = [find_model(name) for name in model or []]
         for directory in dict.fromkeys([*shipped_models(), *others]):
@@ -230,23 +221,22 @@ def models(
         say(f"Without --model: {explain_default()}")
 
 
-def _summary(report: dict[str, Any]) -> list[str]:
-    scored = "" if report["model_dsc"] is None else f" (DSC {report['model_dsc']:.2f})"
-    model = f"{report['model']}{scored}"
-    which = [option for option in ("series", "volume") if option in report]
-    lines = [f"{option.capitalize()} {report[option]}" for option in which]
-    lines.append(f"{report['modality']}, {report['modality_source']}; model {model}")
-    for label_id, label in report["labels"].items():
-        lines.append(
-            f"{label_id} {label['name']}: {label['voxels']:,} voxels, {label['millilitres']:.2f} mL"
-        )
-    ms, slices = report["ms"], report["slices"]
+def _summary(report: SegmentReport) -> list[str]:
+    scored = "" if report.dsc is None else f" (DSC {report.dsc:.2f})"
+    volume, ms, slices = report.volume, report.ms, report.slices
+    lines = [f"{part.option.capitalize()} {part}" for part in volume.parts]
+    model = f"{report.session.model}{scored}"
+    lines.append(f"{volume.modality}, {volume.modality_source}; model {model}")
+    for label_id, measured in report.statistics.items():
+        name = report.model.style(label_id).name
+        size = f"{measured.voxels:,} voxels, {measured.millilitres:.2f} mL"
+        lines.append(f"{label_id} {name}: {size}")
     lines.append(
         f"{slices} slice{'s' if slices > 1 else ''}: encode {ms['encode_per_slice']:.0f} ms, "
         f"decode {ms['decode_per_slice']:.0f} ms each (medians)"
     )
-    lines.extend(f"Note: {warning}" for warning in report["warnings"])
-    lines.append(f"Saved and verified: {report['label_file']}")
+    lines.extend(f"Note: {warning}" for warning in report.warnings)
+    lines.append(f"Saved and verified: {report.saved.receipt.path}")
     return lines
 
 

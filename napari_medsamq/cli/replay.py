@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from napari_medsamq.annotation.label_model import Labelling
 from napari_medsamq.cli.common import (
     LABEL_HELP,
     Model,
@@ -17,16 +16,13 @@ from napari_medsamq.cli.common import (
     WithName,
     chosen_model,
     say,
-    told_to_user,
+    user_errors,
 )
-from napari_medsamq.errors import SaveError
 from napari_medsamq.io.label_writer import check_target
-from napari_medsamq.io.volume import Volume, read_volume, volume_hash
-from napari_medsamq.records.journal import check_volume
-from napari_medsamq.records.journal_format import Content, read_journal
-from napari_medsamq.records.provenance import Work, save_work
-from napari_medsamq.records.recording import Restored, restore
+from napari_medsamq.io.volume import read_volume
 from napari_medsamq.records.verification import Verdict, Verifier
+from napari_medsamq.workflows.labels import check_new, save
+from napari_medsamq.workflows.replay import ReplayedJournal, replay_journal
 
 
 def replay(
@@ -50,49 +46,31 @@ def replay(
     every voxel has to be the same, else the exit status is 1; elsewhere it is
     said what is another one, and the DSC of each label is reported.
     """
-    with told_to_user():
-        if output.exists() and not overwrite:
-            raise SaveError(f"{output} exists. Choose another name, or add --overwrite.")
-        volume = read_volume(image, series, volume_number, resample)
+    with user_errors():
+        check_new(output, overwrite)
+        volume = read_volume(image, series=series, volume=volume_number, resample=resample)
         check_target(output, volume.path, volume.source)
-        content = read_journal(journal)
-        check_volume(journal, content, volume_hash(volume))
-        restored = restore(content.records, volume.data.shape[:3], str(journal))
-        labelling = Labelling(volume)
-        labelling.restore(restored.history, restored.styles)
-        saved = save_work(output, Work.of(labelling), names=with_name)
-        say(*_describe(restored, content))
+        replayed = replay_journal(journal, volume)
+        saved = save(replayed.model, output, overwrite=True, with_name=with_name)
+        found = replayed.model
+        for label_id, count in found.history.voxel_counts.items():
+            say(f"{label_id} {found.style(label_id).name}: {count:,} voxels")
+        say(*(f"Note: {note}" for note in replayed.notes))
         say(f"Saved and verified: {saved.receipt.path}")
         if saved.problem:
             say(f"Note: {saved.problem}")
-        if verify and not _verify(volume, content, chosen_model(model), restored):
+        if verify and not _verify(replayed, chosen_model(model)):
             raise typer.Exit(1)
 
 
-def _describe(restored: Restored, content: Content) -> list[str]:
-    counts = restored.history.voxel_counts
-    lines = [
-        f"{label_id} {_name(restored, label_id)}: {count:,} voxels"
-        for label_id, count in counts.items()
-    ]
-    if content.damaged:
-        lines.append("Note: the end of the journal was cut off or altered; all before it is there.")
-    return lines or ["The journal ends with an empty label."]
-
-
-def _name(restored: Restored, label_id: int) -> str:
-    style = restored.styles.get(label_id)
-    return f"Label {label_id}" if style is None else style.name
-
-
-def _verify(volume: Volume, content: Content, model: Path | None, restored: Restored) -> bool:
-    verifier = Verifier(volume, model)
-    for record in content.records:
+def _verify(replayed: ReplayedJournal, model: Path | None) -> bool:
+    verifier = Verifier(replayed.model.volume, model)
+    for record in replayed.records:
         verifier.apply(record)
     verdict = verifier.verdict
     say(f"{verdict.identical} of {verdict.masks} masks are the same, voxel by voxel.")
     for label_id, dsc in verdict.dsc().items():
-        say(f"{label_id} {_name(restored, label_id)}: DSC {dsc:.4f}")
+        say(f"{label_id} {replayed.model.style(label_id).name}: DSC {dsc:.4f}")
     return _is_right(verdict)
 
 

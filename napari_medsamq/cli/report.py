@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from napari_medsamq.cli.common import Resample, Series, VolumeNumber, say, told_to_user
+from napari_medsamq.cli.common import Resample, Series, VolumeNumber, say, user_errors
 from napari_medsamq.errors import SaveError
 from napari_medsamq.io.volume import read_volume
 from napari_medsamq.records.report import make_report, report_path, write_report
+from napari_medsamq.workflows.labels import check_new
 
 
 def report(
@@ -26,14 +27,17 @@ def report(
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output file.")] = False,
 ) -> None:
     """Write a page (HTML) about a label: numbers, how it came about, and pictures."""
-    with told_to_user():
+    with user_errors():
         target = report_path(label) if output is None else output
         # So that it takes the place of no image, or of a part of one.
         if target.suffix.lower() not in (".html", ".htm"):
             raise SaveError(f"{target}: a report is a page. Choose a name that ends in .html.")
-        if target.exists() and not overwrite:
-            raise SaveError(f"{target} exists. Choose another name, or add --overwrite.")
-        drawn_on = None if image is None else read_volume(image, series, volume_number, resample)
+        check_new(target, overwrite)
+        drawn_on = (
+            None
+            if image is None
+            else read_volume(image, series=series, volume=volume_number, resample=resample)
+        )
         page = make_report(label, drawn_on)
         read = (label,) if image is None else (label, image)
         if target.exists() and any(target.samefile(own) for own in read):

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import find_objects
 
-from napari_medsamq.cohort.table import Case
+from napari_medsamq.cohort.table import CohortCase
 from napari_medsamq.errors import PromptError
 from napari_medsamq.io.label_grid import one_lattice
 from napari_medsamq.io.labels import bring_onto, read_label_file, same_grid
@@ -30,7 +30,7 @@ from napari_medsamq.workflows.parsing import parse_box
 Boxes = list[tuple[BoxPrompt | BoxPrompt3D, int]]
 
 
-def boxes_of(case: Case, volume: Volume) -> tuple[Boxes, dict[int, str], list[str]]:
+def boxes_of(case: CohortCase, volume: Volume) -> tuple[Boxes, dict[int, str], list[str]]:
     """Return boxes with their label numbers, the names of labels that have one, and notes.
 
     Raises

@@ -12,19 +12,13 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
-from typing import Any
+from typing import Any, get_args
 
 import cv2
-import numpy as np
-import numpy.typing as npt
 
 from napari_medsamq import __version__
-from napari_medsamq.analysis.statistics import label_statistics
-from napari_medsamq.annotation.history import LabelStyle
-from napari_medsamq.annotation.label_model import Labelling
 from napari_medsamq.cohort.boxes import boxes_of
 from napari_medsamq.cohort.gallery import thumbnail
 from napari_medsamq.cohort.results import (
@@ -35,33 +29,26 @@ from napari_medsamq.cohort.results import (
     paths_of,
     read_result,
     remove_case,
-    write_result,
 )
-from napari_medsamq.cohort.table import Case
+from napari_medsamq.cohort.table import CohortCase
 from napari_medsamq.errors import CohortError, JournalError, MedSAMQError, VolumeError
 from napari_medsamq.inference.backend import environment
 from napari_medsamq.inference.catalog import find_model
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.model_spec import ModelSpec, default_model
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
-from napari_medsamq.io.files import file_hash, write_whole
-from napari_medsamq.io.modality import MODALITIES
+from napari_medsamq.io.files import file_hash, write_json, write_whole
+from napari_medsamq.io.modality import Modality
 from napari_medsamq.io.readers import files_of
 from napari_medsamq.io.volume import Volume, read_volume, volume_hash
-from napari_medsamq.records.journal import check_volume, journal_path
-from napari_medsamq.records.journal_format import read_journal
-from napari_medsamq.records.provenance import Work, save_work
-from napari_medsamq.records.recording import restore
-from napari_medsamq.workflows.parsing import parse_window
-from napari_medsamq.workflows.segment import segment_boxes
-
-Label = npt.NDArray[np.unsignedinteger]
+from napari_medsamq.records.journal import journal_path
+from napari_medsamq.workflows.labels import save
+from napari_medsamq.workflows.replay import replay_journal
+from napari_medsamq.workflows.segment import LabelReport, SegmentReport, segment_boxes
+from napari_medsamq.workflows.session import open_session, with_known_modality
 
 # A header and its data; of more files, only the reader knows which of them are meant.
 _PAIR = 2
-# While the network looks at one case, another is read or saved; more would take memory alone.
-_ROOM = BoundedSemaphore(2)
-_ENGINES = Lock()
 
 
 @dataclass(frozen=True)
@@ -70,7 +57,7 @@ class Task:
 
     Attributes
     ----------
-    case : Case
+    case : CohortCase
     output : Path
         The folder for results; absolute.
     token : str
@@ -83,7 +70,7 @@ class Task:
         CPU threads of the network; None takes one per physical core.
     """
 
-    case: Case
+    case: CohortCase
     output: Path
     token: str
     program: Mapping[str, Any]
@@ -92,7 +79,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CaseOutcome:
     """What came of a case.
 
     Attributes
@@ -112,87 +99,123 @@ class Outcome:
 
 def describe_program() -> dict[str, Any]:
     """Return what, besides the table, decides about masks here: versions, instructions, models."""
-    models = {modality: _model_hash(default_model(modality)) for modality in MODALITIES}
+    models = {modality: _model_hash(default_model(modality)) for modality in get_args(Modality)}
     return {"version": __version__, **environment(), "models": models}
 
 
-def run_case(task: Task) -> Outcome:
-    """Segment a case, or replay its journal, unless that is done already.
+class CaseRunner:
+    """Runs cases in this process, with models that they share; from several threads, too."""
 
-    Raises
-    ------
-    CohortError
-        If this process is not fit to run any case; what is wrong with one is in its outcome.
-    """
-    with _ROOM:
-        try:
-            return _run(task)
-        except CohortError:
-            raise
-        except MedSAMQError as error:
-            return Outcome({}, str(error))
-        except MemoryError:
-            return Outcome({}, "This computer's memory is too small. Use fewer workers.")
-        except Exception as error:  # noqa: BLE001 (one case must not end the others; it is reported)
-            return Outcome({}, f"Unexpected {type(error).__name__}: {error}. Please report this.")
+    def __init__(self) -> None:
+        # While the network looks at one case, another is read or saved; more would take memory
+        # alone.
+        self._room = BoundedSemaphore(2)
+        self._lock = Lock()
+        self._engines: dict[tuple[str | None, str, int | None], Engines] = {}
 
+    def run(self, task: Task) -> CaseOutcome:
+        """Segment a case, or replay its journal, unless that is done already.
 
-def _run(task: Task) -> Outcome:
-    case, output = task.case, task.output
-    check_token(output, task.token)
-    check_program(task.program, describe_program())
-    key = _key(task)
-    earlier = read_result(output, case, key)
-    if earlier is None and read_result(output / EARLIER, case, key) is not None:
-        move_case(case.name, output / EARLIER, output)
+        Raises
+        ------
+        CohortError
+            If this process is not fit to run any case; what is wrong with one is in its outcome.
+        """
+        with self._room:
+            try:
+                return self._run(task)
+            except CohortError:
+                raise
+            except MedSAMQError as error:
+                return CaseOutcome({}, str(error))
+            except MemoryError:
+                return CaseOutcome({}, "This computer's memory is too small. Use fewer workers.")
+            except Exception as error:  # noqa: BLE001 (one case must not end the others; it is reported)
+                text = f"Unexpected {type(error).__name__}: {error}. Please report this."
+                return CaseOutcome({}, text)
+
+    def _run(self, task: Task) -> CaseOutcome:
+        case, output = task.case, task.output
+        check_token(output, task.token)
+        check_program(task.program, describe_program())
+        key = _key(task)
         earlier = read_result(output, case, key)
-    if earlier is not None:
-        # One of this very run was lost on its way: its worker ended before it told of it.
-        return Outcome({**earlier, "case": case.name}, skipped=earlier.get("run") != task.token)
-    start = time.perf_counter()
-    volume = _image(case)
-    if case.modality is not None:
-        volume = volume.with_modality(case.modality)
-    # Out of the way as long as it is not known whether something new comes in its place.
-    move_case(case.name, output, output / EARLIER)
-    try:
-        result = _made(task, volume, key)
-        result["seconds"] = time.perf_counter() - start
-        write_result(output / paths_of(case.name)[2], result)
-    except BaseException:
-        remove_case(case.name, output)
-        raise
-    remove_case(case.name, output / EARLIER)
-    return Outcome(json.loads(json.dumps(result)))
+        if earlier is None and read_result(output / EARLIER, case, key) is not None:
+            move_case(case.name, output / EARLIER, output)
+            earlier = read_result(output, case, key)
+        if earlier is not None:
+            # One of this very run was lost on its way: its worker ended before it told of it.
+            ours = earlier.get("run") == task.token
+            return CaseOutcome({**earlier, "case": case.name}, skipped=not ours)
+        start = time.perf_counter()
+        volume = _image(case)
+        if case.modality is not None:
+            volume = volume.with_modality(case.modality)
+        # Out of the way as long as it is not known whether something new comes in its place.
+        move_case(case.name, output, output / EARLIER)
+        try:
+            result = self._result(task, volume, key)
+            result["seconds"] = time.perf_counter() - start
+            write_json(output / paths_of(case.name)[2], result)
+        except BaseException:
+            remove_case(case.name, output)
+            raise
+        remove_case(case.name, output / EARLIER)
+        return CaseOutcome(json.loads(json.dumps(result)))
 
+    def _result(self, task: Task, volume: Volume, key: str) -> dict[str, Any]:
+        """Write label and picture of a case, and return what is said of it."""
+        case, output = task.case, task.output
+        label_file, picture_file, _ = paths_of(case.name)
+        report: LabelReport
+        if case.journal is None:
+            report, window = self._segment(task, volume, output / label_file)
+        else:
+            report, window = _replay(case, volume, output / label_file)
+        model = report.model
+        picture, alt = thumbnail(volume, model.label, window, model.styles, case.axis)
+        write_whole(output / picture_file, picture)
+        told = report.as_dict()
+        labels = {n: {**own, "color": model.style(n).color} for n, own in told["labels"].items()}
+        # Results are told by paths within their folder, which may be moved.
+        return {
+            "format": FORMAT,
+            "key": key,
+            "run": task.token,
+            "case": case.name,
+            "files": {
+                label_file: report.saved.receipt.sha256,
+                picture_file: file_hash(output / picture_file),
+            },
+            "alt": alt,
+            "report": {**told, "labels": labels, "label_file": label_file},
+            "finished": time.time(),
+        }
 
-def _made(task: Task, volume: Volume, key: str) -> dict[str, Any]:
-    """Write label and picture of a case, and return what is said of it."""
-    case, output = task.case, task.output
-    label_file, picture_file, _ = paths_of(case.name)
-    made = _replayed if case.journal is not None else _segmented
-    label, window, styles, report = made(task, volume, output / label_file)
-    used = report["labels"]
-    report.pop("provenance_file", None)  # lies beside the label
-    picture, alt = thumbnail(volume, label, window, styles, case.axis)
-    write_whole(output / picture_file, picture)
-    for label_id, said in used.items():
-        said["color"] = styles.get(int(label_id), LabelStyle.default(int(label_id))).color
-    hashes = {
-        label_file: report.pop("label_sha256"),
-        picture_file: file_hash(output / picture_file),
-    }
-    # Results are told by paths within their folder, which may be moved.
-    return {
-        "format": FORMAT,
-        "key": key,
-        "run": task.token,
-        "case": case.name,
-        "files": hashes,
-        "alt": alt,
-        "report": {**report, "label_file": label_file},
-        "finished": time.time(),
-    }
+    def _segment(
+        self, task: Task, volume: Volume, output: Path
+    ) -> tuple[SegmentReport, WindowLevel]:
+        case = task.case
+        volume = with_known_modality(volume)
+        boxes, names, notes = boxes_of(case, volume)
+        engines = self._shared_engines(case.model, task.device, task.threads)
+        session = open_session(
+            volume, window=case.window, zoom=case.zoom, model=engines, device=task.device
+        )
+        report = segment_boxes(session, boxes, output, names=names)
+        return replace(report, notes=(*report.notes, *notes)), session.window
+
+    def _shared_engines(self, model: str | None, device: str, threads: int | None) -> Engines:
+        """Return the engines that all cases of this process share."""
+        with self._lock:
+            wanted = model, device, threads
+            if wanted not in self._engines:
+                if threads is not None:
+                    # Its pictures are small: more threads would take from other workers.
+                    cv2.setNumThreads(threads)
+                directory = None if model is None else find_model(model)
+                self._engines[wanted] = Engines(directory, device, threads)
+            return self._engines[wanted]
 
 
 def check_program(expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
@@ -215,70 +238,18 @@ def check_program(expected: Mapping[str, Any], found: Mapping[str, Any]) -> None
         )
 
 
-def _image(case: Case) -> Volume:
-    return read_volume(case.image, case.series, case.volume, case.resample)
+def _image(case: CohortCase) -> Volume:
+    return read_volume(case.image, series=case.series, volume=case.volume, resample=case.resample)
 
 
-def _segmented(
-    task: Task, volume: Volume, output: Path
-) -> tuple[Label, WindowLevel, dict[int, LabelStyle], dict[str, Any]]:
-    case = task.case
-    if volume.modality_source == "ambiguous":
-        raise VolumeError(
-            f"{case.image} does not say whether it is CT or MR, and its intensities could be "
-            "either. Write ct, mr or other in the column modality."
-        )
-    boxes, names, notes = boxes_of(case, volume)
-    session, report = segment_boxes(
-        volume,
-        boxes,
-        output,
-        names=names,
-        window=None if case.window is None else parse_window(case.window, volume),
-        device=task.device,
-        zoom=case.zoom,
-        engines=_shared_engines(case.model, task.device, task.threads),
-    )
-    report["warnings"] += notes
-    styles = {label_id: session.style(label_id) for label_id in session.history.voxel_counts}
-    return session.label, session.window, styles, report
+def _replay(case: CohortCase, volume: Volume, output: Path) -> tuple[LabelReport, WindowLevel]:
+    replayed = replay_journal(_journal(case, volume_hash(volume)), volume)
+    saved = save(replayed.model, output, overwrite=True)
+    report = LabelReport(replayed.model, saved, replayed.notes)
+    return report, replayed.window or default_window(volume)
 
 
-def _replayed(
-    task: Task, volume: Volume, output: Path
-) -> tuple[Label, WindowLevel, dict[int, LabelStyle], dict[str, Any]]:
-    key = volume_hash(volume)
-    path = _journal(task.case, key)
-    content = read_journal(path)
-    check_volume(path, content, key)
-    restored = restore(content.records, volume.data.shape[:3])
-    labelling = Labelling(volume)
-    labelling.restore(restored.history, restored.styles)
-    label = labelling.label
-    saved = save_work(output, Work.of(labelling))
-    warnings = [*volume.warnings, *([saved.problem] if saved.problem else [])]
-    if content.damaged:
-        warnings.append("The end of the journal was cut off or altered; all before it is there.")
-    if not restored.history.voxel_counts:
-        warnings.append("The journal ends with an empty label.")
-    report = {
-        "image": str(volume.path),
-        "modality": volume.modality,
-        "modality_source": volume.modality_source,
-        "warnings": warnings,
-        "labels": {
-            label_id: {
-                "name": restored.styles.get(label_id, LabelStyle.default(label_id)).name,
-                **measured.as_dict(),
-            }
-            for label_id, measured in label_statistics(volume, label).items()
-        },
-        "label_sha256": saved.receipt.sha256,
-    }
-    return label, restored.window or default_window(volume), restored.styles, report
-
-
-def _journal(case: Case, key: str) -> Path:
+def _journal(case: CohortCase, key: str) -> Path:
     path = case.journal
     if path is None:
         raise ValueError("the case has no journal")
@@ -288,20 +259,6 @@ def _journal(case: Case, key: str) -> Path:
     if not found.exists():
         raise JournalError(f"{path} holds no journal of {case.image} ({found.name}).")
     return found
-
-
-def _shared_engines(model: str | None, device: str, threads: int | None) -> Engines:
-    """Return the engines that all cases of this process share."""
-    with _ENGINES:
-        return _engines(model, device, threads)
-
-
-@cache
-def _engines(model: str | None, device: str, threads: int | None) -> Engines:
-    if threads is not None:
-        # Its pictures are small: more threads would take from other workers.
-        cv2.setNumThreads(threads)
-    return Engines(None if model is None else find_model(model), device, threads)
 
 
 def _key(task: Task) -> str:
@@ -328,7 +285,7 @@ def _key(task: Task) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _content(path: Path, image_of: Case | None = None) -> Any:
+def _content(path: Path, image_of: CohortCase | None = None) -> Any:
     """Return the hashes of a file and of those with its voxels, or of all files in a folder."""
     try:
         if not path.is_dir():

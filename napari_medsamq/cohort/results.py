@@ -14,7 +14,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from napari_medsamq import __version__
 from napari_medsamq.analysis.statistics import LabelStatistics
 from napari_medsamq.cohort.gallery import Card, page
-from napari_medsamq.cohort.table import Case, Failure
+from napari_medsamq.cohort.table import CohortCase, Failure
 from napari_medsamq.errors import CohortError, SaveError
 from napari_medsamq.io.files import (
     file_hash,
@@ -149,17 +149,7 @@ def _files_of(name: str, folder: Path) -> list[Path]:
     return [provenance_path(label), label, picture, result]
 
 
-def write_result(path: Path, result: Mapping[str, Any]) -> None:
-    """Write what is said of a case, last of all its files.
-
-    Raises
-    ------
-    SaveError
-    """
-    write_json(path, result)
-
-
-def read_result(output: Path, case: Case, key: str) -> dict[str, Any] | None:
+def read_result(output: Path, case: CohortCase, key: str) -> dict[str, Any] | None:
     """Return the result of a case if it is that of a key and all of its files are as written."""
     try:
         found = json.loads((output / paths_of(case.name)[2]).read_text(encoding="utf-8"))

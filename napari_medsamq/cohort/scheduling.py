@@ -17,7 +17,7 @@ from dask.delayed import delayed
 from dask.system import CPU_COUNT
 
 from napari_medsamq import __version__
-from napari_medsamq.cohort.case_runner import Outcome, Task, describe_program, run_case
+from napari_medsamq.cohort.case_runner import CaseOutcome, CaseRunner, Task, describe_program
 from napari_medsamq.cohort.cluster import (
     Connection,
     check_connection,
@@ -25,7 +25,7 @@ from napari_medsamq.cohort.cluster import (
     dask_distributed,
 )
 from napari_medsamq.cohort.results import check_token
-from napari_medsamq.cohort.table import Case
+from napari_medsamq.cohort.table import CohortCase
 from napari_medsamq.errors import CohortError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _CONNECT_S = 30.0
 # How long a cluster may be without workers; new ones take a while to start.
 _PATIENCE_S = 120.0
 
-OnDone = Callable[[Case, Outcome], None]
+OnDone = Callable[[CohortCase, CaseOutcome], None]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Job:
 
     Attributes
     ----------
-    cases : sequence of Case
+    cases : sequence of CohortCase
     output : Path
         Absolute.
     token : str
@@ -59,7 +59,7 @@ class Job:
         CPU threads of each worker; None shares the cores among them.
     """
 
-    cases: Sequence[Case]
+    cases: Sequence[CohortCase]
     output: Path
     token: str
     device: str
@@ -82,11 +82,10 @@ def run_here(job: Job, on_done: OnDone) -> None:
     on_done : callable
         Told, in this thread, what came of each case.
     """
-    by_key = {}
-    lazy = []
+    by_key, lazy, runner = {}, [], CaseRunner()
     for task in job.tasks(describe_program()):
         # Nothing in a task is to be looked for collections of Dask's.
-        waiting = delayed(run_case, pure=False)(delayed(task, traverse=False))
+        waiting = delayed(runner.run, pure=False)(delayed(task, traverse=False))
         by_key[waiting.key] = task.case
         lazy.append(waiting)
 
@@ -191,11 +190,13 @@ def _run_on(client: Client, job: Job, on_done: OnDone) -> None:
         on_done(cases[future.key], outcome)
 
 
-def run_on_worker(task: Task) -> Outcome:
+def run_on_worker(task: Task) -> CaseOutcome:
     """Run a case on a worker of Dask's; by default with as many CPU threads as the worker has."""
     from distributed import get_worker  # not there where only one process is used
 
-    return run_case(replace(task, threads=task.threads or get_worker().state.nthreads))
+    worker = get_worker()
+    runner: CaseRunner = vars(worker).setdefault("medsamq_runner", CaseRunner())
+    return runner.run(replace(task, threads=task.threads or worker.state.nthreads))
 
 
 def _agreed_program(client: Client, job: Job) -> dict[str, Any]:
@@ -240,13 +241,13 @@ def _check_alive(client: Client, seen: float) -> float:
     return seen
 
 
-def _outcome_of(future: Any) -> Outcome:
+def _outcome_of(future: Any) -> CaseOutcome:
     from distributed import CancelledError, KilledWorker
 
     try:
-        outcome: Outcome = future.result(timeout=_PATIENCE_S)
+        outcome: CaseOutcome = future.result(timeout=_PATIENCE_S)
     except KilledWorker:
-        return Outcome(
+        return CaseOutcome(
             {},
             "Several workers died while they had this case. Their memory may be too small: run it "
             "again with fewer workers.",

@@ -38,7 +38,7 @@ _PUT_ASIDE = re.compile(r"-\d{8}-\d{6}-\d+$")
 
 
 @dataclass(frozen=True)
-class Defaults:
+class TableDefaults:
     """What holds for lines of the table that do not say otherwise.
 
     Attributes
@@ -63,7 +63,7 @@ class Defaults:
 
 
 @dataclass(frozen=True)
-class Case:
+class CohortCase:
     """One image, and what is to be segmented in it.
 
     Attributes
@@ -124,7 +124,7 @@ class Failure:
     error: str
 
 
-def read_table(path: Path, defaults: Defaults) -> tuple[list[Case], list[Failure]]:
+def read_table(path: Path, defaults: TableDefaults) -> tuple[list[CohortCase], list[Failure]]:
     """Read a table of cases: CSV, with commas, semicolons or tabs between the columns.
 
     Blanks around a cell, empty lines, and columns without a name or any value count for nothing.
@@ -132,7 +132,7 @@ def read_table(path: Path, defaults: Defaults) -> tuple[list[Case], list[Failure
 
     Returns
     -------
-    cases : list of Case
+    cases : list of CohortCase
         In the order of the table.
     failures : list of Failure
         Lines that say nothing that could be run.
@@ -143,7 +143,7 @@ def read_table(path: Path, defaults: Defaults) -> tuple[list[Case], list[Failure
         If there is no such table, a column is missing or unknown, or two cases have one name.
     """
     lines = _read_lines(path)
-    cases: list[Case] = []
+    cases: list[CohortCase] = []
     failures: list[Failure] = []
     names: list[tuple[str, int]] = []
     for number, line in lines:
@@ -158,7 +158,7 @@ def read_table(path: Path, defaults: Defaults) -> tuple[list[Case], list[Failure
     return cases, failures
 
 
-def cases_of_journals(folder: Path) -> tuple[list[Case], list[Failure]]:
+def cases_of_journals(folder: Path) -> tuple[list[CohortCase], list[Failure]]:
     """Make a case of each journal in a folder, with the image where it was segmented.
 
     Raises
@@ -169,7 +169,7 @@ def cases_of_journals(folder: Path) -> tuple[list[Case], list[Failure]]:
     paths = [path for path in sorted(folder.glob("*.journal")) if not _PUT_ASIDE.search(path.stem)]
     if not paths:
         raise CohortError(f"{folder} holds no journals. Name the folder that they are in.")
-    cases: list[Case] = []
+    cases: list[CohortCase] = []
     failures: list[Failure] = []
     for number, path in enumerate(paths, start=1):
         try:
@@ -186,7 +186,7 @@ def cases_of_journals(folder: Path) -> tuple[list[Case], list[Failure]]:
         name = safe_name(f"{said.get('name', '')}-{path.stem[:8]}")
         image, series, volume = Path(said["path"]), said.get("series"), said.get("volume")
         cases.append(
-            Case(name, number, image, journal=path.absolute(), series=series, volume=volume)
+            CohortCase(name, number, image, journal=path.absolute(), series=series, volume=volume)
         )
     _check_names(folder, [(case.name, case.line) for case in cases])
     return cases, failures
@@ -283,7 +283,9 @@ def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers[:5])) + (" ..." if len(numbers) > 5 else "")
 
 
-def _case(name: str, number: int, line: dict[str, str], folder: Path, defaults: Defaults) -> Case:
+def _case(
+    name: str, number: int, line: dict[str, str], folder: Path, defaults: TableDefaults
+) -> CohortCase:
     if line[""]:
         raise PromptError(
             f"The line has a value in no column of the table ({line['']!r}). Put quotes around "
@@ -312,7 +314,7 @@ def _case(name: str, number: int, line: dict[str, str], folder: Path, defaults: 
         raise PromptError(f"volume is a number from 1 or empty, not {line['volume']!r}.")
     if line["resample"].lower() not in _YES_OR_NO:
         raise PromptError(f"resample is yes, no or empty, not {line['resample']!r}.")
-    return Case(
+    return CohortCase(
         name=name,
         line=number,
         image=folder / line["image"],

@@ -24,7 +24,7 @@ from napari_medsamq.io.modality import MODALITIES, Modality
 from napari_medsamq.records.journal import journal_folder
 from napari_medsamq.records.provenance import software
 
-# With 512 x 512 x 300 voxels open the window takes 1.6 GB; see "Speed" in the README.
+# With 512 x 512 x 300 voxels open the window may take 1.6 GB; see docs/results.md, "The window".
 _MEMORY_GB, _DISK_GB = 2.0, 1.0
 _OPENVINO = (2025, 2)
 _WINDOW_SECONDS = 120

@@ -37,7 +37,7 @@ THREADS = 2
 
 
 @dataclass(frozen=True)
-class Row:
+class TimedProgram:
     """What is timed: how a program is started that answers as `model_worker.serve` does.
 
     Attributes
@@ -54,14 +54,14 @@ class Row:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def model_row(directory: Path, *, threads: int = THREADS, precision: str = "f32") -> Row:
+def timed_model(directory: Path, *, threads: int = THREADS, precision: str = "f32") -> TimedProgram:
     """Describe a model directory run by OpenVINO as the plugin runs it."""
     settings = {"threads": threads, "precision": precision}
     module = ("-m", "napari_medsamq.diagnostics.model_worker", json.dumps(settings), str(directory))
-    return Row(directory.resolve().name, module)
+    return TimedProgram(directory.resolve().name, module)
 
 
-class Worker:
+class TimedProcess:
     """The process of a row.
 
     Attributes
@@ -70,7 +70,7 @@ class Worker:
         How long it took to load the model, without the start of Python.
     """
 
-    def __init__(self, row: Row, environment: Mapping[str, str]) -> None:
+    def __init__(self, row: TimedProgram, environment: Mapping[str, str]) -> None:
         self._row = row
         self._process = subprocess.Popen(
             [sys.executable, *row.arguments],
@@ -108,7 +108,7 @@ class Worker:
 
 
 def measure(
-    rows: Sequence[Row],
+    rows: Sequence[TimedProgram],
     rounds: Mapping[str, int],
     environment: Mapping[str, str],
     report: Callable[[int, int], None] = lambda done, total: None,
@@ -117,7 +117,7 @@ def measure(
 
     Parameters
     ----------
-    rows : sequence of Row
+    rows : sequence of TimedProgram
     rounds : mapping of str to int
         How often each step is run, after one run to warm up.
     environment : mapping of str to str
@@ -128,8 +128,8 @@ def measure(
     Returns
     -------
     times : dict
-        Row -> step -> median of the milliseconds; `memory` is the most that these steps took, in
-        MB.
+        Program -> step -> median of the milliseconds; `memory` is the most that these steps took,
+        in MB.
 
     Raises
     ------
@@ -139,7 +139,9 @@ def measure(
     found: dict[str, dict[str, list[float]]] = {row.name: {} for row in rows}
     total = len(rows) * sum(rounds.values())
     with ExitStack() as stack:
-        workers = {row.name: stack.enter_context(closing(Worker(row, environment))) for row in rows}
+        workers = {
+            row.name: stack.enter_context(closing(TimedProcess(row, environment))) for row in rows
+        }
         done = 0
         for step, count in rounds.items():
             for turn in range(count + 1):
@@ -158,7 +160,7 @@ def measure(
 
 
 def measure_loads(
-    rows: Sequence[Row], rounds: int, environment: Mapping[str, str]
+    rows: Sequence[TimedProgram], rounds: int, environment: Mapping[str, str]
 ) -> dict[str, dict[str, float]]:
     """Time how long rows take to load, the first time and with OpenVINO's cache.
 
@@ -171,14 +173,14 @@ def measure_loads(
     Returns
     -------
     times : dict
-        Row -> `load_cold` and `load_cached` -> median of the milliseconds.
+        Program -> `load_cold` and `load_cached` -> median of the milliseconds.
     """
     found: dict[str, dict[str, list[float]]] = {row.name: {} for row in rows}
     for _ in range(rounds):
         for row in rows:
             with tempfile.TemporaryDirectory() as cache:
                 for load in LOADS:
-                    worker = Worker(row, {**environment, CACHE_VARIABLE: cache})
+                    worker = TimedProcess(row, {**environment, CACHE_VARIABLE: cache})
                     worker.close()
                     found[row.name].setdefault(load, []).append(worker.load_ms)
     return {
@@ -215,7 +217,7 @@ def time_models(
             "Two of the model directories have the same name, which is what their times are listed "
             "by. Rename one."
         )
-    rows = [model_row(directory, threads=threads) for directory in chosen]
+    rows = [timed_model(directory, threads=threads) for directory in chosen]
     if quick:
         return measure(rows, {"encode": rounds, "decode": rounds}, os.environ)
     steps = {step: rounds if step != "case" else min(rounds, 3) for step in STEPS}

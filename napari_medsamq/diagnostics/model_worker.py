@@ -15,13 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import Session as AnnotationSession
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
 from napari_medsamq.inference.engine import Engine, OpenVINOEngine, box_points
 from napari_medsamq.io.volume import read_volume
 from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.workflows.demo import BOXES
+from napari_medsamq.workflows.segment import segment_boxes
+from napari_medsamq.workflows.session import Session
 
 CASE = SAMPLES / "ct.nii.gz"
 MEMORY = "memory"
@@ -68,17 +70,15 @@ def _steps(engine: Engine, budget: int) -> dict[str, Callable[[], float | None]]
 
     def segment_image() -> None:
         list(
-            Session(volume, engine, embedding_budget=budget).segment(
+            AnnotationSession(volume, engine, embedding_budget=budget).segment(
                 first.slice_prompt(first.middle_slice)
             )
         )
 
     def segment_case() -> None:
-        session = Session(read_volume(CASE), engine, embedding_budget=budget)
-        for box, label_id in BOXES:
-            session.commit(box, session.segment(box), label_id)
+        annotation = AnnotationSession(read_volume(CASE), engine, embedding_budget=budget)
         with tempfile.TemporaryDirectory() as folder:
-            session.save(Path(folder) / "label.nii.gz")
+            segment_boxes(Session(annotation), BOXES, Path(folder) / "label.nii.gz", names={})
 
     def encode() -> None:
         engine.encode(image)

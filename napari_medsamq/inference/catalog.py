@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import get_args
 
 import numpy as np
 
 from napari_medsamq.errors import ModelError
-from napari_medsamq.inference.engine import Engine, OpenVINOEngine, box_points
+from napari_medsamq.inference.backend import CPU
+from napari_medsamq.inference.engine import Engine, Engines, OpenVINOEngine, box_points
 from napari_medsamq.inference.model_spec import (
     FLOAT_BITS,
     ModelSpec,
@@ -28,6 +30,68 @@ class StepTimes:
 
     encode_ms: float
     decode_ms: float
+
+
+@dataclass(frozen=True)
+class ListedModel:
+    """A model that comes along.
+
+    Attributes
+    ----------
+    name : str
+    directory : Path
+    bits : int
+        Of its weights; 32 for floating point.
+    megabytes : float
+        Of its files (10^6 bytes).
+    dsc : dict of str to float
+        Dice coefficient on cases that it was not trained on: of "CT", "MR", "all".
+    default_for : tuple of "CT", "MR" or "other"
+        The kinds of images that it is taken for on this processor if none is named.
+    """
+
+    name: str
+    directory: Path
+    bits: int
+    megabytes: float
+    dsc: dict[str, float]
+    default_for: tuple[Modality, ...]
+
+
+def list_models() -> list[ListedModel]:
+    """Return the models that come along, without loading them.
+
+    Raises
+    ------
+    ModelError
+        If their files are not as they should be.
+    """
+    listed = []
+    for directory in shipped_models():
+        spec = ModelSpec.read(directory)
+        used = tuple(name for name in get_args(Modality) if default_model(name) == directory)
+        scores = {kind: found["dsc"] for kind, found in spec.scores.items() if "dsc" in found}
+        size = size_mb(directory)
+        listed.append(ListedModel(spec.name, directory, spec.bits, size, scores, used))
+    return listed
+
+
+def load_engine(model: str | Path, device: str = CPU) -> OpenVINOEngine:
+    """Load a model, to be shared by the sessions of several volumes.
+
+    Parameters
+    ----------
+    model : str or Path
+        Name of a model that comes along, or a model directory.
+    device : str
+        OpenVINO device name: CPU, GPU or AUTO.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or it cannot be loaded.
+    """
+    return Engines(device=device).load(find_model(str(model)))
 
 
 def find_model(name: str) -> Path:

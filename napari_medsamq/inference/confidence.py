@@ -11,9 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.geometry import Float64
-
-Bool = npt.NDArray[np.bool_]
+from napari_medsamq.array_types import Bool, Float64
 
 # How the sides x0, y0, x1, y1 of a box move, as parts of its size: looser, tighter, and shifted
 # both ways.
@@ -44,7 +42,7 @@ def agreement(mask: Bool, others: Bool) -> float:
     return float(np.mean(2 * both / np.maximum(sizes, 1)))
 
 
-def sureness(agreed: float, iou: float) -> float:
+def mask_confidence(agreed: float, iou: float) -> float:
     """Return how far the network agrees with a mask, 0 to 1.
 
     Parameters
@@ -57,7 +55,7 @@ def sureness(agreed: float, iou: float) -> float:
     return float(np.clip(agreed, 0, 1) * np.clip(iou, 0, 1))
 
 
-def confidence(sure: float, share: float) -> float:
+def slice_confidence(sure: float, share: float) -> float:
     """Return how much a slice of a structure is to be trusted, 0 to 1.
 
     The exponent is the one of .1, .15, .2, .25, .3, .4 and .5 whose rank correlation with DSC was
@@ -66,7 +64,7 @@ def confidence(sure: float, share: float) -> float:
     Parameters
     ----------
     sure : float
-        As `sureness` gives it for the slice's mask.
+        As `mask_confidence` gives it for the slice's mask.
     share : float
         The mask's pixels as a share of those of the structure's largest mask on a slice.
     """

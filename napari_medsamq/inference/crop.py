@@ -9,12 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.geometry import Float64
+from napari_medsamq.array_types import Bool, Float32, Float64, UInt8
 from napari_medsamq.inference.preprocess import BoxRule, ResizeLongestSide, prepare_slice
-
-Bool = npt.NDArray[np.bool_]
-Float32 = npt.NDArray[np.float32]
-UInt8 = npt.NDArray[np.uint8]
 
 # A smaller part of a slice shows too little to tell anything from.
 LEAST_SIDE = 24
@@ -48,7 +44,7 @@ def tight_box(mask: Bool) -> Float64 | None:
 
 
 @dataclass(frozen=True)
-class View:
+class CropTransform:
     """A part of a slice, and its way to the 256 px frame and back.
 
     Attributes
@@ -69,7 +65,7 @@ class View:
     box_rule: BoxRule = BoxRule.far_edge
 
     @cached_property
-    def transform(self) -> ResizeLongestSide:
+    def resize(self) -> ResizeLongestSide:
         """The transform between the part and the frame."""
         height, width = self.shape
         if self.crop is not None:
@@ -80,28 +76,28 @@ class View:
     def image(self, array: UInt8) -> Float32:
         """Turn the slice (H, W) or (H, W, 3) uint8 into the network's image of the part."""
         part = array if self.crop is None else np.ascontiguousarray(array[self.crop.place])
-        return prepare_slice(part, self.transform)
+        return prepare_slice(part, self.resize)
 
     def apply_box(self, xyxy: npt.ArrayLike) -> Float32:
         """Map a box (4,) XYXY from slice pixels to frame pixels, all inclusive, whole numbers."""
-        return self.transform.apply_box(np.asarray(xyxy, np.float64) - self._origin)
+        return self.resize.apply_box(np.asarray(xyxy, np.float64) - self._origin)
 
     def apply_point(self, x: float, y: float) -> tuple[int, int]:
         """Return the frame pixel (x, y) that shows a slice pixel, the nearest one if none does."""
-        rows, columns = self.transform.scale
+        rows, columns = self.resize.scale
         left, top = self._origin[:2]
         framed = np.floor([(x + 0.5 - left) * columns, (y + 0.5 - top) * rows])
-        height, width = self.transform.frame
+        height, width = self.resize.frame
         found = np.clip(framed, 0, [width - 1, height - 1])
         return int(found[0]), int(found[1])
 
     def invert_box(self, frame_box: npt.ArrayLike) -> Float64:
         """Return a box (4,) XYXY in slice pixels that `apply_box` maps to a box of whole pixels."""
-        return self.transform.invert_box(frame_box) + self._origin
+        return self.resize.invert_box(frame_box) + self._origin
 
     def apply_mask(self, mask: Bool) -> Bool:
         """Show a mask (H, W) bool of the slice in the frame: (256, 256) bool."""
-        return self.transform.apply_mask(mask if self.crop is None else mask[self.crop.place])
+        return self.resize.apply_mask(mask if self.crop is None else mask[self.crop.place])
 
     def frame_area(self, mask: Bool) -> Bool:
         """Return where the frame shows anything of a mask (H, W) bool of the slice.
@@ -109,12 +105,12 @@ class View:
         As LiteMedSAM's inference sees a mask from which it takes the next box: (h, w) bool.
         """
         part = mask if self.crop is None else mask[self.crop.place]
-        shown: Bool = self.transform.apply_image(part.astype(np.uint8)) > 0
+        shown: Bool = self.resize.apply_image(part.astype(np.uint8)) > 0
         return shown
 
     def invert_mask(self, logits: Float32) -> Bool:
         """Bring logits (256, 256) back to the slice, thresholded at 0: (H, W) bool."""
-        part = self.transform.invert_mask(logits)
+        part = self.resize.invert_mask(logits)
         if self.crop is None:
             return part
         mask = np.zeros(self.shape, bool)
@@ -145,22 +141,22 @@ class Zoom:
     times: float = 3.5
     most: float = 0.25
 
-    def view(self, xyxy: npt.ArrayLike, whole: View) -> View:
+    def transform_around(self, xyxy: npt.ArrayLike, whole: CropTransform) -> CropTransform:
         """Return what the network is shown for a box (4,) XYXY in slice pixels.
 
         Parameters
         ----------
         xyxy : (4,) float
             Both corners inclusive.
-        whole : View
+        whole : CropTransform
             All of the slice.
         """
         # From edge to edge.
         x0, y0, x1, y1 = np.asarray(xyxy, np.float64) + np.array([0, 0, 1, 1])
-        rows, columns = whole.transform.scale
+        rows, columns = whole.resize.scale
         # In frame pixels, which are square where a slice's are not.
         longer = float(max((x1 - x0) * columns, (y1 - y0) * rows))
-        if longer >= self.most * max(whole.transform.frame):
+        if longer >= self.most * max(whole.resize.frame):
             return whole
         starts, stops = [], []
         for low, high, scale, length in (

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 
-import numpy as np
-import numpy.typing as npt
-
-Float32 = npt.NDArray[np.float32]
+from napari_medsamq.array_types import Float32
 
 EMBEDDING_BYTES = 4 * 256 * 64 * 64
 # Holds 64 slices.

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
+from napari_medsamq.array_types import Float32
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.backend import (
     CPU,
@@ -23,8 +24,6 @@ from napari_medsamq.inference.backend import (
 )
 from napari_medsamq.inference.model_spec import ModelSpec, default_model
 from napari_medsamq.io.modality import Modality
-
-Float32 = npt.NDArray[np.float32]
 
 _CHANNELS_LAST = (1, 64, 64, 256)
 

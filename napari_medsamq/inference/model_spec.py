@@ -23,7 +23,7 @@ FAST_MODEL = "medsamq-fast"
 
 # x86 with VNNI (as AVX-512 or, in laptops since 2021, as AVX) or AMX.
 _DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
-# By the scores in the README, "Results".
+# By the scores in docs/results.md, "Masks of boxes".
 _FAST_FOR = frozenset({"CT", "MR"})
 _FILES = ("encoder.xml", "encoder.bin", "decoder.xml", "decoder.bin")
 _SPEC_FILE = "model.json"

@@ -13,7 +13,7 @@ from napari_medsamq.prompts import CarryPrompt
 
 
 @dataclass(frozen=True)
-class Setting:
+class NetworkState:
     """A model, and how it saw the volume.
 
     Attributes
@@ -53,8 +53,8 @@ class Setting:
         }
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Setting:
-        """Make the setting that `as_dict` described; what else there is, is left out."""
+    def from_dict(cls, content: Mapping[str, Any]) -> NetworkState:
+        """Make the state that `as_dict` described; what else there is, is left out."""
         zoom = content.get("zoom")  # journals of before there was any have none
         return cls(
             content["model"],

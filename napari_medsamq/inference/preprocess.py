@@ -14,15 +14,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.array_types import Bool, Float32, Float64, UInt8
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Float64
 from napari_medsamq.io.volume import Volume
 
 FRAME = 256
 
-Bool = npt.NDArray[np.bool_]
-Float32 = npt.NDArray[np.float32]
-UInt8 = npt.NDArray[np.uint8]
 
 # Below this difference, pixels count as square and the frame is exactly LiteMedSAM's.
 _SQUARE_TOLERANCE = 0.01

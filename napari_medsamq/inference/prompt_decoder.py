@@ -4,24 +4,24 @@ A click binds, whoever makes it, on the canvas, the command line or in a journal
 asked with the box, widened to hold what was clicked on, all clicks and the mask that they correct.
 Where its answer leaves a clicked pixel as it should not be, a small disc around the pixel is added
 or taken away (`follow_clicks`). What was clicked away is also taken from what other boxes and the
-brush have put there (`Labelling.commit`). Only a locked label stands against that, which is said.
+brush have put there (`LabelModel.commit`). Only a locked label stands against that, which is said.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from operator import eq
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.inference.crop import View
+from napari_medsamq.array_types import Bool, Float32
+from napari_medsamq.inference.crop import CropTransform
 from napari_medsamq.inference.engine import Engine, box_points
 from napari_medsamq.inference.preprocess import FRAME
 from napari_medsamq.prompts import Click
-
-Bool = npt.NDArray[np.bool_]
-Float32 = npt.NDArray[np.float32]
 
 # How sure the network is told to be of a mask that it corrects.
 MASK_LOGIT = 6.0
@@ -33,7 +33,39 @@ _REACH = 1 / 32
 Answer = tuple[Float32, float]
 
 
-class Corrections:
+@dataclass
+class ClickRounds:
+    """What the network answered to a box: alone, with its first click, with two of them ...
+
+    Attributes
+    ----------
+    first : int
+        With how many clicks the first round was asked.
+    clicks : sequence of Click
+        All that were asked about last.
+    answers : list of Answer
+        Of each round.
+    """
+
+    first: int
+    clicks: Sequence[Click] = ()
+    answers: list[Answer] = field(default_factory=list)
+
+    def answers_until(self, clicks: Sequence[Click]) -> list[Answer]:
+        """Keep the rounds before the first click that is another one than last time.
+
+        Returns
+        -------
+        answers : list of Answer
+            To be gone on with.
+        """
+        same = [*map(eq, self.clicks, clicks), False].index(False)
+        del self.answers[max(0, same + 1 - self.first) :]
+        self.clicks = clicks
+        return self.answers
+
+
+class PromptDecoder:
     """Decodes a box, and corrects its mask by one click after the other.
 
     Each click is asked about with those before it and with the logits that it corrects, so that
@@ -42,18 +74,18 @@ class Corrections:
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, tuple[Sequence[Click], list[Answer]]] = OrderedDict()
+        self._rounds: OrderedDict[Hashable, ClickRounds] = OrderedDict()
 
     def decode(
         self,
         engine: Engine,
         embedding: Float32,
-        view: View,
+        transform: CropTransform,
         xyxy: npt.ArrayLike,
         clicks: Sequence[Click] = (),
         start: Bool | None = None,
         *,
-        place: Hashable = None,
+        place: Hashable,
     ) -> Answer:
         """Return the answer to a box and all of its clicks.
 
@@ -61,15 +93,15 @@ class Corrections:
         ----------
         engine : Engine
         embedding : (1, 256, 64, 64) float32
-            Of the view.
-        view : View
+            Of what the transform shows.
+        transform : CropTransform
         xyxy : (4,) float
             The box, in slice pixels.
         clicks : sequence of Click
         start : (H, W) bool, optional
             A mask of the slice to be improved, in place of what the box alone gives.
-        place : hashable, optional
-            The same only for the same embedding; without it nothing is kept.
+        place : hashable
+            The same only for the same embedding.
 
         Returns
         -------
@@ -82,8 +114,8 @@ class Corrections:
         ModelError
             If the network fails.
         """
-        coords, labels = box_points(view.apply_box(xyxy))
-        points = [view.apply_point(click.x, click.y) for click in clicks]
+        coords, labels = box_points(transform.apply_box(xyxy))
+        points = [transform.apply_point(click.x, click.y) for click in clicks]
         coords = np.concatenate([coords, np.array(points, np.float32).reshape(1, -1, 2)], axis=1)
         kinds = np.array([[click.positive for click in clicks]], np.float32)
         labels = np.concatenate([labels, kinds], axis=1)
@@ -91,29 +123,21 @@ class Corrections:
         first = 1 if start is not None and clicks else 0
         begun = None if start is None else start.tobytes()
         asked = (place, tuple(coords[0, :2].ravel()), begun, first)
-        answers = self._known(asked, clicks)
+        rounds = self._rounds.setdefault(asked, ClickRounds(first))
+        self._rounds.move_to_end(asked)
+        if len(self._rounds) > _KEPT:
+            self._rounds.popitem(last=False)
+        answers = rounds.answers_until(clicks)
         for count in range(first + len(answers), len(clicks) + 1):
             previous = None
             if answers:
                 previous = answers[-1][0][None, None]
             elif start is not None:
-                previous = dense_prompt(view.apply_mask(start))
+                previous = dense_prompt(transform.apply_mask(start))
             shown = slice(None, 2 + count)
             logits, iou = engine.decode(embedding, coords[:, shown], labels[:, shown], previous)
             answers.append((logits[0], float(iou[0])))
-        if place is not None:
-            self._kept[asked] = clicks, answers
-            self._kept.move_to_end(asked)
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
         return answers[-1]
-
-    def _known(self, asked: Hashable, clicks: Sequence[Click]) -> list[Answer]:
-        """Return the answers before the first click that is another one than last time."""
-        known, answers = self._kept.get(asked, ((), []))
-        same = [a == b for a, b in zip(known, clicks, strict=False)]
-        first = len(answers) - len(known)
-        return answers[: first + (same.index(False) if False in same else len(same))]
 
 
 def dense_prompt(mask: Bool) -> Float32:

@@ -1,31 +1,31 @@
-"""Asks the network about slices of a volume, and keeps their embeddings."""
+"""The network on the slices of a volume: a box in, a mask out, and what is seen within it."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from threading import Lock
 from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.inference.confidence import agreement, jittered_boxes
-from napari_medsamq.inference.crop import View, Zoom, tight_box
+from napari_medsamq.array_types import Bool, Float32, Voxels
+from napari_medsamq.geometry import slice_voxels
+from napari_medsamq.inference.confidence import agreement, jittered_boxes, mask_confidence
+from napari_medsamq.inference.crop import CropTransform, tight_box
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES, EmbeddingCache
 from napari_medsamq.inference.engine import Engine, box_points
-from napari_medsamq.inference.network_state import Setting
-from napari_medsamq.inference.preprocess import BoxRule, WindowLevel
-from napari_medsamq.inference.prompt_decoder import Corrections, follow_clicks, with_clicks
-from napari_medsamq.inference.stop_rules import Sight, observe, stability_of
+from napari_medsamq.inference.network_state import NetworkState
+from napari_medsamq.inference.prompt_decoder import PromptDecoder, follow_clicks, with_clicks
 from napari_medsamq.io.volume import Volume
-from napari_medsamq.prompts import Click
-
-Bool = npt.NDArray[np.bool_]
-Float32 = npt.NDArray[np.float32]
+from napari_medsamq.prompts import CarryPrompt, Click
 
 # One embedding in so many is of a part of a slice that the network was shown enlarged.
 _PARTS = 8
+# The side of an embedding, in its cells.
+_GRID = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class SliceMask:
         Time taken; `encode_ms` is 0 where the embedding was at hand.
     zoomed : bool
         Whether the network saw a part of the slice.
-    setting : Setting or None
+    network_state : NetworkState or None
         With which it was asked; None for a mask that no network gave.
     unfollowed : tuple of Click
         Clicks that the mask follows, and the network did not.
@@ -56,89 +56,148 @@ class SliceMask:
     encode_ms: float
     decode_ms: float
     zoomed: bool = False
-    setting: Setting | None = None
+    network_state: NetworkState | None = None
     unfollowed: tuple[Click, ...] = ()
 
-    def voxels(self, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-        """Return its pixels as flat indices into a label of a shape; see `slice_mask`."""
-        position: list[npt.NDArray[np.int64]] = list(np.nonzero(self.mask))
-        position.insert(self.axis, np.full(position[0].size, self.index))
-        return np.ravel_multi_index(tuple(position), shape)
+    def voxels(self, shape: tuple[int, ...]) -> Voxels:
+        """Return its pixels as flat indices into a label of a shape."""
+        return slice_voxels(self.mask, shape, self.axis, self.index)
 
 
 @dataclass(frozen=True, eq=False)
-class Lens:
-    """Through what the slices of one axis are seen, as it was when something was asked.
+class SliceEvidence:
+    """What is seen of a structure on one slice.
+
+    Attributes
+    ----------
+    mask : (256, 256) bool
+        In the frame that shows the whole slice.
+    pixels : int
+        Of the mask in the frame that the network saw, which may show a part of the slice.
+    stability : float
+        Intersection over union of the masks at logits of +1 and -1.
+    appearance : (256,) float32
+        Mean of the embedding within the mask, of length 1.
+    brightness, spread : float
+        Mean and standard deviation of the windowed intensities within the mask, from 0 to 1.
+    """
+
+    mask: Bool
+    pixels: int
+    stability: float
+    appearance: Float32
+    brightness: float
+    spread: float
+
+    @property
+    def area(self) -> int:
+        """Pixels of `mask`."""
+        return int(np.count_nonzero(self.mask))
+
+
+def gather_evidence(
+    mask: Bool, seen: Bool, stability: float, embedding: Float32, grey: Float32
+) -> SliceEvidence:
+    """Gather what the rules look at.
+
+    Parameters
+    ----------
+    mask : (256, 256) bool
+        In the frame that shows the whole slice.
+    seen : (256, 256) bool
+        The same in the frame that the network saw.
+    stability : float
+    embedding : (1, 256, 64, 64) float32
+    grey : (n,) float32
+        Windowed intensities of the mask's pixels, from 0 to 1.
+    """
+    cells = seen.reshape(_GRID, 4, _GRID, 4).mean((1, 3), dtype=np.float32).reshape(-1)
+    appearance = cells @ embedding[0].transpose(1, 2, 0).reshape(_GRID * _GRID, -1)
+    length = float(np.linalg.norm(appearance))
+    known = grey.size > 0
+    return SliceEvidence(
+        mask,
+        int(np.count_nonzero(seen)),
+        stability,
+        appearance / length if length > 0 else appearance,
+        float(grey.mean()) if known else 0.0,
+        float(grey.std()) if known else 0.0,
+    )
+
+
+def stability_of(logits: Float32) -> float:
+    """Return the stability of logits (256, 256)."""
+    inner, outer = (int(np.count_nonzero(logits > limit)) for limit in (1, -1))
+    return inner / max(1, outer)
+
+
+class PredictorMemory:
+    """What all predictors on a volume keep: embeddings of its slices, and answers to clicks.
+
+    Parameters
+    ----------
+    volume : Volume
+    budget : int
+        Bytes that the embeddings may take.
+    """
+
+    def __init__(self, volume: Volume, budget: int) -> None:
+        self.volume = volume
+        # Apart, so that neither drives out the other: parts come one by one, with boxes and clicks,
+        # and each slice that made room for one would be encoded anew.
+        parts = budget // EMBEDDING_BYTES // _PARTS * EMBEDDING_BYTES
+        self.slices = EmbeddingCache(budget - parts)
+        self.parts = EmbeddingCache(parts)
+        self.decoder = PromptDecoder()
+        # A dock that was closed may still be at its last slice while the next one begins.
+        self.lock = Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class SlicePredictor:
+    """The network as it was at one moment, for the slices across an axis; for any thread.
 
     Attributes
     ----------
     engine : Engine
     axis : int
         Array axis normal to the slices.
-    setting : Setting
+    network_state : NetworkState
         Of that engine.
+    memory : PredictorMemory
     """
 
     engine: Engine
     axis: int
-    setting: Setting
+    network_state: NetworkState
+    memory: PredictorMemory
 
-    @property
-    def window(self) -> WindowLevel:
-        """The window of the setting."""
-        return self.setting.window
+    @cached_property
+    def whole(self) -> CropTransform:
+        """How the network is shown all of a slice."""
+        volume = self.memory.volume
+        height, width = volume.slice(self.axis, 0).shape[:2]
+        pixel_size = volume.pixel_size(self.axis)
+        return CropTransform((height, width), pixel_size, box_rule=self.network_state.box_rule)
 
-    @property
-    def zoom(self) -> Zoom | None:
-        """How small boxes are zoomed in on; None shows the network whole slices."""
-        return self.setting.zoom
-
-
-class SliceNetwork:
-    """Encodes slices and decodes boxes on them, one at a time, in any thread.
-
-    Parameters
-    ----------
-    volume : Volume
-    budget : int
-        Bytes that embeddings kept for later boxes may take.
-    """
-
-    def __init__(self, volume: Volume, budget: int) -> None:
-        self._volume = volume
-        # Apart, so that neither drives out the other: parts come one by one, with boxes and clicks,
-        # and each slice that made room for one would be encoded anew.
-        parts = budget // EMBEDDING_BYTES // _PARTS * EMBEDDING_BYTES
-        self._slices = EmbeddingCache(budget - parts)
-        self._parts = EmbeddingCache(parts)
-        self._corrections = Corrections()
-        # Asked for each slice of a volume whenever one more is ready.
-        self._wholes = {
-            (axis, rule): self._view(axis, rule) for axis in range(3) for rule in BoxRule
-        }
-        # A dock that was closed may still be at its last slice while the next one begins.
-        self._lock = Lock()
-
-    @property
-    def slices_kept(self) -> int:
-        """How many slices there is room to keep the embeddings of."""
-        return self._slices.budget // EMBEDDING_BYTES
-
-    def view(self, lens: Lens, xyxy: npt.ArrayLike) -> View:
+    def transform_around(self, xyxy: npt.ArrayLike) -> CropTransform:
         """Return what of a slice the network is shown for a box (4,) XYXY in slice pixels."""
-        whole = self._whole(lens)
-        return whole if lens.zoom is None else lens.zoom.view(xyxy, whole)
+        zoom = self.network_state.zoom
+        return self.whole if zoom is None else zoom.transform_around(xyxy, self.whole)
 
-    def is_ready(self, lens: Lens, index: int) -> bool:
+    def without_zoom(self) -> SlicePredictor:
+        """Return one that shows the network whole slices."""
+        return replace(self, network_state=replace(self.network_state, zoom=None))
+
+    def is_ready(self, index: int) -> bool:
         """Tell whether a slice has its embedding at hand."""
-        return self._key(lens, index, self._whole(lens)) in self._slices
+        return self._key(index, self.whole) in self.memory.slices
 
-    def prepare(self, lens: Lens, index: int, wanted: Sequence[int] = ()) -> None:
-        """Encode a slice that is not ready.
+    def prepare(self, index: int, wanted: Sequence[int] = ()) -> None:
+        """Encode a slice that is not ready, so that a box on it need not wait.
 
         Parameters
         ----------
-        lens : Lens
         index : int
         wanted : sequence of int
             Slices that are not to make room for it, the dearest first.
@@ -148,20 +207,18 @@ class SliceNetwork:
         ModelError
             If the network fails.
         """
-        whole = self._whole(lens)
-        with self._lock:
-            self._slices.prefer(self._key(lens, other, whole) for other in wanted)
-            self._embedding(lens, index, whole)
+        with self.memory.lock:
+            self.memory.slices.prefer(self._key(other, self.whole) for other in wanted)
+            self._embedding(index, self.whole)
 
     def segment(
         self,
-        lens: Lens,
         index: int,
         xyxy: npt.ArrayLike,
         clicks: Sequence[Click] = (),
         start: Bool | None = None,
     ) -> SliceMask:
-        """Decode a box (4,) XYXY in slice pixels; see `Corrections`.
+        """Decode a box (4,) XYXY in slice pixels; see `PromptDecoder`.
 
         Raises
         ------
@@ -169,68 +226,63 @@ class SliceNetwork:
             If the network fails.
         """
         around = with_clicks(xyxy, clicks)
-        view = self.view(lens, around)
-        answer = self._decode(lens, index, view, around, clicks, start)[0]
-        mask, unfollowed = follow_clicks(answer.mask, around, clicks, view.pixel_size)
+        transform = self.transform_around(around)
+        answer = self._decode(index, transform, around, clicks, start)[0]
+        mask, unfollowed = follow_clicks(answer.mask, around, clicks, transform.pixel_size)
         return replace(answer, mask=mask, unfollowed=unfollowed)
 
-    def segment_and_see(
-        self, lens: Lens, index: int, xyxy: npt.ArrayLike, before: Bool | None = None
-    ) -> tuple[SliceMask, Sight]:
+    def segment_and_observe(
+        self, index: int, xyxy: npt.ArrayLike, before: Bool
+    ) -> tuple[SliceMask, SliceEvidence]:
         """Decode a box as `segment` does, and observe what is within its mask.
 
         Parameters
         ----------
-        lens : Lens
         index : int
         xyxy : (4,) float
             In slice pixels.
-        before : (H, W) bool, optional
-            Mask of the slice before: `CarryPrompt.box_and_mask`.
+        before : (H, W) bool
+            Mask of the slice before, for `CarryPrompt.box_and_mask`.
 
         Returns
         -------
         answer : SliceMask
-        sight : Sight
+        evidence : SliceEvidence
             Of the box alone, also where the mask before was asked with: that makes every edge
             sharp, where the structure has ended too.
         """
-        view = self.view(lens, xyxy)
-        answer, logits, embedding = self._decode(lens, index, view, xyxy)
-        height, width = view.transform.frame
+        transform = self.transform_around(xyxy)
+        answer, logits, embedding = self._decode(index, transform, xyxy)
+        height, width = transform.resize.frame
         found = logits > 0
         found[height:] = found[:, width:] = False
         stability = stability_of(logits[:height, :width])
-        sight = self._observe(lens, index, answer.mask, found, stability, embedding)
-        if before is not None and view.apply_mask(before).any():
+        evidence = self._evidence(index, answer.mask, found, stability, embedding)
+        led_by_mask = self.network_state.carry_prompt is CarryPrompt.box_and_mask
+        if led_by_mask and transform.apply_mask(before).any():
             # Asked apart: the decoder is told once for all prompts whether masks come with them.
-            led, led_logits, _ = self._decode(lens, index, view, xyxy, start=before)
+            led, led_logits, _ = self._decode(index, transform, xyxy, start=before)
             answer = replace(
                 answer,
-                mask=view.invert_mask(np.minimum(logits, led_logits)),
+                mask=transform.invert_mask(np.minimum(logits, led_logits)),
                 iou=min(answer.iou, led.iou),
                 encode_ms=answer.encode_ms + led.encode_ms,
                 decode_ms=answer.decode_ms + led.decode_ms,
             )
-        return answer, sight
+        return answer, evidence
 
-    def look(self, lens: Lens, index: int, mask: Bool) -> Sight:
+    def observe(self, index: int, mask: Bool) -> SliceEvidence:
         """Observe what is within a known mask (H, W) bool of a slice, empty or not."""
         box = tight_box(mask)
-        view = self._whole(lens) if box is None else self.view(lens, box)
-        with self._lock:
-            embedding, _ = self._embedding(lens, index, view)
-        return self._observe(lens, index, mask, view.apply_mask(mask), 1.0, embedding)
+        transform = self.whole if box is None else self.transform_around(box)
+        with self.memory.lock:
+            embedding, _ = self._embedding(index, transform)
+        return self._evidence(index, mask, transform.apply_mask(mask), 1.0, embedding)
 
-    def sureness(self, lens: Lens, index: int, mask: Bool) -> tuple[float, float]:
-        """Return how far the network agrees with a mask (H, W) bool that is not empty.
+    def mask_confidence(self, index: int, mask: Bool) -> float:
+        """Return how far the network agrees with the mask (H, W) bool of a slice, 0 to 1.
 
-        Returns
-        -------
-        agreed : float
-            See `confidence.agreement`.
-        iou : float
-            Mean intersection over union that it predicts for its own masks.
+        With an empty mask it does. See `confidence.mask_confidence`.
 
         Raises
         ------
@@ -239,86 +291,70 @@ class SliceNetwork:
         """
         box = tight_box(mask)
         if box is None:
-            raise ValueError("an empty mask has no box to move")
-        view = self.view(lens, box)
-        points = [box_points(view.apply_box(own)) for own in jittered_boxes(box, mask.shape)]
+            return 1.0
+        transform = self.transform_around(box)
+        points = [box_points(transform.apply_box(own)) for own in jittered_boxes(box, mask.shape)]
         coords, labels = (np.concatenate(parts) for parts in zip(*points, strict=True))
-        with self._lock:
+        with self.memory.lock:
             # Kept, parts of slices that nobody asked for would drive out those that are clicked on.
-            embedding, _ = self._embedding(lens, index, view, keep=view.crop is None)
-            logits, iou = lens.engine.decode(embedding, coords, labels)
-        height, width = view.transform.frame
+            embedding, _ = self._embedding(index, transform, keep=transform.crop is None)
+            logits, iou = self.engine.decode(embedding, coords, labels)
+        height, width = transform.resize.frame
         found = logits[:, :height, :width] > 0
-        seen = view.apply_mask(mask)[:height, :width]
-        return agreement(seen, found), float(iou.mean())
+        seen = transform.apply_mask(mask)[:height, :width]
+        return mask_confidence(agreement(seen, found), float(iou.mean()))
 
-    def _observe(
-        self,
-        lens: Lens,
-        index: int,
-        mask: Bool,
-        seen: Bool,
-        stability: float,
-        embedding: Float32,
-    ) -> Sight:
-        framed = self._whole(lens).apply_mask(mask)
-        return observe(framed, seen, stability, embedding, self._grey(lens, index, mask))
-
-    def _grey(self, lens: Lens, index: int, mask: Bool) -> Float32:
-        pixels = lens.window.apply(self._volume.slice(lens.axis, index)[mask])
-        grey: Float32 = pixels.astype(np.float32) / np.float32(255)
-        return grey
+    def _evidence(
+        self, index: int, mask: Bool, seen: Bool, stability: float, embedding: Float32
+    ) -> SliceEvidence:
+        pixels = self.network_state.window.apply(self.memory.volume.slice(self.axis, index)[mask])
+        grey = pixels.astype(np.float32) / np.float32(255)
+        return gather_evidence(self.whole.apply_mask(mask), seen, stability, embedding, grey)
 
     def _decode(
         self,
-        lens: Lens,
         index: int,
-        view: View,
+        transform: CropTransform,
         xyxy: npt.ArrayLike,
         clicks: Sequence[Click] = (),
         start: Bool | None = None,
     ) -> tuple[SliceMask, Float32, Float32]:
-        with self._lock:
-            embedding, encode_ms = self._embedding(lens, index, view)
+        with self.memory.lock:
+            embedding, encode_ms = self._embedding(index, transform)
             begun = perf_counter()
-            logits, iou = self._corrections.decode(
-                lens.engine,
-                embedding,
-                view,
-                xyxy,
-                clicks,
-                start,
-                place=self._key(lens, index, view),
+            key = self._key(index, transform)
+            logits, iou = self.memory.decoder.decode(
+                self.engine, embedding, transform, xyxy, clicks, start, place=key
             )
-            mask = view.invert_mask(logits)
+            mask = transform.invert_mask(logits)
             decode_ms = (perf_counter() - begun) * 1000
-        zoomed = view.crop is not None
-        answer = SliceMask(lens.axis, index, mask, iou, encode_ms, decode_ms, zoomed, lens.setting)
+        answer = SliceMask(
+            self.axis,
+            index,
+            mask,
+            iou,
+            encode_ms,
+            decode_ms,
+            zoomed=transform.crop is not None,
+            network_state=self.network_state,
+        )
         return answer, logits, embedding
 
     def _embedding(
-        self, lens: Lens, index: int, view: View, *, keep: bool = True
+        self, index: int, transform: CropTransform, *, keep: bool = True
     ) -> tuple[Float32, float]:
-        """Return the embedding of a view of a slice, and the ms it took; 0 if it was at hand."""
-        key = self._key(lens, index, view)
-        kept = self._slices if view.crop is None else self._parts
+        """Return the embedding of a part of a slice, and the ms it took; 0 if it was at hand."""
+        key = self._key(index, transform)
+        kept = self.memory.slices if transform.crop is None else self.memory.parts
         embedding = kept.get(key)
         if embedding is not None:
             return embedding, 0.0
         start = perf_counter()
-        array = lens.window.apply(self._volume.slice(lens.axis, index))
-        embedding = lens.engine.encode(view.image(array))
+        array = self.network_state.window.apply(self.memory.volume.slice(self.axis, index))
+        embedding = self.engine.encode(transform.image(array))
         if keep:
             kept.put(key, embedding)
         return embedding, (perf_counter() - start) * 1000
 
-    def _whole(self, lens: Lens) -> View:
-        return self._wholes[lens.axis, lens.setting.box_rule]
-
-    def _view(self, axis: int, rule: BoxRule) -> View:
-        height, width = self._volume.slice(axis, 0).shape[:2]
-        return View((height, width), self._volume.pixel_size(axis), box_rule=rule)
-
-    @staticmethod
-    def _key(lens: Lens, index: int, view: View) -> Hashable:
-        return lens.engine, lens.window, lens.axis, index, view.crop
+    def _key(self, index: int, transform: CropTransform) -> Hashable:
+        return self.engine, self.network_state.window, self.axis, index, transform.crop

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from napari_medsamq.array_types import Float64, Label
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Float64, Index3, voxel_sizes
-
-Ids = npt.NDArray[np.uint16]
+from napari_medsamq.geometry import Index3, grid_corners, voxel_ml, voxel_sizes
 
 # In voxels, at the corners of a grid: what files round their geometry by is less.
 _SAME_PLACE = 0.05
@@ -87,7 +85,7 @@ def one_lattice(one: Grid, other: Grid) -> bool:
     return _whole_steps(np.linalg.inv(other.affine) @ one.affine, one.shape) is not None
 
 
-def has_no_place(ids: Ids) -> bool:
+def has_no_place(ids: Label) -> bool:
     """Tell whether a label is empty and has no grid of its own: 3D Slicer then writes one voxel."""
     return ids.size == 1 and not ids.any()
 
@@ -138,7 +136,7 @@ def check_same_space(one: Grid, other: Grid) -> None:
         )
 
 
-def onto_grid(ids: Ids, own: Grid, grid: Grid) -> tuple[Ids, tuple[str, ...]]:
+def onto_grid(ids: Label, own: Grid, grid: Grid) -> tuple[Label, tuple[str, ...]]:
     """Bring a label onto another grid.
 
     Where the grids are the same but for order, direction or extent of the axes, voxels are copied;
@@ -242,7 +240,7 @@ def extended(grid: Grid, points: Float64) -> Grid | None:
 
 def _edges(grid: Grid) -> Float64:
     """Return the outer corners (3, 8) of a grid, LPS mm."""
-    ends = np.array(list(product(*((-0.5, size - 0.5) for size in grid.shape)))).T
+    ends = grid_corners([size + 1 for size in grid.shape]).T - 0.5
     places: Float64 = grid.affine[:3, :3] @ ends + grid.affine[:3, [3]]
     return places
 
@@ -267,8 +265,8 @@ def _whole_steps(to_label: Float64, shape: Index3) -> Float64 | None:
 
 def _corners(shape: Index3, affine: npt.ArrayLike = np.eye(4)) -> Float64:  # noqa: B008
     """Return where the corner voxels (4, 8) of a grid lie, homogeneous."""
-    ends = product(*((0.0, size - 1.0) for size in shape))
-    found: Float64 = np.asarray(affine, float) @ np.array([[*corner, 1.0] for corner in ends]).T
+    corners = np.column_stack([grid_corners(shape), np.ones(8)])
+    found: Float64 = np.asarray(affine, float) @ corners.T
     return found
 
 
@@ -278,7 +276,7 @@ def _one_frame(one: Grid, other: Grid) -> bool | None:
     return uids[0] == uids[1] if all(uids) else None
 
 
-def _copy(ids: Ids, to_label: Float64, label: Ids) -> None:
+def _copy(ids: Label, to_label: Float64, label: Label) -> None:
     """Copy a label into a grid (i, j, k) of its lattice, as far as that reaches.
 
     Parameters
@@ -306,7 +304,7 @@ def _copy(ids: Ids, to_label: Float64, label: Ids) -> None:
     label[tuple(given)] = turned[tuple(taken)]
 
 
-def _outside(ids: Ids, to_label: Float64, shape: Index3) -> int:
+def _outside(ids: Label, to_label: Float64, shape: Index3) -> int:
     """Return how many labelled voxels have their middles outside a grid."""
     to_grid = np.linalg.inv(to_label)
     outside = 0
@@ -319,5 +317,5 @@ def _outside(ids: Ids, to_label: Float64, shape: Index3) -> int:
 
 
 def _left_out(outside: int, own: Grid) -> tuple[str, ...]:
-    size = f"{outside * float(np.prod(own.spacing)) / 1000:.2f} mL"
+    size = f"{outside * voxel_ml(own.spacing):.2f} mL"
     return (f"{outside:,} of its voxels ({size}) lie outside the image.",) if outside else ()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
+from napari_medsamq.array_types import Label
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.io.dicom.reader import is_dicom
 from napari_medsamq.io.dicom.references import RT_STRUCTURE_SET, read_kind
@@ -16,7 +18,6 @@ from napari_medsamq.io.dicom.seg import read_dicom_seg
 from napari_medsamq.io.files import file_hash, provenance_path
 from napari_medsamq.io.label_grid import (
     Grid,
-    Ids,
     check_same_space,
     common_grid,
     finest,
@@ -70,8 +71,13 @@ class LabelFile:
     notes: tuple[str, ...] = ()
     sha256: str = ""
 
+    @classmethod
+    def of(cls, volume: Volume, ids: Label, segments: Segments = MappingProxyType({})) -> LabelFile:
+        """Make it of label ids (z, y, x) uint16 on the voxels of a volume."""
+        return cls(replace(volume, data=ids), segments)
+
     @property
-    def label(self) -> Ids:
+    def label(self) -> Label:
         """The label ids (z, y, x) uint16."""
         return self.volume.data
 
@@ -221,8 +227,8 @@ class LabelPair:
         What the user should know of how they came there; empty for nothing.
     """
 
-    a: Ids
-    b: Ids
+    a: Label
+    b: Label
     spacing: list[float]
     said: str
 
@@ -321,7 +327,7 @@ def _placed(label: LabelFile, image: Volume) -> LabelFile:
     return replace(label, volume=Volume.of(decoded, volume.path, volume.name))
 
 
-def _moved(label: LabelFile, grid: Grid) -> tuple[Ids, tuple[str, ...]]:
+def _moved(label: LabelFile, grid: Grid) -> tuple[Label, tuple[str, ...]]:
     """Return a label on another grid in array order, and all that is to be said of it then."""
     volume, moved, notes = label.volume, label.label, label.notes
     if not same_voxels(volume.array_grid, grid):

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from napari_medsamq.errors import VolumeError
 from napari_medsamq.io.source import EIGHT_BITS, Array, Decoded
 
 Modality = Literal["CT", "MR", "other"]
@@ -27,6 +28,21 @@ _MOST_LABELS = 16
 _MANY = 0.01
 # More voxels change shares by less than matters, and take longer.
 _ENOUGH_VOXELS = 1_000_000
+
+
+def modality_of(text: str) -> Modality:
+    """Return the modality that a user names, in capitals or not.
+
+    Raises
+    ------
+    VolumeError
+        If it is none.
+    """
+    known: dict[object, Modality] = {name.lower(): name for name in MODALITIES}
+    found = known.get(text.lower() if isinstance(text, str) else text)
+    if found is None:
+        raise VolumeError(f"A modality is CT, MR or other, not {text!r}.")
+    return found
 
 
 def guess_modality(decoded: Decoded, data: Array) -> tuple[Modality, ModalitySource]:

@@ -13,7 +13,8 @@ import nibabel as nib
 import numpy as np
 from nibabel.spm2analyze import Spm2AnalyzeHeader
 
-from napari_medsamq.geometry import Float64, voxel_sizes
+from napari_medsamq.array_types import Float64
+from napari_medsamq.geometry import grid_corners, voxel_sizes
 from napari_medsamq.io.segments import Segment, given_segments
 from napari_medsamq.io.source import RAS_TO_LPS, Source, assumed_sizes
 
@@ -238,7 +239,7 @@ def disagreement(header: Any, grid: Sequence[int]) -> tuple[str, ...]:
         return ()
     by_quaternion = np.array(header.get_qform(), np.float64)
     by_rows = np.array(header.get_sform(), np.float64)
-    corners = np.array([*np.ndindex(2, 2, 2)]) * (np.array(grid) - 1)
+    corners = grid_corners(grid)
     with np.errstate(invalid="ignore", over="ignore"):
         apart = (by_rows - by_quaternion) @ np.column_stack([corners, np.ones(8)]).T
         farthest = float(np.linalg.norm(apart[:3], axis=0).max())

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Float64
 from napari_medsamq.io.source import LEFT_RIGHT_UNKNOWN, assumed_sizes, in_millimetres
 from napari_medsamq.io.text_header import (
     MOST_AXES,

@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Float64
 from napari_medsamq.io.source import Array, Source, nan_as_zero
 from napari_medsamq.palettes import OKABE_ITO
 
@@ -39,12 +39,12 @@ class Segment:
     color: str
 
     @classmethod
-    def default(cls, label_id: int) -> Segment:
+    def default(cls, label_id: int, palette: Sequence[str] = OKABE_ITO) -> Self:
         """Return what a label is called and shown like that nobody has named."""
-        return cls(f"Label {label_id}", OKABE_ITO[(label_id - 1) % len(OKABE_ITO)])
+        return cls(f"Label {label_id}", palette[(label_id - 1) % len(palette)])
 
     @classmethod
-    def of_rgb(cls, name: str, rgb: npt.ArrayLike) -> Segment:
+    def of_rgb(cls, name: str, rgb: npt.ArrayLike) -> Self:
         """Make a segment of a name and three values 0..255."""
         red, green, blue = np.clip(np.rint(np.asarray(rgb, float)), 0, 255).astype(int).tolist()
         return cls(name, f"#{red:02X}{green:02X}{blue:02X}")
@@ -166,7 +166,7 @@ def given_segments(given: Iterable[tuple[int, str, str]]) -> dict[int, Segment]:
 def voxel_counts(label: npt.NDArray[np.integer]) -> dict[int, int]:
     """Return how many voxels the label ids other than 0 have, of those that have any, ascending."""
     counts = np.zeros(int(label.max(initial=0)) + 1, np.int64)
-    for plane in label:  # a whole volume would be copied
+    for plane in label if label.ndim > 2 else label[None]:  # a whole volume would be copied
         counts += np.bincount(plane.reshape(-1), minlength=counts.size)
     return {label_id: n for label_id, n in enumerate(counts.tolist()) if label_id and n}
 

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import ChoiceError, PromptError, VolumeError
 from napari_medsamq.geometry import (
     Flips,
-    Float64,
     Index3,
     has_shear,
     is_oblique,

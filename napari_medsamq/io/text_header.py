@@ -18,8 +18,8 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 
+from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Float64
 from napari_medsamq.io.source import (
     MAX_COMPRESSION,
     Array,

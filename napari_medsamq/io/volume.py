@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Float64, Index3, voxel_sizes
+from napari_medsamq.geometry import Index3, voxel_sizes
 from napari_medsamq.io.files import file_stem
 from napari_medsamq.io.label_grid import Grid
 from napari_medsamq.io.modality import (
@@ -24,6 +25,7 @@ from napari_medsamq.io.modality import (
     Modality,
     ModalitySource,
     guess_modality,
+    modality_of,
     why_no_hounsfield,
 )
 from napari_medsamq.io.readers import decode
@@ -193,10 +195,10 @@ class Volume:
 
 def read_volume(
     path: str | Path,
+    *,
     series: str | None = None,
     volume: int | None = None,
     resample: bool = False,
-    *,
     is_label: bool = False,
 ) -> Volume:
     """Read a medical image.
@@ -236,8 +238,71 @@ def read_volume(
         )
 
 
-def volume_from_array(data: npt.ArrayLike, spacing: Sequence[float], name: str) -> Volume:
-    """Make a volume of an array that has no file.
+def volume_from_array(
+    data: npt.ArrayLike,
+    spacing: Sequence[float],
+    *,
+    affine: npt.ArrayLike | None = None,
+    modality: str,
+    name: str = "array",
+) -> Volume:
+    """Make a volume of an array in the axis order (i, j, k) that its labels are to have.
+
+    Parameters
+    ----------
+    data : (i, j, k) or (i, j) array
+        Whole numbers or floats; with a last axis of 3 or 4 where it holds uint8 colours, of which
+        transparency is left out.
+    spacing : (3,) or (2,) float
+        Distance between neighbouring voxels along i, j, k in mm.
+    affine : (4, 4) float, optional
+        From (i, j, k) to LPS mm, its columns as long as the spacing. nibabel's is RAS mm: put
+        `np.diag([-1, -1, 1, 1]) @` before it. Without it i, j, k run towards L, P and S, and the
+        volume's warnings say that left and right are unknown.
+    modality : "CT", "MR" or "other"
+        Values of a CT are Hounsfield units.
+    name : str
+        What errors call it.
+
+    Returns
+    -------
+    volume : Volume
+        Shares the array's memory where it can.
+
+    Raises
+    ------
+    VolumeError
+        If shape, values, spacing, affine or modality cannot be used.
+
+    Examples
+    --------
+    >>> volume = volume_from_array(np.arange(24).reshape(4, 3, 2), (1, 1, 5), modality="MR")
+    >>> volume.data.shape, volume.spacing.tolist()
+    ((2, 3, 4), [5.0, 1.0, 1.0])
+    """
+    array, sizes = _checked_array(data, spacing, name)
+    flat = len(sizes) == 2
+    if flat:
+        array, sizes = array[:, :, None], [*sizes, 1.0]
+    place = np.diag([*sizes, 1.0])
+    warnings: tuple[str, ...] = (LEFT_RIGHT_UNKNOWN,)
+    if affine is not None:
+        try:
+            place, warnings = np.array(affine, np.float64), ()
+        except (TypeError, ValueError) as error:
+            raise VolumeError(f"{name}: an affine (4, 4) is needed ({error}).") from error
+        if place.shape != (4, 4) or not np.allclose(voxel_sizes(place), sizes, rtol=1e-3, atol=0):
+            raise VolumeError(
+                f"{name}: an affine (4, 4) is needed whose columns are as long as the spacing of "
+                f"{sizes} mm, not one of shape {place.shape}: {place.tolist()}."
+            )
+    shape = array.shape[: 2 if flat else 3]
+    decoded = Decoded(array, place, "image", shape, warnings=warnings)
+    return Volume.of(checked(decoded, name), None, name).with_modality(modality_of(modality))
+
+
+def volume_from_slices(data: npt.ArrayLike, spacing: Sequence[float], name: str) -> Volume:
+    """Make a volume of slices that have no file, as napari shows them.
 
     Parameters
     ----------
@@ -257,11 +322,32 @@ def volume_from_array(data: npt.ArrayLike, spacing: Sequence[float], name: str) 
     VolumeError
         If the values or the spacing cannot be used.
     """
+    array, sizes = _checked_array(data, spacing, name)
+    if len(sizes) == 2:
+        array, sizes = array[None], [1.0, *sizes]
+    ijk = array.transpose(2, 1, 0, *range(3, array.ndim))
+    affine = np.diag([*sizes[::-1], 1.0])
+    decoded = Decoded(ijk, affine, "image", ijk.shape[:3], warnings=(LEFT_RIGHT_UNKNOWN,))
+    return Volume.of(checked(decoded, name), None, name)
+
+
+def _checked_array(
+    data: npt.ArrayLike, spacing: Sequence[float], name: str
+) -> tuple[Array, list[float]]:
+    """Return an image without transparency, and the sizes of its voxels in mm."""
     array = np.asarray(data)
-    sizes = [float(size) for size in spacing]
+    try:
+        sizes = [float(size) for size in spacing]
+    except (TypeError, ValueError) as error:
+        raise VolumeError(
+            f"{name}: the spacing is a size in mm for each axis ({error})."
+        ) from error
     colours = array.shape[len(sizes) :]
     if len(sizes) not in (2, 3) or array.ndim < len(sizes) or 0 in array.shape:
-        raise VolumeError(f"{name}: a 2D or 3D image is needed, not one of shape {array.shape}.")
+        raise VolumeError(
+            f"{name}: a 2D or 3D image with a size of voxels for each axis is needed, not one of "
+            f"shape {array.shape} with {len(sizes)}."
+        )
     if array.dtype.kind not in "iuf" or (
         colours and (colours not in ((3,), (4,)) or array.dtype != np.uint8)
     ):
@@ -271,12 +357,7 @@ def volume_from_array(data: npt.ArrayLike, spacing: Sequence[float], name: str) 
         )
     if not all(size > 0 for size in sizes):
         raise VolumeError(f"{name}: the spacing has to be above 0, not {sizes} mm.")
-    if len(sizes) == 2:
-        array, sizes = array[None], [1.0, *sizes]
-    ijk = array.transpose(2, 1, 0, *range(3, array.ndim))[..., : 3 if colours else None]
-    affine = np.diag([*sizes[::-1], 1.0])
-    decoded = Decoded(ijk, affine, "image", ijk.shape[:3], warnings=(LEFT_RIGHT_UNKNOWN,))
-    return Volume.of(checked(decoded, name), None, name)
+    return array[..., : 3 if colours else None], sizes
 
 
 def volume_hash(volume: Volume) -> str:

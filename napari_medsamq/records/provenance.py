@@ -22,17 +22,18 @@ import numpy as np
 
 from napari_medsamq import __version__
 from napari_medsamq.analysis.statistics import label_statistics
-from napari_medsamq.annotation.history import Edit, Label, LabelStyle, Prompt
-from napari_medsamq.annotation.label_model import Labelling
+from napari_medsamq.annotation.history import Edit, LabelStyle, Prompt
+from napari_medsamq.annotation.label_model import LabelModel
+from napari_medsamq.array_types import Label
 from napari_medsamq.errors import ProvenanceError, SaveError
 from napari_medsamq.geometry import PLANES, Index3
 from napari_medsamq.inference.backend import cpu_name, environment
-from napari_medsamq.inference.network_state import Setting
+from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.io.files import file_ending, provenance_path, write_whole
 from napari_medsamq.io.label_writer import SaveReceipt, write_label
 from napari_medsamq.io.volume import Volume, volume_hash
 from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.records.voxel_origins import edit_origin, label_shares
+from napari_medsamq.records.voxel_origins import count_origins, edit_origin
 
 FORMAT = "medsamq-provenance"
 VERSION = 1
@@ -40,7 +41,7 @@ _MARK = f'"format": "{FORMAT}"'
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class LabelSnapshot:
     """A label and its past as they are at one moment; drawing may go on meanwhile.
 
     Attributes
@@ -60,11 +61,11 @@ class Work:
     styles: Mapping[int, LabelStyle]
 
     @classmethod
-    def of(cls, labelling: Labelling) -> Work:
+    def of(cls, label_model: LabelModel) -> LabelSnapshot:
         """Take down the work of a session; belongs to the thread that owns it."""
-        history = labelling.history
-        label, styles = history.label.copy(), labelling.styles
-        return cls(labelling.volume, label, history.edits, history.prompts, styles)
+        history = label_model.history
+        label, styles = history.label.copy(), label_model.styles
+        return cls(label_model.volume, label, history.edits, history.prompts, styles)
 
     def style(self, label_id: int) -> LabelStyle:
         """Return name and colour of a label id."""
@@ -89,14 +90,14 @@ class Saved:
     problem: str = ""
 
 
-def save_work(path: Path, work: Work, *, names: bool = False) -> Saved:
+def save_with_provenance(path: Path, snapshot: LabelSnapshot, *, names: bool = False) -> Saved:
     """Save a label, and beside it how it came about.
 
     Parameters
     ----------
     path : Path
         As `write_label` takes it.
-    work : Work
+    snapshot : LabelSnapshot
     names : bool
         Whether the image's name is written down, without its folder.
 
@@ -105,11 +106,10 @@ def save_work(path: Path, work: Work, *, names: bool = False) -> Saved:
     SaveError
         If the label cannot be saved. What is wrong with the file beside it is told by `Saved`.
     """
-    segments = {label_id: style.segment for label_id, style in work.styles.items()}
-    receipt = write_label(path, work.label, work.volume, segments)
+    receipt = write_label(path, snapshot.label, snapshot.volume, snapshot.styles)
     target = provenance_path(receipt.path)
     try:
-        text = json.dumps(describe_work(work, receipt, names=names), indent=1)
+        text = json.dumps(describe_provenance(snapshot, receipt, names=names), indent=1)
         write_whole(target, f"{text}\n", _MARK)
     except (MemoryError, SaveError) as error:
         problem = str(error) or "there is not enough memory"
@@ -117,11 +117,13 @@ def save_work(path: Path, work: Work, *, names: bool = False) -> Saved:
     return Saved(receipt, target)
 
 
-def describe_work(work: Work, receipt: SaveReceipt, *, names: bool = False) -> dict[str, Any]:
-    """Return all that a provenance file says; see `save_work`."""
-    settings: list[Setting] = []
-    volume = work.volume
-    shares = label_shares(work.edits, work.label)
+def describe_provenance(
+    snapshot: LabelSnapshot, receipt: SaveReceipt, *, names: bool = False
+) -> dict[str, Any]:
+    """Return all that a provenance file says; see `save_with_provenance`."""
+    states: list[NetworkState] = []
+    volume = snapshot.volume
+    origins = count_origins(snapshot.edits, snapshot.label)
     image = {
         "voxels_sha256": volume_hash(volume),
         "geometry_sha256": geometry_hash(volume),
@@ -150,16 +152,16 @@ def describe_work(work: Work, receipt: SaveReceipt, *, names: bool = False) -> d
         "labels": [
             {
                 "id": label_id,
-                "name": work.style(label_id).name,
-                "color": work.style(label_id).color,
+                "name": snapshot.style(label_id).name,
+                "color": snapshot.style(label_id).color,
                 "statistics": measured.as_dict(),
-                "origin": shares[label_id].as_dict(),
+                "origin": origins[label_id].as_dict(),
             }
-            for label_id, measured in label_statistics(volume, work.label).items()
+            for label_id, measured in label_statistics(volume, snapshot.label).items()
         ],
-        "prompts": _describe_prompts(work, settings),
-        "steps": _describe_steps(work.edits, settings),
-        "settings": [setting.as_dict() for setting in settings],
+        "prompts": _describe_prompts(snapshot, states),
+        "steps": _describe_steps(snapshot.edits, states),
+        "settings": [state.as_dict() for state in states],
     }
 
 
@@ -213,34 +215,35 @@ def read_provenance(label: Path) -> dict[str, Any]:
     return content
 
 
-def _number(setting: Setting | None, settings: list[Setting]) -> int | None:
-    """Return the place of a setting among those that are listed, and list it if need be."""
-    if setting is None:
+def _number(state: NetworkState | None, states: list[NetworkState]) -> int | None:
+    """Return the place of a state among those that are listed, and list it if need be."""
+    if state is None:
         return None
-    if setting not in settings:
-        settings.append(setting)
-    return settings.index(setting)
+    if state not in states:
+        states.append(state)
+    return states.index(state)
 
 
-def _describe_prompts(work: Work, settings: list[Setting]) -> list[dict[str, Any]]:
+def _describe_prompts(snapshot: LabelSnapshot, states: list[NetworkState]) -> list[dict[str, Any]]:
     """Describe the prompts that hold, in the words of the command line's --box and --point."""
-    made: dict[Prompt, Setting | None] = {}
-    for edit in work.edits:
+    made: dict[Prompt, NetworkState | None] = {}
+    for edit in snapshot.edits:
         for prompt in edit.prompts_after:
-            made.setdefault(prompt, edit.setting)
+            made.setdefault(prompt, edit.network_state)
     described = []
-    for prompt in work.prompts:
+    for prompt in snapshot.prompts:
         box = prompt.box
         entry: dict[str, Any] = {
             "label": prompt.label_id,
             "plane": PLANES[box.axis],
-            "box": _corners(work.volume, *_ends(prompt)),
-            "setting": _number(made.get(prompt), settings),
+            "box": _corners(snapshot.volume, *_ends(prompt)),
+            "setting": _number(made.get(prompt), states),
         }
         if isinstance(box, BoxPrompt) and box.clicks:
             entry["clicks"] = [
-                [*_voxel(work.volume, box, click.y, click.x), "+" if click.positive else "-"]
+                [*_corners(snapshot.volume, at, at)[:3], "+" if click.positive else "-"]
                 for click in box.clicks
+                for at in [box.voxel(click.y, click.x)]
             ]
         if prompt.start is not None:
             # On its slice there was a mask already, which it was to improve.
@@ -253,13 +256,7 @@ def _ends(prompt: Prompt) -> tuple[Index3, Index3]:
     box = prompt.box
     if not isinstance(box, BoxPrompt):
         return box.lower, box.upper
-    return _index(box, box.y0, box.x0), _index(box, box.y1, box.x1)
-
-
-def _index(box: BoxPrompt, row: int, column: int) -> Index3:
-    place = [row, column]
-    place.insert(box.axis, box.index)
-    return place[0], place[1], place[2]
+    return box.voxel(box.y0, box.x0), box.voxel(box.y1, box.x1)
 
 
 def _corners(volume: Volume, lower: Index3, upper: Index3) -> list[int]:
@@ -267,17 +264,12 @@ def _corners(volume: Volume, lower: Index3, upper: Index3) -> list[int]:
     return [int(index) for index in (*low, *high)]
 
 
-def _voxel(volume: Volume, box: BoxPrompt, row: int, column: int) -> list[int]:
-    place = _index(box, row, column)
-    return _corners(volume, place, place)[:3]
-
-
-def _describe_steps(edits: Sequence[Edit], settings: list[Setting]) -> list[dict[str, Any]]:
+def _describe_steps(edits: Sequence[Edit], states: list[NetworkState]) -> list[dict[str, Any]]:
     """Describe what was done, oldest first; the same several times in a row as one step."""
     steps = []
     for (name, by, number), same in groupby(
         edits,
-        lambda edit: (edit.name, edit_origin(edit).name, _number(edit.setting, settings)),
+        lambda edit: (edit.name, edit_origin(edit).name, _number(edit.network_state, states)),
     ):
         steps.append({"name": name, "by": by, "times": len(list(same)), "setting": number})
     return steps

@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.annotation.acceptance import Acceptance
-from napari_medsamq.annotation.history import Edit, History, LabelStyle, Prompt, Voxels
-from napari_medsamq.annotation.label_model import LOAD
+from napari_medsamq.annotation.history import Edit, History, LabelMarks, LabelStyle, Prompt
+from napari_medsamq.annotation.label_import import LOAD
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.array_types import Voxels
 from napari_medsamq.errors import JournalError
 from napari_medsamq.inference.backend import environment
-from napari_medsamq.inference.network_state import Setting
+from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
 from napari_medsamq.records.journal import Journal
@@ -46,8 +47,8 @@ class Recorder:
         self._groups: dict[object, int] = {}
         self._next_group = 0 if restored is None else restored.groups
         journal.write(BEGIN, environment())
-        session.history.watch = self._on_history
-        session.watch = self._on_session
+        session.history.changed.connect(self._on_history)
+        session.event.connect(self._on_session)
 
     @property
     def works(self) -> bool:
@@ -56,8 +57,8 @@ class Recorder:
 
     def close(self) -> None:
         """Follow the session no more, and let others write to the journal."""
-        self._session.history.watch = lambda _kind, _edit: None
-        self._session.watch = lambda _kind, _content: None
+        self._session.history.changed.disconnect(self._on_history)
+        self._session.event.disconnect(self._on_session)
         self._journal.close()
 
     def _on_history(self, kind: str, edit: Edit) -> None:
@@ -95,7 +96,7 @@ class Recorder:
                     for own in edit.styles
                     if own.after is not None
                 ],
-                **(edit.setting or self._session.setting()).as_dict(),
+                **(edit.network_state or self._session.network_state()).as_dict(),
             },
             arrays,
         )
@@ -104,12 +105,12 @@ class Recorder:
         if kind == SEEN:
             self._shared = content.get("shared", self._shared)
             # There are many of them during a drag.
-            seen = self._session.setting().as_dict()
+            seen = self._session.network_state().as_dict()
             self._journal.write_last(kind, {**seen, "shared": self._shared})
             return
         if kind == CARRY:
             group = self._group(content["group"])
-            content = {**content, "group": group, **self._session.setting().as_dict()}
+            content = {**content, "group": group, **self._session.network_state().as_dict()}
         self._journal.write(kind, content)
 
     def _group(self, group: object | None) -> int | None:
@@ -133,7 +134,7 @@ class Restored:
         By the number that the journal gives them.
     groups : int
         How many groups of edits there are.
-    seen : Setting or None
+    seen : NetworkState or None
         What the network was and saw last; None where that was never another one than at first.
     shared : bool
         Whether the network saw what the user saw.
@@ -145,7 +146,7 @@ class Restored:
     styles: dict[int, LabelStyle]
     prompts: dict[int, Prompt]
     groups: int
-    seen: Setting | None
+    seen: NetworkState | None
     shared: bool
     worked: bool
 
@@ -176,7 +177,7 @@ class Replay:
         self.history = History(shape)
         self.prompts: dict[int, Prompt] = {}
         self._groups: dict[int, object] = {}
-        self._seen: Setting | None = None
+        self._seen: NetworkState | None = None
         self._shared = True
         self._seen_apart = self._worked = self._uncounted = False
 
@@ -213,7 +214,7 @@ class Replay:
         elif kind == STYLE:
             self.styles[content["label"]] = LabelStyle(**content["style"])
         elif kind == SEEN:
-            self._seen, self._seen_apart = Setting.from_dict(content), True
+            self._seen, self._seen_apart = NetworkState.from_dict(content), True
             self._shared = content["shared"]
         elif kind == CARRY:
             # Its number is taken, also if nothing came of it.
@@ -245,10 +246,10 @@ class Replay:
                 self._inside(arrays[f"prompt {number}"]),
                 None if start is None else self._inside(start),
             )
-        setting = Setting.from_dict(content)
+        state = NetworkState.from_dict(content)
         if not self._seen_apart:
             # Journals of before what is seen had records of its own.
-            self._seen = setting
+            self._seen = state
         voxels = self._inside(arrays["voxels"])
         # What was done in the middle of a brush stroke met voxels that the stroke had painted, but
         # that are entered only at its end.
@@ -266,10 +267,12 @@ class Replay:
             by_hand=content["by_hand"],
             group=None if group is None else self._groups.setdefault(group, object()),
             # Journals of before masks could be accepted do not mention any.
-            accepted=[self._accepted(*own) for own in content.get("accepted", ())],
-            # Nor do those of before a label file's names went with its edit.
-            styles={n: LabelStyle(**style) for n, style in content.get("styles", ())},
-            setting=setting,
+            marks=LabelMarks(
+                [self._accepted(*own) for own in content.get("accepted", ())],
+                # Nor do those of before a label file's names went with its edit.
+                {n: LabelStyle(**style) for n, style in content.get("styles", ())},
+            ),
+            network_state=state,
         )
 
     def _accepted(self, axis: int, index: int, label_id: int, key: str) -> Acceptance:

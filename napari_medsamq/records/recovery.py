@@ -13,7 +13,7 @@ from napari_medsamq.records.recording import Restored, restore
 
 
 @dataclass(frozen=True)
-class Past:
+class FoundJournal:
     """Where a volume's journal lies, and what it holds.
 
     Attributes
@@ -35,20 +35,20 @@ class Past:
     warning: str = ""
 
 
-def find_past(volume: Volume, folder: Path) -> Past:
+def find_journal(volume: Volume, folder: Path) -> FoundJournal:
     """Read the journal of a volume, if there is one; takes a while, and touches no widget."""
     key = volume_hash(volume)
     path = journal_path(folder, key)
     if not path.exists():
-        return Past(path, key, None, None)
+        return FoundJournal(path, key, None, None)
     try:
         content = read_journal(path)
         check_volume(path, content, key)
         restored = restore(content.records, volume.data.shape[:3], str(path))
     except JournalError as error:
-        return Past(path, key, None, None, f"{error} A new one begins; this one is kept.")
+        return FoundJournal(path, key, None, None, f"{error} A new one begins; this one is kept.")
     damaged = (
         f"The journal {path} was cut off or altered; all before that place is there. A copy of the "
         "file is kept."
     )
-    return Past(path, key, content, restored, damaged if content.damaged else "")
+    return FoundJournal(path, key, content, restored, damaged if content.damaged else "")

@@ -20,15 +20,16 @@ from napari_medsamq.analysis.slice_pictures import (
     Mark,
     marks,
     png,
+    representative_slices,
     slice_picture,
     surroundings,
     swatch,
-    telling_slices,
 )
 from napari_medsamq.errors import ProvenanceError, VolumeError
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
 from napari_medsamq.io.files import beside, file_hash, write_whole
 from napari_medsamq.io.labels import LabelFile, bring_onto, read_label_file
+from napari_medsamq.io.segments import used_ids
 from napari_medsamq.io.volume import Volume, volume_hash
 from napari_medsamq.plain_text import as_html
 from napari_medsamq.records.provenance import read_provenance
@@ -136,15 +137,11 @@ def _figures(content: Mapping[str, Any], drawn: LabelFile, image: Volume | None)
     figures, part = [], surroundings(label)
     # Not all formats of labels can say that the image left it open.
     known = grid.orientation_known and content["image"].get("orientation_known", True)
-    for index in telling_slices(label):
+    for index in representative_slices(label):
         picture = slice_picture(image, window, label[index], index, grid.pixel_size(0), shown, part)
         caption = _caption(grid, index, known)
         names = {entry["id"]: str(entry["name"]) for entry in content["labels"]}
-        here = [
-            f"{shown[int(n)].letter} {names.get(int(n), f'Label {n}')}"
-            for n in np.unique(label[index])
-            if n
-        ]
+        here = [f"{shown[n].letter} {names.get(n, f'Label {n}')}" for n in used_ids(label[index])]
         alt = f"{caption}. Labels: {', '.join(here) or 'none'}"
         figures.append(
             f'<figure><img src="{_data(png(picture))}" alt="{as_html(alt)}">'
@@ -155,10 +152,9 @@ def _figures(content: Mapping[str, Any], drawn: LabelFile, image: Volume | None)
 
 def _marks(labels: Sequence[Mapping[str, Any]], label: npt.NDArray[np.uint16]) -> dict[int, Mark]:
     colors = {int(entry["id"]): _color(entry["color"]) for entry in labels}
-    for label_id in np.flatnonzero(np.bincount(label.reshape(-1))):
-        if label_id:
-            # A file that was changed may have labels of which nothing is known.
-            colors.setdefault(int(label_id), "#FFFFFF")
+    for label_id in used_ids(label):
+        # A file that was changed may have labels of which nothing is known.
+        colors.setdefault(label_id, "#FFFFFF")
     return marks(colors)
 
 

@@ -7,24 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from napari_medsamq.annotation.acceptance import kept_voxels
-from napari_medsamq.annotation.meanwhile import Start
+from napari_medsamq.annotation.history import PropagationSnapshot
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import slice_mask
 from napari_medsamq.inference.backend import environment
 from napari_medsamq.inference.catalog import shipped_model
 from napari_medsamq.inference.engine import Engines
-from napari_medsamq.inference.network_state import Setting
+from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.records.journal_format import Record
 from napari_medsamq.records.recording import BEGIN, CARRY, EDIT, Replay, read_box
-
-Bool = npt.NDArray[np.bool_]
 
 # What `environment` tells.
 _NAMES = {"openvino": "OpenVINO", "instructions": "the processor"}
@@ -87,7 +84,7 @@ class Verifier:
         self._engines = Engines()
         self._replay = Replay(volume.data.shape[:3])
         # By group: where it began, and the masks that its edits are to bring.
-        self._carried: dict[int, tuple[Start, list[SliceMask]]] = {}
+        self._carried: dict[int, tuple[PropagationSnapshot, list[SliceMask]]] = {}
         self.verdict = Verdict()
 
     def apply(self, record: Record) -> None:
@@ -117,16 +114,16 @@ class Verifier:
                 self.verdict.compare(start.label_id, recorded, np.zeros_like(recorded))
 
     def _session(self, content: dict[str, Any]) -> Session:
-        setting = Setting.from_dict(content)
-        engine = self._engines.load(self._model or shipped_model(setting.model))
+        state = NetworkState.from_dict(content)
+        engine = self._engines.load(self._model or shipped_model(state.model))
         spec = engine.spec
-        if spec.sha256 != setting.model_sha256:
-            self.verdict.others.add(f"the weights ({setting.model} then)")
-        if spec.preprocessing.box != setting.box_rule:
-            self.verdict.others.add(f"the rule for boxes (then: {setting.box_rule})")
-        volume = self._volume.with_modality(setting.modality)
+        if spec.sha256 != state.model_sha256:
+            self.verdict.others.add(f"the weights ({state.model} then)")
+        if spec.preprocessing.box != state.box_rule:
+            self.verdict.others.add(f"the rule for boxes (then: {state.box_rule})")
+        volume = self._volume.with_modality(state.modality)
         return Session(
-            volume, engine, setting.window, zoom=setting.zoom, carry_prompt=setting.carry_prompt
+            volume, engine, state.window, zoom=state.zoom, carry_prompt=state.carry_prompt
         )
 
     def _compare_box(self, content: dict[str, Any], fresh: dict[str, Any], record: Record) -> None:
@@ -143,17 +140,14 @@ class Verifier:
         recorded.reshape(-1)[record.arrays[f"prompt {fresh['number']}"]] = True
         self.verdict.compare(label_id, recorded, found)
 
-    def _carry(self, content: dict[str, Any]) -> tuple[Start, list[SliceMask]]:
+    def _carry(self, content: dict[str, Any]) -> tuple[PropagationSnapshot, list[SliceMask]]:
         axis, label_id = content["axis"], content["label"]
-        history = self._replay.history
-        known = history.known_slices(axis, label_id)
-        kept = kept_voxels(history.label, history.accepted, axis, label_id)
+        start = PropagationSnapshot.of(self._replay.history, axis, label_id)
         # Journals of before there was any name no gap that was left.
         done = [(low, high) for low, high in content.get("done", ())]
         ends = content["first"], content["last"]
-        start = Start(axis, label_id, frozenset(known), len(history.edits), kept)
         try:
-            found = self._session(content).carry(axis, known, *ends, done)
+            found = self._session(content).carry(axis, start.known, *ends, done)
         except PromptError:
             # Journals of before this was checked first name some of which nothing came.
             return start, []

@@ -9,7 +9,8 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.annotation.history import Edit, Label
+from napari_medsamq.annotation.history import Edit
+from napari_medsamq.array_types import Label
 
 _PART = 2**20
 
@@ -24,7 +25,7 @@ class Origin(IntEnum):
 
 
 @dataclass(frozen=True)
-class Shares:
+class OriginCounts:
     """The voxels of one label id by their origin.
 
     Attributes
@@ -72,7 +73,7 @@ def edit_origin(edit: Edit) -> Origin:
     return Origin.operation
 
 
-def label_shares(edits: Sequence[Edit], label: Label) -> dict[int, Shares]:
+def count_origins(edits: Sequence[Edit], label: Label) -> dict[int, OriginCounts]:
     """Follow the edits that led to a label, and count its voxels by their origin.
 
     Parameters
@@ -83,7 +84,7 @@ def label_shares(edits: Sequence[Edit], label: Label) -> dict[int, Shares]:
 
     Returns
     -------
-    shares : dict of int to Shares
+    counts : dict of int to OriginCounts
         Of each label id that has voxels, or had some of the network's.
     """
     flat = label.reshape(-1)
@@ -120,7 +121,7 @@ def _count(
     places: npt.NDArray[np.int64],
     origins: npt.NDArray[np.uint8],
     removed: npt.NDArray[np.uint16],
-) -> dict[int, Shares]:
+) -> dict[int, OriginCounts]:
     totals = np.zeros(max(int(flat.max()), int(removed.max(initial=0))) + 1, np.int64)
     # In parts, as each is turned into numbers of four times its size.
     for start in range(0, flat.size, _PART):
@@ -136,5 +137,7 @@ def _count(
             counts = {origin: int(by_origin[origin][label_id]) for origin in by_origin}
             model, hand, operation = counts.values()
             unknown = int(totals[label_id]) - model - hand - operation
-            found[int(label_id)] = Shares(model, hand, operation, unknown, int(gone[label_id]))
+            found[int(label_id)] = OriginCounts(
+                model, hand, operation, unknown, int(gone[label_id])
+            )
     return found

@@ -15,9 +15,9 @@ from qtpy.QtWidgets import QApplication
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.io.modality import Modality
 from napari_medsamq.io.source import Selection
-from napari_medsamq.prompts import BoxPrompt
+from napari_medsamq.ui.preferences import DockOptions
+from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.ui.widget import MedSAMQWidget
-from napari_medsamq.ui.workspace import Request
 from napari_medsamq.workflows.parsing import parse_box
 
 _POLL_MS = 50
@@ -43,7 +43,7 @@ def run(
     path : Path or None
         Volume to open.
     boxes : sequence of (str, (int, str))
-        As `arguments.parse_box` reads them, each with its label as `arguments.parse_labels` does.
+        As `parse_box` reads them, each with its label as `parse_labels` does.
     axis : int
         Array axis along which 3D boxes are carried.
     screenshot : Path or None
@@ -60,8 +60,8 @@ def run(
     journals = None if screenshot is None else Path(passing.name)
     viewer = napari.Viewer(title="MedSAM-Q")
     viewer.window.resize(1400, 900)
-    ask = screenshot is None
-    dock = MedSAMQWidget(viewer, model, device=device, ask=ask, journals=journals)
+    options = DockOptions(ask=screenshot is None, journals=journals)
+    dock = MedSAMQWidget(viewer, model, device=device, options=options)
     viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
     read = (
         None
@@ -107,17 +107,16 @@ def _steps(
                 raise dock.failure
             # The user was asked about earlier work, and did not want the volume.
             return
-        workspace, volume = dock.controller.workspace, dock.controller.session.volume
+        controller, workspace = dock.controller, dock.controller.workspace
         session = workspace.session
         for text, (label_id, name) in boxes:
-            box = parse_box(text, volume, axis)
+            box = parse_box(text, session.volume, axis)
             if name:
                 session.set_style(label_id, replace(session.style(label_id), name=name))
             workspace.show_label(label_id)
-            index = box.index if isinstance(box, BoxPrompt) else box.middle_slice
-            dock.controller.show_plane(box.axis)
-            viewer.dims.set_point(box.axis, index * volume.spacing[box.axis])
-            workspace.request(Request(box, label_id))
+            controller.show_plane(box.axis)
+            controller.view.show(box.axis, box.middle_slice)
+            workspace.prompts.ask(Request(box, label_id))
             yield
     if screenshot is not None:
         # Notifications would cover the picture.

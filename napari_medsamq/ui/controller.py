@@ -2,312 +2,214 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from qtpy.compat import isalive
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import Signal
 
 from napari_medsamq.annotation.history import Edit
 from napari_medsamq.annotation.session import Session
-from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.geometry import voxel_ml
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.io.files import as_file_name
 from napari_medsamq.io.label_writer import label_formats
-from napari_medsamq.ui.canvas.canvas import canvas_widget
-from napari_medsamq.ui.canvas.planes import (
-    PLANES,
-    Plane,
-    range_without,
-    require_slices,
-    turn_viewer,
-)
-from napari_medsamq.ui.checkup import Checkup
-from napari_medsamq.ui.facts import describe_volume
-from napari_medsamq.ui.forms.dock_form import DOWN, TO_VIEW, UP, SegmentView
-from napari_medsamq.ui.forms.guide import PROPAGATE
+from napari_medsamq.ui.canvas.planes import PLANES, range_without, turn_viewer
 from napari_medsamq.ui.forms.help_dialog import HelpKey
 from napari_medsamq.ui.key_focus import KeyFocus
+from napari_medsamq.ui.messages import describe_volume
 from napari_medsamq.ui.shortcuts import Key
-from napari_medsamq.ui.tools.background import Live
-from napari_medsamq.ui.tools.click import Clicking
-from napari_medsamq.ui.tools.label_table import Naming
-from napari_medsamq.ui.tools.loader import Loader
-from napari_medsamq.ui.tools.model import Switch
-from napari_medsamq.ui.tools.model_chooser import ModelChooser
-from napari_medsamq.ui.tools.nudge import nudge
-from napari_medsamq.ui.tools.orientation_letters import Orientation
-from napari_medsamq.ui.tools.propagate import Propagator
-from napari_medsamq.ui.tools.save_load import Saver
-from napari_medsamq.ui.tools.segment import Answers
-from napari_medsamq.ui.tools.view_3d import Solid
-from napari_medsamq.ui.tools.window_level import Windowing
-from napari_medsamq.ui.worker import Worker
-from napari_medsamq.ui.workspace import Workspace, open_workspaces
+from napari_medsamq.ui.tools.background import PrefetchTool
+from napari_medsamq.ui.tools.click import ClickTool
+from napari_medsamq.ui.tools.compare import CompareTool
+from napari_medsamq.ui.tools.follow_up import FollowUpTool
+from napari_medsamq.ui.tools.label_table import LabelTable
+from napari_medsamq.ui.tools.measure import MeasureTool
+from napari_medsamq.ui.tools.model import ModelChooser, ModelTool
+from napari_medsamq.ui.tools.nudge import NudgeTool
+from napari_medsamq.ui.tools.orientation_letters import OrientationLetters
+from napari_medsamq.ui.tools.preview import PreviewTool
+from napari_medsamq.ui.tools.propagate import PropagateTool
+from napari_medsamq.ui.tools.repair import RepairTool
+from napari_medsamq.ui.tools.review import ReviewTool
+from napari_medsamq.ui.tools.save_load import SaveLoadTool
+from napari_medsamq.ui.tools.segment import SegmentTool
+from napari_medsamq.ui.tools.tool import Tool, ToolContext
+from napari_medsamq.ui.tools.view_3d import View3DTool
+from napari_medsamq.ui.tools.window_level import WindowLevelTool
+from napari_medsamq.ui.workspace import open_workspaces
 
-if TYPE_CHECKING:
-    from napari import Viewer
 
-
-class Controller(QObject):
-    """Turns what the user asks for into changes of a workspace, and shows what came of it.
+class Controller(Tool):
+    """Has all the tools of a volume, and shows what is there.
 
     Parameters
     ----------
-    parent : QObject
-    viewer : napari.Viewer
-    view : SegmentView
-    workspace : Workspace
+    context : ToolContext
     engines : Engines
     chooser : ModelChooser
-    compute, files : Worker
-        Threads for the network and for saving.
     keys : mapping of str to Key
         In napari's notation.
-    ahead : bool
-        Whether slices are encoded before they are needed.
+
+    Attributes
+    ----------
+    workspace : Workspace
+    view : ViewState
     """
 
-    closed = Signal()  # with its volume
+    volume_closed = Signal()  # and the controller with it
 
     def __init__(
         self,
-        parent: QObject,
-        viewer: Viewer,
-        view: SegmentView,
-        workspace: Workspace,
+        context: ToolContext,
         engines: Engines,
         chooser: ModelChooser,
-        compute: Worker,
-        files: Worker,
         keys: Mapping[str, Key],
-        *,
-        ahead: bool,
     ) -> None:
-        super().__init__(parent)
+        super().__init__(context)
+        self.workspace, self.view = context.workspace, context.view
         self._keys = keys
-        self.workspace = workspace
-        self._viewer = viewer
-        self._view = view
         self._chooser = chooser
-        self._compute = compute
-        self._closed = False
-        self._switch = Switch(
-            workspace,
-            engines,
-            compute,
-            show_window=lambda window: self.windowing.show(window),
-            ended=self._end_switch,
-            fail=self.fail,
+        self._show_alone()
+        self.preview = PreviewTool(context)
+        self.prefetch = PrefetchTool(context)
+        self.window_level = WindowLevelTool(context, self.prefetch)
+        self.model = ModelTool(context, engines, self.window_level)
+        self.segment = SegmentTool(context, self.preview, self.model)
+        self.click = ClickTool(context)
+        self.nudge = NudgeTool(context)
+        self.propagate = PropagateTool(context)
+        self.review = ReviewTool(context, self.propagate)
+        self.repair = RepairTool(context, self.propagate)
+        self.measure = MeasureTool(context)
+        self.labels = LabelTable(context)
+        self.save_load = SaveLoadTool(context)
+        self.orientation = OrientationLetters(context)
+        self.view_3d = View3DTool(context)
+        self.follow_up = FollowUpTool(context)
+        self.compare = CompareTool(context, self.click)
+        self._tools = [part for part in vars(self).values() if isinstance(part, Tool)]
+        self._key_focus = KeyFocus(self, self._canvas, self._dock, keys)
+        self._help = HelpKey(
+            self, self._canvas, {key: action.words for key, action in keys.items()}
         )
-        workspace.add_to(viewer)
-        self.solid = Solid(viewer, workspace)
-        self.propagator = Propagator(self, workspace, compute, view.show_status, self.fail)
-        self._naming = Naming(workspace, view, compute, self._tell)
-        self.saver = Saver(view, workspace, files)
-        self.loader = Loader(view, workspace, files)
-        canvas = canvas_widget(view)
-        self.live = Live(self, viewer, workspace, compute, canvas, ahead=ahead)
-        self.answers = Answers(
-            workspace,
-            compute,
-            self.live.preview,
-            may_ask=lambda: not self._switch.active,
-            say=view.show_status,
-            fail=self.fail,
-        )
-        self.clicking = Clicking(
-            self, viewer, workspace, compute, lambda: (self._axis, self._shown_slice), self.fail
-        )
-        self.checkup = Checkup(
-            self,
-            viewer,
-            view,
-            workspace,
-            compute,
-            files,
-            canvas,
-            self.propagator,
-            self.clicking,
-            lambda: (self._axis, self._shown_slice),
-            checks=ahead,
-        )
-        self._key_focus = KeyFocus(self, canvas, view, keys)
-        self._help = HelpKey(self, canvas, {key: action.words for key, action in keys.items()})
-        self.windowing = Windowing(self, viewer, view, workspace, self.live, canvas)
-        self.orientation = Orientation(self, viewer, workspace, canvas)
-        # Volumes lie over each other in the viewer, so only the one in use is shown.
-        for other in open_workspaces(viewer):
-            other.show(other is workspace)
-        self._keep_range()
-        viewer.layers.selection.active = workspace.boxes
-        self._wires = self._list_wires()
-        for signal, slot in self._wires:
-            signal.connect(slot)
+        self._follow_all()
         # A layer's keys come before the viewer's, and napari's own layers use B and Ctrl+Z.
-        for layer in (workspace.labels, workspace.boxes):
+        for layer in (self.workspace.labels, self.workspace.boxes):
             for key, action in keys.items():
                 layer.bind_key(key, lambda _, act=action.act: act(self), overwrite=True)
         self._show_volume()
-        self.show_plane(PLANES.index(workspace.plane))
-        for axis, position in enumerate(self._point):
-            wanted = workspace.place(axis, workspace.left_at.get(axis, position))
-            viewer.dims.set_point(viewer.dims.ndim - 3 + axis, wanted)
-        workspace.show_label(workspace.label_id)
+        self._on_plane()
+        self.workspace.show_label(self.workspace.label_id)
         # Another model may have been chosen while another volume was in use.
-        if workspace.model != engines.model:
-            self._switch.to_model(engines.model)
+        if self.workspace.model != engines.model:
+            self.model.to_model(engines.model)
         # Boxes whose masks were on their way when the dock was closed.
-        self.answers.ask_all()
+        self.segment.ask_all()
 
     @property
     def session(self) -> Session:
         """The session of the workspace."""
-        return self.workspace.session
+        return self._session
 
     def close(self) -> None:
         """Let go of form and viewer; the workspace stays as it is."""
-        self._closed = True
-        if self._viewer.dims.ndim >= len(PLANES):  # else all layers are gone
-            self.workspace.left_at = dict(enumerate(self._point))
-        for signal, slot in self._wires:
-            signal.disconnect(slot)
-        self.propagator.stop()
-        self._naming.close()
-        # Gives back what the others have to close.
-        self.checkup.close()
-        for part in (
-            self.solid,
-            self._key_focus,
-            self._help,
-            self.clicking,
-            self.windowing,
-            self.orientation,
-        ):
-            part.close()
-        self.live.close()
+        if self.view.point:  # else all layers are gone
+            self.workspace.left_at = dict(enumerate(self.view.point))
+        self.workspace.plane = self.view.plane
+        # What was made last gives back what the others have to close.
+        for tool in reversed(self._tools):
+            tool.close()
+        self._key_focus.close()
+        self._help.close()
         self.workspace.boxes.mode = "pan_zoom"
         for layer in (self.workspace.labels, self.workspace.boxes):
             for key in self._keys:
                 layer.bind_key(key, None, overwrite=True)
-        self.deleteLater()
+        self.view.close()
+        super().close()
 
-    def _list_wires(self) -> list[tuple[Any, Callable[..., None]]]:
-        view, workspace = self._view, self.workspace
-        return [
-            (view.volume.modality_requested, self._switch.to_modality),
-            (view.volume.model.requested, self._switch.to_model),
-            (view.volume.plane_requested, self.show_plane),
-            (self.live.said, view.show_status),
-            (view.draw_requested, self.draw),
-            (view.propagate_requested, self.propagate),
-            (view.stop_requested, self.propagator.stop),
-            (self.propagator.changed, self._show_propagating),
-            (view.undo_requested, self.undo),
-            (view.redo_requested, self.redo),
-            (view.help_requested, self._help.show),
-            (view.save_requested, self.saver.save),
-            (view.load_requested, self.loader.load),
-            (workspace.requested, self.answers.ask),
-            (self.clicking.changed, self._show_mode),
-            (view.click_requested, self.clicking.switch),
-            (view.improve_requested, self.clicking.improve),
-            (workspace.requested, view.guide.asked),
-            (workspace.changed, self._show_session),
-            (workspace.refused, self.fail),
-            (workspace.boxes.events.mode, self._show_mode),
-            (workspace.closed, self._on_closed),
-            (self._viewer.dims.events.range, self._keep_range),
-            (self._viewer.layers.events.removed, self._on_layer_removed),
-            (self._viewer.layers.selection.events.active, self._show_mode),
-            *((action.triggered, self._on_napari_saved) for action in self._saving_actions()),
-        ]
+    def _show_alone(self) -> None:
+        """Show the volume and no other, where the user left it."""
+        workspace, viewer = self.workspace, self._viewer
+        workspace.add_to(viewer)
+        # Volumes lie over each other in the viewer.
+        for other in open_workspaces(viewer):
+            other.show(other is workspace)
+        self._keep_range()
+        viewer.layers.selection.active = workspace.boxes
+        turn_viewer(viewer, workspace.plane, workspace.labels)
+        for axis, position in enumerate(self.view.point):
+            wanted = workspace.place(axis, workspace.left_at.get(axis, position))
+            viewer.dims.set_point(viewer.dims.ndim - 3 + axis, wanted)
 
-    def _saving_actions(self) -> list[Any]:
-        """Return napari's own menu entries that save what is selected in its list of layers."""
-        actions = self._viewer.window.file_menu.actions()
-        return [action for action in actions if action.text().startswith("Save Selected Layers")]
+    def _follow_all(self) -> None:
+        dock, workspace, layers = self._dock, self.workspace, self._viewer.layers
+        self.follow(self.show_plane, dock.volume.plane_requested)
+        self.follow(self.draw, dock.segment.draw_requested)
+        self.follow(self.undo, dock.segment.undo_requested)
+        self.follow(self.redo, dock.segment.redo_requested)
+        self.follow(self._help.show, dock.segment.help_requested)
+        self.follow(dock.guide.asked, workspace.prompts.requested)
+        self.follow(self._on_plane, self.view.plane_changed)
+        self.follow(self._show_volume, self.model.ended)
+        self.follow(self.measure.refresh, self.model.ended)
+        self.follow(self._show_propagating, self.propagate.changed)
+        self.follow(self._show_session, workspace.changed)
+        self.follow(self._fail, workspace.refused)
+        self.follow(self._on_closed, workspace.closed)
+        self.follow(self._keep_range, self._viewer.dims.events.range)
+        self.follow(self._on_layer_removed, layers.events.removed)
+        self.follow(
+            self._show_mode,
+            self.click.changed,
+            workspace.boxes.events.mode,
+            layers.selection.events.active,
+        )
+        for action in self._viewer.window.file_menu.actions():
+            if action.text().startswith("Save Selected Layers"):  # napari's own
+                self.follow(self._on_napari_saved, action.triggered)
 
     # -- boxes and masks --------------------------------------------------------------------------
 
     def draw(self, drawing: bool) -> None:
         """Let a drag on the canvas draw a box, or move the picture."""
-        self.checkup.comparing.leave(back=False)
+        self.compare.leave(back=False)
         self.workspace.add_to(self._viewer)
         self._viewer.layers.selection.active = self.workspace.boxes
         self.workspace.boxes.mode = "add_rectangle" if drawing else "pan_zoom"
 
     def toggle_drawing(self) -> None:
         """Switch between drawing boxes and moving the picture."""
-        self.draw(not self._drawing)
+        self.draw(not self.drawing)
 
     @property
-    def _drawing(self) -> bool:
+    def drawing(self) -> bool:
+        """Whether a drag on the canvas draws a box."""
         boxes = self.workspace.boxes
         return boxes.mode == "add_rectangle" and self._viewer.layers.selection.active is boxes
 
-    def propagate(self, way: str | None = None) -> None:
-        """Carry the label that is drawn for through the volume; see `view.WAYS`."""
-        axis, last = self._axis, self.session.label.shape[self._axis] - 1
-        shown = self._shown_slice
-        chosen = way or self._view.way
-        ends = {UP: (last, last), DOWN: (0, 0), TO_VIEW: (shown, shown)}
-        begin = partial(self.propagator.begin, axis, *ends.get(chosen, (0, last)))
-
-        def go() -> None:
-            try:
-                begin()
-            except MedSAMQError as error:
-                self.fail(error)
-
-        self.workspace.edits.after_stroke(go, self._compute)
-
     def _show_propagating(self) -> None:
-        if self.propagator.active:
-            self._view.guide.done(PROPAGATE)
-        self._view.show_propagating(self.propagator.active)
+        self._dock.segment.show_propagating(self.propagate.active)
         self._show_session()
-
-    @property
-    def plane(self) -> Plane:
-        """The plane in view."""
-        return self.workspace.plane
-
-    @property
-    def _axis(self) -> int:
-        return self.plane.axis
-
-    def nudge(self, arrow: str, *, resize: bool) -> None:
-        """Move or resize the latest box on the slice in view; see `nudging`."""
-        try:
-            require_slices(self._viewer)
-            nudge(self.workspace, self.plane, self._shown_slice, arrow, resize=resize)
-        except MedSAMQError as error:
-            self.fail(error)
 
     def _on_napari_saved(self) -> None:
         active, workspace = self._viewer.layers.selection.active, self.workspace
         if active in (workspace.boxes, workspace.marks):
-            self._view.show_status(
+            self._say(
                 f"What napari saves of the layer {active.name!r} is no label, unless its name ends "
                 "in .nii.gz or .nii. Ctrl+S on the picture saves the label."
             )
-
-    def fail(self, error: BaseException) -> None:
-        """Tell the user what went wrong."""
-        self._view.show_failure(error)
 
     # -- history and labels -----------------------------------------------------------------------
 
     def undo(self) -> None:
         """Take back the last edit, or the last box while it is being segmented."""
-        self.propagator.stop()
+        self.propagate.stop()
 
         def take_back() -> None:
-            if not self.answers.take_back():
+            if not self.segment.take_back():
                 self._tell("Undone", self.session.history.undo())
 
         self.workspace.edits.after_stroke(take_back, self._compute)
@@ -320,12 +222,12 @@ class Controller(QObject):
 
     def _tell(self, what: str, edit: Edit | None) -> None:
         self.workspace.refresh()
-        self._view.show_status(f"{what}: {edit.name}." if edit else "Nothing to do there.")
+        self._say(f"{what}: {edit.name}." if edit else "Nothing to do there.")
 
     def _on_layer_removed(self, event: Any) -> None:
         workspace = self.workspace
         if event.value in (workspace.labels, workspace.boxes):
-            self._view.show_status(
+            self._say(
                 f"The layer {event.value.name!r} was removed. Nothing is lost: draw to show it."
             )
 
@@ -334,20 +236,19 @@ class Controller(QObject):
         if not isalive(self):
             return
         self.close()
-        self.closed.emit()
+        self.volume_closed.emit()
 
     # -- what is shown ----------------------------------------------------------------------------
 
     def show_plane(self, number: int) -> None:
         """Show axial (0), coronal (1) or sagittal (2) slices in radiological convention."""
-        plane = PLANES[number]
         self.workspace.add_to(self._viewer)
-        self.solid.leave()
-        self.workspace.set_plane(plane)
-        self.live.look_along(plane.axis)
-        self.checkup.look_again()
-        turn_viewer(self._viewer, plane, self.workspace.labels)
-        self._view.volume.show_plane(number)
+        self.view_3d.leave()
+        turn_viewer(self._viewer, PLANES[number], self.workspace.labels)
+
+    def _on_plane(self) -> None:
+        self.workspace.show_plane(self.view.plane)
+        self._dock.volume.show_plane(PLANES.index(self.view.plane))
 
     def _keep_range(self) -> None:
         """Have the slider count the slices of this volume; napari counts those of all layers."""
@@ -358,31 +259,12 @@ class Controller(QObject):
             if self._viewer.dims.range != wanted:
                 self._viewer.dims.range = wanted
 
-    @property
-    def _shown_slice(self) -> int:
-        return self.workspace.slice_at(self._point[self._axis], self._axis)
-
-    @property
-    def _point(self) -> tuple[float, ...]:
-        """Where the viewer is on the array axes (3,), in its mm."""
-        return tuple(self._viewer.dims.point[-3:])
-
-    def _end_switch(self) -> None:
-        # Another volume may be in use by now.
-        if not self._closed:
-            self._show_volume()
-            self.windowing.refresh()
-            self.live.wake()
-            self.checkup.look_again()
-            # Boxes that were drawn meanwhile; what was drawn before is done.
-            self.answers.ask_all()
-
     def _show_volume(self) -> None:
         volume = self.session.volume
         folder = volume.path.parent if volume.path is not None else Path.cwd()
         name = as_file_name(volume.name)
-        self._view.measure.suggest(folder / f"{name}_label.csv")
-        self._view.show_volume(
+        self._dock.measure.suggest(folder / f"{name}_label.csv")
+        self._dock.show_volume(
             self.workspace.image,
             describe_volume(volume),
             volume.modality,
@@ -394,19 +276,19 @@ class Controller(QObject):
 
     def _show_session(self) -> None:
         history = self.session.history
-        voxel_ml = float(np.prod(self.session.volume.spacing)) / 1000
+        own_ml = voxel_ml(self.session.volume.spacing)
         rows = [
-            (label_id, self.session.style(label_id), count, count * voxel_ml)
+            (label_id, self.session.style(label_id), count, count * own_ml)
             for label_id, count in history.voxel_counts.items()
         ]
         label_id = self.workspace.label_id
-        self._view.label.show_label(label_id, self.session.style(label_id))
-        self._view.label.show_labels(rows)
-        self._view.show_history(history.undo_name, history.redo_name)
+        self._dock.label.show_label(label_id, self.session.style(label_id))
+        self._dock.label.show_labels(rows)
+        self._dock.segment.show_history(history.undo_name, history.redo_name)
         self._show_mode()
 
     def _show_mode(self) -> None:
         # Whoever draws, paints or takes another tool in hand does not click.
-        if self.clicking.active and self.workspace.boxes.mode != "pan_zoom":
-            self.clicking.switch(False)
-        self._view.show_mode(self._drawing, self.clicking.active)
+        if self.click.active and self.workspace.boxes.mode != "pan_zoom":
+            self.click.switch(False)
+        self._dock.segment.show_mode(self.drawing, self.click.active)

@@ -14,10 +14,10 @@ from napari_medsamq.io.source import Selection
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.plain_text import plain, unguessed
 from napari_medsamq.records.recording import Restored
-from napari_medsamq.records.recovery import Past
+from napari_medsamq.records.recovery import FoundJournal
 
 
-def wants_instead(parent: QWidget, error: BaseException, selection: Selection) -> Selection | None:
+def ask_selection(parent: QWidget, error: BaseException, selection: Selection) -> Selection | None:
     """Ask for what a reader needs to know; None where it is no such error, or for no answer."""
     if isinstance(error, ChoiceError):
         lines = {plain(f"{meaning}  ({value})"): value for value, meaning in error.choices.items()}
@@ -37,7 +37,9 @@ def wants_instead(parent: QWidget, error: BaseException, selection: Selection) -
     return None
 
 
-def wants_past(parent: QWidget, volume: Volume, past: Past, restored: Restored) -> bool | None:
+def ask_resume(
+    parent: QWidget, volume: Volume, past: FoundJournal, restored: Restored
+) -> bool | None:
     """Ask whether to go on with what was done before; None for no answer, not to open it at all."""
     counts, styles = restored.history.voxel_counts, restored.styles
     when = datetime.fromtimestamp(past.path.stat().st_mtime).astimezone()

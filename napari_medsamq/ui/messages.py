@@ -1,4 +1,4 @@
-"""What the user is told about masks that have come."""
+"""What the user is told: about an open volume, masks that have come, and labels of a file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,27 @@ import numpy as np
 
 from napari_medsamq.inference.propagation import Stop
 from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.io.volume import Volume
 
+_SOURCES = {
+    "dicom": "from the DICOM header",
+    "case": "from the file",
+    "picture": "a picture",
+    "assumed": "assumed; change it if wrong",
+    "chosen": "as chosen",
+    "ambiguous": "unknown; please choose",
+}
 _WAYS = {"up": "Upwards", "down": "Downwards"}
+
+
+def describe_volume(volume: Volume) -> str:
+    """Return size, spacing, and modality with how it is known."""
+    size = " x ".join(str(count) for count in volume.data.shape[2::-1])
+    spacing = " x ".join(f"{value:.2f}" for value in volume.spacing[::-1])
+    known = _SOURCES[volume.modality_source]
+    if volume.modality == "CT" and not volume.hounsfield:
+        known += "; not in Hounsfield units"
+    return f"{size} voxels\n{spacing} mm (x, y, z)\n{volume.modality}: {known}"
 
 
 def report_masks(name: str, masks: Sequence[SliceMask]) -> str:

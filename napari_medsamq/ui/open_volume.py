@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,9 +27,15 @@ from napari_medsamq.plain_text import unguessed
 from napari_medsamq.plugin import foreign_volume, image_layer, layer_volume
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.recording import Recorder, Restored
-from napari_medsamq.records.recovery import Past, find_past
-from napari_medsamq.ui.dialogs import wants_instead, wants_past
-from napari_medsamq.ui.preferences import ct_window, embedding_bytes, palette
+from napari_medsamq.records.recovery import FoundJournal, find_journal
+from napari_medsamq.ui.dialogs import ask_resume, ask_selection
+from napari_medsamq.ui.preferences import (
+    DockOptions,
+    ct_window,
+    embedding_bytes,
+    journals,
+    palette,
+)
 from napari_medsamq.ui.worker import Worker
 from napari_medsamq.ui.workspace import Workspace, open_workspaces
 
@@ -47,12 +54,7 @@ class Opener(QObject):
     compute, files : Worker
         Threads for the network and for reading.
     engines : Engines
-    ask : bool
-        Whether someone is there to answer questions; else they are errors.
-    memory : int, optional
-        Bytes that the embeddings of each volume may take; what the user prefers if not given.
-    journals : Path
-        Folder of the journals.
+    options : DockOptions
     """
 
     opened = Signal(Workspace)
@@ -67,19 +69,15 @@ class Opener(QObject):
         compute: Worker,
         files: Worker,
         engines: Engines,
-        *,
-        ask: bool,
-        memory: int | None,
-        journals: Path,
+        options: DockOptions,
     ) -> None:
         super().__init__(parent)
         self._parent = parent
         self._viewer = viewer
         self._compute = compute
         self._files = files
-        self._ask = ask
-        self._memory = memory
-        self._journals = journals
+        self._ask, self._memory = options.ask, options.memory
+        self._journals = options.journals or journals()
         # From a journal's own thread.
         self._lost.connect(self.failed.emit)
         self._engines = engines
@@ -109,13 +107,12 @@ class Opener(QObject):
         """
 
         def read() -> Volume:
-            chosen = selection
-            volume = read_volume(path, chosen.series, chosen.volume, chosen.resample)
+            volume = read_volume(path, **asdict(selection))
             return volume if modality is None else volume.with_modality(modality)
 
         def failed(error: BaseException) -> None:
             with self._at_work():
-                better = wants_instead(self._parent, error, selection) if self._ask else None
+                better = ask_selection(self._parent, error, selection) if self._ask else None
             if better is None:
                 self.failed.emit(error)
             # The dock may have been closed with the question still open.
@@ -224,17 +221,17 @@ class Opener(QObject):
         memory = embedding_bytes() if self._memory is None else self._memory
         colors, window = palette(), ct_window()
 
-        def begin() -> tuple[Session, Past]:
+        def begin() -> tuple[Session, FoundJournal]:
             engine = self._engines.load(directory)
             session = Session(volume, engine, zoom=Zoom(), embedding_budget=memory, palette=colors)
             if presets(volume, session.standard_window) == CT_PRESETS:
                 session.window = window
-            return session, find_past(volume, self._journals)
+            return session, find_journal(volume, self._journals)
 
         def forget() -> None:
             self._preparing = [other for other in self._preparing if other is not layer]
 
-        def opened(found: tuple[Session, Past]) -> None:
+        def opened(found: tuple[Session, FoundJournal]) -> None:
             forget()
             session, past = found
             with self._at_work():
@@ -254,14 +251,14 @@ class Opener(QObject):
         self._preparing.append(layer)
         self._compute.submit(begin, opened, failed)
 
-    def _goes_on(self, volume: Volume, past: Past) -> bool | None:
+    def _goes_on(self, volume: Volume, past: FoundJournal) -> bool | None:
         """Tell whether to go on with what was done before; None for no answer."""
         if past.restored is None:
             return False
         # Where no label was touched, there is nothing to be asked about.
         if not past.restored.worked:
             return True
-        return self._ask and wants_past(self._parent, volume, past, past.restored)
+        return self._ask and ask_resume(self._parent, volume, past, past.restored)
 
     def _leave(self, layer: Image, volume: Volume) -> None:
         """Open nothing; a layer that someone else made stays."""
@@ -270,7 +267,13 @@ class Opener(QObject):
         self.said.emit(f"{volume.name} was not opened; what was done to it before stays as it was.")
 
     def _begin(
-        self, layer: Image, model: Path | None, session: Session, past: Past, *, goes_on: bool
+        self,
+        layer: Image,
+        model: Path | None,
+        session: Session,
+        past: FoundJournal,
+        *,
+        goes_on: bool,
     ) -> None:
         volume, restored, recorder = session.volume, None, None
         if past.warning:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,34 @@ from napari_medsamq.records.journal import journal_folder
 PLUGIN = "napari-medsamq"
 
 
+@dataclass(frozen=True)
+class DockOptions:
+    """What holds for one dock whatever the user prefers; None leaves it to the preferences.
+
+    Attributes
+    ----------
+    ask : bool
+        Whether someone is there to answer questions; else they are errors.
+    prefetch : bool or None
+        Whether slices are encoded, and masks checked, before they are needed.
+    memory : int or None
+        Bytes that the embeddings of each volume may take.
+    journals : Path or None
+        Folder of the journals.
+    """
+
+    ask: bool = True
+    prefetch: bool | None = None
+    memory: int | None = None
+    journals: Path | None = None
+
+
 def embedding_bytes() -> int:
     """Return how much memory the embeddings of a volume may take."""
     return int(_settings().computation.memory_mb) * 10**6
 
 
-def encodes_ahead() -> bool:
+def prefetches() -> bool:
     """Return whether slices are encoded before they are needed."""
     return bool(_settings().computation.encode_ahead)
 

@@ -43,66 +43,62 @@ def _shows(number: int) -> Key:
 
 
 def _nudges(arrow: str, words: str, *, resize: bool) -> Key:
-    return Key(words, lambda controller: controller.nudge(arrow, resize=resize))
+    return Key(words, lambda controller: controller.nudge.nudge(arrow, resize=resize))
 
 
 def _stop(controller: Any) -> None:
-    controller.propagator.stop()
-    controller.checkup.following.stop()
-    controller.checkup.comparing.leave()
+    controller.propagate.stop()
+    controller.follow_up.stop()
+    controller.compare.leave()
 
 
 # In napari's notation, in the order of the work. `napari.yaml` lists those that have a name.
 KEYS = {
     **{f"F{number + FIRST_PLANE_KEY}": _shows(number) for number in range(len(PLANES))},
-    "W": Key("Next window preset", lambda controller: controller.windowing.next_preset(), "window"),
+    "W": Key(
+        "Next window preset", lambda controller: controller.window_level.next_preset(), "window"
+    ),
     "B": Key(
         "Draw boxes, or move the picture", lambda controller: controller.toggle_drawing(), "draw"
     ),
-    "P": Key("Propagate the label", lambda controller: controller.propagate(), "propagate"),
+    "P": Key("Propagate the label", lambda controller: controller.propagate.start(), "propagate"),
     "Escape": Key("Stop what is on its way, end the comparison", _stop),
     "C": Key(
         "Correct by clicks, or stop that",
-        lambda controller: controller.clicking.switch(not controller.clicking.active),
+        lambda controller: controller.click.switch(not controller.click.active),
         "click",
     ),
     "R": Key(
         "Improve the mask on this slice",
-        lambda controller: controller.clicking.improve(),
+        lambda controller: controller.click.improve(),
         "improve",
     ),
-    "N": Key(
-        "Next doubtful slice", lambda controller: controller.checkup.reviewer.step(1), "doubtful"
-    ),
-    "Shift-N": Key(
-        "Doubtful slice before", lambda controller: controller.checkup.reviewer.step(-1)
-    ),
+    "N": Key("Next doubtful slice", lambda controller: controller.review.step(1), "doubtful"),
+    "Shift-N": Key("Doubtful slice before", lambda controller: controller.review.step(-1)),
     "A": Key(
         "Accept this slice",
-        lambda controller: controller.checkup.reviewer.accept(),
+        lambda controller: controller.review.accept(),
         "accept",
     ),
     "Shift-A": Key(
         "Accept all slices that were seen",
-        lambda controller: controller.checkup.reviewer.accept_seen(),
+        lambda controller: controller.review.accept_seen(),
     ),
-    "E": Key("Repair as chosen", lambda controller: controller.checkup.repair(), "repair"),
+    "E": Key("Repair as chosen", lambda controller: controller.repair.repair_as_chosen(), "repair"),
     "D": Key(
         "Compare two labels: A, B, both, differences",
-        lambda controller: controller.checkup.comparing.press(),
+        lambda controller: controller.compare.press(),
         "compare",
     ),
     "K": Key(
         "Next slice that differs",
-        lambda controller: controller.checkup.comparing.step(1),
+        lambda controller: controller.compare.step(1),
         "differs",
     ),
-    "Shift-K": Key(
-        "Slice before that differs", lambda controller: controller.checkup.comparing.step(-1)
-    ),
+    "Shift-K": Key("Slice before that differs", lambda controller: controller.compare.step(-1)),
     "V": Key(
         "Show labels as solids, or slices",
-        lambda controller: controller.solid.toggle(controller.plane),
+        lambda controller: controller.view_3d.toggle(),
         "solid",
     ),
     **{
@@ -114,7 +110,8 @@ KEYS = {
         for arrow in ARROWS
     },
     "Control-S": Key(
-        "Save the label, again to the same file", lambda controller: controller.saver.save_again()
+        "Save the label, again to the same file",
+        lambda controller: controller.save_load.save_again(),
     ),
     "Control-Z": Key("Undo", lambda controller: controller.undo()),
     "Control-Shift-Z": Key("Redo", lambda controller: controller.redo()),

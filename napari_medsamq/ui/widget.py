@@ -19,13 +19,17 @@ from napari_medsamq.io.source import Selection
 from napari_medsamq.plain_text import unguessed
 from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.ui import preferences
+from napari_medsamq.ui.canvas.canvas import canvas_widget
 from napari_medsamq.ui.canvas.planes import PLANES
 from napari_medsamq.ui.controller import Controller
-from napari_medsamq.ui.forms.dock_form import SegmentView
+from napari_medsamq.ui.forms.dock_form import DockForm
 from napari_medsamq.ui.forms.guide import OPEN
 from napari_medsamq.ui.open_volume import Opener
+from napari_medsamq.ui.preferences import DockOptions
 from napari_medsamq.ui.shortcuts import bound_keys, key_names
-from napari_medsamq.ui.tools.model_chooser import ModelChooser
+from napari_medsamq.ui.tools.model import ModelChooser
+from napari_medsamq.ui.tools.tool import ToolContext
+from napari_medsamq.ui.view_state import ViewState
 from napari_medsamq.ui.worker import Worker
 from napari_medsamq.ui.workspace import Workspace, open_workspaces
 
@@ -47,14 +51,7 @@ class MedSAMQWidget(QWidget):
         Model directory for every volume; what the user prefers if not given.
     device : str
         OpenVINO device name.
-    ask : bool
-        Whether someone is there to answer questions; else they are errors.
-    ahead : bool, optional
-        Whether slices are encoded before they are needed.
-    memory : int, optional
-        Bytes that the embeddings of each volume may take.
-    journals : Path, optional
-        Folder of the journals. For all three the user's preferences count if they are not given.
+    options : DockOptions
 
     Attributes
     ----------
@@ -68,20 +65,17 @@ class MedSAMQWidget(QWidget):
         model: Path | None = None,
         *,
         device: str = CPU,
-        ask: bool = True,
-        ahead: bool | None = None,
-        memory: int | None = None,
-        journals: Path | None = None,
+        options: DockOptions = DockOptions(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
         self._viewer = napari_viewer
         self._controller: Controller | None = None
         self.failure: BaseException | None = None
-        self._ahead = ahead
+        self._prefetch = options.prefetch
         refused: list[MedSAMQError] = []
         self._keys = bound_keys(preferences.keys(), refused.append)
         self._names = key_names(self._keys)
-        self._view = SegmentView(tuple(plane.name for plane in PLANES), self._names)
+        self._view = DockForm(tuple(plane.name for plane in PLANES), self._names)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._view)
@@ -95,14 +89,7 @@ class MedSAMQWidget(QWidget):
         self._engines = Engines(model or preferences.model(refused.append), device)
         self._chooser = ModelChooser(self, self._view.volume.model, self._engines, self._compute)
         self._opener = Opener(
-            self,
-            napari_viewer,
-            self._compute,
-            self._files,
-            self._engines,
-            ask=ask,
-            memory=memory,
-            journals=journals or preferences.journals(),
+            self, napari_viewer, self._compute, self._files, self._engines, options
         )
         self._opener.opened.connect(self._take)
         self._opener.said.connect(self._view.show_status)
@@ -110,7 +97,7 @@ class MedSAMQWidget(QWidget):
         self._view.volume.open_requested.connect(self.open_path)
         self._view.volume.layer_requested.connect(self._opener.open_layer)
         self._view.volume.close_requested.connect(self._close_volume)
-        self._view.guide.setVisible(ask and preferences.shows_guide())
+        self._view.guide.setVisible(options.ask and preferences.shows_guide())
         self._view.guide.sample_requested.connect(partial(self.open_path, SAMPLES / "ct.nii.gz"))
         self._view.guide.ended.connect(self._end_guide)
         napari_viewer.layers.selection.events.active.connect(self._on_active_layer)
@@ -244,19 +231,19 @@ class MedSAMQWidget(QWidget):
     def _take(self, workspace: Workspace) -> None:
         if self._controller is not None:
             self._controller.close()
-        self._controller = Controller(
+        context = ToolContext(
             self,
             self._viewer,
+            canvas_widget(self._view),
             self._view,
             workspace,
-            self._engines,
-            self._chooser,
+            ViewState(self._viewer, workspace.labels),
             self._compute,
             self._files,
-            self._keys,
-            ahead=preferences.encodes_ahead() if self._ahead is None else self._ahead,
+            preferences.prefetches() if self._prefetch is None else self._prefetch,
         )
-        self._controller.closed.connect(self._on_closed)
+        self._controller = Controller(context, self._engines, self._chooser, self._keys)
+        self._controller.volume_closed.connect(self._on_closed)
         volume = workspace.session.volume
         self._view.guide.done(OPEN)
         self._view.show_status(

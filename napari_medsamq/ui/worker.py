@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from threading import RLock
-from typing import Any
+from typing import Any, Protocol
 
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, Qt, Signal
 
 from napari_medsamq.plain_text import unguessed
+
+
+class Gate(Protocol):
+    """Holds back what changes the label, while a brush is at work on it say."""
+
+    def after_stroke(self, action: Callable[[], None], worker: Worker) -> None:
+        """Do something once it may be done, unless the worker has been stopped by then."""
 
 
 class Worker(QObject):
@@ -22,9 +30,10 @@ class Worker(QObject):
     Nor do jobs read what that thread writes, as it may be in the middle of writing. Whoever submits
     one hands over what it needs, as it is then:
 
-    - of the label, a copy: `History.part`, a mask or slice by comparison, all of it by `Work.of`;
+    - of the label, a copy: `History.part`, a mask or slice by comparison, or all of it by
+      `LabelSnapshot.of`;
     - of what was done, edits and prompts, whose arrays are never changed;
-    - what the network is and sees: `Session.lens`; which model is wanted: `Engines.directory`;
+    - what the network is and sees: `Session.predictor`; which model is wanted: `Engines.directory`;
     - volumes, of which another modality is another object.
 
     What is left are words to stop early, `running` for one, which are set once.
@@ -67,13 +76,24 @@ class Worker(QObject):
         job: Callable[[], Any],
         then: Callable[[Any], None],
         fail: Callable[[BaseException], None],
+        gate: Gate | None = None,
     ) -> None:
-        """Queue a job; after `stop` it is forgotten."""
+        """Queue a job; after `stop` it is forgotten.
+
+        Parameters
+        ----------
+        job : callable
+            Runs in the thread.
+        then, fail : callable
+            Given its value, or the exception.
+        gate : Gate, optional
+            To be passed before `then`, where that changes the label.
+        """
         if not self.running:
             return
         self._open += 1
         future = self._executor.submit(job)
-        future.add_done_callback(lambda done: self._answer(done, then, fail))
+        future.add_done_callback(partial(self._answer, then, fail, gate))
 
     def stop(self, *, drop_waiting: bool) -> None:
         """Deliver no more answers; the thread ends when its jobs are done.
@@ -90,29 +110,29 @@ class Worker(QObject):
 
     def _answer(
         self,
-        future: Future[Any],
         then: Callable[[Any], None],
         fail: Callable[[BaseException], None],
+        gate: Gate | None,
+        future: Future[Any],
     ) -> None:
         # In the worker's thread, or in whichever dropped the job.
         with self._answering:
             heard = self.running
             if heard:
-                self._done.emit((future, then, fail))
+                self._done.emit((then, fail, gate, future))
         if not heard and not future.cancelled() and future.exception() is not None:
             # Nobody is left to tell it to but napari itself.
             show_error(unguessed(str(future.exception())))
 
-    def _deliver(
-        self,
-        answer: tuple[Future[Any], Callable[[Any], None], Callable[[BaseException], None]],
-    ) -> None:
-        future, then, fail = answer
+    def _deliver(self, answer: tuple[Any, ...]) -> None:
         if not self.running:
             return
         self._open -= 1
+        then, fail, gate, future = answer
         error = future.exception()
-        if error is None:
+        if error is not None:
+            fail(error)
+        elif gate is None:
             then(future.result())
         else:
-            fail(error)
+            gate.after_stroke(partial(then, future.result()), self)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
 from napari.layers import Image, Labels, Layer, Shapes
 from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
@@ -19,45 +16,23 @@ from qtpy.QtCore import QTimer
 from napari_medsamq.annotation.history import Edit, Prompt
 from napari_medsamq.annotation.review import Review
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.plugin import VOLUME
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.records.recording import Recorder
-from napari_medsamq.ui.canvas.box_drag import BoxDrag
 from napari_medsamq.ui.canvas.brush import LabelEdits
-from napari_medsamq.ui.canvas.click_marks import marks_layer, show_clicks
-from napari_medsamq.ui.canvas.planes import PREVIEW, Plane, drawn_box, finest_plane
-from napari_medsamq.ui.canvas.prompt_layers import Rectangles
+from napari_medsamq.ui.canvas.planes import Plane, finest_plane
+from napari_medsamq.ui.canvas.prompt_layers import BoxLayer, marks_layer, show_clicks
+from napari_medsamq.ui.prompt_list import PromptList, Request
+from napari_medsamq.workflows.follow_up import PriorLabel
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-Floats = npt.NDArray[np.floating]
-Bool = npt.NDArray[np.bool_]
-
 # By viewer, so that a dock which is opened again finds what was open.
 _OPEN: WeakKeyDictionary[ViewerModel, list[Workspace]] = WeakKeyDictionary()
-
-
-@dataclass(frozen=True, eq=False)
-class Request:
-    """A box that waits for its masks.
-
-    Attributes
-    ----------
-    box : BoxPrompt or BoxPrompt3D
-    label_id : int
-    replaces : Prompt or None
-        The committed prompt that this box is a new version of.
-    start : (H, W) bool or None
-        The mask of the slice that it improves.
-    """
-
-    box: BoxPrompt | BoxPrompt3D
-    label_id: int
-    replaces: Prompt | None = None
-    start: Bool | None = None
 
 
 class Workspace:
@@ -79,23 +54,26 @@ class Workspace:
     ----------
     left_at : dict of int to float
         Where on each array axis, in the viewer's mm, the user left the volume for another one.
+    prior : list of PriorLabel
+        Of the scan that this one was compared with last, if any.
     saved_to : Path or None
         Where the label was saved last.
     shares_window : bool
         Whether the network sees what the user sees, or always the session's standard window.
     reviews : dict of (int, int) to Review
         What is known of slices, by array axis and label id.
-    held : set of Request
-        Those of the requests that wait for the user's word.
+    prompts : PromptList
+        The boxes, those that wait for their masks too.
     plane : Plane
-        In view, or in which it was left.
+        In which the user left it, or is to see it first.
+    box_layer : BoxLayer
+        Shows the boxes, and tells what the mouse does to them.
     edits : LabelEdits
         Holds answers back while napari's brush is at work.
     """
 
-    requested = Signal(Request)
-    dragged = Signal(object)
     changed = Signal()
+    seen_changed = Signal()  # what the network sees of the volume, or the network
     refused = Signal(Exception)
     closed = Signal()
 
@@ -112,10 +90,10 @@ class Workspace:
         self.model = model
         self.label_id = 1
         self.left_at: dict[int, float] = {}
+        self.prior: list[PriorLabel] = []
         self.saved_to: Path | None = None
         self.shares_window = True
-        self.requests: list[Request] = []
-        self.held: set[Request] = set()
+        self.prompts = PromptList(session)
         self.reviews: dict[tuple[int, int], Review] = {}
         volume = session.volume
         shared: dict[str, Any] = {
@@ -132,20 +110,18 @@ class Workspace:
             name=f"{volume.name} preview",
             opacity=0.6,
             visible=False,
-            **{**shared, "metadata": {PREVIEW: volume}},
+            **{**shared, "metadata": {}},
         )
         self.marks = marks_layer(session.label.shape, name=f"{volume.name} clicks", **shared)
-        self.drag = BoxDrag(self.boxes)
-        self._rectangles: Rectangles[Prompt | Request] = Rectangles(self.boxes)
-        self._touched = False
+        self.box_layer = BoxLayer(self.boxes, session.label.shape)
         self._colors: dict[int, str] = {}
         self.plane = finest_plane(volume)
-        self._quiet = False
         self.edits = LabelEdits(session, self.labels, self.refresh, self.refused.emit)
-        self.boxes.events.data.connect(self._on_boxes)
-        self.drag.changed.connect(self._on_dragged)
-        # Shows what came in during the drag.
-        self.drag.ended.connect(partial(self._later, self._show_boxes))
+        self.prompts.changed.connect(self.refresh)
+        self.box_layer.changed.connect(self._on_box)
+        self.box_layer.removed.connect(self._on_removed)
+        self.box_layer.refused.connect(self.refused.emit)
+        self.box_layer.ended.connect(self._show_boxes)
         self.show_label(self.label_id)
 
     def add_to(self, viewer: ViewerModel) -> None:
@@ -185,7 +161,7 @@ class Workspace:
         _OPEN[viewer].remove(self)
         viewer.mouse_drag_callbacks.remove(self.edits.follow)
         viewer.layers.events.removed.disconnect(self._on_layer_removed)
-        self.requests.clear()
+        self.prompts.waiting.clear()
         self.closed.emit()
         for layer in reversed(self.layers):
             if self._is_ours(layer) and layer in viewer.layers:
@@ -208,7 +184,7 @@ class Workspace:
     def _on_layer_removed(self, event: Any) -> None:
         if event.value is self.image:
             # Once napari is done with its layers.
-            self._later(self._close_without_image)
+            QTimer.singleShot(0, self._close_without_image)
 
     def _close_without_image(self) -> None:
         viewer = self._viewer
@@ -234,11 +210,6 @@ class Workspace:
             if VOLUME in layer.metadata:
                 layer.visible = shown
 
-    def slice_at(self, position: float, axis: int) -> int:
-        """Return the slice on an array axis that lies nearest to a place in the viewer's mm."""
-        index = round((position - self.labels.translate[axis]) / self.labels.scale[axis])
-        return int(min(max(index, 0), self.session.label.shape[axis] - 1))
-
     def place(self, axis: int, position: float) -> float:
         """Return a place on an array axis, in the viewer's mm: `position`, or the middle slice.
 
@@ -257,53 +228,19 @@ class Workspace:
         self.labels.selected_label = label_id
         self.refresh()
 
-    def set_plane(self, plane: Plane) -> None:
-        """Say which plane is in view."""
-        self.plane = plane
+    def show_plane(self, plane: Plane) -> None:
+        """Draw boxes with edges that suit a plane."""
         self.boxes.current_edge_width = self._edge_width(plane.axis)
-
-    def request(self, request: Request) -> None:
-        """Queue a box for the network and show it."""
-        self.requests.append(request)
-        self.refresh()
-        self.requested.emit(request)
-
-    def commit(self, request: Request, masks: Iterable[SliceMask]) -> Edit | None:
-        """Write the masks that answer a request into the label.
-
-        The answer to a request that was moved or removed meanwhile is dropped: None.
-
-        Raises
-        ------
-        PromptError
-            If all masks are empty; the request is dropped.
-        """
-        if request not in self.requests:
-            return None
-        self.requests.remove(request)
-        try:
-            return self.session.commit(
-                request.box, masks, request.label_id, request.replaces, request.start
-            )
-        finally:
-            self.refresh()
 
     def commit_carried(self, mask: SliceMask, label_id: int, group: object, kept: Bool) -> None:
         """Write a carried mask into the label, and show it if its slice is in sight."""
         self.session.commit_carried(mask, label_id, group, kept)
         self.labels.refresh(thumbnail=False, extent=False, highlight=False)
 
-    def drop(self, request: Request) -> None:
-        """Forget a request that cannot be answered."""
-        if request in self.requests:
-            self.requests.remove(request)
-        self.refresh()
-
     def remove_label(self, label_id: int) -> Edit:
         """Clear a label, its boxes, and its boxes that still wait."""
-        self.requests = [wait for wait in self.requests if wait.label_id != label_id]
         edit = self.session.remove_label(label_id)
-        self.refresh()
+        self.prompts.drop(*(wait for wait in self.prompts.waiting if wait.label_id == label_id))
         return edit
 
     def refresh(self) -> None:
@@ -316,33 +253,25 @@ class Workspace:
         }
         if colors != self._colors:
             self._colors = colors
-            self._touched = True
             # napari asks for a colour of unknown ids (None) and of the background too.
             self.labels.colormap = DirectLabelColormap(
                 color_dict={None: self.session.palette[0], 0: "transparent", **colors}
             )
         self.labels.refresh()
-        if not self.drag.active:
-            self._show_boxes()
+        self._show_boxes()
         self.changed.emit()
 
     def _show_boxes(self) -> None:
-        replaced = [request.replaces for request in self.requests]
-        prompts = [prompt for prompt in self.session.history.prompts if prompt not in replaced]
-        shown: list[Prompt | Request] = [*prompts, *self.requests]
+        if self.box_layer.active:
+            return
+        shown = self.prompts.shown
         show_clicks(self.marks, [item.box for item in shown])
-        self._quiet = True
-        try:
-            self._rectangles.show(
-                shown,
-                [self.session.style(item.label_id).color for item in shown],
-                [self._edge_width(item.box.axis) for item in shown],
-                afresh=self._touched,
-            )
-            self.boxes.current_edge_color = self.session.style(self.label_id).color
-        finally:
-            self._quiet = False
-        self._touched = False
+        self.box_layer.show(
+            shown,
+            [self.session.style(item.label_id).color for item in shown],
+            [self._edge_width(item.box.axis) for item in shown],
+        )
+        self.boxes.current_edge_color = self.session.style(self.label_id).color
 
     def _edge_width(self, axis: int) -> float:
         # napari measures edges in voxels. Where those are not square, the thinner lines are made
@@ -351,86 +280,22 @@ class Workspace:
         rows, columns = self.session.volume.pixel_size(axis)
         return float(max(height * rows, width * columns) / 350 / min(rows, columns))
 
-    def _on_dragged(self, index: int) -> None:
-        """Say which box the mouse has drawn so far; None for one that is none yet."""
-        drawing = self.boxes.mode == "add_rectangle"
-        item = None if drawing else self._rectangles.items[index]
-        axis = self.plane.axis if item is None else item.box.axis
-        try:
-            box = drawn_box(self.boxes.data[index], axis, self.session.label.shape)
-        except PromptError:
-            self.dragged.emit(None)
-            return
-        self.dragged.emit(Request(box, self.label_id if item is None else item.label_id))
-
-    def _on_boxes(self, event: Any) -> None:
-        # napari is still at work on its shapes when it emits; the answer waits for its end.
-        if self._quiet:
-            return
-        self._touched = True
-        if event.action == "added":
-            # A click without a drag leaves a rectangle of a fixed size on the screen: no box.
-            if self.drag.moved:
-                self._later(self._on_drawn, self.boxes.data[-1])
-            else:
-                self._later(self.refresh)
-        elif event.action == "removed":
-            gone = [self._rectangles.items[index] for index in event.data_indices]
-            self._rectangles.forget(gone)
-            self._later(self._on_removed, gone)
-        elif event.action == "changed":
-            for index in event.data_indices:
-                self._later(self._on_moved, self._rectangles.items[index], self.boxes.data[index])
-
-    @staticmethod
-    def _later(slot: Callable[..., None], *arguments: Any) -> None:
-        QTimer.singleShot(0, partial(slot, *arguments))
-
-    def _on_drawn(self, corners: Floats) -> None:
-        try:
-            box = drawn_box(corners, self.plane.axis, self.session.label.shape)
-        except PromptError as error:
-            self.refresh()
-            self.refused.emit(error)
+    def _on_box(self, item: Prompt | Request | None, box: BoxPrompt) -> None:
+        if item is None:
+            self.prompts.ask(Request(box, self.label_id))
+        elif isinstance(item.box, BoxPrompt3D):
+            self.prompts.move(item, item.box.with_sides(box))
         else:
-            self.request(Request(box, self.label_id))
+            self.prompts.move(item, box)
 
-    def _on_removed(self, items: list[Prompt | Request]) -> None:
-        self.edits.after_stroke(partial(self._remove_boxes, items))
+    def _on_removed(self, item: Prompt | Request) -> None:
+        self.edits.after_stroke(partial(self._remove, item))
 
-    def _remove_boxes(self, items: list[Prompt | Request]) -> None:
-        for item in items:
-            if isinstance(item, Request) and item in self.requests:
-                self.requests.remove(item)
-            prompt = self._committed(item)
-            try:
-                if prompt is not None:
-                    self.session.remove_prompt(prompt)
-            except PromptError as error:
-                self.refused.emit(error)
-        self.refresh()
-
-    def _committed(self, item: Prompt | Request) -> Prompt | None:
-        """Find the prompt that a rectangle stands for, or will take the place of."""
-        for prompt in self.session.history.prompts:
-            # A request may have been answered since its rectangle was touched.
-            if prompt is item or prompt.box is item.box:
-                return prompt
-            if isinstance(item, Request) and prompt is item.replaces:
-                return prompt
-        return None
-
-    def _on_moved(self, item: Prompt | Request, corners: Floats) -> None:
+    def _remove(self, item: Prompt | Request) -> None:
         try:
-            box = drawn_box(corners, item.box.axis, self.session.label.shape)
+            self.prompts.remove(item)
         except PromptError as error:
-            self.refresh()
             self.refused.emit(error)
-            return
-        moved = item.box.with_sides(box) if isinstance(item.box, BoxPrompt3D) else box
-        if isinstance(item, Request) and item in self.requests:
-            self.requests.remove(item)
-        self.request(Request(moved, item.label_id, replaces=self._committed(item)))
 
 
 def open_workspaces(viewer: ViewerModel) -> list[Workspace]:

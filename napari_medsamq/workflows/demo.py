@@ -10,14 +10,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import Session as AnnotationSession
 from napari_medsamq.errors import SaveError
 from napari_medsamq.inference.backend import CPU
 from napari_medsamq.io.files import write_json, write_whole
 from napari_medsamq.io.volume import read_volume
 from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.prompts import BoxPrompt3D
-from napari_medsamq.workflows.segment import segment_boxes
+from napari_medsamq.workflows.segment import SegmentReport, segment_boxes
+from napari_medsamq.workflows.session import open_session
 
 _FILES = ("image.nii.gz", "label.nii.gz", "label.provenance.json", "overlay.png", "report.json")
 _NAMES = {1: "Liver", 2: "Spleen"}
@@ -28,7 +29,7 @@ BOXES = (
 )
 
 
-def run_demo(folder: Path, model: Path | None = None, device: str = CPU) -> dict[str, Any]:
+def run_demo(folder: Path, model: Path | None = None, device: str = CPU) -> SegmentReport:
     """Segment two organs of the sample CT into `folder`.
 
     Writes `image.nii.gz`, `label.nii.gz` with its provenance, `overlay.png` and `report.json`, and
@@ -40,7 +41,6 @@ def run_demo(folder: Path, model: Path | None = None, device: str = CPU) -> dict
         If the folder cannot be written, or holds such files that are not an earlier demo's.
     """
     image = folder / "image.nii.gz"
-    report_file = folder / "report.json"
     sample = SAMPLES / "ct.nii.gz"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,20 +52,18 @@ def run_demo(folder: Path, model: Path | None = None, device: str = CPU) -> dict
         write_whole(image, sample.read_bytes())
     except OSError as error:
         raise SaveError(f"The demo cannot write to {folder}: {error.strerror}.") from error
-    volume = read_volume(image)
-    session, report = segment_boxes(
-        volume, BOXES, folder / "label.nii.gz", names=_NAMES, model=model, device=device
-    )
-    picture = np.hstack([_overlay(session, index) for index in (4, 10, 16)])
+    session = open_session(read_volume(image), model=model, device=device)
+    report = segment_boxes(session, BOXES, folder / "label.nii.gz", names=_NAMES)
+    picture = np.hstack([_overlay(session.annotation, index) for index in (4, 10, 16)])
     done, png = cv2.imencode(".png", picture)
     if not done:
         raise SaveError(f"{folder / 'overlay.png'} could not be made.")
     write_whole(folder / "overlay.png", png.tobytes())
-    write_json(report_file, report)
+    write_json(folder / "report.json", {**report.as_dict(), **report.files_as_dict()})
     return report
 
 
-def _overlay(session: Session, index: int) -> npt.NDArray[np.uint8]:
+def _overlay(session: AnnotationSession, index: int) -> npt.NDArray[np.uint8]:
     grey = session.window.apply(session.volume.slice(0, index))
     picture: npt.NDArray[Any] = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
     for row, label_id in enumerate(session.history.voxel_counts):

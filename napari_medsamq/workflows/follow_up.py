@@ -13,22 +13,21 @@ import numpy as np
 
 from napari_medsamq.analysis.comparison import describe_change
 from napari_medsamq.analysis.registration import Motion, describe_motion, register
+from napari_medsamq.analysis.statistics import row_ends
 from napari_medsamq.annotation.history import LabelStyle
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import Session as AnnotationSession
+from napari_medsamq.array_types import Bool, Float64
 from napari_medsamq.errors import PromptError, ProvenanceError, VolumeError
-from napari_medsamq.geometry import Float64, Index3
-from napari_medsamq.inference.backend import CPU
-from napari_medsamq.inference.crop import Zoom
-from napari_medsamq.inference.engine import Engines
-from napari_medsamq.inference.preprocess import WindowLevel
+from napari_medsamq.geometry import Index3, voxel_ml
 from napari_medsamq.io.files import file_hash, file_stem
 from napari_medsamq.io.label_grid import check_same_space
-from napari_medsamq.io.label_writer import check_target
 from napari_medsamq.io.labels import LabelFile, same_grid
 from napari_medsamq.io.readers import can_read
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between, two_pixels
-from napari_medsamq.records.provenance import Saved, Work, read_provenance, save_work
+from napari_medsamq.records.provenance import Saved, read_provenance
+from napari_medsamq.workflows.labels import save
+from napari_medsamq.workflows.session import Session
 
 # Corners of voxels that lie on each other but for rounding.
 _ROUNDING = 1e-3
@@ -201,13 +200,12 @@ def prior_labels(
                 ) from error
         motion = np.eye(4)
     into = np.linalg.inv(new.affine) @ motion @ prior.volume.affine
-    voxel_ml = float(np.prod(prior.volume.spacing)) / 1000
     found = []
     for label_id in prior.ids:
         mask = prior.label == label_id
         span = _span(mask, into, margin_mm / new.spacing)
         box, cut = _box(*span, new, axis)
-        size = int(np.count_nonzero(mask)) * voxel_ml
+        size = int(np.count_nonzero(mask)) * voxel_ml(prior.volume.spacing)
         known = prior.segment(label_id)
         style = LabelStyle(known.name, known.color)
         found.append(PriorLabel(label_id, style, size, box, cut))
@@ -232,27 +230,17 @@ class FollowUp:
     model: str
 
 
-def follow_up(
-    labels: list[PriorLabel],
-    new: Volume,
-    output: Path,
-    *,
-    window: WindowLevel | None = None,
-    model: Path | None = None,
-    device: str = CPU,
-    zoom: bool = True,
-) -> FollowUp:
+def follow_up(labels: list[PriorLabel], session: Session, output: Path) -> FollowUp:
     """Segment the boxes of a prior scan's labels on a new one, and save the new label.
 
     Parameters
     ----------
     labels : list of PriorLabel
         As `prior_labels` gives them.
-    new : Volume
+    session : Session
+        Of the new scan.
     output : Path
-        NIfTI file for the new label.
-    window, model, device, zoom
-        As of `segment.segment_boxes`.
+        File for the new label, which is replaced.
 
     Raises
     ------
@@ -260,65 +248,56 @@ def follow_up(
         If no label lies within the new scan, or nothing is found in any box.
     ModelError, SaveError
     """
-    check_target(output, new.path, new.source)
+    new, annotation = session.volume, session.annotation
     if all(label.box is None for label in labels):
         raise PromptError(
             f"No label of the prior scan lies within {new.name}. Check that both are of the same "
             "part of one patient, or give the prior image to have it registered."
         )
-    engine = Engines(model, device).for_modality(new.modality)
-    session = Session(new, engine, window, zoom=Zoom() if zoom else None)
     notes: dict[int, str] = {}
     for label in labels:
         label_id = label.label_id
-        session.set_style(label_id, label.style)
+        annotation.set_style(label_id, label.style)
         if label.box is None:
             notes[label_id] = "outside the new image"
             continue
         if label.cut:
             notes[label_id] = "its box was cut at the edge of the new image"
-        masks = list(session.segment(label.box))
-        if not any(mask.mask.any() for mask in masks):
+        try:
+            session.add_prompt(label.box, label_id)
+        except PromptError:
             notes[label_id] = "nothing found in its box"
-            continue
-        session.commit(label.box, masks, label_id)
-    if not session.history.voxel_counts:
+    if not annotation.history.voxel_counts:
         raise PromptError(
             "The network found nothing in any box of the prior scan. Give the prior image to have "
             "it registered, or draw boxes on the new image."
         )
-    saved = save_work(output, Work.of(session))
-    return FollowUp(changes_since(labels, session, notes), saved, engine.spec.name)
+    saved = save(session, output, overwrite=True)
+    return FollowUp(changes_since(labels, annotation, notes), saved, session.model)
 
 
 def changes_since(
-    labels: list[PriorLabel], session: Session, notes: Mapping[int, str] | None = None
+    labels: list[PriorLabel], session: AnnotationSession, notes: Mapping[int, str] | None = None
 ) -> dict[int, Change]:
     """Return what has become of the labels of a prior scan, by label id in ascending order."""
-    voxel_ml = float(np.prod(session.volume.spacing)) / 1000
+    own_ml = voxel_ml(session.volume.spacing)
     counts = session.history.voxel_counts
     said = notes or {}
     return {
         label.label_id: Change(
             label.style.name,
             label.millilitres,
-            counts.get(label.label_id, 0) * voxel_ml,
+            counts.get(label.label_id, 0) * own_ml,
             said.get(label.label_id, ""),
         )
         for label in sorted(labels, key=lambda label: label.label_id)
     }
 
 
-def _span(
-    mask: np.ndarray[Any, np.dtype[np.bool_]], into: Float64, margin: Float64
-) -> tuple[Float64, Float64]:
+def _span(mask: Bool, into: Float64, margin: Float64) -> tuple[Float64, Float64]:
     """Return where the voxels of a mask, whole ones, begin and end on another grid: two (3,)."""
-    used = mask.any(-1)
-    rows = np.argwhere(used)
     # A row's own ends reach as far as anything in it.
-    ends = mask.argmax(-1)[used], mask.shape[-1] - 1 - mask[..., ::-1].argmax(-1)[used]
-    places = np.concatenate([np.column_stack([rows, end]) for end in ends])
-    mapped = places @ into[:3, :3].T + into[:3, 3]
+    mapped = row_ends(mask) @ into[:3, :3].T + into[:3, 3]
     half = np.abs(into[:3, :3]).sum(1) / 2 + margin
     return mapped.min(0) - half, mapped.max(0) + half
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Sequence
 
 from napari_medsamq.errors import PromptError
+from napari_medsamq.geometry import PLANES, Index3
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.inference.window_presets import named_window
 from napari_medsamq.io import modality
 from napari_medsamq.io.segments import MAX_LABEL_ID
 from napari_medsamq.io.volume import Volume
-from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click, box_between
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between
+
+# The arguments of `Session.add_click`: voxel (i, j, k), whether it belongs, label id and plane.
+Point = tuple[Index3, bool, int, str]
 
 MODALITIES = {own.lower(): own for own in modality.MODALITIES}
 # What is no name alone.
@@ -85,10 +90,8 @@ def _numbered(text: str) -> tuple[int, str]:
     return int(number), name
 
 
-def parse_point(
-    text: str, volume: Volume, axis: int, label_ids: Sequence[int]
-) -> tuple[int, int, Click, int]:
-    """Read I,J,K,+|-[,LABEL] (source voxel indices) as axis, slice, click and label id.
+def parse_point(text: str, volume: Volume, plane: str, label_ids: Sequence[int]) -> Point:
+    """Read I,J,K,+|-[,LABEL] (source voxel indices) as a voxel of a label.
 
     Raises
     ------
@@ -114,9 +117,8 @@ def parse_point(
             f"The point {text} has to name one of the labels of the boxes, "
             f"{', '.join(map(str, label_ids))}, as in {i},{j},{k},{sign},{label_ids[0]}."
         )
-    place = list(volume.box_from_source((i, j, k), (i, j, k))[0])
-    index = place.pop(axis)
-    return axis, index, Click(x=place[1], y=place[0], positive=sign == "+"), number
+    volume.box_from_source((i, j, k), (i, j, k))  # before a network is loaded
+    return (i, j, k), sign == "+", number, plane
 
 
 def parse_window(text: str, volume: Volume) -> WindowLevel:
@@ -136,3 +138,50 @@ def parse_window(text: str, volume: Volume) -> WindowLevel:
         raise PromptError(
             f"A window is LEVEL,WIDTH with a positive width, e.g. 40,400, not {text!r}."
         ) from error
+
+
+def checked_voxel(voxel: Sequence[int]) -> Index3:
+    """Return a voxel (i, j, k) as three whole numbers.
+
+    Raises
+    ------
+    PromptError
+        If it is none.
+    """
+    try:
+        i, j, k = map(operator.index, voxel)
+    except (TypeError, ValueError) as error:
+        raise PromptError(
+            f"A voxel is three whole numbers (i, j, k), not {voxel!r} ({error})."
+        ) from error
+    return i, j, k
+
+
+def checked_label_id(label: object) -> int:
+    """Return a label id, 1 to 65535.
+
+    Raises
+    ------
+    PromptError
+        If it is none.
+    """
+    try:
+        label_id = operator.index(label)  # type: ignore[arg-type]
+    except TypeError:
+        label_id = 0
+    if isinstance(label, bool) or not 1 <= label_id <= MAX_LABEL_ID:
+        raise PromptError(f"A label is a number from 1 to {MAX_LABEL_ID} or a name, not {label!r}.")
+    return label_id
+
+
+def plane_axis(plane: str) -> int:
+    """Return the array axis across a plane.
+
+    Raises
+    ------
+    PromptError
+        If there is no such plane.
+    """
+    if plane not in PLANES:
+        raise PromptError(f"A plane is {', '.join(PLANES)}, not {plane!r}.")
+    return PLANES.index(plane)

@@ -2,73 +2,161 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
-from napari_medsamq.analysis.statistics import label_statistics
-from napari_medsamq.annotation.click_target import correction, describe_clicks
-from napari_medsamq.annotation.history import LabelStyle
-from napari_medsamq.annotation.session import Session
-from napari_medsamq.errors import PromptError
-from napari_medsamq.inference.backend import CPU
+from napari_medsamq.analysis.statistics import LabelStatistics, label_statistics
+from napari_medsamq.annotation.label_model import LabelModel
 from napari_medsamq.inference.catalog import validation_dsc
-from napari_medsamq.inference.crop import Zoom
-from napari_medsamq.inference.engine import Engines
-from napari_medsamq.inference.preprocess import WindowLevel
-from napari_medsamq.inference.slice_predictor import SliceMask
-from napari_medsamq.io.label_writer import check_target
 from napari_medsamq.io.volume import Volume
-from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
-from napari_medsamq.records.provenance import Work, save_work
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
+from napari_medsamq.records.provenance import Saved
+from napari_medsamq.workflows.labels import save
+from napari_medsamq.workflows.parsing import Point
+from napari_medsamq.workflows.session import SegmentedSlices, Session
+
+
+@dataclass(frozen=True, eq=False)
+class LabelReport:
+    """What is told of a label that was made and saved.
+
+    Attributes
+    ----------
+    model : LabelModel
+    saved : Saved
+    notes : tuple of str
+        What the user should know, besides what the volume's warnings say.
+    """
+
+    model: LabelModel
+    saved: Saved
+    notes: tuple[str, ...]
+
+    @property
+    def volume(self) -> Volume:
+        """The volume that it belongs to."""
+        return self.model.volume
+
+    @cached_property
+    def statistics(self) -> dict[int, LabelStatistics]:
+        """What each label id measures."""
+        return label_statistics(self.volume, self.model.label)
+
+    @property
+    def warnings(self) -> list[str]:
+        """All that the user should know."""
+        problem = self.saved.problem
+        return [*self.volume.warnings, *self.notes, *([problem] if problem else [])]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is told of the label, but for its files, as JSON can hold it."""
+        volume = self.volume
+        return {
+            "image": str(volume.path),
+            "modality": volume.modality,
+            "modality_source": volume.modality_source,
+            "warnings": self.warnings,
+            "labels": {
+                label_id: {"name": self.model.style(label_id).name, **measured.as_dict()}
+                for label_id, measured in self.statistics.items()
+            },
+        }
+
+    def files_as_dict(self) -> dict[str, Any]:
+        """Return what was written where, as JSON can hold it."""
+        saved = self.saved
+        return {
+            "label_file": str(saved.receipt.path),
+            "label_sha256": saved.receipt.sha256,
+            "provenance_file": None if saved.provenance is None else str(saved.provenance),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentReport(LabelReport):
+    """The same of a label that a model has made.
+
+    Attributes
+    ----------
+    session : Session
+    segmented : tuple of SegmentedSlices
+    save_ms : float
+    """
+
+    session: Session
+    segmented: tuple[SegmentedSlices, ...]
+    save_ms: float
+
+    @property
+    def dsc(self) -> float | None:
+        """What the model scores on cases of this modality that it was not trained on."""
+        return validation_dsc(self.session.annotation.engine.spec, self.volume.modality)
+
+    @property
+    def slices(self) -> int:
+        """How many slices were segmented."""
+        return sum(len(own.slices) for own in self.segmented)
+
+    @property
+    def ms(self) -> dict[str, float]:
+        """How long it took."""
+        encode = [ms for own in self.segmented for ms in own.encode_ms]
+        decode = [ms for own in self.segmented for ms in own.decode_ms]
+        return {
+            "load_model": self.session.load_ms,
+            # Slices whose embedding was at hand did not encode.
+            "encode_per_slice": median([ms for ms in encode if ms > 0]),
+            "decode_per_slice": median(decode),
+            "encode_in_all": sum(encode),
+            "decode_in_all": sum(decode),
+            "save": self.save_ms,
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is told of the label and the model, as JSON can hold it."""
+        window = self.session.window
+        return {
+            **super().as_dict(),
+            **{part.option: str(part) for part in self.volume.parts},
+            "window": {"level": window.level, "width": window.width},
+            "model": self.session.model,
+            "model_dsc": self.dsc,
+            "device": self.session.device,
+            "slices": self.slices,
+            "zoomed_slices": sum(sum(own.zoomed) for own in self.segmented),
+            "ms": self.ms,
+        }
 
 
 def segment_boxes(
-    volume: Volume,
+    session: Session,
     boxes: Sequence[tuple[BoxPrompt | BoxPrompt3D, int]],
     output: Path,
     *,
-    names: dict[int, str] | None = None,
-    window: WindowLevel | None = None,
-    model: Path | None = None,
-    device: str = CPU,
-    zoom: bool = True,
-    clicks: Sequence[tuple[int, int, Click, int]] = (),
-    named: bool = False,
-    engines: Engines | None = None,
-) -> tuple[Session, dict[str, Any]]:
+    names: Mapping[int, str],
+    points: Sequence[Point] = (),
+    with_name: bool = False,
+) -> SegmentReport:
     """Segment boxes one after the other and save the label, with its provenance.
 
     Parameters
     ----------
-    volume : Volume
+    session : Session
     boxes : sequence of (box, label id)
         Boxes of one label are united; a later label takes voxels from an earlier one.
     output : Path
-        File for the label; its suffix says in which format.
-    names : dict of int to str, optional
+        File for the label, which is replaced; its suffix says in which format.
+    names : mapping of int to str
         Label names.
-    window : WindowLevel, optional
-        `default_window(volume)` if not given.
-    model : Path, optional
-        Model directory; `default_model` of the volume's modality if not given.
-    device : str
-        OpenVINO device name.
-    zoom : bool
-        Whether small boxes are zoomed in on.
-    clicks : sequence of (axis, index, Click, label id)
+    points : sequence of Point
         Correct the masks on their slices, one after the other, once all boxes are there.
-    named : bool
+    with_name : bool
         Whether the image's name is written into the provenance.
-    engines : Engines, optional
-        Those of an earlier volume, in place of new ones of `model` on `device`.
-
-    Returns
-    -------
-    session, report : Session, dict
-        The report holds what JSON can: model, times in ms, voxels and mL per label.
 
     Raises
     ------
@@ -76,64 +164,12 @@ def segment_boxes(
         If the network finds nothing in a box, or a click has nothing to correct.
     ModelError, SaveError
     """
-    check_target(output, volume.path, volume.source)
+    for label_id, name in names.items():
+        session.name_label(label_id, name)
+    segmented = [session.add_prompt(box, label_id) for box, label_id in boxes]
+    segmented += [session.add_click(*point) for point in points]
     start = perf_counter()
-    engine = (engines or Engines(model, device)).for_modality(volume.modality)
-    load_ms = (perf_counter() - start) * 1000
-    session = Session(volume, engine, window, zoom=Zoom() if zoom else None)
-    for label_id, name in (names or {}).items():
-        session.set_style(label_id, LabelStyle(name, session.style(label_id).color))
-    answers: list[SliceMask] = []
-    notes: list[str] = []
-    for box, label_id in boxes:
-        masks = list(session.segment(box))
-        try:
-            session.commit(box, masks, label_id)
-        except PromptError as error:
-            name = session.style(label_id).name
-            raise PromptError(f"Label {label_id} ({name}): {error}") from error
-        answers.extend(masks)
-    for axis, index, click, label_id in clicks:
-        found = correction(session, axis, index, click, label_id)
-        masks = list(session.segment(found.box, found.start))
-        edit = session.commit(found.box, masks, label_id, found.replaces, found.start)
-        said = describe_clicks(session, found.box, found.replaces, label_id, masks, edit).strip()
-        if said:
-            notes.append(f"{session.style(label_id).name}, slice {index}: {said}")
-        answers.extend(masks)
-    start = perf_counter()
-    saved = save_work(output, Work.of(session), names=named)
+    saved = save(session, output, overwrite=True, with_name=with_name)
     save_ms = (perf_counter() - start) * 1000
-    return session, {
-        "image": str(volume.path),
-        **{part.option: str(part) for part in volume.parts},
-        "modality": volume.modality,
-        "modality_source": volume.modality_source,
-        "window": {"level": session.window.level, "width": session.window.width},
-        "warnings": [*volume.warnings, *notes, *([saved.problem] if saved.problem else [])],
-        "model": engine.spec.name,
-        # On cases of this modality that the model was not trained on.
-        "model_dsc": validation_dsc(engine.spec, volume.modality),
-        "device": device,
-        "slices": len(answers),
-        "zoomed_slices": sum(answer.zoomed for answer in answers),
-        "ms": {
-            "load_model": load_ms,
-            # Slices whose embedding was at hand did not encode.
-            "encode_per_slice": median([a.encode_ms for a in answers if a.encode_ms > 0]),
-            "decode_per_slice": median([a.decode_ms for a in answers]),
-            "encode_in_all": sum(a.encode_ms for a in answers),
-            "decode_in_all": sum(a.decode_ms for a in answers),
-            "save": save_ms,
-        },
-        "labels": {
-            label_id: {
-                "name": session.style(label_id).name,
-                **measured.as_dict(),
-            }
-            for label_id, measured in label_statistics(volume, session.label).items()
-        },
-        "label_file": str(saved.receipt.path),
-        "label_sha256": saved.receipt.sha256,
-        "provenance_file": None if saved.provenance is None else str(saved.provenance),
-    }
+    notes = tuple(note for own in segmented for note in own.notes)
+    return SegmentReport(session.annotation, saved, notes, session, tuple(segmented), save_ms)

@@ -24,7 +24,7 @@ from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import bring_onto, read_label, read_label_file
 from napari_medsamq.io.segments import Segment
 from napari_medsamq.io.volume import Volume, read_volume
-from napari_medsamq.records.provenance import Work, save_work
+from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 
 RADIUS, SHIFT = 15.0, 3.0
 
@@ -285,11 +285,11 @@ def test_names_and_colours_of_a_saved_label_come_back(
     series: Volume, tmp_path: Path, name: str
 ) -> None:
     styles = {1: LabelStyle("Liver", "#123456"), 5: LabelStyle("Größe", "#654321")}
-    work = Work(series, two_organs(series), (), (), styles)
-    saved = save_work(tmp_path / name, work)
+    snapshot = LabelSnapshot(series, two_organs(series), (), (), styles)
+    saved = save_with_provenance(tmp_path / name, snapshot)
     found = read_label_file(tmp_path / name, series)
     assert found.named == {label_id: style.segment for label_id, style in styles.items()}
-    np.testing.assert_array_equal(bring_onto(found, series).label, work.label)
+    np.testing.assert_array_equal(bring_onto(found, series).label, snapshot.label)
     # Loaded onto an image, too.
     loaded = read_label(tmp_path / name, series)
     assert loaded.segments == {label_id: style.segment for label_id, style in styles.items()}

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from napari_medsamq.analysis.statistics import label_statistics, measure, measure_label
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.io.volume import volume_from_slices
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_values_at_the_ends_of_their_type_are_measured(
 ) -> None:
     values = [start + step * number for number in range(50)]
     data = np.array(values, kind).reshape(2, 5, 5)
-    volume = volume_from_array(data, (1, 1, 1), "image")
+    volume = volume_from_slices(data, (1, 1, 1), "image")
     found = measure_label(volume, np.ones(data.shape, np.uint16), 1)
     assert found is not None
     statistics, intensities = found
@@ -143,7 +143,7 @@ def test_an_image_has_one_slice_from_wherever_it_is_seen(axis: int) -> None:
     mask = np.zeros((20, 30), np.uint16)
     mask[3:13, 4:24] = 1
     sides = np.insert([2.0, 0.5], axis, 7.0)
-    volume = volume_from_array(np.expand_dims(image, axis), sides, "image")
+    volume = volume_from_slices(np.expand_dims(image, axis), sides, "image")
     for seen in range(3):
         found = label_statistics(volume, np.expand_dims(mask, axis), seen)[1]
         assert found.slices == 1

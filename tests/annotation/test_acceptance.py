@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from fake_engine import FakeEngine
 
-from napari_medsamq.annotation.acceptance import Acceptance, kept_voxels, still_accepted
+from napari_medsamq.annotation.acceptance import Acceptance, kept_voxels, mask_key, still_accepted
 from napari_medsamq.annotation.history import History
-from napari_medsamq.annotation.review import mask_key
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.errors import JournalError, PromptError
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.inference.slice_predictor import SliceMask
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.journal_format import Record, read_journal
 from napari_medsamq.records.recording import Recorder, Replay, restore
@@ -39,7 +38,7 @@ def session() -> Session:
     """A block of label 1 on slices 2 to 7, and one of label 2 beside it."""
     array = np.full((10, 40, 50), 10, np.int16)
     array[:, 10:30, 10:30] = 200
-    made = Session(volume_from_array(array, (3, 1, 1), "block"), FakeEngine(), IDENTITY)
+    made = Session(volume_from_slices(array, (3, 1, 1), "block"), FakeEngine(), IDENTITY)
     draw(made, 1, slice(2, 8), slice(10, 30), slice(10, 30))
     draw(made, 2, slice(2, 8), slice(10, 30), slice(30, 40))
     return made
@@ -105,13 +104,13 @@ def test_a_journal_brings_acceptances_back(session: Session, tmp_path: Path) -> 
     path = tmp_path / "a.journal"
     journal = Journal(path, session.volume, "key", None, pytest.fail)
     fresh = Session(session.volume, FakeEngine(), IDENTITY)
-    Recorder(fresh, journal, None)
+    recorder = Recorder(fresh, journal, None)
     draw(fresh, 1, slice(2, 8), slice(10, 30), slice(10, 30))
     fresh.accept(0, 1, keys(fresh, 0, 1, 2, 3))
     fresh.accept(2, 1, keys(fresh, 2, 1, 15))
     fresh.accept(0, 1, keys(fresh, 0, 1, 4))
     fresh.history.undo()
-    journal.close()
+    recorder.close()
     history = restore(read_journal(path).records, fresh.label.shape).history
     assert history.accepted == fresh.history.accepted
     assert accepted(history) == [2, 3]
@@ -125,9 +124,9 @@ def test_a_journal_that_accepts_what_is_not_there_is_refused(
 ) -> None:
     path = tmp_path / "a.journal"
     journal = Journal(path, session.volume, "key", None, pytest.fail)
-    Recorder(session, journal, None)
+    recorder = Recorder(session, journal, None)
     session.accept(0, 1, keys(session, 0, 1, 2))
-    journal.close()
+    recorder.close()
     record = read_journal(path).records[-1]
     for wrong in ([0, 99, 1, "00"], [5, 1, 1, "00"], [0, 1, 1, "no"], [0, 1]):
         broken = Record({**record.content, "accepted": [wrong]}, record.arrays)

@@ -14,7 +14,7 @@ from napari_medsamq.annotation.history import History, LabelStyle
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.segments import MAX_LABEL_ID
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt
 
@@ -54,7 +54,7 @@ edits = (
 
 def new_session() -> Session:
     return Session(
-        volume_from_array(np.arange(24).reshape(SHAPE), (3, 1, 1), "small"), FakeEngine()
+        volume_from_slices(np.arange(24).reshape(SHAPE), (3, 1, 1), "small"), FakeEngine()
     )
 
 

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from fake_engine import FakeEngine
 
-from napari_medsamq.annotation.locks import describe_overlap, keep_locked, overlap, without_locked
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.inference.slice_predictor import SliceMask
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.prompts import BoxPrompt
 
 BLOCK = np.s_[2:9, 5:13, 3:8]
@@ -25,7 +24,7 @@ LEFT, ALL = BoxPrompt(0, 4, 3, 5, 5, 12), BoxPrompt(0, 4, 3, 5, 7, 12)
 def session() -> Session:
     array = np.full((12, 16, 14), 10, np.int16)
     array[BLOCK] = 200
-    session = Session(volume_from_array(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY)
+    session = Session(volume_from_slices(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY)
     draw(session, LEFT, 1)
     return session
 
@@ -121,23 +120,23 @@ def test_a_locked_label_is_not_removed(session: Session) -> None:
 
 
 def test_the_overlap_is_told_before_and_after(session: Session) -> None:
-    counts = overlap(session, [mask(session)], 2)
+    counts = session.overlap([mask(session)], 2)
     assert counts == {1: 24}
     lock(session, 1, locked=False)
-    before, after = (describe_overlap(session, counts, committed=done) for done in (False, True))
+    before, after = (session.describe_overlap(counts, committed=done) for done in (False, True))
     assert before == " 24 voxels would be taken from Spleen."
     assert after == " 24 voxels were taken from Spleen; undo gives them back."
     lock(session, 1)
-    before, after = (describe_overlap(session, counts, committed=done) for done in (False, True))
+    before, after = (session.describe_overlap(counts, committed=done) for done in (False, True))
     assert before == " 24 voxels of Spleen stay: it is locked."
     assert after == " 24 voxels of Spleen stayed: it is locked."
-    assert overlap(session, [mask(session)], 1) == {}
+    assert session.overlap([mask(session)], 1) == {}
 
 
 def test_what_is_previewed_is_what_will_be_written(session: Session) -> None:
-    assert without_locked(session, mask(session), 2).mask.sum() == 40
+    assert session.without_locked(mask(session), 2).mask.sum() == 40
     lock(session, 1)
-    shown = without_locked(session, mask(session), 2).mask
+    shown = session.without_locked(mask(session), 2).mask
     draw(session, ALL, 2)
     np.testing.assert_array_equal(shown, session.label[4] == 2)
 
@@ -149,7 +148,7 @@ def test_a_stroke_over_a_locked_label_is_taken_back_there_alone(session: Session
     voxels = np.union1d(voxels[:3], [0, 1])  # three of the locked label, two of nothing
     before = label[voxels]
     label[voxels] = 2
-    given_back = keep_locked(session, voxels, before)
+    given_back = session.record("brush stroke", voxels, before)
     assert given_back.size == 3
-    assert session.history.voxel_counts == {1: 24}
+    assert session.history.voxel_counts == {1: 24, 2: 2}
     assert label[voxels].tolist() == [2, 2, 1, 1, 1]

@@ -25,7 +25,7 @@ from napari_medsamq.annotation.repairs import REPAIRS
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.preprocess import IDENTITY
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.journal_format import read_journal
 from napari_medsamq.records.recording import Recorder, restore
@@ -180,7 +180,7 @@ def test_labels_are_combined() -> None:
 
 @pytest.fixture
 def session() -> Session:
-    volume = volume_from_array(ball().astype(np.int16), tuple(SPACING), "balls")
+    volume = volume_from_slices(ball().astype(np.int16), tuple(SPACING), "balls")
     made = Session(volume, FakeEngine(), IDENTITY)
     hollow = np.flatnonzero(ball() & ~ball(radius=8))
     made.history.change("box", hollow, np.full(hollow.size, 1, np.uint16), ())
@@ -238,7 +238,7 @@ def test_a_journal_brings_operations_back(session: Session, tmp_path: Path) -> N
     path = tmp_path / "a.journal"
     fresh = Session(session.volume, FakeEngine(), IDENTITY)
     journal = Journal(path, session.volume, "key", None, pytest.fail)
-    Recorder(fresh, journal, None)
+    recorder = Recorder(fresh, journal, None)
     hollow = np.flatnonzero(ball() & ~ball(radius=8))
     fresh.history.change("box", hollow, np.full(hollow.size, 1, np.uint16), ())
     fresh.operate(1, "fill holes", fill_holes)
@@ -258,7 +258,7 @@ def test_a_journal_brings_operations_back(session: Session, tmp_path: Path) -> N
     fresh.history.redo()
     fresh.operate(1, "grow", partial(grow, spacing=SPACING, mm=2))
     fresh.history.undo()
-    journal.close()
+    recorder.close()
     restored = restore(read_journal(path).records, fresh.label.shape)
     np.testing.assert_array_equal(restored.history.label, fresh.label)
     assert restored.history.redo_name == "grow: Label 1"

@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 from fake_engine import FakeEngine
 
-from napari_medsamq.annotation.review import DOUBTFUL, SURE, Grade, Review, mask_key
+from napari_medsamq.annotation.acceptance import mask_key
+from napari_medsamq.annotation.review import DOUBTFUL, SURE, Grade, Review
 from napari_medsamq.annotation.session import Session
-from napari_medsamq.inference.confidence import agreement, confidence, jittered_boxes, sureness
+from napari_medsamq.inference.confidence import (
+    agreement,
+    jittered_boxes,
+    mask_confidence,
+    slice_confidence,
+)
 from napari_medsamq.inference.preprocess import IDENTITY
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.io.volume import volume_from_slices
 
 
 def key(size: int) -> bytes:
@@ -83,7 +89,7 @@ def test_what_was_seen_is_so_as_it_was_seen(review: Review) -> None:
 
 def test_another_network_has_to_be_asked_anew(review: Review) -> None:
     ACCEPTED.add((10, key(5)))
-    review.forget_sureness()
+    review.forget_confidence()
     assert review.grade(10) == Grade.accepted
     assert {review.grade(index) for index in range(11, 20)} == {Grade.unknown}
     assert review.unchecked(15) == 15
@@ -109,13 +115,13 @@ def test_agreement_is_the_mean_dice() -> None:
     assert agreement(mask, np.stack([mask, half])) == pytest.approx((1 + 2 / 3) / 2)
     assert agreement(mask, np.stack([~mask])) == 0
     assert agreement(mask & False, np.stack([mask & False])) == 0
-    assert sureness(0.5, 1.2) == 0.5
-    assert sureness(0.5, 0.8) == pytest.approx(0.4)
+    assert mask_confidence(0.5, 1.2) == 0.5
+    assert mask_confidence(0.5, 0.8) == pytest.approx(0.4)
 
 
 def test_small_masks_of_a_structure_are_trusted_less(review: Review) -> None:
-    assert confidence(0.8, 1) == 0.8
-    assert confidence(0.8, 1 / 16) == pytest.approx(0.4)
+    assert slice_confidence(0.8, 1) == 0.8
+    assert slice_confidence(0.8, 1 / 16) == pytest.approx(0.4)
     # A neighbour that has grown makes all others smaller parts of the structure.
     show(review, {**dict.fromkeys(range(10, 20), 5), 15: 20})
     assert review.confidence(14) == pytest.approx(0.45)
@@ -126,11 +132,11 @@ def test_small_masks_of_a_structure_are_trusted_less(review: Review) -> None:
 def test_a_mask_that_the_network_would_find_anyway_is_sure() -> None:
     array = np.full((6, 64, 64), 10, np.int16)
     array[:, 20:40, 20:40] = 200
-    session = Session(volume_from_array(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY)
+    session = Session(volume_from_slices(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY)
     right = array[3] == 200
     wrong = np.zeros_like(right)
     wrong[20:40, 20:60] = True
-    sure = [session.sureness(0, 3, mask) for mask in (right, wrong, right & False)]
+    sure = [session.predictor(0).mask_confidence(3, mask) for mask in (right, wrong, right & False)]
     assert sure[0] > 0.75
     assert sure[1] < 0.65
     assert sure[2] == 1

@@ -16,7 +16,8 @@ from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES
 from napari_medsamq.inference.engine import OpenVINOEngine
 from napari_medsamq.inference.preprocess import IDENTITY, SOFT_TISSUE, WindowLevel
-from napari_medsamq.io.volume import read_volume, volume_from_array
+from napari_medsamq.io.label_writer import write_label
+from napari_medsamq.io.volume import read_volume, volume_from_slices
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 
 SHAPE = (12, 16, 14)
@@ -33,7 +34,7 @@ def fake() -> FakeEngine:
 def session(fake: FakeEngine) -> Session:
     array = np.full(SHAPE, 10, np.int16)
     array[BLOCK] = 200
-    return Session(volume_from_array(array, (1, 1, 1), "block"), fake, IDENTITY)
+    return Session(volume_from_slices(array, (1, 1, 1), "block"), fake, IDENTITY)
 
 
 def drawn(session: Session, box: BoxPrompt | BoxPrompt3D, label_id: int = 1) -> None:
@@ -68,7 +69,7 @@ def test_a_tight_box_has_all_of_its_pixels(fake: FakeEngine, side: int, zoom: Zo
     """The engine finds what is within the corners that it is given, and nothing beyond."""
     array = np.zeros((1, side, side), np.uint8)
     array[0, 7:16, 5:12] = 255
-    session = Session(volume_from_array(array, (1, 1, 1), "block"), fake, IDENTITY, zoom=zoom)
+    session = Session(volume_from_slices(array, (1, 1, 1), "block"), fake, IDENTITY, zoom=zoom)
     (found,) = session.segment(BoxPrompt(0, 0, 5, 7, 11, 15))
     assert found.zoomed == (zoom is not None and side > 30)
     if side > 256 and zoom is None:
@@ -109,18 +110,18 @@ def test_a_slice_is_encoded_again_after_the_window_changed(
 
 def test_what_is_encoded_ahead_takes_the_place_of_what_is_not_wanted(fake: FakeEngine) -> None:
     ramp = np.arange(12 * 16 * 14).reshape(SHAPE) % 256
-    volume = volume_from_array(ramp, (1, 1, 1), "ramp")
+    volume = volume_from_slices(ramp, (1, 1, 1), "ramp")
     session = Session(volume, fake, IDENTITY, embedding_budget=4 * EMBEDDING_BYTES)
     for index in (4, 5, 6, 3):
-        session.prepare(0, index)
+        session.predictor(0).prepare(index)
     # By their age alone, 4, which is the nearest, would go.
-    session.prepare(0, 7, [5, 4, 6, 7])
-    assert [index for index in range(12) if session.is_ready(0, index)] == [4, 5, 6, 7]
+    session.predictor(0).prepare(7, [5, 4, 6, 7])
+    assert [index for index in range(12) if session.predictor(0).is_ready(index)] == [4, 5, 6, 7]
 
 
 def test_one_window_serves_all_slices_of_a_box(fake: FakeEngine) -> None:
     ramp = np.arange(12 * 16 * 14).reshape(SHAPE) % 256
-    session = Session(volume_from_array(ramp, (1, 1, 1), "ramp"), fake, IDENTITY)
+    session = Session(volume_from_slices(ramp, (1, 1, 1), "ramp"), fake, IDENTITY)
     box = BoxPrompt3D((2, 5, 3), (8, 12, 7))
     walk = session.segment(box)
     next(walk)
@@ -238,17 +239,18 @@ def test_a_label_id_out_of_range_is_refused(session: Session, label_id: int) -> 
 def test_a_coloured_picture_is_a_volume_of_one_slice(fake: FakeEngine) -> None:
     picture = np.zeros((1, 16, 14, 3), np.uint8)
     picture[0, 5:13, 3:8] = (255, 250, 245)
-    session = Session(volume_from_array(picture, (1, 1, 1), "photo"), fake)
+    session = Session(volume_from_slices(picture, (1, 1, 1), "photo"), fake)
     drawn(session, BoxPrompt(0, 0, 2, 4, 9, 14))
     np.testing.assert_array_equal(session.label == 1, picture[..., 0] > 0)
 
 
-def test_a_session_saves_its_label_or_an_earlier_copy(session: Session, tmp_path: Path) -> None:
+def test_a_label_or_an_earlier_copy_is_saved(session: Session, tmp_path: Path) -> None:
     drawn(session, BoxPrompt(0, 4, 3, 5, 7, 12), 3)
     copy = session.label.copy()
     session.history.undo()
-    assert session.save(tmp_path / "now.nii.gz").counts == {}
-    assert session.save(tmp_path / "before.nii.gz", copy).counts == {3: 40}
+    for name, label, counts in (("now", session.label, {}), ("before", copy, {3: 40})):
+        saved = write_label(tmp_path / f"{name}.nii.gz", label, session.volume, session.styles)
+        assert saved.counts == counts
 
 
 # A minute or two.
@@ -283,7 +285,7 @@ def test_a_session_goes_with_its_last_user(fake: FakeEngine) -> None:
     gc.disable()
     try:
         used = Session(
-            volume_from_array(np.eye(12 * 12).reshape(12, 12, 144), (1, 1, 1), "a"), fake
+            volume_from_slices(np.eye(12 * 12).reshape(12, 12, 144), (1, 1, 1), "a"), fake
         )
         drawn(used, BoxPrompt(0, 5, 2, 2, 140, 10))
         gone = weakref.ref(used)

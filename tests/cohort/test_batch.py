@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -32,7 +31,7 @@ from napari_medsamq.analysis.statistics import LabelStatistics
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.cohort import case_runner as cohort
 from napari_medsamq.cohort.results import opened
-from napari_medsamq.cohort.table import Defaults, read_table, safe_name
+from napari_medsamq.cohort.table import TableDefaults, read_table, safe_name
 from napari_medsamq.errors import CohortError, SaveError
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.io.volume import read_volume, volume_hash
@@ -42,14 +41,12 @@ from napari_medsamq.records.recording import Recorder
 
 
 @pytest.fixture(autouse=True)
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     engine = FakeEngine()
     monkeypatch.setattr(
         "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: engine
     )
-    cohort._engines.cache_clear()
-    yield engine
-    cohort._engines.cache_clear()
+    return engine
 
 
 class Page(HTMLParser):
@@ -292,16 +289,16 @@ def test_finished_cases_are_skipped_until_something_changes(
 
 
 def test_a_case_whose_worker_died_before_it_told_is_not_of_an_earlier_run(tmp_path: Path) -> None:
-    cases, _ = read_table(make_table(tmp_path, 1), Defaults(modality="CT", window="100,200"))
+    cases, _ = read_table(make_table(tmp_path, 1), TableDefaults(modality="CT", window="100,200"))
     output, program = tmp_path / "out", cohort.describe_program()
     with opened(output) as token:
         task = cohort.Task(cases[0], output, token, program, "CPU", 1)
-        lost = cohort.run_case(task)
-        again = cohort.run_case(task)
+        lost = cohort.CaseRunner().run(task)
+        again = cohort.CaseRunner().run(task)
     assert again.result == lost.result
     assert not again.skipped
     with opened(output) as token:
-        later = cohort.run_case(cohort.Task(cases[0], output, token, program, "CPU", 1))
+        later = cohort.CaseRunner().run(cohort.Task(cases[0], output, token, program, "CPU", 1))
     assert later.result == lost.result
     assert later.skipped
 
@@ -427,10 +424,10 @@ def test_journals_are_replayed(tmp_path: Path, fake: FakeEngine) -> None:
         session = Session(volume.with_modality("CT"), fake, IDENTITY)
         path = journal_path(journals, volume_hash(volume))
         journal = Journal(path, session.volume, volume_hash(volume), None, lambda error: None)
-        Recorder(session, journal, None)
+        recorder = Recorder(session, journal, None)
         box = BoxPrompt(0, 4 + number, 4, 4, 11, 12)
         session.commit(box, list(session.segment(box)), 1 + number)
-        journal.close()
+        recorder.close()
         labels[f"image{number}"] = volume.to_source(session.label)
     make_image(tmp_path / "image2.nii.gz", 2)
     fake.images.clear()
@@ -505,10 +502,10 @@ def test_a_line_says_which_volume_it_means_and_how_it_is_read(
     path = journal_path(tmp_path, volume_hash(volume))
     session = Session(volume.with_modality("CT"), fake, IDENTITY)
     journal = Journal(path, session.volume, volume_hash(volume), None, lambda error: None)
-    Recorder(session, journal, None)
+    recorder = Recorder(session, journal, None)
     box = BoxPrompt(0, 4, 4, 4, 11, 12)
     session.commit(box, list(session.segment(box)), 1)
-    journal.close()
+    recorder.close()
     write_table(table, [{"image": "times.nii.gz", "volume": "2"}])
     result = batch(table, output, "--from-journals", str(tmp_path))
     assert result.exit_code == 0, result.output
@@ -530,7 +527,7 @@ def test_a_table_says_what_it_has_by_line(tmp_path: Path) -> None:
         f'sub/b.nii,,"{BOX};{BOX}",,medsamq-int8,\n',
         encoding="utf-8",
     )
-    cases, failures = read_table(table, Defaults(axis=2, window="lung"))
+    cases, failures = read_table(table, TableDefaults(axis=2, window="lung"))
     assert failures == []
     first, second = cases
     assert (first.name, first.axis, first.series, first.line) == ("first", 1, "1.2", 2)
@@ -539,7 +536,7 @@ def test_a_table_says_what_it_has_by_line(tmp_path: Path) -> None:
     assert second.window == "lung"
     table.write_bytes(b"image,boxes\n\xff\xfe,1\n")
     with pytest.raises(CohortError, match="no table in UTF-8"):
-        read_table(table, Defaults())
+        read_table(table, TableDefaults())
 
 
 @pytest.mark.parametrize(
@@ -566,7 +563,7 @@ def test_tables_are_read_as_spreadsheets_write_them(
     table = tmp_path / "table.csv"
     text = "\n".join([head, line, ""]).replace("\r\n", "\n").replace("\n", end)
     table.write_text(mark + text, encoding="utf-8", newline="")
-    (case,), failures = read_table(table, Defaults())
+    (case,), failures = read_table(table, TableDefaults())
     assert failures == []
     assert case.image == tmp_path / "a.nii"
     assert "".join(case.boxes).replace("\n", "").replace("\r", "") == "0,0,0,9,9,0"
@@ -576,7 +573,7 @@ def test_tables_are_read_as_spreadsheets_write_them(
 def test_lines_of_a_table_are_counted_from_where_they_begin(tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     table.write_text('image,boxes\n\na.nii,"1,2,\n3"\nb.nii,1,2\nc.nii,"1 ""and"" , 2" \n')
-    cases, (failed,) = read_table(table, Defaults())
+    cases, (failed,) = read_table(table, TableDefaults())
     assert [(case.name, case.line) for case in cases] == [("a", 3), ("c", 6)]
     assert cases[1].boxes == ('1 "and" , 2',)
     assert (failed.name, failed.line) == ("b", 5)
@@ -588,7 +585,7 @@ def test_lines_of_a_table_are_counted_from_where_they_begin(tmp_path: Path) -> N
 def test_a_quote_without_its_end_takes_no_lines(text: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(CohortError, match="no table in UTF-8 with commas"):
-        read_table(tmp_path / "t.csv", Defaults())
+        read_table(tmp_path / "t.csv", TableDefaults())
 
 
 def test_labels_that_span_no_box_are_told_or_widened(tmp_path: Path) -> None:

@@ -24,13 +24,6 @@ pytest.importorskip("distributed")
 _LONGEST_S = 240
 
 
-@pytest.fixture(autouse=True)
-def own_engines() -> Iterator[None]:
-    cohort._engines.cache_clear()
-    yield
-    cohort._engines.cache_clear()
-
-
 def wait_for(ready: Callable[[], bool], what: str) -> None:
     end = time.monotonic() + _LONGEST_S
     while not ready():

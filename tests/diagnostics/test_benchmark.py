@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 
 from napari_medsamq.cli.main import app
 from napari_medsamq.diagnostics.model_benchmark import (
-    Row,
-    Worker,
+    TimedProcess,
+    TimedProgram,
     format_times,
     measure,
     measure_loads,
-    model_row,
     time_models,
+    timed_model,
 )
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.backend import CACHE_VARIABLE
@@ -36,8 +36,8 @@ for line in sys.stdin:
 """
 
 
-def pretended(name: str, log: Path) -> Row:
-    return Row(name, ("-c", PRETENDED, str(log), name))
+def pretended(name: str, log: Path) -> TimedProgram:
+    return TimedProgram(name, ("-c", PRETENDED, str(log), name))
 
 
 def test_rows_take_turns_and_warm_up_once(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ print('{"value": %d}' % (10 if any(cache.iterdir()) else 900), flush=True)
 sys.stdin.read()
 """
     assert CACHE_VARIABLE == "MEDSAMQ_MODEL_CACHE"
-    times = measure_loads([Row("model", ("-c", loads))], 2, os.environ)
+    times = measure_loads([TimedProgram("model", ("-c", loads))], 2, os.environ)
     assert times == {"model": {"load_cold": 900, "load_cached": 10}}
 
 
@@ -77,17 +77,17 @@ sys.stdin.read()
 )
 def test_a_process_that_fails_is_an_error_with_the_models_name(program: str, words: str) -> None:
     with pytest.raises(ModelError, match=f"the_model cannot be timed: .*{words}"):
-        Worker(Row("the_model", ("-c", program)), os.environ)
+        TimedProcess(TimedProgram("the_model", ("-c", program)), os.environ)
 
 
 def test_a_process_that_dies_later_is_an_error_too() -> None:
     program = """print('{"value": 1}', flush=True); input()"""
     with pytest.raises(ModelError, match="the_model cannot be timed: its process died"):
-        measure([Row("the_model", ("-c", program))], {"encode": 2}, os.environ)
+        measure([TimedProgram("the_model", ("-c", program))], {"encode": 2}, os.environ)
 
 
 def test_every_step_runs_on_a_model_that_comes_along(tmp_path: Path) -> None:
-    row = model_row(MODELS / "medsamq-int8")
+    row = timed_model(MODELS / "medsamq-int8")
     steps = dict.fromkeys(("encode", "decode", "decode5", "decode16", "image"), 1)
     environment = {**os.environ, CACHE_VARIABLE: str(tmp_path)}
     ballast = np.ones(10**9, np.uint8)

@@ -13,24 +13,31 @@ class HeldWorker:
 
     def __init__(self) -> None:
         self.running = True
-        self.waiting: list[tuple[Callable[[], Any], Callable[..., None], Callable[..., None]]] = []
+        self.waiting: list[tuple[Any, ...]] = []
 
     @property
     def busy(self) -> bool:
         return bool(self.waiting)
 
     def submit(
-        self, job: Callable[[], Any], then: Callable[..., None], fail: Callable[..., None]
+        self,
+        job: Callable[[], Any],
+        then: Callable[..., None],
+        fail: Callable[..., None],
+        gate: Any = None,
     ) -> None:
-        self.waiting.append((job, then, fail))
+        self.waiting.append((job, then, fail, gate))
 
     def compute(self) -> Callable[[], None]:
         """Run the oldest job in a thread, and return what delivers its answer."""
-        job, then, fail = self.waiting.pop(0)
+        job, then, fail, gate = self.waiting.pop(0)
         with ThreadPoolExecutor(1, thread_name_prefix="held worker") as thread:
             done = thread.submit(job)
         error = done.exception()
-        return partial(then, done.result()) if error is None else partial(fail, error)
+        if error is not None:
+            return partial(fail, error)
+        answer = partial(then, done.result())
+        return answer if gate is None else partial(gate.after_stroke, answer, self)
 
     def run(self) -> None:
         """Run the oldest job, and deliver its answer."""

@@ -10,7 +10,7 @@ from fake_engine import FakeEngine, LedEngine
 
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.errors import PromptError
-from napari_medsamq.inference.crop import View, Zoom
+from napari_medsamq.inference.crop import CropTransform, Zoom
 from napari_medsamq.inference.model_spec import (
     FAST_MODEL,
     FLOAT_MODEL,
@@ -19,18 +19,21 @@ from napari_medsamq.inference.model_spec import (
     shipped_models,
 )
 from napari_medsamq.inference.preprocess import IDENTITY
-from napari_medsamq.inference.propagation import Carrier, Stop, gaps
-from napari_medsamq.inference.slice_predictor import SliceMask
-from napari_medsamq.inference.stop_rules import Sight, StopRules, observe, stability_of
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.inference.propagation import MaskCarrier, Stop, StopRules, gaps
+from napari_medsamq.inference.slice_predictor import (
+    SliceEvidence,
+    SliceMask,
+    gather_evidence,
+    stability_of,
+)
+from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.prompts import BoxPrompt, CarryPrompt
 
 SIZE = (64, 64)
 SIDE = 4  # frame pixels of a slice pixel
 
 
-def whole(box: np.ndarray) -> View:
-    return View(SIZE, (1.0, 1.0))
+WHOLE = CropTransform(SIZE, (1.0, 1.0))
 
 
 def square(row: int, column: int, side: int = 12) -> np.ndarray:
@@ -39,32 +42,37 @@ def square(row: int, column: int, side: int = 12) -> np.ndarray:
     return mask
 
 
-def sight(
-    mask: np.ndarray, *, stability: float = 0.9, look: int = 0, brightness: float = 0.5
-) -> Sight:
+def evidence(
+    mask: np.ndarray, *, stability: float = 0.9, appearance: int = 0, brightness: float = 0.5
+) -> SliceEvidence:
     direction = np.zeros(256, np.float32)
-    direction[look] = 1
+    direction[appearance] = 1
     framed = np.kron(mask, np.ones((SIDE, SIDE), bool)).astype(bool)
-    return Sight(framed, int(framed.sum()), stability, direction, brightness, 0.1)
+    return SliceEvidence(framed, int(framed.sum()), stability, direction, brightness, 0.1)
 
 
 class World:
     """A structure slice by slice, as a network with a perfect eye would see it."""
 
-    def __init__(self, masks: dict[int, np.ndarray], **odd: Sight) -> None:
+    def __init__(self, masks: dict[int, np.ndarray], **odd: SliceEvidence) -> None:
         self.masks = masks
         self.odd = {int(name[1:]): own for name, own in odd.items()}
         self.boxes: dict[int, list[float]] = {}
         self.before: dict[int, np.ndarray] = {}
 
-    def segment(self, index: int, box: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, Sight]:
+    def segment_and_observe(
+        self, index: int, box: np.ndarray, before: np.ndarray
+    ) -> tuple[SliceMask, SliceEvidence]:
         self.before[index] = before
-        self.boxes[index] = whole(box).apply_box(box).tolist()
+        self.boxes[index] = WHOLE.apply_box(box).tolist()
         mask = self.masks.get(index, np.zeros(SIZE, bool))
-        return mask, self.odd.get(index) or sight(mask)
+        return SliceMask(0, index, mask, 1, 0, 0), self.odd.get(index) or evidence(mask)
 
-    def look(self, index: int, mask: np.ndarray) -> Sight:
-        return sight(mask)
+    def transform_around(self, box: np.ndarray) -> CropTransform:
+        return WHOLE
+
+    def observe(self, index: int, mask: np.ndarray) -> SliceEvidence:
+        return evidence(mask)
 
     def carry(
         self,
@@ -73,9 +81,8 @@ class World:
         last: int = 30,
         done: tuple[tuple[int, int], ...] = (),
     ) -> tuple:
-        carrier = Carrier(self.segment, self.look, whole)
-        found = list(carrier.carry(anchors, first, last, done))
-        masks = {item[0]: item[1] for item in found if not isinstance(item, Stop)}
+        found = list(MaskCarrier(self).carry(anchors, first, last, done))
+        masks = {item.index: item.mask for item in found if isinstance(item, SliceMask)}
         return masks, {item.direction: item for item in found if isinstance(item, Stop)}
 
 
@@ -136,13 +143,13 @@ BAD = square(20, 20)
 @pytest.mark.parametrize(
     ("odd", "reason"),
     [
-        (sight(square(4, 4, 40)), "leaked to 11.1 times"),
-        (sight(square(44, 44)), "jumped"),
-        (sight(BAD, stability=0.1, look=1), "look like"),
-        (sight(square(22, 22, 7), stability=0.5, brightness=0.9), "smaller|brightness"),
+        (evidence(square(4, 4, 40)), "leaked to 11.1 times"),
+        (evidence(square(44, 44)), "jumped"),
+        (evidence(BAD, stability=0.1, appearance=1), "look like"),
+        (evidence(square(22, 22, 7), stability=0.5, brightness=0.9), "smaller|brightness"),
     ],
 )
-def test_a_ghost_is_not_kept_and_the_reason_is_told(odd: Sight, reason: str) -> None:
+def test_a_ghost_is_not_kept_and_the_reason_is_told(odd: SliceEvidence, reason: str) -> None:
     world = World(straight(0, 30), _13=odd)
     masks, stops = world.carry({9: square(20, 20)})
     assert max(masks) == 12
@@ -152,9 +159,9 @@ def test_a_ghost_is_not_kept_and_the_reason_is_told(odd: Sight, reason: str) -> 
 
 def test_a_structure_that_changes_slowly_is_not_cut_off() -> None:
     rules = StopRules()
-    anchor = before = sight(square(20, 20, 20))
+    anchor = before = evidence(square(20, 20, 20))
     for side in range(19, 9, -1):
-        now = sight(square(20, 20 + (20 - side) // 2, side), stability=0.9, brightness=0.52)
+        now = evidence(square(20, 20 + (20 - side) // 2, side), stability=0.9, brightness=0.52)
         assert rules.reason(now, before, anchor) is None
         before = now
 
@@ -162,7 +169,7 @@ def test_a_structure_that_changes_slowly_is_not_cut_off() -> None:
 def test_between_two_anchors_it_goes_on_and_is_led() -> None:
     near, far = square(10, 10), square(34, 34)
     masks = {index: square(10 + 3 * (index - 4), 10 + 3 * (index - 4)) for index in range(4, 13)}
-    ghost = sight(masks[8], stability=0.05, look=7)
+    ghost = evidence(masks[8], stability=0.05, appearance=7)
     world = World(masks, _8=ghost)
     found, _ = world.carry({4: near, 12: far})
     assert set(range(5, 12)) <= set(found), "doubts do not stop it between anchors"
@@ -190,7 +197,7 @@ def test_an_empty_anchor_is_a_wall() -> None:
 
 def test_closing_it_stops_the_network() -> None:
     world = World(straight(0, 30))
-    steps = Carrier(world.segment, world.look, whole).carry({9: square(20, 20)}, 0, 30)
+    steps = MaskCarrier(world).carry({9: square(20, 20)}, 0, 30)
     next(steps)
     steps.close()
     assert list(world.boxes) == [10]
@@ -202,8 +209,8 @@ def test_what_is_seen_is_what_lies_within_the_mask() -> None:
     embedding[0, 5, 32:] = 1
     mask = np.zeros((256, 256), bool)
     mask[:128] = True
-    seen = observe(mask, mask, 0.7, embedding, np.array([0.2, 0.4], np.float32))
-    assert seen.look[3] == pytest.approx(1)
+    seen = gather_evidence(mask, mask, 0.7, embedding, np.array([0.2, 0.4], np.float32))
+    assert seen.appearance[3] == pytest.approx(1)
     assert (seen.brightness, seen.spread) == pytest.approx((0.3, 0.1))
     logits = np.full((256, 256), -5, np.float32)
     logits[:100], logits[100:150] = 4, 0
@@ -218,7 +225,7 @@ BOX = BoxPrompt(0, 5, 3, 5, 10, 12)
 def session() -> Session:
     array = np.full((12, 16, 14), 10, np.int16)
     array[BLOCK] = 200
-    session = Session(volume_from_array(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY)
+    session = Session(volume_from_slices(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY)
     session.commit(BOX, list(session.segment(BOX)), 1)
     return session
 
@@ -298,7 +305,7 @@ def test_a_small_structure_is_carried_in_parts_of_the_slices() -> None:
     array = np.full((12, 100, 100), 10, np.int16)
     array[3:9, 40:50, 60:70] = 200
     engine = FakeEngine()
-    volume = volume_from_array(array, (1, 1, 1), "block")
+    volume = volume_from_slices(array, (1, 1, 1), "block")
     session = Session(volume, engine, IDENTITY, zoom=Zoom())
     box = BoxPrompt(0, 5, 60, 40, 69, 49)
     (first,) = session.segment(box)
@@ -316,24 +323,35 @@ def test_a_small_structure_is_carried_in_parts_of_the_slices() -> None:
 
 
 def test_an_anchor_too_small_for_the_frame_is_looked_for_where_it_is() -> None:
-    view = View((1024, 1024), (1.0, 1.0))
+    transform = CropTransform((1024, 1024), (1.0, 1.0))
     speck = np.zeros((1024, 1024), bool)
     speck[700, 300] = True
     asked = []
 
-    def segment(index: int, box: np.ndarray, _: np.ndarray) -> tuple[np.ndarray, Sight]:
-        asked.append(box)
-        return np.zeros_like(speck), sight(np.zeros(SIZE, bool))
+    class Blind(World):
+        """A network that finds nothing on large slices."""
 
-    carrier = Carrier(segment, lambda index, mask: sight(square(0, 0)), lambda _: view)
-    list(carrier.carry({3: speck}, 0, 6))
+        def transform_around(self, box: np.ndarray) -> CropTransform:
+            return transform
+
+        def segment_and_observe(
+            self, index: int, box: np.ndarray, before: np.ndarray
+        ) -> tuple[SliceMask, SliceEvidence]:
+            asked.append(box)
+            answer = SliceMask(0, index, np.zeros_like(speck), 1, 0, 0)
+            return answer, evidence(np.zeros(SIZE, bool))
+
+        def observe(self, index: int, mask: np.ndarray) -> SliceEvidence:
+            return evidence(square(0, 0))
+
+    list(MaskCarrier(Blind({})).carry({3: speck}, 0, 6))
     np.testing.assert_allclose(asked, [[300, 700, 300, 700]] * 2, atol=4)
 
 
 def test_what_box_and_mask_before_have_in_common_is_carried_on() -> None:
     array = np.full((12, 16, 14), 10, np.int16)
     array[BLOCK] = 200
-    volume, engine = volume_from_array(array, (1, 1, 1), "block"), LedEngine()
+    volume, engine = volume_from_slices(array, (1, 1, 1), "block"), LedEngine()
     session = Session(volume, engine, IDENTITY, carry_prompt=CarryPrompt.box_and_mask)
     drawn = np.zeros((16, 14), bool)
     drawn[5:14, 3:11] = True  # by hand, a row more than is bright
@@ -358,16 +376,16 @@ def test_models_that_have_learnt_from_masks_are_asked_with_them() -> None:
     asked = {path.name: ModelSpec.read(path).takes_masks for path in shipped_models()}
     assert asked == {FLOAT_MODEL: False, INT8_MODEL: True, FAST_MODEL: True}
     array = np.arange(3 * 16 * 14, dtype=np.int16).reshape(3, 16, 14)
-    volume, engine = volume_from_array(array, (1, 1, 1), "ramp"), LedEngine()
+    volume, engine = volume_from_slices(array, (1, 1, 1), "ramp"), LedEngine()
     engine.spec = replace(engine.spec, provenance={"prompts": "boxes, clicks and masks"})
     session = Session(volume, engine, IDENTITY)
-    assert session.carry_prompt is session.setting().carry_prompt is CarryPrompt.box_and_mask
+    assert session.carry_prompt is session.network_state().carry_prompt is CarryPrompt.box_and_mask
 
 
 def test_a_mask_before_that_is_empty_is_not_asked_with() -> None:
     array = np.full((9, 16, 14), 10, np.int16)
     array[0, 0, 0] = 200
-    volume = volume_from_array(array, (1, 1, 1), "nothing")
+    volume = volume_from_slices(array, (1, 1, 1), "nothing")
     engine = LedEngine()
     engine.blind = True
     session = Session(volume, engine, IDENTITY, carry_prompt=CarryPrompt.box_and_mask)

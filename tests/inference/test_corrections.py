@@ -12,10 +12,10 @@ from napari_medsamq.annotation.click_target import correction, describe_clicks
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.errors import PromptError
-from napari_medsamq.inference.crop import View, Zoom
+from napari_medsamq.inference.crop import CropTransform, Zoom
 from napari_medsamq.inference.preprocess import IDENTITY
-from napari_medsamq.inference.prompt_decoder import MASK_LOGIT, Corrections
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.inference.prompt_decoder import MASK_LOGIT, PromptDecoder
+from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.prompts import BoxPrompt, Click
 from napari_medsamq.records.recording import read_box
 
@@ -39,7 +39,7 @@ class Asked(FakeEngine):
 def session() -> Session:
     array = np.full((12, 16, 14), 10, np.int16)
     array[3:9, 5:13, 3:11] = 200
-    return Session(volume_from_array(array, (1, 1, 1), "block"), Asked(), IDENTITY)
+    return Session(volume_from_slices(array, (1, 1, 1), "block"), Asked(), IDENTITY)
 
 
 def commit(session: Session, click: Click | None, index: int = 5, label_id: int = 1) -> None:
@@ -54,10 +54,12 @@ def start(session: Session) -> np.ndarray:
 
 
 def test_each_click_is_asked_with_those_before_and_the_mask_it_corrects() -> None:
-    engine, view = Asked(), View((32, 32), (1.0, 1.0))
+    engine, transform = Asked(), CropTransform((32, 32), (1.0, 1.0))
     embedding = np.zeros((1, 256, 64, 64), np.float32)
     embedding[0, :16] = 1
-    logits, _ = Corrections().decode(engine, embedding, view, [8, 8, 23, 23], [MISSING, TOO_MUCH])
+    logits, _ = PromptDecoder().decode(
+        engine, embedding, transform, [8, 8, 23, 23], [MISSING, TOO_MUCH], place="a slice"
+    )
     (box, none, no_mask), (one, labels, first), (two, both, second) = engine.asked
     assert none == [2, 3]
     assert no_mask is None
@@ -188,7 +190,7 @@ def test_where_there_is_no_mask_a_click_says_so(session: Session) -> None:
 
 def test_a_click_beyond_a_small_box_widens_what_is_shown() -> None:
     array = np.random.default_rng(0).integers(0, 255, (3, 200, 200)).astype(np.int16)
-    session = Session(volume_from_array(array, (1, 1, 1), "noise"), Asked(), IDENTITY, zoom=Zoom())
+    session = Session(volume_from_slices(array, (1, 1, 1), "noise"), Asked(), IDENTITY, zoom=Zoom())
     box = BoxPrompt(0, 1, 20, 20, 29, 29)
     assert next(session.segment(box)).zoomed
     far = replace(box, clicks=(Click(120, 150, True),))
@@ -260,7 +262,7 @@ def test_clicks_next_to_each_other_all_end_as_asked(deaf: Session) -> None:
 def test_a_speck_does_not_catch_a_click_beside_it(y: int, x: int) -> None:
     array = np.full((3, 60, 60), 200, np.int16)
     array[:, 55:, 55:] = 10
-    session = Session(volume_from_array(array, (1, 1, 1), "bright"), Asked(), IDENTITY)
+    session = Session(volume_from_slices(array, (1, 1, 1), "bright"), Asked(), IDENTITY)
     session.label[1, 10:50, 10:50] = 1
     session.label[1, 3:5, 3:5] = 1
     click = Click(x, y, True)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from napari_medsamq.inference.crop import View
+from napari_medsamq.inference.crop import CropTransform
 from napari_medsamq.inference.propagation import propagate
+from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.prompts import BoxPrompt3D
 
 MARGIN = 3  # frame pixels, as in the reference inference
@@ -12,26 +15,40 @@ SHAPE = (20, 24, 32)
 NEAR, FAR = (3, 4, 6), (12, 15, 21)
 
 
+class Scripted:
+    """Answers each slice with the mask of a function, and notes the boxes it is asked about."""
+
+    def __init__(self, size: tuple[int, ...], found: Callable[[int], np.ndarray]) -> None:
+        self.transform = CropTransform(size, (1.0, 1.0))
+        self.found = found
+        self.asked: dict[int, list[float]] = {}
+
+    def transform_around(self, xyxy: np.ndarray) -> CropTransform:
+        return self.transform
+
+    def segment(self, index: int, xyxy: np.ndarray) -> SliceMask:
+        self.asked[index] = self.transform.apply_box(xyxy).tolist()
+        return SliceMask(0, index, self.found(index), 1, 0, 0)
+
+
 def walk(axis: int, moving: float = 0, empty: tuple[int, ...] = ()) -> tuple[list[int], dict]:
     """Carry a box along an axis; masks are a square that moves by `moving` columns per slice."""
     size = tuple(np.delete(SHAPE, axis).tolist())
     box = BoxPrompt3D(NEAR, FAR, axis)
-    asked: dict[int, list[float]] = {}
-    view = View(size, (1.0, 1.0))
 
-    def segment(index: int, xyxy: np.ndarray) -> np.ndarray:
-        asked[index] = view.apply_box(xyxy).tolist()
+    def found(index: int) -> np.ndarray:
         mask = np.zeros(size, bool)
         if index not in empty:
             left = 8 + round(moving * (index - box.middle_slice))
             mask[6:10, left : left + 4] = True
         return mask
 
-    steps = list(propagate(segment, box, lambda _: view))
-    for index, mask in steps:
-        assert mask.shape == size
-        assert mask.any() == (index not in empty)
-    return [index for index, _ in steps], asked
+    predictor = Scripted(size, found)
+    steps = list(propagate(predictor, box))
+    for step in steps:
+        assert step.mask.shape == size
+        assert step.mask.any() == (step.index not in empty)
+    return [step.index for step in steps], predictor.asked
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -82,19 +99,12 @@ def test_an_empty_middle_asks_with_the_sides_both_ways() -> None:
 
 
 def test_the_box_stays_within_the_frame() -> None:
-    asked = []
-    view = View((24, 32), (1.0, 1.0))
-
-    def segment(index: int, xyxy: np.ndarray) -> np.ndarray:
-        asked.append(view.apply_box(xyxy))
-        return np.ones((24, 32), bool)
-
-    list(propagate(segment, BoxPrompt3D((0, 0, 0), (2, 23, 31)), lambda _: view))
-    assert asked[1].tolist() == asked[2].tolist() == [0, 0, 256, 191 + MARGIN]
+    predictor = Scripted((24, 32), lambda _: np.ones((24, 32), bool))
+    list(propagate(predictor, BoxPrompt3D((0, 0, 0), (2, 23, 31))))
+    assert predictor.asked[0] == predictor.asked[2] == [0, 0, 256, 191 + MARGIN]
 
 
 def test_one_slice_is_one_step() -> None:
     box = BoxPrompt3D((5, 1, 1), (5, 8, 9))
-    view = View((24, 32), (1.0, 1.0))
-    steps = propagate(lambda index, _: np.ones((24, 32), bool), box, lambda _: view)
-    assert [index for index, _ in steps] == [5]
+    steps = propagate(Scripted((24, 32), lambda _: np.ones((24, 32), bool)), box)
+    assert [step.index for step in steps] == [5]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_medsamq.inference.crop import Crop, View, Zoom, tight_box
+from napari_medsamq.inference.crop import Crop, CropTransform, Zoom, tight_box
 from napari_medsamq.inference.preprocess import BoxRule, ResizeLongestSide, prepare_slice
 
 SQUARE = (1.0, 1.0)
@@ -19,43 +19,43 @@ SQUARE = (1.0, 1.0)
 )
 def test_a_box_of_the_frame_comes_back_as_it_was(height, width, pixel_size, corners) -> None:
     for crop in (None, Crop(2, 1, height - 1, width - 2)):
-        view = View((height, width), pixel_size, crop)
-        np.testing.assert_array_equal(view.apply_box(view.invert_box(corners)), corners)
+        transform = CropTransform((height, width), pixel_size, crop)
+        np.testing.assert_array_equal(transform.apply_box(transform.invert_box(corners)), corners)
 
 
 def test_the_whole_slice_is_what_it_was_without_views() -> None:
     rng = np.random.default_rng(0)
     array = rng.integers(0, 256, (90, 120)).astype(np.uint8)
     logits = rng.normal(size=(256, 256)).astype(np.float32)
-    view, transform = View((90, 120), SQUARE), ResizeLongestSide(90, 120)
-    np.testing.assert_array_equal(view.image(array), prepare_slice(array, transform))
-    np.testing.assert_array_equal(view.invert_mask(logits), transform.invert_mask(logits))
+    transform, resize = CropTransform((90, 120), SQUARE), ResizeLongestSide(90, 120)
+    np.testing.assert_array_equal(transform.image(array), prepare_slice(array, resize))
+    np.testing.assert_array_equal(transform.invert_mask(logits), resize.invert_mask(logits))
     np.testing.assert_array_equal(
-        view.apply_box([3, 4, 50, 60]), transform.apply_box([3, 4, 50, 60])
+        transform.apply_box([3, 4, 50, 60]), resize.apply_box([3, 4, 50, 60])
     )
 
 
 def test_a_part_is_shown_as_if_it_were_the_slice_and_its_mask_lies_in_the_slice() -> None:
     array = np.random.default_rng(0).integers(0, 256, (200, 300)).astype(np.uint8)
     crop = Crop(50, 100, 130, 180)
-    view = View((200, 300), SQUARE, crop)
+    transform = CropTransform((200, 300), SQUARE, crop)
     part = ResizeLongestSide(80, 80)
     np.testing.assert_array_equal(
-        view.image(array), prepare_slice(array[50:130, 100:180].copy(), part)
+        transform.image(array), prepare_slice(array[50:130, 100:180].copy(), part)
     )
     np.testing.assert_array_equal(
-        view.apply_box([110, 60, 120, 80]), part.apply_box([10, 10, 20, 30])
+        transform.apply_box([110, 60, 120, 80]), part.apply_box([10, 10, 20, 30])
     )
-    mask = view.invert_mask(np.ones((256, 256), np.float32))
+    mask = transform.invert_mask(np.ones((256, 256), np.float32))
     assert mask[crop.place].all()
     assert mask.sum() == 80 * 80
 
 
 def test_small_boxes_are_zoomed_in_on_and_others_are_not() -> None:
-    whole = View((400, 400), SQUARE)
-    assert Zoom().view([100, 100, 200, 150], whole) == whole
-    view = Zoom(times=4).view([150, 200, 189, 219], whole)
-    top, left, bottom, right = view.crop
+    whole = CropTransform((400, 400), SQUARE)
+    assert Zoom().transform_around([100, 100, 200, 150], whole) == whole
+    transform = Zoom(times=4).transform_around([150, 200, 189, 219], whole)
+    top, left, bottom, right = transform.crop
     assert (bottom - top, right - left) == (160, 160), "four times the longer side of 40 pixels"
     assert (left + right) / 2 == 170, "between the columns 169 and 170"
     assert (top + bottom) / 2 == 210
@@ -69,7 +69,7 @@ def test_small_boxes_are_zoomed_in_on_and_others_are_not() -> None:
 )
 def test_a_part_has_its_box_in_the_middle(left: int, top: int, width: int, height: int) -> None:
     box = [left, top, left + width - 1, top + height - 1]
-    crop = Zoom(times=4).view(box, View((400, 400), SQUARE)).crop
+    crop = Zoom(times=4).transform_around(box, CropTransform((400, 400), SQUARE)).crop
     # Where the numbers of pixels are odd and even, it cannot be.
     assert abs((crop.left + crop.right) - (2 * left + width)) <= 1
     assert abs((crop.top + crop.bottom) - (2 * top + height)) <= 1
@@ -81,19 +81,19 @@ def test_a_part_has_its_box_in_the_middle(left: int, top: int, width: int, heigh
 def test_published_weights_get_boxes_on_whole_slices_as_they_are_used_to(
     rule: BoxRule, crop: Crop | None
 ) -> None:
-    view = View((100, 128), SQUARE, crop, rule)
+    transform = CropTransform((100, 128), SQUARE, crop, rule)
     scale, origin = (2, 0) if crop is None else (256 / 50, 10)
     far, near = int(scale * (31 - origin) - 1), int(scale * (30 - origin))
-    found = view.apply_box([20, 20, 30, 30])
+    found = transform.apply_box([20, 20, 30, 30])
     last = near if crop is None and rule is BoxRule.published else far
     first = int(scale * (20 - origin))
     np.testing.assert_array_equal(found, [first, first, last, last])
-    np.testing.assert_array_equal(view.apply_box(view.invert_box(found)), found)
+    np.testing.assert_array_equal(transform.apply_box(transform.invert_box(found)), found)
 
 
 @pytest.mark.parametrize("box", [[0, 0, 20, 10], [379, 389, 399, 399], [0, 380, 15, 399]])
 def test_at_the_edge_the_part_is_as_large_and_lies_within(box) -> None:
-    crop = Zoom(times=4).view(box, View((400, 400), SQUARE)).crop
+    crop = Zoom(times=4).transform_around(box, CropTransform((400, 400), SQUARE)).crop
     assert 0 <= crop.top < crop.bottom <= 400
     assert 0 <= crop.left < crop.right <= 400
     assert (
@@ -106,13 +106,15 @@ def test_at_the_edge_the_part_is_as_large_and_lies_within(box) -> None:
 
 def test_a_part_is_square_in_mm() -> None:
     # Rows of 4 mm, columns of 1 mm, as in a coronal slice.
-    whole = View((100, 400), (4.0, 1.0))
-    crop = Zoom(times=4).view([100, 50, 139, 54], whole).crop
+    whole = CropTransform((100, 400), (4.0, 1.0))
+    crop = Zoom(times=4).transform_around([100, 50, 139, 54], whole).crop
     assert crop.right - crop.left == pytest.approx(4 * (crop.bottom - crop.top), abs=4)
 
 
 def test_a_tiny_box_still_shows_what_is_around_it() -> None:
-    crop = Zoom(times=4).view([100, 100, 101, 102], View((400, 400), SQUARE)).crop
+    crop = (
+        Zoom(times=4).transform_around([100, 100, 101, 102], CropTransform((400, 400), SQUARE)).crop
+    )
     assert crop.bottom - crop.top == crop.right - crop.left == 24
 
 

@@ -15,14 +15,14 @@ from napari_medsamq.inference.window_presets import (
     presets,
     slice_window,
 )
-from napari_medsamq.io.volume import Volume, read_volume, volume_from_array
+from napari_medsamq.io.volume import Volume, read_volume, volume_from_slices
 from napari_medsamq.plugin import SAMPLES
 
 RANGE = (-1024.0, 3071.0)
 
 
 def volume(data: np.ndarray, modality: str = "MR") -> Volume:
-    return volume_from_array(data, (1, 1, 1), "made-up").with_modality(modality)  # type: ignore[arg-type]
+    return volume_from_slices(data, (1, 1, 1), "made-up").with_modality(modality)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_a_name_of_another_modality_is_refused_with_those_there_are(mr: Volume) 
 
 def test_colours_have_no_window_and_what_is_windowed_keeps_its_own() -> None:
     colours = np.random.default_rng(0).integers(0, 255, (5, 6, 3)).astype(np.uint8)
-    assert presets(volume_from_array(colours, (1, 1), "skin"), IDENTITY) == ()
+    assert presets(volume_from_slices(colours, (1, 1), "skin"), IDENTITY) == ()
     grey = replace(volume(np.arange(8).reshape(2, 2, 2)), windowed=True)
     (only,) = presets(grey, default_window(grey))
     assert only.window == IDENTITY

@@ -29,7 +29,7 @@ from napari_medsamq.io.volume import read_volume, volume_hash
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.records.journal import Journal, journal_path
 from napari_medsamq.records.journal_format import read_journal
-from napari_medsamq.records.provenance import Work, save_work
+from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 from napari_medsamq.records.recording import Recorder
 from napari_medsamq.records.verification import Verifier
 
@@ -262,10 +262,10 @@ def test_a_journal_names_no_model_but_those_that_come_along(
     session.engine.spec = ModelSpec(name.format(absolute=model), 8, {}, {})  # type: ignore[misc]
     key = volume_hash(session.volume)
     journal = Journal(tmp_path / "a.journal", session.volume, key, None, lambda error: None)
-    Recorder(session, journal, None)
+    recorder = Recorder(session, journal, None)
     prompt = Prompt(BoxPrompt(0, 0, 0, 0, 3, 3), 1, np.arange(4))
     session.history.change("box", prompt.voxels, np.ones(4, np.uint16), (prompt,))
-    journal.close()
+    recorder.close()
     *others, last = read_journal(tmp_path / "a.journal").records
     verifier = Verifier(session.volume, None)
     for record in others:
@@ -298,7 +298,9 @@ def test_what_a_link_leads_to_is_not_written_over(tmp_path: Path) -> None:
     session = Session(volume, FakeEngine(), IDENTITY)
     session.label[:] = label
     # The link leads to what this program has not written, so that it stays even as a link.
-    assert save_work(tmp_path / "label.nii", Work.of(session)).provenance is None
+    assert (
+        save_with_provenance(tmp_path / "label.nii", LabelSnapshot.of(session)).provenance is None
+    )
     for name in ("label.nii", "label.provenance.json", "page.html"):
         assert (tmp_path / f"other {name}").read_text() == "mine"
     assert not (tmp_path / "label.nii").is_symlink()

@@ -34,7 +34,7 @@ from napari_medsamq.io.labels import read_label
 from napari_medsamq.io.segments import Segment
 from napari_medsamq.io.terminology import ORGANS, concept
 from napari_medsamq.io.volume import Volume, read_volume
-from napari_medsamq.records.provenance import Work, save_work
+from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 from napari_medsamq.records.report import make_report, report_path, write_report
 
 RIGHT_HANDED = [
@@ -139,7 +139,7 @@ def test_names_of_any_characters_are_saved(series: Volume, ending: str) -> None:
     label, path = structures(series), series.path.parent / f"a{ending}"
     odd = "A\0B\x1b[31m\x85C\u2028D\ud800\r\n\tE\x7f"
     styles = {3: LabelStyle(odd, "#102030"), 7: LabelStyle("\0\n", "#405060")}
-    saved = save_work(path, Work(series, label, (), (), styles))
+    saved = save_with_provenance(path, LabelSnapshot(series, label, (), (), styles))
     assert saved.provenance is not None
     found = read_label(path, series)
     np.testing.assert_array_equal(found.label, label)
@@ -160,7 +160,9 @@ def test_file_names_may_be_as_long_as_the_disk_allows(
     for length in (234, 241, 255):
         start = letter * ((length - len(ending)) // len(letter.encode()))
         path = series.path.parent / f"{start}{ending}"
-        saved = save_work(path, Work(series, structures(series), (), (), styles))
+        saved = save_with_provenance(
+            path, LabelSnapshot(series, structures(series), (), (), styles)
+        )
         assert not saved.problem
         assert read_label(path, series).segments[3].name == "Liver"
         write_report(report_path(path), make_report(path))

@@ -18,6 +18,7 @@ from grids import grid_affine
 from sources import RAS, write_nifti
 
 from napari_medsamq.annotation.history import LabelStyle
+from napari_medsamq.annotation.label_import import import_label
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.errors import PromptError, VolumeError
 from napari_medsamq.inference.preprocess import IDENTITY
@@ -315,8 +316,8 @@ def test_a_session_takes_names_and_free_numbers_and_can_take_it_back(
     found = read_label(tmp_path / "a.seg.nrrd", volume)
     session = Session(volume, FakeEngine(), IDENTITY)
     journal = Journal(tmp_path / "a.journal", volume, volume_hash(volume), None, lambda _: None)
-    Recorder(session, journal, None)
-    edit, numbers = session.load(found)
+    recorder = Recorder(session, journal, None)
+    edit, numbers = import_label(session, found)
     assert numbers == {1: 1, 5: 5}
     assert edit.name == "load label file"
     assert session.style(5) == LabelStyle("Spleen", "#405060")
@@ -327,13 +328,13 @@ def test_a_session_takes_names_and_free_numbers_and_can_take_it_back(
     kept = np.flatnonzero(found.label == 5)[:20]
     session.history.change("box", kept, np.full(20, 1, np.uint16), ())
     session.set_style(1, LabelStyle("Kidney", "#ffffff", locked=True))
-    _, numbers = session.load(found)
+    _, numbers = import_label(session, found)
     assert numbers == {1: 2, 5: 5}
     assert session.history.voxel_counts == {1: 20, 2: 6 * 10 * 4, 5: 3 * 4 * 4 - 20}
     assert [session.style(n).name for n in (1, 2, 5)] == ["Kidney", "Liver", "Spleen"]
     # It leads propagations as what was drawn by hand does.
     assert len(session.history.known_slices(0, 2)) == 4
-    journal.close()
+    recorder.close()
     content = read_journal(tmp_path / "a.journal")
     loads = [r.content for r in content.records if r.content["kind"] == "load"]
     assert loads[1]["sha256"] == found.sha256
@@ -354,7 +355,7 @@ def test_a_label_that_locked_ones_cover_is_refused(tmp_path: Path, volume: Volum
     session.history.change("box", everything, np.full(everything.size, 9, np.uint16), ())
     session.set_style(9, LabelStyle("Body", "#ffffff", locked=True))
     with pytest.raises(PromptError, match=r"label\.nii labels belongs to Body, which is locked"):
-        session.load(found)
+        import_label(session, found)
     assert session.history.voxel_counts == {9: everything.size}
 
 
@@ -424,7 +425,7 @@ def test_a_length_of_an_extension_that_cannot_be(
 def loaded(volume: Volume, **segments: Segment) -> LabelFile:
     """Return what a file with labels 1 and 5 gives, of which some have names."""
     named = {int(key[1:]): segment for key, segment in segments.items()}
-    return LabelFile(replace(volume, data=volume.from_source(drawn()).astype("u2")), named)
+    return LabelFile.of(volume, volume.from_source(drawn()).astype("u2"), named)
 
 
 LIVER, SPLEEN = Segment("Liver", "#102030"), Segment("Spleen", "#405060")
@@ -453,10 +454,10 @@ def test_what_the_user_has_named_or_shows_otherwise_stays_theirs(
     """Also where nothing was drawn yet; and one undo takes names back as it does voxels."""
     session = Session(volume, FakeEngine(), IDENTITY)
     journal = Journal(tmp_path / "a.journal", volume, volume_hash(volume), None, pytest.fail)
-    Recorder(session, journal, None)
+    recorder = Recorder(session, journal, None)
     session.set_style(1, given)
     before = session.styles
-    assert session.load(loaded(volume, **segments))[1] == numbers
+    assert import_label(session, loaded(volume, **segments))[1] == numbers
     mine = numbers[1] == 2 or given != LabelStyle.default(1)
     assert session.style(1) == (given if mine else LabelStyle(LIVER.name, LIVER.color))
     if "n1" in segments:
@@ -467,7 +468,7 @@ def test_what_the_user_has_named_or_shows_otherwise_stays_theirs(
     assert session.styles == before
     session.history.redo()
     assert session.styles == after
-    journal.close()
+    recorder.close()
     again = restore(read_journal(tmp_path / "a.journal").records, session.label.shape)
     assert {**after, **again.styles} == after
     assert again.styles.keys() >= {1, *(numbers[int(key[1:])] for key in segments)}
@@ -479,13 +480,13 @@ def test_a_label_that_gives_way_does_not_land_on_one_that_was_named(volume: Volu
     session = Session(volume, FakeEngine(), IDENTITY)
     session.history.change("box", np.arange(3), np.full(3, 1, np.uint16), ())
     session.set_style(2, LabelStyle("Tumour", "#ffffff"))
-    assert session.load(loaded(volume, n1=LIVER))[1] == {1: 3, 5: 5}
+    assert import_label(session, loaded(volume, n1=LIVER))[1] == {1: 3, 5: 5}
     assert session.style(2).name == "Tumour"
 
 
 def test_what_was_named_after_loading_keeps_that_through_undo_and_redo(volume: Volume) -> None:
     session = Session(volume, FakeEngine(), IDENTITY)
-    session.load(loaded(volume, n1=LIVER, n5=SPLEEN))
+    import_label(session, loaded(volume, n1=LIVER, n5=SPLEEN))
     mine = LabelStyle("Left lobe", "#ffffff", locked=True)
     session.set_style(1, mine)
     session.history.undo()

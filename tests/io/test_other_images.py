@@ -15,7 +15,7 @@ from napari_medsamq.errors import ChoiceError, VolumeError
 from napari_medsamq.geometry import axis_codes
 from napari_medsamq.inference.preprocess import default_window
 from napari_medsamq.io.source import LEFT_RIGHT_UNKNOWN
-from napari_medsamq.io.volume import read_volume, volume_from_array
+from napari_medsamq.io.volume import read_volume, volume_from_slices
 from napari_medsamq.plugin import SAMPLES
 
 
@@ -165,14 +165,14 @@ def test_the_distribution_tells_ct_from_mr(
     modality: str,
     source: str,
 ) -> None:
-    volume = volume_from_array(change(real[kind]), (3, 2, 2), "layer")
+    volume = volume_from_slices(change(real[kind]), (3, 2, 2), "layer")
     assert (volume.modality, volume.modality_source) == (modality, source)
 
 
 def test_a_ct_with_an_offset_is_never_seen_through_a_window_of_ct(
     real: dict[str, np.ndarray],
 ) -> None:
-    lifted = volume_from_array((real["CT"] + 1024).astype(np.uint16), (3, 2, 2), "layer")
+    lifted = volume_from_slices((real["CT"] + 1024).astype(np.uint16), (3, 2, 2), "layer")
     assert lifted.warnings == (LEFT_RIGHT_UNKNOWN,)
     chosen = lifted.with_modality("CT")
     assert "not Hounsfield units: none of them is below 0" in chosen.warnings[-1]
@@ -193,7 +193,7 @@ def test_a_ct_with_an_offset_is_never_seen_through_a_window_of_ct(
 def test_arrays_without_a_file(
     array: np.ndarray, spacing: tuple[float, ...], shape: tuple[int, ...]
 ) -> None:
-    volume = volume_from_array(array, spacing, "layer")
+    volume = volume_from_slices(array, spacing, "layer")
     assert volume.data.shape == shape
     np.testing.assert_array_equal(volume.data.reshape(-1), array[..., : shape[-1]].reshape(-1))
     assert volume.spacing[-2:] == pytest.approx([0.7, 0.5])
@@ -217,7 +217,7 @@ def test_arrays_that_are_no_image(
     array: np.ndarray, spacing: tuple[float, ...], message: str
 ) -> None:
     with pytest.raises(VolumeError, match=f"layer: .*{message}"):
-        volume_from_array(array, spacing, "layer")
+        volume_from_slices(array, spacing, "layer")
 
 
 @pytest.mark.parametrize("space", ["right-anterior-superior", "LPS", "left-anterior-superior"])

@@ -19,7 +19,7 @@ from sources import COUNTING, RAS, index_of, label_at, world, write_nifti
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import bring_onto, read_label, read_label_file
-from napari_medsamq.io.volume import Volume, read_volume, volume_from_array
+from napari_medsamq.io.volume import Volume, read_volume, volume_from_slices
 
 UNKNOWN = "left and right are unknown"
 PLACED = "space directions: (0.5,0,0) (0,0.7,0) (0,0,3)\nspace origin: (10,20,30)\n"
@@ -309,7 +309,7 @@ def test_slicer_finds_a_label_where_it_finds_such_an_image(
 
 
 def test_labels_without_sides_of_one_image_are_compared_voxel_by_voxel(tmp_path: Path) -> None:
-    volume = volume_from_array(COUNTING, (3, 0.7, 0.5), "layer")
+    volume = volume_from_slices(COUNTING, (3, 0.7, 0.5), "layer")
     drawn = label_at(volume, (0, 1, 2), (3, 4, 5))
     for ending in (".nii.gz", ".seg.nrrd"):
         write_label(tmp_path / f"label{ending}", drawn, volume)
@@ -320,8 +320,8 @@ def test_labels_without_sides_of_one_image_are_compared_voxel_by_voxel(tmp_path:
 
 
 def test_but_not_where_their_voxels_differ(tmp_path: Path) -> None:
-    volume = volume_from_array(COUNTING, (3, 0.7, 0.5), "layer")
-    finer = volume_from_array(COUNTING, (3, 0.7, 0.4), "layer")
+    volume = volume_from_slices(COUNTING, (3, 0.7, 0.5), "layer")
+    finer = volume_from_slices(COUNTING, (3, 0.7, 0.4), "layer")
     write_label(tmp_path / "label.nii.gz", label_at(volume, (0, 1, 2)), volume)
     with pytest.raises(VolumeError, match="does not say how the patient lies"):
         read_label(tmp_path / "label.nii.gz", finer)

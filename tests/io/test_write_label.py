@@ -17,7 +17,7 @@ from grids import ALL_48, grid_affine
 from sources import COUNTING, RAS, label_at, names_in, volume_of, world, write_nifti
 
 from napari_medsamq.io.label_writer import write_label
-from napari_medsamq.io.volume import read_volume, volume_from_array
+from napari_medsamq.io.volume import read_volume, volume_from_slices
 
 CODES = pytest.mark.parametrize(
     "codes", [(1, 1), (2, 0), (0, 2), (0, 0)], ids=["both", "qform", "sform", "none"]
@@ -100,7 +100,7 @@ def test_labels_of_other_files_are_plain_nifti(tmp_path: Path, name: str | None)
     grey = (COUNTING % 100).astype(np.uint8)
     image = sitk.GetImageFromArray(grey[0] if name == "a.png" else grey)
     if name is None:
-        volume = volume_from_array(grey, (3, 0.7, 0.5), "layer")
+        volume = volume_from_slices(grey, (3, 0.7, 0.5), "layer")
     elif name == "a.npz":
         np.savez(tmp_path / name, imgs=grey, spacing=np.array([0.5, 0.7, 3]))
         volume = read_volume(tmp_path / name)

@@ -28,7 +28,7 @@ from napari_medsamq.annotation.session import Session
 from napari_medsamq.errors import JournalChangedError, JournalError
 from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
-from napari_medsamq.io.volume import Volume, volume_from_array, volume_hash
+from napari_medsamq.io.volume import Volume, volume_from_slices, volume_hash
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.records import journal as module
 from napari_medsamq.records.journal import Journal, check_volume, journal_path
@@ -48,7 +48,7 @@ BOX = BoxPrompt(0, 3, 3, 5, 10, 12)
 def make_volume(shift: int = 0) -> Volume:
     array = np.full(SHAPE, 10, np.int16)
     array[1:5, 5:13, 3:11] = 200 + shift
-    return volume_from_array(array, (1, 1, 1), "block")
+    return volume_from_slices(array, (1, 1, 1), "block")
 
 
 def never(error: JournalError) -> None:
@@ -68,7 +68,7 @@ class Work:
             self.restored = restore(content.records, SHAPE)
             self.session.restore(self.restored.history, self.restored.styles)
         self.journal = Journal(self.path, self.volume, key, content, never)
-        Recorder(self.session, self.journal, self.restored)
+        self.recorder = Recorder(self.session, self.journal, self.restored)
 
     def box(self, label_id: int = 1, box: BoxPrompt | BoxPrompt3D = BOX) -> None:
         self.session.commit(box, list(self.session.segment(box)), label_id)
@@ -123,8 +123,7 @@ def test_whatever_was_done_comes_back_with_its_past_and_future(
         elif name in ("undo", "redo"):
             getattr(history, name)()
     session.set_style(2, LabelStyle("Spleen", "#123456", locked=True))
-    work.journal.close()
-    history.watch = lambda *_: None
+    work.recorder.close()
     found = restore(read_journal(work.path).records, SHAPE)
     assert [p.box for p in found.history.prompts] == [p.box for p in history.prompts]
     assert found.history.voxel_counts == history.voxel_counts
@@ -145,7 +144,7 @@ def test_what_is_seen_is_written_whenever_it_changes(tmp_path: Path) -> None:
     work.session.window, work.session.zoom = WindowLevel(30, 40), zoom
     work.session.window = WindowLevel(30, 40)
     work.session.commit(BOX, asked, 1)
-    work.journal.close()
+    work.recorder.close()
     assert seen(work).window == WindowLevel(30, 40)
     assert seen(work).seen.zoom == zoom
     kinds = [record.content["kind"] for record in read_journal(work.path).records]
@@ -155,7 +154,7 @@ def test_what_is_seen_is_written_whenever_it_changes(tmp_path: Path) -> None:
     again.session.window = WindowLevel(30, 40)
     again.session.zoom = zoom
     again.session.zoom = None
-    again.journal.close()
+    again.recorder.close()
     assert seen(again).window == WindowLevel(30, 40)
     assert seen(again).seen.zoom is None
 
@@ -165,7 +164,7 @@ def test_of_many_changes_at_once_the_last_one_is_written(tmp_path: Path) -> None
     for level in range(200):
         work.session.window = WindowLevel(level, 300)
     work.box(1)
-    work.journal.close()
+    work.recorder.close()
     records = read_journal(work.path).records
     assert sum(record.content["kind"] == "seen" for record in records) <= 3
     assert seen(work).window == WindowLevel(199, 300)
@@ -175,7 +174,7 @@ def test_journals_of_before_tell_what_was_seen_by_their_edits(tmp_path: Path) ->
     work = Work(tmp_path)
     work.session.window = WindowLevel(10, 300)
     work.box(1)
-    work.journal.close()
+    work.recorder.close()
     records = [r for r in read_journal(work.path).records if r.content["kind"] != "seen"]
     found = restore(records, SHAPE)
     assert found.window == WindowLevel(10, 300)
@@ -186,11 +185,11 @@ def test_work_goes_on_where_it_was(tmp_path: Path) -> None:
     first = Work(tmp_path)
     first.box(1)
     first.box(2, BoxPrompt3D((1, 5, 3), (4, 12, 6), 0))
-    first.journal.close()
+    first.recorder.close()
     second = Work(tmp_path, read_journal(first.path))
     second.session.history.undo()
     second.stroke(0, 5, 4)
-    second.journal.close()
+    second.recorder.close()
     third = restore(read_journal(first.path).records, SHAPE)
     np.testing.assert_array_equal(third.history.label, second.session.label)
     assert third.history.undo_name == "brush stroke"
@@ -204,7 +203,7 @@ def recorded(folder: Path) -> tuple[bytes, list[bytes], Path]:
     work.stroke(0, 3, 2)
     work.session.history.undo()
     work.stroke(7, 2, 3)
-    work.journal.close()
+    work.recorder.close()
     records = read_journal(work.path).records
     labels = [
         restore(records[:count], SHAPE).history.label.tobytes() for count in range(len(records) + 1)
@@ -314,7 +313,7 @@ def test_what_was_cut_off_is_written_over(tmp_path: Path) -> None:
     path.write_bytes(whole[:-5])
     work = Work(tmp_path, read_journal(path))
     work.stroke(20, 4, 5)
-    work.journal.close()
+    work.recorder.close()
     content = read_journal(path)
     assert not content.damaged
     assert restore(content.records, SHAPE).history.voxel_counts[5] == 4
@@ -359,9 +358,9 @@ def test_a_second_window_is_told_and_the_first_goes_on(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="open in another window"):
         Work(tmp_path)
     first.box()
-    first.journal.close()
+    first.recorder.close()
     assert len(read_journal(first.path).records) == 3
-    Work(tmp_path, read_journal(first.path)).journal.close()
+    Work(tmp_path, read_journal(first.path)).recorder.close()
 
 
 def test_a_disk_that_is_full_is_told_once_and_work_goes_on(
@@ -373,7 +372,7 @@ def test_a_disk_that_is_full_is_told_once_and_work_goes_on(
     journal = Journal(
         tmp_path / "a.journal", volume, "key", None, lambda error: told.append(str(error))
     )
-    Recorder(session, journal, None)
+    recorder = Recorder(session, journal, None)
 
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -382,7 +381,7 @@ def test_a_disk_that_is_full_is_told_once_and_work_goes_on(
     for index in (1, 2, 3):
         box = replace(BOX, index=index)
         session.commit(box, list(session.segment(box)), 1)
-    journal.close()
+    recorder.close()
     assert len(told) == 1
     assert "No space left" in told[0]
     assert "save your label yourself" in told[0]
@@ -477,15 +476,15 @@ def test_a_program_killed_at_any_moment_loses_the_edit_in_hand_at_most(
     while found.undo() is not None:
         pass
     assert not found.label.any()
-    Work(tmp_path, content).journal.close()  # the lock died with the child
+    Work(tmp_path, content).recorder.close()  # the lock died with the child
 
 
 def test_a_large_edit_is_queued_at_once_and_many_are_read_quickly(tmp_path: Path) -> None:
-    volume = volume_from_array(np.arange(64**3).reshape(64, 64, 64), (1, 1, 1), "cube")
+    volume = volume_from_slices(np.arange(64**3).reshape(64, 64, 64), (1, 1, 1), "cube")
     session = Session(volume, FakeEngine(), IDENTITY)
     path = tmp_path / "a.journal"
     journal = Journal(path, volume, "key", None, never)
-    Recorder(session, journal, None)
+    recorder = Recorder(session, journal, None)
     history = session.history
     voxels = np.arange(200_000)
     start = time.perf_counter()
@@ -493,7 +492,7 @@ def test_a_large_edit_is_queued_at_once_and_many_are_read_quickly(tmp_path: Path
     assert time.perf_counter() - start < 1
     for number in range(300):
         history.change("small", np.array([number]), np.array([2], np.uint16), ())
-    journal.close()
+    recorder.close()
     start = time.perf_counter()
     found = restore(read_journal(path).records, volume.data.shape)
     assert time.perf_counter() - start < 10
@@ -508,27 +507,26 @@ def test_a_stroke_under_way_does_not_keep_a_journal_from_being_read(tmp_path: Pa
     flat[stroke] = 7  # painted, but the mouse button is still down
     history.change("propagation", np.arange(95, 105), np.full(10, 2, np.uint16), ())
     history.record("brush stroke", stroke, before)
-    work.journal.close()
+    work.recorder.close()
     found = restore(read_journal(work.path).records, SHAPE)
     assert found.history.voxel_counts == {2: 10, 7: 5}
-    history.watch = found.history.watch  # what follows is not recorded
     assert states(found.history) == states(history)
 
 
 def test_what_another_window_did_since_it_was_read_is_not_cut_off(tmp_path: Path) -> None:
     first = Work(tmp_path)
     first.stroke(0, 5, 1)
-    first.journal.close()
+    first.recorder.close()
     old = read_journal(first.path)  # a question about it is on the screen
     other = Work(tmp_path, read_journal(first.path))
     other.stroke(10, 5, 2)
-    other.journal.close()
+    other.recorder.close()
     whole = first.path.read_bytes()
     with pytest.raises(JournalChangedError, match="another window"):
         Work(tmp_path, old)
     assert first.path.read_bytes() == whole
     # It may be opened once it has been read again.
-    Work(tmp_path, read_journal(first.path)).journal.close()
+    Work(tmp_path, read_journal(first.path)).recorder.close()
 
 
 def test_records_behind_an_altered_one_are_kept_in_a_copy(tmp_path: Path) -> None:
@@ -538,7 +536,7 @@ def test_records_behind_an_altered_one_are_kept_in_a_copy(tmp_path: Path) -> Non
     path.write_bytes(altered)
     work = Work(tmp_path, read_journal(path))
     work.stroke(20, 4, 5)
-    work.journal.close()
+    work.recorder.close()
     assert work.journal.kept is not None
     assert work.journal.kept.read_bytes() == altered
     assert not read_journal(path).damaged
@@ -570,10 +568,10 @@ def test_whatever_keeps_a_record_from_being_written_is_told(
 
 def test_a_journal_is_given_back_by_any_thread(tmp_path: Path) -> None:
     work = Work(tmp_path)
-    thread = Thread(target=work.journal.close)
+    thread = Thread(target=work.recorder.close)
     thread.start()
     thread.join()
-    Work(tmp_path, read_journal(work.path)).journal.close()
+    Work(tmp_path, read_journal(work.path)).recorder.close()
 
 
 def payload(head: object, *parts: bytes) -> bytes:
@@ -641,13 +639,13 @@ def test_propagations_of_two_days_are_not_undone_together(tmp_path: Path) -> Non
     first = Work(tmp_path)
     group = object()
     for nothing_or_something in (object(), group):
-        first.session.watch("carry", {"group": nothing_or_something})
+        first.session.event.emit("carry", {"group": nothing_or_something})
     first.session.history.change("a", np.array([1]), np.array([1], np.uint16), (), group=group)
-    first.journal.close()
+    first.recorder.close()
     second, later = Work(tmp_path, read_journal(first.path)), object()
-    second.session.watch("carry", {"group": later})
+    second.session.event.emit("carry", {"group": later})
     second.session.history.change("b", np.array([2]), np.array([1], np.uint16), (), group=later)
-    second.journal.close()
+    second.recorder.close()
     found = restore(read_journal(first.path).records, SHAPE).history
     found.undo()
     assert found.undo_name == "a"

@@ -22,9 +22,9 @@ from typer.testing import CliRunner, Result
 from napari_medsamq.analysis.slice_pictures import (
     HATCHINGS,
     marks,
+    representative_slices,
     slice_picture,
     surroundings,
-    telling_slices,
 )
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.annotation.session import Session
@@ -33,7 +33,7 @@ from napari_medsamq.errors import ProvenanceError, VolumeError
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.io.volume import read_volume
 from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.records.provenance import Work, save_work
+from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 from napari_medsamq.records.report import make_report
 
 NASTY = '<script>alert(1)</script>" onload="x\' & <b>'
@@ -71,7 +71,7 @@ def label(tmp_path: Path) -> Path:
         box = BoxPrompt(0, index, 3, 5, 10, 12)
         session.set_style(label_id, replace(session.style(label_id), name=name))
         session.commit(box, list(session.segment(box)), label_id)
-    assert save_work(tmp_path / "label.nii.gz", Work.of(session)).problem == ""
+    assert save_with_provenance(tmp_path / "label.nii.gz", LabelSnapshot.of(session)).problem == ""
     return tmp_path / "label.nii.gz"
 
 
@@ -101,7 +101,9 @@ def test_each_format_of_a_label_has_its_own_page(label: Path) -> None:
     volume = read_volume(label.with_name("image.nii.gz"))
     other = label.with_name("label.seg.nrrd")
     drawn = volume.from_source(np.asarray(nib.load(label).dataobj)).astype(np.uint16)
-    save_work(other, Work(volume, drawn, (), (), {1: LabelStyle("Spleen", "#123456")}))
+    save_with_provenance(
+        other, LabelSnapshot(volume, drawn, (), (), {1: LabelStyle("Spleen", "#123456")})
+    )
     for path in (label, other):
         result = report(path)
         assert result.exit_code == 0, result.output
@@ -116,7 +118,7 @@ def test_sides_that_the_image_left_open_are_not_claimed(tmp_path: Path) -> None:
     volume = read_volume(tmp_path / "image.png")
     drawn = np.zeros(volume.data.shape[:3], np.uint16)
     drawn[0, 5:10, 5:15] = 1
-    save_work(tmp_path / "label.nii.gz", Work(volume, drawn, (), (), {}))
+    save_with_provenance(tmp_path / "label.nii.gz", LabelSnapshot(volume, drawn, (), (), {}))
     assert not read_volume(tmp_path / "label.nii.gz").orientation_known
     for image in (None, volume):
         page = Page(make_report(tmp_path / "label.nii.gz", image).html)
@@ -205,7 +207,9 @@ def test_what_the_report_is_about_is_never_replaced(tmp_path: Path, label: Path)
         assert "ends in .html" in result.stderr
     volume = read_volume(page)
     drawn = tmp_path / "drawn.nii.gz"
-    save_work(drawn, Work(volume, np.ones(volume.data.shape, np.uint16), (), (), {}))
+    save_with_provenance(
+        drawn, LabelSnapshot(volume, np.ones(volume.data.shape, np.uint16), (), (), {})
+    )
     result = report(drawn, "--image", page, "-o", page, "--overwrite")
     assert result.exit_code == 1
     assert "stays as it is" in result.stderr
@@ -223,7 +227,9 @@ def test_the_image_is_chosen_as_it_was_for_the_label(tmp_path: Path) -> None:
     ):
         volume = read_volume(image, volume=2 if image == times else None, resample=image == uneven)
         label = tmp_path / f"{image.name}-label.nii.gz"
-        save_work(label, Work(volume, (volume.data > 40).astype(np.uint16), (), (), {}))
+        save_with_provenance(
+            label, LabelSnapshot(volume, (volume.data > 40).astype(np.uint16), (), (), {})
+        )
         result = report(label, "--image", image)
         assert result.exit_code == 1
         assert said in result.stderr
@@ -279,9 +285,9 @@ def test_the_slices_show_each_label_where_it_is_largest() -> None:
     label[1:9, 2:4, 2:4] = 1
     label[6, 2:6, 2:6] = 1
     label[2, 5:8, 5:8] = 2
-    assert telling_slices(label) == [2, 4, 6]
-    assert telling_slices(label, 1) == [6]
-    assert telling_slices(label * 0) == []
+    assert representative_slices(label) == [2, 4, 6]
+    assert representative_slices(label, 1) == [6]
+    assert representative_slices(label * 0) == []
     rows, columns = surroundings(label)
     assert (rows.start, rows.stop) == (0, 8)
     assert columns.stop == 8
@@ -320,7 +326,7 @@ def test_a_label_of_another_format_is_reported_on_too(tmp_path: Path, ending: st
     volume = read_volume(series)
     styles = {1: LabelStyle("Spleen", "#0072B2")}
     label = (volume.data > 100).astype(np.uint16)
-    save_work(tmp_path / f"a{ending}", Work(volume, label, (), (), styles))
+    save_with_provenance(tmp_path / f"a{ending}", LabelSnapshot(volume, label, (), (), styles))
     for image in ((), ("--image", series)):
         result = report(tmp_path / f"a{ending}", *image, "--overwrite")
         assert result.exit_code == 0, result.output

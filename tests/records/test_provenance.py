@@ -21,6 +21,7 @@ from grids import grid_affine
 from sources import names_in
 from typer.testing import CliRunner
 
+from napari_medsamq.annotation.label_import import import_label
 from napari_medsamq.annotation.mask_operations import fill_holes
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.cli.main import app, parse_box
@@ -35,10 +36,15 @@ from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.records import provenance
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.journal_format import read_journal
-from napari_medsamq.records.provenance import Saved, Work, read_provenance, save_work
+from napari_medsamq.records.provenance import (
+    LabelSnapshot,
+    Saved,
+    read_provenance,
+    save_with_provenance,
+)
 from napari_medsamq.records.recording import Recorder, restore
 from napari_medsamq.records.report import make_report, write_report
-from napari_medsamq.records.voxel_origins import Shares, label_shares
+from napari_medsamq.records.voxel_origins import OriginCounts, count_origins
 
 BOX = BoxPrompt(0, 3, 3, 5, 10, 12)
 PATIENT = "doe^jane-1970"
@@ -79,87 +85,87 @@ def stroke(session: Session, place: Any, label_id: int) -> int:
     return int(np.count_nonzero(before != label_id))
 
 
-def shares(session: Session) -> dict[int, Shares]:
-    return label_shares(session.history.edits, session.label)
+def origins(session: Session) -> dict[int, OriginCounts]:
+    return count_origins(session.history.edits, session.label)
 
 
 def save(session: Session, path: Path, **options: Any) -> dict[str, Any]:
-    saved = save_work(path, Work.of(session), **options)
+    saved = save_with_provenance(path, LabelSnapshot.of(session), **options)
     assert saved.problem == ""
     return read_provenance(path)
 
 
-# -- shares ---------------------------------------------------------------------------------------
+# -- origins ---------------------------------------------------------------------------------------
 
 
 def test_voxels_are_counted_by_who_set_them(session: Session) -> None:
     box(session)
-    assert shares(session) == {1: Shares(64, 0, 0, 0, 0)}
+    assert origins(session) == {1: OriginCounts(64, 0, 0, 0, 0)}
     carry(session)
-    assert shares(session) == {1: Shares(256, 0, 0, 0, 0)}
+    assert origins(session) == {1: OriginCounts(256, 0, 0, 0, 0)}
     erased = stroke(session, np.s_[3, 5:8, 3:5], 0)
     painted = stroke(session, np.s_[2, 13:15, 3:6], 1)
     assert (erased, painted) == (6, 6)
-    assert shares(session) == {1: Shares(250, 6, 0, 0, 6)}
+    assert origins(session) == {1: OriginCounts(250, 6, 0, 0, 6)}
     session.history.undo()
     session.history.undo()
-    assert shares(session) == {1: Shares(256, 0, 0, 0, 0)}
+    assert origins(session) == {1: OriginCounts(256, 0, 0, 0, 0)}
     session.history.redo()
-    assert shares(session) == {1: Shares(250, 0, 0, 0, 6)}
+    assert origins(session) == {1: OriginCounts(250, 0, 0, 0, 6)}
 
 
 def test_what_is_painted_back_is_by_hand_and_not_removed(session: Session) -> None:
     box(session)
     stroke(session, np.s_[3, 5:8, 3:5], 0)
     stroke(session, np.s_[3, 5:7, 3:5], 1)
-    assert shares(session) == {1: Shares(58, 4, 0, 0, 2)}
+    assert origins(session) == {1: OriginCounts(58, 4, 0, 0, 2)}
 
 
 def test_what_the_network_gives_again_is_its_own(session: Session) -> None:
     box(session)
     stroke(session, np.s_[3, 5:8, 3:5], 0)
     box(session)
-    assert shares(session) == {1: Shares(64, 0, 0, 0, 0)}
+    assert origins(session) == {1: OriginCounts(64, 0, 0, 0, 0)}
 
 
 def test_an_operation_is_told_from_a_hand_and_from_the_network(session: Session) -> None:
     box(session)
     stroke(session, np.s_[3, 8:10, 5:7], 0)
     session.operate(1, "fill holes", partial(fill_holes, axis=0))
-    assert shares(session) == {1: Shares(60, 0, 4, 0, 0)}
+    assert origins(session) == {1: OriginCounts(60, 0, 4, 0, 0)}
 
 
 def test_voxels_that_another_label_takes_by_hand_are_removed(session: Session) -> None:
     box(session)
     stroke(session, np.s_[3, 5:7, 3:5], 2)
-    assert shares(session) == {1: Shares(60, 0, 0, 0, 4), 2: Shares(0, 4, 0, 0, 0)}
+    assert origins(session) == {1: OriginCounts(60, 0, 0, 0, 4), 2: OriginCounts(0, 4, 0, 0, 0)}
 
 
 def test_what_a_box_takes_from_a_label_was_not_removed_by_the_user(session: Session) -> None:
     box(session)
     box(session, replace(BOX, y1=8), 2)
-    assert shares(session) == {1: Shares(32, 0, 0, 0, 0), 2: Shares(32, 0, 0, 0, 0)}
+    assert origins(session) == {1: OriginCounts(32, 0, 0, 0, 0), 2: OriginCounts(32, 0, 0, 0, 0)}
 
 
 def test_a_box_that_is_taken_back_leaves_what_others_cover(session: Session) -> None:
     box(session)
     box(session, replace(BOX, y1=8))
     session.remove_prompt(session.history.prompts[0])
-    assert shares(session) == {1: Shares(32, 0, 0, 0, 0)}
+    assert origins(session) == {1: OriginCounts(32, 0, 0, 0, 0)}
 
 
 def test_voxels_past_the_history_are_of_unknown_origin(session: Session) -> None:
     box(session)
     session.label[0, 0, :3] = 5
     session.label[3, 5, 3:5] = 5
-    assert shares(session) == {1: Shares(62, 0, 0, 0, 0), 5: Shares(0, 0, 0, 5, 0)}
+    assert origins(session) == {1: OriginCounts(62, 0, 0, 0, 0), 5: OriginCounts(0, 0, 0, 5, 0)}
 
 
 def test_shares_add_up_to_one(session: Session) -> None:
     box(session)
     stroke(session, np.s_[3, 5:8, 3:5], 0)
     stroke(session, np.s_[2, 0, 0:3], 1)
-    found = shares(session)[1].as_dict()["share"]
+    found = origins(session)[1].as_dict()["share"]
     assert sum(found[key] for key in ("model", "hand", "operation", "unknown")) == pytest.approx(1)
     assert found["removed"] == pytest.approx(6 / 64)
 
@@ -167,16 +173,18 @@ def test_shares_add_up_to_one(session: Session) -> None:
 def test_a_journal_gives_the_same_shares(session: Session, tmp_path: Path) -> None:
     key = volume_hash(session.volume)
     journal = Journal(tmp_path / "a.journal", session.volume, key, None, lambda error: None)
-    Recorder(session, journal, None)
+    recorder = Recorder(session, journal, None)
     box(session)
     stroke(session, np.s_[3, 5:8, 3:5], 0)
     carry(session)
     stroke(session, np.s_[2, 0, 0:3], 1)
     session.history.undo()
-    journal.close()
+    recorder.close()
     history = restore(read_journal(tmp_path / "a.journal").records, session.label.shape).history
-    assert label_shares(history.edits, history.label) == shares(session)
-    assert [edit.setting for edit in history.edits] == [session.setting()] * len(history.edits)
+    assert count_origins(history.edits, history.label) == origins(session)
+    assert [edit.network_state for edit in history.edits] == [session.network_state()] * len(
+        history.edits
+    )
 
 
 # -- the file -------------------------------------------------------------------------------------
@@ -254,9 +262,9 @@ def test_what_tells_volumes_apart_is_said_unless_it_may_name_the_patient(tmp_pat
             )
     volume = read_volume(tmp_path / "a", series="1.2.3.1", volume=2)
     assert volume.name == f"a [1 of 2: Patient ID {PATIENT}] [2 of 2: EchoTime 5.0]"
-    work = Work(volume, np.ones(voxels.shape, np.uint16), (), (), {})
+    snapshot = LabelSnapshot(volume, np.ones(voxels.shape, np.uint16), (), (), {})
     for names in (False, True):
-        save_work(tmp_path / "l.nii", work, names=names)
+        save_with_provenance(tmp_path / "l.nii", snapshot, names=names)
         image = read_provenance(tmp_path / "l.nii")["image"]
         assert image["volume"] == "2 of 2: EchoTime 5.0"
         assert image["series"] == ("1 of 2: Patient ID " + PATIENT if names else "1 of 2")
@@ -277,7 +285,7 @@ def test_each_prompt_names_the_model_and_window_of_its_time(
     box(session, replace(BOX, index=2))
     found = save(session, tmp_path / "label.nii")
     used = [found["settings"][prompt["setting"]] for prompt in found["prompts"]]
-    assert [(setting["model"], setting["window"]) for setting in used] == [
+    assert [(network_state["model"], network_state["window"]) for network_state in used] == [
         ("fake", [127.5, 255.0]),
         ("other", [100, 200]),
     ]
@@ -302,9 +310,9 @@ def test_nothing_says_whose_label_was_loaded(session: Session, tmp_path: Path) -
     nib.save(nib.Nifti1Image(session.volume.to_source(drawn), np.diag([-1.0, -1, 1, 1])), path)
     journal_path = tmp_path / "a.journal"
     journal = Journal(journal_path, session.volume, volume_hash(session.volume), None, pytest.fail)
-    Recorder(session, journal, None)
-    session.load(read_label(path, session.volume))
-    journal.close()
+    recorder = Recorder(session, journal, None)
+    import_label(session, read_label(path, session.volume))
+    recorder.close()
     content = read_journal(journal_path)
     assert [r.content["path"] for r in content.records if r.content["kind"] == "load"] == [
         str(path)
@@ -348,7 +356,7 @@ def test_a_file_of_other_origin_is_kept_and_the_label_saved(
 ) -> None:
     box(session)
     (tmp_path / "label.provenance.json").write_text('{"mine": 1}')
-    saved = save_work(tmp_path / "label.nii", Work.of(session))
+    saved = save_with_provenance(tmp_path / "label.nii", LabelSnapshot.of(session))
     is_saved(saved, session)
     assert "stays as it is" in saved.problem
     assert (tmp_path / "label.provenance.json").read_text() == '{"mine": 1}'
@@ -361,7 +369,7 @@ def test_each_format_of_a_label_has_its_own(session: Session, tmp_path: Path) ->
     session.set_style(1, replace(session.style(1), name="Liver"))
     box(session, replace(BOX, index=2))
     for _ in range(2):
-        saved = save_work(slicer, Work.of(session))
+        saved = save_with_provenance(slicer, LabelSnapshot.of(session))
         assert saved.provenance == tmp_path / "liver.seg.nrrd.provenance.json"
     # What was not saved by this program is not taken for what was.
     plain = tmp_path / "liver.nii"
@@ -378,7 +386,7 @@ def test_each_format_of_a_label_has_its_own(session: Session, tmp_path: Path) ->
     assert read_provenance(image)["label"]["ending"] == ".nii.gz"
     image.unlink()
     (tmp_path / "liver.nii.provenance.json").unlink()
-    saved = save_work(plain, Work.of(session))
+    saved = save_with_provenance(plain, LabelSnapshot.of(session))
     assert saved.provenance == tmp_path / "liver.provenance.json"
     assert read_provenance(slicer)["label"]["ending"] == ".seg.nrrd"
 
@@ -388,7 +396,7 @@ def test_damaged_endings_do_no_harm(session: Session, tmp_path: Path, ending: ob
     box(session)
     content = {"format": "medsamq-provenance", "label": {"ending": ending}}
     (tmp_path / "label.provenance.json").write_text(json.dumps(content, indent=1))
-    saved = save_work(tmp_path / "label.nii.gz", Work.of(session))
+    saved = save_with_provenance(tmp_path / "label.nii.gz", LabelSnapshot.of(session))
     assert saved.provenance == tmp_path / "label.provenance.json"
 
 
@@ -409,7 +417,7 @@ def test_a_full_disk_loses_no_label(
             write_whole(path, content, mark)
 
     monkeypatch.setattr(provenance, "write_whole", full)
-    saved = save_work(tmp_path / "label.nii", Work.of(session))
+    saved = save_with_provenance(tmp_path / "label.nii", LabelSnapshot.of(session))
     is_saved(saved, session)
     assert "No space left" in saved.problem
     assert (tmp_path / "label.provenance.json").read_text() == before
@@ -423,8 +431,8 @@ def test_too_little_memory_loses_no_label(
         raise MemoryError
 
     box(session)
-    monkeypatch.setattr(provenance, "label_shares", fail)
-    saved = save_work(tmp_path / "label.nii", Work.of(session))
+    monkeypatch.setattr(provenance, "count_origins", fail)
+    saved = save_with_provenance(tmp_path / "label.nii", LabelSnapshot.of(session))
     is_saved(saved, session)
     assert "memory" in saved.problem
 
@@ -469,10 +477,10 @@ def test_segment_and_replay_write_it(
 
     key = volume_hash(session.volume)
     journal = Journal(tmp_path / "a.journal", session.volume, key, None, lambda error: None)
-    Recorder(session, journal, None)
+    recorder = Recorder(session, journal, None)
     box(session)
     stroke(session, np.s_[2, 0, 0:3], 1)
-    journal.close()
+    recorder.close()
     replayed = tmp_path / "replayed.nii.gz"
     command = ["replay", str(tmp_path / "a.journal"), image, "-o", str(replayed)]
     assert CliRunner().invoke(app, command).exit_code == 0

@@ -11,17 +11,17 @@ import pytest
 from fake_engine import FakeEngine, LedEngine
 from typer.testing import CliRunner, Result
 
-from napari_medsamq.annotation.acceptance import kept_voxels
-from napari_medsamq.annotation.meanwhile import Start
-from napari_medsamq.annotation.review import mask_key
+from napari_medsamq.annotation.acceptance import kept_voxels, mask_key
+from napari_medsamq.annotation.history import PropagationSnapshot
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.crop import Zoom
-from napari_medsamq.inference.network_state import Setting
+from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.labels import read_label
+from napari_medsamq.io.segments import Segment
 from napari_medsamq.io.volume import Volume, read_volume, volume_hash
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt
 from napari_medsamq.records import recording, verification
@@ -42,11 +42,11 @@ class Work:
         volume: Volume = read_volume(self.image).with_modality("CT")
         self.session = session = Session(volume, FakeEngine(), IDENTITY)
         journal = Journal(self.journal, volume, volume_hash(volume), None, lambda error: None)
-        Recorder(session, journal, None)
+        recorder = Recorder(session, journal, None)
         session.commit(BOX, list(session.segment(BOX)), 1)
         group, known = object(), session.history.known_slices(0, 1)
         asked = {"label": 1, "axis": 0, "first": 0, "last": 5, "group": group}
-        session.watch("carry", asked)
+        session.event.emit("carry", asked)
         for found in session.carry(0, known, 0, 5):
             if isinstance(found, SliceMask):
                 session.commit_carried(found, 1, group)
@@ -58,7 +58,7 @@ class Work:
         stroke = np.arange(4)
         session.label.reshape(-1)[stroke] = 3
         session.history.record("brush stroke", stroke, np.zeros(4, np.uint16))
-        journal.close()
+        recorder.close()
 
     def mask(self) -> SliceMask:
         """What the network finds, and a column beside it."""
@@ -100,7 +100,8 @@ def test_names_and_colours_of_the_journal_are_saved_where_the_format_has_them(wo
     assert CliRunner().invoke(app, command).exit_code == 0
     found = read_label(path, work.session.volume)
     np.testing.assert_array_equal(found.label, work.session.label)
-    assert found.segments[1] == work.session.style(1).segment
+    style = work.session.style(1)
+    assert found.segments[1] == Segment(style.name, style.color)
 
 
 def test_a_mask_that_the_network_would_not_give_again_is_found(work: Work) -> None:
@@ -169,7 +170,7 @@ def test_a_propagation_is_asked_for_again_from_what_was_accepted(work: Work) -> 
     volume = work.session.volume
     journal = Journal(journal_path, volume, volume_hash(volume), None, pytest.fail)
     session = Session(volume, FakeEngine(), IDENTITY)
-    Recorder(session, journal, None)
+    recorder = Recorder(session, journal, None)
     session.commit(BOX, list(session.segment(BOX)), 1)
     drawn = np.zeros(session.label.shape, bool)
     drawn[1:4, 6:9, 5:9] = True
@@ -183,11 +184,11 @@ def test_a_propagation_is_asked_for_again_from_what_was_accepted(work: Work) -> 
     known, group = history.known_slices(0, 1), object()
     assert sorted(known) == [2, 3]
     kept = kept_voxels(session.label, history.accepted, 0, 1)
-    session.watch("carry", {"label": 1, "axis": 0, "first": 0, "last": 5, "group": group})
+    session.event.emit("carry", {"label": 1, "axis": 0, "first": 0, "last": 5, "group": group})
     for found in session.carry(0, known, 0, 5):
         if isinstance(found, SliceMask):
             session.commit_carried(found, 1, group, kept)
-    journal.close()
+    recorder.close()
     np.testing.assert_array_equal(session.label[:, 7], before[:, 7])
     np.testing.assert_array_equal(session.label[2], before[2])
     assert (session.label != before).any()
@@ -204,23 +205,21 @@ def test_a_slice_drawn_while_a_propagation_was_at_work_is_not_compared(work: Wor
     volume = work.session.volume
     journal = Journal(work.journal, volume, volume_hash(volume), None, pytest.fail)
     session = Session(volume, FakeEngine(), IDENTITY)
-    Recorder(session, journal, None)
+    recorder = Recorder(session, journal, None)
     session.commit(BOX, list(session.segment(BOX)), 1)
     history, group = session.history, object()
-    known = history.known_slices(0, 1)
-    kept = np.zeros(session.label.shape, bool)
-    start = Start(0, 1, frozenset(known), len(history.edits), kept)
-    session.watch("carry", {"label": 1, "axis": 0, "first": 0, "last": 5, "group": group})
-    masks = [m for m in session.carry(0, known, 0, 5) if isinstance(m, SliceMask)]
-    session.commit_carried(masks[0], 1, group, kept)
+    start = PropagationSnapshot.of(history, 0, 1)
+    session.event.emit("carry", {"label": 1, "axis": 0, "first": 0, "last": 5, "group": group})
+    masks = [m for m in session.carry(0, start.known, 0, 5) if isinstance(m, SliceMask)]
+    session.commit_carried(masks[0], 1, group, start.kept)
     assert start.keep_drawn(history, group) == set()
     place = np.array([np.ravel_multi_index((masks[1].index, 0, 0), session.label.shape)])
     session.label.reshape(-1)[place] = 1
     history.record("brush stroke", place, np.zeros(1, np.uint16))
     assert start.keep_drawn(history, group) == {masks[1].index}
     for mask in masks[1:]:
-        session.commit_carried(mask, 1, group, kept)
-    journal.close()
+        session.commit_carried(mask, 1, group, start.kept)
+    recorder.close()
     assert np.count_nonzero(session.label[masks[1].index]) == 1
     result = run(work, "--verify")
     assert result.exit_code == 0, result.output
@@ -243,28 +242,28 @@ def test_a_propagation_is_asked_for_again_by_its_prompt(
         "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: LedEngine()
     )
     if not written:
-        whole = Setting.as_dict
+        whole = NetworkState.as_dict
 
-        def as_before(setting: Setting) -> dict[str, object]:
-            return {k: v for k, v in whole(setting).items() if k != "carry_prompt"}
+        def as_before(network_state: NetworkState) -> dict[str, object]:
+            return {k: v for k, v in whole(network_state).items() if k != "carry_prompt"}
 
-        monkeypatch.setattr(Setting, "as_dict", as_before)
+        monkeypatch.setattr(NetworkState, "as_dict", as_before)
     volume = work.session.volume
     work.journal = work.journal.with_name("b.journal")
     journal = Journal(work.journal, volume, volume_hash(volume), None, pytest.fail)
     session = Session(volume, LedEngine(), IDENTITY, carry_prompt=prompt)
-    Recorder(session, journal, None)
+    recorder = Recorder(session, journal, None)
     session.commit(BOX, list(session.segment(BOX)), 1)
     # A hole, which a box alone does not carry on.
     voxels = np.array([np.ravel_multi_index((3, 8, 6), session.label.shape)])
     session.label.reshape(-1)[voxels] = 0
     session.history.record("eraser", voxels, np.ones(1, np.uint16))
     group, known = object(), session.history.known_slices(0, 1)
-    session.watch("carry", {"label": 1, "axis": 0, "first": 0, "last": 5, "group": group})
+    session.event.emit("carry", {"label": 1, "axis": 0, "first": 0, "last": 5, "group": group})
     for found in session.carry(0, known, 0, 5):
         if isinstance(found, SliceMask):
             session.commit_carried(found, 1, group)
-    journal.close()
+    recorder.close()
     result = run(work, "--verify")
     assert result.exit_code == status, result.output
 
@@ -277,7 +276,7 @@ class Begun:
         volume = work.session.volume
         self.journal = Journal(work.journal, volume, volume_hash(volume), None, pytest.fail)
         self.session = Session(volume, FakeEngine(), IDENTITY)
-        Recorder(self.session, self.journal, None)
+        self.recorder = Recorder(self.session, self.journal, None)
         self.session.commit(BOX, list(self.session.segment(BOX)), 1)
 
     def ask_to_carry(self, axis: int = 0) -> object:
@@ -285,7 +284,7 @@ class Begun:
         group = object()
         last = self.session.label.shape[axis] - 1
         asked = {"label": 1, "axis": axis, "first": 0, "last": last, "group": group}
-        self.session.watch("carry", asked)
+        self.session.event.emit("carry", asked)
         return group
 
 
@@ -300,7 +299,7 @@ def test_a_mask_goes_with_what_the_network_was_asked_with(
 ) -> None:
     begun = Begun(work)
     session = begun.session
-    before = session.setting()
+    before = session.network_state()
     box = BoxPrompt3D((1, 5, 3), (4, 12, 10)) if asked == "box in 3D" else replace(BOX, index=2)
     start = session.label[3] == 1 if asked == "improved mask" else None
     if asked == "propagation":
@@ -316,14 +315,14 @@ def test_a_mask_goes_with_what_the_network_was_asked_with(
                 session.commit_carried(found, 1, group)
     else:
         session.commit(box, list(masks), 2, None, start)
-    assert [edit.setting for edit in session.history.edits[1:]] == [before] * (
+    assert [edit.network_state for edit in session.history.edits[1:]] == [before] * (
         len(session.history.edits) - 1
     )
     # What no network was asked for goes with the one in hand.
     place = np.arange(4)
     session.label.reshape(-1)[place] = 3
-    session.history.record("brush stroke", place, np.zeros(4, np.uint16))
-    assert session.history.edits[-1].setting == session.setting() != before
+    session.record("brush stroke", place, np.zeros(4, np.uint16))
+    assert session.history.edits[-1].network_state == session.network_state() != before
     begun.journal.close()
     result = run(work, "--verify")
     assert result.exit_code == 0, result.output
@@ -375,9 +374,9 @@ def test_an_older_journal_says_how_its_masks_were_made(
     work: Work, monkeypatch: pytest.MonkeyPatch, older: dict[str, object], said: str
 ) -> None:
     """One of the masks is another one by now, which is no failure."""
-    whole = Setting.as_dict
+    whole = NetworkState.as_dict
     monkeypatch.setattr(
-        Setting,
+        NetworkState,
         "as_dict",
         lambda own: {k: v for k, v in (whole(own) | older).items() if v is not None},
     )

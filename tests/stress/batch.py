@@ -21,9 +21,9 @@ import numpy as np
 import psutil
 import typer
 
-from napari_medsamq.cohort.case_runner import Task, describe_program, run_case
+from napari_medsamq.cohort.case_runner import CaseRunner, Task, describe_program
 from napari_medsamq.cohort.results import file_hash, opened
-from napari_medsamq.cohort.table import Defaults, read_table
+from napari_medsamq.cohort.table import TableDefaults, read_table
 
 COMMAND = [sys.executable, "-c", "from napari_medsamq.cli.main import app; app()", "batch"]
 SMALL, LARGE = (40, 44, 10), (160, 176, 24)
@@ -82,11 +82,12 @@ def make_table(folder: Path, count: int, shape: tuple[int, int, int]) -> Path:
 
 def alone(table: str, output: str, part: int, parts: int) -> None:
     """Run every n-th case one after the other with one thread, without Dask."""
-    cases, _ = read_table(Path(table), Defaults())
+    cases, _ = read_table(Path(table), TableDefaults())
+    runner = CaseRunner()
     with opened(Path(output)) as token:
         for case in cases[part::parts]:
             program = describe_program()
-            outcome = run_case(Task(case, Path(output), token, program, "CPU", 1))
+            outcome = runner.run(Task(case, Path(output), token, program, "CPU", 1))
             if outcome.error:
                 raise RuntimeError(outcome.error)
 

@@ -29,7 +29,7 @@ from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference import engine
 from napari_medsamq.inference.window_presets import default_window
 from napari_medsamq.io.label_writer import write_label
-from napari_medsamq.io.volume import Volume, read_volume, volume_from_array
+from napari_medsamq.io.volume import Volume, read_volume, volume_from_slices
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.journal_format import read_journal
 from napari_medsamq.records.recording import Recorder, restore
@@ -126,12 +126,12 @@ def _is_final(path: Path) -> bool:
 
 def _kill_a_journal(folder: Path, after: float, number: int) -> tuple[int, int]:
     draw = np.random.default_rng(number)
-    volume = volume_from_array(draw.integers(0, 200, SHAPE).astype(np.int16), (1, 1, 1), "noise")
+    volume = volume_from_slices(draw.integers(0, 200, SHAPE).astype(np.int16), (1, 1, 1), "noise")
     path = folder / "a.journal"
 
     def work(finished: Callable[[int], None]) -> None:
         session = Session(volume, FakeEngine(), default_window(volume))
-        Recorder(session, Journal(path, volume, "key", None, _raise), None)
+        _recorder = Recorder(session, Journal(path, volume, "key", None, _raise), None)
         flat, count = session.label.reshape(-1), 0
         while True:
             start = int(draw.integers(0, flat.size - STROKE))

@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.cli.main import app
 from napari_medsamq.inference.preprocess import IDENTITY
+from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.volume import read_volume, volume_hash
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.recording import Recorder
@@ -130,13 +131,13 @@ def save_both_ways(folder: Path, image: Path, numbered: np.ndarray, suffix: str)
     session = Session(volume, FakeEngine(), IDENTITY)
     kept = folder / f"{image.name}{suffix}.journal"
     journal = Journal(kept, volume, volume_hash(volume), None, lambda _error: None)
-    Recorder(session, journal, None)
+    recorder = Recorder(session, journal, None)
     label = volume.from_source(numbered).reshape(-1)
     voxels = np.flatnonzero(label)
     session.history.change("points", voxels, label[voxels].astype(np.uint16), ())
-    journal.close()
+    recorder.close()
     by_dock, by_command = (folder / f"{who}-{image.name}{suffix}" for who in ("dock", "command"))
-    session.save(by_dock)
+    write_label(by_dock, session.label, session.volume, session.styles)
     result = CliRunner().invoke(
         app, ["replay", str(kept), str(image), "-o", str(by_command)], catch_exceptions=False
     )

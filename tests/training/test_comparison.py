@@ -15,7 +15,7 @@ pytest.importorskip("matplotlib")
 import cv2
 import torch
 
-from napari_medsamq.diagnostics.model_benchmark import Row
+from napari_medsamq.diagnostics.model_benchmark import TimedProgram
 from napari_medsamq.inference.engine import box_points
 from training.benchmark import format_benchmark, limited, torch_row
 from training.benchmarks.benchmark_plot import write_plot
@@ -96,7 +96,7 @@ def test_the_plot_is_a_picture(tmp_path: Path) -> None:
 
 
 def test_pytorch_is_held_to_avx2_where_ours_have_what_a_laptop_has() -> None:
-    ours = limited(Row("medsamq-int8", ()), "AVX2_VNNI").environment
+    ours = limited(TimedProgram("medsamq-int8", ()), "AVX2_VNNI").environment
     theirs = limited(torch_row(), "AVX2_VNNI").environment
     assert ours["ONEDNN_MAX_CPU_ISA"] == "AVX2_VNNI"
     assert theirs == {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}

@@ -1,4 +1,4 @@
-"""From raw volumes with labels to a model that the plugin loads, by the commands of the README.
+"""From raw volumes with labels to a model that the plugin loads, as training/README.md says.
 
 About three minutes: `python -m pytest -m slow`.
 """

@@ -21,7 +21,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
-from napari_medsamq.ui.preferences import PLUGIN
+from napari_medsamq.ui.preferences import PLUGIN, DockOptions
 from napari_medsamq.ui.widget import MedSAMQWidget
 
 _COUNT = itertools.count()
@@ -39,9 +39,10 @@ class Window:
         viewer.window.resize(1300, 850)
         self.open_dock()
 
-    def open_dock(self, *, ahead=False, memory=DEFAULT_BUDGET):
+    def open_dock(self, *, prefetch=False, memory=DEFAULT_BUDGET):
         # Encoding ahead would count as encoding in tests that count.
-        self.dock = MedSAMQWidget(self.viewer, ahead=ahead, memory=memory)
+        options = DockOptions(prefetch=prefetch, memory=memory)
+        self.dock = MedSAMQWidget(self.viewer, options=options)
         self.dock_frame = self.viewer.window.add_dock_widget(self.dock, name="MedSAM-Q")
 
     def close_dock(self):

@@ -57,7 +57,7 @@ def test_every_control_of_the_dock_has_a_name(dock):
                 nameless.add(f"{type(widget).__name__} in {type(widget.parent()).__name__}")
     assert nameless == set()
     assert seen > 30 * len(REPAIRS)
-    strip = dock.dock.controller.checkup.reviewer.strip
+    strip = dock.dock.controller.review.strip
     assert strip.accessibleName()
     assert dock.dock._view.measure.histogram.accessibleName()
 

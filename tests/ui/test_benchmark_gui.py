@@ -3,16 +3,16 @@
 import pytest
 
 from napari_medsamq.ui.benchmark import answers as benchmark_answers
+from napari_medsamq.ui.benchmark import gui as benchmark_gui
 from napari_medsamq.ui.benchmark import script as gui_script
-from napari_medsamq.ui.benchmark import window as benchmark_gui
 from napari_medsamq.ui.benchmark.answers import measure_answers, measure_statistics
-from napari_medsamq.ui.benchmark.phantom import phantom_volume
-from napari_medsamq.ui.benchmark.window import (
+from napari_medsamq.ui.benchmark.gui import (
     GOALS,
     format_goals,
+    measure_drags,
     measure_prefetch,
     measure_propagation,
-    measure_window,
+    phantom_volume,
 )
 
 
@@ -20,7 +20,7 @@ from napari_medsamq.ui.benchmark.window import (
 def test_every_move_is_timed(monkeypatch, qtbot):
     monkeypatch.setattr(gui_script, "MOVES", 20)
     monkeypatch.setattr(benchmark_gui, "ROUNDS", 1)
-    found = measure_window(phantom_volume((14, 64, 64)))
+    found = measure_drags(phantom_volume((14, 64, 64)))
     assert 15 <= found["drag_ms"]["n"] <= 20
     assert 1 < found["drag_ms"]["p50"] <= found["drag_ms"]["p95"] < 10_000
     assert abs(found["gui_block_ms"]) < 10_000

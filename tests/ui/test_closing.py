@@ -153,7 +153,7 @@ def test_the_slider_counts_the_slices_of_the_volume_in_hand(dock):
         for index in (11, 12, 13):
             dock.press(Qt.Key.Key_Right)
             assert dock.viewer.dims.current_step[0] == index, "one press, one slice"
-            assert dock.dock.controller._shown_slice == index
+            assert dock.dock.controller.view.index == index
             assert sliders(dock)[0].value() == index
     # What is in the viewer besides still counts.
     dock.viewer.add_image(np.zeros((40, 64, 80)), scale=(3, 0.7, 0.5))

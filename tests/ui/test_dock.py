@@ -15,7 +15,7 @@ from napari.layers import Image, Labels, Points, Shapes
 from qtpy.compat import isalive
 from qtpy.QtCore import QElapsedTimer, QEvent, QPointF, Qt, QTimer
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QPushButton
+from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QPushButton
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.model_spec import MODELS
@@ -23,8 +23,8 @@ from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.ui import open_volume as opening
-from napari_medsamq.ui.forms import dock_form as view
-from napari_medsamq.ui.workspace import Request, open_workspaces
+from napari_medsamq.ui.prompt_list import Request
+from napari_medsamq.ui.workspace import open_workspaces
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -90,7 +90,7 @@ def test_a_click_without_a_drag_only_takes_the_focus(dock, shake):
     dock.wait()
     assert dock.workspace.boxes.nshapes == 0
     assert not dock.session.history.prompts
-    assert not dock.workspace.requests
+    assert not dock.workspace.prompts.waiting
     assert dock.dock.status == before, "nothing is wrong"
     assert dock.native.hasFocus()
     dock.drag(*BOX)
@@ -214,7 +214,7 @@ def test_a_moved_box_is_segmented_anew_in_one_step(dock):
 
 def test_a_moved_3d_box_keeps_its_slices(dock):
     box = BoxPrompt3D((10, 16, 24), (14, 47, 55))
-    dock.workspace.request(Request(box, 1))
+    dock.workspace.prompts.ask(Request(box, 1))
     dock.wait()
     dock.move_box((12, 30, 40), (12, 36, 48))
     dock.wait()
@@ -246,16 +246,16 @@ def test_saving_survives_closing_the_dock(dock, tmp_path):
     dock.wait()
     paths = [tmp_path / f"{number}.nii.gz" for number in range(3)]
     for path in paths:
-        dock.dock.controller.saver.save(path)
+        dock.dock.controller.save_load.save(path)
     dock.close_dock()
     dock.qtbot.waitUntil(lambda: all(path.exists() for path in paths), timeout=60_000)
 
 
 def test_closing_the_window_ends_the_threads_of_the_dock(dock, engine, tmp_path):
     engine.open.clear()
-    dock.workspace.request(Request(BoxPrompt3D((10, 16, 24), (14, 47, 55)), 1))
+    dock.workspace.prompts.ask(Request(BoxPrompt3D((10, 16, 24), (14, 47, 55)), 1))
     target = tmp_path / "label.nii.gz"
-    dock.dock.controller.saver.save(target)
+    dock.dock.controller.save_load.save(target)
     workers = [dock.dock._compute, dock.dock._files]
     # The journal is the volume's, and outlives the dock.
     names = ("medsamq-compute", "medsamq-files")
@@ -447,7 +447,7 @@ def test_a_label_that_cannot_be_saved_is_explained_and_kept(dock, tmp_path):
     dock.drag(*BOX)
     dock.wait()
     missing = tmp_path / "nowhere" / "label.nii.gz"
-    dock.dock.controller.saver.save(missing)
+    dock.dock.controller.save_load.save(missing)
     dock.wait()
     assert str(missing) in dock.dock.status
     assert count(dock) > 0
@@ -486,12 +486,12 @@ def test_each_kind_of_image_has_its_own_network(engines, window):
 def test_a_box_drawn_while_the_network_is_changed_waits_for_the_new_one(engines, window):
     window.open(SAMPLES / "ct.nii.gz")
     window.dock._view.volume._modality.value = "other"
-    window.workspace.request(Request(BoxPrompt(0, 10, 110, 192, 268, 384), 1))
+    window.workspace.prompts.ask(Request(BoxPrompt(0, 10, 110, 192, 268, 384), 1))
     window.wait()
     assert [engine.encoded for engine in engines.values()] == [0, 1]
     assert list(engines) == ["medsamq-fast", "medsamq-int8"]
     assert count(window) > 0
-    assert not window.workspace.requests
+    assert not window.workspace.prompts.waiting
 
 
 def test_a_network_that_cannot_be_loaded_leaves_everything_as_it_was(engines, window, monkeypatch):
@@ -502,7 +502,7 @@ def test_a_network_that_cannot_be_loaded_leaves_everything_as_it_was(engines, wi
 
     monkeypatch.setattr("napari_medsamq.inference.engine.OpenVINOEngine", fail)
     window.dock._view.volume._modality.value = "other"
-    window.workspace.request(Request(BoxPrompt(0, 10, 110, 192, 268, 384), 1))
+    window.workspace.prompts.ask(Request(BoxPrompt(0, 10, 110, 192, 268, 384), 1))
     window.wait()
     assert window.dock._view.volume._modality.value == "CT"
     assert window.session.volume.modality == "CT"
@@ -542,13 +542,13 @@ def test_the_menu_of_models_shows_scores_and_times(engines, window):
 
 def test_another_model_keeps_the_work_and_is_used_from_now_on(engines, window):
     window.open(SAMPLES / "ct.nii.gz")
-    window.workspace.request(Request(BoxPrompt(0, 10, 110, 192, 268, 384), 1))
+    window.workspace.prompts.ask(Request(BoxPrompt(0, 10, 110, 192, 268, 384), 1))
     window.wait()
     before, shown = window.session.label.copy(), window.session.window
     choose(window, "medsamq-int8")
     assert np.array_equal(window.session.label, before)
     assert window.session.window == shown
-    window.workspace.request(Request(BoxPrompt(0, 11, 110, 192, 268, 384), 1))
+    window.workspace.prompts.ask(Request(BoxPrompt(0, 11, 110, 192, 268, 384), 1))
     window.wait()
     assert engines["medsamq-int8"].encoded == 1
     # Also for what is opened later, and for what was open before.
@@ -586,7 +586,7 @@ def test_the_window_is_the_same_for_eye_and_network(dock):
     assert tuple(image.contrast_limits) == (-160, 240)
     image.contrast_limits = (-1000, 200)
     assert dock.session.window.limits == (-1000, 200)
-    dock.dock._view.volume.window_form._level.value = 50
+    dock.dock._view.volume.window_level._level.value = 50
     assert tuple(image.contrast_limits) == (-550, 650)
 
 
@@ -689,7 +689,7 @@ def test_a_moved_box_that_is_deleted_before_its_answer_is_gone(dock, engine):
     # Another slice's embedding is not at hand, so the engine holds the answer back.
     dock.session.window = WindowLevel(0, 500)
     dock.move_box((12, 30, 40), (12, 36, 48))
-    assert dock.workspace.requests
+    assert dock.workspace.prompts.waiting
     boxes = dock.workspace.boxes
     boxes.selected_data = {0}
     dock.press(Qt.Key.Key_Delete)
@@ -762,7 +762,7 @@ def test_any_range_of_intensities_opens(engine, window, tmp_path, monkeypatch, l
     low, high = window.session.window.limits
     assert low < 0.1 * largest
     assert 0.9 * largest < high <= largest
-    shown = window.dock._view.volume.window_form._width.value
+    shown = window.dock._view.volume.window_level._width.value
     np.testing.assert_allclose(shown, high - low, rtol=1e-2)
 
 
@@ -786,9 +786,9 @@ def test_saving_under_a_name_without_ending_asks_before_it_replaces(dock, tmp_pa
     target = tmp_path / "liver.nii.gz"
     target.write_bytes(b"hours of work")
     name = (str(tmp_path / "liver"), "")
-    monkeypatch.setattr(view.QFileDialog, "getSaveFileName", lambda *_: name)
-    answers = [view.QMessageBox.StandardButton.No, view.QMessageBox.StandardButton.Yes]
-    monkeypatch.setattr(view.QMessageBox, "question", lambda *_: answers.pop(0))
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: name)
+    answers = [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: answers.pop(0))
     button(dock, "Save label").click()
     dock.wait()
     assert target.read_bytes() == b"hours of work"

@@ -52,7 +52,7 @@ class Actions:
 def test_a_new_user_saves_a_corrected_label_in_twelve_actions(window, tmp_path, monkeypatch):
     target = tmp_path / "liver.nii.gz"
     monkeypatch.setattr(
-        "napari_medsamq.ui.forms.dock_form.QFileDialog.getSaveFileName",
+        "napari_medsamq.ui.forms.segment_form.QFileDialog.getSaveFileName",
         lambda *_: (str(target), ""),
     )
     guide, user = window.dock._view.guide, Actions(window)
@@ -66,7 +66,7 @@ def test_a_new_user_saves_a_corrected_label_in_twelve_actions(window, tmp_path, 
     user.drag(*LIVER)
     assert guide.step == PROPAGATE
     user.press(Qt.Key.Key_P)
-    window.qtbot.waitUntil(lambda: not window.dock.controller.propagator.active, timeout=120_000)
+    window.qtbot.waitUntil(lambda: not window.dock.controller.propagate.active, timeout=120_000)
     assert guide.step == CORRECT
     user.press(Qt.Key.Key_C)
     user.click_on((10, 300, 200))

@@ -10,7 +10,7 @@ import pytest
 from grids import rotation
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QComboBox, QPushButton
+from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton
 from scipy import ndimage
 from sources import write_nifti
 
@@ -19,7 +19,6 @@ from napari_medsamq.io.segments import Segment
 from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.ui.forms import prior_form
-from napari_medsamq.ui.forms import volume_form as forms
 from napari_medsamq.ui.forms.model_menu import ModelBox
 from napari_medsamq.workflows import follow_up as followup
 
@@ -57,7 +56,7 @@ def answer(monkeypatch):
 
     def prepare(*paths):
         left = [str(path) for path in paths]
-        monkeypatch.setattr(forms.QFileDialog, "getOpenFileName", lambda *_: (left.pop(0), ""))
+        monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (left.pop(0), ""))
 
     return prepare
 
@@ -79,8 +78,8 @@ def place(dock, answer):
 
 def settle(window):
     window.wait()
-    measuring = window.dock.controller.checkup._measuring
-    window.qtbot.waitUntil(lambda: not measuring._rest.isActive())
+    measuring = window.dock.controller.measure
+    window.qtbot.waitUntil(lambda: not measuring.pending)
     window.wait()
 
 
@@ -90,7 +89,7 @@ def test_boxes_wait_and_are_segmented_when_the_user_says_so(dock, engine, prior,
     place(prior)
     assert run.isVisibleTo(dock.dock)
     assert run.text() == "Segment 2 boxes"
-    assert [request.box for request in dock.workspace.requests] == [
+    assert [request.box for request in dock.workspace.prompts.waiting] == [
         BoxPrompt3D((8, 16, 24), (15, 43, 55)),
         BoxPrompt3D((10, 20, 30), (11, 29, 39)),
     ]
@@ -134,25 +133,25 @@ def test_what_the_user_has_named_keeps_its_name(dock, phantom, prior, place, tmp
 
 def test_a_box_that_waits_can_be_moved_or_deleted(dock, prior, place):
     place(prior)
-    following = dock.dock.controller.checkup.following
+    prompts = dock.workspace.prompts
     boxes = dock.workspace.boxes
     # As napari's own tool does it.
     boxes.mode = "select"
     boxes.selected_data = {1}
     boxes.remove_selected()
     QTest.qWait(50)
-    assert [request.label_id for request in following.waiting] == [5]
+    assert [request.label_id for request in prompts.held] == [5]
     dock.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     dock.wait()
-    assert following.waiting == []
-    assert dock.workspace.requests == []
+    assert prompts.held == []
+    assert dock.workspace.prompts.waiting == []
     assert not buttons(dock)[0].isVisibleTo(dock.dock)
 
 
 def test_undo_takes_back_what_was_done_last_while_boxes_wait(dock, engine, prior, place):
     place(prior)
-    following = dock.dock.controller.checkup.following
-    waiting = following.waiting
+    prompts = dock.workspace.prompts
+    waiting = prompts.held
     assert len(waiting) == 2
     dock.drag((11, 16, 24), (11, 47, 55))
     dock.wait()
@@ -162,7 +161,7 @@ def test_undo_takes_back_what_was_done_last_while_boxes_wait(dock, engine, prior
     engine.open.clear()
     dock.viewer.dims.set_point(0, 6 * 3.0)
     dock.drag((6, 16, 24), (6, 47, 55))
-    assert len(dock.workspace.requests) == 3
+    assert len(dock.workspace.prompts.waiting) == 3
     dock.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert dock.dock.status == "Undone: the box that was being segmented."
     engine.open.set()
@@ -171,15 +170,15 @@ def test_undo_takes_back_what_was_done_last_while_boxes_wait(dock, engine, prior
     click(dock, "Undo")
     assert "Undone: box for" in dock.dock.status
     assert not dock.session.label.any()
-    assert following.waiting == waiting
+    assert prompts.held == waiting
     click(dock, "Redo")
     np.testing.assert_array_equal(dock.session.label, label)
     dock.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert dock.workspace.requests == waiting
+    assert dock.workspace.prompts.waiting == waiting
     # Nothing else is left to be taken back.
     dock.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert dock.dock.status == "Undone: a box of the prior scan."
-    assert following.waiting == waiting[:1]
+    assert prompts.held == waiting[:1]
     assert buttons(dock)[0].text() == "Segment 1 box"
 
 
@@ -221,11 +220,11 @@ def test_boxes_wait_for_the_user_whatever_happens_meanwhile(dock, engine, prior,
     happen(dock)
     assert engine.decoded == 0
     assert not dock.session.label.any()
-    assert len(dock.workspace.requests) == 2
+    assert len(dock.workspace.prompts.waiting) == 2
     click(dock, "Segment 2 boxes")
     dock.wait()
     assert set(dock.session.history.voxel_counts) == {2, 5}
-    assert dock.workspace.requests == []
+    assert dock.workspace.prompts.waiting == []
     assert not buttons(dock)[0].isVisibleTo(dock.dock)
 
 
@@ -234,10 +233,12 @@ def test_a_second_prior_takes_the_place_of_the_first(dock, prior, place, phantom
     thin = np.zeros(phantom.reference.shape, np.uint8)
     thin[9, 20:40, 25:50] = 3
     place(write_label(tmp_path / "thin.nii.gz", thin, phantom.volume).path)
-    assert [request.box for request in dock.workspace.requests] == [BoxPrompt(0, 9, 25, 20, 49, 39)]
+    assert [request.box for request in dock.workspace.prompts.waiting] == [
+        BoxPrompt(0, 9, 25, 20, 49, 39)
+    ]
     place(tmp_path / "none.nii.gz")
     assert "no such file" in dock.dock.status
-    assert len(dock.workspace.requests) == 1
+    assert len(dock.workspace.prompts.waiting) == 1
 
 
 SHIFT = (-12, 8, 6)
@@ -278,7 +279,7 @@ def test_a_patient_who_has_moved_is_found_by_the_image_beside_the_label(moved, a
     click(moved, "Follow-up")
     moved.wait()
     assert images(moved).currentText() == "file: abdomen.nii.gz"
-    assert moved.workspace.requests == []
+    assert moved.workspace.prompts.waiting == []
     click(moved, "Place boxes")
     moved.wait()
     said = moved.dock.status
@@ -287,12 +288,12 @@ def test_a_patient_who_has_moved_is_found_by_the_image_beside_the_label(moved, a
     assert "1 box from the prior scan" in said
     assert not images(moved).isVisibleTo(moved.dock)
     # In the voxels that the label had: the new scan has the same, in another place of the patient.
-    (request,) = moved.workspace.requests
+    (request,) = moved.workspace.prompts.waiting
     np.testing.assert_allclose(request.box.lower, (14, 16, 12), atol=1)
     np.testing.assert_allclose(request.box.upper, (21, 25, 19), atol=1)
     moved.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     moved.wait()
-    assert moved.workspace.requests == []
+    assert moved.workspace.prompts.waiting == []
 
 
 def test_without_the_image_boxes_lie_where_the_patient_lay(moved, answer, tmp_path):
@@ -304,7 +305,7 @@ def test_without_the_image_boxes_lie_where_the_patient_lay(moved, answer, tmp_pa
     click(moved, "Place boxes")
     moved.wait()
     assert "it is assumed that the patient has not moved" in moved.dock.status
-    (request,) = moved.workspace.requests
+    (request,) = moved.workspace.prompts.waiting
     assert np.abs(np.subtract(request.box.lower, (14, 16, 12))).max() >= 3
 
 
@@ -328,7 +329,7 @@ def test_an_open_layer_can_be_the_image(moved, answer, tmp_path):
     QTest.keyClick(menu, Qt.Key.Key_End)
     click(moved, "Place boxes")
     moved.wait()
-    (request,) = moved.workspace.requests
+    (request,) = moved.workspace.prompts.waiting
     np.testing.assert_allclose(request.box.lower, (14, 16, 12), atol=1)
 
 
@@ -376,7 +377,7 @@ def test_a_registration_can_be_stopped(moved, answer, tmp_path, monkeypatch, way
     stopped.set()
     moved.wait()
     assert moved.dock.status == "Stopped: no boxes of the prior scan were placed."
-    assert moved.workspace.requests == []
+    assert moved.workspace.prompts.waiting == []
     assert not images(moved).isVisibleTo(moved.dock)
 
 
@@ -392,9 +393,9 @@ def test_an_image_that_does_not_fit_places_nothing(moved, answer, tmp_path):
     click(moved, "Place boxes")
     moved.wait()
     assert "no place of the patient in common" in moved.dock.status
-    assert moved.workspace.requests == []
+    assert moved.workspace.prompts.waiting == []
     # Another image, or none, can still be chosen.
     assert images(moved).isVisibleTo(moved.dock)
     click(moved, "Cancel")
     assert not images(moved).isVisibleTo(moved.dock)
-    assert moved.workspace.requests == []
+    assert moved.workspace.prompts.waiting == []

@@ -124,7 +124,7 @@ def start(qapp, engine, phantom, monkeypatch):
         monkeypatch.setattr(window, "MedSAMQWidget", real)
         # The journal is given back with its session.
         for workspace in open_workspaces(docks[0]._viewer):
-            workspace.session.history.watch.__self__._journal.close()
+            workspace._recorder.close()
         return found
 
     return start

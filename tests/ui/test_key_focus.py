@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_medsamq.ui.forms.dock_form import TO_VIEW
+from napari_medsamq.ui.forms.segment_form import TO_VIEW
 
 BOX = ((12, 16, 24), (12, 47, 55))
 LEFT = Qt.MouseButton.LeftButton
@@ -122,11 +122,11 @@ WAYS = {
     "an arrow beside the number": lambda w: press_mouse(
         w, form(w)._id.native, up_arrow(form(w)._id.native).center()
     ),
-    "a box to tick": lambda w: press_mouse(w, w.dock._view._zoom, QPoint(8, 8)),
-    "a button": lambda w: press_mouse(w, w.dock._view._undo),
-    "a list": lambda w: choose(w, w.dock._view._way, TO_VIEW),
+    "a box to tick": lambda w: press_mouse(w, w.dock._view.segment._zoom, QPoint(8, 8)),
+    "a button": lambda w: press_mouse(w, w.dock._view.segment._undo),
+    "a list": lambda w: choose(w, w.dock._view.segment._way, TO_VIEW),
     "a name": lambda w: choose(w, form(w)._name, "Spleen"),
-    "a level": lambda w: type_number(w, w.dock._view.volume.window_form._level.native, "60"),
+    "a level": lambda w: type_number(w, w.dock._view.volume.window_level._level.native, "60"),
     "a number": lambda w: type_number(w, form(w)._id.native, "12"),
     "the end of a follow-up": end_follow_up,
     "nothing of the dock": lambda w: press_mouse(w, w.dock._view.viewport(), QPoint(2, 2)),
@@ -148,10 +148,10 @@ def test_keys_mean_the_same_whatever_was_clicked_on(desk):
         for active in (True, False):
             press(Qt.Key.Key_C)
             desk.wait()
-            assert desk.dock.controller.clicking.active == active, way
+            assert desk.dock.controller.click.active == active, way
         for drawing in (True, False):
             press(Qt.Key.Key_B)
-            assert desk.dock.controller._drawing == drawing, way
+            assert desk.dock.controller.drawing == drawing, way
         assert form(desk)._name.currentText() == name == named.get(way, name)
         enter(desk)
         assert desk.native.hasFocus(), way
@@ -170,8 +170,8 @@ def test_what_is_typed_in_a_name_is_its_text(desk):
     QTest.qWait(20)
     assert desk.native.hasFocus()
     assert desk.session.style(1).name == "cbnP 2"
-    assert not desk.dock.controller.clicking.active
-    assert not desk.dock.controller._drawing
+    assert not desk.dock.controller.click.active
+    assert not desk.dock.controller.drawing
 
 
 def test_escape_takes_back_what_was_typed_and_leaves(desk):
@@ -181,7 +181,7 @@ def test_escape_takes_back_what_was_typed_and_leaves(desk):
     press(Qt.Key.Key_Escape)
     assert desk.native.hasFocus()
     assert field.currentText() == desk.session.style(1).name == "Label 1"
-    level = desk.dock._view.volume.window_form._level.native
+    level = desk.dock._view.volume.window_level._level.native
     before = level.value()
     press_mouse(desk, level.lineEdit())
     level.selectAll()
@@ -193,12 +193,12 @@ def test_escape_takes_back_what_was_typed_and_leaves(desk):
 
 
 def test_letters_in_a_field_of_numbers_are_keys(desk):
-    width = desk.dock._view.volume.window_form._width.native
+    width = desk.dock._view.volume.window_level._width.native
     press_mouse(desk, width.lineEdit())
     text = width.text()
     press(Qt.Key.Key_C)
     desk.wait()
-    assert desk.dock.controller.clicking.active
+    assert desk.dock.controller.click.active
     assert width.text() == text
     enter(desk)
     assert width.hasFocus(), "a number may still be typed"
@@ -215,13 +215,13 @@ def test_all_controls_are_reached_by_tab(desk):
                 widget.parent() is not None and "Container" in type(widget.parent()).__name__
             )
             assert policy & Qt.FocusPolicy.TabFocus or inside_list, widget
-    view._draw.setFocus(Qt.FocusReason.TabFocusReason)
+    view.segment._draw.setFocus(Qt.FocusReason.TabFocusReason)
     press(Qt.Key.Key_Tab)
-    assert QApplication.focusWidget() is not view._draw
+    assert QApplication.focusWidget() is not view.segment._draw
     assert view.isAncestorOf(QApplication.focusWidget())
     press(Qt.Key.Key_C)
     desk.wait()
-    assert desk.dock.controller.clicking.active
+    assert desk.dock.controller.click.active
     enter(desk)
     assert desk.native.hasFocus()
 

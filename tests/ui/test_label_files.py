@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 from dicom_series import write_series
-from qtpy.QtWidgets import QPushButton
+from qtpy.QtWidgets import QFileDialog, QPushButton
 
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import read_label
 from napari_medsamq.io.segments import Segment
-from napari_medsamq.ui.forms import dock_form as view
 
 BOX = ((12, 16, 24), (12, 47, 55))
 
@@ -21,7 +20,7 @@ def button(window, start):
 
 
 def formats(window):
-    box = window.dock._view._format
+    box = window.dock._view.segment._format
     return [box.itemText(n) for n in range(box.count())]
 
 
@@ -35,8 +34,8 @@ def answer(monkeypatch):
             suggested.append((suggestion, patterns))
             return str(path), ""
 
-        monkeypatch.setattr(view.QFileDialog, "getSaveFileName", ask)
-        monkeypatch.setattr(view.QFileDialog, "getOpenFileName", ask)
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", ask)
+        monkeypatch.setattr(QFileDialog, "getOpenFileName", ask)
         return suggested
 
     return prepare
@@ -50,7 +49,7 @@ def test_a_label_is_saved_for_slicer_and_loaded_again(dock, tmp_path, answer, ca
     dock.dock._view.label._name.lineEdit().editingFinished.emit()
     assert formats(dock) == ["NIfTI", "3D Slicer segmentation"]
     suggested = answer(tmp_path / "liver")
-    dock.dock._view._format.setCurrentIndex(1)
+    dock.dock._view.segment._format.setCurrentIndex(1)
     button(dock, "Save label").click()
     dock.wait()
     assert suggested[0][0].endswith("phantom_label.seg.nrrd")
@@ -107,7 +106,7 @@ def test_a_series_can_be_labelled_in_dicom(engine, window, tmp_path, answer):
     assert "Loaded Spleen" in window.dock.status
     for index in (2, 3):
         answer(tmp_path / "out")
-        window.dock._view._format.setCurrentIndex(index)
+        window.dock._view.segment._format.setCurrentIndex(index)
         button(window, "Save label").click()
         window.wait()
     assert (tmp_path / "out.rtstruct.dcm").exists()

@@ -128,7 +128,7 @@ def test_a_locked_label_is_propagated_only_where_it_has_no_voxels(two):
     np.testing.assert_array_equal(two.session.label, before)
     two.session.history.undo()
     two.press(Qt.Key.Key_P)
-    propagator = two.dock.controller.propagator
+    propagator = two.dock.controller.propagate
     two.qtbot.waitUntil(lambda: not propagator.active, timeout=60_000)
     two.wait()
     assert "by propagation" in two.dock.status

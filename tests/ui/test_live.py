@@ -8,8 +8,8 @@ from qtpy.QtTest import QTest
 
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES
 from napari_medsamq.inference.preprocess import WindowLevel
+from napari_medsamq.ui.canvas.preview_layer import striped
 from napari_medsamq.ui.canvas.ready_bar import slice_slider
-from napari_medsamq.ui.tools.preview import striped
 
 BOX = ((12, 16, 24), (12, 47, 55))
 NONE = Qt.MouseButton.NoButton
@@ -161,7 +161,7 @@ def test_the_window_closed_in_mid_drag_leaves_no_thread(dock, engine):
 def ahead(engine, window, phantom):
     """The phantom in a dock that encodes ahead, on its middle slice."""
     window.close_dock()
-    window.open_dock(ahead=True)
+    window.open_dock(prefetch=True)
     window.open(phantom.volume.path)
     window.viewer.dims.set_point(0, 12 * 3.0)
     settle(window)
@@ -178,7 +178,7 @@ def settle(window):
 
 def ready(window, axis=0):
     count = window.session.label.shape[axis]
-    return [index for index in range(count) if window.session.is_ready(axis, index)]
+    return [index for index in range(count) if window.session.predictor(axis).is_ready(index)]
 
 
 def test_all_slices_are_ready_before_a_box_is_drawn(ahead, engine):
@@ -193,7 +193,7 @@ def test_all_slices_are_ready_before_a_box_is_drawn(ahead, engine):
 
 def test_the_slice_in_view_comes_first_and_more_lie_ahead(engine, window, phantom):
     window.close_dock()
-    window.open_dock(ahead=True, memory=5 * EMBEDDING_BYTES)
+    window.open_dock(prefetch=True, memory=5 * EMBEDDING_BYTES)
     window.open(phantom.volume.path)
     window.viewer.dims.set_point(0, 9 * 3.0)
     window.viewer.dims.set_point(0, 10 * 3.0)
@@ -206,7 +206,7 @@ def test_the_slice_in_view_comes_first_and_more_lie_ahead(engine, window, phanto
 
 def test_no_slice_is_encoded_twice_for_a_step_or_a_small_box(engine, window, phantom):
     window.close_dock()
-    window.open_dock(ahead=True, memory=9 * EMBEDDING_BYTES)
+    window.open_dock(prefetch=True, memory=9 * EMBEDDING_BYTES)
     window.open(phantom.volume.path)
     window.viewer.dims.set_point(0, 12 * 3.0)
     settle(window)
@@ -243,7 +243,7 @@ def test_another_window_or_plane_is_prepared_anew(ahead, engine):
 
 def test_nothing_is_encoded_ahead_during_a_drag(engine, window, phantom):
     window.close_dock()
-    window.open_dock(ahead=True)
+    window.open_dock(prefetch=True)
     window.open(phantom.volume.path)
     window.press(Qt.Key.Key_B)
     drag = Drag(window, BOX[0])
@@ -258,7 +258,7 @@ def test_nothing_is_encoded_ahead_during_a_drag(engine, window, phantom):
 
 
 def test_the_bar_along_the_slider_shows_what_is_ready(ahead):
-    bar = ahead.dock.controller.live.bar
+    bar = ahead.dock.controller.prefetch.bar
     assert bar.ready.tolist() == [True] * 24
     slider = slice_slider(ahead.dock.window(), 24)
     assert bar.isVisible()
@@ -294,8 +294,8 @@ def test_a_window_moved_while_a_box_is_asked_about_is_not_that_of_its_mask(dock,
     engine.open.clear()
     for columns in ((4, 9), (12, 18)):
         dock.drag((12, 5, columns[0]), (12, 15, columns[1]))
-    assert len(dock.workspace.requests) == 2
+    assert len(dock.workspace.prompts.waiting) == 2
     session.window = WindowLevel(before.level + 1, before.width)
     engine.open.set()
     dock.wait()
-    assert [edit.setting.window for edit in session.history.edits] == [before] * 2
+    assert [edit.network_state.window for edit in session.history.edits] == [before] * 2

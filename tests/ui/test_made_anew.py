@@ -10,11 +10,11 @@ from held_worker import HeldWorker
 from napari.layers import Image
 from qtpy.QtCore import QObject
 
-from napari_medsamq.annotation.review import mask_key
+from napari_medsamq.annotation.acceptance import mask_key
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.geometry import PLANES
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
-from napari_medsamq.io.volume import volume_from_array, volume_hash
+from napari_medsamq.io.volume import volume_from_slices, volume_hash
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.records import verification
 from napari_medsamq.records.journal import Journal
@@ -32,13 +32,13 @@ class Bar:
     def __init__(self, folder: Path, axis: int) -> None:
         array = np.full((11, 16, 14), 10, np.int16)
         array[:, 5:13, 3:11] = 200
-        volume = volume_from_array(np.moveaxis(array, 0, axis), (1, 1, 1), "bar")
+        volume = volume_from_slices(np.moveaxis(array, 0, axis), (1, 1, 1), "bar")
         self.volume, self.axis = volume.with_modality("CT"), axis
         self.session = Session(self.volume, FakeEngine(), IDENTITY)
         self.journal = Journal(
             folder / "a.journal", self.volume, volume_hash(self.volume), None, pytest.fail
         )
-        Recorder(self.session, self.journal, None)
+        self.recorder = Recorder(self.session, self.journal, None)
         self.workspace = Workspace(self.session, Image(self.volume.data))
         self.worker, self.parent, self.said = HeldWorker(), QObject(), []
         self.propagator = Propagator(

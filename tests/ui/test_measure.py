@@ -6,7 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication, QDialog, QLabel, QPushButton
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import (
+    QApplication,
+    QDialog,
+    QLabel,
+    QPushButton,
+    QTabBar,
+    QTextBrowser,
+)
 
 from napari_medsamq.analysis.statistics import measure
 from napari_medsamq.ui.shortcuts import KEYS
@@ -27,7 +35,7 @@ def form(window):
 
 def settle(window):
     window.wait()
-    window.qtbot.waitUntil(lambda: not window.dock.controller.checkup._measuring._rest.isActive())
+    window.qtbot.waitUntil(lambda: not window.dock.controller.measure.pending)
     window.wait()
 
 
@@ -99,6 +107,25 @@ def test_the_list_of_keys_names_every_key(dock):
     dialog.close()
     dock.press(Qt.Key.Key_Percent, Qt.KeyboardModifier.ShiftModifier)
     assert not dialog.isVisible()
+
+
+def test_the_manual_is_read_beside_the_keys(dock):
+    dock.press(Qt.Key.Key_Question, Qt.KeyboardModifier.ShiftModifier)
+    (dialog,) = [d for d in dock.native.findChildren(QDialog) if "manual" in d.windowTitle()]
+    (tabs,) = dialog.findChildren(QTabBar)
+    assert [tabs.tabText(number) for number in range(tabs.count())] == ["Keys", "Manual"]
+    (page,) = dialog.findChildren(QTextBrowser)
+    assert not page.isVisible()
+    QTest.mouseClick(tabs, Qt.MouseButton.LeftButton, pos=tabs.tabRect(1).center())
+    assert page.isVisible()
+    text = page.toPlainText()
+    assert text.startswith("Manual of the window")
+    for part in ("Follow-up", "Nothing is lost", "to be checked by a person"):
+        assert part in text
+    # Neither the pages that it leads to nor its pictures are installed with it.
+    assert not any(mark in text for mark in ("](", "**", "|--", ".png", ".md"))
+    assert "href" not in page.toHtml()
+    dialog.close()
 
 
 def test_every_key_with_a_button_is_written_on_it(dock):

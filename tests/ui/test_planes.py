@@ -222,12 +222,12 @@ def test_a_volume_opens_on_its_own_plane_and_comes_back_to_the_one_it_was_left_i
     nib.save(nib.Nifti1Image(values, np.diag([1.2, 3.3, 1.2, 1])), tmp_path / "coronal.nii.gz")
     window.open(tmp_path / "coronal.nii.gz")
     coronal = window.workspace
-    assert window.dock.controller.plane.name == "Coronal"
+    assert window.dock.controller.view.plane.name == "Coronal"
     assert window.dock._view.volume._planes.checkedId() == 1
     assert window.viewer.dims.not_displayed == (1,)
     window.press(Qt.Key.Key_F4)
     window.open(save(tmp_path / "axial.nii.gz", grid_affine((0, 1, 2), (1, 1, 1))))
-    assert window.dock.controller.plane.name == "Axial"
+    assert window.dock.controller.view.plane.name == "Axial"
     window.dock._view.volume.layer_requested.emit(coronal.image)
     window.wait()
-    assert window.dock.controller.plane.name == "Sagittal"
+    assert window.dock.controller.view.plane.name == "Sagittal"

@@ -28,7 +28,9 @@ def open_dock_as_napari_does(window):
 
 
 def encoded(window):
-    return sum(window.session.is_ready(0, index) for index in range(len(window.session.label)))
+    return sum(
+        window.session.predictor(0).is_ready(index) for index in range(len(window.session.label))
+    )
 
 
 def test_the_dock_keeps_to_the_memory_and_the_journals_folder(

@@ -12,10 +12,10 @@ from test_live import Drag
 
 from napari_medsamq.annotation.repairs import REPAIRS
 from napari_medsamq.inference.preprocess import WindowLevel
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.plugin import SAMPLES, image_layer
 from napari_medsamq.records.provenance import read_provenance
-from napari_medsamq.ui.forms.dock_form import WAYS
+from napari_medsamq.ui.forms.segment_form import WAYS
 
 PLAIN = Qt.KeyboardModifier.NoModifier
 BOX = ((10, 192, 110), (10, 384, 268))
@@ -45,7 +45,7 @@ def slices(window):
 
 
 def settle(window):
-    window.qtbot.waitUntil(lambda: not window.dock.controller.propagator.active, timeout=120_000)
+    window.qtbot.waitUntil(lambda: not window.dock.controller.propagate.active, timeout=120_000)
     window.wait()
 
 
@@ -68,8 +68,7 @@ def test_a_better_box_has_only_its_neighbourhood_made_anew(liver):
     settle(liver)
     liver.press(Qt.Key.Key_P)
     assert "Nothing has changed since the last propagation" in liver.dock.status
-    watch = liver.session.watch
-    liver.session.watch = lambda kind, content: (asked.append(content), watch(kind, content))
+    liver.session.event.connect(lambda _kind, content: asked.append(content))
     above = liver.session.label[11:].copy()
     liver.viewer.dims.set_point(0, 10.0)
     liver.drag((5, 200, 120), (5, 370, 250))
@@ -97,8 +96,8 @@ def test_a_better_box_has_only_its_neighbourhood_made_anew(liver):
 )
 def test_it_goes_where_it_is_asked_to(liver, way, wanted):
     liver.viewer.dims.set_point(0, 14 * 2.0)
-    liver.dock._view._way.setCurrentIndex(WAYS.index(way))
-    liver.dock._view._propagate.click()
+    liver.dock._view.segment._way.setCurrentIndex(WAYS.index(way))
+    liver.dock._view.segment._propagate.click()
     settle(liver)
     assert slices(liver) == list(wanted)
 
@@ -131,7 +130,7 @@ def slow(monkeypatch, window):
     window.open_dock()
     array = np.full((60, 16, 14), 10, np.int16)
     array[:, 5:13, 3:11] = 200
-    volume = volume_from_array(array, (1, 1, 1), "bar").with_modality("CT")
+    volume = volume_from_slices(array, (1, 1, 1), "bar").with_modality("CT")
     data, arguments, _ = image_layer(volume)
     window.wait()
     window.viewer.add_image(data, **arguments)
@@ -148,20 +147,20 @@ def slow(monkeypatch, window):
 def test_slices_appear_one_by_one_and_escape_stops_within_100_ms(slow):
     slow.press(Qt.Key.Key_P)
     slow.qtbot.waitUntil(lambda: len(slices(slow)) > 6, timeout=20_000)
-    assert slow.dock.controller.propagator.active
+    assert slow.dock.controller.propagate.active
     assert "Propagating" in slow.dock.status
-    assert slow.dock._view._propagate.text().startswith("Stop")
+    assert slow.dock._view.segment._propagate.text().startswith("Stop")
     # The window's own time, which other programs on the computer do not add to.
     begun = time.thread_time()
     slow.press(Qt.Key.Key_Escape)
-    assert not slow.dock.controller.propagator.active
+    assert not slow.dock.controller.propagate.active
     assert time.thread_time() - begun < 0.1
     stopped = slices(slow)
     slow.wait()
     assert slices(slow) == stopped
     assert len(stopped) < 60
     assert "you stopped it" in slow.dock.status
-    assert slow.dock._view._propagate.text().startswith("Propagate")
+    assert slow.dock._view.segment._propagate.text().startswith("Propagate")
 
 
 def test_what_is_accepted_in_the_middle_stays(slow):
@@ -214,7 +213,7 @@ def test_a_stroke_in_the_middle_is_kept_and_counted(slow, button):
     slow.qtbot.wait(1500)
     # The label is left alone while the button is down.
     assert slices(slow) == reached
-    assert slow.dock.controller.propagator.active
+    assert slow.dock.controller.propagate.active
     drag.release()
     settle(slow)
     assert slices(slow) == list(range(60))
@@ -227,9 +226,9 @@ def act(window, what, tmp_path):
     """Ask for something that changes label or history, or that takes both down."""
     controller = window.dock.controller
     if what == "save":
-        controller.saver.save(tmp_path / "label.nii.gz")
+        controller.save_load.save(tmp_path / "label.nii.gz")
     elif what == "repair":
-        controller.checkup._on_repair(next(r for r in REPAIRS if r.title == "Shrink"), [1.0])
+        controller.repair.repair(next(r for r in REPAIRS if r.title == "Shrink"), [1.0])
     elif what == "remove":
         window.dock._view.label.remove_requested.emit(1)
     else:
@@ -265,7 +264,7 @@ def test_all_that_changes_the_label_waits_for_the_end_of_a_stroke(dock, button, 
         assert (painted == 2).any()
         act(dock, what, tmp_path)
         assert history.edits == before, what
-        assert not dock.dock.controller.propagator.active
+        assert not dock.dock.controller.propagate.active
         np.testing.assert_array_equal(session.label, painted)
         assert dock.dock.status == status
         drag.release()
@@ -336,14 +335,14 @@ def test_a_box_on_another_plane_is_asked_for(slow):
 
 
 def test_where_nothing_is_known_nothing_is_written_down(slow):
-    asked, watch = [], slow.session.watch
-    slow.session.watch = lambda kind, content: (asked.append(kind), watch(kind, content))
+    asked = []
+    slow.session.event.connect(asked.append, max_args=1)
     slow.dock.controller.show_plane(1)
     slow.press(Qt.Key.Key_P)
     slow.wait()
     assert "Draw a box" in slow.dock.status
     assert "carry" not in asked
-    assert not slow.dock.controller.propagator.active
+    assert not slow.dock.controller.propagate.active
 
 
 def test_a_window_moved_in_the_middle_is_not_that_of_the_propagation(slow):
@@ -353,9 +352,9 @@ def test_a_window_moved_in_the_middle_is_not_that_of_the_propagation(slow):
     session.window = WindowLevel(before.level + 1, before.width)
     settle(slow)
     assert slices(slow) == list(range(60))
-    assert {edit.setting.window for edit in session.history.edits} == {before}
+    assert {edit.network_state.window for edit in session.history.edits} == {before}
     # Nothing has been made through the one that is in hand now.
     slow.press(Qt.Key.Key_P)
-    assert slow.dock.controller.propagator.active
+    assert slow.dock.controller.propagate.active
     slow.press(Qt.Key.Key_Escape)
     slow.wait()

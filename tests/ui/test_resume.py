@@ -48,9 +48,7 @@ def forget(window):
     for workspace in _OPEN.pop(window.viewer, []):
         for layer in (workspace.image, workspace.labels, workspace.preview, workspace.boxes):
             layer.locked = False
-        journal = workspace.session.history.watch.__self__._journal
-        journal.close()
-        workspace.session.history.watch = lambda *_: None
+        workspace._recorder.close()
     window.close_dock()
     window.viewer.layers.clear()
     window.open_dock()
@@ -128,9 +126,9 @@ def test_what_another_window_does_while_the_question_is_open_is_asked_about_agai
         session = Session(volume, worked.dock._engines.for_modality("CT"))
         session.restore(past.history, past.styles)
         other = Journal(path, volume, volume_hash(volume), content, lambda error: None)
-        Recorder(session, other, past)
+        recorder = Recorder(session, other, past)
         session.history.change("a", np.arange(5), np.full(5, 9, np.uint16), session.history.prompts)
-        other.close()
+        recorder.close()
         click(box)
 
     monkeypatch.setattr(QMessageBox, "exec", work_elsewhere)
@@ -168,7 +166,7 @@ def test_what_was_set_comes_back_whether_or_not_anything_was_drawn(dock, phantom
     tumour = style(dock, name="Tumour", color="#123456", locked=True)
     hidden = style(dock, 4, name="Vein", visible=False)
     dock.workspace.image.contrast_limits = (-500, 700)
-    dock.dock._view.zoom_requested.emit(False)
+    dock.dock._view.segment.zoom_requested.emit(False)
     if draws:
         dock.drag(*BOX)
         dock.wait()
@@ -187,7 +185,7 @@ def test_what_was_set_comes_back_whether_or_not_anything_was_drawn(dock, phantom
         assert session.window.limits == (-500, 700)
         assert tuple(dock.workspace.image.contrast_limits) == (-500, 700)
         assert session.zoom is None
-        assert not dock.dock._view._zoom.isChecked()
+        assert not dock.dock._view.segment._zoom.isChecked()
 
 
 def test_what_is_seen_comes_back_without_a_question(dock, phantom, answer):
@@ -205,7 +203,7 @@ def test_what_is_seen_comes_back_without_a_question(dock, phantom, answer):
 def test_a_window_of_the_users_alone_comes_back_as_such(dock, phantom, answer):
     answer(QMessageBox.ButtonRole.AcceptRole)
     dock.workspace.image.contrast_limits = (-500, 700)
-    dock.dock.controller.windowing.share(False)
+    dock.dock.controller.window_level.share(False)
     standard = dock.session.window
     assert standard == dock.session.standard_window
     for _ in range(2):
@@ -294,7 +292,7 @@ def test_a_journal_of_the_window_replays_to_the_same_voxels(window, tmp_path):
     assert any(prompt.box.clicks for prompt in corrected)
     assert any(prompt.start is not None for prompt in corrected)
     window.press(Qt.Key.Key_P)
-    window.qtbot.waitUntil(lambda: not window.dock.controller.propagator.active, timeout=60_000)
+    window.qtbot.waitUntil(lambda: not window.dock.controller.propagate.active, timeout=60_000)
     window.wait()
     labels = window.workspace.labels
     window.viewer.layers.selection.active = labels
@@ -308,11 +306,10 @@ def test_a_journal_of_the_window_replays_to_the_same_voxels(window, tmp_path):
     label = window.session.label.copy()
     assert len(np.unique(np.nonzero(label)[0])) > 1
     (path,) = journals(window, tmp_path)
-    window.session.history.watch.__self__._journal.close()
+    window.workspace._recorder.close()
     output = tmp_path / "again.nii.gz"
     arguments = ["replay", path, SAMPLES / "ct.nii.gz", "-o", output, "--verify"]
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    window.session.history.watch = lambda *_: None
     assert result.exit_code == 0, result.output
     count = int(result.stdout.split(" of ")[0].splitlines()[-1])
     assert count > 4

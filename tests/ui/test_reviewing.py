@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QPushButton
 from napari_medsamq.annotation.mask_operations import grow
 from napari_medsamq.annotation.review import Grade
 from napari_medsamq.plugin import SAMPLES
+from napari_medsamq.ui.tools.propagate import LabelGap
 
 SHIFT = Qt.KeyboardModifier.ShiftModifier
 
@@ -53,9 +54,9 @@ def stack(dock):
     voxels = np.flatnonzero(label)
     dock.session.history.change("drawn", voxels, np.full(voxels.size, 1, np.uint16), ())
     # The window of these tests does nothing ahead.
-    dock.dock.controller.checkup.reviewer._checks = True
+    dock.dock.controller.review.automatic_checks = True
     dock.workspace.refresh()
-    reviewer = dock.dock.controller.checkup.reviewer
+    reviewer = dock.dock.controller.review
     dock.qtbot.waitUntil(
         lambda: len(reviewer.review.slices) == 8 and reviewer.review.unchecked(0) is None,
         timeout=20_000,
@@ -65,7 +66,7 @@ def stack(dock):
 
 
 def shown(window):
-    return window.dock.controller._shown_slice
+    return window.dock.controller.view.index
 
 
 def form(window):
@@ -73,7 +74,7 @@ def form(window):
 
 
 def strip(window):
-    return window.dock.controller.checkup.reviewer.strip
+    return window.dock.controller.review.strip
 
 
 def button(window, words):
@@ -198,7 +199,7 @@ def test_a_propagation_leaves_what_was_accepted_and_says_so(stack):
         stack.viewer.dims.set_point(0, index * 3.0)
         stack.press(Qt.Key.Key_A)
     before = stack.session.label.copy()
-    propagator = stack.dock.controller.propagator
+    propagator = stack.dock.controller.propagate
     stack.press(Qt.Key.Key_P)
     stack.qtbot.waitUntil(lambda: not propagator.active, timeout=60_000)
     stack.wait()
@@ -226,13 +227,13 @@ def test_what_was_just_changed_is_accepted_as_it_is(stack):
     stack.viewer.dims.set_point(0, 12 * 3.0)
     stack.press(Qt.Key.Key_A)
     stack.wait()
-    QTest.qWait(stack.dock.controller.checkup.reviewer._rest.interval() + 100)
+    QTest.qWait(stack.dock.controller.review.rest_ms + 100)
     stack.wait()
     assert strip(stack).grades[12] == Grade.accepted
 
 
 def test_slices_are_checked_anew_through_another_window(stack):
-    reviewer = stack.dock.controller.checkup.reviewer
+    reviewer = stack.dock.controller.review
     before = reviewer.review.confidence(9)
     stack.dock.controller.session.engine.iou = 0.5
     stack.press(Qt.Key.Key_W)
@@ -246,28 +247,28 @@ def test_another_volume_is_not_told_of_checks_on_their_way(stack, engine):
     """The answer comes when the strip is gone."""
     stack.session.history.undo()
     stack.session.history.redo()
-    reviewer = stack.dock.controller.checkup.reviewer
+    reviewer = stack.dock.controller.review
     for review in stack.workspace.reviews.values():
-        review.forget_sureness()
-    reviewer.wake()
-    QTest.qWait(reviewer._rest.interval() + 10)
+        review.forget_confidence()
+    reviewer.refresh()
+    QTest.qWait(reviewer.rest_ms + 10)
     stack.open(SAMPLES / "mr.nrrd")
     QTest.qWait(50)
-    assert stack.dock.controller.checkup.reviewer is not reviewer
+    assert stack.dock.controller.review is not reviewer
     assert form(stack).rows == {}
 
 
 def test_a_propagation_keeps_what_was_repaired(stack):
-    propagator = stack.dock.controller.propagator
-    place = (0, 1, 7, 16)
-    propagator._note_done([], *place)
-    assert propagator._is_done([], *place)
+    propagator = stack.dock.controller.propagate
+    gap = LabelGap(0, 1, 7, 16)
+    propagator.note_done(gap, [])
+    assert propagator.is_done(gap, [])
     stack.dock._view.check._choice.value = "Grow"
     stack.press(Qt.Key.Key_E)
     stack.wait()
-    assert propagator._is_done([], *place)
+    assert propagator.is_done(gap, [])
     stack.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert not propagator._is_done([], *place)
+    assert not propagator.is_done(gap, [])
 
 
 def test_nothing_is_done_to_a_slice_that_is_not_seen(stack):
@@ -373,7 +374,7 @@ def test_a_repair_gives_way_to_what_is_done_meanwhile(stack):
 def test_one_slice_has_no_strip(dock):
     dock.drag((12, 16, 24), (12, 47, 55))
     dock.wait()
-    QTest.qWait(dock.dock.controller.checkup.reviewer._rest.interval() + 100)
+    QTest.qWait(dock.dock.controller.review.rest_ms + 100)
     assert not strip(dock).isVisible()
 
 

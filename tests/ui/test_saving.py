@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QCheckBox, QPushButton
+from qtpy.QtWidgets import QApplication, QCheckBox, QFileDialog, QPushButton
 
 from napari_medsamq.errors import SaveError
-from napari_medsamq.ui.forms import dock_form as view
 
 BOX = ((12, 15, 20), (12, 45, 60))
 
@@ -22,7 +21,7 @@ def drawn(dock, tmp_path, monkeypatch):
     dock.drag(*BOX)
     dock.wait()
     target = tmp_path / "liver.nii.gz"
-    monkeypatch.setattr(view.QFileDialog, "getSaveFileName", lambda *_: (str(target), ""))
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(target), ""))
     return dock
 
 
@@ -100,7 +99,7 @@ def asked(drawn, tmp_path, monkeypatch):
         questions.append(words[1])
         return str(tmp_path / "liver.nii.gz"), ""
 
-    monkeypatch.setattr(view.QFileDialog, "getSaveFileName", answer)
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", answer)
     drawn.viewer.window._qt_window.activateWindow()
     drawn.qtbot.waitUntil(lambda: QApplication.activeWindow() is not None)
     return questions
@@ -117,7 +116,7 @@ def saved(window, path):
 
 def test_the_key_saves_the_label_and_again_to_the_same_file(drawn, asked, tmp_path):
     form = drawn.dock._view
-    for index, place in ((12, drawn.native), (6, form.label._name), (9, form._draw)):
+    for index, place in ((12, drawn.native), (6, form.label._name), (9, form.segment._draw)):
         if index != 12:
             drawn.viewer.dims.set_point(0, index * 3.0)
             drawn.drag((index, 15, 20), (index, 45, 60))
@@ -154,7 +153,7 @@ def test_shapes_of_someone_else_are_no_label(drawn, tmp_path):
 
 
 def test_what_napari_saves_of_the_boxes_is_told_from_the_label(drawn, monkeypatch):
-    monkeypatch.setattr(view.QFileDialog, "getSaveFileName", lambda *_, **__: ("", ""))
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, **__: ("", ""))
     (action,) = [
         own
         for own in drawn.viewer.window.file_menu.actions()

@@ -6,17 +6,17 @@ from types import SimpleNamespace
 
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QInputDialog, QLabel, QMessageBox, QWidget
+from qtpy.QtWidgets import QFileDialog, QInputDialog, QLabel, QMessageBox, QWidget
 
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.errors import ChoiceError, PromptError, UnevenSlicesError
 from napari_medsamq.io.source import Selection
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.plain_text import unguessed
 from napari_medsamq.ui import dialogs as selecting
-from napari_medsamq.ui.dialogs import wants_past
-from napari_medsamq.ui.forms import dock_form as view
-from napari_medsamq.ui.forms.volume_form import wrapping_label
+from napari_medsamq.ui.dialogs import ask_resume
+from napari_medsamq.ui.forms import dock_form
+from napari_medsamq.ui.forms.elements import wrapping_label
 from napari_medsamq.ui.shortcuts import KEYS, key_names
 
 EVIL = '<h1>Liver</h1><img src="file:///etc/hostname">'
@@ -61,12 +61,12 @@ def test_the_question_about_earlier_work_is_no_html(parent, tmp_path, monkeypatc
         )
 
     monkeypatch.setattr(QMessageBox, "exec", execute)
-    volume = volume_from_array([[1, 2], [3, 4]], (1, 1), EVIL)
+    volume = volume_from_slices([[1, 2], [3, 4]], (1, 1), EVIL)
     path = tmp_path / "a.journal"
     path.touch()
     history = SimpleNamespace(voxel_counts={1: 5})
     restored = SimpleNamespace(history=history, styles={1: LabelStyle(EVIL, "#FF0000")})
-    wants_past(parent, volume, SimpleNamespace(path=path, warning=EVIL), restored)
+    ask_resume(parent, volume, SimpleNamespace(path=path, warning=EVIL), restored)
     assert formats == [Qt.TextFormat.PlainText] * 2
 
 
@@ -90,7 +90,7 @@ def test_questions_about_a_volume_are_no_html(parent, monkeypatch, error):
 
     monkeypatch.setattr(QInputDialog, "getItem", choose)
     monkeypatch.setattr(QMessageBox, "question", question)
-    chosen = selecting.wants_instead(parent, error, Selection())
+    chosen = selecting.ask_selection(parent, error, Selection())
     assert chosen == (
         Selection(series="1.2") if isinstance(error, ChoiceError) else Selection(resample=True)
     )
@@ -100,20 +100,19 @@ def test_questions_about_a_volume_are_no_html(parent, monkeypatch, error):
 
 def test_what_the_dock_tells_of_is_no_html(qtbot, monkeypatch):
     shown = []
-    monkeypatch.setattr(view, "show_error", shown.append)
-    form = view.SegmentView(("Axial", "Coronal", "Sagittal"), key_names(KEYS))
+    monkeypatch.setattr(dock_form, "show_error", shown.append)
+    form = dock_form.DockForm(("Axial", "Coronal", "Sagittal"), key_names(KEYS))
     qtbot.addWidget(form)
-    form._formats = (SimpleNamespace(title="NIfTI", suffixes=(".nii",)),)
-    form._format.addItem("NIfTI")
+    form.segment.show_files(Path("label"), (SimpleNamespace(title="NIfTI", suffixes=(".nii",)),))
     form.show_failure(PromptError(f"{EVIL}\x1b: no."))
     assert not rich(shown[0])
     assert form.status == f"{EVIL}\\x1b: no."
-    form.show_history(EVIL, None)
-    assert not rich(form._undo.toolTip())
+    form.segment.show_history(EVIL, None)
+    assert not rich(form.segment._undo.toolTip())
     form.compare.show_agreement([[EVIL, "1"]])
     assert not rich(form.compare._table.item(0, 0).toolTip())
-    monkeypatch.setattr(view.QMessageBox, "question", lambda *told: shown.append(told[2]))
-    monkeypatch.setattr(view.QFileDialog, "getSaveFileName", lambda *_: ("<b>x<", ""))
+    monkeypatch.setattr(QMessageBox, "question", lambda *told: shown.append(told[2]))
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: ("<b>x<", ""))
     monkeypatch.setattr(Path, "exists", lambda _: True)
-    form.ask_for_target()
+    form.segment.ask_for_target()
     assert not rich(shown[1])

@@ -12,27 +12,30 @@ from held_worker import HeldWorker
 from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import QObject, Qt
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QCheckBox, QWidget
 
 from napari_medsamq.analysis import statistics
+from napari_medsamq.annotation.acceptance import mask_key
 from napari_medsamq.annotation.history import History
 from napari_medsamq.annotation.repairs import REPAIRS
-from napari_medsamq.annotation.review import mask_key
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
-from napari_medsamq.io.volume import volume_from_array
+from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.records.provenance import read_provenance
+from napari_medsamq.ui.forms.dock_form import DockForm
 from napari_medsamq.ui.forms.guide import SAVE
-from napari_medsamq.ui.forms.measure_form import MeasureForm
-from napari_medsamq.ui.tools.measure import Measuring
-from napari_medsamq.ui.tools.model import Switch
-from napari_medsamq.ui.tools.prefetch import Prefetch
-from napari_medsamq.ui.tools.propagate import Propagator
-from napari_medsamq.ui.tools.repair import Mending
-from napari_medsamq.ui.tools.review import Reviewer
-from napari_medsamq.ui.tools.save_load import Saver
+from napari_medsamq.ui.shortcuts import KEYS, key_names
+from napari_medsamq.ui.tools.background import PrefetchTool
+from napari_medsamq.ui.tools.measure import MeasureTool
+from napari_medsamq.ui.tools.model import ModelTool
+from napari_medsamq.ui.tools.propagate import PropagateTool
+from napari_medsamq.ui.tools.repair import RepairTool
+from napari_medsamq.ui.tools.review import ReviewTool
+from napari_medsamq.ui.tools.save_load import SaveLoadTool
+from napari_medsamq.ui.tools.tool import ToolContext
+from napari_medsamq.ui.view_state import ViewState
 from napari_medsamq.ui.workspace import Workspace
 
 BOX = BoxPrompt(0, 3, 3, 5, 10, 12)
@@ -40,17 +43,38 @@ SIZE = 8 * 8
 
 
 class Desk:
-    """A workspace with label 1 on slices 3 and 4, and a worker that waits."""
+    """A workspace with label 1 on slices 3 and 4, a viewer without a window, a worker that waits.
 
-    def __init__(self) -> None:
+    Failures, and the steps of the guide that are done, are in `said`.
+    """
+
+    def __init__(self, qtbot) -> None:
         array = np.full((8, 16, 14), 10, np.int16)
         array[:, 5:13, 3:11] = 200
-        self.volume = volume_from_array(array, (1, 1, 1), "bar").with_modality("CT")
+        self.volume = volume_from_slices(array, (1, 1, 1), "bar").with_modality("CT")
         self.engine = FakeEngine()
         self.session = Session(self.volume, self.engine, IDENTITY)
         self.workspace = Workspace(self.session, Image(array))
-        self.worker, self.parent = HeldWorker(), QObject()
-        self.said: list[object] = []
+        self.worker, self.said = HeldWorker(), []
+        self.viewer, self.dock = ViewerModel(), DockForm(("a", "b", "c"), key_names(KEYS))
+        canvas = QWidget()
+        for widget in (canvas, self.dock):
+            qtbot.addWidget(widget)
+        self.dock.show_failure = self.dock.guide.done = self.said.append
+        self.viewer.add_layer(self.workspace.image)
+        self.view = ViewState(self.viewer, self.workspace.labels)
+        self.view.show(0, 3)
+        self.context = ToolContext(
+            QObject(),
+            self.viewer,
+            canvas,
+            self.dock,
+            self.workspace,
+            self.view,
+            self.worker,
+            self.worker,
+            prefetch=True,
+        )
         for index in (3, 4):
             self.draw(index)
 
@@ -58,24 +82,17 @@ class Desk:
         box = BoxPrompt(0, index, 3, 5, 10, 12)
         self.session.commit(box, list(self.session.segment(box)), label_id)
 
-    def propagator(self) -> Propagator:
-        say = self.said.append
-        return Propagator(self.parent, self.workspace, self.worker, say, say)
-
 
 @pytest.fixture
-def desk(qapp):
-    return Desk()
+def desk(qtbot):
+    return Desk(qtbot)
 
 
 @pytest.fixture
 def measuring(desk, qtbot):
-    form = MeasureForm()
-    qtbot.addWidget(form)
-    made = Measuring(desk.parent, desk.workspace, desk.worker, form, lambda: 0, desk.said.append)
-    made.wake()
+    MeasureTool(desk.context)
     qtbot.waitUntil(lambda: desk.worker.busy)
-    return form
+    return desk.dock.measure
 
 
 def volume_of(form):
@@ -120,22 +137,9 @@ def test_an_edit_in_the_middle_of_counting_tears_nothing(desk, measuring, monkey
 
 
 @pytest.fixture
-def reviewer(desk, qtbot):
-    viewer, canvas = ViewerModel(), QWidget()
-    qtbot.addWidget(canvas)
-    viewer.add_layer(desk.workspace.image)
-    made = Reviewer(
-        desk.parent,
-        viewer,
-        desk.workspace,
-        desk.worker,
-        canvas,
-        desk.propagator(),
-        lambda: (0, 3),
-        desk.said.append,
-        checks=True,
-    )
-    made._run()
+def reviewer(desk):
+    made = ReviewTool(desk.context, PropagateTool(desk.context))
+    made.work()
     assert desk.worker.busy
     return made
 
@@ -158,18 +162,18 @@ def test_a_slice_is_checked_as_it_was_through_what_was_seen(desk, reviewer):
     np.testing.assert_array_equal(desk.engine.images[-1], seen)
     desk.session.window = IDENTITY
     deliver()
-    assert (3, mask_key(before)) in reviewer.review._sureness
+    assert (3, mask_key(before)) in reviewer.review._confidence
 
 
 def test_a_slice_is_encoded_ahead_as_it_was_seen(desk, qtbot):
-    ahead = Prefetch(desk.parent, desk.session, desk.worker)
-    ahead.look_at(0, 6)
+    ahead = PrefetchTool(desk.context)
+    desk.view.show(0, 6)
     qtbot.waitUntil(lambda: desk.worker.busy)
     desk.session.window = WindowLevel(5000, 100)
     desk.worker.compute()
-    assert not desk.session.is_ready(0, 6)
+    assert not desk.session.predictor(0).is_ready(6)
     desk.session.window = IDENTITY
-    assert desk.session.is_ready(0, 6)
+    assert desk.session.predictor(0).is_ready(6)
     ahead.close()
 
 
@@ -178,14 +182,7 @@ def test_of_two_models_wanted_at_once_each_is_loaded_in_its_turn(desk, monkeypat
         "napari_medsamq.inference.engine.OpenVINOEngine",
         lambda directory, **_: SimpleNamespace(directory=directory),
     )
-    switch = Switch(
-        desk.workspace,
-        Engines(),
-        desk.worker,
-        show_window=lambda _: None,
-        ended=lambda: None,
-        fail=desk.said.append,
-    )
+    switch = ModelTool(desk.context, Engines(), SimpleNamespace(refresh=lambda: None))
     for name in "ab":
         switch.to_model(Path(name))
     for name in "ab":
@@ -194,14 +191,9 @@ def test_of_two_models_wanted_at_once_each_is_loaded_in_its_turn(desk, monkeypat
 
 
 def test_a_label_is_saved_as_it_was_when_that_was_asked_for(desk, tmp_path):
-    done = SimpleNamespace(done=lambda step: desk.said.append(step))
-    view = SimpleNamespace(
-        wants_report=True,
-        show_status=lambda _: None,
-        show_failure=desk.said.append,
-        guide=done,
-    )
-    Saver(view, desk.workspace, desk.worker).save(tmp_path / "label.nii.gz")
+    (report,) = [own for own in desk.dock.findChildren(QCheckBox) if "report" in own.text()]
+    report.setChecked(True)
+    SaveLoadTool(desk.context).save(tmp_path / "label.nii.gz")
     wanted = desk.session.label.copy()
     desk.draw(5)
     desk.session.label[0] = 7
@@ -216,11 +208,10 @@ def test_a_label_is_saved_as_it_was_when_that_was_asked_for(desk, tmp_path):
 
 
 def test_a_repair_has_the_other_label_of_when_it_was_asked_for(desk):
-    say = desk.said.append
-    mending = Mending(desk.workspace, desk.worker, desk.propagator(), say, say)
+    mending = RepairTool(desk.context, PropagateTool(desk.context))
     (subtract,) = [repair for repair in REPAIRS if repair.title.startswith("Subtract")]
     desk.draw(6, 2)
-    mending.repair(subtract, 0, [2, 2.0])
+    mending.repair(subtract, [2, 2.0])
     desk.workspace.remove_label(2)
     desk.worker.run()
     assert desk.session.history.voxel_counts == {1: SIZE}
@@ -232,7 +223,7 @@ def test_no_other_thread_reads_what_the_window_writes(
     """Numbers, review, slices ahead, repairs, comparison and saving."""
     window.wait()
     window.close_dock()
-    window.open_dock(ahead=True)
+    window.open_dock(prefetch=True)
     window.open(phantom.volume.path)
     owner, read = threading.get_ident(), []
     guarded = [(History, "label")]
@@ -262,23 +253,23 @@ def test_no_other_thread_reads_what_the_window_writes(
         history.change("drawn", voxels, values, history.prompts)
     window.workspace.refresh()
     window.workspace.image.contrast_limits = (-100, 200)
-    checkup, encoded = window.dock.controller.checkup, engine.encoded
+    controller, encoded = window.dock.controller, engine.encoded
     window.qtbot.waitUntil(
-        lambda: all(checkup.reviewer.review.confidence(n) is not None for n in range(10, 14)),
+        lambda: all(controller.review.review.confidence(n) is not None for n in range(10, 14)),
         timeout=60_000,
     )
     assert engine.encoded > encoded
     assert window.dock._view.measure.rows["Label"] == "Label 1"
     (grow,) = [repair for repair in REPAIRS if repair.title == "Grow"]
-    checkup._on_repair(grow, [3.0])
+    controller.repair.repair(grow, [3.0])
     window.wait()
     assert history.undo_name == "grow: Label 1"
     window.press(Qt.Key.Key_D)
     window.wait()
-    assert checkup.comparing._shown.active
-    window.dock.controller.saver.save(tmp_path / "label.nii.gz")
+    assert controller.compare.active
+    window.dock.controller.save_load.save(tmp_path / "label.nii.gz")
     window.wait()
-    window.dock.controller.loader.load(tmp_path / "label.nii.gz")
+    window.dock.controller.save_load.load(tmp_path / "label.nii.gz")
     window.wait()
     assert history.undo_name == "load label file"
     # The window closes when attributes are plain ones again.

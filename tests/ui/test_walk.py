@@ -7,7 +7,7 @@ from qtpy.QtTest import QTest
 
 from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.prompts import BoxPrompt3D
-from napari_medsamq.ui.workspace import Request
+from napari_medsamq.ui.prompt_list import Request
 
 
 def test_a_drag_on_the_sample_becomes_a_saved_liver_mask(window, tmp_path):
@@ -31,7 +31,7 @@ def test_a_drag_on_the_sample_becomes_a_saved_liver_mask(window, tmp_path):
     assert "ms" in window.dock.status
 
     target = tmp_path / "liver.nii.gz"
-    window.dock.controller.saver.save(target)
+    window.dock.controller.save_load.save(target)
     window.wait()
     saved, source = nib.load(target), nib.load(SAMPLES / "ct.nii.gz")
     assert saved.shape == source.shape
@@ -45,7 +45,7 @@ def test_a_drag_on_the_sample_becomes_a_saved_liver_mask(window, tmp_path):
 
 def test_closing_the_dock_while_the_network_works_loses_no_box(window):
     window.open(SAMPLES / "mr.nrrd")
-    window.workspace.request(Request(BoxPrompt3D((14, 139, 158), (17, 173, 198)), 1))
+    window.workspace.prompts.ask(Request(BoxPrompt3D((14, 139, 158), (17, 173, 198)), 1))
     QTest.qWait(20)
     assert window.dock.busy
     window.close_dock()

@@ -18,7 +18,7 @@ NONE = Qt.MouseButton.NoButton
 
 
 def form(window):
-    return window.dock._view.volume.window_form
+    return window.dock._view.volume.window_level
 
 
 def choose(window, name):
@@ -134,7 +134,7 @@ def test_a_drag_with_ctrl_sets_the_window_and_nothing_else(dock, engine, drawing
     assert form(dock)._level.value == pytest.approx(-160)
     assert dock.viewer.scene.camera.center == centre
     assert dock.workspace.boxes.nshapes == 0
-    assert not dock.workspace.requests
+    assert not dock.workspace.prompts.waiting
     assert engine.encoded == encoded
     # The next drag without it draws again.
     dock.dock.controller.draw(True)
@@ -167,7 +167,7 @@ def test_the_window_follows_the_mouse_live_and_back(dock):
 
 def test_nothing_is_encoded_while_the_mouse_drags_the_window(engine, window, phantom):
     window.close_dock()
-    window.open_dock(ahead=True)
+    window.open_dock(prefetch=True)
     window.open(phantom.volume.path)
     window.qtbot.waitUntil(lambda: engine.encoded == window.session.label.shape[0], timeout=60_000)
     window.wait()

@@ -17,7 +17,7 @@ def switch(window):
 
 def test_a_small_box_is_zoomed_in_on_when_the_mouse_lets_go(dock, engine):
     shown = []
-    dock.dock.controller.live.preview.shown.connect(lambda request: shown.append(engine.encoded))
+    dock.dock.controller.preview.shown.connect(lambda request: shown.append(engine.encoded))
     dock.drag(*SMALL)
     dock.wait()
     assert shown

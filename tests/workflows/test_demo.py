@@ -130,7 +130,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_second_run_replaces_the_first(folder: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     shutil.copytree(folder, again)
-    assert run_demo(again)["model"] == "fake"
+    assert run_demo(again).session.model == "fake"
     assert json.loads((again / "report.json").read_text())["model"] == "fake"
 
 
@@ -138,7 +138,7 @@ def test_a_second_run_replaces_the_first(folder: Path, tmp_path: Path) -> None:
 def test_a_run_that_was_interrupted_can_be_repeated(tmp_path: Path) -> None:
     shutil.copyfile(SAMPLE, tmp_path / "image.nii.gz")
     (tmp_path / "notes.txt").write_text("mine")
-    assert run_demo(tmp_path)["labels"]
+    assert run_demo(tmp_path).statistics
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
@@ -160,7 +160,7 @@ def test_a_run_that_found_the_disk_full_can_be_repeated(
     monkeypatch.setattr(
         "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()
     )
-    assert run_demo(tmp_path)["labels"]
+    assert run_demo(tmp_path).statistics
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -22,7 +22,7 @@ from napari_medsamq.analysis.registration import _image, describe_motion, regist
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import StoppedError, VolumeError
 from napari_medsamq.io.labels import read_label_file
-from napari_medsamq.io.volume import Volume, read_volume, volume_from_array
+from napari_medsamq.io.volume import Volume, read_volume, volume_from_slices
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.workflows.follow_up import prior_labels
 
@@ -271,7 +271,7 @@ def textured(seed: int = 0) -> Volume:
     blobs = ndimage.gaussian_filter(noise, 3)
     values = np.round(blobs / blobs.std() * 100).astype(np.int16)
     values[:, :4] = values[:, -4:] = values[:3] = -400
-    return replace(volume_from_array(values, (2, 2, 2), "prior"), orientation_known=True)
+    return replace(volume_from_slices(values, (2, 2, 2), "prior"), orientation_known=True)
 
 
 @pytest.mark.parametrize("inverted", [False, True])
@@ -345,14 +345,14 @@ def test_thin_and_fine_volumes_are_registered(
     """However few voxels there are to leave out, and however small they are."""
     noise = np.random.default_rng(0).normal(size=[size + 2 for size in shape])
     blobs = np.round(ndimage.gaussian_filter(noise, 2) * 1e4).astype(np.int16)
-    prior = volume_from_array(blobs[1:-1, 1:-1, 1:-1], spacing, "prior")
+    prior = volume_from_slices(blobs[1:-1, 1:-1, 1:-1], spacing, "prior")
     same = register(prior, prior)
     np.testing.assert_allclose(same.matrix, np.eye(4), atol=1e-3)
     shift = np.array([size > 4 for size in shape])
     moved = blobs[
         tuple(slice(1 - by, size + 1 - by) for by, size in zip(shift, shape, strict=True))
     ]
-    found = register(prior, volume_from_array(moved, spacing, "new"))
+    found = register(prior, volume_from_slices(moved, spacing, "new"))
     middle = (prior.affine @ [*(np.array(shape) - 1) / 2, 1])[:3]
     np.testing.assert_allclose(found.shift_at(middle)[::-1] / spacing, shift, atol=0.5)
 
@@ -360,27 +360,27 @@ def test_thin_and_fine_volumes_are_registered(
 def test_a_large_thin_volume_keeps_its_slices() -> None:
     """What is left out to save memory is left out where there is more of it."""
     values = np.random.default_rng(0).integers(0, 99, (5, 1000, 1000), np.int16)
-    slab = volume_from_array(values, (0.01, 2.0, 2.0), "slab")
+    slab = volume_from_slices(values, (0.01, 2.0, 2.0), "slab")
     assert _image(slab).GetSize() == (1000, 500, 5)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 40, 40), (40, 2, 40)])
 def test_a_slice_is_not_registered(shape: tuple[int, ...]) -> None:
-    flat = volume_from_array(np.arange(np.prod(shape)).reshape(shape), (1, 1, 1), "flat")
+    flat = volume_from_slices(np.arange(np.prod(shape)).reshape(shape), (1, 1, 1), "flat")
     for pair in ((flat, textured()), (textured(), flat)):
         with pytest.raises(VolumeError, match=r"flat: .* 4 or more voxels along each axis"):
             register(*pair)
 
 
 def test_an_image_of_the_largest_numbers_is_not_registered() -> None:
-    large = volume_from_array(np.arange(512.0).reshape(8, 8, 8) * 1e38, (1, 1, 1), "large")
+    large = volume_from_slices(np.arange(512.0).reshape(8, 8, 8) * 1e38, (1, 1, 1), "large")
     with pytest.raises(VolumeError, match="large: has values beyond 3e38"):
         register(large, textured())
 
 
 def test_an_image_without_detail_is_not_registered() -> None:
     fine = np.indices((48, 48, 48)).sum(0) % 2
-    checkers = volume_from_array(fine.astype(np.int16), (1, 1, 1), "checkers")
+    checkers = volume_from_slices(fine.astype(np.int16), (1, 1, 1), "checkers")
     with pytest.raises(VolumeError, match="checkers could not be registered"):
         register(checkers, textured())
 

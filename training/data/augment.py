@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_medsamq.geometry import Float64
+from napari_medsamq.array_types import Float64, UInt8
 from napari_medsamq.inference.crop import LEAST_SIDE, Crop
-from napari_medsamq.inference.preprocess import UInt8
 
 # At full strength: the largest gamma (or its inverse), and what a window may cut off at either end,
 # as part of the range.

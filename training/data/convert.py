@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from napari_medsamq.geometry import grid_corners
 from napari_medsamq.inference.preprocess import default_window
 from napari_medsamq.io.segments import whole_ids
 from napari_medsamq.io.volume import Volume, read_volume
@@ -150,8 +151,7 @@ def check_same_grid(image: Volume, label: Volume) -> None:
         )
     if "picture" in (image.modality_source, label.modality_source):
         return
-    corners = np.array([[*np.unravel_index(n, (2, 2, 2)), 1] for n in range(8)], np.float64)
-    corners[:, :3] *= np.array(grids[0]) - 1
+    corners = np.column_stack([grid_corners(grids[0]), np.ones(8)])
     apart = np.linalg.norm(corners @ (image.affine - label.affine).T, axis=1).max()
     if apart > _GRID_TOLERANCE * image.spacing.min():
         raise DataError(

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from napari_medsamq.geometry import Float64
-from napari_medsamq.inference.preprocess import FRAME, ResizeLongestSide, UInt8, prepare_slice
+from napari_medsamq.array_types import Float64, UInt8
+from napari_medsamq.inference.preprocess import FRAME, ResizeLongestSide, prepare_slice
 from training.cache import is_cached, read_cached_index, read_cached_slice
 from training.config import MODALITIES, DataConfig
 from training.data.augment import draw_crop, pretend_box, vary_colour, vary_intensity

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from napari_medsamq.array_types import UInt8
 from napari_medsamq.geometry import PLANES
-from napari_medsamq.inference.preprocess import ResizeLongestSide, UInt8
+from napari_medsamq.inference.preprocess import ResizeLongestSide
 from napari_medsamq.io.volume import Volume
 from training.data.cases import Label
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from napari_medsamq.analysis.metrics import dsc
 from napari_medsamq.annotation.review import DOUBTFUL, SURE
 from napari_medsamq.annotation.session import Session
-from napari_medsamq.inference.confidence import confidence
+from napari_medsamq.inference.confidence import slice_confidence
 from napari_medsamq.inference.slice_predictor import SliceMask
 from training.evaluation.protocol import Label, Target, reference_box
 from training.evaluation.scores import Score
-
-Bool = npt.NDArray[np.bool_]
 
 # A slice with less has to be found, by looking at the least sure ones.
 BAD_DSC = 0.7
@@ -29,7 +26,10 @@ def check_slices(session: Session, masks: Sequence[SliceMask]) -> list[float]:
     """Return the confidence of each mask, as the plugin shows it."""
     largest = max(int(mask.mask.sum()) for mask in masks)
     return [
-        confidence(session.sureness(mask.axis, mask.index, mask.mask), mask.mask.sum() / largest)
+        slice_confidence(
+            session.predictor(mask.axis).mask_confidence(mask.index, mask.mask),
+            mask.mask.sum() / largest,
+        )
         if mask.mask.any()
         else 1.0
         for mask in masks

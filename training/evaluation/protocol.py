@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 
@@ -30,7 +31,6 @@ MIN_PIXELS = 100
 MAX_SHIFT = 5
 
 Label = npt.NDArray[np.integer]
-Bool = npt.NDArray[np.bool_]
 
 
 class Protocol(StrEnum):

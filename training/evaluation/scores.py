@@ -12,8 +12,8 @@ from statistics import fmean, median
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from napari_medsamq.array_types import Float64
 from training.evaluation.protocol import Target, generator
 
 DRAWS = 2000
@@ -21,7 +21,6 @@ METRICS = ("dsc", "nsd")
 # Sizes of objects by what part of their slice they cover, which is less than this.
 SIZES = {"small (< 1 %)": 0.01, "medium (1-5 %)": 0.05, "large (> 5 %)": 2.0}
 
-Float64 = npt.NDArray[np.float64]
 # Data set -> values (DRAWS,) float64 of its mean, each with other cases drawn.
 Draws = dict[str, Float64]
 

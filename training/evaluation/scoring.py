@@ -10,10 +10,10 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_medsamq.analysis.metrics import dsc, nsd
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.engine import Engine
@@ -36,8 +36,6 @@ from training.evaluation.protocol import (
 )
 from training.evaluation.scores import Score
 from training.learning.click_rounds import next_click
-
-Bool = npt.NDArray[np.bool_]
 
 # In mm; in pixels where the spacing is unknown, which cases give as 1 mm.
 TOLERANCE_MM = 2.0

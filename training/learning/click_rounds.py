@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from napari_medsamq.array_types import Bool
 from napari_medsamq.inference.crop import tight_box
 from napari_medsamq.inference.prompt_decoder import dense_prompt
 from training.models.sam import LiteMedSAM
-
-Bool = npt.NDArray[np.bool_]
 
 # How often a click in training hits any pixel of the error, and not its middle.
 _ANYWHERE = 0.5

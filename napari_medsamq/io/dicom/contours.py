@@ -7,8 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-Bool = npt.NDArray[np.bool_]
-Float64 = npt.NDArray[np.float64]
+from napari_medsamq.array_types import Bool, Float64
 
 # Corners of a cell of four pixels, clockwise, and the middles of the sides that lead to each: in
 # half pixels (x, y) from the upper left corner.

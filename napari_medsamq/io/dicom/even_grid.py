@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Float64
 from napari_medsamq.io.source import Array
 
 # How far a slice may lie off the grid: so many mm beside what the places' text cannot hold, or so

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.geometry import Float64, voxel_sizes
+from napari_medsamq.array_types import Float64
+from napari_medsamq.geometry import voxel_sizes
 from napari_medsamq.io.segments import EncodedLabel, Segments, Unwritable, one_line
 from napari_medsamq.io.source import Source
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq import __version__
-from napari_medsamq.geometry import Float64
+from napari_medsamq.array_types import Float64
 from napari_medsamq.io.dicom.contours import fill, outlines
 from napari_medsamq.io.dicom.references import (
     MAKER,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Float64
 from napari_medsamq.io.dicom.contours import fill
 from napari_medsamq.io.dicom.references import NO_VALUE, quietly
 from napari_medsamq.io.label_grid import HALF_WAY, MOST_VOXELS, Grid, extended

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq import __version__
+from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.geometry import Float64
 from napari_medsamq.io.dicom.references import (
     MAKER,
     SEGMENTATIONS,

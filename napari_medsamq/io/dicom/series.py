@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import UnevenSlicesError, VolumeError
-from napari_medsamq.geometry import Float64
 from napari_medsamq.io.dicom.even_grid import EvenGrid, find_grid
 from napari_medsamq.io.source import Part
 

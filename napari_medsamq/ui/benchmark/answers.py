@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -13,15 +11,12 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QWidget
 
 from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.ui.benchmark.script import (
     MOVE_MS,
     AnswerWatch,
     canvas_of,
-    open_dock,
-    open_viewer,
-    open_volume,
+    open_window,
     send,
     wait_for,
 )
@@ -50,10 +45,7 @@ def measure_answers(volume: Volume) -> dict[str, dict[str, float]]:
         network saw the box's surroundings enlarged; `click_ms`: from a click to the frame that
         shows the corrected mask. Each `p50`, `p95`, `n`.
     """
-    with tempfile.TemporaryDirectory() as journals:
-        viewer = open_viewer()
-        dock = open_dock(viewer, Path(journals), DEFAULT_BUDGET)
-        controller = open_volume(viewer, dock, volume)
+    with open_window(volume) as (viewer, dock, controller):
         wait_for(dock)
         canvas, watch = canvas_of(viewer), AnswerWatch(viewer, controller)
         size = np.array([canvas.width(), canvas.height()], np.float64)
@@ -65,12 +57,11 @@ def measure_answers(volume: Volume) -> dict[str, dict[str, float]]:
             controller.draw(True)
             _drag(canvas, start, start + side, watch)
             refined.append(watch.ms.pop())
-            controller.clicking.switch(True)
+            controller.click.switch(True)
             wait_for(dock)
             for share in CLICKS:
                 _click(canvas, start + side * share, watch)
-            controller.clicking.switch(False)
-        viewer.close()
+            controller.click.switch(False)
     return {"refined_ms": summarise(refined), "click_ms": summarise(watch.ms)}
 
 
@@ -121,10 +112,8 @@ def measure_statistics(volume: Volume) -> dict[str, dict[str, float]]:
         `statistics_ms`: from an edit to when the dock has the label's new statistics; `p50`, `p95`,
         `n`.
     """
-    with tempfile.TemporaryDirectory() as journals:
-        viewer = open_viewer()
-        dock = open_dock(viewer, Path(journals), DEFAULT_BUDGET)
-        workspace = open_volume(viewer, dock, volume).workspace
+    with open_window(volume) as (_, dock, controller):
+        workspace = controller.workspace
         wait_for(dock)
         shown: list[float] = []
         form = dock.findChild(MeasureForm)
@@ -144,7 +133,6 @@ def measure_statistics(volume: Volume) -> dict[str, dict[str, float]]:
                 QTest.qWait(1)
             ms.append((shown[-1] - start) * 1000)
             wait_for(dock)
-        viewer.close()
     # The first edit made the label.
     return {"statistics_ms": summarise(ms[1:])}
 

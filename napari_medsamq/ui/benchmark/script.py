@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import napari
@@ -18,12 +19,14 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_medsamq.errors import VolumeError
+from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.plugin import image_layer
+from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.ui.canvas.canvas import canvas_widget
 from napari_medsamq.ui.controller import Controller
+from napari_medsamq.ui.preferences import DockOptions
 from napari_medsamq.ui.widget import MedSAMQWidget
-from napari_medsamq.ui.workspace import Request
 
 MOVES = 240
 MOVE_MS = 16  # a mouse reports 60 times a second or more
@@ -39,22 +42,24 @@ def open_viewer() -> napari.Viewer:
     return viewer
 
 
-def open_dock(viewer: napari.Viewer, journals: Path, memory: int) -> MedSAMQWidget:
-    """Open the dock that asks nothing, with journals and embeddings of its own."""
-    dock = MedSAMQWidget(viewer, ask=False, journals=journals, memory=memory)
-    viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
-    return dock
-
-
-def open_volume(viewer: napari.Viewer, dock: MedSAMQWidget, volume: Volume) -> Controller:
-    """Show a volume and wait until the dock has taken it."""
-    data, arguments, _ = image_layer(volume)
-    viewer.add_image(data, **arguments)
-    while dock.controller is None:
-        QTest.qWait(_TICK_MS)
-        if not dock.busy and dock.controller is None:
-            raise VolumeError(dock.status)
-    return dock.controller
+@contextmanager
+def open_window(
+    volume: Volume, memory: int = DEFAULT_BUDGET
+) -> Iterator[tuple[napari.Viewer, MedSAMQWidget, Controller]]:
+    """Open napari, a dock that asks nothing and has journals of its own, and a volume in it."""
+    with TemporaryDirectory() as journals:
+        viewer = open_viewer()
+        options = DockOptions(ask=False, journals=Path(journals), memory=memory)
+        dock = MedSAMQWidget(viewer, options=options)
+        viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
+        data, arguments, _ = image_layer(volume)
+        viewer.add_image(data, **arguments)
+        while dock.controller is None:
+            QTest.qWait(_TICK_MS)
+            if not dock.busy and dock.controller is None:
+                raise VolumeError(dock.status)
+        yield viewer, dock, dock.controller
+        viewer.close()
 
 
 def wait_for(dock: MedSAMQWidget) -> None:
@@ -165,19 +170,19 @@ class Stopwatch:
 
     def __init__(self, script: Script, controller: Controller) -> None:
         self._script = script
-        self._asked: dict[Request, int] = {}
+        self._asked: dict[BoxPrompt, int] = {}
         self._shown = 0
         self.ms: list[float] = []
-        controller.workspace.dragged.connect(self._on_dragged)
-        controller.live.preview.shown.connect(self._on_shown)
+        controller.workspace.box_layer.dragged.connect(self._on_dragged)
+        controller.preview.shown.connect(self._on_shown)
         canvas_of(script.viewer).frameSwapped.connect(self._on_frame)
 
-    def _on_dragged(self, request: Request | None) -> None:
-        if request is not None:
-            self._asked[request] = len(self._script.moved)
+    def _on_dragged(self, item: object, box: BoxPrompt | None) -> None:
+        if box is not None:
+            self._asked[box] = len(self._script.moved)
 
-    def _on_shown(self, request: Request) -> None:
-        self._shown = self._asked[request]
+    def _on_shown(self, box: BoxPrompt) -> None:
+        self._shown = self._asked[box]
 
     def _on_frame(self) -> None:
         now = perf_counter()
@@ -212,7 +217,7 @@ class AnswerWatch:
         self._asked, self._answered = perf_counter(), False
 
     def _on_changed(self) -> None:
-        self._answered = not self._workspace.requests
+        self._answered = not self._workspace.prompts.waiting
 
     def _on_frame(self) -> None:
         if self._asked is not None and self._answered:

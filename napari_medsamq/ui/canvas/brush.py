@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from napari.layers import Labels
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
-from napari_medsamq.annotation.history import Edit, Label, Voxels
-from napari_medsamq.annotation.locks import keep_locked
+from napari_medsamq.annotation.history import Edit
 from napari_medsamq.annotation.session import Session
+from napari_medsamq.array_types import Label, Voxels
 from napari_medsamq.errors import MedSAMQError, PromptError, VolumeError
 from napari_medsamq.io.segments import MAX_LABEL_ID
-from napari_medsamq.ui.canvas.planes import stroke_edit
 from napari_medsamq.ui.worker import Worker
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class LabelEdits:
         self._changed = changed
         self._refuse = refuse
         self._stroking = False
-        self._held: list[Callable[[], None]] = []
+        self._held: list[tuple[Callable[[], None], Worker | None]] = []
         self._look = QTimer()
         self._look.setSingleShot(True)
         self._look.setInterval(_LOOK_MS)
@@ -82,22 +81,13 @@ class LabelEdits:
         # The layer hears of the end only after the viewer.
         QTimer.singleShot(0, self._deliver)
 
-    def between_strokes(self, worker: Worker, then: Callable[[Any], None]) -> Callable[[Any], None]:
-        """Return what an answer of a worker's is given to that changes the label."""
-        return lambda answer: self.after_stroke(partial(then, answer), worker)
-
     def after_stroke(self, action: Callable[[], None], worker: Worker | None = None) -> None:
         """Do what changes label or history, or takes the one for what the other says.
 
         In the middle of a stroke, whose voxels the history does not know yet, it waits for the end;
         nothing is done if a worker was given that has been stopped by then.
         """
-
-        def act() -> None:
-            if worker is None or worker.running:
-                action()
-
-        self._held.append(act)
+        self._held.append((action, worker))
         self._deliver()
 
     def _deliver(self) -> None:
@@ -105,7 +95,9 @@ class LabelEdits:
             # It was let go over a dialog that came up in the middle, and the canvas was not told.
             self._stroking = False
         while self._held and not self._stroking:
-            self._held.pop(0)()
+            action, worker = self._held.pop(0)
+            if worker is None or worker.running:
+                action()
         if self._held:
             self._look.start()
 
@@ -142,17 +134,50 @@ class LabelEdits:
             )
 
     def _record(self, name: str, voxels: Voxels, before: Label, *, recount: bool = False) -> None:
-        kept = keep_locked(self._session, voxels, before)
-        if np.any(self._session.label.reshape(-1)[voxels] != before):
-            self._session.history.record(name, voxels, before, recount=recount)
-        elif recount:
-            self._session.history.recount()
+        kept = self._session.record(name, voxels, before, recount=recount)
         self._changed()
         if kept.size:
             owners = self._session.owners(kept)
             self._refuse(
                 PromptError(f"{kept.size:,} voxels stay with {owners}, locked. Unlock it first.")
             )
+
+
+def stroke_edit(
+    atoms: Iterable[Any], shape: tuple[int, ...]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint16]]:
+    """Read the value of a Labels layer's `paint` event.
+
+    Parameters
+    ----------
+    atoms : iterable
+        What napari reports of one stroke: (indices, ids before, id after), or since napari 0.9.2
+        (slices, mask or None, ids before, id after).
+    shape : (3,) int
+        Of the label.
+
+    Returns
+    -------
+    voxels : (n,) int64
+        Flat indices into the label, each once.
+    before : (n,) uint16
+        Their label ids before the stroke.
+    """
+    voxels: list[npt.NDArray[np.int64]] = []
+    before: list[npt.NDArray[np.uint16]] = []
+    for atom in atoms:
+        if len(atom) == 4:
+            slices, mask, old, _ = atom
+            starts = [part.indices(size)[0] for part, size in zip(slices, shape, strict=True)]
+            inside = np.nonzero(np.ones(old.shape, bool) if mask is None else mask)
+            indices = tuple(part + start for part, start in zip(inside, starts, strict=True))
+        else:
+            indices, old, _ = atom
+        voxels.append(np.ravel_multi_index(indices, shape).ravel())
+        before.append(np.asarray(old, np.uint16).ravel())
+    # A voxel that the brush passed twice had its first value before the stroke.
+    unique, first = np.unique(np.concatenate(voxels), return_index=True)
+    return unique, np.concatenate(before)[first]
 
 
 def _button_is_down() -> bool:

@@ -32,7 +32,7 @@ def canvas_widget(inside: QWidget) -> QWidget:
     raise ValueError("the widget has to be in napari's window, with its canvas")
 
 
-class Hold(QObject):
+class PaintHold(QObject):
     """Keeps a canvas from being painted until more is there to be seen.
 
     A picture takes OpenGL in software 25 to 40 ms: a box that is painted first and its mask

@@ -1,4 +1,4 @@
-"""napari's conventions and ours: layer data, slices on the canvas, reader, writer, sample data.
+"""The three anatomical planes, and how their slices lie on napari's canvas.
 
 Layers show array voxels scaled by the spacing; origin and direction stay in the `Volume` that every
 layer of ours carries in its metadata, since napari cannot slice rotated layers.
@@ -6,24 +6,17 @@ layer of ours carries in its metadata, since napari cannot slice rotated layers.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import inf, nextafter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from napari_medsamq.errors import PromptError
-from napari_medsamq.geometry import axis_codes
 from napari_medsamq.io.volume import Volume
-from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-PREVIEW = "medsamq_preview"
 # So near a number of steps is one.
 _WHOLE = 1e-6
 
@@ -100,136 +93,3 @@ def range_without(
         found.append((start, last, step))
     # napari aligns the last axes of layers.
     return (*viewer.dims.range[: viewer.dims.ndim - len(found)], *found)
-
-
-def show_slice(viewer: ViewerModel, layer: Layer, axis: int, index: int) -> None:
-    """Move a viewer to a slice, across an array axis, of a 3D layer."""
-    place = float(layer.translate[axis] + index * layer.scale[axis])
-    viewer.dims.set_point(viewer.dims.ndim - 3 + axis, place)
-
-
-def require_slices(viewer: ViewerModel) -> None:
-    """Raise PromptError while a viewer shows solids, where the slice in hand is out of sight."""
-    if viewer.dims.ndisplay == 3:
-        raise PromptError("Show slices first (F2, F3, F4): what is done to one has to be seen.")
-
-
-_OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "I": "S", "S": "I"}
-
-
-@dataclass(frozen=True)
-class EdgeLetters:
-    """Towards which side of the patient each edge of the canvas lies: R, L, A, P, I or S."""
-
-    left: str
-    right: str
-    top: str
-    bottom: str
-
-
-def edge_letters(
-    affine: npt.ArrayLike, right: npt.NDArray[np.floating], down: npt.NDArray[np.floating]
-) -> EdgeLetters:
-    """Name the edges of the canvas by the patient axes nearest to them.
-
-    Parameters
-    ----------
-    affine : (4, 4) float
-        Of the volume.
-    right, down : (3,) float
-        Steps to the right and down on the canvas, along the array axes (z, y, x).
-
-    Examples
-    --------
-    An axial slice in radiological convention, with the patient's right on the left:
-
-    >>> edge_letters(np.eye(4)[[2, 1, 0, 3]], np.array([0, 0, 1]), np.array([0, 1, 0]))
-    EdgeLetters(left='R', right='L', top='A', bottom='P')
-    """
-    codes = axis_codes(affine)
-
-    def letter(step: npt.NDArray[np.floating]) -> str:
-        axis = int(np.abs(step).argmax())
-        return codes[axis] if step[axis] > 0 else _OPPOSITE[codes[axis]]
-
-    return EdgeLetters(letter(-right), letter(right), letter(-down), letter(down))
-
-
-def drawn_box(corners: npt.NDArray[np.floating], axis: int, shape: tuple[int, ...]) -> BoxPrompt:
-    """Turn a rectangle of a napari Shapes layer into a box prompt.
-
-    Parameters
-    ----------
-    corners : (4, 3) float
-        In array voxels (z, y, x), in any order.
-    axis : int
-        Array axis normal to the canvas.
-    shape : (z, y, x) int
-        Of the volume.
-
-    Raises
-    ------
-    PromptError
-        If the slice in view is none of the volume's, or the rectangle lies outside it or is no
-        larger than a click.
-    """
-    in_plane = np.delete(np.asarray(corners, float), axis, axis=1)
-    index = int(np.rint(corners[0, axis]))
-    if not 0 <= index < shape[axis]:
-        raise PromptError(
-            f"The slice in view lies outside this volume, whose slices run from 0 to "
-            f"{shape[axis] - 1}. Move the slider below the picture until the volume is seen."
-        )
-    return BoxPrompt.from_corners(axis, index, in_plane.min(axis=0), in_plane.max(axis=0), shape)
-
-
-def rectangle(box: BoxPrompt | BoxPrompt3D) -> npt.NDArray[np.float64]:
-    """Return a box prompt as the corners (4, 3) of a napari rectangle, in array voxels (z, y, x).
-
-    A 3D box is shown on its middle slice.
-
-    The corners are voxel centres, so that reading them back by `drawn_box` gives the same box.
-    """
-    if isinstance(box, BoxPrompt3D):
-        box = box.slice_prompt(box.middle_slice)
-    rows_columns = np.array(
-        [[box.y0, box.x0], [box.y0, box.x1], [box.y1, box.x1], [box.y1, box.x0]], float
-    )
-    return np.insert(rows_columns, box.axis, box.index, axis=1)
-
-
-def stroke_edit(
-    atoms: Iterable[Any], shape: tuple[int, ...]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint16]]:
-    """Read the value of a Labels layer's `paint` event.
-
-    Parameters
-    ----------
-    atoms : iterable
-        What napari reports of one stroke: (indices, ids before, id after), or since napari 0.9.2
-        (slices, mask or None, ids before, id after).
-    shape : (3,) int
-        Of the label.
-
-    Returns
-    -------
-    voxels : (n,) int64
-        Flat indices into the label, each once.
-    before : (n,) uint16
-        Their label ids before the stroke.
-    """
-    voxels: list[npt.NDArray[np.int64]] = []
-    before: list[npt.NDArray[np.uint16]] = []
-    for atom in atoms:
-        if len(atom) == 4:
-            slices, mask, old, _ = atom
-            starts = [part.indices(size)[0] for part, size in zip(slices, shape, strict=True)]
-            inside = np.nonzero(np.ones(old.shape, bool) if mask is None else mask)
-            indices = tuple(part + start for part, start in zip(inside, starts, strict=True))
-        else:
-            indices, old, _ = atom
-        voxels.append(np.ravel_multi_index(indices, shape).ravel())
-        before.append(np.asarray(old, np.uint16).ravel())
-    # A voxel that the brush passed twice had its first value before the stroke.
-    unique, first = np.unique(np.concatenate(voxels), return_index=True)
-    return unique, np.concatenate(before)[first]

@@ -1,70 +1,94 @@
-"""The rectangles of the box layer, and which prompt or request each of them stands for."""
+"""Prompts on the canvas: rectangles for boxes, marks for clicks, and which stands for which."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
-from napari.layers import Shapes
+import numpy.typing as npt
+from napari.layers import Points, Shapes
+from psygnal import Signal
+from qtpy.QtCore import QTimer
 
+from napari_medsamq.annotation.history import Prompt
+from napari_medsamq.errors import PromptError
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
-from napari_medsamq.ui.canvas.planes import rectangle
+from napari_medsamq.ui.prompt_list import Request
+
+# Canvas pixels that a hand shakes in a click.
+STILL = 4
+_DRAWING_MODES = ("add_rectangle", "select", "direct")
+# Bluish green and vermilion, which the colour-blind can tell apart; plus and minus say it, too.
+_COLORS = {True: "#009E73", False: "#D55E00"}
+_SYMBOLS = {True: "cross", False: "hbar"}
+# Of the longest axis. A fixed size on the canvas would be all border, as napari draws it.
+_SIZE = 30
 
 
-class Boxed(Protocol):
-    """Something with a box: a committed prompt, or a request that waits."""
-
-    @property
-    def box(self) -> BoxPrompt | BoxPrompt3D:
-        """Where it is."""
+Item = Prompt | Request
 
 
-T = TypeVar("T", bound=Boxed)
-
-
-class Rectangles(Generic[T]):
-    """Keeps a napari layer's rectangles those of a list of boxes.
+class BoxLayer:
+    """Keeps a napari layer's rectangles those of a list of boxes, and tells what is done to them.
 
     Only what differs is drawn: napari takes milliseconds for each rectangle that it gets anew.
 
     Parameters
     ----------
     layer : Shapes
+    shape : (z, y, x) int
+        Of the volume.
 
     Attributes
     ----------
-    items : list of Boxed
-        What each rectangle stands for, in the layer's order.
+    active : bool
+        Whether a button of the mouse is held down on the layer.
+    still : bool
+        Whether the mouse has not moved since it was pressed, farther than in a click.
     """
 
-    def __init__(self, layer: Shapes) -> None:
-        self._layer = layer
-        self.items: list[T] = []
-        self._looks: list[tuple[object, ...]] = []
+    began = Signal()  # the mouse was pressed
+    dragged = Signal(object, object)  # which box, None for a new one; its place so far, or None
+    changed = Signal(object, BoxPrompt)  # which box, None for a new one, and where it is now
+    removed = Signal(object)  # which box
+    refused = Signal(Exception)  # what was drawn is no box
+    ended = Signal()  # the mouse was let go, or the layer changed otherwise, and all is told
 
-    def show(
-        self,
-        items: Sequence[T],
-        colors: Sequence[str],
-        widths: Sequence[float],
-        *,
-        afresh: bool,
-    ) -> None:
+    def __init__(self, layer: Shapes, shape: tuple[int, ...]) -> None:
+        self._layer = layer
+        self._shape = shape
+        # What each rectangle stands for, in the layer's order, and how it was drawn.
+        self._items: list[Item] = []
+        self._looks: list[tuple[object, ...]] = []
+        # What the user has done, to be told once napari is done with it: which box lies where, None
+        # for a new one; and which were removed.
+        self._touched: list[tuple[Item | None, npt.NDArray[np.floating]]] = []
+        self._gone: list[Item] = []
+        self.active, self.still = False, True
+        self._come_last()
+        layer.events.mode.connect(self._come_last)
+        layer.events.data.connect(self._on_data)
+        # Emitted once napari has moved the rectangle, and before it paints: a box that waited for
+        # the painting would come 40 ms late.
+        layer.events.set_data.connect(self._on_set_data)
+
+    def show(self, items: Sequence[Item], colors: Sequence[str], widths: Sequence[float]) -> None:
         """Show boxes in colours, with edges of so many voxels.
 
         Parameters
         ----------
-        items : sequence of Boxed
+        items : sequence of Item
         colors : sequence of str
         widths : sequence of float
-        afresh : bool
-            The layer may not be as it was left.
         """
         corners = [rectangle(item.box) for item in items]
         looks = [
             (place.tobytes(), *rest) for place, *rest in zip(corners, colors, widths, strict=True)
         ]
+        there = [np.asarray(shape, float).tobytes() for shape in self._layer.data]
+        # The user may have changed the layer.
+        afresh = there != [place for place, *_ in self._looks]
         left = list(range(len(items)))
         order: list[int] = []
         for look in self._looks:
@@ -74,23 +98,161 @@ class Rectangles(Generic[T]):
                 break
             order.append(found)
             left.remove(found)
-        if afresh:
-            self._layer.data = []
-            order, left = [], list(range(len(items)))
-        if left:
-            self._layer.add_rectangles(
-                [corners[i] for i in left],
-                edge_width=[widths[i] for i in left],
-                edge_color=np.array([colors[i] for i in left]),
-                face_color="transparent",
-            )
+        with self._layer.events.data.blocker(self._on_data):
+            if afresh:
+                self._layer.data = []
+                order, left = [], list(range(len(items)))
+            if left:
+                self._layer.add_rectangles(
+                    [corners[i] for i in left],
+                    edge_width=[widths[i] for i in left],
+                    edge_color=np.array([colors[i] for i in left]),
+                    face_color="transparent",
+                )
         if afresh or left:
             self._layer.selected_data = set()
-        self.items = [items[i] for i in (*order, *left)]
+        self._items = [items[i] for i in (*order, *left)]
         self._looks = [looks[i] for i in (*order, *left)]
 
-    def forget(self, gone: Sequence[T]) -> None:
-        """Drop what rectangles stood for that the user has removed."""
-        kept = [i for i, item in enumerate(self.items) if item not in gone]
-        self.items = [self.items[i] for i in kept]
-        self._looks = [self._looks[i] for i in kept]
+    def _come_last(self) -> None:
+        # After the callback of napari's tool, which each mode brings anew: at the end of a drag the
+        # rectangle is what it will be.
+        callbacks = self._layer.mouse_drag_callbacks
+        if self._follow_mouse in callbacks:
+            callbacks.remove(self._follow_mouse)
+        callbacks.append(self._follow_mouse)
+
+    def _follow_mouse(self, layer: Shapes, event: Any) -> Iterator[None]:
+        self.active = self.still = True
+        start = np.array(event.pos)
+        self.began.emit()
+        yield
+        while event.type == "mouse_move":
+            self.still &= bool(np.linalg.norm(np.array(event.pos) - start) <= STILL)
+            yield
+        self.active = False
+        self._tell()
+
+    def _on_set_data(self) -> None:
+        layer = self._layer
+        if (
+            not self.active
+            or self.still
+            or layer.mode not in _DRAWING_MODES
+            or len(layer.selected_data) != 1
+        ):
+            return
+        (index,) = layer.selected_data
+        item = None if layer.mode == "add_rectangle" else self._items[index]
+        try:
+            box = self._box(item, layer.data[index])
+        except PromptError:
+            box = None
+        self.dragged.emit(item, box)
+
+    def _on_data(self, event: Any) -> None:
+        data, items = self._layer.data, self._items
+        if event.action == "added":
+            # A click without a drag leaves a rectangle of a fixed size on the screen: no box.
+            if not self.still:
+                self._touched.append((None, data[-1]))
+        elif event.action == "changed":
+            self._touched += [(items[index], data[index]) for index in event.data_indices]
+        elif event.action == "removed":
+            gone = [items[index] for index in event.data_indices]
+            kept = [i for i, item in enumerate(items) if item not in gone]
+            self._items = [items[i] for i in kept]
+            self._looks = [self._looks[i] for i in kept]
+            self._gone += gone
+        else:
+            return
+        if not self.active:
+            # napari is still at work on its shapes.
+            QTimer.singleShot(0, self._tell)
+
+    def _tell(self) -> None:
+        touched, self._touched = self._touched, []
+        gone, self._gone = self._gone, []
+        for item in gone:
+            self.removed.emit(item)
+        for item, corners in touched:
+            try:
+                box = self._box(item, corners)
+            except PromptError as error:
+                self.refused.emit(error)
+            else:
+                self.changed.emit(item, box)
+        self.ended.emit()
+
+    def _box(self, item: Item | None, corners: npt.NDArray[np.floating]) -> BoxPrompt:
+        # What the mouse draws lies in one slice.
+        axis = int(np.ptp(corners, axis=0).argmin()) if item is None else item.box.axis
+        return drawn_box(corners, axis, self._shape)
+
+
+def drawn_box(corners: npt.NDArray[np.floating], axis: int, shape: tuple[int, ...]) -> BoxPrompt:
+    """Turn a rectangle of a napari Shapes layer into a box prompt.
+
+    Parameters
+    ----------
+    corners : (4, 3) float
+        In array voxels (z, y, x), in any order.
+    axis : int
+        Array axis normal to the canvas.
+    shape : (z, y, x) int
+        Of the volume.
+
+    Raises
+    ------
+    PromptError
+        If the slice in view is none of the volume's, or the rectangle lies outside it or is no
+        larger than a click.
+    """
+    in_plane = np.delete(np.asarray(corners, float), axis, axis=1)
+    index = int(np.rint(corners[0, axis]))
+    if not 0 <= index < shape[axis]:
+        raise PromptError(
+            f"The slice in view lies outside this volume, whose slices run from 0 to "
+            f"{shape[axis] - 1}. Move the slider below the picture until the volume is seen."
+        )
+    return BoxPrompt.from_corners(axis, index, in_plane.min(axis=0), in_plane.max(axis=0), shape)
+
+
+def rectangle(box: BoxPrompt | BoxPrompt3D) -> npt.NDArray[np.float64]:
+    """Return a box prompt as the corners (4, 3) of a napari rectangle, in array voxels (z, y, x).
+
+    A 3D box is shown on its middle slice.
+
+    The corners are voxel centres, so that reading them back by `drawn_box` gives the same box.
+    """
+    if isinstance(box, BoxPrompt3D):
+        box = box.slice_prompt(box.middle_slice)
+    rows_columns = np.array(
+        [[box.y0, box.x0], [box.y0, box.x1], [box.y1, box.x1], [box.y1, box.x0]], float
+    )
+    return np.insert(rows_columns, box.axis, box.index, axis=1)
+
+
+def marks_layer(shape: Sequence[int], **arguments: Any) -> Points:
+    """Make the layer that shows where was clicked in a volume of a shape (z, y, x)."""
+    return Points(
+        np.zeros((0, 3)),
+        ndim=3,
+        size=max(shape) / _SIZE,
+        border_color="white",
+        border_width=0.08,
+        **arguments,
+    )
+
+
+def show_clicks(layer: Points, boxes: Sequence[BoxPrompt | BoxPrompt3D]) -> None:
+    """Show the clicks of boxes, and no others."""
+    clicks = [(box, c) for box in boxes if isinstance(box, BoxPrompt) for c in box.clicks]
+    places = [np.insert([c.y, c.x], box.axis, box.index) for box, c in clicks]
+    wanted = np.array(places, float).reshape(-1, 3)
+    if np.array_equal(layer.data, wanted):
+        return
+    layer.data = wanted
+    if clicks:
+        layer.symbol = [_SYMBOLS[click.positive] for _, click in clicks]
+        layer.face_color = [_COLORS[click.positive] for _, click in clicks]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from magicgui.widgets import ComboBox, Container, FloatSpinBox, SpinBox
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QGridLayout, QGroupBox
+from qtpy.QtWidgets import QGroupBox
 
 from napari_medsamq.annotation.repairs import REPAIRS, Number, Repair
-from napari_medsamq.ui.forms.volume_form import button, narrow, wrapping_label
+from napari_medsamq.ui.forms.elements import button, lay_out, narrow, number_field, wrapping_label
 from napari_medsamq.ui.key_focus import by_tab_alone
 
 
@@ -24,43 +25,38 @@ class CheckForm(QGroupBox):
     def __init__(self, keys: Mapping[str, str]) -> None:
         super().__init__("4. Check and repair")
         self._slice = wrapping_label("The slice in view")
-        self._back = button(
-            f"Doubtful ◀  (Shift+{keys['doubtful']})", lambda: self.step_requested.emit(-1)
+        key, ask = keys["doubtful"], self.step_requested.emit
+        tip = "Show the next slice towards {} numbers whose mask the network is not sure of"
+        back = button(f"Doubtful ◀  (Shift+{key})", partial(ask, -1), tip.format("lower"))
+        ahead = button(f"Doubtful ▶  ({key})", partial(ask, 1), tip.format("higher"))
+        accept = button(
+            f"Accept slice  ({keys['accept']})",
+            self.accept_requested.emit,
+            "Mark the label's mask on the slice in view as checked;\n"
+            "propagation leaves it as it is",
         )
-        self._next = button(
-            f"Doubtful ▶  ({keys['doubtful']})", lambda: self.step_requested.emit(1)
-        )
-        for push, where in ((self._back, "lower"), (self._next, "higher")):
-            push.setToolTip(
-                f"Show the next slice towards {where} numbers whose mask the network is not sure of"
-            )
-        self._accept = button(f"Accept slice  ({keys['accept']})", self.accept_requested.emit)
-        self._accept.setToolTip(
-            "Mark the label's mask on the slice in view as checked;\npropagation leaves it as it is"
-        )
-        self._accept_seen = button(
-            f"Accept all seen  (Shift+{keys['accept']})", self.accept_seen_requested.emit
-        )
-        self._accept_seen.setToolTip(
+        accept_seen = button(
+            f"Accept all seen  (Shift+{keys['accept']})",
+            self.accept_seen_requested.emit,
             "Mark all masks of the label as checked that you have seen as they are now.\n"
-            "In the strip below the picture, those that you have not seen are half as high."
+            "In the strip below the picture, those that you have not seen are half as high.",
         )
         self._choice = ComboBox(label="Repair", choices=[repair.title for repair in REPAIRS])
-        self._numbers = Container(layout="horizontal", labels=True)
-        self._numbers.margins = (0, 0, 0, 0)
-        self._apply = button(f"Repair  ({keys['repair']})", self.ask_for_repair)
         self._choice.changed.connect(self._show_numbers)
         self._choice.native.setAccessibleName("Repair")
         narrow(self._choice.native)
-        grid = QGridLayout(self)
-        grid.addWidget(self._slice, 0, 0, 1, 2)
-        grid.addWidget(self._back, 1, 0)
-        grid.addWidget(self._next, 1, 1)
-        grid.addWidget(self._accept, 2, 0)
-        grid.addWidget(self._accept_seen, 2, 1)
-        grid.addWidget(self._choice.native, 3, 0, 1, 2)
-        grid.addWidget(self._numbers.native, 4, 0, 1, 2)
-        grid.addWidget(self._apply, 5, 0, 1, 2)
+        self._numbers = Container(layout="horizontal", labels=True)
+        self._numbers.margins = (0, 0, 0, 0)
+        self._apply = button(f"Repair  ({keys['repair']})", self.ask_for_repair)
+        lay_out(
+            self,
+            self._slice,
+            (back, ahead),
+            (accept, accept_seen),
+            self._choice.native,
+            self._numbers.native,
+            self._apply,
+        )
         self._show_numbers()
 
     @property
@@ -76,10 +72,6 @@ class CheckForm(QGroupBox):
         """Show a line about the slice in view."""
         self._slice.setText(text)
 
-    def set_open(self, is_open: bool) -> None:
-        """Allow what needs an open volume."""
-        self.setEnabled(is_open)
-
     def _show_numbers(self) -> None:
         self._numbers.clear()
         self._numbers.extend([_field(number) for number in self.repair.numbers])
@@ -90,16 +82,7 @@ class CheckForm(QGroupBox):
 
 
 def _field(number: Number) -> SpinBox | FloatSpinBox:
+    options = {"value": number.default, "min": number.least, "max": number.most}
     if number.whole:
-        field = SpinBox(
-            label=number.title,
-            value=int(number.default),
-            min=int(number.least),
-            max=int(number.most),
-        )
-    else:
-        field = FloatSpinBox(
-            label=number.title, value=number.default, min=number.least, max=number.most, step=0.5
-        )
-    field.native.setAccessibleName(number.title)
-    return field
+        return number_field(SpinBox, number.title, **{k: int(v) for k, v in options.items()})
+    return number_field(FloatSpinBox, number.title, step=0.5, **options)

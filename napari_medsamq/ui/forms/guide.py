@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QVBoxLayout
+from qtpy.QtWidgets import QGroupBox
 
-from napari_medsamq.ui.forms.volume_form import button, wrapping_label
+from napari_medsamq.ui.forms.elements import button, lay_out, row, wrapping_label
 
 OPEN, BOX, PROPAGATE, CORRECT, SAVE = range(5)
 STEPS = (
@@ -39,14 +39,10 @@ class Guide(QGroupBox):
         self._text = wrapping_label("First steps")
         self._sample = button("Open the sample CT", self.sample_requested.emit)
         self._next = button("Next", self._go_on)
-        self._end = button("End", self.ended.emit)
-        self._end.setToolTip("Show the first steps no more; the preferences bring them back")
-        row = QHBoxLayout()
-        for push in (self._sample, self._next, self._end):
-            row.addWidget(push)
-        layout = QVBoxLayout(self)
-        layout.addWidget(self._text)
-        layout.addLayout(row)
+        end = button(
+            "End", self.ended.emit, "Show the first steps no more; the preferences bring them back"
+        )
+        lay_out(self, self._text, row(self._sample, self._next, end))
         self._step = 0
         self._show()
 

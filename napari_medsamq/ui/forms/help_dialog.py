@@ -1,8 +1,10 @@
-"""The list of keys that `?` opens."""
+"""What `?` opens: the list of keys, and the manual."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from qtpy.QtCore import QEvent, QObject, QSize
 from qtpy.QtGui import QKeyEvent
@@ -12,10 +14,15 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QLabel,
     QScrollArea,
+    QTabWidget,
+    QTextBrowser,
     QVBoxLayout,
     QWidget,
 )
 
+_MANUAL = Path(__file__).parents[2] / "docs" / "manual.md"
+# What the manual shows and leads to does not come along: pictures, and the pages beside it.
+_PICTURE, _LINK = r"!\[[^\]]*\]\([^)]*\)", r"\[([^\]]+)\]\([^)]*\)"
 # Of the screen.
 _LARGEST_SHARE = 0.9
 # What is done with the mouse has no key of its own.
@@ -30,7 +37,7 @@ _MOUSE = (
 
 
 class HelpKey(QObject):
-    """Has `?` list the keys, on the canvas: napari takes many other characters for the same one.
+    """Has `?` open the help, on the canvas: napari takes many other characters for the same one.
 
     Parameters
     ----------
@@ -54,7 +61,7 @@ class HelpKey(QObject):
             self._dialog.deleteLater()
 
     def show(self) -> None:
-        """List the keys; the window stays in use meanwhile."""
+        """Open the help; the window stays in use meanwhile."""
         if self._dialog is None:
             self._dialog = HelpDialog(self._canvas, self._keys)
         self._dialog.show()
@@ -72,7 +79,7 @@ class HelpKey(QObject):
 
 
 class HelpDialog(QDialog):
-    """Keys and gestures, each with what it does.
+    """Keys and gestures, each with what it does, and the manual behind them.
 
     Parameters
     ----------
@@ -83,7 +90,7 @@ class HelpDialog(QDialog):
 
     def __init__(self, parent: QWidget, keys: Mapping[str, str]) -> None:
         super().__init__(parent)
-        self.setWindowTitle("MedSAM-Q: keys")
+        self.setWindowTitle("MedSAM-Q: keys and manual")
         grid = QGridLayout()
         # Keys that do the same in several directions share a line.
         together: dict[str, list[str]] = {}
@@ -91,7 +98,7 @@ class HelpDialog(QDialog):
             shown = key.replace("Control", "Ctrl").replace("-", " + ")
             together.setdefault(words, []).append(shown)
         rows = [(_joined(shown), words) for words, shown in together.items()]
-        for number, (key, words) in enumerate((*rows, ("?", "List the keys"), *_MOUSE)):
+        for number, (key, words) in enumerate((*rows, ("?", "Show this help"), *_MOUSE)):
             label = QLabel(f"<b>{key}</b>")
             label.setAccessibleDescription(words)
             grid.addWidget(label, number, 0)
@@ -105,17 +112,36 @@ class HelpDialog(QDialog):
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QScrollArea.Shape.NoFrame)
         scroll.setAccessibleName("Keys")
+        tabs = QTabWidget()
+        tabs.addTab(scroll, "Keys")
+        tabs.addTab(_manual(), "Manual")
         layout = QVBoxLayout(self)
-        layout.addWidget(scroll)
+        layout.addWidget(tabs)
         layout.addWidget(buttons)
+        # Styles put frames around tabs and lists, which are no wider than this.
         bar = scroll.verticalScrollBar().sizeHint().width()
         around = layout.contentsMargins()
         wanted = inside.sizeHint() + QSize(
-            bar + around.left() + around.right(),
-            buttons.sizeHint().height() + layout.spacing() + around.top() + around.bottom(),
+            2 * bar + around.left() + around.right(),
+            bar
+            + tabs.tabBar().sizeHint().height()
+            + buttons.sizeHint().height()
+            + layout.spacing()
+            + around.top()
+            + around.bottom(),
         )
         room = parent.screen().availableGeometry().size()
         self.resize(wanted.boundedTo(room * _LARGEST_SHARE))
+
+
+def _manual() -> QTextBrowser:
+    """Return the manual, to be read where the work is done."""
+    text = re.sub(_LINK, r"\1", re.sub(_PICTURE, "", _MANUAL.read_text(encoding="utf-8")))
+    page = QTextBrowser()
+    page.setAccessibleName("Manual")
+    page.setOpenLinks(False)
+    page.setMarkdown(text)
+    return page
 
 
 def _joined(keys: list[str]) -> str:

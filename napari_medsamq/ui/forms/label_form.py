@@ -12,17 +12,13 @@ from qtpy.QtWidgets import (
     QColorDialog,
     QComboBox,
     QGroupBox,
-    QHBoxLayout,
-    QHeaderView,
-    QLabel,
     QSizePolicy,
     QTableWidgetItem,
-    QVBoxLayout,
 )
 
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.io.terminology import ORGANS
-from napari_medsamq.ui.forms.volume_form import Table, button, narrow
+from napari_medsamq.ui.forms.elements import Table, button, lay_out, menu, number_field, row
 
 _COLUMNS = ("Show", "Label", "Voxels", "mL", "Lock")
 # Of the table; and letters of a name that are seen at least.
@@ -43,51 +39,41 @@ class LabelForm(QGroupBox):
         self._style = LabelStyle.default(1)
         self._color = self._style.color
         self._rows: list[tuple[int, LabelStyle]] = []
-        self._id = SpinBox(label="Number", min=1, max=65535, value=1)
+        self._id = number_field(SpinBox, "Number of the label", min=1, max=65535, value=1)
+        self._id.native.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        # Typing 12 must not pass through 1.
+        self._id.native.setKeyboardTracking(False)
+        self._id.changed.connect(self.label_requested.emit)
         # A name of one's own, or one of those that are used most.
-        self._name = QComboBox()
+        self._name = menu("Name")
         self._name.setEditable(True)
         self._name.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
-        self._name.setAccessibleName("Name")
-        narrow(self._name)
         self._name.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self._name.setMinimumContentsLength(_NAME_LENGTH)
         self._name.addItems(ORGANS)
-        self._id.native.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-        self._id.native.setAccessibleName("Number of the label")
-        # Typing 12 must not pass through 1.
-        self._id.native.setKeyboardTracking(False)
-        self._id.changed.connect(self.label_requested.emit)
         self._name.lineEdit().editingFinished.connect(self._ask_for_style)
         self._name.activated.connect(self._ask_for_style)
         self._pick_color = button("Colour…", self._ask_for_color)
-        self._remove = button("Remove label", self._ask_for_removal)
-        self._remove.setToolTip("Clear all voxels and boxes of this label (undo restores them)")
+        remove = button(
+            "Remove label",
+            self._ask_for_removal,
+            "Clear all voxels and boxes of this label (undo restores them)",
+        )
         self._table = self._build_table()
-
-        name_row, row = QHBoxLayout(), QHBoxLayout()
-        for text, field in (("Number", self._id.native), ("Name", self._name)):
-            name_row.addWidget(QLabel(text))
-            name_row.addWidget(field, int(field is self._name))
-        row.addWidget(self._pick_color)
-        row.addWidget(self._remove)
-        layout = QVBoxLayout(self)
-        layout.addLayout(name_row)
-        layout.addLayout(row)
-        layout.addWidget(self._table)
+        lay_out(
+            self,
+            row("Number", self._id.native, "Name", self._name),
+            row(self._pick_color, remove),
+            self._table,
+        )
 
     def _build_table(self) -> Table:
-        table = Table(len(_COLUMNS), _LINES)
-        table.setHorizontalHeaderLabels(list(_COLUMNS))
-        table.setAccessibleName("Labels of this volume")
+        table = Table("Labels of this volume", _COLUMNS, _LINES, _COLUMNS.index("Label"))
         table.setToolTip("Click a label to draw for it. Nothing takes voxels of a locked one.")
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        header = table.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(_COLUMNS.index("Label"), QHeaderView.ResizeMode.Stretch)
         table.cellClicked.connect(self._choose_row)
         table.itemChanged.connect(self._on_check)
         return table
@@ -149,10 +135,6 @@ class LabelForm(QGroupBox):
         item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
         item.setCheckState(Qt.CheckState.Checked if checked else Qt.CheckState.Unchecked)
         item.setData(Qt.ItemDataRole.AccessibleTextRole, f"{title}: {'yes' if checked else 'no'}")
-
-    def set_open(self, is_open: bool) -> None:
-        """Allow what needs an open volume."""
-        self.setEnabled(is_open)
 
 
 def _swatch(color: str) -> QIcon:

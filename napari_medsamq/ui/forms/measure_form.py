@@ -10,21 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QRect, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QPainter, QPaintEvent
-from qtpy.QtWidgets import (
-    QApplication,
-    QFileDialog,
-    QGridLayout,
-    QGroupBox,
-    QHeaderView,
-    QSizePolicy,
-    QTableWidgetItem,
-    QWidget,
-)
+from qtpy.QtWidgets import QApplication, QFileDialog, QGroupBox, QSizePolicy, QWidget
 
 from napari_medsamq.analysis.statistics import LabelStatistics
 from napari_medsamq.errors import SaveError
 from napari_medsamq.io.files import table_text, write_whole
-from napari_medsamq.ui.forms.volume_form import Table, button
+from napari_medsamq.ui.forms.elements import Table, button, lay_out
 from napari_medsamq.workflows.follow_up import Change
 
 # How many fall into each bin, the lowest value and the highest.
@@ -86,25 +77,17 @@ class MeasureForm(QGroupBox):
 
     def __init__(self) -> None:
         super().__init__("5. Measure")
-        self._name = ""
         self._target = Path("statistics.csv")
         self._all: Mapping[int, tuple[str, LabelStatistics]] = {}
         self._prior: Mapping[int, float] = {}
-        self._table = Table(2, _LINES)
-        self._table.setAccessibleName("Statistics of the label")
+        self._table = Table("Statistics of the label", ("", ""), _LINES, 1)
         self._table.horizontalHeader().hide()
-        header = self._table.horizontalHeader()
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
         self.histogram = Histogram()
-        self._copy = button("Copy", self.copy)
-        self._copy.setToolTip("Copy the numbers of all labels, to be pasted into a table")
+        self._copy = button(
+            "Copy", self.copy, "Copy the numbers of all labels, to be pasted into a table"
+        )
         self._export = button("Save as CSV…", self._ask_for_target)
-        grid = QGridLayout(self)
-        grid.addWidget(self._table, 0, 0, 1, 2)
-        grid.addWidget(self.histogram, 1, 0, 1, 2)
-        grid.addWidget(self._copy, 2, 0)
-        grid.addWidget(self._export, 2, 1)
+        lay_out(self, self._table, self.histogram, (self._copy, self._export))
         self.clear()
 
     def show_statistics(
@@ -144,10 +127,7 @@ class MeasureForm(QGroupBox):
                 (f"Mean, SD ({unit})", f"{own.mean:.1f}, {own.sd:.1f}"),
                 *((f"{share} % below", f"{value:.1f}") for share, value in own.percentiles.items()),
             ]
-        self._table.setRowCount(len(rows))
-        for number, row in enumerate(rows):
-            for column, text in enumerate(row):
-                self._table.setItem(number, column, QTableWidgetItem(text))
+        self._table.show_rows(rows)
         self.histogram.show_bars(bars, voxels, color)
         for push in (self._copy, self._export):
             push.setEnabled(bool(measured))
@@ -170,10 +150,7 @@ class MeasureForm(QGroupBox):
     @property
     def rows(self) -> dict[str, str]:
         """What is shown of the label in hand, by its title."""
-        return {
-            self._table.item(row, 0).text(): self._table.item(row, 1).text()
-            for row in range(self._table.rowCount())
-        }
+        return dict(self._table.rows)
 
     def suggest(self, target: Path) -> None:
         """Say which file saving suggests."""
@@ -192,10 +169,6 @@ class MeasureForm(QGroupBox):
             self.said.emit(str(error))
             return
         self.said.emit(f"Saved: {path}")
-
-    def set_open(self, is_open: bool) -> None:
-        """Allow what needs an open volume."""
-        self.setEnabled(is_open)
 
     def _ask_for_target(self) -> None:
         name, _ = QFileDialog.getSaveFileName(

@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QKeyEvent
-from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QGroupBox, QWidget
+from qtpy.QtWidgets import QGroupBox, QWidget
 
-from napari_medsamq.ui.forms.volume_form import IMAGE_FILES, button, narrow, wrapping_label
+from napari_medsamq.ui.forms.elements import (
+    IMAGE_FILES,
+    button,
+    choose,
+    file_button,
+    folder_button,
+    lay_out,
+    menu,
+    show_entries,
+    wrapping_label,
+)
 
 NO_IMAGE = "no image: assume no motion"
 _CANCEL = "Cancel  (Esc)"
@@ -28,27 +38,20 @@ class PriorForm(QGroupBox):
         super().__init__("Prior scan")
         self._about = wrapping_label("About the prior image")
         self._added: list[tuple[str, object]] = []
-        self._images = QComboBox()
-        narrow(self._images)
-        self._images.setAccessibleName("Image of the prior scan")
-        self._images.setToolTip(
-            "The image that the prior label was drawn on: by it the motion of the patient is found"
+        self._images = menu(
+            "Image of the prior scan",
+            "The image that the prior label was drawn on: by it the motion of the patient is found",
         )
+        folder = "The folder of the prior DICOM series"
         self._inputs: tuple[QWidget, ...] = (
             self._images,
-            button("Image file…", self._ask_for_file),
-            button("DICOM folder…", self._ask_for_folder),
+            file_button("Image file…", "The image of the prior scan", IMAGE_FILES, self._add),
+            folder_button("DICOM folder…", folder, self._add),
             button("Place boxes", self._place),
         )
         self._stop = button(_CANCEL, self.stop_requested.emit)
-        images, file, folder, place = self._inputs
-        grid = QGridLayout(self)
-        grid.addWidget(self._about, 0, 0, 1, 2)
-        grid.addWidget(images, 1, 0, 1, 2)
-        grid.addWidget(file, 2, 0)
-        grid.addWidget(folder, 2, 1)
-        grid.addWidget(place, 3, 0)
-        grid.addWidget(self._stop, 3, 1)
+        images, *open_buttons, place = self._inputs
+        lay_out(self, self._about, images, tuple(open_buttons), (place, self._stop))
         self.end()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 (Qt's name)
@@ -66,7 +69,7 @@ class PriorForm(QGroupBox):
         )
         self._added = []
         self.show_images(images)
-        self._choose(chosen)
+        choose(self._images, chosen)
         self.show_running(False)
         self.show()
 
@@ -76,12 +79,7 @@ class PriorForm(QGroupBox):
 
     def show_images(self, images: Sequence[tuple[str, object]]) -> None:
         """List what can be chosen beside no image; what is chosen stays so where it still is."""
-        chosen = self.chosen
-        with QSignalBlocker(self._images):
-            self._images.clear()
-            for text, what in ((NO_IMAGE, None), *images, *self._added):
-                self._images.addItem(text, what)
-        self._choose(chosen)
+        show_entries(self._images, ((NO_IMAGE, None), *images, *self._added))
 
     @property
     def chosen(self) -> object:
@@ -94,26 +92,10 @@ class PriorForm(QGroupBox):
             part.setEnabled(not running)
         self._stop.setText("Stop  (Esc)" if running else _CANCEL)
 
-    def _choose(self, image: object) -> None:
-        """Choose what is listed; no image where it is not."""
-        listed = [self._images.itemData(number) for number in range(self._images.count())]
-        places = [n for n, what in enumerate(listed) if what is image or what == image]
-        self._images.setCurrentIndex(places[0] if places else 0)
-
     def _place(self) -> None:
         self.place_requested.emit(self.chosen)
 
-    def _add(self, name: str) -> None:
-        if name:
-            path = Path(name)
-            self._added.append((f"file: {path.name}", path))
-            self._images.addItem(*self._added[-1])
-            self._images.setCurrentIndex(self._images.count() - 1)
-
-    def _ask_for_file(self) -> None:
-        self._add(
-            QFileDialog.getOpenFileName(self, "The image of the prior scan", "", IMAGE_FILES)[0]
-        )
-
-    def _ask_for_folder(self) -> None:
-        self._add(QFileDialog.getExistingDirectory(self, "The folder of the prior DICOM series"))
+    def _add(self, path: Path) -> None:
+        self._added.append((f"file: {path.name}", path))
+        self._images.addItem(*self._added[-1])
+        self._images.setCurrentIndex(self._images.count() - 1)

@@ -1,119 +1,105 @@
-"""What happens without being asked for: previews while a box is drawn, slices encoded ahead."""
+"""Encodes the slices around the one in view before they are needed, and shows which are ready."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
 
 import numpy as np
-from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import QTimer
 
+from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.inference.embeddings import nearest_slices
 from napari_medsamq.ui.canvas.ready_bar import ReadyBar, slice_slider
-from napari_medsamq.ui.tools.prefetch import Prefetch
-from napari_medsamq.ui.tools.preview import Preview
-from napari_medsamq.ui.worker import Worker
-from napari_medsamq.ui.workspace import Workspace
+from napari_medsamq.ui.tools.tool import BackgroundTool, Job, Then, ToolContext
 
-if TYPE_CHECKING:
-    from napari import Viewer
+# Scrolling redraws the canvas, and both want the same cores.
+_REST_MS = 40
 
 
-class Live(QObject):
-    """Follows mouse and slider for as long as a workspace is the one in use.
+class PrefetchTool(BackgroundTool):
+    """Keeps the compute thread busy with slices near the view while nothing else is asked of it.
 
     Parameters
     ----------
-    parent : QObject
-    viewer : napari.Viewer
-    workspace : Workspace
-    compute : Worker
-    canvas : QWidget
-        In the window whose slice slider gets the ready-bar.
-    ahead : bool
-        Whether slices are encoded before they are needed.
+    context : ToolContext
+
+    Attributes
+    ----------
+    paused : bool
+        While the mouse drags, and where nothing is wanted ahead.
+    bar : ReadyBar
+        At the slider of the slices.
     """
 
-    said = Signal(str)
-
-    def __init__(
-        self,
-        parent: QObject,
-        viewer: Viewer,
-        workspace: Workspace,
-        compute: Worker,
-        canvas: QWidget,
-        *,
-        ahead: bool,
-    ) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
-        self._workspace = workspace
-        self._canvas = canvas
-        self._ahead = ahead
-        self._axis = 0
-        self.preview = Preview(self, workspace, compute, canvas)
-        self.preview.said.connect(self.said.emit)
-        self.prefetch = Prefetch(self, workspace.session, compute)
-        self.prefetch.paused = not ahead
-        self.prefetch.changed.connect(self._show_ready)
+    def __init__(self, context: ToolContext) -> None:
+        super().__init__(context, context.compute, _REST_MS, gives_way=True)
+        self._ahead = context.prefetch
+        self.paused = not self._ahead
+        self._axis = self._index = 0
+        self._forwards = True
         self.bar = ReadyBar()
-        workspace.drag.began.connect(self.pause)
-        workspace.drag.ended.connect(self.go_on)
-        viewer.dims.events.current_step.connect(self._on_view)
-        viewer.dims.events.order.connect(self._on_view)
-        viewer.dims.events.ndisplay.connect(self._on_view)
-        workspace.image.events.contrast_limits.connect(self.wake)
+        workspace = self._workspace
+        self.follow(self.pause, workspace.box_layer.began)
+        self.follow(self.resume, workspace.box_layer.ended)
+        self.follow(self.refresh, workspace.image.events.contrast_limits, workspace.seen_changed)
+        self.follow(self._on_view, self._view.changed)
+        self._on_view()
 
     def close(self) -> None:
-        """Follow them no more."""
-        viewer, workspace = self._viewer, self._workspace
-        workspace.drag.began.disconnect(self.pause)
-        workspace.drag.ended.disconnect(self.go_on)
-        viewer.dims.events.current_step.disconnect(self._on_view)
-        viewer.dims.events.order.disconnect(self._on_view)
-        viewer.dims.events.ndisplay.disconnect(self._on_view)
-        workspace.image.events.contrast_limits.disconnect(self.wake)
-        self.preview.close()
-        self.prefetch.close()
+        """Encode no more."""
+        super().close()
         self.bar.attach(None)
         self.bar.deleteLater()
 
-    def look_along(self, axis: int) -> None:
-        """Say which array axis is normal to the canvas."""
-        self._axis = axis
-        self._on_view()
-
-    def wake(self) -> None:
-        """Look again for slices to encode: window, modality or model have changed."""
-        self.prefetch.wake()
-
     def pause(self) -> None:
-        """Encode nothing ahead while the mouse drags."""
-        self.prefetch.paused = True
+        """Encode nothing while the mouse drags."""
+        self.paused = True
 
-    def go_on(self) -> None:
-        """Encode ahead again."""
-        self.prefetch.paused = not self._ahead
-        self.prefetch.wake()
+    def resume(self) -> None:
+        """Encode again."""
+        self.paused = not self._ahead
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look again for slices to encode: view, window, modality or model have changed."""
+        self._show_ready()
+        super().refresh()
 
     def _on_view(self) -> None:
-        workspace, axis = self._workspace, self._axis
-        dims = self._viewer.dims
-        if dims.ndim < 3:  # all layers are gone
-            return
-        place = dims.point[dims.ndim - 3 + axis]
-        self.prefetch.look_at(axis, workspace.slice_at(place, axis))
+        axis, index = self._view.axis, self._view.index
+        if axis == self._axis and index != self._index:
+            self._forwards = index > self._index
+        self._axis, self._index = axis, index
+        self.refresh()
         # The slider of another plane is laid out once the event loop is back.
         QTimer.singleShot(0, self._attach_bar)
 
     def _attach_bar(self) -> None:
-        if not self._ahead or self._viewer.dims.ndisplay == 3:
-            self.bar.attach(None)
+        if self.closed:
             return
-        count = self._workspace.session.label.shape[self._axis]
-        self.bar.attach(slice_slider(self._canvas.window(), count))
+        count = self._session.label.shape[self._view.axis]
+        shown = self._ahead and not self._view.solid
+        self.bar.attach(slice_slider(self._canvas.window(), count) if shown else None)
 
-    def _show_ready(self) -> None:
-        session, axis = self._workspace.session, self._axis
+    def _next_job(self) -> tuple[Job, Then] | None:
+        if self.paused:
+            return None
+        axis, session = self._axis, self._session
+        count, most = session.label.shape[axis], session.slices_kept
+        wanted = nearest_slices(self._index, count, self._forwards, most)
+        predictor = session.predictor(axis)
+        index = next((one for one in wanted if not predictor.is_ready(one)), None)
+        if index is None:
+            self._show_ready()  # boxes may have made slices ready, too
+            return None
+        return partial(predictor.prepare, index, wanted), self._show_ready
+
+    def _on_error(self, error: MedSAMQError) -> None:
+        # A box on that slice will say so; there is no use in trying the others.
+        self.paused = True
+
+    def _show_ready(self, _: None = None) -> None:
+        session, axis = self._session, self._axis
         count = session.label.shape[axis]
-        self.bar.show_ready(np.array([session.is_ready(axis, index) for index in range(count)]))
+        predictor = session.predictor(axis)
+        self.bar.show_ready(np.array([predictor.is_ready(index) for index in range(count)]))

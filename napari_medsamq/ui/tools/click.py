@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import Signal
 
 from napari_medsamq.annotation.click_target import correction, is_on_slice
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.prompts import BoxPrompt, Click
-from napari_medsamq.ui.canvas.box_drag import STILL
-from napari_medsamq.ui.canvas.planes import require_slices
-from napari_medsamq.ui.worker import Worker
-from napari_medsamq.ui.workspace import Request, Workspace
+from napari_medsamq.ui.canvas.prompt_layers import STILL
+from napari_medsamq.ui.prompt_list import Request
+from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -26,47 +25,35 @@ _LEFT, _RIGHT = 1, 2
 _SCRIBBLED = 5
 
 
-class Clicking(QObject):
+class ClickTool(Tool):
     """Turns clicks into requests while it is switched on; drags still move the picture.
 
     A drag with Shift is a scribble: several clicks at once.
 
     Parameters
     ----------
-    parent : QObject
-    viewer : napari.Viewer
-    workspace : Workspace
-    compute : Worker
-    slice_in_view : callable
-        Returns array axis and index.
-    fail : callable
-        Told why a click corrects nothing.
+    context : ToolContext
+
+    Attributes
+    ----------
+    active : bool
+        Whether it is switched on.
     """
 
     changed = Signal()  # it was switched on or off
 
-    def __init__(
-        self,
-        parent: QObject,
-        viewer: Viewer,
-        workspace: Workspace,
-        compute: Worker,
-        slice_in_view: Callable[[], tuple[int, int]],
-        fail: Callable[[BaseException], None],
-    ) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
-        self._workspace = workspace
-        self._compute = compute
-        self._slice_in_view = slice_in_view
-        self._fail = fail
+    def __init__(self, context: ToolContext) -> None:
+        super().__init__(context)
         self.active = False
-        viewer.mouse_drag_callbacks.append(self._follow)
+        self._viewer.mouse_drag_callbacks.append(self._follow_mouse)
+        self.follow(self.switch, self._dock.segment.click_requested)
+        self.follow(self.improve, self._dock.segment.improve_requested)
 
     def close(self) -> None:
         """Take no more clicks."""
         self.active = False
-        self._viewer.mouse_drag_callbacks.remove(self._follow)
+        self._viewer.mouse_drag_callbacks.remove(self._follow_mouse)
+        super().close()
 
     def switch(self, active: bool) -> None:
         """Take clicks for corrections, or leave them to napari."""
@@ -81,8 +68,7 @@ class Clicking(QObject):
     def _get_ready(self) -> None:
         # The first mask that is given to the network has it compiled anew, which the first click
         # would wait for.
-        axis, index = self._slice_in_view()
-        session = self._workspace.session
+        axis, index, session = self._view.axis, self._view.index, self._session
         nothing = np.zeros(np.delete(session.label.shape, axis), bool)
         box = BoxPrompt(axis, index, 0, 0, *(int(size) - 1 for size in nothing.shape[::-1]))
         self._compute.submit(
@@ -93,7 +79,7 @@ class Clicking(QObject):
         """Let the network improve the label's mask on the slice in view, without a click."""
         self._request(())
 
-    def _follow(self, viewer: Viewer, event: Any) -> Iterator[None]:
+    def _follow_mouse(self, viewer: Viewer, event: Any) -> Iterator[None]:
         start, button = np.array(event.pos), event.button
         positive = button == _LEFT and "Alt" not in event.modifiers
         scribbles = "Shift" in event.modifiers
@@ -101,7 +87,7 @@ class Clicking(QObject):
         # A tool in hand keeps its clicks.
         idle = layer is None or layer.mode == "pan_zoom"
         # A click on solids turns them.
-        if not (self.active and idle) or button > _RIGHT or viewer.dims.ndisplay == 3:
+        if not (self.active and idle) or button > _RIGHT or self._view.solid:
             return
         camera, path = viewer.scene.camera, [event.position]
         moves = camera.mouse_pan, camera.mouse_zoom
@@ -125,7 +111,7 @@ class Clicking(QObject):
         self._request(tuple(dict.fromkeys(self._click(place, positive) for place in path)))
 
     def _click(self, position: Any, positive: bool) -> Click:
-        axis, _ = self._slice_in_view()
+        axis = self._view.axis
         place = np.rint(self._workspace.labels.world_to_data(position))[-3:]
         row, column = np.delete(place, axis).astype(int).tolist()
         return Click(column, row, positive)
@@ -133,37 +119,24 @@ class Clicking(QObject):
     def _request(self, clicks: tuple[Click, ...]) -> None:
         """Ask for what clicks correct, all of them as one step; without any, for a better mask."""
         workspace = self._workspace
-        axis, index = self._slice_in_view()
+        axis, index = self._view.axis, self._view.index
         # A scribble may leave the picture.
-        shape = tuple(int(size) for size in np.delete(workspace.session.label.shape, axis))
+        shape = tuple(int(size) for size in np.delete(self._session.label.shape, axis))
         inside = tuple(click for click in clicks if is_on_slice(click, shape))
         clicks = inside or clicks[:1]
-        waiting = self._waiting(axis, index) if inside else None
+        label_id, prompts = workspace.label_id, workspace.prompts
+        waiting = prompts.latest(axis, index, label_id, waiting=True) if inside else None
         if waiting is not None:
             # Its mask is on its way, and would be out of date.
-            workspace.requests.remove(waiting)
             box = replace(waiting.box, clicks=(*waiting.box.clicks, *clicks))
-            workspace.request(replace(waiting, box=box))
+            prompts.move(waiting, box, waiting.start)
             return
-        label_id = workspace.label_id
         try:
-            require_slices(self._viewer)
+            self._view.require_slices()
             first = clicks[0] if clicks else None
-            found = correction(workspace.session, axis, index, first, label_id)
+            found = correction(self._session, axis, index, first, label_id)
         except MedSAMQError as error:
             self._fail(error)
             return
         box = replace(found.box, clicks=(*found.box.clicks, *clicks[1:]))
-        workspace.request(Request(box, label_id, found.replaces, found.start))
-
-    def _waiting(self, axis: int, index: int) -> Request | None:
-        """Return the last request on a slice, for the label in hand, that has no answer yet."""
-        for request in reversed(self._workspace.requests):
-            box = request.box
-            if (
-                isinstance(box, BoxPrompt)
-                and (box.axis, box.index) == (axis, index)
-                and request.label_id == self._workspace.label_id
-            ):
-                return request
-        return None
+        prompts.ask(Request(box, label_id, found.replaces, found.start))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Labels
-from qtpy.QtCore import QObject
 
 from napari_medsamq.analysis.comparison import (
     Agreement,
@@ -23,23 +21,18 @@ from napari_medsamq.analysis.comparison import (
 )
 from napari_medsamq.errors import MedSAMQError, PromptError
 from napari_medsamq.io.labels import LabelFile, bring_onto, read_label_file
-from napari_medsamq.io.segments import Segment, Segments, used_ids
+from napari_medsamq.io.segments import Segment, used_ids
 from napari_medsamq.plugin import layer_volume, lie_alike, lies_on, placing
-from napari_medsamq.ui.canvas.planes import require_slices
 from napari_medsamq.ui.forms.compare_form import STATES
-from napari_medsamq.ui.forms.dock_form import SegmentView
-from napari_medsamq.ui.tools.comparison_overlay import ComparisonView, Pair
-from napari_medsamq.ui.worker import Worker
-from napari_medsamq.ui.workspace import Workspace
-
-if TYPE_CHECKING:
-    from napari import Viewer
+from napari_medsamq.ui.tools.click import ClickTool
+from napari_medsamq.ui.tools.comparison_overlay import ComparisonOverlay, MaskPair
+from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
 _LEGEND = "A: {}, orange stripes. B: {}, blue chequers. White: both have it."
 
 
 @dataclass(frozen=True, eq=False)
-class Other:
+class ComparedLabel:
     """A label that is not the session's, on the volume's grid.
 
     Attributes
@@ -51,64 +44,47 @@ class Other:
 
     name: str
     label: npt.NDArray[np.integer]
-    styles: Segments
+    styles: Mapping[int, Segment]
 
 
-class Comparing(QObject):
+class CompareTool(Tool):
     """Lets the form compare a label with another one of the session, a layer or a file.
 
     Parameters
     ----------
-    parent : QObject
-    viewer : napari.Viewer
-    view : SegmentView
-    workspace : Workspace
-    files : Worker
-        Reads and compares in the background.
-    shown : ComparisonView
+    context : ToolContext
+    click : ClickTool
+        Takes no clicks while a comparison is shown.
     """
 
-    def __init__(
-        self,
-        parent: QObject,
-        viewer: Viewer,
-        view: SegmentView,
-        workspace: Workspace,
-        files: Worker,
-        shown: ComparisonView,
-    ) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
-        self._view = view
-        self._workspace = workspace
-        self._files = files
-        self._shown = shown
-        self._others: list[Other] = []
+    def __init__(self, context: ToolContext, click: ClickTool) -> None:
+        super().__init__(context)
+        self._shown = ComparisonOverlay(context, click)
+        self._others: list[ComparedLabel] = []
         # Counts what was asked for, so that answers which come too late are told.
         self._number = 0
-        form = view.compare
-        self._wires: list[tuple[Any, Callable[..., None]]] = [
-            (form.next_requested, self.press),
-            (form.state_requested, self._show_state),
-            (form.end_requested, self.leave),
-            (form.step_requested, self.step),
-            (form.file_requested, self.read),
-            (shown.ended, self._on_ended),
-            (workspace.changed, self._list_choices),
-            (viewer.layers.events.inserted, self._list_choices),
-            (viewer.layers.events.removed, self._list_choices),
-        ]
-        for signal, slot in self._wires:
-            signal.connect(slot)
+        form = self._dock.compare
+        self.follow(self.press, form.next_requested)
+        self.follow(self._show_state, form.state_requested)
+        self.follow(self.leave, form.end_requested)
+        self.follow(self.step, form.step_requested)
+        self.follow(self.read, form.file_requested)
+        self.follow(self._on_ended, self._shown.ended)
+        layers = self._viewer.layers.events
+        self.follow(self._list_choices, self._workspace.changed, layers.inserted, layers.removed)
         form.show_agreement([])
         self._list_choices()
 
     def close(self) -> None:
         """Give the view back, and compare no more."""
         self._number += 1
+        super().close()
         self._shown.close()
-        for signal, slot in self._wires:
-            signal.disconnect(slot)
+
+    @property
+    def active(self) -> bool:
+        """Whether a comparison is on the canvas."""
+        return self._shown.active
 
     def press(self) -> None:
         """Begin a comparison, or show the next of its four states."""
@@ -118,40 +94,40 @@ class Comparing(QObject):
             self._begin()
 
     def step(self, way: int) -> None:
-        """Show the next slice with a difference; see `ComparisonView.step`."""
+        """Show the next slice with a difference; see `ComparisonOverlay.step`."""
         try:
-            self._view.show_status(self._shown.step(way))
+            self._say(self._shown.step(way))
         except PromptError as error:
-            self._view.show_failure(error)
+            self._fail(error)
 
     def leave(self, *, back: bool = True) -> None:
-        """End the comparison; see `ComparisonView.leave`."""
+        """End the comparison; see `ComparisonOverlay.leave`."""
         self._number += 1
         self._shown.leave(back=back)
 
     def read(self, path: Path) -> None:
         """Read a label file, and compare with it."""
-        volume = self._workspace.session.volume
+        volume = self._session.volume
 
-        def job() -> tuple[Other, str]:
+        def job() -> tuple[ComparedLabel, str]:
             found = bring_onto(read_label_file(path, volume), volume)
-            return Other(path.name, found.label, found.segments), found.said
+            return ComparedLabel(path.name, found.label, found.segments), found.said
 
-        self._view.show_status(f"Reading {path.name}…")
+        self._say(f"Reading {path.name}…")
         self._number += 1
-        self._files.submit(job, partial(self._on_read, self._number), self._view.show_failure)
+        self._files.submit(job, partial(self._on_read, self._number), self._fail)
 
-    def _on_read(self, number: int, result: tuple[Other, str]) -> None:
+    def _on_read(self, number: int, result: tuple[ComparedLabel, str]) -> None:
         if number != self._number:
             return
         other, said = result
         self._others.append(other)
         self._list_choices()
-        self._view.compare.choose(self._workspace.label_id, other)
+        self._dock.compare.choose(self._workspace.label_id, other)
         self._begin(said)
 
     def _list_choices(self, event: object = None) -> None:
-        session, workspace = self._workspace.session, self._workspace
+        session, workspace = self._session, self._workspace
         own = [
             (f"{used} {session.style(used).name}", used) for used in session.history.voxel_counts
         ]
@@ -162,13 +138,13 @@ class Comparing(QObject):
             if isinstance(layer, Labels) and not any(layer is known for known in ours)
         ]
         files = [(f"file: {other.name}", other) for other in self._others]
-        self._view.compare.show_choices(own, [*own[1:], *own[:1], *layers, *files])
+        self._dock.compare.show_choices(own, [*own[1:], *own[:1], *layers, *files])
 
     def _begin(self, said: str = "") -> None:
         self.leave()
-        a, b = self._view.compare.choice
+        a, b = self._dock.compare.choice
         try:
-            require_slices(self._viewer)
+            self._view.require_slices()
             if not isinstance(a, int):
                 raise PromptError("There is no label to compare yet. Draw a box first.")
             if b is None or b == a:
@@ -181,22 +157,22 @@ class Comparing(QObject):
                 other, said = self._other_of(b)
             job = self._job(a, other)
         except MedSAMQError as error:
-            self._view.show_failure(error)
+            self._fail(error)
             return
-        self._view.show_status("Comparing…")
+        self._say("Comparing…")
         then = partial(self._on_pair, self._number, a, b, other, said)
-        self._files.submit(job, then, self._view.show_failure)
+        self._files.submit(job, then, self._fail)
 
-    def _other_of(self, layer: Labels) -> tuple[Other, str]:
+    def _other_of(self, layer: Labels) -> tuple[ComparedLabel, str]:
         """Return what a labels layer holds, on the volume's grid, and what is to be said of it."""
-        session, own = self._workspace.session, self._workspace.labels
+        session, own = self._session, self._workspace.labels
         data, volume, place = np.asarray(layer.data), layer_volume(layer), placing(layer)
         others = [other for other in self._viewer.layers if other is not layer]
         named = volume is not None and volume is not session.volume
         if named and data.shape == volume.data.shape and lies_on(place, volume, others):
-            drawn = LabelFile(replace(volume, data=data.astype(np.uint16)), {})
+            drawn = LabelFile.of(volume, data.astype(np.uint16))
             moved = bring_onto(drawn, session.volume)
-            return Other(layer.name, moved.label, {}), moved.said
+            return ComparedLabel(layer.name, moved.label, {}), moved.said
         shape = session.label.shape
         if data.shape != shape or not lie_alike(place, placing(own), shape):
             raise PromptError(
@@ -205,10 +181,10 @@ class Comparing(QObject):
                 "file, and compare with that: a file says where it lies in the patient."
             )
         # A copy, as it may be painted on meanwhile.
-        return Other(layer.name, data.copy(), {}), ""
+        return ComparedLabel(layer.name, data.copy(), {}), ""
 
-    def _job(self, a: int, other: Other | int) -> Callable[[], Pair]:
-        session = self._workspace.session
+    def _job(self, a: int, other: ComparedLabel | int) -> Callable[[], MaskPair]:
+        session = self._session
         name = session.style(a).name
         if isinstance(other, int):
             found, called = session.label == other, session.style(other).name
@@ -224,34 +200,40 @@ class Comparing(QObject):
                 )
             found, called = other.label == b, f"{other.name}, label {b}"
         mask, spacing = session.label == a, session.volume.spacing.tolist()
-        tolerance = self._view.compare.tolerance_mm
+        tolerance = self._dock.compare.tolerance_mm
 
-        def job() -> Pair:
+        def job() -> MaskPair:
             agreement = compare_masks(mask, found, spacing, tolerance)
-            return Pair(name, called, difference_codes(mask, found), agreement, tolerance)
+            return MaskPair(name, called, difference_codes(mask, found), agreement, tolerance)
 
         return job
 
     def _on_pair(
-        self, number: int, a: int, source: object, other: Other | int, said: str, pair: Pair
+        self,
+        number: int,
+        a: int,
+        source: object,
+        other: ComparedLabel | int,
+        said: str,
+        pair: MaskPair,
     ) -> None:
         # Something else may have been asked for meanwhile.
-        if number != self._number or self._viewer.dims.ndisplay == 3:
+        if number != self._number or self._view.solid:
             return
         self._shown.enter(pair, source)
         self._show_state(self._shown.state)
         agrees = describe_agreement(pair.agreement, pair.tolerance_mm)
-        self._view.show_status(f"{pair.a} and {pair.b}: {agrees}. {said}".strip())
+        self._say(f"{pair.a} and {pair.b}: {agrees}. {said}".strip())
         found = {a: pair.agreement}
         self._show_numbers(found, other)
-        if isinstance(other, Other) and a in used_ids(other.label):
+        if isinstance(other, ComparedLabel) and a in used_ids(other.label):
             self._compare_next(number, other, found, pair.tolerance_mm)
 
     def _compare_next(
-        self, number: int, other: Other, found: dict[int, Agreement], tolerance: float
+        self, number: int, other: ComparedLabel, found: dict[int, Agreement], tolerance: float
     ) -> None:
         # One by one, so that a file that is to be saved comes between.
-        session = self._workspace.session
+        session = self._session
         waiting = {*session.history.voxel_counts, *used_ids(other.label)} - set(found)
         if not waiting:
             return
@@ -266,22 +248,22 @@ class Comparing(QObject):
                 self._compare_next(number, other, found, tolerance)
 
         job = partial(compare_masks, *masks, spacing, tolerance)
-        self._files.submit(job, then, self._view.show_failure)
+        self._files.submit(job, then, self._fail)
 
     def _show_state(self, state: str) -> None:
         self._shown.show_state(state)
         pair = self._shown.pair
         if pair is not None:
-            self._view.compare.show_state(state, _LEGEND.format(pair.a, pair.b))
+            self._dock.compare.show_state(state, _LEGEND.format(pair.a, pair.b))
 
     def _on_ended(self) -> None:
         # What is still being compared is not wanted any more.
         self._number += 1
-        self._view.compare.show_state(None)
+        self._dock.compare.show_state(None)
 
-    def _show_numbers(self, found: dict[int, Agreement], other: Other | int) -> None:
-        styles = other.styles if isinstance(other, Other) else {}
-        session = self._workspace.session
+    def _show_numbers(self, found: dict[int, Agreement], other: ComparedLabel | int) -> None:
+        styles = other.styles if isinstance(other, ComparedLabel) else {}
+        session = self._session
         rows = []
         for label_id, own in sorted(found.items()):
             style = session.style(label_id)
@@ -293,7 +275,7 @@ class Comparing(QObject):
             both = sum(own.only_in is None for own in found.values())
             scores = [f"{mean['dsc']:.3f}", f"{mean['nsd']:.3f}", f"{mean['hausdorff95_mm']:.1f}"]
             rows.append([f"mean of {both}", *scores, ""])
-        self._view.compare.show_agreement(rows)
+        self._dock.compare.show_agreement(rows)
 
 
 def _numbers(own: Agreement) -> list[str]:

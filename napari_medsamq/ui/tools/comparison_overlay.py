@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +21,11 @@ from napari_medsamq.analysis.comparison import (
     Agreement,
     differing_slices,
 )
-from napari_medsamq.ui.canvas.planes import PLANES, require_slices, show_slice
+from napari_medsamq.ui.canvas.planes import turn_viewer
 from napari_medsamq.ui.canvas.review_strip import STRIP_HEIGHT
 from napari_medsamq.ui.forms.compare_form import DIFFERENCES, OVERLAID, A, B
-from napari_medsamq.ui.tools.click import Clicking
-from napari_medsamq.ui.workspace import Workspace
-
-if TYPE_CHECKING:
-    from napari import Viewer
+from napari_medsamq.ui.tools.click import ClickTool
+from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
 # Okabe and Ito's orange and sky blue, and white, which any eyes tell apart; the patterns say the
 # same without any colour.
@@ -39,7 +35,7 @@ _STYLE = "color: white; background: rgba(0, 0, 0, 170); padding: 2px 6px; font-s
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class MaskPair:
     """Two masks on the canvas.
 
     Attributes
@@ -60,7 +56,7 @@ class Pair:
     tolerance_mm: float
 
 
-class ComparisonView(QObject):
+class ComparisonOverlay(Tool):
     """Shows a pair of masks instead of labels and boxes, and changes none of them.
 
     An edit, clicks that correct or the removal of its layer end it. Boxes are not drawn, and the
@@ -68,51 +64,27 @@ class ComparisonView(QObject):
 
     Parameters
     ----------
-    parent : QObject
-    viewer : napari.Viewer
-    workspace : Workspace
-    canvas : QWidget
-    clicking : Clicking
+    context : ToolContext
+    click : ClickTool
         Takes no clicks meanwhile.
-    slice_in_view : callable
-        Returns array axis and index.
-    show_plane : callable
-        Takes the number of one of `PLANES`.
     """
 
     ended = Signal()
 
-    def __init__(
-        self,
-        parent: QObject,
-        viewer: Viewer,
-        workspace: Workspace,
-        canvas: QWidget,
-        clicking: Clicking,
-        slice_in_view: Callable[[], tuple[int, int]],
-        show_plane: Callable[[int], None],
-    ) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
-        self._workspace = workspace
-        self._clicking = clicking
-        self._slice_in_view = slice_in_view
-        self._show_plane = show_plane
-        self.pair: Pair | None = None
+    def __init__(self, context: ToolContext, click: ClickTool) -> None:
+        super().__init__(context)
+        self._click = click
+        self.pair: MaskPair | None = None
         self._layer: Labels | None = None
         self._source: object = None
         self._before: dict[str, Any] = {}
         # While it changes the viewer itself.
         self._quiet = False
         self.state = A
-        self._caption = _Caption(canvas)
-        self._wires: list[tuple[Any, Callable[..., None]]] = [
-            (workspace.changed, self._on_changed),
-            (clicking.changed, self._on_clicking),
-            (viewer.layers.events.removed, self._on_removed),
-        ]
-        for signal, slot in self._wires:
-            signal.connect(slot)
+        self._caption = _Caption(self._canvas)
+        self.follow(self._on_changed, self._workspace.changed)
+        self.follow(self._on_clicking, click.changed)
+        self.follow(self._on_removed, self._viewer.layers.events.removed)
 
     @property
     def active(self) -> bool:
@@ -127,15 +99,14 @@ class ComparisonView(QObject):
     def close(self) -> None:
         """Give the view back, and show nothing more."""
         self.leave()
-        for signal, slot in self._wires:
-            signal.disconnect(slot)
+        super().close()
         self._caption.close_caption()
 
-    def enter(self, pair: Pair, source: object) -> None:
+    def enter(self, pair: MaskPair, source: object) -> None:
         """Show a pair; it ends when `source`, if that is a layer, is removed."""
         self.leave()
         viewer, workspace = self._viewer, self._workspace
-        camera, axis = viewer.scene.camera, self._slice_in_view()[0]
+        camera = viewer.scene.camera
         labels = [layer for layer in viewer.layers if isinstance(layer, Labels)]
         hidden = (*labels, workspace.boxes, workspace.marks)
         self._before = {
@@ -143,15 +114,15 @@ class ComparisonView(QObject):
             "selection": set(viewer.layers.selection),
             "active": viewer.layers.selection.active,
             "mode": workspace.boxes.mode,
-            "clicking": self._clicking.active,
-            "plane": next(n for n, plane in enumerate(PLANES) if plane.axis == axis),
+            "clicking": self._click.active,
+            "plane": self._view.plane,
             "order": viewer.dims.order,
             "point": viewer.dims.point,
             "camera": (camera.orientation, camera.center, camera.zoom, camera.angles),
         }
         self._quiet = True
-        if self._clicking.active:
-            self._clicking.switch(False)
+        if self._click.active:
+            self._click.switch(False)
         workspace.boxes.mode = "pan_zoom"
         for layer in hidden:
             layer.visible = False
@@ -201,15 +172,15 @@ class ComparisonView(QObject):
         """
         if self.pair is None or self._layer is None:
             return "Nothing is compared. Press 'Compare' first."
-        require_slices(self._viewer)
-        axis, here = self._slice_in_view()
+        self._view.require_slices()
+        axis, here = self._view.axis, self._view.index
         slices = differing_slices(self.pair.codes, axis)
         ahead = [index for index in slices if (index - here) * way > 0]
         where = "above" if way > 0 else "below"
         if not ahead:
             return f"No slice {where} this one on which they differ."
         index = min(ahead) if way > 0 else max(ahead)
-        show_slice(self._viewer, self._layer, axis, index)
+        self._view.show(axis, index)
         return f"Slice {index}: A and B differ; {len(ahead) - 1} more {where}."
 
     def leave(self, *, back: bool = True) -> None:
@@ -232,7 +203,7 @@ class ComparisonView(QObject):
         for other, visible in before["visible"].items():
             other.visible = visible
         # Without layers there are no slices to go back to.
-        if back and viewer.dims.ndim >= len(PLANES):
+        if back and self._view.point:
             self._restore(before)
         self._quiet = False
         self.ended.emit()
@@ -240,8 +211,8 @@ class ComparisonView(QObject):
     def _restore(self, before: dict[str, Any]) -> None:
         viewer = self._viewer
         viewer.dims.ndisplay = 2
-        if PLANES[before["plane"]].axis != self._slice_in_view()[0]:
-            self._show_plane(before["plane"])
+        if self._view.plane != before["plane"]:
+            turn_viewer(viewer, before["plane"], self._workspace.labels)
         if len(before["order"]) == viewer.dims.ndim:
             viewer.dims.order = before["order"]
             viewer.dims.point = before["point"]
@@ -253,14 +224,14 @@ class ComparisonView(QObject):
         selection.update(layer for layer in before["selection"] if layer in viewer.layers)
         self._workspace.boxes.mode = before["mode"]
         if before["clicking"]:
-            self._clicking.switch(True)
+            self._click.switch(True)
 
     def _on_changed(self) -> None:
         if self.active and not self._quiet:
             self.leave(back=False)
 
     def _on_clicking(self) -> None:
-        if self.active and not self._quiet and self._clicking.active:
+        if self.active and not self._quiet and self._click.active:
             self.leave(back=False)
 
     def _on_removed(self, event: Any) -> None:

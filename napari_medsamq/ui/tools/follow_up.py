@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from napari.layers import Image
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QTimer
 
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.io.labels import LabelFile, read_label_file
 from napari_medsamq.io.source import Selection
 from napari_medsamq.io.volume import read_volume
 from napari_medsamq.plugin import layer_volume
-from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.ui.canvas.planes import show_slice
-from napari_medsamq.ui.dialogs import wants_instead
-from napari_medsamq.ui.forms.dock_form import SegmentView
-from napari_medsamq.ui.worker import Worker
-from napari_medsamq.ui.workspace import Request, Workspace
+from napari_medsamq.ui.dialogs import ask_selection
+from napari_medsamq.ui.prompt_list import Request
+from napari_medsamq.ui.tools.tool import Tool, ToolContext
 from napari_medsamq.workflows.follow_up import PriorLabel, find_motion, prior_labels, propose_image
 
-if TYPE_CHECKING:
-    from napari import Viewer
-
 _TICK_MS = 200
-# By workspace, so that a volume that is used again still knows what it was.
-_PRIOR: WeakKeyDictionary[Workspace, list[PriorLabel]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +42,7 @@ class _Search:
         return not self.stopped
 
 
-class Following(QObject):
+class FollowUpTool(Tool):
     """Reads a prior label, places its boxes, and has them segmented when the user says so.
 
     Where the user has the image that the label was drawn on, the motion of the patient since then
@@ -61,30 +50,11 @@ class Following(QObject):
 
     Parameters
     ----------
-    parent : QObject
-    viewer : napari.Viewer
-    view : SegmentView
-    workspace : Workspace
-    files : Worker
-    axis : callable
-        Returns the array axis normal to the plane in view.
+    context : ToolContext
     """
 
-    def __init__(
-        self,
-        parent: QObject,
-        viewer: Viewer,
-        view: SegmentView,
-        workspace: Workspace,
-        files: Worker,
-        axis: Callable[[], int],
-    ) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
-        self._view = view
-        self._workspace = workspace
-        self._files = files
-        self._axis = axis
+    def __init__(self, context: ToolContext) -> None:
+        super().__init__(context)
         # Counts what was asked for, so that answers which come too late are told.
         self._number = 0
         self._prior: _Prior | None = None
@@ -92,36 +62,25 @@ class Following(QObject):
         self._ticker = QTimer(self)
         self._ticker.setInterval(_TICK_MS)
         self._ticker.timeout.connect(self._show_progress)
-        self._wires: list[tuple[Any, Callable[..., None]]] = [
-            (view.volume.prior_requested, self.read),
-            (view.prior.place_requested, self.place),
-            (view.prior.stop_requested, self.stop),
-            (viewer.layers.events.inserted, self._list_images),
-            (viewer.layers.events.removed, self._list_images),
-            (view.volume.run_requested, self.run),
-            (workspace.changed, self._show_waiting),
-        ]
-        for signal, slot in self._wires:
-            signal.connect(slot)
+        volume, prior, layers = self._dock.volume, self._dock.prior, self._viewer.layers.events
+        self.follow(self.read, volume.prior_requested)
+        self.follow(self.place, prior.place_requested)
+        self.follow(self.stop, prior.stop_requested)
+        self.follow(self._list_images, layers.inserted, layers.removed)
+        self.follow(self.run, volume.run_requested)
+        self.follow(self._show_waiting, self._workspace.changed)
         self._show_prior()
         self._show_waiting()
 
     def close(self) -> None:
         """Follow up nothing more; boxes that wait stay."""
         self._forget()
-        for signal, slot in self._wires:
-            signal.disconnect(slot)
-
-    @property
-    def waiting(self) -> list[Request]:
-        """The boxes that wait for the user; one that was moved is segmented already."""
-        held = self._workspace.held
-        return [request for request in self._workspace.requests if request in held]
+        super().close()
 
     def read(self, path: Path) -> None:
         """Read the label of a prior scan, and ask for its image."""
         self._forget()
-        self._view.show_status(f"Reading {path.name}…")
+        self._say(f"Reading {path.name}…")
         self._files.submit(
             lambda: _Prior(read_label_file(path), propose_image(path)),
             partial(self._on_read, self._number),
@@ -141,13 +100,13 @@ class Following(QObject):
         """
         if self._prior is None or self._search is not None:
             return
-        label, volume, axis = self._prior.label, self._workspace.session.volume, self._axis()
+        label, volume, axis = self._prior.label, self._session.volume, self._view.axis
         search = self._search = _Search()
         shown = layer_volume(image) if isinstance(image, Image) else None
 
         def job() -> tuple[str, list[PriorLabel]]:
             if isinstance(image, Path):
-                scan = read_volume(image, selection.series, selection.volume, selection.resample)
+                scan = read_volume(image, **asdict(selection))
             elif shown is not None:
                 scan = shown
             else:
@@ -162,14 +121,14 @@ class Following(QObject):
             if number != self._number:
                 return
             self._end_search()
-            better = wants_instead(self._view, error, selection)
+            better = ask_selection(self._dock, error, selection)
             if better is None:
                 self._on_failure(number, error)
             # Something else may have been asked for with the question still open.
             elif number == self._number:
                 self.place(image, better)
 
-        self._view.prior.show_running(True)
+        self._dock.prior.show_running(True)
         if image is not None:
             self._show_progress()
             self._ticker.start()
@@ -181,33 +140,29 @@ class Following(QObject):
         """Place no boxes, whether they are being looked for or asked about."""
         if self._prior is not None:
             self._forget()
-            self._view.show_status("Stopped: no boxes of the prior scan were placed.")
+            self._say("Stopped: no boxes of the prior scan were placed.")
 
     def run(self) -> None:
         """Have the boxes that wait segmented, the largest label first."""
-        waiting = self.waiting
-        self._workspace.held.clear()
-        for request in waiting:
-            self._workspace.requested.emit(request)
-        self._show_waiting()
+        self._workspace.prompts.release()
 
     def _forget(self) -> None:
         self._number += 1
         self._end_search()
         self._prior = None
-        self._view.prior.end()
+        self._dock.prior.end()
 
     def _end_search(self) -> None:
         self._ticker.stop()
         if self._search is not None:
             self._search.stopped = True
             self._search = None
-        self._view.prior.show_running(False)
+        self._dock.prior.show_running(False)
 
     def _on_read(self, number: int, prior: _Prior) -> None:
         if number != self._number:
             return
-        if prior.image == self._workspace.session.volume.path:
+        if prior.image == self._session.volume.path:
             prior = replace(prior, image=None)
         self._prior = prior
         path = prior.image
@@ -215,8 +170,8 @@ class Following(QObject):
         layers = [layer for _, layer in self._layers() if layer_volume(layer).path == path]
         chosen = layers[0] if path is not None and layers else path
         name = prior.label.volume.name
-        self._view.prior.begin(name, self._images(), chosen)
-        self._view.show_status(
+        self._dock.prior.begin(name, self._images(), chosen)
+        self._say(
             f"{name} is read. Choose the image it was drawn on, or none, below the volume, and "
             "press 'Place boxes'."
         )
@@ -236,12 +191,12 @@ class Following(QObject):
 
     def _list_images(self, _: object = None) -> None:
         if self._prior is not None:
-            self._view.prior.show_images(self._images())
+            self._dock.prior.show_images(self._images())
 
     def _show_progress(self) -> None:
         if self._search is not None:
             share = 100 * self._search.share
-            self._view.show_status(f"Registering the prior image: {share:.0f} %. Esc stops it.")
+            self._say(f"Registering the prior image: {share:.0f} %. Esc stops it.")
 
     def _on_labels(self, number: int, found: tuple[str, list[PriorLabel]]) -> None:
         if number == self._number:
@@ -250,8 +205,8 @@ class Following(QObject):
             self._place(labels, said)
 
     def _place(self, labels: list[PriorLabel], said: str) -> None:
-        workspace, session = self._workspace, self._workspace.session
-        placed_before = {own.label_id: own.style for own in _PRIOR.get(workspace, [])}
+        workspace, session = self._workspace, self._session
+        placed_before = {own.label_id: own.style for own in workspace.prior}
         for label in labels:
             label_id = label.label_id
             usual = LabelStyle.default(label_id, session.palette)
@@ -260,31 +215,26 @@ class Following(QObject):
             if free and label_id not in session.history.voxel_counts:
                 session.set_style(label_id, label.style)
         placed = [Request(label.box, label.label_id) for label in labels if label.box is not None]
-        asked = [request for request in workspace.requests if request not in workspace.held]
-        workspace.requests = [*asked, *placed]
-        workspace.held = set(placed)
-        _PRIOR[workspace] = labels
+        workspace.prompts.hold(placed)
+        workspace.prior = labels
         self._show_prior()
         if placed:
             box = placed[0].box
-            index = box.index if isinstance(box, BoxPrompt) else box.middle_slice
-            show_slice(self._viewer, workspace.labels, box.axis, index)
+            self._view.show(box.axis, box.middle_slice)
             workspace.show_label(placed[0].label_id)
-        else:
-            workspace.refresh()
-        self._view.show_status(f"{said} {_describe(labels)}")
+        self._say(f"{said} {_describe(labels)}")
 
     def _show_waiting(self) -> None:
-        self._view.volume.show_waiting(len(self.waiting))
+        self._dock.volume.show_waiting(len(self._workspace.prompts.held))
 
     def _show_prior(self) -> None:
-        prior = _PRIOR.get(self._workspace, [])
-        self._view.measure.show_prior({label.label_id: label.millilitres for label in prior})
+        prior = self._workspace.prior
+        self._dock.measure.show_prior({label.label_id: label.millilitres for label in prior})
 
     def _on_failure(self, number: int, error: BaseException) -> None:
         # What was asked about stays, so that another image can be chosen, or none.
         if number == self._number:
-            self._view.show_failure(error)
+            self._fail(error)
 
 
 def _describe(labels: list[PriorLabel]) -> str:

@@ -2,57 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-from napari_medsamq.annotation.history import Edit, LabelStyle
+from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.ui.forms.dock_form import SegmentView
-from napari_medsamq.ui.worker import Worker
-from napari_medsamq.ui.workspace import Workspace
+from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
 
-class Naming:
-    """Follows the form, and napari's own choice of a label, for one workspace.
+class LabelTable(Tool):
+    """Follows the form, and napari's own choice of a label.
 
     Parameters
     ----------
-    workspace : Workspace
-    view : SegmentView
-    compute : Worker
-        Runs for as long as the dock is there.
-    tell : callable
-        Takes a word and the edit that was made.
+    context : ToolContext
     """
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        view: SegmentView,
-        compute: Worker,
-        tell: Callable[[str, Edit | None], None],
-    ) -> None:
-        self._workspace = workspace
-        self._view = view
-        self._compute = compute
-        self._tell = tell
-        self._wires: list[tuple[Any, Callable[..., None]]] = [
-            (view.label.label_requested, workspace.show_label),
-            (view.label.style_requested, self._on_style),
-            (view.label.remove_requested, self._on_remove),
-            (workspace.labels.events.selected_label, self._on_selected),
-        ]
-        for signal, slot in self._wires:
-            signal.connect(slot)
-
-    def close(self) -> None:
-        """Follow them no more."""
-        for signal, slot in self._wires:
-            signal.disconnect(slot)
+    def __init__(self, context: ToolContext) -> None:
+        super().__init__(context)
+        form = self._dock.label
+        self.follow(self._workspace.show_label, form.label_requested)
+        self.follow(self._on_style, form.style_requested)
+        self.follow(self._on_remove, form.remove_requested)
+        self.follow(self._on_selected, self._workspace.labels.events.selected_label)
 
     def _on_style(self, label_id: int, style: LabelStyle) -> None:
-        self._workspace.session.set_style(label_id, style)
+        self._session.set_style(label_id, style)
         # Another label may have been locked or hidden than the one that is drawn for.
         self._workspace.show_label(self._workspace.label_id)
 
@@ -61,9 +35,11 @@ class Naming:
 
     def _remove(self, label_id: int) -> None:
         try:
-            self._tell("Done", self._workspace.remove_label(label_id))
+            edit = self._workspace.remove_label(label_id)
         except MedSAMQError as error:
-            self._view.show_failure(error)
+            self._fail(error)
+        else:
+            self._say(f"Done: {edit.name}.")
 
     def _on_selected(self) -> None:
         # napari also emits this when the colours change.

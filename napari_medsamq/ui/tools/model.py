@@ -1,4 +1,4 @@
-"""Changes what segments a volume: the modality it is taken for, and the model."""
+"""The models: the menu that offers them, and the change to another one or another modality."""
 
 from __future__ import annotations
 
@@ -7,27 +7,38 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from qtpy.QtCore import QObject, Signal
+
+from napari_medsamq.errors import ModelError
+from napari_medsamq.inference.catalog import (
+    StepTimes,
+    describe_choice,
+    describe_files,
+    explain_default,
+    time_steps,
+)
 from napari_medsamq.inference.engine import Engine, Engines
+from napari_medsamq.inference.model_spec import ModelSpec, default_model, shipped_models
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
+from napari_medsamq.io.modality import Modality
+from napari_medsamq.ui.forms.model_menu import ModelBox, ModelEntry
+from napari_medsamq.ui.tools.tool import Tool, ToolContext
+from napari_medsamq.ui.tools.window_level import WindowLevelTool
 from napari_medsamq.ui.worker import Worker
-from napari_medsamq.ui.workspace import Workspace
 
 
-class Switch:
-    """Prepares a change in the compute thread; until it is there, everything stays as it was.
+class ModelTool(Tool):
+    """Changes what segments a volume: the modality it is taken for, and the model.
+
+    A change is prepared in the compute thread; until it is there, everything stays as it was.
 
     Parameters
     ----------
-    workspace : Workspace
+    context : ToolContext
     engines : Engines
         Hold the chosen model.
-    compute : Worker
-    show_window : callable
-        Told the window that suits a new modality.
-    ended : callable
-        Called after a change, and after one that failed.
-    fail : callable
-        Told why a change failed, after `ended`.
+    window_level : WindowLevelTool
+        Shows the window that suits a new modality.
 
     Attributes
     ----------
@@ -35,29 +46,22 @@ class Switch:
         Whether a change is on its way.
     """
 
+    ended = Signal()  # a change, or one that failed
+
     def __init__(
-        self,
-        workspace: Workspace,
-        engines: Engines,
-        compute: Worker,
-        *,
-        show_window: Callable[[WindowLevel], None],
-        ended: Callable[[], None],
-        fail: Callable[[BaseException], None],
+        self, context: ToolContext, engines: Engines, window_level: WindowLevelTool
     ) -> None:
-        self._workspace = workspace
+        super().__init__(context)
         self._engines = engines
-        self._compute = compute
-        self._show_window = show_window
-        self._ended = ended
-        self._fail = fail
+        self._window_level = window_level
         self.active = False
+        self.follow(self.to_modality, self._dock.volume.modality_requested)
+        self.follow(self.to_model, self._dock.volume.model.requested)
 
     def to_modality(self, modality: str) -> None:
         """Take the volume for CT, MR or other, with the model and the window for it."""
-        session = self._workspace.session
-        volume = session.volume.with_modality(modality)  # type: ignore[arg-type]
-
+        session = self._session
+        volume = session.volume.with_modality(modality)
         directory = self._engines.directory(volume.modality)
 
         def prepare() -> tuple[WindowLevel, Engine]:
@@ -67,14 +71,14 @@ class Switch:
             window, session.engine = prepared
             session.volume, session.window = volume, window
             session.standard_window = window
-            self._show_window(window)
+            self._window_level.show(window)
 
         self._begin(prepare, show, lambda: None)
 
     def to_model(self, model: Path | None) -> None:
         """Segment with another model from now on; None leaves the choice to the program."""
         before, self._engines.model = self._engines.model, model
-        session = self._workspace.session
+        session = self._session
 
         def show(engine: Engine) -> None:
             session.engine, self._workspace.model = engine, model
@@ -105,4 +109,105 @@ class Switch:
 
     def _end(self) -> None:
         self.active = False
-        self._ended()
+        # Another volume may be in use by now.
+        if not self.closed:
+            self._window_level.refresh()
+            self._workspace.seen_changed.emit()
+            self.ended.emit()
+
+
+class ModelChooser(QObject):
+    """Fills the menu of models, and times them once it is opened.
+
+    Parameters
+    ----------
+    parent : QObject
+    box : ModelBox
+    engines : Engines
+        Hold the choice.
+    compute : Worker
+        The models are timed in its thread, one job each, so that a box waits for one at most.
+    """
+
+    def __init__(self, parent: QObject, box: ModelBox, engines: Engines, compute: Worker) -> None:
+        super().__init__(parent)
+        self._box = box
+        self._engines = engines
+        self._compute = compute
+        self._modality: Modality = "CT"
+        self._times: dict[Path, StepTimes] = {}
+        self._failures: dict[Path, str] = {}
+        self._asked: set[Path] = set()
+        self._others: list[Path] = []
+        box.opened.connect(self._time_all)
+        self.show(self._modality)
+
+    def show(self, modality: Modality) -> None:
+        """Show the models as they are for images of a modality."""
+        self._modality = modality
+        chosen = self._engines.model
+        if chosen is not None and chosen not in (*shipped_models(), *self._others):
+            self._others.append(chosen)
+        default = default_model(modality)
+        entries = [
+            ModelEntry(
+                None,
+                f"Automatic: {default.name}",
+                f"Automatic: {self._line(default)}",
+                explain_default(),
+            ),
+            *(
+                ModelEntry(path, path.name, self._line(path), self._facts(path))
+                for path in self._directories()
+            ),
+        ]
+        self._box.show_models(entries, chosen)
+
+    def _directories(self) -> list[Path]:
+        return [*shipped_models(), *self._others]
+
+    def _line(self, directory: Path) -> str:
+        try:
+            spec = ModelSpec.read(directory)
+        except ModelError:
+            return f"{directory.name}: cannot be loaded"
+        line = describe_choice(spec, self._modality, self._times.get(directory))
+        return f"{line}: cannot be loaded" if directory in self._failures else line
+
+    def _facts(self, directory: Path) -> str:
+        try:
+            spec = ModelSpec.read(directory)
+        except ModelError as error:
+            return str(error)
+        text = describe_files(directory, spec)
+        times = self._times.get(directory)
+        if times is not None:
+            text += (
+                f"\nOn this computer {times.encode_ms:.0f} ms to encode a slice, "
+                f"{times.decode_ms:.0f} ms for a box"
+            )
+        return "\n".join([text, *filter(None, [self._failures.get(directory)])])
+
+    def _time_all(self) -> None:
+        for directory in self._directories():
+            if directory not in self._asked:
+                self._asked.add(directory)
+                self._compute.submit(
+                    partial(_time, self._engines, directory),
+                    partial(self._on_times, directory),
+                    partial(self._on_failure, directory),
+                )
+
+    def _on_times(self, directory: Path, times: StepTimes) -> None:
+        self._times[directory] = times
+        self.show(self._modality)
+
+    def _on_failure(self, directory: Path, error: BaseException) -> None:
+        if not isinstance(error, ModelError):
+            raise error
+        self._failures[directory] = str(error)
+        self.show(self._modality)
+
+
+def _time(engines: Engines, directory: Path) -> StepTimes:
+    return time_steps(engines.load(directory))

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtWidgets import QLabel, QWidget
+from qtpy.QtWidgets import QLabel
 
-from napari_medsamq.geometry import is_oblique, obliquity
-from napari_medsamq.ui.canvas.planes import EdgeLetters, edge_letters
+from napari_medsamq.geometry import axis_codes, is_oblique, obliquity
 from napari_medsamq.ui.canvas.review_strip import STRIP_HEIGHT
-from napari_medsamq.ui.workspace import Workspace
+from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
-if TYPE_CHECKING:
-    from napari import Viewer
-
-_UNKNOWN = EdgeLetters("?", "?", "?", "?")
+_OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "I": "S", "S": "I"}
 _MARGIN = 6
 # White on half-transparent black: read on a white picture as on a black one.
 _STYLE = (
@@ -27,7 +22,48 @@ _STYLE = (
 )
 
 
-class Orientation(QObject):
+@dataclass(frozen=True)
+class EdgeLetters:
+    """Towards which side of the patient each edge of the canvas lies: R, L, A, P, I or S."""
+
+    left: str
+    right: str
+    top: str
+    bottom: str
+
+
+def edge_letters(
+    affine: npt.ArrayLike, right: npt.NDArray[np.floating], down: npt.NDArray[np.floating]
+) -> EdgeLetters:
+    """Name the edges of the canvas by the patient axes nearest to them.
+
+    Parameters
+    ----------
+    affine : (4, 4) float
+        Of the volume.
+    right, down : (3,) float
+        Steps to the right and down on the canvas, along the array axes (z, y, x).
+
+    Examples
+    --------
+    An axial slice in radiological convention, with the patient's right on the left:
+
+    >>> edge_letters(np.eye(4)[[2, 1, 0, 3]], np.array([0, 0, 1]), np.array([0, 1, 0]))
+    EdgeLetters(left='R', right='L', top='A', bottom='P')
+    """
+    codes = axis_codes(affine)
+
+    def letter(step: npt.NDArray[np.floating]) -> str:
+        axis = int(np.abs(step).argmax())
+        return codes[axis] if step[axis] > 0 else _OPPOSITE[codes[axis]]
+
+    return EdgeLetters(letter(-right), letter(right), letter(-down), letter(down))
+
+
+_UNKNOWN = EdgeLetters("?", "?", "?", "?")
+
+
+class OrientationLetters(Tool):
     """Shows the letters for as long as a workspace is the one in use.
 
     They follow whatever turns the picture: our planes, and napari's buttons that flip, roll,
@@ -35,44 +71,35 @@ class Orientation(QObject):
 
     Parameters
     ----------
-    parent : QObject
-    viewer : napari.Viewer
-    workspace : Workspace
-    canvas : QWidget
+    context : ToolContext
     """
 
-    def __init__(
-        self, parent: QObject, viewer: Viewer, workspace: Workspace, canvas: QWidget
-    ) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
-        self._workspace = workspace
-        self._canvas = canvas
-        self._edges = {edge: QLabel(canvas) for edge in asdict(_UNKNOWN)}
+    def __init__(self, context: ToolContext) -> None:
+        super().__init__(context)
+        self._edges = {edge: QLabel(self._canvas) for edge in asdict(_UNKNOWN)}
         for edge, label in self._edges.items():
             label.setObjectName(f"patient side: {edge}")
             label.setStyleSheet(_STYLE.format(15))
             # A box may begin under a letter.
             label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self._badge = self._oblique_badge()
-        self._events = (
+        viewer = self._viewer
+        self.follow(
+            self._show,
             viewer.dims.events.order,
             viewer.dims.events.ndisplay,
             viewer.dims.events.ndim,
             viewer.scene.camera.events.orientation,
             viewer.layers.events.inserted,
             viewer.layers.events.removed,
-            workspace.image.events.affine,
+            self._workspace.image.events.affine,
         )
-        for event in self._events:
-            event.connect(self._show)
-        canvas.installEventFilter(self)
+        self._canvas.installEventFilter(self)
         self._show()
 
     def close(self) -> None:
         """Take the letters away."""
-        for event in self._events:
-            event.disconnect(self._show)
+        super().close()
         self._canvas.removeEventFilter(self)
         for label in (*self._edges.values(), self._badge):
             label.hide()
@@ -85,7 +112,7 @@ class Orientation(QObject):
         return False
 
     def _oblique_badge(self) -> QLabel:
-        degrees = obliquity(self._workspace.session.volume.affine)
+        degrees = obliquity(self._session.volume.affine)
         badge = QLabel(f"oblique {degrees:.0f}°", self._canvas)
         badge.setObjectName("oblique badge")
         badge.setStyleSheet(_STYLE.format(12))
@@ -101,14 +128,14 @@ class Orientation(QObject):
             label.setVisible(letters is not None)
             if letters is not None:
                 label.setText(getattr(letters, edge))
-        volume = self._workspace.session.volume
+        volume = self._session.volume
         self._badge.setVisible(
             letters is not None and volume.orientation_known and is_oblique(volume.affine)
         )
         self._place()
 
     def _letters(self) -> EdgeLetters | None:
-        volume, dims = self._workspace.session.volume, self._viewer.dims
+        volume, dims = self._session.volume, self._viewer.dims
         shown = [axis - (dims.ndim - 3) for axis in dims.displayed]
         if (
             self._workspace.image not in self._viewer.layers

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from time import perf_counter
 
 import numpy as np
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import Signal
 
-from napari_medsamq.annotation.acceptance import kept_voxels, still_accepted
-from napari_medsamq.annotation.meanwhile import Start
-from napari_medsamq.annotation.review import mask_key
+from napari_medsamq.annotation.acceptance import mask_key, still_accepted
+from napari_medsamq.annotation.history import PropagationSnapshot
 from napari_medsamq.errors import MedSAMQError, PromptError
-from napari_medsamq.inference.network_state import Setting
+from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.propagation import Gap, Stop, gaps
 from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.ui.forms.guide import PROPAGATE
+from napari_medsamq.ui.forms.segment_form import DOWN, TO_VIEW, UP
 from napari_medsamq.ui.messages import report_carried, report_progress
-from napari_medsamq.ui.worker import Worker
-from napari_medsamq.ui.workspace import Workspace
+from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
 # How long the compute thread goes on before it looks whether anything else is wanted.
 _CHUNK_S = 0.06
@@ -33,12 +33,12 @@ Found = SliceMask | Stop
 class _Run:
     """A propagation on its way."""
 
-    start: Start
+    snapshot: PropagationSnapshot
     gaps: list[Gap]
     found: Iterator[Found]
     accepted: int  # slices of the label
     anew: frozenset[int]  # slices that are made anew, with a mask or without
-    setting: Setting  # with which the network is asked
+    network_state: NetworkState  # with which the network is asked
     masks: list[SliceMask] = field(default_factory=list)
     stops: list[Stop] = field(default_factory=list)
     emptied: int = 0  # slices that had the mask of an earlier one
@@ -49,43 +49,66 @@ class _Run:
         return self.anew.difference(mask.index for mask in self.masks)
 
 
-class Propagator(QObject):
+@dataclass(frozen=True)
+class LabelGap:
+    """The slices between two known ones, or beyond the last, that a label is carried through.
+
+    Attributes
+    ----------
+    axis : int
+        Array axis normal to the slices.
+    label_id : int
+    low, high : int
+        The slices on its two sides.
+    """
+
+    axis: int
+    label_id: int
+    low: int
+    high: int
+
+
+class PropagateTool(Tool):
     """Runs one propagation at a time; each slice is in the label as soon as it is there.
 
     Parameters
     ----------
-    parent : QObject
-    workspace : Workspace
-    compute : Worker
-    say : callable
-        Told in words how far it is, and what came of it.
-    fail : callable
-        Told why it cannot go on.
+    context : ToolContext
     """
 
     changed = Signal()  # it has begun or ended
 
-    def __init__(
-        self,
-        parent: QObject,
-        workspace: Workspace,
-        compute: Worker,
-        say: Callable[[str], None],
-        fail: Callable[[BaseException], None],
-    ) -> None:
-        super().__init__(parent)
-        self._workspace = workspace
-        self._compute = compute
-        self._say = say
-        self._fail = fail
+    def __init__(self, context: ToolContext) -> None:
+        super().__init__(context)
         self._run: _Run | None = None
-        # What each gap held when it was filled last, by axis, label and the slices around it.
-        self._done: dict[tuple[int, ...], tuple[object, ...]] = {}
+        # What each gap held when it was filled last.
+        self._done: dict[LabelGap, tuple[object, ...]] = {}
+        self.follow(self.start, self._dock.segment.propagate_requested)
+        self.follow(self.stop, self._dock.segment.stop_requested)
+
+    def close(self) -> None:
+        """Stop, and begin no more."""
+        self.stop()
+        super().close()
 
     @property
     def active(self) -> bool:
         """Whether a propagation is on its way."""
         return self._run is not None
+
+    def start(self, way: str | None = None) -> None:
+        """Carry the label that is drawn for across the plane in view; see `segment_form.WAYS`."""
+        axis, shown = self._view.axis, self._view.index
+        last = self._session.label.shape[axis] - 1
+        ends = {UP: (last, last), DOWN: (0, 0), TO_VIEW: (shown, shown)}
+        first, last = ends.get(way or self._dock.segment.way, (0, last))
+        self._workspace.edits.after_stroke(partial(self._start, axis, first, last), self._compute)
+
+    def _start(self, axis: int, first: int, last: int) -> None:
+        try:
+            self.begin(axis, first, last)
+        except MedSAMQError as error:
+            self._fail(error)
 
     def begin(self, axis: int, first: int, last: int) -> None:
         """Carry the label that is drawn for from its known slices to `first` and `last`.
@@ -101,26 +124,20 @@ class Propagator(QObject):
         """
         if self.active:
             return
-        workspace, session = self._workspace, self._workspace.session
-        label_id = workspace.label_id
-        known = session.history.known_slices(axis, label_id)
+        session, label_id = self._session, self._workspace.label_id
+        snapshot = PropagationSnapshot.of(session.history, axis, label_id)
+        known = snapshot.known
         drawn = [index for index, mask in known.items() if mask.any()]
         if drawn:
             first, last = min(first, *drawn), max(last, *drawn)
         wanted = gaps(known, first, last) if drawn else []
-        done = [gap for gap in wanted if self._is_done(known, axis, label_id, *gap)]
+        done = [gap for gap in wanted if self.is_done(LabelGap(axis, label_id, *gap), known)]
         if wanted and len(done) == len(wanted):
             self._say("Nothing has changed since the last propagation. Correct a slice first.")
             return
         label, accepted = session.label, session.history.accepted
         run = _Run(
-            Start(
-                axis,
-                label_id,
-                frozenset(known),
-                len(session.history.edits),
-                kept_voxels(label, accepted, axis, label_id),
-            ),
+            snapshot,
             wanted,
             session.carry(axis, known, first, last, done),
             sum(len(still_accepted(label, accepted, across, label_id)) for across in range(3)),
@@ -130,25 +147,28 @@ class Propagator(QObject):
                 if (low, high) not in done
                 for index in range(low + 1, high)
             ).difference(known),
-            session.setting(),
+            session.network_state(),
         )
         self._refuse_locked(run, done)
         self._run = run
+        self._dock.guide.done(PROPAGATE)
         asked = {"label": label_id, "axis": axis, "first": first, "last": last, "done": done}
-        session.watch("carry", {**asked, "group": run})
+        session.event.emit("carry", {**asked, "group": run})
         self.changed.emit()
         self._go_on(run)
 
     def _refuse_locked(self, run: _Run, done: Collection[Gap]) -> None:
         """Refuse to carry a locked label to slices where it has voxels, as it may lose some."""
-        session, start = self._workspace.session, run.start
-        if start.label_id not in session.locked_ids:
+        session, snapshot = self._session, run.snapshot
+        if snapshot.label_id not in session.locked_ids:
             return
-        planes = np.moveaxis((session.label == start.label_id) & ~start.kept, start.axis, 0)
+        planes = np.moveaxis(
+            (session.label == snapshot.label_id) & ~snapshot.kept, snapshot.axis, 0
+        )
         if any(planes[low + 1 : high].any() for low, high in run.gaps if (low, high) not in done):
             raise PromptError(
-                f"{session.style(start.label_id).name} is locked, and the propagation would make "
-                "slices anew on which it has voxels. Unlock it to propagate."
+                f"{session.style(snapshot.label_id).name} is locked, and the propagation would "
+                "make slices anew on which it has voxels. Unlock it to propagate."
             )
 
     def stop(self) -> None:
@@ -162,8 +182,9 @@ class Propagator(QObject):
     def _go_on(self, run: _Run) -> None:
         self._compute.submit(
             partial(_take, run.found),
-            self._workspace.edits.between_strokes(self._compute, partial(self._on_found, run)),
+            partial(self._on_found, run),
             partial(self._on_failure, run),
+            self._workspace.edits,
         )
 
     def _on_found(self, run: _Run, found: list[Found]) -> None:
@@ -171,33 +192,38 @@ class Propagator(QObject):
             return
         if found:
             self._go_on(run)  # the thread works on while the label is written
-        session, start = self._workspace.session, run.start
-        drawn = start.keep_drawn(session.history, run)
+        session, snapshot = self._session, run.snapshot
+        drawn = snapshot.keep_drawn(session.history, run)
         for item in found:
             if isinstance(item, Stop):
                 run.stops.append(item)
                 continue
             try:
-                self._workspace.commit_carried(item, start.label_id, run, start.kept)
+                self._workspace.commit_carried(item, snapshot.label_id, run, snapshot.kept)
             except MedSAMQError as error:  # the label was locked meanwhile
                 self._on_failure(run, error)
                 return
             if item.index not in drawn:
                 run.masks.append(item)
-        name = session.style(start.label_id).name
+        name = session.style(snapshot.label_id).name
         if found:
             self._say(report_progress(name, run.masks))
         else:
             try:
                 edit = session.commit_nothing(
-                    start.axis, start.label_id, run.left, run, start.kept, run.setting
+                    snapshot.axis,
+                    snapshot.label_id,
+                    run.left,
+                    run,
+                    snapshot.kept,
+                    run.network_state,
                 )
             except MedSAMQError as error:
                 self._on_failure(run, error)
                 return
             if edit is not None:
                 places = np.unravel_index(edit.voxels, session.label.shape)
-                run.emptied = np.unique(places[start.axis]).size
+                run.emptied = np.unique(places[snapshot.axis]).size
             self._end(run, stopped=False)
 
     def _on_failure(self, run: _Run, error: BaseException) -> None:
@@ -209,69 +235,59 @@ class Propagator(QObject):
         self._fail(error)
 
     @contextmanager
-    def outlasting(self, label_id: int) -> Iterator[None]:
-        """What is done to a label as a whole meanwhile leaves those gaps done that were."""
-        axes = {place[0] for place in self._done if place[1] == label_id}
-        kept = {
-            axis: [gap for gap in self._gaps_done(axis, label_id) if self._is_done(known, *gap)]
-            for axis, known in self._known(axes, label_id).items()
-        }
+    def keep_gaps_done(self, label_id: int) -> Iterator[None]:
+        """Leave those gaps of a label done that were, whatever is done to it as a whole."""
+        ours = [gap for gap in self._done if gap.label_id == label_id]
+        before = self._known({gap.axis for gap in ours}, label_id)
+        kept = [gap for gap in ours if self.is_done(gap, before[gap.axis])]
         yield
-        for axis, known in self._known(axes, label_id).items():
-            for _, _, low, high in kept[axis]:
-                # Slices that are known by now divide it.
-                inside = [index for index in known if low < index < high]
-                for part in pairwise([low, *inside, high]):
-                    self._note_done(known, axis, label_id, *part)
+        now = self._known({gap.axis for gap in kept}, label_id)
+        for gap in kept:
+            # Slices that are known by now divide it.
+            inside = [index for index in now[gap.axis] if gap.low < index < gap.high]
+            for low, high in pairwise([gap.low, *inside, gap.high]):
+                self.note_done(replace(gap, low=low, high=high), now[gap.axis])
 
     def _known(self, axes: Iterable[int], label_id: int) -> dict[int, Collection[int]]:
-        history = self._workspace.session.history
+        history = self._session.history
         return {axis: history.known_slices(axis, label_id) for axis in axes}
 
-    def _gaps_done(self, axis: int, label_id: int) -> list[tuple[int, ...]]:
-        return [place for place in self._done if place[:2] == (axis, label_id)]
+    def is_done(self, gap: LabelGap, known: Collection[int]) -> bool:
+        """Tell whether a gap, with the known slices, is as it was when it was filled last."""
+        return gap in self._done and self._done[gap] == self._key(gap, known)
 
-    def _is_done(self, known: Collection[int], *place: int) -> bool:
-        return place in self._done and self._done[place] == self._key(known, *place)
-
-    def _note_done(
-        self, known: Collection[int], *place: int, setting: Setting | None = None
+    def note_done(
+        self, gap: LabelGap, known: Collection[int], network_state: NetworkState | None = None
     ) -> None:
-        self._done[place] = self._key(known, *place, setting=setting)
+        """Take a gap for filled as it is, in the network's state of then, or that in hand."""
+        self._done[gap] = self._key(gap, known, network_state)
 
     def _key(
-        self,
-        known: Collection[int],
-        axis: int,
-        label_id: int,
-        low: int,
-        high: int,
-        *,
-        setting: Setting | None = None,
+        self, gap: LabelGap, known: Collection[int], network_state: NetworkState | None = None
     ) -> tuple[object, ...]:
         """Return what tells whether a gap, and the slices around it, are as they were.
 
-        The setting is that with which the gap was asked about; without it, the one in hand.
+        The network's state is that in which the gap was asked about; without it, the one in hand.
         """
-        session = self._workspace.session
-        planes = np.moveaxis(session.label, axis, 0)
+        session = self._session
+        planes = np.moveaxis(session.label, gap.axis, 0)
         return (
-            setting or session.setting(),
-            tuple(session.locked_against(label_id)),
-            tuple(index for index in known if low <= index <= high),
-            mask_key(planes[max(low, 0) : high + 1] == label_id),
+            network_state or session.network_state(),
+            tuple(session.locked_against(gap.label_id)),
+            tuple(index for index in known if gap.low <= index <= gap.high),
+            mask_key(planes[max(gap.low, 0) : gap.high + 1] == gap.label_id),
         )
 
     def _end(self, run: _Run, *, stopped: bool) -> None:
         self._run = None
-        axis, label_id = run.start.axis, run.start.label_id
+        axis, label_id = run.snapshot.axis, run.snapshot.label_id
         if not stopped:
             # Asked anew, as a slice may have been corrected meanwhile.
-            known = self._workspace.session.history.known_slices(axis, label_id)
+            known = self._session.history.known_slices(axis, label_id)
             for gap in run.gaps:
-                self._note_done(known, axis, label_id, *gap, setting=run.setting)
+                self.note_done(LabelGap(axis, label_id, *gap), known, run.network_state)
         self._workspace.refresh()
-        name = self._workspace.session.style(label_id).name
+        name = self._session.style(label_id).name
         self._say(
             report_carried(
                 name,
@@ -287,10 +303,10 @@ class Propagator(QObject):
 
     def _older(self, run: _Run) -> int:
         """Count the slices that were to be made anew, and have what they had before."""
-        session, start = self._workspace.session, run.start
-        drawn = start.keep_drawn(session.history, run)
-        planes = np.moveaxis(session.label, start.axis, 0)
-        return sum(bool((planes[n] == start.label_id).any()) for n in run.left - drawn)
+        session, snapshot = self._session, run.snapshot
+        drawn = snapshot.keep_drawn(session.history, run)
+        planes = np.moveaxis(session.label, snapshot.axis, 0)
+        return sum(bool((planes[n] == snapshot.label_id).any()) for n in run.left - drawn)
 
 
 def _take(found: Iterator[Found]) -> list[Found]:

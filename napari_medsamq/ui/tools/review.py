@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtWidgets import QWidget
 
-from napari_medsamq.annotation.acceptance import Acceptance
-from napari_medsamq.annotation.history import Bool, LabelPart
-from napari_medsamq.annotation.review import Grade, Review, mask_key
-from napari_medsamq.errors import ModelError, PromptError
-from napari_medsamq.ui.canvas.planes import show_slice
+from napari_medsamq.annotation.acceptance import Acceptance, mask_key
+from napari_medsamq.annotation.history import LabelPart
+from napari_medsamq.annotation.review import Grade, Review
+from napari_medsamq.array_types import Bool
+from napari_medsamq.errors import MedSAMQError, PromptError
+from napari_medsamq.inference.slice_predictor import SlicePredictor
+from napari_medsamq.io.segments import used_ids
 from napari_medsamq.ui.canvas.review_strip import ReviewStrip
-from napari_medsamq.ui.tools.propagate import Propagator
-from napari_medsamq.ui.worker import Worker
-from napari_medsamq.ui.workspace import Workspace
-
-if TYPE_CHECKING:
-    from napari import Viewer
+from napari_medsamq.ui.tools.propagate import PropagateTool
+from napari_medsamq.ui.tools.tool import BackgroundTool, Job, Then, ToolContext
 
 # Who draws, clicks or scrolls comes first: what runs in the background would let a click wait.
 _REST_MS = 800
@@ -29,88 +24,58 @@ _REST_MS = 800
 LEAST_SLICES = 2
 
 
-class Reviewer(QObject):
+class ReviewTool(BackgroundTool):
     """Knows how sure each slice of the label in hand is, across the plane in view.
 
     Parameters
     ----------
-    parent : QObject
-    viewer : napari.Viewer
-    workspace : Workspace
-    compute : Worker
-    canvas : QWidget
-    propagator : Propagator
+    context : ToolContext
+    propagate : PropagateTool
         Does not make slices anew because some have been accepted.
-    slice_in_view : callable
-        Returns array axis and index.
-    say : callable
-        Told what a key has done, or why nothing.
-    checks : bool
+
+    Attributes
+    ----------
+    automatic_checks : bool
         Whether slices are checked without being asked for.
+    strip : ReviewStrip
     """
 
-    shown = Signal(str)  # a line about the slice in view
-
-    def __init__(
-        self,
-        parent: QObject,
-        viewer: Viewer,
-        workspace: Workspace,
-        compute: Worker,
-        canvas: QWidget,
-        propagator: Propagator,
-        slice_in_view: Callable[[], tuple[int, int]],
-        say: Callable[[str], None],
-        *,
-        checks: bool,
-    ) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
-        self._workspace = workspace
-        self._compute = compute
-        self._propagator = propagator
-        self._slice_in_view = slice_in_view
-        self._say = say
-        self._checks = checks
-        self._running = self._failed = self._closed = False
+    def __init__(self, context: ToolContext, propagate: PropagateTool) -> None:
+        super().__init__(context, context.compute, _REST_MS, gives_way=True)
+        self._propagate = propagate
+        self.automatic_checks = context.prefetch
+        self._failed = False
         self._stale = True
         # What the network is and sees; how sure it was of anything else is forgotten.
         self._seen = self._seeing()
-        self.strip = ReviewStrip(canvas, self.describe)
+        self.strip = ReviewStrip(self._canvas, self.describe)
         self.strip.chosen.connect(self._go_to)
-        self._rest = QTimer(self)
-        self._rest.setSingleShot(True)
-        self._rest.setInterval(_REST_MS)
-        self._rest.timeout.connect(self._run)
-        workspace.changed.connect(self.wake)
-        workspace.image.events.contrast_limits.connect(self.wake)
-        viewer.dims.events.current_step.connect(self._show)
-        viewer.dims.events.ndisplay.connect(self._show)
+        workspace, view, form = self._workspace, self._view, self._dock.check
+        self.follow(self.refresh, workspace.changed, workspace.seen_changed, view.plane_changed)
+        self.follow(self._show, view.changed)
+        self.follow(self.step, form.step_requested)
+        self.follow(self.accept, form.accept_requested)
+        self.follow(self.accept_seen, form.accept_seen_requested)
+        self.refresh()
 
     def close(self) -> None:
         """Check no more, and take the strip away."""
-        self._rest.stop()
-        self._closed = True
-        self._workspace.changed.disconnect(self.wake)
-        self._workspace.image.events.contrast_limits.disconnect(self.wake)
-        self._viewer.dims.events.current_step.disconnect(self._show)
-        self._viewer.dims.events.ndisplay.disconnect(self._show)
+        super().close()
         self.strip.close_strip()
 
-    def wake(self) -> None:
+    def refresh(self) -> None:
         """Look again: label, label in hand, plane, model, window or zoom has changed."""
         self._stale = True
-        self._rest.start()
+        super().refresh()
         self._see()
 
     @property
     def review(self) -> Review:
         """What is known of the label in hand, across the plane in view."""
-        axis, _ = self._slice_in_view()
-        return self._review(axis, self._workspace.label_id)
+        return self._review(self._view.axis, self._workspace.label_id)
 
     def _review(self, axis: int, label_id: int) -> Review:
-        history = self._workspace.session.history
+        history = self._session.history
 
         def accepted(index: int, key: bytes) -> bool:
             return Acceptance(axis, index, label_id, key) in history.accepted
@@ -129,8 +94,7 @@ class Reviewer(QObject):
 
     def step(self, way: int) -> None:
         """Show the next slice that needs a look, towards higher (1) or lower (-1) slices."""
-        _, index = self._slice_in_view()
-        found = self.review.next_doubtful(index, way)
+        found = self.review.next_doubtful(self._view.index, way)
         if found is None:
             grades = [self.review.grade(i) for i in self.review.slices]
             waiting = grades.count(Grade.unknown)
@@ -144,7 +108,7 @@ class Reviewer(QObject):
 
     def accept(self) -> None:
         """Accept the mask of the label on the slice in view."""
-        _, here = self._slice_in_view()
+        here = self._view.index
         self._accept(lambda seen: {index: key for index, key in seen.items() if index == here})
 
     def accept_seen(self) -> None:
@@ -156,31 +120,30 @@ class Reviewer(QObject):
 
         A propagation is stopped, as it would go on from what was known when it began.
         """
-        if self._viewer.dims.ndisplay == 3:
+        if self._view.solid:
             self._say("Show slices first (F2, F3, F4): what is accepted has to be seen.")
             return
-        axis, _ = self._slice_in_view()
-        accept = partial(self._accept_masks, axis, self._workspace.label_id, wanted)
+        accept = partial(self._accept_masks, self._view.axis, self._workspace.label_id, wanted)
         self._workspace.edits.after_stroke(accept, self._compute)
 
     def _accept_masks(
         self, axis: int, label_id: int, wanted: Callable[[dict[int, bytes]], dict[int, bytes]]
     ) -> None:
-        if self._closed:
+        if self.closed:
             return
-        session, review = self._workspace.session, self._review(axis, label_id)
+        session, review = self._session, self._review(axis, label_id)
         if not session.style(label_id).visible:
             self._say(f"Show {session.style(label_id).name} first: what is accepted is to be seen.")
             return
-        stopped = " The propagation was stopped." if self._propagator.active else ""
-        self._propagator.stop()
+        stopped = " The propagation was stopped." if self._propagate.active else ""
+        self._propagate.stop()
         # As it is now, also where the background has not come to it yet.
         shape = session.label.shape
         review.show(*_find_masks(session.history.part(label_id), shape, axis))
         self._see()
         masks = wanted(review.seen)
         try:
-            with self._propagator.outlasting(label_id):
+            with self._propagate.keep_gaps_done(label_id):
                 session.accept(axis, label_id, masks)
         except PromptError as error:
             self._say(f"{error}{stopped}")
@@ -198,98 +161,69 @@ class Reviewer(QObject):
     def _see(self) -> None:
         """Write down which masks are in sight: those of all labels shown on the slice in view."""
         workspace = self._workspace
-        layer = workspace.labels
-        dims = self._viewer.dims
-        if dims.ndim < 3 or dims.ndisplay == 3 or not layer.visible:
+        if self._view.solid or not workspace.labels.visible or not self._view.point:
             return
-        axis, index = self._slice_in_view()
-        plane = np.moveaxis(workspace.session.label, axis, 0)[index]
-        for label_id in np.flatnonzero(np.bincount(plane.reshape(-1))).tolist():
-            if label_id and workspace.session.style(label_id).visible:
+        axis, index = self._view.axis, self._view.index
+        plane = self._session.slice(axis, index)
+        for label_id in used_ids(plane):
+            if self._session.style(label_id).visible:
                 self._review(axis, label_id).see(index, mask_key(plane == label_id))
 
     def _go_to(self, index: int) -> None:
-        axis, _ = self._slice_in_view()
-        show_slice(self._viewer, self._workspace.labels, axis, index)
+        self._view.show(self._view.axis, index)
 
-    def _run(self) -> None:
-        if self._running or self._closed or not self._compute.running:
-            return
-        if self._compute.busy:
-            self._rest.start()
-            return
-        session, label_id = self._workspace.session, self._workspace.label_id
-        axis, index = self._slice_in_view()
-        review = self.review
+    def _next_job(self) -> tuple[Job, Then] | None:
+        session, label_id = self._session, self._workspace.label_id
+        axis, review = self._view.axis, self.review
         if self._seen != self._seeing():
             self._seen, self._failed = self._seeing(), False
             for known in self._workspace.reviews.values():
-                known.forget_sureness()
+                known.forget_confidence()
         if self._stale:
             self._stale = False
             part, shape = session.history.part(label_id), session.label.shape
-            job: Callable[[], object] = partial(_find_masks, part, shape, axis)
-            then: Callable[..., None] = partial(self._on_masks, review)
-        elif self._checking and len(review.slices) >= LEAST_SLICES:
-            wanted = review.unchecked(index)
-            if wanted is None:
-                return
-            mask = np.moveaxis(session.label, axis, 0)[wanted] == label_id
-            lens = session.lens(axis)
-            job = partial(_check, partial(session.sureness, axis, wanted, mask, lens=lens), mask)
-            then = partial(self._on_checked, review, wanted, self._seen)
-        else:
-            return
-        self._running = True
-        self._compute.submit(job, then, self._on_failure)
+            return partial(_find_masks, part, shape, axis), partial(self._on_masks, review)
+        if not self._checking or len(review.slices) < LEAST_SLICES:
+            return None
+        wanted = review.unchecked(self._view.index)
+        if wanted is None:
+            return None
+        mask = session.slice(axis, wanted) == label_id
+        job = partial(_check, session.predictor(axis), wanted, mask)
+        return job, partial(self._on_checked, review, wanted, self._seen)
 
     @property
     def _checking(self) -> bool:
-        return self._checks and not self._failed
+        return self.automatic_checks and not self._failed
 
     def _seeing(self) -> tuple[object, ...]:
-        session = self._workspace.session
+        session = self._session
         return session.engine, session.window, session.zoom
 
     def _on_masks(self, review: Review, found: tuple[dict[int, bytes], dict[int, int]]) -> None:
-        self._running = False
-        if self._closed:
-            return
         review.show(*found)
         self._show()
-        self._run()
 
     def _on_checked(
         self, review: Review, index: int, seen: tuple[object, ...], found: tuple[bytes, float]
     ) -> None:
-        self._running = False
-        if self._closed:
-            return
         if seen == self._seeing():
             review.note(index, *found)
         self._show()
-        if not self._rest.isActive():
-            self._run()
 
-    def _on_failure(self, error: BaseException) -> None:
+    def _on_error(self, error: MedSAMQError) -> None:
         # A box on that slice will say so; there is no use in trying the others.
-        self._running = False
         self._failed = True
-        if not isinstance(error, ModelError):
-            raise error
 
     def _show(self) -> None:
-        if self._viewer.dims.ndim < 3:  # all layers are gone
-            return
         self._see()
-        axis, here = self._slice_in_view()
-        count = self._workspace.session.label.shape[axis]
-        review = self.review
-        flat = self._viewer.dims.ndisplay == 3 or len(review.slices) < LEAST_SLICES
+        here, review = self._view.index, self.review
+        count = self._session.label.shape[self._view.axis]
+        flat = self._view.solid or len(review.slices) < LEAST_SLICES
         grades = [None if flat else review.grade(index) for index in range(count)]
         unseen = [index for index in review.unseen if grades[index] != Grade.accepted]
         self.strip.show_grades(grades, here, unseen)
-        self.shown.emit(self.describe(here))
+        self._dock.check.show_slice(self.describe(here))
 
 
 def _find_masks(
@@ -309,5 +243,5 @@ def _find_masks(
     return keys, pixels
 
 
-def _check(sureness: Callable[[], float], mask: Bool) -> tuple[bytes, float]:
-    return mask_key(mask), sureness()
+def _check(predictor: SlicePredictor, index: int, mask: Bool) -> tuple[bytes, float]:
+    return mask_key(mask), predictor.mask_confidence(index, mask)

@@ -1,4 +1,4 @@
-"""Saves the label in the background."""
+"""Saves the label, and loads label files, in the background."""
 
 from __future__ import annotations
 
@@ -7,36 +7,34 @@ from pathlib import Path
 
 from napari.utils.notifications import show_info
 
+from napari_medsamq.annotation.label_import import import_label
 from napari_medsamq.errors import MedSAMQError, SaveError
+from napari_medsamq.io.labels import LabelFile, read_label
 from napari_medsamq.plain_text import unguessed
-from napari_medsamq.records.provenance import Saved, Work, save_work
+from napari_medsamq.records.provenance import LabelSnapshot, Saved, save_with_provenance
 from napari_medsamq.records.report import make_report, report_path, write_report
-from napari_medsamq.ui.forms.dock_form import SegmentView
 from napari_medsamq.ui.forms.guide import SAVE
-from napari_medsamq.ui.worker import Worker
-from napari_medsamq.ui.workspace import Workspace
+from napari_medsamq.ui.messages import report_loaded
+from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
 
-class Saver:
-    """Writes a workspace's label, and tells the user when it is safe.
+class SaveLoadTool(Tool):
+    """Writes a workspace's label to files, and enters those of files into it.
 
     Parameters
     ----------
-    view : SegmentView
-    workspace : Workspace
-    files : Worker
+    context : ToolContext
     """
 
-    def __init__(self, view: SegmentView, workspace: Workspace, files: Worker) -> None:
-        self._view = view
-        self._workspace = workspace
-        self._session = workspace.session
-        self._files = files
+    def __init__(self, context: ToolContext) -> None:
+        super().__init__(context)
+        self.follow(self.save, self._dock.segment.save_requested)
+        self.follow(self.load, self._dock.segment.load_requested)
 
     def save_again(self) -> None:
         """Save the label to the file it was saved to last; the first time the user is asked."""
         if self._workspace.saved_to is None:
-            self._view.ask_for_target()
+            self._dock.segment.ask_for_target()
         else:
             self.save(self._workspace.saved_to)
 
@@ -46,36 +44,54 @@ class Saver:
 
     def _save(self, path: Path) -> None:
         # Taken down now, so that drawing may go on while the file is written.
-        work, wants_report = Work.of(self._session), self._view.wants_report
-        self._view.show_status(f"Saving {path.name}…")
+        snapshot, wants_report = LabelSnapshot.of(self._session), self._dock.segment.wants_report
+        self._say(f"Saving {path.name}…")
 
         def job() -> tuple[Saved, str]:
-            saved = save_work(path, work)
-            return saved, _report(saved, work) if wants_report else ""
+            saved = save_with_provenance(path, snapshot)
+            return saved, _report(saved, snapshot) if wants_report else ""
 
-        self._files.submit(job, self._on_saved, self._view.show_failure)
+        self._files.submit(job, self._on_saved, self._fail)
 
     def _on_saved(self, result: tuple[Saved, str]) -> None:
         saved, report = result
         receipt = saved.receipt
         self._workspace.saved_to = receipt.path
-        self._session.watch("save", {"path": str(receipt.path), "sha256": receipt.sha256})
+        self._session.event.emit("save", {"path": str(receipt.path), "sha256": receipt.sha256})
         voxels = sum(receipt.counts.values())
         text = f"Saved and verified: {receipt.path} ({voxels:,} voxels).{report}"
-        self._view.guide.done(SAVE)
-        self._view.show_status(text)
+        self._dock.guide.done(SAVE)
+        self._say(text)
         show_info(unguessed(text))
         if saved.problem:
-            self._view.show_failure(SaveError(f"{text} {saved.problem}"))
+            self._fail(SaveError(f"{text} {saved.problem}"))
+
+    def load(self, path: Path) -> None:
+        """Load a label file onto the volume."""
+        self._say(f"Loading {path.name}…")
+        job = partial(read_label, path, self._session.volume)
+        self._files.submit(job, self._on_read, self._fail, self._workspace.edits)
+
+    def _on_read(self, found: LabelFile) -> None:
+        session = self._session
+        try:
+            edit, numbers = import_label(session, found)
+        except MedSAMQError as error:
+            self._fail(error)
+            return
+        self._workspace.refresh()
+        names = {label_id: session.style(label_id).name for label_id in numbers.values()}
+        text = report_loaded(names, numbers, edit.voxels.size)
+        self._say(" ".join([text, *found.notes, "Undo takes it back."]))
 
 
-def _report(saved: Saved, work: Work) -> str:
+def _report(saved: Saved, snapshot: LabelSnapshot) -> str:
     """Write the report about a label that was saved, and say so, or why there is none."""
     path = report_path(saved.receipt.path)
     if saved.provenance is None:
         return ""
     try:
-        write_report(path, make_report(saved.receipt.path, work.volume))
+        write_report(path, make_report(saved.receipt.path, snapshot.volume))
     except MedSAMQError as error:
         return f" There is no report: {error}"
     return f" Report: {path.name}."

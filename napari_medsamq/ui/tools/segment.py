@@ -2,71 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import takewhile
 
 from napari_medsamq.annotation.click_target import describe_clicks
-from napari_medsamq.annotation.locks import describe_overlap, overlap
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.ui.messages import report_masks
-from napari_medsamq.ui.tools.preview import Preview
-from napari_medsamq.ui.worker import Worker
-from napari_medsamq.ui.workspace import Request, Workspace
+from napari_medsamq.ui.prompt_list import Request
+from napari_medsamq.ui.tools.model import ModelTool
+from napari_medsamq.ui.tools.preview import PreviewTool
+from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
 
-class Answers:
+class SegmentTool(Tool):
     """Answers the requests of a workspace, one after the other.
 
     Parameters
     ----------
-    workspace : Workspace
-    compute : Worker
-    preview : Preview
+    context : ToolContext
+    preview : PreviewTool
         Gives way to the masks.
-    may_ask : callable
-        Whether the network is there; requests wait in the workspace until it is.
-    say, fail : callable
-        Told what came, in words, or why nothing did.
+    model : ModelTool
+        Requests wait in the workspace until its change is made.
     """
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        compute: Worker,
-        preview: Preview,
-        *,
-        may_ask: Callable[[], bool],
-        say: Callable[[str], None],
-        fail: Callable[[BaseException], None],
-    ) -> None:
-        self._workspace = workspace
-        self._compute = compute
+    def __init__(self, context: ToolContext, preview: PreviewTool, model: ModelTool) -> None:
+        super().__init__(context)
         self._preview = preview
-        self._may_ask = may_ask
-        self._say = say
-        self._fail = fail
+        self._model = model
+        self.follow(self.ask, self._workspace.prompts.requested)
+        # Boxes that were drawn meanwhile; what was drawn before is done.
+        self.follow(self.ask_all, model.ended)
 
     def ask(self, request: Request) -> None:
         """Ask the network about a request."""
-        if not self._may_ask():
+        if self._model.active:
             return
         try:
-            found = self._workspace.session.segment(request.box, request.start)
+            found = self._session.segment(request.box, request.start)
         except MedSAMQError as error:
             self._on_failure(request, error)
             return
         self._say("Segmenting…")
         self._compute.submit(
             partial(self._fetch, found),
-            self._workspace.edits.between_strokes(self._compute, partial(self._on_masks, request)),
+            partial(self._on_masks, request),
             partial(self._on_failure, request),
+            self._workspace.edits,
         )
 
     def ask_all(self) -> None:
         """Ask about all that wait, unless they wait for the user."""
-        for request in self._asked:
+        for request in self._workspace.prompts.asked:
             self.ask(request)
 
     def take_back(self) -> bool:
@@ -74,31 +63,26 @@ class Answers:
 
         A box that waits for the user goes last of all, for no redo brings it back.
         """
-        workspace, asked = self._workspace, self._asked
-        if asked:
-            dropped, what = asked[-1], "the box that was being segmented"
-        elif workspace.requests and workspace.session.history.undo_name is None:
-            dropped, what = workspace.requests[-1], "a box of the prior scan"
+        prompts = self._workspace.prompts
+        if prompts.asked:
+            dropped, what = prompts.asked[-1], "the box that was being segmented"
+        elif prompts.waiting and self._session.history.undo_name is None:
+            dropped, what = prompts.waiting[-1], "a box of the prior scan"
         else:
             return False
-        workspace.drop(dropped)
+        prompts.drop(dropped)
         self._say(f"Undone: {what}.")
         return True
-
-    @property
-    def _asked(self) -> list[Request]:
-        workspace = self._workspace
-        return [request for request in workspace.requests if request not in workspace.held]
 
     def _fetch(self, found: Iterator[SliceMask]) -> list[SliceMask]:
         # A dock that is closed waits for one slice, not for the whole volume.
         return list(takewhile(lambda _: self._compute.running, found))
 
     def _on_masks(self, request: Request, masks: list[SliceMask]) -> None:
-        session = self._workspace.session
-        counts = overlap(session, masks, request.label_id)
+        session = self._session
+        counts = session.overlap(masks, request.label_id)
         try:
-            edit = self._workspace.commit(request, masks)
+            edit = self._workspace.prompts.commit(request, masks)
         except MedSAMQError as error:
             self._preview.hide()
             self._fail(error)
@@ -112,11 +96,9 @@ class Answers:
             clicks = describe_clicks(session, box, replaces, label_id, masks, edit)
             text = report_masks(session.style(label_id).name, masks)
             # What the user has to know comes first.
-            self._say(
-                f"{clicks} {text}".strip() + describe_overlap(session, counts, committed=True)
-            )
+            self._say(f"{clicks} {text}".strip() + session.describe_overlap(counts, committed=True))
 
     def _on_failure(self, request: Request, error: BaseException) -> None:
-        self._workspace.drop(request)
+        self._workspace.prompts.drop(request)
         self._preview.hide()
         self._fail(error)

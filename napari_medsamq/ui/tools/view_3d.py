@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from napari_medsamq.ui.canvas.planes import Plane, turn_viewer
-from napari_medsamq.ui.workspace import Workspace
-
-if TYPE_CHECKING:
-    from napari import Viewer
+from napari_medsamq.ui.canvas.planes import turn_viewer
+from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
 # From the front with the head up, along the array axes (z, y, x), which run towards head, back and
 # left.
@@ -17,38 +14,31 @@ _FROM_THE_FRONT, _UP = (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)
 _RIGHT_HANDED = ("away", "down", "right")
 
 
-class Solid:
+class View3DTool(Tool):
     """Switches a viewer between slices and the labels as solids.
 
     Parameters
     ----------
-    viewer : napari.Viewer
-    workspace : Workspace
+    context : ToolContext
     """
 
-    def __init__(self, viewer: Viewer, workspace: Workspace) -> None:
-        self._viewer = viewer
-        self._workspace = workspace
+    def __init__(self, context: ToolContext) -> None:
+        super().__init__(context)
         # What the slices looked like; None while slices are shown, or napari's own button was used.
         self._before: dict[str, Any] | None = None
-        viewer.dims.events.ndisplay.connect(self._on_ndisplay)
-
-    @property
-    def active(self) -> bool:
-        """Whether solids are shown."""
-        return bool(self._viewer.dims.ndisplay == 3)
+        self.follow(self._on_ndisplay, self._viewer.dims.events.ndisplay)
 
     def close(self) -> None:
         """Show slices, and switch no more."""
         self.leave()
-        self._viewer.dims.events.ndisplay.disconnect(self._on_ndisplay)
+        super().close()
 
-    def toggle(self, plane: Plane) -> None:
-        """Show the labels as solids, or the slices of a plane as they were before."""
-        if self.active:
+    def toggle(self) -> None:
+        """Show the labels as solids, or the slices as they were before."""
+        if self._view.solid:
             self.leave()
             point = self._viewer.dims.point
-            turn_viewer(self._viewer, plane, self._workspace.labels)
+            turn_viewer(self._viewer, self._view.plane, self._workspace.labels)
             self._viewer.dims.point = point
             return
         viewer, workspace = self._viewer, self._workspace
@@ -63,20 +53,22 @@ class Solid:
         }
         for layer in others:
             layer.visible = False
-        viewer.dims.order = tuple(range(viewer.dims.ndim))
+        # First solids, so that this is no turn to another plane.
         viewer.dims.ndisplay = 3
+        viewer.dims.order = tuple(range(viewer.dims.ndim))
         camera.orientation = _RIGHT_HANDED
         viewer.reset_view()
         camera.set_view_direction(_FROM_THE_FRONT, _UP)
 
     def leave(self) -> None:
         """Show slices, whatever is shown now."""
-        if self.active:
+        if self._view.solid:
             self._viewer.dims.ndisplay = 2
 
     def _on_ndisplay(self) -> None:
+        # Before the state of the view hears of it, which is to see no other plane in between.
         before = self._before
-        if self.active or before is None:
+        if self._viewer.dims.ndisplay == 3 or before is None:
             return
         self._before = None
         viewer = self._viewer

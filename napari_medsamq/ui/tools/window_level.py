@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from qtpy.QtCore import QEvent, QObject, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
-from qtpy.QtWidgets import QWidget
 
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.inference.crop import Zoom
@@ -19,15 +16,11 @@ from napari_medsamq.inference.window_presets import (
     slice_window,
 )
 from napari_medsamq.plugin import layer_volume
-from napari_medsamq.ui.forms.dock_form import SegmentView
-from napari_medsamq.ui.tools.background import Live
-from napari_medsamq.ui.workspace import Workspace
-
-if TYPE_CHECKING:
-    from napari import Viewer
+from napari_medsamq.ui.tools.background import PrefetchTool
+from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
 
-class Windowing(QObject):
+class WindowLevelTool(Tool):
     """Keeps picture, form and session at one window while a workspace is the one in use.
 
     The window is the image layer's contrast limits and nothing else, so that it may also be changed
@@ -39,51 +32,30 @@ class Windowing(QObject):
 
     Parameters
     ----------
-    parent : QObject
-    viewer : napari.Viewer
-    view : SegmentView
-    workspace : Workspace
-    live : Live
+    context : ToolContext
+    prefetch : PrefetchTool
         Rests during a drag, so that no window on the way is encoded.
-    canvas : QWidget
     """
 
-    def __init__(
-        self,
-        parent: QObject,
-        viewer: Viewer,
-        view: SegmentView,
-        workspace: Workspace,
-        live: Live,
-        canvas: QWidget,
-    ) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
-        self._view = view
-        self._form = view.volume.window_form
-        self._workspace = workspace
-        self._live = live
-        self._canvas = canvas
-        self._limits = intensity_range(workspace.session.volume)
+    def __init__(self, context: ToolContext, prefetch: PrefetchTool) -> None:
+        super().__init__(context)
+        self._form = self._dock.volume.window_level
+        self._prefetch = prefetch
+        self._limits = intensity_range(self._session.volume)
         self._drag: tuple[QPointF, WindowLevel] | None = None
-        self._wires = (
-            (self._form.window_requested, self.show),
-            (self._form.fit_requested, self.fit),
-            (self._form.sharing_requested, self.share),
-            (view.zoom_requested, self.zoom_in),
-            (workspace.image.events.contrast_limits, self._on_contrast_limits),
-        )
-        for signal, slot in self._wires:
-            signal.connect(slot)
-        canvas.installEventFilter(self)
-        self.refresh(adopt=layer_volume(workspace.image) is not None)
+        self.follow(self.show, self._form.window_requested)
+        self.follow(self.fit, self._form.fit_requested)
+        self.follow(self.share, self._form.sharing_requested)
+        self.follow(self.zoom_in, self._dock.segment.zoom_requested)
+        self.follow(self._on_contrast_limits, self._workspace.image.events.contrast_limits)
+        self._canvas.installEventFilter(self)
+        self.refresh(adopt=layer_volume(self._workspace.image) is not None)
 
     def close(self) -> None:
         """Let go of form and canvas."""
         self._end_drag()
         self._canvas.removeEventFilter(self)
-        for signal, slot in self._wires:
-            signal.disconnect(slot)
+        super().close()
 
     @property
     def window(self) -> WindowLevel:
@@ -102,18 +74,19 @@ class Windowing(QObject):
             want it.
         """
         workspace = self._workspace
-        self._presets = presets(workspace.session.volume, workspace.session.standard_window)
+        self._presets = presets(self._session.volume, self._session.standard_window)
         self._form.show_presets(self._presets)
         if self._presets:
             if adopt and workspace.shares_window:
-                self.show(workspace.session.window)
+                self.show(self._session.window)
             self._on_contrast_limits()
-        self._form.show_sharing(workspace.shares_window, workspace.session.standard_window)
-        self._view.show_zoom(workspace.session.zoom is not None)
+        self._form.show_sharing(workspace.shares_window, self._session.standard_window)
+        self._dock.segment.show_zoom(self._session.zoom is not None)
 
     def zoom_in(self, zooms: bool) -> None:
         """Let the network see small structures enlarged, or always whole slices."""
-        self._workspace.session.zoom = Zoom() if zooms else None
+        self._session.zoom = Zoom() if zooms else None
+        self._workspace.seen_changed.emit()
 
     def show(self, window: WindowLevel) -> None:
         """Show the picture through a window."""
@@ -130,36 +103,32 @@ class Windowing(QObject):
         place = -1 if shown is None else self._presets.index(shown)
         preset = self._presets[(place + 1) % len(self._presets)]
         self.show(preset.window)
-        self._view.show_status(f"Window: {preset.name}, {preset.detail}.")
+        self._say(f"Window: {preset.name}, {preset.detail}.")
 
     def fit(self) -> None:
         """Fit the window to the slice in view."""
-        workspace, dims = self._workspace, self._viewer.dims
-        across = dims.order[-3]
-        axis = across - (dims.ndim - 3)
-        index = workspace.slice_at(dims.point[across], axis)
+        view = self._view
         try:
-            self.show(slice_window(workspace.session.volume, axis, index))
+            self.show(slice_window(self._session.volume, view.axis, view.index))
         except VolumeError as error:
-            self._view.show_failure(error)
+            self._fail(error)
 
     def share(self, sharing: bool) -> None:
         """Let the network see the window that is shown, or always the modality's own."""
         workspace = self._workspace
         workspace.shares_window = sharing
-        seen = self.window if sharing else workspace.session.standard_window
-        workspace.session.window = seen
-        workspace.session.watch("seen", {"shared": sharing})
-        self._form.show_sharing(sharing, workspace.session.standard_window)
+        seen = self.window if sharing else self._session.standard_window
+        self._session.window = seen
+        self._session.event.emit("seen", {"shared": sharing})
+        self._form.show_sharing(sharing, self._session.standard_window)
         whatever = "as you see it" if sharing else "whatever you see"
-        self._view.show_status(
-            f"The network sees level {seen.level:g}, width {seen.width:g}, {whatever}."
-        )
-        self._live.wake()
+        self._say(f"The network sees level {seen.level:g}, width {seen.width:g}, {whatever}.")
+        self._workspace.seen_changed.emit()
 
     def _on_contrast_limits(self) -> None:
         if self._workspace.shares_window:
-            self._workspace.session.window = self.window
+            self._session.window = self.window
+            self._workspace.seen_changed.emit()
         self._form.show_window(self.window)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (Qt's name)
@@ -168,7 +137,7 @@ class Windowing(QObject):
         if kind in (QEvent.Type.MouseButtonPress, QEvent.Type.MouseButtonDblClick):
             if self._drag is None and self._begins_drag(event):
                 self._drag = event.position(), self.window
-                self._live.pause()
+                self._prefetch.pause()
             return self._drag is not None
         if self._drag is None:
             return False
@@ -195,4 +164,4 @@ class Windowing(QObject):
     def _end_drag(self) -> None:
         if self._drag is not None:
             self._drag = None
-            self._live.go_on()
+            self._prefetch.resume()

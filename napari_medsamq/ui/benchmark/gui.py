@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -18,21 +16,19 @@ from qtpy.QtTest import QTest
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.diagnostics.model_worker import peak_memory_mb
 from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.inference.embeddings import DEFAULT_BUDGET, EMBEDDING_BYTES
+from napari_medsamq.inference.embeddings import EMBEDDING_BYTES
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.preprocess import FRAME
 from napari_medsamq.inference.slice_predictor import SliceMask
-from napari_medsamq.io.volume import Volume
+from napari_medsamq.io.volume import Volume, volume_from_slices
 from napari_medsamq.plugin import image_layer
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.ui.benchmark.answers import measure_answers, measure_statistics, summarise
-from napari_medsamq.ui.benchmark.phantom import phantom_volume
 from napari_medsamq.ui.benchmark.script import (
     Script,
     Stopwatch,
-    open_dock,
     open_viewer,
-    open_volume,
+    open_window,
     wait_for,
 )
 
@@ -46,10 +42,18 @@ _ROOM = 45 * EMBEDDING_BYTES
 # Ten slices at five a second, then a rest, again and again.
 _SCROLL_MS, _REST_MS, _STOPS = 200, 1000, 20
 _READY_MS = 300
+# The made-up volume.
+_SHAPE = (120, 512, 512)
+# Centre and radii (z, y, x) as parts of half the volume, and HU: a body, and two organs in it.
+_ORGANS = (
+    ((0, 0, 0), (2, 0.75, 0.9), 20),
+    ((0, -0.1, -0.4), (0.8, 0.45, 0.35), 110),
+    ((0, 0.1, 0.5), (0.5, 0.25, 0.2), 130),
+)
 
 
 @dataclass(frozen=True)
-class Goal:
+class WindowGoal:
     """A number to reach: what it is, its path into the result, and the bound."""
 
     words: str
@@ -68,28 +72,34 @@ class Goal:
 
 
 GOALS = (
-    Goal("from a move of the mouse to its mask on the screen, median, ms", ("drag_ms", "p50"), 80),
-    Goal("the same, 95th percentile, ms", ("drag_ms", "p95"), 150),
-    Goal(
+    WindowGoal(
+        "from a move of the mouse to its mask on the screen, median, ms", ("drag_ms", "p50"), 80
+    ),
+    WindowGoal("the same, 95th percentile, ms", ("drag_ms", "p95"), 150),
+    WindowGoal(
         "from letting go of a box to its refined mask, 95th percentile, ms",
         ("refined_ms", "p95"),
         250,
     ),
-    Goal("from a click to the corrected mask, 95th percentile, ms", ("click_ms", "p95"), 120),
-    Goal(
+    WindowGoal("from a click to the corrected mask, 95th percentile, ms", ("click_ms", "p95"), 120),
+    WindowGoal(
         "from an edit of a label to its statistics, 95th percentile, ms",
         ("statistics_ms", "p95"),
         200,
     ),
-    Goal("longest gap of the event loop that is ours, ms", ("gui_block_ms",), 50),
-    Goal("stops after which the slice is ready in time, share", ("prefetch_ready",), 0.9, True),
-    Goal("propagation, times encoding and decoding", ("propagation_overhead", "fresh"), 1.15),
-    Goal("the same, embeddings at hand, times decoding", ("propagation_overhead", "cached"), 1.3),
-    Goal("memory with 512 x 512 x 300 voxels and 40 embeddings, GB", ("memory_gb",), 1.6),
+    WindowGoal("longest gap of the event loop that is ours, ms", ("gui_block_ms",), 50),
+    WindowGoal(
+        "stops after which the slice is ready in time, share", ("prefetch_ready",), 0.9, True
+    ),
+    WindowGoal("propagation, times encoding and decoding", ("propagation_overhead", "fresh"), 1.15),
+    WindowGoal(
+        "the same, embeddings at hand, times decoding", ("propagation_overhead", "cached"), 1.3
+    ),
+    WindowGoal("memory with 512 x 512 x 300 voxels and 40 embeddings, GB", ("memory_gb",), 1.6),
 )
 
 
-def measure_window(volume: Volume) -> dict[str, Any]:
+def measure_drags(volume: Volume) -> dict[str, Any]:
     """Drag boxes on a volume in a real window, with the dock and without.
 
     Returns
@@ -102,8 +112,7 @@ def measure_window(volume: Volume) -> dict[str, Any]:
     latencies: list[float] = []
     ours, napari_alone = [], []
     for _ in range(ROUNDS):
-        with tempfile.TemporaryDirectory() as journals:
-            script, found = _with_dock(volume, Path(journals))
+        script, found = _with_dock(volume)
         latencies += found
         ours.append(max(script.gaps))
         napari_alone.append(max(_without_dock(volume).gaps))
@@ -121,10 +130,8 @@ def measure_prefetch(volume: Volume) -> float:
     """
     in_time = max(_READY_MS, 2 * _encode_ms(volume)) / 1000
     place, way, ready = 0, 1, 0
-    with tempfile.TemporaryDirectory() as journals:
-        viewer = open_viewer()
-        dock = open_dock(viewer, Path(journals), DEFAULT_BUDGET)
-        session = open_volume(viewer, dock, volume).workspace.session
+    with open_window(volume) as (viewer, _, controller):
+        session = controller.session
         for _ in range(_STOPS):
             for _ in range(_SCROLLED):
                 QTest.qWait(_SCROLL_MS)
@@ -132,11 +139,10 @@ def measure_prefetch(volume: Volume) -> float:
                 place += way
                 viewer.dims.set_current_step(0, place)
             stopped = perf_counter()
-            while not session.is_ready(0, place) and perf_counter() - stopped < in_time:
+            while not session.predictor(0).is_ready(place) and perf_counter() - stopped < in_time:
                 QTest.qWait(_TICK_MS)
-            ready += session.is_ready(0, place)
+            ready += session.predictor(0).is_ready(place)
             QTest.qWait(_REST_MS)
-        viewer.close()
     return ready / _STOPS
 
 
@@ -178,7 +184,7 @@ def measure_memory() -> float | None:
     """Return the peak memory in GB of a window in a process of its own; None on Windows."""
     if sys.platform == "win32":
         return None
-    command = [sys.executable, "-m", "napari_medsamq.ui.benchmark.window"]
+    command = [sys.executable, "-m", "napari_medsamq.ui.benchmark.gui"]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode != 0:
         raise MedSAMQError(f"The memory cannot be measured: {done.stderr.strip()[-300:]}")
@@ -189,13 +195,28 @@ def measure_all(volume: Volume | None) -> dict[str, Any]:
     """Measure a volume, or a made-up one, in every way; see `GOALS`."""
     chosen = volume or phantom_volume()
     return {
-        **measure_window(chosen),
+        **measure_drags(chosen),
         **measure_answers(chosen),
         **measure_statistics(chosen),
         "prefetch_ready": measure_prefetch(chosen),
         "propagation_overhead": measure_propagation(chosen),
         "memory_gb": measure_memory(),
     }
+
+
+def phantom_volume(shape: tuple[int, int, int] = _SHAPE) -> Volume:
+    """Make up a CT (z, y, x) int16 of 2.5 x 0.8 x 0.8 mm: a body, two organs, and noise."""
+    z, y, x = (np.linspace(-1, 1, size, dtype=np.float32) for size in shape)
+    rows, columns = y[:, None], x[None, :]
+    random = np.random.default_rng(0)
+    voxels = np.full(shape, -1000, np.int16)
+    # Plane by plane, as a volume of floats would be what the memory is measured of.
+    for plane, place in zip(voxels, z, strict=True):
+        for (dz, dy, dx), (rz, ry, rx), value in _ORGANS:
+            flat = ((rows - dy) / ry) ** 2 + ((columns - dx) / rx) ** 2
+            plane[flat + ((place - dz) / rz) ** 2 <= 1] = value
+        plane += random.integers(-15, 16, plane.shape, np.int16)
+    return volume_from_slices(voxels, (2.5, 0.8, 0.8), "phantom")
 
 
 def format_goals(found: dict[str, Any]) -> str:
@@ -214,25 +235,18 @@ def format_goals(found: dict[str, Any]) -> str:
 
 def _peak_gb() -> float:
     """Open a large volume, fill the embeddings, and return this process's peak memory in GB."""
-    with tempfile.TemporaryDirectory() as journals:
-        viewer = open_viewer()
-        dock = open_dock(viewer, Path(journals), _ROOM)
-        open_volume(viewer, dock, phantom_volume((300, 512, 512)))
+    with open_window(phantom_volume((300, 512, 512)), _ROOM) as (_, dock, _):
         wait_for(dock)
-        viewer.close()
     return peak_memory_mb() / 1e3
 
 
-def _with_dock(volume: Volume, journals: Path) -> tuple[Script, list[float]]:
-    viewer = open_viewer()
-    dock = open_dock(viewer, journals, DEFAULT_BUDGET)
-    controller = open_volume(viewer, dock, volume)
-    wait_for(dock)
-    script = Script(viewer, controller.workspace.boxes)
-    stopwatch = Stopwatch(script, controller)
-    script.run()
-    wait_for(dock)
-    viewer.close()
+def _with_dock(volume: Volume) -> tuple[Script, list[float]]:
+    with open_window(volume) as (viewer, dock, controller):
+        wait_for(dock)
+        script = Script(viewer, controller.workspace.boxes)
+        stopwatch = Stopwatch(script, controller)
+        script.run()
+        wait_for(dock)
     return script, stopwatch.ms
 
 

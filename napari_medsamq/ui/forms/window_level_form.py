@@ -11,23 +11,21 @@ from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QCheckBox,
-    QHBoxLayout,
-    QLabel,
     QMenu,
     QPushButton,
     QSizePolicy,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.inference.window_presets import Preset, preset_of
+from napari_medsamq.ui.forms.elements import lay_out, number_field, row
 
 _LARGEST = 1e12
 _DRAG = "Or drag on the picture with Ctrl held down (Cmd on a Mac): right is wider, up is brighter."
 
 
-class WindowForm(QWidget):
+class WindowLevelForm(QWidget):
     """How intensities become grey: by a preset's name, or by numbers.
 
     Signals carry what the user asks for; the form changes only when a setter says so.
@@ -50,8 +48,10 @@ class WindowForm(QWidget):
         self._choose.setAccessibleName("Window")
         self._menu = QMenu(self)
         self._choose.setMenu(self._menu)
-        self._level = FloatSpinBox(label="Level", min=-_LARGEST, max=_LARGEST)
-        self._width = FloatSpinBox(label="Width", min=1 / _LARGEST, max=_LARGEST)
+        self._level, self._width = (
+            number_field(FloatSpinBox, name, _DRAG, min=least, max=_LARGEST)
+            for name, least in (("Level", -_LARGEST), ("Width", 1 / _LARGEST))
+        )
         for field in (self._level, self._width):
             # Typing 400 must not pass through 4 and 40.
             field.native.setKeyboardTracking(False)
@@ -59,23 +59,16 @@ class WindowForm(QWidget):
             field.native.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
             # Otherwise as wide as the longest number there could be.
             field.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-            field.native.setAccessibleName(field.label)
-            field.native.setToolTip(_DRAG)
             field.changed.connect(self._ask_for_window)
         self._sharing = QCheckBox("The network sees this window")
         self._sharing.toggled.connect(self.sharing_requested.emit)
-
-        preset_row, number_row = QHBoxLayout(), QHBoxLayout()
-        preset_row.addWidget(QLabel(f"Window  ({keys['window']})"))
-        preset_row.addWidget(self._choose, 1)
-        for field in (self._level, self._width):
-            number_row.addWidget(QLabel(field.label))
-            number_row.addWidget(field.native, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for row in (preset_row, number_row):
-            layout.addLayout(row)
-        layout.addWidget(self._sharing)
+        grid = lay_out(
+            self,
+            row(f"Window  ({keys['window']})", self._choose),
+            row("Level", self._level.native, "Width", self._width.native),
+            self._sharing,
+        )
+        grid.setContentsMargins(0, 0, 0, 0)
 
     def _ask_for_window(self) -> None:
         self.window_requested.emit(WindowLevel(self._level.value, self._width.value))

@@ -58,7 +58,7 @@ def begin(window, a, b):
 
 
 def shown(window):
-    return window.dock.controller.checkup.comparing._shown
+    return window.dock.controller.compare._shown
 
 
 def seen(window):
@@ -77,7 +77,7 @@ def look(window):
         "mode": window.workspace.boxes.mode,
         "dims": (viewer.dims.point, viewer.dims.order, viewer.dims.ndisplay),
         "camera": (camera.center, camera.zoom, camera.angles, camera.orientation2d),
-        "clicking": window.dock.controller.clicking.active,
+        "clicking": window.dock.controller.click.active,
     }
 
 
@@ -108,7 +108,7 @@ def test_one_key_leads_through_four_states_and_escape_gives_the_view_back(drawn)
     assert look(drawn) == before
     assert caption(drawn) == ""
     np.testing.assert_array_equal(drawn.session.label, label)
-    assert drawn.dock.controller.plane.axis == 0
+    assert drawn.dock.controller.view.plane.axis == 0
 
 
 def test_buttons_do_what_the_key_does(drawn):
@@ -217,8 +217,8 @@ def test_work_on_the_label_ends_the_comparison_where_one_looks(drawn, how):
     assert drawn.workspace.boxes.visible
     assert drawn.viewer.dims.point == point
     assert "comparison" not in [layer.name for layer in drawn.viewer.layers]
-    assert drawn.dock.controller._drawing == (how == "draw")
-    assert drawn.dock.controller.clicking.active == (how == "click")
+    assert drawn.dock.controller.drawing == (how == "draw")
+    assert drawn.dock.controller.click.active == (how == "click")
 
 
 def test_clicks_and_drags_meanwhile_change_nothing(drawn):

@@ -1,0 +1,71 @@
+"""What the forms are made of."""
+
+from pathlib import Path
+
+import pytest
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton, QWidget
+
+from napari_medsamq.ui.forms.elements import (
+    choose,
+    file_button,
+    folder_button,
+    lay_out,
+    row,
+    show_entries,
+)
+
+
+@pytest.fixture
+def form(qtbot):
+    widget = QWidget()
+    qtbot.addWidget(widget)
+    return widget
+
+
+def test_what_was_chosen_stays_so_where_it_is_still_listed(form):
+    box, told, one, other = QComboBox(form), [], object(), Path("a")
+    box.currentIndexChanged.connect(told.append)
+    show_entries(box, [("one", one), ("other", other)])
+    assert box.currentData() is one
+    choose(box, Path("a"))
+    assert box.currentData() == other
+    show_entries(box, [("other", Path("a")), ("one", one)])
+    assert box.currentText() == "other"
+    choose(box, "neither")
+    assert box.currentText() == "other"
+    show_entries(box, [("one", one)])
+    assert box.currentData() is one
+    show_entries(box, [])
+    assert box.currentIndex() == -1
+    # Only what was chosen, not what was listed.
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(("answer", "told"), [("/a/b.nii.gz", [Path("/a/b.nii.gz")]), ("", [])])
+def test_a_button_tells_the_file_that_was_chosen(form, monkeypatch, answer, told):
+    found, asked = [], []
+
+    def ask(*question):
+        asked.append(question[1:])
+        return (answer, "") if len(question) > 2 else answer
+
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", ask)
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", ask)
+    file = file_button("File…", "Which file?", "Labels (*.nii)", found.append)
+    folder = folder_button("Folder…", "Which folder?", found.append)
+    lay_out(form, (file, folder))
+    file.click()
+    assert found == told
+    folder.click()
+    assert found == told * 2
+    assert asked == [("Which file?", "", "Labels (*.nii)"), ("Which folder?",)]
+
+
+def test_rows_share_their_width(form):
+    push = QPushButton("wide")
+    line = row("Name", QLabel("field"), QLabel("after"))
+    grid = lay_out(form, push, (QLabel("left"), QLabel("right")), line)
+    spans = [grid.getItemPosition(number) for number in range(grid.count())]
+    assert spans == [(0, 0, 1, 2), (1, 0, 1, 1), (1, 1, 1, 1), (2, 0, 1, 2)]
+    assert [line.stretch(number) for number in range(line.count())] == [0, 1, 0]
+    assert line.itemAt(0).widget().text() == "Name"
