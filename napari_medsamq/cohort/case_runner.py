@@ -38,8 +38,10 @@ from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.model_spec import ModelSpec, default_model
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
 from napari_medsamq.io.files import file_hash, write_json, write_whole
-from napari_medsamq.io.volume import Modality, Volume, files_of, read_volume
-from napari_medsamq.records.journal import journal_path, volume_hash
+from napari_medsamq.io.modality import Modality
+from napari_medsamq.io.readers import files_of
+from napari_medsamq.io.volume import Volume, read_volume, volume_hash
+from napari_medsamq.records.journal import journal_path
 from napari_medsamq.workflows.labels import save
 from napari_medsamq.workflows.replay import replay_journal
 from napari_medsamq.workflows.segment import LabelReport, SegmentReport, segment_boxes

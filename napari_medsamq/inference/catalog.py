@@ -19,7 +19,7 @@ from napari_medsamq.inference.model_spec import (
     default_model,
     shipped_models,
 )
-from napari_medsamq.io.volume import Modality
+from napari_medsamq.io.modality import MODALITIES, Modality
 
 _ROUNDS = 3
 
@@ -212,7 +212,7 @@ def describe_files(directory: Path, spec: ModelSpec) -> str:
 
 def explain_default() -> str:
     """Say in a sentence or two which model is taken when none is chosen."""
-    names = {modality: default_model(modality).name for modality in ("CT", "MR", "other")}
+    names = {modality: default_model(modality).name for modality in MODALITIES}
     if len(set(names.values())) == 1:
         return (
             f"{names['CT']} for every image, as this processor has no 8-bit dot products, without "

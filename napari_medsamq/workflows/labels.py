@@ -3,78 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.analysis import comparison, statistics
 from napari_medsamq.analysis.comparison import DEFAULT_TOLERANCE_MM, Agreement
 from napari_medsamq.analysis.statistics import LabelStatistics
 from napari_medsamq.annotation.label_model import LabelModel
-from napari_medsamq.errors import SaveError
-from napari_medsamq.io import volume as files
-from napari_medsamq.io.labels import LabelFile, pair_of, read_label_file
-from napari_medsamq.io.volume import SaveReceipt, Segment, Volume, check_target
+from napari_medsamq.errors import SaveError, VolumeError
+from napari_medsamq.io import label_writer
+from napari_medsamq.io.label_writer import SaveReceipt, check_target
+from napari_medsamq.io.labels import LabelFile, label_of_array, on_common_grid
+from napari_medsamq.io.segments import Segment
+from napari_medsamq.io.volume import Order, Volume
 from napari_medsamq.records.provenance import LabelSnapshot, Saved, save_with_provenance
 from napari_medsamq.records.report import make_report, report_path, write_report
-from napari_medsamq.workflows.file_arrays import Order, array_ids, in_order
 from napari_medsamq.workflows.session import Session
-
-
-@dataclass(frozen=True, eq=False)
-class LabelImage:
-    """A label of a file, and the volume whose voxels it has; made by `read_label`.
-
-    Attributes
-    ----------
-    file : LabelFile
-        The same in anatomical array order (z, y, x).
-    """
-
-    file: LabelFile
-
-    @property
-    def volume(self) -> Volume:
-        """Where it lies."""
-        return self.file.volume
-
-    @property
-    def label_names(self) -> dict[int, str]:
-        """The name of each label id that has voxels, in ascending order."""
-        return {label_id: self.file.style(label_id).name for label_id in self.file.ids}
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the user should know about how the voxels came onto their grid."""
-        return self.file.notes
-
-    def label_array(self, order: Order = "file") -> npt.NDArray[np.uint16]:
-        """Return the label ids (i, j, k) uint16 as an array of its own, or (z, y, x)."""
-        return in_order(self.volume, self.file.label, order)
-
-
-def read_label(path: str | Path, like: Volume | None = None) -> LabelImage:
-    """Read a label file.
-
-    Parameters
-    ----------
-    path : str or Path
-        Of any format that volumes are read from, or a DICOM segmentation or structure set.
-    like : Volume, optional
-        The volume onto whose voxels it is brought, by nearest neighbours where its own are others;
-        without it, it stays as it lies in its file, and may be empty.
-
-    Raises
-    ------
-    VolumeError
-        If the file holds no label, or one that lies elsewhere than the volume.
-    """
-    if like is None:
-        return LabelImage(read_label_file(Path(path)))
-    found = files.read_label(path, like)
-    return LabelImage(LabelFile(found.label, like, found.segments, found.notes))
 
 
 def write_label(
@@ -110,16 +55,14 @@ def write_label(
     VolumeError
         If the array is not of the volume's shape, or its values are no label ids.
     """
-    path = Path(path)
-    check_new(path, overwrite)
-    check_target(path, like.path, like.source)
-    ids = array_ids(label, like, order)
+    ids = label_of_array(label, like, order).label
     segments = {n: Segment(name, Segment.default(n).color) for n, name in (names or {}).items()}
-    return files.write_label(path, ids, like, segments)
+    check_free(path, like, overwrite)
+    return label_writer.write_label(path, ids, like, segments)
 
 
 def save(
-    label: Session | LabelModel | LabelImage | npt.ArrayLike,
+    label: Session | LabelModel | LabelFile | npt.ArrayLike,
     path: str | Path,
     *,
     like: Volume | None = None,
@@ -133,7 +76,7 @@ def save(
 
     Parameters
     ----------
-    label : Session, LabelImage or (i, j, k) integer or bool
+    label : Session, LabelFile or (i, j, k) integer or bool
         An array has the axes of the volume's file; see `write_label`.
     path : str or Path
         Its suffix says in which format; see `write_label`.
@@ -163,24 +106,19 @@ def save(
     path = Path(path)
     model = label.annotation if isinstance(label, Session) else label
     if isinstance(model, LabelModel):
-        volume = model.volume
-        check_new(path, overwrite)
-        check_target(path, volume.path, volume.source)
-        page = report_path(path) if report else None
-        if page is not None:
+        check_free(path, model.volume, overwrite)
+        page = report_path(path)
+        if report:
             check_new(page, overwrite)
         saved = save_with_provenance(path, LabelSnapshot.of(model), names=with_name)
-        if page is not None:
-            write_report(page, make_report(path, volume), replace=overwrite)
+        if report:
+            write_report(page, make_report(path, model.volume), replace=overwrite)
         return saved
     if report:
         raise ValueError("only the label of a session has a past that a report could tell")
-    if isinstance(model, LabelImage):
-        like, names, array = model.volume, model.label_names, model.label_array()
-        return Saved(write_label(path, array, like, names=names, overwrite=overwrite), None)
-    if like is None:
-        raise ValueError("an array needs like=volume, on whose grid it is saved")
-    return Saved(write_label(path, model, like, overwrite=overwrite), None)
+    found = _placed(model, like)
+    check_free(path, like or found.volume, overwrite)
+    return Saved(label_writer.write_label(path, found.label, found.volume, found.segments), None)
 
 
 def check_new(path: Path, overwrite: bool = False) -> None:
@@ -196,14 +134,25 @@ def check_new(path: Path, overwrite: bool = False) -> None:
         )
 
 
+def check_free(path: str | Path, volume: Volume, overwrite: bool = False) -> None:
+    """Refuse what is no place for a label: a file that is there unasked, and a volume's own ones.
+
+    Raises
+    ------
+    SaveError
+    """
+    check_new(Path(path), overwrite)
+    check_target(Path(path), volume.path, volume.source)
+
+
 def label_statistics(
-    label: Session | LabelImage | npt.ArrayLike, volume: Volume | None = None
+    label: Session | LabelFile | npt.ArrayLike, volume: Volume | None = None
 ) -> dict[int, LabelStatistics]:
     """Measure the labels of a volume: size, intensities and diameters.
 
     Parameters
     ----------
-    label : Session, LabelImage or (i, j, k) integer or bool
+    label : Session, LabelFile or (i, j, k) integer or bool
         An array has the axes of the volume's file.
     volume : Volume, optional
         That of the session or the label if not given.
@@ -220,13 +169,18 @@ def label_statistics(
     ValueError
         If an array comes without a volume.
     """
-    placed = _placed(label, volume)
-    return statistics.label_statistics(placed.volume if volume is None else volume, placed.label)
+    found = _placed(label, volume)
+    measured = volume or found.volume
+    if measured.data.shape[:3] != found.label.shape:
+        raise VolumeError(
+            f"{measured.name}: has other voxels than the label, so nothing to measure."
+        )
+    return statistics.label_statistics(measured, found.label)
 
 
 def compare_labels(
-    a: Session | LabelImage | npt.ArrayLike,
-    b: Session | LabelImage | npt.ArrayLike,
+    a: Session | LabelFile | npt.ArrayLike,
+    b: Session | LabelFile | npt.ArrayLike,
     tolerance_mm: float = DEFAULT_TOLERANCE_MM,
     *,
     like: Volume | None = None,
@@ -237,7 +191,7 @@ def compare_labels(
 
     Parameters
     ----------
-    a, b : Session, LabelImage or (i, j, k) integer or bool
+    a, b : Session, LabelFile or (i, j, k) integer or bool
     tolerance_mm : float
         Distance up to which surfaces agree.
     like : Volume, optional
@@ -255,15 +209,15 @@ def compare_labels(
     ValueError
         If an array comes without a volume.
     """
-    pair = pair_of(_placed(a, like), _placed(b, like))
+    pair = on_common_grid(_placed(a, like), _placed(b, like))
     return comparison.compare_labels(pair.a, pair.b, pair.spacing, tolerance_mm)
 
 
-def _placed(label: Session | LabelImage | npt.ArrayLike, volume: Volume | None) -> LabelFile:
+def _placed(label: Session | LabelFile | npt.ArrayLike, volume: Volume | None) -> LabelFile:
+    if isinstance(label, LabelFile):
+        return label
     if isinstance(label, Session):
-        return LabelFile(label.annotation.label, label.volume, label.annotation.styles)
-    if isinstance(label, LabelImage):
-        return label.file
+        return LabelFile.of(label.volume, label.annotation.label)
     if volume is None:
         raise ValueError("an array needs the volume that it belongs to")
-    return LabelFile(array_ids(label, volume), volume, {})
+    return label_of_array(label, volume)
