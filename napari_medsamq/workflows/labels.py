@@ -155,7 +155,7 @@ def label_statistics(
     label : Session, LabelFile or (i, j, k) integer or bool
         An array has the axes of the volume's file.
     volume : Volume, optional
-        That of the session or the label if not given.
+        Whose intensities are measured; that of the session if not given.
 
     Returns
     -------
@@ -167,15 +167,16 @@ def label_statistics(
     VolumeError
         If the label is not of the volume's shape, or its values are no label ids.
     ValueError
-        If an array comes without a volume.
+        If no volume is given for what is no session.
     """
+    if volume is None and isinstance(label, Session):
+        volume = label.volume
+    if volume is None:
+        raise ValueError("the volume is needed whose intensities are measured")
     found = _placed(label, volume)
-    measured = volume or found.volume
-    if measured.data.shape[:3] != found.label.shape:
-        raise VolumeError(
-            f"{measured.name}: has other voxels than the label, so nothing to measure."
-        )
-    return statistics.label_statistics(measured, found.label)
+    if volume.data.shape[:3] != found.label.shape:
+        raise VolumeError(f"{volume.name}: the label has voxels of another volume.")
+    return statistics.label_statistics(volume, found.label)
 
 
 def compare_labels(
