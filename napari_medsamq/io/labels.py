@@ -50,7 +50,7 @@ from napari_medsamq.io.source import (
 from napari_medsamq.io.volume import Order, Volume, volume_name
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LabelFile:
     """A label, where it lies, and what its file says of it.
 
@@ -76,6 +76,10 @@ class LabelFile:
     def of(cls, volume: Volume, ids: Label, segments: Segments = MappingProxyType({})) -> LabelFile:
         """Make it of label ids (z, y, x) uint16 on the voxels of a volume."""
         return cls(replace(volume, data=ids), segments)
+
+    def __repr__(self) -> str:
+        named = ", ".join(f"{n} {name}" for n, name in self.label_names.items())
+        return f"<LabelFile {self.volume.name}: {named or 'empty'}>"
 
     @property
     def label(self) -> Label:

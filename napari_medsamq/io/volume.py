@@ -40,6 +40,7 @@ from napari_medsamq.io.source import (
     checked,
     enough_memory,
 )
+from napari_medsamq.plain_text import as_html
 
 # Of the axes of an array: (i, j, k) as in the file, or (z, y, x) towards S, P and L.
 Order = Literal["file", "anatomical"]
@@ -48,7 +49,7 @@ Order = Literal["file", "anatomical"]
 _TEMPLATE = 3
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Volume:
     """An image in array order, and where it lies in the patient.
 
@@ -120,6 +121,16 @@ class Volume:
             source=source,
             parts=decoded.parts,
         )
+
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.source.shape))
+        mm = " x ".join(f"{size:.4g}" for size in voxel_sizes(self.source.affine))
+        return f"<Volume {self.name}: {self.modality}, (i, j, k) {size} voxels of {mm} mm>"
+
+    def _repr_html_(self) -> str:
+        """Say the same, and what the user should know of it, for a notebook."""
+        told = "".join(f"<li>{as_html(warning)}</li>" for warning in self.warnings)
+        return f"<p>{as_html(repr(self)[1:-1])}</p><ul>{told}</ul>"
 
     @property
     def spacing(self) -> Float64:
