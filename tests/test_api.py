@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -221,6 +222,18 @@ def test_a_mask_that_was_added_is_left_by_a_propagation(session: mq.Session) -> 
     np.testing.assert_array_equal(label[..., 5], drawn[..., 5])
     assert label[..., 4].any()
     assert label[..., 6].any()
+
+
+def test_a_locked_label_keeps_its_voxels(session: mq.Session) -> None:
+    session.add_box(LOWER, UPPER, label="Block")
+    model = session.annotation
+    model.set_style(1, replace(model.style(1), locked=True))
+    session.add_mask(np.ones(SHAPE, bool), "Rest")
+    np.testing.assert_array_equal(session.label_array(), np.where(BRIGHT, 1, 2))
+    before = session.label_array()
+    with pytest.raises(mq.PromptError, match="is locked"):
+        session.add_click((3, 6, 4), positive=False, label="Block")
+    np.testing.assert_array_equal(session.label_array(), before)
 
 
 def test_a_name_gets_the_next_free_id(session: mq.Session, tmp_path: Path) -> None:

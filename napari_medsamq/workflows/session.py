@@ -248,7 +248,7 @@ class Session:
         ----------
         mask : (i, j, k) bool, or whole numbers 0 and 1
         label : int or str
-            Voxels of other labels give way.
+            Voxels of other labels give way, unless those are locked.
 
         Raises
         ------
@@ -265,9 +265,10 @@ class Session:
             raise PromptError("The mask has no voxels, so there is nothing to add.")
         session = self.annotation
         with self._label(label) as label_id:
-            values = np.full(voxels.size, label_id, np.uint16)
+            kept = np.isin(session.label.reshape(-1)[voxels], session.locked_against(label_id))
+            values = np.full(np.count_nonzero(~kept), label_id, np.uint16)
             name, state = f"mask of {session.style(label_id).name}", session.network_state()
-            session.history.change(name, voxels, values, by_hand=True, network_state=state)
+            session.history.change(name, voxels[~kept], values, by_hand=True, network_state=state)
 
     def propagate(
         self,
