@@ -21,6 +21,7 @@ from napari_medsamq.inference.catalog import time_steps
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.model_spec import cpu_features, default_model
 from napari_medsamq.io.modality import MODALITIES, Modality
+from napari_medsamq.memory import free_memory
 from napari_medsamq.records.journal import journal_folder
 from napari_medsamq.records.provenance import software
 
@@ -151,7 +152,7 @@ def _model(engines: Engines, directory: Path, modalities: list[Modality]) -> Fin
 
 
 def _memory() -> Finding:
-    free = free_memory()
+    free = free_memory() if sys.platform == "linux" else None  # elsewhere it is all there is
     if free is None:
         return Finding("Memory", Level.ok, "not known on this system", "", {"free_gb": None})
     short = free < _MEMORY_GB * 1e9
@@ -160,16 +161,6 @@ def _memory() -> Finding:
     return Finding(
         "Memory", Level.note if short else Level.ok, f"{free / 1e9:.1f} GB free", cure, facts
     )
-
-
-def free_memory() -> int | None:
-    """Return the bytes of memory that programs may still take; None where that is not known."""
-    listed = Path("/proc/meminfo")
-    if listed.exists():
-        for line in listed.read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return None
 
 
 def _folder(name: str, folder: Path, cure: str) -> Finding:

@@ -41,7 +41,7 @@ def modality_of(text: str) -> Modality:
     known: dict[object, Modality] = {name.lower(): name for name in MODALITIES}
     found = known.get(text.lower() if isinstance(text, str) else text)
     if found is None:
-        raise VolumeError(f"A modality is CT, MR or other, not {text!r}.")
+        raise VolumeError(f"The modality is ct, mr or other, not {text!r}.")
     return found
 
 

@@ -10,7 +10,6 @@ from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import PLANES, Index3
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.inference.window_presets import named_window
-from napari_medsamq.io import modality
 from napari_medsamq.io.segments import MAX_LABEL_ID
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between
@@ -18,7 +17,6 @@ from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between
 # The arguments of `Session.add_click`: voxel (i, j, k), whether it belongs, label id and plane.
 Point = tuple[Index3, bool, int, str]
 
-MODALITIES = {own.lower(): own for own in modality.MODALITIES}
 # What is no name alone.
 _NUMBERED = re.compile(r"\s*([+-]?[0-9]+\s*)?(=.*)?", re.DOTALL)
 

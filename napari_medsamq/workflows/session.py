@@ -317,12 +317,17 @@ class Session:
         found = list(session.carry(axis, known, low, high))
         masks = [item for item in found if isinstance(item, SliceMask)]
         stops = [item for item in found if isinstance(item, Stop)]
-        group = object()
-        for mask in masks:
-            session.commit_carried(mask, label_id, group, kept)
         anew = {index for own in gaps(known, low, high) for index in range(own[0] + 1, own[1])}
         left = anew.difference(known, (mask.index for mask in masks))
-        session.commit_nothing(axis, label_id, sorted(left), group, kept, state)
+        group, history = object(), session.history
+        try:
+            for mask in masks:
+                session.commit_carried(mask, label_id, group, kept)
+            session.commit_nothing(axis, label_id, sorted(left), group, kept, state)
+        except PromptError:
+            if history.edits[-1].group is group:
+                history.undo()
+            raise
         notes = (
             f"It ends before slice {self._mirrored(axis, stop.index)}: {stop.reason}."
             for stop in stops
