@@ -12,14 +12,9 @@ import numpy.typing as npt
 from napari_medsamq.errors import SaveError, VolumeError
 from napari_medsamq.geometry import grid_corners
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
-from napari_medsamq.io.samples import SAMPLES
-from napari_medsamq.io.volume import (
-    Volume,
-    can_read,
-    read_volume,
-    volume_from_slices,
-    write_label,
-)
+from napari_medsamq.io.label_writer import write_label
+from napari_medsamq.io.readers import can_read
+from napari_medsamq.io.volume import Volume, read_volume, volume_from_slices
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -27,8 +22,8 @@ if TYPE_CHECKING:
 
 # Parts of a voxel by which layers in one place may differ, by the rounding of numbers.
 _SAME_PLACE = 0.01
-
-
+# The folder of the two volumes that come along.
+SAMPLES = Path(__file__).parent / "resources" / "samples"
 VOLUME = "medsamq_volume"
 
 

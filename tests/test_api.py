@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 import napari_medsamq as mq
 from napari_medsamq.cli.main import app
-from napari_medsamq.io.samples import SAMPLES
+from napari_medsamq.plugin import SAMPLES
 
 SHAPE = (12, 16, 14)
 # Bright in the file's own voxels (i, j, k), all of it off the centre.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from offline import REACHED, run_offline
 
-from napari_medsamq.io.samples import SAMPLES
+from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.records.provenance import read_provenance
 
 CT = SAMPLES / "ct.nii.gz"

@@ -9,14 +9,14 @@ import numpy as np
 from napari_medsamq.annotation.history import Edit, LabelMarks, LabelStyle
 from napari_medsamq.annotation.label_model import LabelModel
 from napari_medsamq.errors import PromptError
-from napari_medsamq.io.segments import MAX_LABEL_ID
-from napari_medsamq.io.volume import LoadedLabel, Segment
+from napari_medsamq.io.labels import LabelFile
+from napari_medsamq.io.segments import MAX_LABEL_ID, Segment
 
 # What an edit is called that enters the labels of a file.
 LOAD = "load label file"
 
 
-def import_label(model: LabelModel, found: LoadedLabel) -> tuple[Edit, dict[int, int]]:
+def import_label(model: LabelModel, found: LabelFile) -> tuple[Edit, dict[int, int]]:
     """Enter the labels of a file, with their names and colours, as one step of the history.
 
     They count as drawn by hand, so that a propagation leaves them as they are. Voxels of other
@@ -25,7 +25,7 @@ def import_label(model: LabelModel, found: LoadedLabel) -> tuple[Edit, dict[int,
     Parameters
     ----------
     model : LabelModel
-    found : LoadedLabel
+    found : LabelFile
         What `read_label` gave for the label's volume.
 
     Returns

@@ -25,7 +25,7 @@ from napari_medsamq.cli.common import (
     write_csv,
 )
 from napari_medsamq.io.files import write_json
-from napari_medsamq.io.labels import pair_of, read_label_file
+from napari_medsamq.io.labels import on_common_grid, read_label_file
 
 
 def compare(
@@ -46,11 +46,11 @@ def compare(
     with user_errors():
         check_reports([csv_file, json_file], [a, b])
         one, two = read_label_file(a), read_label_file(b)
-        pair = pair_of(one, two)
+        pair = on_common_grid(one, two)
         said = pair.said
         found = compare_labels(pair.a, pair.b, pair.spacing, tolerance)
         names = {
-            label_id: (one if label_id in one.styles else two).style(label_id).name
+            label_id: (one if label_id in one.named else two).segment(label_id).name
             for label_id in found
         }
         say(*_table(found, names, tolerance))

@@ -28,8 +28,9 @@ from napari_medsamq.errors import ChoiceError, SaveError, UnevenSlicesError, Vol
 from napari_medsamq.geometry import PLANES
 from napari_medsamq.inference.backend import CPU
 from napari_medsamq.io.files import write_json
+from napari_medsamq.io.label_writer import check_target
 from napari_medsamq.io.labels import read_label_file
-from napari_medsamq.io.volume import Volume, check_target, read_volume
+from napari_medsamq.io.volume import Volume, read_volume
 from napari_medsamq.workflows.follow_up import find_motion, follow_up, prior_labels
 from napari_medsamq.workflows.labels import check_new
 from napari_medsamq.workflows.session import open_session, with_known_modality

@@ -38,9 +38,11 @@ from napari_medsamq.inference.backend import CPU
 from napari_medsamq.inference.catalog import describe_model, explain_default, find_model, time_steps
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.model_spec import shipped_models
+from napari_medsamq.io.label_writer import check_target
 from napari_medsamq.io.modality import modality_of
-from napari_medsamq.io.samples import SAMPLES
-from napari_medsamq.io.volume import Selection, check_target, read_volume
+from napari_medsamq.io.source import Selection
+from napari_medsamq.io.volume import read_volume
+from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.workflows.labels import check_new
 from napari_medsamq.workflows.parsing import (
     parse_box,

@@ -18,7 +18,8 @@ from napari_medsamq.cli.common import (
     say,
     user_errors,
 )
-from napari_medsamq.io.volume import check_target, read_volume
+from napari_medsamq.io.label_writer import check_target
+from napari_medsamq.io.volume import read_volume
 from napari_medsamq.records.verification import Verdict, Verifier
 from napari_medsamq.workflows.labels import check_new, save
 from napari_medsamq.workflows.replay import ReplayedJournal, replay_journal

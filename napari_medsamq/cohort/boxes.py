@@ -20,7 +20,8 @@ from scipy.ndimage import find_objects
 
 from napari_medsamq.cohort.table import CohortCase
 from napari_medsamq.errors import PromptError
-from napari_medsamq.io.labels import bring_onto, read_label_file, same_grid, same_lattice
+from napari_medsamq.io.label_grid import one_lattice
+from napari_medsamq.io.labels import bring_onto, read_label_file, same_grid
 from napari_medsamq.io.segments import MAX_LABEL_ID
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between, two_pixels
@@ -65,20 +66,20 @@ def _from_label(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int,
             f"{path}: is an empty label, so that there are no boxes. Leave the line out, or give a "
             "label of what is to be segmented."
         )
-    label, said = bring_onto(found, volume)
+    moved = bring_onto(found, volume)
     # One as large as the image, but elsewhere, is not a part of it: it is another image's.
     elsewhere = found.label.shape == volume.data.shape[:3] and not same_grid(found.volume, volume)
-    if elsewhere or not same_lattice(found.volume, volume):
+    if elsewhere or not one_lattice(found.volume.grid, volume.grid):
         raise PromptError(
             f"{path}: does not lie on the grid of {volume.path} (shape {found.label.shape} for "
             f"{volume.data.shape[:3]}, or another place). Resample it to the image."
         )
-    if not label.any():
+    if not moved.ids:
         raise PromptError(
             f"{path}: no labelled voxel lies within {volume.path}. Give the label of this image."
         )
     boxes: Boxes = []
-    for number, place in enumerate(find_objects(label.astype(np.int32)), start=1):
+    for number, place in enumerate(find_objects(moved.label.astype(np.int32)), start=1):
         if place is None:
             continue
         ends = [(int(own.start), int(own.stop) - 1) for own in place]
@@ -86,8 +87,8 @@ def _from_label(path: Path, volume: Volume, axis: int) -> tuple[Boxes, dict[int,
             boxes.append((_around(ends, volume.data.shape[:3], axis), number))
         except PromptError as error:
             raise PromptError(f"{path}: label {number}: {error}") from error
-    names = {number: style.name for number, style in found.styles.items()}
-    return boxes, names, [said] if said else []
+    names = {number: style.name for number, style in found.named.items()}
+    return boxes, names, [moved.said] if moved.said else []
 
 
 def _around(

@@ -13,14 +13,14 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, get_args
+from typing import Any
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.backend import CPU, cache_folder, cpu_name
 from napari_medsamq.inference.catalog import time_steps
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.model_spec import cpu_features, default_model
-from napari_medsamq.io.volume import Modality
+from napari_medsamq.io.modality import MODALITIES, Modality
 from napari_medsamq.memory import free_memory
 from napari_medsamq.records.journal import journal_folder
 from napari_medsamq.records.provenance import software
@@ -84,8 +84,8 @@ def examine() -> Iterator[Finding]:
     yield _opencv()
     yield _processor()
     engines = Engines()
-    for directory in dict.fromkeys(default_model(modality) for modality in get_args(Modality)):
-        used = [name for name in get_args(Modality) if default_model(name) == directory]
+    for directory in dict.fromkeys(default_model(modality) for modality in MODALITIES):
+        used = [name for name in MODALITIES if default_model(name) == directory]
         yield _model(engines, directory, used)
     yield _memory()
     cache = "The first start of each program then takes longer. Allow writing there."

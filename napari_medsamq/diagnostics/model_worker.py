@@ -19,8 +19,8 @@ from napari_medsamq.annotation.session import Session as AnnotationSession
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
 from napari_medsamq.inference.engine import Engine, OpenVINOEngine, box_points
-from napari_medsamq.io.samples import SAMPLES
 from napari_medsamq.io.volume import read_volume
+from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.workflows.demo import BOXES
 from napari_medsamq.workflows.segment import segment_boxes
 from napari_medsamq.workflows.session import Session

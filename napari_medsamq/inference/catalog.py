@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import get_args
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from napari_medsamq.inference.model_spec import (
     default_model,
     shipped_models,
 )
-from napari_medsamq.io.volume import Modality
+from napari_medsamq.io.modality import MODALITIES, Modality
 
 _ROUNDS = 3
 
@@ -69,7 +68,7 @@ def list_models() -> list[ListedModel]:
     listed = []
     for directory in shipped_models():
         spec = ModelSpec.read(directory)
-        used = tuple(name for name in get_args(Modality) if default_model(name) == directory)
+        used = tuple(name for name in MODALITIES if default_model(name) == directory)
         scores = {kind: found["dsc"] for kind, found in spec.scores.items() if "dsc" in found}
         size = size_mb(directory)
         listed.append(ListedModel(spec.name, directory, spec.bits, size, scores, used))
@@ -212,7 +211,7 @@ def describe_files(directory: Path, spec: ModelSpec) -> str:
 
 def explain_default() -> str:
     """Say in a sentence or two which model is taken when none is chosen."""
-    names = {modality: default_model(modality).name for modality in ("CT", "MR", "other")}
+    names = {modality: default_model(modality).name for modality in MODALITIES}
     if len(set(names.values())) == 1:
         return (
             f"{names['CT']} for every image, as this processor has no 8-bit dot products, without "

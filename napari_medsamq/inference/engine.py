@@ -23,7 +23,7 @@ from napari_medsamq.inference.backend import (
     without_mask,
 )
 from napari_medsamq.inference.model_spec import ModelSpec, default_model
-from napari_medsamq.io.volume import Modality
+from napari_medsamq.io.modality import Modality
 
 _CHANNELS_LAST = (1, 64, 64, 256)
 

@@ -12,7 +12,7 @@ from archspec.cpu.detect import detected_info
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.preprocess import BoxRule
 from napari_medsamq.io.files import file_hash, replacing
-from napari_medsamq.io.volume import Modality
+from napari_medsamq.io.modality import Modality
 
 FORMAT_VERSION = 2
 FLOAT_BITS = 32

@@ -8,7 +8,7 @@ from typing import Any
 
 from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.preprocess import BoxRule, WindowLevel
-from napari_medsamq.io.volume import Modality
+from napari_medsamq.io.modality import Modality
 from napari_medsamq.prompts import CarryPrompt
 
 

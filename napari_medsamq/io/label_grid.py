@@ -9,11 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_medsamq.array_types import Float64
+from napari_medsamq.array_types import Float64, Label
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.geometry import Index3, grid_corners, voxel_ml, voxel_sizes
-
-Ids = npt.NDArray[np.uint16]
 
 # In voxels, at the corners of a grid: what files round their geometry by is less.
 _SAME_PLACE = 0.05
@@ -87,19 +85,23 @@ def one_lattice(one: Grid, other: Grid) -> bool:
     return _whole_steps(np.linalg.inv(other.affine) @ one.affine, one.shape) is not None
 
 
-def has_no_place(ids: Ids) -> bool:
+def has_no_place(ids: Label) -> bool:
     """Tell whether a label is empty and has no grid of its own: 3D Slicer then writes one voxel."""
     return ids.size == 1 and not ids.any()
 
 
 def check_same_space(one: Grid, other: Grid) -> None:
-    """Make sure that the places of two grids can be compared in mm.
+    """Make sure that the places of two grids can be compared in mm, and are of one patient.
+
+    Those of one frame of reference are, and so are parts of one lattice that lie near each other:
+    3D Slicer cuts each label to what it encloses.
 
     Raises
     ------
     VolumeError
         If a file does not say how the patient lies in it, one lies in a template's space and the
-        other in a scanner's, or they are of different frames of reference.
+        other in a scanner's, they are of different frames of reference, or they have no place in
+        common without being known to be of one scan.
     """
     if _one_frame(one, other) is False:
         raise VolumeError(
@@ -121,19 +123,6 @@ def check_same_space(one: Grid, other: Grid) -> None:
             "names a template (Talairach, MNI), that of the other does not. Bring both into one "
             "space first."
         )
-
-
-def check_common_place(one: Grid, other: Grid) -> None:
-    """Make sure that two grids are of one part of one patient, as far as their places can tell.
-
-    Those of one frame of reference are, and so are parts of one lattice that lie near each other:
-    3D Slicer cuts each label to what it encloses.
-
-    Raises
-    ------
-    VolumeError
-        If they have no place in common.
-    """
     if _one_frame(one, other):
         return
     ends = [_corners(grid.shape, grid.affine)[:3] for grid in (one, other)]
@@ -147,7 +136,7 @@ def check_common_place(one: Grid, other: Grid) -> None:
         )
 
 
-def onto_grid(ids: Ids, own: Grid, grid: Grid) -> tuple[Ids, tuple[str, ...]]:
+def onto_grid(ids: Label, own: Grid, grid: Grid) -> tuple[Label, tuple[str, ...]]:
     """Bring a label onto another grid.
 
     Where the grids are the same but for order, direction or extent of the axes, voxels are copied;
@@ -287,7 +276,7 @@ def _one_frame(one: Grid, other: Grid) -> bool | None:
     return uids[0] == uids[1] if all(uids) else None
 
 
-def _copy(ids: Ids, to_label: Float64, label: Ids) -> None:
+def _copy(ids: Label, to_label: Float64, label: Label) -> None:
     """Copy a label into a grid (i, j, k) of its lattice, as far as that reaches.
 
     Parameters
@@ -315,7 +304,7 @@ def _copy(ids: Ids, to_label: Float64, label: Ids) -> None:
     label[tuple(given)] = turned[tuple(taken)]
 
 
-def _outside(ids: Ids, to_label: Float64, shape: Index3) -> int:
+def _outside(ids: Label, to_label: Float64, shape: Index3) -> int:
     """Return how many labelled voxels have their middles outside a grid."""
     to_grid = np.linalg.inv(to_label)
     outside = 0

@@ -1,53 +1,90 @@
-"""Label files of any origin: ids, names where the file carries them, and other grids."""
+"""Labels: volumes of label ids with names, how their files are read, and how two come together."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 
-from napari_medsamq.io.label_grid import Ids
-from napari_medsamq.io.segments import Segment
-from napari_medsamq.io.volume import (
+from napari_medsamq.array_types import Label
+from napari_medsamq.errors import VolumeError
+from napari_medsamq.io.dicom.reader import is_dicom
+from napari_medsamq.io.dicom.references import RT_STRUCTURE_SET, read_kind
+from napari_medsamq.io.dicom.rtstruct_reader import read_rtstruct
+from napari_medsamq.io.dicom.seg import read_dicom_seg
+from napari_medsamq.io.files import file_hash, provenance_path
+from napari_medsamq.io.label_grid import (
     Grid,
-    Volume,
-    check_common_place,
+    check_same_space,
     common_grid,
     finest,
-    has_contours,
     has_no_place,
-    one_lattice,
     onto_grid,
-    read_label_volume,
     same_voxels,
+)
+from napari_medsamq.io.nifti import is_nifti
+from napari_medsamq.io.nifti_header import label_table
+from napari_medsamq.io.nrrd import is_nrrd
+from napari_medsamq.io.readers import decode
+from napari_medsamq.io.seg_nrrd import read_text_label
+from napari_medsamq.io.segments import (
+    DecodedLabel,
+    Segment,
+    Segments,
+    check_labelled,
+    given_segments,
+    used_ids,
     whole_ids,
 )
-from napari_medsamq.io.volume import check_same_space as _check_same_space
+from napari_medsamq.io.source import (
+    LEFT_RIGHT_UNKNOWN,
+    Decoded,
+    Selection,
+    checked,
+    enough_memory,
+)
+from napari_medsamq.io.volume import Volume, volume_name
 
 
 @dataclass(frozen=True, eq=False)
 class LabelFile:
-    """A label that was read from a file.
+    """A label, where it lies, and what its file says of it.
 
     Attributes
     ----------
-    label : (z, y, x) uint16
     volume : Volume
-        Where it lies.
-    styles : mapping of int to Segment
-        Names and colours, of the ids that the file or the one beside it names.
+        With the label ids, uint16, for values. Path and name are those of the label, also where it
+        has been brought onto the grid of an image.
+    segments : mapping of int to Segment
+        Names and colours by label id, as far as the file or the one beside it has them.
     notes : tuple of str
         What the user should know about how the voxels came about.
+    sha256 : str
+        Of the file; empty where it is none.
     """
 
-    label: Ids
     volume: Volume
-    styles: Mapping[int, Segment]
+    segments: Segments
     notes: tuple[str, ...] = ()
+    sha256: str = ""
+
+    @classmethod
+    def of(cls, volume: Volume, ids: Label, segments: Segments = MappingProxyType({})) -> LabelFile:
+        """Make it of label ids (z, y, x) uint16 on the voxels of a volume."""
+        return cls(replace(volume, data=ids), segments)
+
+    @property
+    def label(self) -> Label:
+        """The label ids (z, y, x) uint16."""
+        return self.volume.data
+
+    @property
+    def path(self) -> Path:
+        """Of its file; a mere name where it has none."""
+        return self.volume.path or Path(self.volume.name)
 
     @property
     def ids(self) -> list[int]:
@@ -55,107 +92,130 @@ class LabelFile:
         return used_ids(self.label)
 
     @property
+    def named(self) -> dict[int, Segment]:
+        """What somebody has named: formats that need a name have the usual one for the others."""
+        return {n: own for n, own in self.segments.items() if own != Segment.default(n)}
+
+    @property
+    def said(self) -> str:
+        """Its notes in a sentence that names it; empty where there is none."""
+        return f"{self.volume.name}: {' '.join(self.notes)}" if self.notes else ""
+
+    @property
     def has_contours(self) -> bool:
         """Whether its file holds contours, so that its grid is only one that they were drawn on."""
-        return self.volume.path is not None and has_contours(self.volume.path)
+        return self.volume.path is not None and _has_contours(self.volume.path)
 
-    def style(self, label_id: int) -> Segment:
+    def segment(self, label_id: int) -> Segment:
         """Return name and colour of a label id; those of new labels where the file has none."""
-        return self.styles.get(label_id) or Segment.default(label_id)
+        return self.segments.get(label_id) or Segment.default(label_id)
 
     def laid_on(self, image: Volume) -> LabelFile:
         """Return it as it lies on an image; as it is where its file says that itself.
 
-        Contours are drawn on the image's slices; see also `Volume.laid_on`.
+        Contours are drawn on the image's slices; see also `Source.place_for`.
 
         Raises
         ------
         VolumeError
             If the file cannot be read any more, or its contours lie elsewhere.
         """
-        path = self.volume.path
-        if path is not None and has_contours(path):
-            return read_label_file(path, image)
+        if self.volume.path is not None and self.has_contours:
+            return read_label_file(self.volume.path, image)
         return _placed(self, image)
 
 
 def read_label_file(path: Path, like: Volume | None = None) -> LabelFile:
-    """Read a label of any format; see `read_label_volume`. It may be empty.
+    """Read a label, which may be empty, on its own grid.
 
     Parameters
     ----------
     path : Path
+        Of any format that images are read from, or a DICOM segmentation or structure set.
     like : Volume, optional
-        On whose slices contours are drawn.
+        The label's image, on whose slices contours are drawn; on a grid of their own without it.
+
+    Returns
+    -------
+    label : LabelFile
+        Names are those of the provenance beside the file, where that is of this very file, else its
+        own.
 
     Raises
     ------
     VolumeError
         If it cannot be read, or its values are no label ids.
     """
-    volume, segments, notes = read_label_volume(path, like)
-    ids = whole_ids(str(path), volume.data)
-    # Formats that cannot do without a name have the usual one where nobody has given any.
-    given = {key: own for key, own in segments.items() if own != Segment.default(key)}
-    return LabelFile(ids, volume, given, notes)
+    with enough_memory(path):
+        try:
+            decoded, segments, notes = _decode(path, None if like is None else like.grid)
+            sha256 = file_hash(path) if path.is_file() else ""
+        except OSError as error:
+            raise VolumeError(
+                f"{path}: cannot be opened ({error.strerror or error}). Check that you may read it."
+            ) from error
+        decoded = checked(decoded, str(path), is_label=True)
+        volume = Volume.of(decoded, path.absolute(), volume_name(path))
+        volume = replace(volume, data=whole_ids(str(path), volume.data))
+        found = LabelFile(volume, {**segments, **_of_provenance(path, sha256)}, notes, sha256)
+        return found if like is None else _placed(found, like)
 
 
-def used_ids(label: npt.NDArray[Any]) -> list[int]:
-    """Return the ids other than 0 that a label has, in ascending order."""
-    counts = np.bincount(label.reshape(-1), minlength=1)
-    return [int(label_id) for label_id in np.flatnonzero(counts) if label_id]
+def read_label(path: str | Path, like: Volume) -> LabelFile:
+    """Read a label file onto the grid of a volume.
 
+    Voxels are copied where the grids are the same but for the order, direction or extent of their
+    axes; elsewhere each voxel takes the label nearest to it, and the notes say so.
 
-def same_grid(one: Volume, other: Volume) -> bool:
-    """Tell whether the voxels of two volumes lie in the same places."""
-    return same_voxels(_in_order(one), _in_order(other))
-
-
-def same_lattice(one: Volume, other: Volume) -> bool:
-    """Tell whether two grids differ by nothing but order, direction and extent of their axes."""
-    return one_lattice(one.grid, other.grid)
-
-
-def check_same_space(one: Volume, other: Volume) -> None:
-    """Make sure that the places of two volumes can be compared in mm, and are of one patient.
+    Parameters
+    ----------
+    path : str or Path
+        See `read_label_file`.
+    like : Volume
 
     Raises
     ------
     VolumeError
-        If a file does not say how the patient lies in it, one lies in a template's space and the
-        other in a scanner's, they are of different frames of reference, or they have no place in
-        common without being known to be of one scan.
+        If the file holds no label, or one that lies elsewhere than the volume.
     """
-    _check_same_space(one.grid, other.grid)
-    check_common_place(one.grid, other.grid)
+    path = Path(path)
+    if path.is_dir():
+        raise VolumeError(f"{path}: is a folder. Choose the file with the label.")
+    found = read_label_file(path, like)
+    check_labelled(path, found.label)
+    moved = bring_onto(found, like)
+    if not moved.label.any():
+        raise VolumeError(
+            f"{path}: no labelled voxel lies within the image: they show different parts of the "
+            "body, or different patients. Choose the label of this image."
+        )
+    present = moved.ids
+    return replace(moved, segments={n: own for n, own in moved.segments.items() if n in present})
 
 
-def bring_onto(label: LabelFile, grid: Volume) -> tuple[Ids, str]:
+def bring_onto(label: LabelFile, image: Volume) -> LabelFile:
     """Bring a label onto the grid of another volume, by nearest neighbours where it has its own.
 
-    Parameters
-    ----------
-    label : LabelFile
-    grid : Volume
-
-    Returns
-    -------
-    label : (z, y, x) uint16
-    said : str
-        What the user should know of it; empty where both have one grid.
+    Its notes say so.
 
     Raises
     ------
     VolumeError
         If the grids differ and do not lie in the same physical space.
     """
-    label = _placed(label, grid)
-    _check(label, grid)
-    return _moved(label, _in_order(grid))
+    label = _placed(label, image)
+    ids, notes = _moved(label, image.array_grid)
+    volume = replace(image, data=ids, path=label.volume.path, name=label.volume.name)
+    return replace(label, volume=volume, notes=notes)
+
+
+def same_grid(one: Volume, other: Volume) -> bool:
+    """Tell whether the voxels of two volumes lie in the same places."""
+    return same_voxels(one.array_grid, other.array_grid)
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class LabelPair:
     """Two labels on one grid that holds all of both.
 
     Attributes
@@ -167,13 +227,13 @@ class Pair:
         What the user should know of how they came there; empty for nothing.
     """
 
-    a: Ids
-    b: Ids
+    a: Label
+    b: Label
     spacing: list[float]
     said: str
 
 
-def pair_of(a: LabelFile, b: LabelFile) -> Pair:
+def on_common_grid(a: LabelFile, b: LabelFile) -> LabelPair:
     """Bring two labels onto one grid that holds all of both, whichever comes first.
 
     It is of the lattice of the finer one; contours are drawn on that of the other one.
@@ -186,45 +246,93 @@ def pair_of(a: LabelFile, b: LabelFile) -> Pair:
     placed = [own for own in (a, b) if not has_no_place(own.label)] or [a]
     if len(placed) == 2:
         drawn = [own.has_contours for own in placed]
-        wanted = finest([_in_order(own.volume) for own in placed])
+        wanted = finest([own.volume.array_grid for own in placed])
         base = placed[drawn.index(False)] if drawn[0] != drawn[1] else None
         if drawn[0] and drawn[1]:
-            base = next(own for own in placed if same_voxels(_in_order(own.volume), wanted))
+            base = next(own for own in placed if same_voxels(own.volume.array_grid, wanted))
         if base is not None:
             a, b = (own if own is base else own.laid_on(base.volume) for own in (a, b))
         a = _placed(a, b.volume)
-        _check(a, b.volume)
-        grid = common_grid(_in_order(a.volume), _in_order(b.volume))
+        if not same_grid(a.volume, b.volume):
+            check_same_space(a.volume.grid, b.volume.grid)
+        grid = common_grid(a.volume.array_grid, b.volume.array_grid)
     else:
-        grid = _in_order(placed[0].volume)
+        grid = placed[0].volume.array_grid
     (one, of_a), (two, of_b) = _moved(a, grid), _moved(b, grid)
-    return Pair(one, two, grid.spacing.tolist(), " ".join(filter(None, (of_a, of_b))))
+    said = (replace(a, notes=of_a).said, replace(b, notes=of_b).said)
+    return LabelPair(one, two, grid.spacing.tolist(), " ".join(filter(None, said)))
+
+
+def _decode(path: Path, like: Grid | None) -> tuple[Decoded, Segments, tuple[str, ...]]:
+    """Read a label file of any format, with the names in it and what is to be said of it."""
+    found = _decode_named(path, like)
+    if found is None:
+        decoded = decode(path, Selection())
+        return decoded, label_table(decoded.header), ()
+    decoded = Decoded(
+        found.data,
+        found.affine,
+        "image",
+        found.data.shape,
+        warnings=() if found.orientation_known else (LEFT_RIGHT_UNKNOWN,),
+        frame_of_reference=found.frame_of_reference,
+    )
+    return decoded, found.segments, found.notes
+
+
+def _decode_named(path: Path, like: Grid | None) -> DecodedLabel | None:
+    """Read a file of a format that is not one of images, or names labels; None for others."""
+    if not path.is_file() or path.stat().st_size == 0 or path.suffix.lower() == ".npz":
+        return None
+    if is_nifti(path):
+        return None
+    if is_dicom(path):
+        if _has_contours(path):
+            return read_rtstruct(path, like)
+        return read_dicom_seg(path)
+    return read_text_label(path) if is_nrrd(path) else None
+
+
+def _has_contours(path: Path) -> bool:
+    """Tell whether a file holds contours, which have no grid of their own."""
+    try:
+        return path.is_file() and is_dicom(path) and read_kind(path) == RT_STRUCTURE_SET
+    except OSError:
+        # What cannot be opened is told where it is read.
+        return False
+
+
+def _of_provenance(path: Path, sha256: str) -> dict[int, Segment]:
+    """Read names and colours from the provenance file beside a label, if it is that label's."""
+    try:
+        found = json.loads(provenance_path(path).read_bytes())
+        if found["label"]["sha256"] != sha256:
+            return {}
+        return given_segments(
+            (int(own["id"]), str(own["name"]), str(own.get("color"))) for own in found["labels"]
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        # None, or another program's; the label is good without it.
+        return {}
 
 
 def _placed(label: LabelFile, image: Volume) -> LabelFile:
-    volume = label.volume.laid_on(image)
-    if volume is label.volume:
+    """Return a label at the place of its image; as it is where either says its own."""
+    volume, own = label.volume, label.volume.source
+    affine = image.source.place_for(own.affine, own.grid, volume.orientation_known)
+    if np.array_equal(affine, own.affine):
         return label
-    in_file = label.volume.to_source(label.label)
-    return replace(label, label=np.ascontiguousarray(volume.from_source(in_file)), volume=volume)
+    in_file = own.to_source(label.label).reshape(own.grid)
+    decoded = Decoded(in_file, affine, "image", own.shape, warnings=volume.warnings)
+    return replace(label, volume=Volume.of(decoded, volume.path, volume.name))
 
 
-def _check(label: LabelFile, grid: Volume) -> None:
-    if not has_no_place(label.label) and not same_grid(label.volume, grid):
-        check_same_space(label.volume, grid)
-
-
-def _moved(label: LabelFile, grid: Grid) -> tuple[Ids, str]:
+def _moved(label: LabelFile, grid: Grid) -> tuple[Label, tuple[str, ...]]:
+    """Return a label on another grid in array order, and all that is to be said of it then."""
     volume, moved, notes = label.volume, label.label, label.notes
-    if not same_voxels(_in_order(volume), grid):
+    if not same_voxels(volume.array_grid, grid):
         # In the file's own order, as what is said of its grid is read beside other programs.
         ids = volume.to_source(label.label).reshape(volume.source.grid)
         moved, more = onto_grid(ids, volume.grid, grid)
         notes += more
-    return np.ascontiguousarray(moved), f"{volume.name}: {' '.join(notes)}" if notes else ""
-
-
-def _in_order(volume: Volume) -> Grid:
-    """Return the grid of a volume with its axes in array order (z, y, x)."""
-    z, y, x = volume.data.shape[:3]
-    return replace(volume.grid, shape=(z, y, x), affine=volume.affine)
+    return np.ascontiguousarray(moved), notes

@@ -18,7 +18,6 @@ from napari_medsamq.io.text_header import (
     data_files,
     numbers,
     read_lines,
-    unreadable,
     whole_numbers,
 )
 
@@ -57,16 +56,11 @@ def read_meta_header(path: Path) -> Described:
 
     Raises
     ------
+    HeaderError
+        If that cannot be.
     VolumeError
-        If that cannot be, or its data files are not there or lie elsewhere.
+        If it has no end, or its data files are not there or lie elsewhere.
     """
-    try:
-        return _describe(path)
-    except HeaderError as error:
-        raise unreadable(path, error) from error
-
-
-def _describe(path: Path) -> Described:
     lines, ends = read_lines(path)
     fields: dict[str, str] = {}
     last = next((n for n, line in enumerate(lines) if _DATA.match(line)), len(lines))

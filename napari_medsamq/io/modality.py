@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from napari_medsamq.errors import VolumeError
 from napari_medsamq.io.source import EIGHT_BITS, Array, Decoded
 
 Modality = Literal["CT", "MR", "other"]
+MODALITIES: tuple[Modality, ...] = ("CT", "MR", "other")
 ModalitySource = Literal["dicom", "case", "picture", "assumed", "ambiguous", "chosen"]
 
 NONE_NEGATIVE = "none of them is below 0, as those of air and fat are"
@@ -37,7 +38,7 @@ def modality_of(text: str) -> Modality:
     VolumeError
         If it is none.
     """
-    known: dict[object, Modality] = {name.lower(): name for name in get_args(Modality)}
+    known: dict[object, Modality] = {name.lower(): name for name in MODALITIES}
     found = known.get(text.lower() if isinstance(text, str) else text)
     if found is None:
         raise VolumeError(f"The modality is ct, mr or other, not {text!r}.")

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 from nibabel.freesurfer.mghformat import MGHError, MGHHeader
@@ -22,15 +23,18 @@ from napari_medsamq.io.nifti_header import (
     affine_lps,
     disagreement,
     is_single,
+    label_header,
     orientation_known,
     read_header,
     settle,
 )
+from napari_medsamq.io.segments import EncodedLabel, Mismatch, Segments
 from napari_medsamq.io.source import (
     LEFT_RIGHT_UNKNOWN,
     Array,
     Decoded,
     Selection,
+    Source,
     check_size,
     too_short,
     volume_index,
@@ -43,6 +47,13 @@ MGH = (".mgz", ".mgh", ".mgh.gz")
 SUFFIXES = (".nii", ".nii.gz", *PAIR, *MGH)
 
 _ALL = Selection()
+# Label files shrink well at any level; this one keeps saving below a second or so.
+_GZIP_LEVEL = 3
+_MAX_DEVIATION = 1e-4  # mm
+_GEOMETRY = (
+    *("pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z"),
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+)
 # Below this size nothing is lost by allocating what a damaged header says.
 _UNPACKED_UNCHECKED = 100 << 20
 # What may follow the voxels of a large file.
@@ -142,6 +153,55 @@ def write_nifti(file: BinaryIO | BufferedIOBase, header: Any, array: Array) -> N
     # One slab at a time: a whole-volume copy in Fortran order would double the memory.
     for slab in np.moveaxis(array, -1, 0):
         file.write(slab.astype(header.get_data_dtype()).tobytes(order="F"))
+
+
+class NiftiLabel(EncodedLabel):
+    """A label as NIfTI, with the header of its source; names and colours have no place in it."""
+
+    def __init__(
+        self, array: npt.NDArray[np.unsignedinteger], source: Source, segments: Segments
+    ) -> None:
+        super().__init__(array, source, segments)
+        self._header = label_header(source, array.dtype)
+
+    def write(self, file: BinaryIO) -> None:
+        """Write it."""
+        write_nifti(file, self._header, self._array)
+
+    def verify(self, path: Path) -> None:
+        """Read a file back, and compare it with what was to be written."""
+        array, header, source = self._array, self._header, self._source
+        try:
+            back = read_nifti(path)
+        except VolumeError as error:
+            raise Mismatch(f"cannot be read back ({error.__cause__ or error})") from error
+        if back.shape != source.shape:
+            raise Mismatch(f"has shape {back.shape} instead of {source.shape}")
+        if back.data.dtype != array.dtype:
+            raise Mismatch(f"has voxels of {back.data.dtype} instead of {array.dtype}")
+        if (back.orientation == "patient") != (source.orientation == "patient"):
+            raise Mismatch("says of the sides of the patient what the image does not")
+        # A header that does not say where its voxels lie is not asked.
+        wanted = affine_lps(header) if source.orientation != "patient" else source.affine
+        if not np.allclose(affine_lps(back.header), wanted, rtol=1e-6, atol=_MAX_DEVIATION):
+            raise Mismatch("lies elsewhere in the patient than the image")
+        # Fields that their code leaves out of use may hold anything, also NaN.
+        if not all(
+            np.array_equal(back.header[field], header[field], equal_nan=True) for field in _GEOMETRY
+        ):
+            raise Mismatch("has another geometry in its header than the image")
+        if not np.array_equal(back.data, array):
+            raise Mismatch("has other voxels than the label")
+
+
+class PackedNiftiLabel(NiftiLabel):
+    """A label as compressed NIfTI."""
+
+    def write(self, file: BinaryIO) -> None:
+        """Write it."""
+        # No name and no time inside, so that one label always gives the same bytes.
+        with gzip.GzipFile("", "wb", _GZIP_LEVEL, fileobj=file, mtime=0) as packed:
+            write_nifti(packed, self._header, self._array)
 
 
 def _check_unpacked(path: Path, claimed: int) -> None:

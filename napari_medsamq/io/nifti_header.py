@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from io import BufferedIOBase
 from typing import Any
+from xml.etree import ElementTree
 
 import nibabel as nib
 import numpy as np
@@ -14,6 +15,7 @@ from nibabel.spm2analyze import Spm2AnalyzeHeader
 
 from napari_medsamq.array_types import Float64
 from napari_medsamq.geometry import grid_corners, voxel_sizes
+from napari_medsamq.io.segments import Segment, given_segments
 from napari_medsamq.io.source import RAS_TO_LPS, Source, assumed_sizes
 
 # By NIfTI's unit code: metres and microns; all else is taken as mm.
@@ -194,6 +196,41 @@ def label_header(source: Source, dtype: np.dtype[Any]) -> Any:
     header["magic"] = header.single_magic
     header["vox_offset"] = header.single_vox_offset
     return header
+
+
+def label_table(header: Any) -> dict[int, Segment]:
+    """Return the label table that a NIfTI file may have in a header extension.
+
+    Connectome Workbench and TotalSegmentator write such tables.
+    """
+    segments: dict[int, Segment] = {}
+    for extension in getattr(header, "extensions", ()):
+        content = extension.get_content()
+        text = content if isinstance(content, bytes) else str(content).encode()
+        # What declares entities is no label table, and might unfold to any size.
+        if b"<LabelTable" not in text or b"<!" in text.replace(b"<![CDATA[", b""):
+            continue
+        try:
+            root = ElementTree.fromstring(text.strip(b"\0 \r\n\t"))
+        except (ElementTree.ParseError, LookupError, ValueError):
+            # Not one that anybody could read; the label is good without it.
+            continue
+        segments |= given_segments(
+            (int(entry.get("Key", "")), entry.text or "", _hex(entry))
+            for entry in root.iter("Label")
+            if entry.get("Key", "").isdecimal()
+        )
+    return segments
+
+
+def _hex(entry: ElementTree.Element) -> str:
+    """Return the three shares of 1 of a table's entry as #RRGGBB; nothing where they are none."""
+    try:
+        parts = [entry.get(part, "") for part in ("Red", "Green", "Blue")]
+        values = [round(float(part) * 255) for part in parts]
+    except (ValueError, OverflowError):
+        return ""
+    return "#" + "".join(f"{value:02X}" for value in values if 0 <= value <= 255)
 
 
 def disagreement(header: Any, grid: Sequence[int]) -> tuple[str, ...]:

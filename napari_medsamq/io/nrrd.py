@@ -19,7 +19,6 @@ from napari_medsamq.io.text_header import (
     data_files,
     numbers,
     read_lines,
-    unreadable,
     whole_numbers,
 )
 
@@ -74,16 +73,11 @@ def read_nrrd_header(path: Path) -> Described:
 
     Raises
     ------
+    HeaderError
+        If that cannot be.
     VolumeError
-        If that cannot be, or its data files are not there or lie elsewhere.
+        If it has no end, or its data files are not there or lie elsewhere.
     """
-    try:
-        return _describe(path)
-    except HeaderError as error:
-        raise unreadable(path, error) from error
-
-
-def _describe(path: Path) -> Described:
     lines, ends = read_lines(path)
     header = list(takewhile(bool, lines[1:]))
     fields, keys, following = _fields(header)

@@ -13,12 +13,17 @@ from napari_medsamq.io.nifti import MGH, PAIR, is_nifti, pair_of, read_nifti
 from napari_medsamq.io.nrrd import is_nrrd, read_nrrd_header
 from napari_medsamq.io.pictures import read_picture
 from napari_medsamq.io.source import Decoded, Selection
-from napari_medsamq.io.text_header import Described, chosen_volume
+from napari_medsamq.io.text_header import Described, HeaderError, chosen_volume, unreadable
 
-_SUFFIXES = (
+# napari opens pictures itself.
+_VOLUMES = (
     *(".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".hdr.gz", ".dcm", ".npz"),
     *MGH,
 )
+# What the names of files end in that may hold an image, and a label: a case has none, and JPEG
+# does not keep its values.
+IMAGE_SUFFIXES = (*_VOLUMES, ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+LABEL_SUFFIXES = tuple(own for own in IMAGE_SUFFIXES if own not in (".npz", ".jpg", ".jpeg"))
 # Of a folder, before it is said to hold no DICOM.
 _LOOKED_AT = 300
 
@@ -26,7 +31,7 @@ _LOOKED_AT = 300
 def can_read(path: Path) -> bool:
     """Tell quickly, by name or by a look into a folder's first files, whether this reads `path`."""
     if not path.is_dir():
-        return path.name.lower().endswith(_SUFFIXES)
+        return path.name.lower().endswith(_VOLUMES)
     # Those of the folder itself come before those of its subfolders.
     entries = islice(path.rglob("*"), _LOOKED_AT)
     return any(entry.is_file() and is_dicom(entry) for entry in entries)
@@ -57,9 +62,12 @@ def read_text_header(path: Path) -> Described | None:
     VolumeError
         If that cannot be, or the voxels are not there or lie elsewhere.
     """
-    if is_nrrd(path):
-        return read_nrrd_header(path)
-    return read_meta_header(path) if is_meta_image(path) else None
+    try:
+        if is_nrrd(path):
+            return read_nrrd_header(path)
+        return read_meta_header(path) if is_meta_image(path) else None
+    except HeaderError as error:
+        raise unreadable(path, error) from error
 
 
 def decode(path: Path, selection: Selection) -> Decoded:

@@ -14,11 +14,11 @@ from napari_medsamq.geometry import voxel_sizes
 from napari_medsamq.io.readers import read_text_header
 from napari_medsamq.io.segments import (
     DecodedLabel,
+    EncodedLabel,
     Mismatch,
     Segment,
     Segments,
-    checked_ids,
-    segments_of,
+    check_labelled,
 )
 from napari_medsamq.io.source import LEFT_RIGHT_UNKNOWN, Array, Source
 from napari_medsamq.io.terminology import concept
@@ -30,29 +30,21 @@ _NRRD_TYPES = {"uint8": "unsigned char", "uint16": "unsigned short"}
 _MAX_DEVIATION = 1e-4  # mm
 
 
-class SegNrrd:
+class SegNrrd(EncodedLabel):
     """A label as 3D Slicer keeps it: one layer, with names, colours and SNOMED CT codes.
 
     The format is that of Slicer's developer guide, "Segmentation labelmap file format".
-
-    Parameters
-    ----------
-    array : array of uint8 or uint16
-        Of the source's shape.
-    source : Source
-    segments : Segments
     """
 
     def __init__(
         self, array: npt.NDArray[np.unsignedinteger], source: Source, segments: Segments
     ) -> None:
-        self._array = array.reshape(source.grid)  # three axes, also for a picture
+        super().__init__(array, source, segments)
         self._orientation = source.orientation
         self._affine = source.affine
         if source.orientation == "none":
             # As others read an image that says no more than how large its voxels are.
             self._affine = np.diag([*voxel_sizes(source.affine), 1.0])
-        self._segments = segments_of(array, segments)
 
     def write(self, file: BinaryIO) -> None:
         """Write it."""
@@ -204,7 +196,8 @@ def _united(
                 "of their own."
             )
         united[mask] = label_id
-    return checked_ids(path, united), segments
+    check_labelled(path, united)
+    return united, segments
 
 
 def _of_number(keys: dict[str, str], number: int) -> dict[str, str]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Protocol, Self
+from typing import BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.io.source import Array, nan_as_zero
+from napari_medsamq.io.source import Array, Source, nan_as_zero
 from napari_medsamq.palettes import OKABE_ITO
 
 MAX_LABEL_ID = int(np.iinfo(np.uint16).max)
@@ -64,9 +67,35 @@ class Mismatch(Exception):  # noqa: N818 (likewise)
     """How what was read back differs from what was written."""
 
 
-class LabelFile(Protocol):
-    """A label as a file of one format."""
+class EncodedLabel(ABC):
+    """A label as a file of one format.
 
+    Parameters
+    ----------
+    array : array of uint8 or uint16
+        Of the source's shape.
+    source : Source
+    segments : Segments
+        Of any label ids.
+
+    Raises
+    ------
+    Unwritable
+    """
+
+    def __init__(
+        self, array: npt.NDArray[np.unsignedinteger], source: Source, segments: Segments
+    ) -> None:
+        self._array = array.reshape(source.grid)  # three axes, also for a picture
+        self._source = source
+        self._given = segments
+
+    @cached_property
+    def _segments(self) -> dict[int, Segment]:
+        """That of each label id with voxels."""
+        return segments_of(self._array, self._given)
+
+    @abstractmethod
     def write(self, file: BinaryIO) -> None:
         """Write it.
 
@@ -75,6 +104,7 @@ class LabelFile(Protocol):
         Unwritable
         """
 
+    @abstractmethod
     def verify(self, path: Path) -> None:
         """Read a file back, and compare it with what was to be written.
 
@@ -119,31 +149,40 @@ def one_line(text: str) -> str:
     return " ".join("".join(plain).split())
 
 
-def segments_of(array: npt.NDArray[np.unsignedinteger], segments: Segments) -> dict[int, Segment]:
-    """Return the segment of each label id in an array, ascending, its name in one line."""
+def given_segments(given: Iterable[tuple[int, str, str]]) -> dict[int, Segment]:
+    """Return the segments of ids, names and colours that a file gives, without those of no name.
+
+    What is no colour (#RRGGBB) is the usual one of its id.
+    """
     found = {}
-    for label_id in (np.flatnonzero(np.bincount(array.reshape(-1))[1:]) + 1).tolist():
-        default = Segment.default(label_id)
-        own = segments.get(label_id, default)
-        found[label_id] = Segment.of_rgb(one_line(own.name) or default.name, own.rgb)
+    for label_id, text, color in given:
+        name = one_line(text)
+        if 0 < label_id <= MAX_LABEL_ID and name:
+            known = re.fullmatch("#[0-9A-Fa-f]{6}", color)
+            found[label_id] = Segment(name, color if known else Segment.default(label_id).color)
     return found
 
 
-def drawn_segments(
-    array: npt.NDArray[np.unsignedinteger], segments: Segments
-) -> dict[int, Segment]:
-    """Return `segments_of` a label for DICOM, which cannot hold an empty one.
+def voxel_counts(label: npt.NDArray[np.integer]) -> dict[int, int]:
+    """Return how many voxels the label ids other than 0 have, of those that have any, ascending."""
+    counts = np.zeros(int(label.max(initial=0)) + 1, np.int64)
+    for plane in label if label.ndim > 2 else label[None]:  # a whole volume would be copied
+        counts += np.bincount(plane.reshape(-1), minlength=counts.size)
+    return {label_id: n for label_id, n in enumerate(counts.tolist()) if label_id and n}
 
-    Raises
-    ------
-    Unwritable
-        If it is empty.
-    """
-    found = segments_of(array, segments)
-    if not found:
-        raise Unwritable(
-            "it has no voxels, and a DICOM file cannot hold nothing. Draw something first"
-        )
+
+def used_ids(label: npt.NDArray[np.integer]) -> list[int]:
+    """Return the ids other than 0 that a label has, in ascending order."""
+    return list(voxel_counts(label))
+
+
+def segments_of(array: npt.NDArray[np.unsignedinteger], segments: Segments) -> dict[int, Segment]:
+    """Return the segment of each label id in an array, ascending, its name in one line."""
+    found = {}
+    for label_id in used_ids(array):
+        default = Segment.default(label_id)
+        own = segments.get(label_id, default)
+        found[label_id] = Segment.of_rgb(one_line(own.name) or default.name, own.rgb)
     return found
 
 
@@ -163,26 +202,23 @@ def whole_ids(where: str, data: Array) -> npt.NDArray[np.uint16]:
             f"{where}: holds fractions, a label has whole numbers. Give the label itself, not a "
             "probability map or a resampled one."
         )
-    low, high, most = data.min(), data.max(), np.iinfo(np.uint16).max
-    if low < 0 or high > most:
+    low, high = data.min(), data.max()
+    if low < 0 or high > MAX_LABEL_ID:
         raise VolumeError(
-            f"{where}: holds {low:g} to {high:g}; label ids lie in 0..{most}. Check that this is "
-            "the label and not the image."
+            f"{where}: holds {low:g} to {high:g}; label ids lie in 0..{MAX_LABEL_ID}. Check that "
+            "this is the label and not the image."
         )
     return data.astype(np.uint16)
 
 
-def checked_ids(path: Path, data: Array) -> npt.NDArray[np.uint16]:
-    """Return `whole_ids` of a label that may neither be empty nor be an image.
+def check_labelled(path: Path, ids: npt.NDArray[np.uint16]) -> None:
+    """Refuse a label that is empty, or rather an image.
 
     Raises
     ------
     VolumeError
-        If they are none.
     """
-    ids = whole_ids(str(path), data)
-    count = np.count_nonzero(np.bincount(ids.reshape(-1))[1:])
+    count = len(used_ids(ids))
     if not 0 < count <= _MOST_LABELS:
         problem = f"{count:,} different values, as an image does" if count else "no label at all"
         raise VolumeError(f"{path}: holds {problem}. Choose the file with the label.")
-    return ids

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -377,6 +378,18 @@ def check_memory(path: Path, claimed: int) -> None:
             f"of which {free / 2**30:,.1f} GB are free. Close other programs, or crop or resample "
             "the image."
         )
+
+
+@contextmanager
+def enough_memory(path: Path) -> Iterator[None]:
+    """Turn the error of memory that is full into one of the file that it was to hold."""
+    try:
+        yield
+    except MemoryError as error:
+        raise VolumeError(
+            f"{path}: is too large for this computer's memory. Close other programs, or crop or "
+            "resample the image."
+        ) from error
 
 
 def assumed_sizes(sizes: npt.ArrayLike) -> tuple[Float64, tuple[str, ...]]:

@@ -1,17 +1,16 @@
-"""The one road between files and arrays: `read_volume`, `read_label` and `write_label`.
+"""Volumes: images in array order, and how they are read.
 
 Arrays are in array order (z, y, x): the permutation and flips of the file's axes that come nearest
 to the LPS grid, so that axis 0 runs towards S, axis 1 towards P and axis 2 towards L. World
-coordinates are LPS millimetres. A label is saved in the source's own axis order and geometry.
+coordinates are LPS millimetres.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,26 +18,8 @@ import numpy.typing as npt
 from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.geometry import Index3, voxel_sizes
-from napari_medsamq.io.files import file_hash, file_stem
-from napari_medsamq.io.label_decoder import LoadedLabel, decode_label, has_contours
-from napari_medsamq.io.label_grid import (
-    Grid,
-    check_common_place,
-    check_same_space,
-    common_grid,
-    finest,
-    has_no_place,
-    one_lattice,
-    onto_grid,
-    same_voxels,
-)
-from napari_medsamq.io.label_writer import (
-    FORMATS,
-    LabelFormat,
-    SaveReceipt,
-    check_target,
-    save_label,
-)
+from napari_medsamq.io.files import file_stem
+from napari_medsamq.io.label_grid import Grid
 from napari_medsamq.io.modality import (
     NO_HOUNSFIELD,
     Modality,
@@ -47,8 +28,7 @@ from napari_medsamq.io.modality import (
     modality_of,
     why_no_hounsfield,
 )
-from napari_medsamq.io.readers import can_read, decode, files_of
-from napari_medsamq.io.segments import Segment, Segments, checked_ids, whole_ids
+from napari_medsamq.io.readers import decode
 from napari_medsamq.io.source import (
     LEFT_RIGHT_UNKNOWN,
     Array,
@@ -57,40 +37,8 @@ from napari_medsamq.io.source import (
     Selection,
     Source,
     checked,
+    enough_memory,
 )
-
-__all__ = [
-    "Grid",
-    "LabelFormat",
-    "LoadedLabel",
-    "Modality",
-    "ModalitySource",
-    "Part",
-    "SaveReceipt",
-    "Segment",
-    "Selection",
-    "Volume",
-    "can_read",
-    "check_common_place",
-    "check_same_space",
-    "check_target",
-    "common_grid",
-    "files_of",
-    "finest",
-    "has_contours",
-    "has_no_place",
-    "label_formats",
-    "one_lattice",
-    "onto_grid",
-    "read_label",
-    "read_label_volume",
-    "read_volume",
-    "same_voxels",
-    "volume_from_array",
-    "volume_from_slices",
-    "whole_ids",
-    "write_label",
-]
 
 # NIfTI's codes of spaces that are no scanner's: Talairach and MNI templates.
 _TEMPLATE = 3
@@ -141,6 +89,34 @@ class Volume:
     source: Source
     parts: tuple[Part, ...] = ()
 
+    @classmethod
+    def of(cls, decoded: Decoded, path: Path | None, name: str) -> Volume:
+        """Make the volume of a decoded file, or of an array without one."""
+        source = Source.of(decoded)
+        in_file = decoded.data.reshape(decoded.shape + decoded.data.shape[3:])
+        array = np.ascontiguousarray(source.from_source(in_file))
+        array.flags.writeable = False
+        modality, known_by = guess_modality(decoded, array)
+        no_hounsfield = why_no_hounsfield(decoded, array)
+        warnings = decoded.warnings
+        if modality == "CT" and known_by != "ambiguous" and no_hounsfield:
+            warnings += (NO_HOUNSFIELD.format(why=no_hounsfield),)
+        eight_bit_picture = decoded.kind == "picture" and array.dtype == np.uint8
+        return cls(
+            data=array,
+            affine=source.array_affine,
+            path=path,
+            name=" ".join((name, *(f"[{part}]" for part in decoded.parts))),
+            modality=modality,
+            modality_source=known_by,
+            no_hounsfield=no_hounsfield,
+            windowed=decoded.kind == "case" or eight_bit_picture or array.ndim == 4,
+            orientation_known=source.orientation == "patient",
+            warnings=warnings,
+            source=source,
+            parts=decoded.parts,
+        )
+
     @property
     def spacing(self) -> Float64:
         """Distance (3,) float64 between neighbouring voxels in mm, array order."""
@@ -166,6 +142,12 @@ class Volume:
             template,
         )
 
+    @property
+    def array_grid(self) -> Grid:
+        """The voxels in array order (z, y, x)."""
+        z, y, x = self.data.shape[:3]
+        return replace(self.grid, shape=(z, y, x), affine=self.affine)
+
     def with_modality(self, modality: Modality) -> Volume:
         """Return the same volume with the modality the user chose."""
         told = NO_HOUNSFIELD.format(why=self.no_hounsfield)
@@ -173,16 +155,6 @@ class Volume:
         if modality == "CT" and self.no_hounsfield:
             warnings += (told,)
         return replace(self, modality=modality, modality_source="chosen", warnings=warnings)
-
-    def laid_on(self, image: Volume) -> Volume:
-        """Return a label at the place of its image; as it is where either says its own."""
-        own, shape = self.source, self.source.shape
-        affine = image.source.place_for(own.affine, own.grid, self.orientation_known)
-        if np.array_equal(affine, own.affine):
-            return self
-        in_file = own.to_source(self.data).reshape(own.grid)
-        decoded = Decoded(in_file, affine, "image", shape, warnings=self.warnings)
-        return _volume(decoded, self.path, self.name)
 
     def slice(self, axis: int, index: int) -> Array:
         """Return a view (H, W) or (H, W, 3) of the slice across an array axis."""
@@ -259,12 +231,11 @@ def read_volume(
         If there is no image to read, or its geometry or values cannot be trusted.
     """
     path = Path(path)
-    try:
-        chosen = Selection(series, volume, resample)
-        decoded = checked(decode(path, chosen), str(path), is_label=is_label)
-        return _volume(decoded, path.absolute(), _name(path))
-    except MemoryError as error:
-        raise _too_large(path) from error
+    with enough_memory(path):
+        decoded = decode(path, Selection(series, volume, resample))
+        return Volume.of(
+            checked(decoded, str(path), is_label=is_label), path.absolute(), volume_name(path)
+        )
 
 
 def volume_from_array(
@@ -327,7 +298,7 @@ def volume_from_array(
             )
     shape = array.shape[: 2 if flat else 3]
     decoded = Decoded(array, place, "image", shape, warnings=warnings)
-    return _volume(checked(decoded, name), None, name).with_modality(modality_of(modality))
+    return Volume.of(checked(decoded, name), None, name).with_modality(modality_of(modality))
 
 
 def volume_from_slices(data: npt.ArrayLike, spacing: Sequence[float], name: str) -> Volume:
@@ -357,7 +328,7 @@ def volume_from_slices(data: npt.ArrayLike, spacing: Sequence[float], name: str)
     ijk = array.transpose(2, 1, 0, *range(3, array.ndim))
     affine = np.diag([*sizes[::-1], 1.0])
     decoded = Decoded(ijk, affine, "image", ijk.shape[:3], warnings=(LEFT_RIGHT_UNKNOWN,))
-    return _volume(checked(decoded, name), None, name)
+    return Volume.of(checked(decoded, name), None, name)
 
 
 def _checked_array(
@@ -389,154 +360,19 @@ def _checked_array(
     return array[..., : 3 if colours else None], sizes
 
 
-def label_formats(volume: Volume) -> tuple[LabelFormat, ...]:
-    """Return the formats that a label of a volume can be saved in, the usual one first."""
-    return tuple(known for known in FORMATS if volume.source.files or not known.refers)
+def volume_hash(volume: Volume) -> str:
+    """Return the SHA-256 of a volume's voxels, shape and affine: 0.2 s for 512 x 512 x 300."""
+    digest = hashlib.sha256()
+    digest.update(f"{volume.data.shape} {volume.data.dtype.str}".encode())
+    # Rounded, so that the same file gives the same hash on every computer.
+    # Added to, as -0.0 has other bytes than 0.0.
+    digest.update((np.round(volume.affine, 4) + 0.0).tobytes())
+    for plane in volume.data:
+        digest.update(np.ascontiguousarray(plane).data)
+    return digest.hexdigest()
 
 
-def read_label_volume(
-    path: Path, like: Volume | None = None
-) -> tuple[Volume, dict[int, Segment], tuple[str, ...]]:
-    """Read a label file, which may be empty, on its own grid, with names and colours.
-
-    Parameters
-    ----------
-    path : Path
-        Of any format that images are read from, or a DICOM segmentation or structure set.
-    like : Volume, optional
-        The label's image, on whose slices the contours of a structure set are drawn; see
-        `decode_label` and `Volume.laid_on`.
-
-    Returns
-    -------
-    volume : Volume
-    segments : dict of int to Segment
-    notes : tuple of str
-        What the user should know about how the voxels came about.
-
-    Raises
-    ------
-    VolumeError
-        If it cannot be read.
-    """
-    try:
-        decoded, segments, notes = decode_label(path, None if like is None else like.grid)
-        decoded = checked(decoded, str(path), is_label=True)
-        volume = _volume(decoded, path.absolute(), _name(path))
-        return volume if like is None else volume.laid_on(like), segments, notes
-    except MemoryError as error:
-        raise _too_large(path) from error
-
-
-def read_label(path: str | Path, like: Volume) -> LoadedLabel:
-    """Read a label file onto the grid of a volume.
-
-    Voxels are copied where the grids are the same but for the order, direction or extent of their
-    axes; elsewhere each voxel takes the label nearest to it, and the notes say so.
-
-    Parameters
-    ----------
-    path : str or Path
-        See `read_label_volume`.
-    like : Volume
-
-    Raises
-    ------
-    VolumeError
-        If the file holds no label, or one that lies elsewhere than the volume.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise VolumeError(f"{path}: is a folder. Choose the file with the label.")
-    found, segments, notes = read_label_volume(path, like)
-    ids = found.to_source(checked_ids(path, found.data)).reshape(found.source.grid)
-    moved, more = onto_grid(ids, found.grid, like.grid)
-    if not moved.any():
-        raise VolumeError(
-            f"{path}: no labelled voxel lies within the image: they show different parts of the "
-            "body, or different patients. Choose the label of this image."
-        )
-    label = np.ascontiguousarray(like.from_source(moved.reshape(like.source.shape)))
-    present = np.flatnonzero(np.bincount(label.reshape(-1))).tolist()
-    named = {n: segments[n] for n in present if n in segments}
-    return LoadedLabel(path, file_hash(path), label, named, (*notes, *more))
-
-
-def write_label(
-    path: str | Path,
-    label: npt.NDArray[Any],
-    like: Volume,
-    segments: Segments = MappingProxyType({}),
-) -> SaveReceipt:
-    """Save a label in the axis order, shape and geometry of its volume's file.
-
-    The file is written beside `path`, read back and compared, and takes its name only then.
-
-    Parameters
-    ----------
-    path : str or Path
-        Its suffix says in which format: .nii.gz or .nii (NIfTI), .seg.nrrd (3D Slicer), .dcm (DICOM
-        segmentation) or .rtstruct.dcm (DICOM structure set). An existing file is replaced.
-    label : (z, y, x) integer or bool
-        Array order, values 0 to 65535; saved as uint8 where that holds them, else uint16.
-    like : Volume
-    segments : mapping of int to Segment
-        Names and colours by label id, for the formats that hold them.
-
-    Returns
-    -------
-    receipt : SaveReceipt
-
-    Raises
-    ------
-    SaveError
-        If the label cannot be saved there; a file at `path` is then as it was.
-    ValueError
-        If the label does not belong to the volume.
-    """
-    path = Path(path)
-    if label.shape != like.data.shape[:3]:
-        raise ValueError(f"a label of shape {label.shape} for a volume of {like.data.shape[:3]}")
-    if label.dtype.kind not in "iub" or label.min() < 0 or label.max() > np.iinfo(np.uint16).max:
-        raise ValueError(f"a label holds whole numbers from 0 to 65535, this one is {label.dtype}")
-    dtype = np.uint8 if label.max() <= np.iinfo(np.uint8).max else np.uint16
-    return save_label(path, label.astype(dtype), like.source, like.path, segments)
-
-
-def _too_large(path: Path) -> VolumeError:
-    return VolumeError(
-        f"{path}: is too large for this computer's memory. Close other programs, or crop or "
-        "resample the image."
-    )
-
-
-def _name(path: Path) -> str:
+def volume_name(path: Path) -> str:
+    """Return what the volume of a file or folder is called."""
     name = path.resolve().name
     return name if path.is_dir() else file_stem(name)
-
-
-def _volume(decoded: Decoded, path: Path | None, name: str) -> Volume:
-    source = Source.of(decoded)
-    in_file = decoded.data.reshape(decoded.shape + decoded.data.shape[3:])
-    array = np.ascontiguousarray(source.from_source(in_file))
-    array.flags.writeable = False
-    modality, known_by = guess_modality(decoded, array)
-    no_hounsfield = why_no_hounsfield(decoded, array)
-    warnings = decoded.warnings
-    if modality == "CT" and known_by != "ambiguous" and no_hounsfield:
-        warnings += (NO_HOUNSFIELD.format(why=no_hounsfield),)
-    eight_bit_picture = decoded.kind == "picture" and array.dtype == np.uint8
-    return Volume(
-        data=array,
-        affine=source.array_affine,
-        path=path,
-        name=" ".join((name, *(f"[{part}]" for part in decoded.parts))),
-        modality=modality,
-        modality_source=known_by,
-        no_hounsfield=no_hounsfield,
-        windowed=decoded.kind == "case" or eight_bit_picture or array.ndim == 4,
-        orientation_known=source.orientation == "patient",
-        warnings=warnings,
-        source=source,
-        parts=decoded.parts,
-    )

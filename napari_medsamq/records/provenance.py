@@ -30,9 +30,9 @@ from napari_medsamq.geometry import PLANES, Index3
 from napari_medsamq.inference.backend import cpu_name, environment
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.io.files import file_ending, provenance_path, write_whole
-from napari_medsamq.io.volume import SaveReceipt, Volume, write_label
+from napari_medsamq.io.label_writer import SaveReceipt, write_label
+from napari_medsamq.io.volume import Volume, volume_hash
 from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.records.journal import volume_hash
 from napari_medsamq.records.voxel_origins import count_origins, edit_origin
 
 FORMAT = "medsamq-provenance"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_medsamq.errors import JournalError
-from napari_medsamq.io.volume import Volume
-from napari_medsamq.records.journal import check_volume, journal_path, volume_hash
+from napari_medsamq.io.volume import Volume, volume_hash
+from napari_medsamq.records.journal import check_volume, journal_path
 from napari_medsamq.records.journal_format import Content, read_journal
 from napari_medsamq.records.recording import Restored, restore
 

@@ -28,10 +28,10 @@ from napari_medsamq.analysis.slice_pictures import (
 from napari_medsamq.errors import ProvenanceError, VolumeError
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
 from napari_medsamq.io.files import beside, file_hash, write_whole
-from napari_medsamq.io.labels import LabelFile, bring_onto, read_label_file, used_ids
-from napari_medsamq.io.volume import Volume
+from napari_medsamq.io.labels import LabelFile, bring_onto, read_label_file
+from napari_medsamq.io.segments import used_ids
+from napari_medsamq.io.volume import Volume, volume_hash
 from napari_medsamq.plain_text import as_html
-from napari_medsamq.records.journal import volume_hash
 from napari_medsamq.records.provenance import read_provenance
 
 # What tells a report from other pages, which are never replaced unasked.
@@ -131,7 +131,7 @@ def _check_image(image: Volume, content: Mapping[str, Any]) -> None:
 
 def _figures(content: Mapping[str, Any], drawn: LabelFile, image: Volume | None) -> str:
     grid = drawn.volume if image is None else image
-    label = drawn.label if image is None else bring_onto(drawn, image)[0]
+    label = drawn.label if image is None else bring_onto(drawn, image).label
     shown = _marks(content["labels"], label)
     window = _window(content, image)
     figures, part = [], surroundings(label)

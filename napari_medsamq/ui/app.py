@@ -13,7 +13,8 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.io.volume import Modality, Selection
+from napari_medsamq.io.modality import Modality
+from napari_medsamq.io.source import Selection
 from napari_medsamq.ui.preferences import DockOptions
 from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.ui.widget import MedSAMQWidget

@@ -14,7 +14,7 @@ from napari_medsamq.annotation.session import Session
 from napari_medsamq.geometry import voxel_ml
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.io.files import as_file_name
-from napari_medsamq.io.volume import label_formats
+from napari_medsamq.io.label_writer import label_formats
 from napari_medsamq.ui.canvas.planes import PLANES, range_without, turn_viewer
 from napari_medsamq.ui.forms.help_dialog import HelpKey
 from napari_medsamq.ui.key_focus import KeyFocus

@@ -10,7 +10,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QInputDialog, QLabel, QMessageBox, QWidget
 
 from napari_medsamq.errors import ChoiceError, UnevenSlicesError
-from napari_medsamq.io.volume import Selection, Volume
+from napari_medsamq.io.source import Selection
+from napari_medsamq.io.volume import Volume
 from napari_medsamq.plain_text import plain, unguessed
 from napari_medsamq.records.recording import Restored
 from napari_medsamq.records.recovery import FoundJournal

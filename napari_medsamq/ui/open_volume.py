@@ -19,14 +19,16 @@ from napari_medsamq.errors import JournalChangedError, JournalError, MedSAMQErro
 from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.engine import Engine, Engines
 from napari_medsamq.inference.window_presets import CT_PRESETS, presets
-from napari_medsamq.io.volume import Modality, Selection, Volume, can_read, read_volume
+from napari_medsamq.io.modality import MODALITIES, Modality
+from napari_medsamq.io.readers import can_read
+from napari_medsamq.io.source import Selection
+from napari_medsamq.io.volume import Volume, read_volume
 from napari_medsamq.plain_text import unguessed
 from napari_medsamq.plugin import foreign_volume, image_layer, layer_volume
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.recording import Recorder, Restored
 from napari_medsamq.records.recovery import FoundJournal, find_journal
 from napari_medsamq.ui.dialogs import ask_resume, ask_selection
-from napari_medsamq.ui.forms.volume_form import MODALITIES
 from napari_medsamq.ui.preferences import (
     DockOptions,
     ct_window,

@@ -15,9 +15,10 @@ from qtpy.QtWidgets import QMessageBox, QVBoxLayout, QWidget
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.backend import CPU
 from napari_medsamq.inference.engine import Engines
-from napari_medsamq.io.samples import SAMPLES
-from napari_medsamq.io.volume import Modality, Selection
+from napari_medsamq.io.modality import Modality
+from napari_medsamq.io.source import Selection
 from napari_medsamq.plain_text import unguessed
+from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.ui import preferences
 from napari_medsamq.ui.canvas.canvas import canvas_widget
 from napari_medsamq.ui.canvas.planes import PLANES

@@ -14,8 +14,8 @@ from napari_medsamq.annotation.session import Session as AnnotationSession
 from napari_medsamq.errors import SaveError
 from napari_medsamq.inference.backend import CPU
 from napari_medsamq.io.files import write_json, write_whole
-from napari_medsamq.io.samples import SAMPLES
 from napari_medsamq.io.volume import read_volume
+from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.prompts import BoxPrompt3D
 from napari_medsamq.workflows.segment import SegmentReport, segment_boxes
 from napari_medsamq.workflows.session import open_session

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.io.volume import Volume, whole_ids
+from napari_medsamq.io.segments import whole_ids
+from napari_medsamq.io.volume import Volume
 
 Order = Literal["file", "anatomical"]
 

@@ -20,8 +20,10 @@ from napari_medsamq.array_types import Bool, Float64
 from napari_medsamq.errors import PromptError, ProvenanceError, VolumeError
 from napari_medsamq.geometry import Index3, voxel_ml
 from napari_medsamq.io.files import file_hash, file_stem
-from napari_medsamq.io.labels import LabelFile, check_same_space, same_grid
-from napari_medsamq.io.volume import Volume, can_read
+from napari_medsamq.io.label_grid import check_same_space
+from napari_medsamq.io.labels import LabelFile, same_grid
+from napari_medsamq.io.readers import can_read
+from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between, two_pixels
 from napari_medsamq.records.provenance import Saved, read_provenance
 from napari_medsamq.workflows.labels import save
@@ -144,7 +146,7 @@ def find_motion(
         If the label does not lie on that scan, or the scan cannot be registered to the new one.
     """
     if not same_grid(prior.volume, scan):
-        check_same_space(prior.volume, scan)
+        check_same_space(prior.volume.grid, scan.grid)
     motion = register(scan, new, go_on)
     middle = np.argwhere(prior.label).mean(0) if prior.ids else np.zeros(3)
     return motion, describe_motion(motion, (prior.volume.affine @ [*middle, 1.0])[:3])
@@ -190,7 +192,7 @@ def prior_labels(
     if motion is None:
         if not same_grid(prior.volume, new):
             try:
-                check_same_space(prior.volume, new)
+                check_same_space(prior.volume.grid, new.grid)
             except VolumeError as error:
                 raise VolumeError(
                     f"{error} Or name the image of the prior label (--prior-image; the dock asks "
@@ -204,7 +206,7 @@ def prior_labels(
         span = _span(mask, into, margin_mm / new.spacing)
         box, cut = _box(*span, new, axis)
         size = int(np.count_nonzero(mask)) * voxel_ml(prior.volume.spacing)
-        known = prior.style(label_id)
+        known = prior.segment(label_id)
         style = LabelStyle(known.name, known.color)
         found.append(PriorLabel(label_id, style, size, box, cut))
     return sorted(found, key=lambda label: -label.millilitres)

@@ -14,9 +14,11 @@ from napari_medsamq.analysis.comparison import DEFAULT_TOLERANCE_MM, Agreement
 from napari_medsamq.analysis.statistics import LabelStatistics
 from napari_medsamq.annotation.label_model import LabelModel
 from napari_medsamq.errors import SaveError
-from napari_medsamq.io import volume as files
-from napari_medsamq.io.labels import LabelFile, pair_of, read_label_file
-from napari_medsamq.io.volume import SaveReceipt, Segment, Volume, check_target
+from napari_medsamq.io import label_writer, labels
+from napari_medsamq.io.label_writer import SaveReceipt, check_target
+from napari_medsamq.io.labels import LabelFile, on_common_grid, read_label_file
+from napari_medsamq.io.segments import Segment
+from napari_medsamq.io.volume import Volume
 from napari_medsamq.records.provenance import LabelSnapshot, Saved, save_with_provenance
 from napari_medsamq.records.report import make_report, report_path, write_report
 from napari_medsamq.workflows.file_arrays import Order, array_ids, in_order
@@ -31,19 +33,17 @@ class LabelImage:
     ----------
     file : LabelFile
         The same in anatomical array order (z, y, x).
+    volume : Volume
+        Where it lies.
     """
 
     file: LabelFile
-
-    @property
-    def volume(self) -> Volume:
-        """Where it lies."""
-        return self.file.volume
+    volume: Volume
 
     @property
     def label_names(self) -> dict[int, str]:
         """The name of each label id that has voxels, in ascending order."""
-        return {label_id: self.file.style(label_id).name for label_id in self.file.ids}
+        return {label_id: self.file.segment(label_id).name for label_id in self.file.ids}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -71,10 +71,8 @@ def read_label(path: str | Path, like: Volume | None = None) -> LabelImage:
     VolumeError
         If the file holds no label, or one that lies elsewhere than the volume.
     """
-    if like is None:
-        return LabelImage(read_label_file(Path(path)))
-    found = files.read_label(path, like)
-    return LabelImage(LabelFile(found.label, like, found.segments, found.notes))
+    found = read_label_file(Path(path)) if like is None else labels.read_label(path, like)
+    return LabelImage(found, like or found.volume)
 
 
 def write_label(
@@ -115,7 +113,7 @@ def write_label(
     check_target(path, like.path, like.source)
     ids = array_ids(label, like, order)
     segments = {n: Segment(name, Segment.default(n).color) for n, name in (names or {}).items()}
-    return files.write_label(path, ids, like, segments)
+    return label_writer.write_label(path, ids, like, segments)
 
 
 def save(
@@ -221,7 +219,7 @@ def label_statistics(
         If an array comes without a volume.
     """
     placed = _placed(label, volume)
-    return statistics.label_statistics(placed.volume if volume is None else volume, placed.label)
+    return statistics.label_statistics(volume or placed.volume, placed.file.label)
 
 
 def compare_labels(
@@ -255,15 +253,15 @@ def compare_labels(
     ValueError
         If an array comes without a volume.
     """
-    pair = pair_of(_placed(a, like), _placed(b, like))
+    pair = on_common_grid(_placed(a, like).file, _placed(b, like).file)
     return comparison.compare_labels(pair.a, pair.b, pair.spacing, tolerance_mm)
 
 
-def _placed(label: Session | LabelImage | npt.ArrayLike, volume: Volume | None) -> LabelFile:
-    if isinstance(label, Session):
-        return LabelFile(label.annotation.label, label.volume, label.annotation.styles)
+def _placed(label: Session | LabelImage | npt.ArrayLike, volume: Volume | None) -> LabelImage:
     if isinstance(label, LabelImage):
-        return label.file
+        return label
+    if isinstance(label, Session):
+        return LabelImage(LabelFile.of(label.volume, label.annotation.label), label.volume)
     if volume is None:
         raise ValueError("an array needs the volume that it belongs to")
-    return LabelFile(array_ids(label, volume), volume, {})
+    return LabelImage(LabelFile.of(volume, array_ids(label, volume)), volume)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from napari_medsamq.annotation.label_model import LabelModel
 from napari_medsamq.inference.preprocess import WindowLevel
-from napari_medsamq.io.volume import Volume
-from napari_medsamq.records.journal import check_volume, volume_hash
+from napari_medsamq.io.volume import Volume, volume_hash
+from napari_medsamq.records.journal import check_volume
 from napari_medsamq.records.journal_format import Record, read_journal
 from napari_medsamq.records.recording import restore
 

@@ -20,8 +20,10 @@ from napari_medsamq.analysis.comparison import compare_labels, mean_agreement
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.io.labels import bring_onto, read_label_file
-from napari_medsamq.io.volume import Segment, Volume, read_label, read_volume, write_label
+from napari_medsamq.io.label_writer import write_label
+from napari_medsamq.io.labels import bring_onto, read_label, read_label_file
+from napari_medsamq.io.segments import Segment
+from napari_medsamq.io.volume import Volume, read_volume
 from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 
 RADIUS, SHIFT = 15.0, 3.0
@@ -123,10 +125,10 @@ def test_another_order_of_axes_is_the_same_label(
     turned = turned.as_reoriented(nib.orientations.axcodes2ornt(("P", "S", "R")))
     two = write(tmp_path / "two.nii.gz", np.asarray(turned.dataobj), turned.affine)
     a, b = read_label_file(one), read_label_file(two)
-    label, said = bring_onto(b, a.volume)
-    assert said == ""
+    moved = bring_onto(b, a.volume)
+    assert moved.said == ""
     assert all(
-        own.dsc == own.nsd == 1 for own in compare_labels(a.label, label, (1, 1, 1)).values()
+        own.dsc == own.nsd == 1 for own in compare_labels(a.label, moved.label, (1, 1, 1)).values()
     )
 
 
@@ -143,7 +145,7 @@ def test_the_coarser_of_two_grids_is_brought_onto_the_finer_one(
     assert "a: It lies on another grid (60 x 60 x 40 voxels of 1 x 1 x 2 mm)" in result.stdout
     assert compare(other, pair[0]).stdout.split("Note")[1] == result.stdout.split("Note")[1]
     one, two = read_label_file(pair[0]), read_label_file(other)
-    label, _ = bring_onto(two, one.volume)
+    label = bring_onto(two, one.volume).label
     own = compare_labels(one.label, label, one.volume.spacing.tolist())[1]
     assert own.dsc > 0.97
     assert own.nsd == 1
@@ -155,11 +157,11 @@ def test_every_voxel_at_the_edge_is_brought_along(tmp_path: Path) -> None:
     full = np.ones((4, 4, 4), np.uint8)
     one = read_label_file(write(tmp_path / "fine.nii.gz", np.ones((8, 8, 8), np.uint8), fine))
     two = read_label_file(write(tmp_path / "coarse.nii.gz", full, coarse))
-    assert bring_onto(two, one.volume)[0].all()
+    assert bring_onto(two, one.volume).label.all()
     part = read_label_file(write(tmp_path / "part.nii.gz", np.ones((4, 8, 8), np.uint8), fine))
-    label, said = bring_onto(one, part.volume)
-    assert label.all()
-    assert "256 of its voxels (0.26 mL) lie outside the image." in said
+    moved = bring_onto(one, part.volume)
+    assert moved.label.all()
+    assert "256 of its voxels (0.26 mL) lie outside the image." in moved.said
 
 
 @pytest.mark.parametrize(
@@ -236,7 +238,7 @@ def test_a_header_that_declares_entities_names_nothing(tmp_path: Path) -> None:
     data = np.zeros((3, 3, 3), np.uint8)
     for table in (bomb, "<LabelTable><Label Key='1'>cut"):
         assert (
-            read_label_file(write(tmp_path / "x.nii.gz", data, np.eye(4), table=table)).styles == {}
+            read_label_file(write(tmp_path / "x.nii.gz", data, np.eye(4), table=table)).named == {}
         )
     colours = np.zeros((3, 3, 3), [(c, np.uint8) for c in "RGB"])
     colours["R"][0] = 1
@@ -253,15 +255,15 @@ def test_names_come_from_the_provenance_of_that_very_file(tmp_path: Path) -> Non
     beside = tmp_path / "label.provenance.json"
     labels = [{"id": 1, "name": "Spleen", "color": "#123456"}, {"id": 2, "name": "", "color": ""}]
     beside.write_text(json.dumps({"label": {"sha256": sha256}, "labels": labels}))
-    assert read_label_file(path).style(1) == Segment("Spleen", "#123456")
-    assert read_label_file(path).style(2) == Segment.default(2)
-    assert read_label_file(path).style(3).name == "Cyst"
+    assert read_label_file(path).segment(1) == Segment("Spleen", "#123456")
+    assert read_label_file(path).segment(2) == Segment.default(2)
+    assert read_label_file(path).segment(3).name == "Cyst"
     ramp = (np.arange(data.size).reshape(SHAPE) % 999).astype(np.int16)
     image = read_volume(write(tmp_path / "image.nii", ramp, AFFINE))
     assert read_label(path, image).segments == {1: Segment("Spleen", "#123456")}
     for other in ('{"label": {"sha256": "another"}, "labels": []}', "[1]", "no JSON", "{}"):
         beside.write_text(other)
-        assert read_label_file(path).style(1) == Segment("Liver & co", "#FF0080")
+        assert read_label_file(path).segment(1) == Segment("Liver & co", "#FF0080")
         assert read_label(path, image).segments == {1: Segment("Liver & co", "#FF0080")}
 
 
@@ -286,15 +288,15 @@ def test_names_and_colours_of_a_saved_label_come_back(
     snapshot = LabelSnapshot(series, two_organs(series), (), (), styles)
     saved = save_with_provenance(tmp_path / name, snapshot)
     found = read_label_file(tmp_path / name, series)
-    assert found.styles == {n: Segment(style.name, style.color) for n, style in styles.items()}
-    np.testing.assert_array_equal(bring_onto(found, series)[0], snapshot.label)
+    assert found.named == {n: Segment(style.name, style.color) for n, style in styles.items()}
+    np.testing.assert_array_equal(bring_onto(found, series).label, snapshot.label)
     # Loaded onto an image, too.
     loaded = read_label(tmp_path / name, series)
     assert loaded.segments == {n: Segment(style.name, style.color) for n, style in styles.items()}
     # Without the file beside it, those formats that hold names have them still.
     saved.provenance.unlink()
     found = read_label_file(tmp_path / name)
-    names = {label_id: style.name for label_id, style in found.styles.items()}
+    names = {label_id: style.name for label_id, style in found.named.items()}
     assert names == ({} if ".nii" in name else {1: "Liver", 5: "Größe"})
 
 
@@ -335,7 +337,7 @@ def test_segmentations_of_one_series_may_have_no_slice_in_common(
         assert "outside" not in result.stdout
     # The series' own image has all of them.
     found = read_label_file(tmp_path / "b.dcm")
-    np.testing.assert_array_equal(bring_onto(found, series)[0], label)
+    np.testing.assert_array_equal(bring_onto(found, series).label, label)
 
 
 def test_segmentations_of_other_frames_of_reference_are_refused(

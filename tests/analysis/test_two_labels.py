@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 from napari_medsamq.analysis.comparison import compare_labels
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.io.labels import pair_of, read_label_file
-from napari_medsamq.io.volume import Volume, read_label, read_volume, write_label
+from napari_medsamq.io.label_writer import write_label
+from napari_medsamq.io.labels import on_common_grid, read_label, read_label_file
+from napari_medsamq.io.volume import Volume, read_volume
 
 RAS = np.diag([-1.0, -1, 1, 1])
 SHAPE = (16, 14, 10)
@@ -223,7 +224,7 @@ def test_a_label_far_away_takes_no_memory(series: Volume, tmp_path: Path, name: 
     tracemalloc.start()
     for pair in ((found, near), (near, found)):
         with pytest.raises(VolumeError, match="too far apart"):
-            pair_of(*pair)
+            on_common_grid(*pair)
     with pytest.raises(VolumeError, match="no labelled voxel lies within"):
         read_label(path, series)
     assert tracemalloc.get_traced_memory()[1] < 50 << 20
@@ -238,7 +239,7 @@ def test_finer_voxels_are_not_spread_over_a_whole_scan(tmp_path: Path) -> None:
     fine = np.diag([0.05, 0.05, 0.05, 1])
     fine[:3, 3] = 100
     b = read_label_file(nifti(tmp_path / "b.nii.gz", np.ones((99, 99, 99), np.uint8), fine))
-    one, two = pair_of(a, b), pair_of(b, a)
+    one, two = on_common_grid(a, b), on_common_grid(b, a)
     assert one.spacing == two.spacing == [5, 5, 5]
     np.testing.assert_array_equal(one.a, two.b)
     assert "b: It lies on another grid (99 x 99 x 99 voxels of 0.05 x 0.05 x 0.05 mm)" in one.said

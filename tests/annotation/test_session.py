@@ -16,7 +16,8 @@ from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES
 from napari_medsamq.inference.engine import OpenVINOEngine
 from napari_medsamq.inference.preprocess import IDENTITY, SOFT_TISSUE, WindowLevel
-from napari_medsamq.io.volume import read_volume, volume_from_slices, write_label
+from napari_medsamq.io.label_writer import write_label
+from napari_medsamq.io.volume import read_volume, volume_from_slices
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 
 SHAPE = (12, 16, 14)

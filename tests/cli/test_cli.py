@@ -26,8 +26,10 @@ from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.model_spec import default_model
 from napari_medsamq.io import label_writer as _save
 from napari_medsamq.io.files import provenance_path
-from napari_medsamq.io.samples import SAMPLES
-from napari_medsamq.io.volume import Selection, read_label, read_volume
+from napari_medsamq.io.labels import read_label
+from napari_medsamq.io.source import Selection
+from napari_medsamq.io.volume import read_volume
+from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.workflows.parsing import parse_labels
 
 SHAPE = (12, 16, 14)

@@ -34,9 +34,9 @@ from napari_medsamq.cohort.results import opened
 from napari_medsamq.cohort.table import TableDefaults, read_table, safe_name
 from napari_medsamq.errors import CohortError, SaveError
 from napari_medsamq.inference.preprocess import IDENTITY
-from napari_medsamq.io.volume import read_volume
+from napari_medsamq.io.volume import read_volume, volume_hash
 from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.records.journal import Journal, journal_path, volume_hash
+from napari_medsamq.records.journal import Journal, journal_path
 from napari_medsamq.records.recording import Recorder
 
 

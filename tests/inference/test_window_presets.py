@@ -15,8 +15,8 @@ from napari_medsamq.inference.window_presets import (
     presets,
     slice_window,
 )
-from napari_medsamq.io.samples import SAMPLES
 from napari_medsamq.io.volume import Volume, read_volume, volume_from_slices
+from napari_medsamq.plugin import SAMPLES
 
 RANGE = (-1024.0, 3071.0)
 

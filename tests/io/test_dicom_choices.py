@@ -19,7 +19,8 @@ from test_dicom import stack, write_slices
 
 from napari_medsamq.errors import ChoiceError, UnevenSlicesError, VolumeError
 from napari_medsamq.io.dicom import process as _decoder
-from napari_medsamq.io.volume import read_volume, write_label
+from napari_medsamq.io.label_writer import write_label
+from napari_medsamq.io.volume import read_volume
 
 VOXELS = np.random.default_rng(3).integers(-900, 1200, (5, 20, 24)).astype(np.int16)
 GREY = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless]

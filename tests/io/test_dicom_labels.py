@@ -20,7 +20,10 @@ from sources import names_in
 from stress.samples import enhanced, save
 
 from napari_medsamq.errors import SaveError, VolumeError
-from napari_medsamq.io.volume import Segment, Volume, read_label, read_volume, write_label
+from napari_medsamq.io.label_writer import write_label
+from napari_medsamq.io.labels import read_label
+from napari_medsamq.io.segments import Segment
+from napari_medsamq.io.volume import Volume, read_volume
 
 SHAPE = (12, 10, 6)
 AFFINE = grid_affine((0, 1, 2), (1, 1, 1), (8, -5, 12), (0.8, 0.9, 2.5))

@@ -22,10 +22,12 @@ from napari_medsamq.inference.engine import OpenVINOEngine
 from napari_medsamq.inference.model_spec import INT8_MODEL, MODELS, ModelSpec
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.io.files import write_whole
-from napari_medsamq.io.labels import read_label_file
-from napari_medsamq.io.volume import files_of, read_label, read_volume, write_label
+from napari_medsamq.io.label_writer import write_label
+from napari_medsamq.io.labels import read_label, read_label_file
+from napari_medsamq.io.readers import files_of
+from napari_medsamq.io.volume import read_volume, volume_hash
 from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.records.journal import Journal, journal_path, volume_hash
+from napari_medsamq.records.journal import Journal, journal_path
 from napari_medsamq.records.journal_format import read_journal
 from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 from napari_medsamq.records.recording import Recorder

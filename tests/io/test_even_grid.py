@@ -12,7 +12,8 @@ from grids import rotation
 
 from napari_medsamq.errors import UnevenSlicesError
 from napari_medsamq.io.dicom import reader as _dicom
-from napari_medsamq.io.volume import read_volume, write_label
+from napari_medsamq.io.label_writer import write_label
+from napari_medsamq.io.volume import read_volume
 
 AXIAL = np.eye(3)
 RAS = np.diag([-1.0, -1, 1, 1])

@@ -18,7 +18,7 @@ from napari_medsamq.cli.common import write_csv
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import SaveError
 from napari_medsamq.io.files import replacing, write_whole
-from napari_medsamq.io.volume import write_label
+from napari_medsamq.io.label_writer import write_label
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions and limits")
 

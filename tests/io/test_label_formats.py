@@ -29,15 +29,11 @@ from napari_medsamq.errors import SaveError
 from napari_medsamq.io import seg_nrrd as _seg_nrrd
 from napari_medsamq.io.dicom import rtstruct as _rtstruct
 from napari_medsamq.io.dicom import seg as _dicom_seg
+from napari_medsamq.io.label_writer import label_formats, write_label
+from napari_medsamq.io.labels import read_label
+from napari_medsamq.io.segments import Segment
 from napari_medsamq.io.terminology import ORGANS, concept
-from napari_medsamq.io.volume import (
-    Segment,
-    Volume,
-    label_formats,
-    read_label,
-    read_volume,
-    write_label,
-)
+from napari_medsamq.io.volume import Volume, read_volume
 from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 from napari_medsamq.records.report import make_report, report_path, write_report
 
@@ -459,7 +455,8 @@ def test_a_disk_that_takes_only_part_of_it(tmp_path: Path, series: Volume, endin
 
 SAVING = """
 import os, sys, time
-from napari_medsamq.io.volume import read_volume, write_label
+from napari_medsamq.io.label_writer import write_label
+from napari_medsamq.io.volume import read_volume
 volume = read_volume(sys.argv[1])
 def fsync(descriptor):
     print("now", flush=True)

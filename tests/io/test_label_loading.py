@@ -22,16 +22,11 @@ from napari_medsamq.annotation.label_import import import_label
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.errors import PromptError, VolumeError
 from napari_medsamq.inference.preprocess import IDENTITY
-from napari_medsamq.io.labels import read_label_file
-from napari_medsamq.io.volume import (
-    LoadedLabel,
-    Segment,
-    Volume,
-    read_label,
-    read_volume,
-    write_label,
-)
-from napari_medsamq.records.journal import Journal, volume_hash
+from napari_medsamq.io.label_writer import write_label
+from napari_medsamq.io.labels import LabelFile, read_label, read_label_file
+from napari_medsamq.io.segments import Segment
+from napari_medsamq.io.volume import Volume, read_volume, volume_hash
+from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.journal_format import read_journal
 from napari_medsamq.records.recording import Recorder, restore
 
@@ -130,7 +125,7 @@ def test_an_unplaced_label_of_an_unplaced_image_fits(tmp_path: Path) -> None:
     ("label", "affine", "code", "message"),
     [
         (drawn(), AFFINE + np.eye(4)[:, [3]] @ [[0, 0, 0, 0]] + 0, 0, "does not say how"),
-        (drawn(), AFFINE + 900 * np.eye(4)[:, [0]] * [0, 0, 0, 1], 1, "no labelled voxel lies"),
+        (drawn(), AFFINE + 900 * np.eye(4)[:, [0]] * [0, 0, 0, 1], 1, "no place of the patient in"),
         (drawn() * 0, AFFINE, 1, "no label at all"),
         (drawn() * np.float32(0.5), AFFINE, 1, "fractions"),
         (drawn().astype(np.int16) * -1, AFFINE, 1, "not the image"),
@@ -395,7 +390,7 @@ def test_what_other_programs_keep_in_a_header_does_not_matter(
     tmp_path: Path, volume: Volume, code: int, content: bytes
 ) -> None:
     path = with_extension(tmp_path / "label.nii", code, content)
-    assert read_label_file(path).styles == {}
+    assert read_label_file(path).named == {}
     np.testing.assert_array_equal(volume.to_source(read_label(path, volume).label), drawn())
     image = read_volume(path)
     write_label(tmp_path / "again.nii", image.data.astype(np.uint8), image)
@@ -414,7 +409,7 @@ def test_a_table_of_labels_is_read_in_either_byte_order(
         head = struct.pack(">ii", *struct.unpack_from("<ii", whole, 352))
         path.write_bytes(header + whole[348:352] + head + whole[360:])
     found = read_label_file(path)
-    assert found.styles[1] == Segment("liver", "#FF0000")
+    assert found.segments[1] == Segment("liver", "#FF0000")
     np.testing.assert_array_equal(found.volume.to_source(found.label), drawn())
 
 
@@ -423,14 +418,14 @@ def test_a_length_of_an_extension_that_cannot_be(
     tmp_path: Path, volume: Volume, length: int
 ) -> None:
     path = with_extension(tmp_path / "label.nii", 0, TABLE, length=length)
-    assert read_label_file(path).styles == {}
+    assert read_label_file(path).named == {}
     np.testing.assert_array_equal(volume.to_source(read_label(path, volume).label), drawn())
 
 
-def loaded(volume: Volume, **segments: Segment) -> LoadedLabel:
+def loaded(volume: Volume, **segments: Segment) -> LabelFile:
     """Return what a file with labels 1 and 5 gives, of which some have names."""
     named = {int(key[1:]): segment for key, segment in segments.items()}
-    return LoadedLabel(Path("a.nii"), "0", volume.from_source(drawn()).astype("u2"), named, ())
+    return LabelFile.of(volume, volume.from_source(drawn()).astype("u2"), named)
 
 
 LIVER, SPLEEN = Segment("Liver", "#102030"), Segment("Spleen", "#405060")

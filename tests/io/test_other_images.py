@@ -14,9 +14,9 @@ from sources import COUNTING, index_of, world, write_nifti
 from napari_medsamq.errors import ChoiceError, VolumeError
 from napari_medsamq.geometry import axis_codes
 from napari_medsamq.inference.preprocess import default_window
-from napari_medsamq.io.samples import SAMPLES
 from napari_medsamq.io.source import LEFT_RIGHT_UNKNOWN
 from napari_medsamq.io.volume import read_volume, volume_from_slices
+from napari_medsamq.plugin import SAMPLES
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".mhd"])

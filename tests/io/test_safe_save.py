@@ -17,9 +17,9 @@ import pytest
 from sources import COUNTING, label_at, names_in, volume_of
 
 from napari_medsamq.errors import SaveError
-from napari_medsamq.io import label_writer
+from napari_medsamq.io import nifti
 from napari_medsamq.io.files import as_file_name
-from napari_medsamq.io.volume import write_label
+from napari_medsamq.io.label_writer import write_label
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ def cut_short(write: Callable[..., None]) -> Callable[..., None]:
     ("target", "replacement", "message"),
     [
         ("io.files.os.fsync", failing(errno.ENOSPC), "the disk is full"),
-        ("io.label_writer.write_nifti", failing(errno.EDQUOT), "quota"),
-        ("io.label_writer.label_header", failing(errno.EROFS), "read-only"),
+        ("io.nifti.write_nifti", failing(errno.EDQUOT), "quota"),
+        ("io.nifti.label_header", failing(errno.EROFS), "read-only"),
         ("io.label_writer.Path.replace", failing(errno.EACCES), "not allowed"),
         ("io.label_writer.Path.open", failing(errno.EACCES), "not allowed"),
         ("io.label_writer.TemporaryFile", failing(errno.EROFS), "read-only"),
-        ("io.label_writer.write_nifti", wrong_voxels(label_writer.write_nifti), "other voxels"),
-        ("io.label_writer.write_nifti", wrong_place(label_writer.write_nifti), "lies elsewhere"),
-        ("io.label_writer.write_nifti", cut_short(label_writer.write_nifti), "cannot be read back"),
+        ("io.nifti.write_nifti", wrong_voxels(nifti.write_nifti), "other voxels"),
+        ("io.nifti.write_nifti", wrong_place(nifti.write_nifti), "lies elsewhere"),
+        ("io.nifti.write_nifti", cut_short(nifti.write_nifti), "cannot be read back"),
     ],
 )
 def test_a_failed_save_leaves_the_old_file_and_nothing_else(
@@ -156,7 +156,8 @@ def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
 
 SAVING = """
 import os, sys, time
-from napari_medsamq.io.volume import read_volume, write_label
+from napari_medsamq.io.label_writer import write_label
+from napari_medsamq.io.volume import read_volume
 volume, stop_at, calls = read_volume(sys.argv[1]), int(sys.argv[3]), 0
 sync = os.fsync
 def fsync(descriptor):

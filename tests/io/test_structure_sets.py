@@ -14,8 +14,10 @@ from typer.testing import CliRunner
 
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.io.labels import pair_of, read_label_file
-from napari_medsamq.io.volume import Segment, Volume, read_label, read_volume, write_label
+from napari_medsamq.io.label_writer import write_label
+from napari_medsamq.io.labels import on_common_grid, read_label, read_label_file
+from napari_medsamq.io.segments import Segment
+from napari_medsamq.io.volume import Volume, read_volume
 from napari_medsamq.workflows.follow_up import prior_labels
 
 SHAPE = (24, 20, 8)
@@ -227,7 +229,7 @@ def test_they_are_compared_and_followed_up(series: Volume, tmp_path: Path) -> No
     # Without any image they lie on a grid of their own, with about their volume.
     (prior,) = prior_labels(alone, series)
     assert prior.millilitres == pytest.approx(expected.millilitres, rel=0.02)
-    pair = pair_of(alone, alone)
+    pair = on_common_grid(alone, alone)
     np.testing.assert_array_equal(pair.a, pair.b)
 
 

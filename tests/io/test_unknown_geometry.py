@@ -17,14 +17,9 @@ from grids import grid_affine
 from sources import COUNTING, RAS, index_of, label_at, world, write_nifti
 
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.io.labels import bring_onto, read_label_file
-from napari_medsamq.io.volume import (
-    Volume,
-    read_label,
-    read_volume,
-    volume_from_slices,
-    write_label,
-)
+from napari_medsamq.io.label_writer import write_label
+from napari_medsamq.io.labels import bring_onto, read_label, read_label_file
+from napari_medsamq.io.volume import Volume, read_volume, volume_from_slices
 
 UNKNOWN = "left and right are unknown"
 PLACED = "space directions: (0.5,0,0) (0,0.7,0) (0,0,3)\nspace origin: (10,20,30)\n"
@@ -295,7 +290,7 @@ def test_the_label_of_an_image_without_sides_has_none(
     found = read_label(path, volume)
     np.testing.assert_array_equal(found.label, drawn)
     assert found.notes == ()
-    np.testing.assert_array_equal(bring_onto(read_label_file(path), volume)[0], drawn)
+    np.testing.assert_array_equal(bring_onto(read_label_file(path), volume).label, drawn)
 
 
 @pytest.mark.parametrize("make", LEFT_OPEN[:6])
@@ -319,9 +314,9 @@ def test_labels_without_sides_of_one_image_are_compared_voxel_by_voxel(tmp_path:
     for ending in (".nii.gz", ".seg.nrrd"):
         write_label(tmp_path / f"label{ending}", drawn, volume)
     one, two = (read_label_file(tmp_path / f"label{end}") for end in (".nii.gz", ".seg.nrrd"))
-    moved, said = bring_onto(two, one.volume)
-    np.testing.assert_array_equal(moved, one.label)
-    assert said == ""
+    moved = bring_onto(two, one.volume)
+    np.testing.assert_array_equal(moved.label, one.label)
+    assert moved.said == ""
 
 
 def test_but_not_where_their_voxels_differ(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from sources import COUNTING, RAS, index_of, world, write_nifti
 
 from napari_medsamq.errors import ChoiceError, PromptError, VolumeError
 from napari_medsamq.geometry import axis_codes
-from napari_medsamq.io.volume import Volume, read_volume, write_label
+from napari_medsamq.io.label_writer import write_label
+from napari_medsamq.io.volume import Volume, read_volume
 
 
 @pytest.mark.parametrize("codes", [(1, 1), (1, 0), (0, 2)], ids=["both", "qform", "sform"])

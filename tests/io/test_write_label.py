@@ -16,7 +16,8 @@ import SimpleITK as sitk
 from grids import ALL_48, grid_affine
 from sources import COUNTING, RAS, label_at, names_in, volume_of, world, write_nifti
 
-from napari_medsamq.io.volume import read_volume, volume_from_slices, write_label
+from napari_medsamq.io.label_writer import write_label
+from napari_medsamq.io.volume import read_volume, volume_from_slices
 
 CODES = pytest.mark.parametrize(
     "codes", [(1, 1), (2, 0), (0, 2), (0, 0)], ids=["both", "qform", "sform", "none"]

@@ -28,10 +28,10 @@ from napari_medsamq.annotation.session import Session
 from napari_medsamq.errors import JournalChangedError, JournalError
 from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
-from napari_medsamq.io.volume import Volume, volume_from_slices
+from napari_medsamq.io.volume import Volume, volume_from_slices, volume_hash
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.records import journal as module
-from napari_medsamq.records.journal import Journal, check_volume, journal_path, volume_hash
+from napari_medsamq.records.journal import Journal, check_volume, journal_path
 from napari_medsamq.records.journal_format import (
     Content,
     Record,

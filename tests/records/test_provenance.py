@@ -30,10 +30,11 @@ from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.files import write_whole
-from napari_medsamq.io.volume import read_label, read_volume
+from napari_medsamq.io.labels import read_label
+from napari_medsamq.io.volume import read_volume, volume_hash
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.records import provenance
-from napari_medsamq.records.journal import Journal, volume_hash
+from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.journal_format import read_journal
 from napari_medsamq.records.provenance import (
     LabelSnapshot,

@@ -28,7 +28,8 @@ from napari_medsamq.cohort import case_runner as cohort
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference import engine
 from napari_medsamq.inference.window_presets import default_window
-from napari_medsamq.io.volume import Volume, read_volume, volume_from_slices, write_label
+from napari_medsamq.io.label_writer import write_label
+from napari_medsamq.io.volume import Volume, read_volume, volume_from_slices
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.journal_format import read_journal
 from napari_medsamq.records.recording import Recorder, restore

@@ -23,8 +23,9 @@ from typer.testing import CliRunner
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.cli.main import app
 from napari_medsamq.inference.preprocess import IDENTITY
-from napari_medsamq.io.volume import read_volume, write_label
-from napari_medsamq.records.journal import Journal, volume_hash
+from napari_medsamq.io.label_writer import write_label
+from napari_medsamq.io.volume import read_volume, volume_hash
+from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.recording import Recorder
 from tests.helpers import nifti_oracle
 from tests.helpers.dicom_series import write_series

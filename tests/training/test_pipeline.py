@@ -18,7 +18,7 @@ pytest.importorskip("torch")
 pytest.importorskip("brevitas")
 
 from napari_medsamq.inference.engine import OpenVINOEngine
-from napari_medsamq.io.samples import SAMPLES
+from napari_medsamq.plugin import SAMPLES
 from training import train as command
 
 CONFIGS = Path(command.__file__).parent / "configs/cpu"

@@ -7,7 +7,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QMessageBox, QPushButton, QScrollBar
 
-from napari_medsamq.io.samples import SAMPLES
+from napari_medsamq.plugin import SAMPLES
 
 BOX = ((12, 16, 24), (12, 47, 55))
 

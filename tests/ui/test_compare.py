@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QPushButton
 
 from napari_medsamq.analysis.comparison import compare_masks
-from napari_medsamq.io.volume import write_label
+from napari_medsamq.io.label_writer import write_label
 
 SHIFT = Qt.KeyboardModifier.ShiftModifier
 

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QPushButton
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.model_spec import MODELS
 from napari_medsamq.inference.preprocess import WindowLevel
-from napari_medsamq.io.samples import SAMPLES
+from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.ui import open_volume as opening
 from napari_medsamq.ui.prompt_list import Request

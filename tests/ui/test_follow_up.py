@@ -14,8 +14,9 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton
 from scipy import ndimage
 from sources import write_nifti
 
-from napari_medsamq.io.samples import SAMPLES
-from napari_medsamq.io.volume import Segment, write_label
+from napari_medsamq.io.label_writer import write_label
+from napari_medsamq.io.segments import Segment
+from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.ui.forms import prior_form
 from napari_medsamq.ui.forms.model_menu import ModelBox

@@ -13,7 +13,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.io.volume import Selection
+from napari_medsamq.io.source import Selection
 from napari_medsamq.ui import app as window
 from napari_medsamq.ui.app import _steps
 

@@ -14,10 +14,10 @@ from napari_medsamq.annotation.acceptance import mask_key
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.geometry import PLANES
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
-from napari_medsamq.io.volume import volume_from_slices
+from napari_medsamq.io.volume import volume_from_slices, volume_hash
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.records import verification
-from napari_medsamq.records.journal import Journal, volume_hash
+from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.journal_format import read_journal
 from napari_medsamq.records.recording import Recorder, restore
 from napari_medsamq.ui.tools.propagate import Propagator

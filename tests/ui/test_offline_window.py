@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 from offline import REACHED, run_offline
 
-from napari_medsamq.io.samples import SAMPLES
+from napari_medsamq.plugin import SAMPLES
 
 CODE = """
 import sys

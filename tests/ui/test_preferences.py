@@ -13,8 +13,8 @@ from napari_medsamq.inference.embeddings import EMBEDDING_BYTES
 from napari_medsamq.inference.model_spec import MODELS
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.inference.window_presets import CT_PRESETS
-from napari_medsamq.io.samples import SAMPLES
 from napari_medsamq.palettes import PALETTES
+from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.ui import preferences
 from napari_medsamq.ui.preferences import PLUGIN
 from napari_medsamq.ui.shortcuts import KEYS, bound_keys, key_names

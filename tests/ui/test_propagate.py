@@ -12,9 +12,8 @@ from test_live import Drag
 
 from napari_medsamq.annotation.repairs import REPAIRS
 from napari_medsamq.inference.preprocess import WindowLevel
-from napari_medsamq.io.samples import SAMPLES
 from napari_medsamq.io.volume import volume_from_slices
-from napari_medsamq.plugin import image_layer
+from napari_medsamq.plugin import SAMPLES, image_layer
 from napari_medsamq.records.provenance import read_provenance
 from napari_medsamq.ui.forms.segment_form import WAYS
 

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.cli.main import app
-from napari_medsamq.io.samples import SAMPLES
-from napari_medsamq.plugin import VOLUME
-from napari_medsamq.records.journal import Journal, journal_path, volume_hash
+from napari_medsamq.io.volume import volume_hash
+from napari_medsamq.plugin import SAMPLES, VOLUME
+from napari_medsamq.records.journal import Journal, journal_path
 from napari_medsamq.records.journal_format import read_journal
 from napari_medsamq.records.recording import Recorder, restore
 

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QPushButton
 
 from napari_medsamq.annotation.mask_operations import grow
 from napari_medsamq.annotation.review import Grade
-from napari_medsamq.io.samples import SAMPLES
+from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.ui.tools.propagate import LabelGap
 
 SHIFT = Qt.KeyboardModifier.ShiftModifier

@@ -10,7 +10,8 @@ from qtpy.QtWidgets import QFileDialog, QInputDialog, QLabel, QMessageBox, QWidg
 
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.errors import ChoiceError, PromptError, UnevenSlicesError
-from napari_medsamq.io.volume import Selection, volume_from_slices
+from napari_medsamq.io.source import Selection
+from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.plain_text import unguessed
 from napari_medsamq.ui import dialogs as selecting
 from napari_medsamq.ui.dialogs import ask_resume

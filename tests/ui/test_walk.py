@@ -5,7 +5,7 @@ import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
-from napari_medsamq.io.samples import SAMPLES
+from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.prompts import BoxPrompt3D
 from napari_medsamq.ui.prompt_list import Request
 

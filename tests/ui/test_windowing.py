@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QMenu, QPushButton
 
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
 from napari_medsamq.inference.window_presets import CT_PRESETS
-from napari_medsamq.io.samples import SAMPLES
+from napari_medsamq.plugin import SAMPLES
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 BOX = ((12, 16, 24), (12, 47, 55))

@@ -4,7 +4,7 @@ import numpy as np
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QCheckBox
 
-from napari_medsamq.io.samples import SAMPLES
+from napari_medsamq.plugin import SAMPLES
 
 SMALL = ((12, 30, 40), (12, 38, 48))
 LARGE = ((12, 16, 24), (12, 47, 55))

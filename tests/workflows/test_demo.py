@@ -20,7 +20,7 @@ from fake_engine import FakeEngine
 
 from napari_medsamq.errors import SaveError
 from napari_medsamq.inference.model_spec import default_model
-from napari_medsamq.io.samples import SAMPLES
+from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.workflows.demo import run_demo
 
 OFFLINE = """

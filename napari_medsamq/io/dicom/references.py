@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import re
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_medsamq.array_types import Float64
 from napari_medsamq.geometry import voxel_sizes
-from napari_medsamq.io.segments import Unwritable
+from napari_medsamq.io.segments import EncodedLabel, Segments, Unwritable, one_line
 from napari_medsamq.io.source import Source
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
+MAKER = "napari-medsamq"
 
 # What `series` allows a slice to be off its even place, and a bit: of the distance between slices,
 # and in mm, as some positions are rounded to tenths.
@@ -51,7 +54,7 @@ NO_VALUE = (
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class SourceFrame:
     """One slice of a series.
 
     Attributes
@@ -74,6 +77,40 @@ class Frame:
     k: int
     position: Float64
     steps: Float64
+
+
+class DicomLabel(EncodedLabel):
+    """A label as a DICOM file, which cannot hold an empty one, and refers to a series."""
+
+    def __init__(
+        self, array: npt.NDArray[np.unsignedinteger], source: Source, segments: Segments
+    ) -> None:
+        super().__init__(array, source, segments)
+        if not self._segments:
+            raise Unwritable(
+                "it has no voxels, and a DICOM file cannot hold nothing. Draw something first"
+            )
+
+    def write(self, file: BinaryIO) -> None:
+        """Write it."""
+        with quietly():
+            self._write(file)
+
+    def verify(self, path: Path) -> None:
+        """Read a file back, and compare it with what was to be written."""
+        with quietly():
+            self._verify(path)
+
+    @abstractmethod
+    def _write(self, file: BinaryIO) -> None: ...
+
+    @abstractmethod
+    def _verify(self, path: Path) -> None: ...
+
+
+def long_string(text: str) -> str:
+    """Return a text as DICOM's LO can hold it: 64 characters of one line, without backslash."""
+    return one_line(text.replace("\\", "/"))[:64].strip() or "Label"
 
 
 @contextmanager
@@ -109,7 +146,7 @@ def read_kind(path: Path) -> str:
             return ""
 
 
-def read_frames(source: Source) -> list[Frame]:
+def read_frames(source: Source) -> list[SourceFrame]:
     """Read the headers of a source's slices, in their order.
 
     Raises
@@ -183,7 +220,7 @@ def _age(text: str) -> None:
         raise ValueError(f"{text} is no age")
 
 
-def _frame(header: Dataset, number: int, k: int) -> Frame:
+def _frame(header: Dataset, number: int, k: int) -> SourceFrame:
     """Return the slice that a frame of a file, counted from 0, is."""
     several = "PerFrameFunctionalGroupsSequence" in header
     each = header.PerFrameFunctionalGroupsSequence if several else [header]
@@ -200,7 +237,7 @@ def _frame(header: Dataset, number: int, k: int) -> Frame:
         raise _no_place() from error
     if not (np.isfinite(position).all() and np.isfinite(steps).all()):
         raise _no_place()
-    return Frame(header, number + 1 if several else None, k, position, steps)
+    return SourceFrame(header, number + 1 if several else None, k, position, steps)
 
 
 def _no_place() -> Unwritable:
@@ -232,7 +269,7 @@ def pixel_steps(orientation: Dataset, measures: Dataset) -> Float64:
     return steps
 
 
-def _check(frames: list[Frame], source: Source) -> None:
+def _check(frames: list[SourceFrame], source: Source) -> None:
     rows_columns = {(int(frame.header.Rows), int(frame.header.Columns)) for frame in frames}
     sizes = voxel_sizes(source.affine)
     fits = (

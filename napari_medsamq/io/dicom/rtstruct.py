@@ -13,10 +13,15 @@ import numpy.typing as npt
 from napari_medsamq import __version__
 from napari_medsamq.array_types import Float64
 from napari_medsamq.io.dicom.contours import fill, outlines
-from napari_medsamq.io.dicom.references import RT_STRUCTURE_SET, Frame, quietly, read_frames
-from napari_medsamq.io.dicom.seg import MAKER, long_string
-from napari_medsamq.io.segments import Mismatch, Segment, Segments, drawn_segments
-from napari_medsamq.io.source import Source
+from napari_medsamq.io.dicom.references import (
+    MAKER,
+    RT_STRUCTURE_SET,
+    DicomLabel,
+    SourceFrame,
+    long_string,
+    read_frames,
+)
+from napari_medsamq.io.segments import Mismatch, Segment
 
 # pydicom takes most of a second to import, which a start without DICOM need not: in functions.
 if TYPE_CHECKING:
@@ -35,35 +40,12 @@ _COPIED = (
 )
 
 
-class RTStruct:
+class RTStruct(DicomLabel):
     """A label as the outlines of its structures.
 
     They run at level 0.5 between the middles of the pixels; holes are joined to the outline around
     them, so that each outline is one CLOSED_PLANAR contour.
-
-    Parameters
-    ----------
-    array : array of uint8 or uint16
-        Of the source's shape.
-    source : Source
-    segments : Segments
-
-    Raises
-    ------
-    Unwritable
     """
-
-    def __init__(
-        self, array: npt.NDArray[np.unsignedinteger], source: Source, segments: Segments
-    ) -> None:
-        self._array = array.reshape(source.grid)
-        self._source = source
-        self._segments = drawn_segments(array, segments)
-
-    def write(self, file: BinaryIO) -> None:
-        """Write it."""
-        with quietly():
-            self._write(file)
 
     def _write(self, file: BinaryIO) -> None:
         from pydicom import FileDataset
@@ -114,12 +96,8 @@ class RTStruct:
         )
         written.save_as(file, enforce_file_format=True)
 
-    def verify(self, path: Path) -> None:
-        """Read a file back by pydicom, fill its contours, and compare."""
-        with quietly():
-            self._verify(path)
-
     def _verify(self, path: Path) -> None:
+        # By filling its contours.
         import pydicom
 
         back = pydicom.dcmread(path)
@@ -134,7 +112,7 @@ class RTStruct:
                 if not np.array_equal(fill(polygons.get(k, []), plane.shape), plane):
                     raise Mismatch("encloses other voxels than the label")
 
-    def _polygons(self, roi: Dataset, frames: dict[int, Frame]) -> dict[int, list[Float64]]:
+    def _polygons(self, roi: Dataset, frames: dict[int, SourceFrame]) -> dict[int, list[Float64]]:
         """Return the contours of a structure by slice, x and y in pixels."""
         found: dict[int, list[Float64]] = {}
         for contour in roi.ContourSequence:
@@ -161,7 +139,7 @@ class RTStruct:
             ROIGenerationAlgorithm="SEMIAUTOMATIC",
         )
 
-    def _contours(self, label_id: int, frames: list[Frame]) -> Dataset:
+    def _contours(self, label_id: int, frames: list[SourceFrame]) -> Dataset:
         segment: Segment = self._segments[label_id]
         contours = []
         for frame in frames:
@@ -182,7 +160,7 @@ class RTStruct:
         )
 
 
-def _referenced(frames: list[Frame]) -> Dataset:
+def _referenced(frames: list[SourceFrame]) -> Dataset:
     first = frames[0].header
     # All frames of a file are meant where none is named.
     images = {id(frame.header): replace(frame, number=None) for frame in frames}
@@ -203,7 +181,7 @@ def _referenced(frames: list[Frame]) -> Dataset:
     )
 
 
-def _image(frame: Frame) -> Dataset:
+def _image(frame: SourceFrame) -> Dataset:
     image = _dataset(
         ReferencedSOPClassUID=frame.header.SOPClassUID,
         ReferencedSOPInstanceUID=frame.header.SOPInstanceUID,

@@ -15,9 +15,12 @@ from napari_medsamq import __version__
 from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.io.dicom.references import (
+    MAKER,
     SEGMENTATIONS,
-    Frame,
+    DicomLabel,
+    SourceFrame,
     functional_group,
+    long_string,
     pixel_steps,
     quietly,
     read_frames,
@@ -28,7 +31,6 @@ from napari_medsamq.io.segments import (
     Segment,
     Segments,
     Unwritable,
-    drawn_segments,
     one_line,
 )
 from napari_medsamq.io.source import Array, Source
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 SUFFIX = ".dcm"
-MAKER = "napari-medsamq"
 # The program that draws is not a device.
 SERIAL_NUMBER = "0"
 
@@ -60,37 +61,18 @@ _REFUSED = (
 )
 
 
-class DicomSeg:
-    """A label as a binary DICOM segmentation that refers to its series.
-
-    Parameters
-    ----------
-    array : array of uint8 or uint16
-        Of the source's shape.
-    source : Source
-    segments : Segments
-
-    Raises
-    ------
-    Unwritable
-    """
+class DicomSeg(DicomLabel):
+    """A label as a binary DICOM segmentation that refers to its series."""
 
     def __init__(
         self, array: npt.NDArray[np.unsignedinteger], source: Source, segments: Segments
     ) -> None:
-        self._array = array.reshape(source.grid)
-        self._source = source
-        self._segments = drawn_segments(array, segments)
+        super().__init__(array, source, segments)
         if np.prod(source.grid[:2]) < _LEAST_PIXELS:
             raise Unwritable(
                 f"its slices have fewer than {_LEAST_PIXELS} pixels, too few for a DICOM "
                 "segmentation. Save as NIfTI (.nii.gz) or .seg.nrrd"
             )
-
-    def write(self, file: BinaryIO) -> None:
-        """Write it."""
-        with quietly():
-            self._write(file)
 
     def _write(self, file: BinaryIO) -> None:
         from highdicom.seg import Segmentation
@@ -131,11 +113,6 @@ class DicomSeg:
         _refer(written, frames)
         written.SpecificCharacterSet = "ISO_IR 192"
         written.save_as(file, enforce_file_format=True)
-
-    def verify(self, path: Path) -> None:
-        """Read a file back by highdicom, and compare it with what was to be written."""
-        with quietly():
-            self._verify(path)
 
     def _verify(self, path: Path) -> None:
         from highdicom.seg import segread
@@ -181,7 +158,7 @@ class DicomSeg:
         return label
 
 
-def _images(frames: list[Frame]) -> list[Dataset]:
+def _images(frames: list[SourceFrame]) -> list[Dataset]:
     """Return the images of frames; of a multi-frame one, as if it had no others than these."""
     headers = list({id(frame.header): frame.header for frame in frames}.values())
     if frames[0].number is None:
@@ -197,7 +174,7 @@ def _images(frames: list[Frame]) -> list[Dataset]:
     return [image]
 
 
-def _refer(written: Segmentation, frames: list[Frame]) -> None:
+def _refer(written: Segmentation, frames: list[SourceFrame]) -> None:
     """Let frames refer to those of the source as its file counts them."""
     sources = (
         source
@@ -408,8 +385,3 @@ def _description(number: int, label_id: int, segment: Segment) -> SegmentDescrip
         kind = described.SegmentedPropertyTypeCodeSequence[0]
         kind.SegmentedPropertyTypeModifierCodeSequence = [coded(found.side)]
     return described
-
-
-def long_string(text: str) -> str:
-    """Return a text as DICOM's LO can hold it: 64 characters of one line, without backslash."""
-    return one_line(text.replace("\\", "/"))[:64].strip() or "Label"

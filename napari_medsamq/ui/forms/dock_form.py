@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.io.volume import LabelFormat
+from napari_medsamq.io.label_writer import LabelFormat
 from napari_medsamq.plain_text import plain, unguessed
 from napari_medsamq.ui.forms.check_form import CheckForm
 from napari_medsamq.ui.forms.compare_form import CompareForm

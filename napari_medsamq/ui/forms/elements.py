@@ -25,17 +25,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_medsamq.io.readers import IMAGE_SUFFIXES, LABEL_SUFFIXES
 from napari_medsamq.plain_text import unguessed
 
 _LINE_MARGIN = 8
 # Of dialogs that ask for files.
-IMAGE_FILES = (
-    "Medical images (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.hdr *.hdr.gz *.mgz *.mgh *.dcm "
-    "*.npz *.png *.jpg *.jpeg *.tif *.tiff);;All files (*)"
-)
-LABEL_FILES = (
-    "Labels (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.mgz *.mgh *.dcm *.png *.tif *.tiff);;"
-    "All files (*)"
+IMAGE_FILES, LABEL_FILES = (
+    f"{what} ({' '.join(f'*{suffix}' for suffix in suffixes)});;All files (*)"
+    for what, suffixes in (("Medical images", IMAGE_SUFFIXES), ("Labels", LABEL_SUFFIXES))
 )
 
 Part = QWidget | QLayout

@@ -8,7 +8,7 @@ from pathlib import Path
 from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QFileDialog, QGroupBox, QMessageBox
 
-from napari_medsamq.io.volume import LabelFormat
+from napari_medsamq.io.label_writer import LabelFormat
 from napari_medsamq.plain_text import unguessed
 from napari_medsamq.ui.forms.elements import LABEL_FILES, button, check_box, lay_out, menu, toggle
 

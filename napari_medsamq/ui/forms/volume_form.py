@@ -10,6 +10,7 @@ from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QButtonGroup, QGroupBox, QPushButton, QWidget
 
+from napari_medsamq.io.modality import MODALITIES
 from napari_medsamq.ui.forms.elements import (
     IMAGE_FILES,
     LABEL_FILES,
@@ -23,7 +24,6 @@ from napari_medsamq.ui.forms.elements import (
 from napari_medsamq.ui.forms.model_menu import ModelBox
 from napari_medsamq.ui.forms.window_level_form import WindowLevelForm
 
-MODALITIES = ("CT", "MR", "other")
 FIRST_PLANE_KEY = 2  # F2; F1 is help everywhere
 
 

@@ -20,8 +20,8 @@ from napari_medsamq.analysis.comparison import (
     mean_agreement,
 )
 from napari_medsamq.errors import MedSAMQError, PromptError
-from napari_medsamq.io.labels import LabelFile, bring_onto, read_label_file, used_ids
-from napari_medsamq.io.segments import Segment
+from napari_medsamq.io.labels import LabelFile, bring_onto, read_label_file
+from napari_medsamq.io.segments import Segment, used_ids
 from napari_medsamq.plugin import layer_volume, lie_alike, lies_on, placing
 from napari_medsamq.ui.forms.compare_form import STATES
 from napari_medsamq.ui.tools.click import ClickTool
@@ -110,9 +110,8 @@ class CompareTool(Tool):
         volume = self._session.volume
 
         def job() -> tuple[ComparedLabel, str]:
-            found = read_label_file(path, volume)
-            label, said = bring_onto(found, volume)
-            return ComparedLabel(path.name, label, found.styles), said
+            found = bring_onto(read_label_file(path, volume), volume)
+            return ComparedLabel(path.name, found.label, found.segments), found.said
 
         self._say(f"Reading {path.name}…")
         self._number += 1
@@ -171,8 +170,9 @@ class CompareTool(Tool):
         others = [other for other in self._viewer.layers if other is not layer]
         named = volume is not None and volume is not session.volume
         if named and data.shape == volume.data.shape and lies_on(place, volume, others):
-            label, said = bring_onto(LabelFile(data.astype(np.uint16), volume, {}), session.volume)
-            return ComparedLabel(layer.name, label, {}), said
+            drawn = LabelFile.of(volume, data.astype(np.uint16))
+            moved = bring_onto(drawn, session.volume)
+            return ComparedLabel(layer.name, moved.label, {}), moved.said
         shape = session.label.shape
         if data.shape != shape or not lie_alike(place, placing(own), shape):
             raise PromptError(

@@ -11,7 +11,8 @@ from qtpy.QtCore import QTimer
 
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.io.labels import LabelFile, read_label_file
-from napari_medsamq.io.volume import Selection, read_volume
+from napari_medsamq.io.source import Selection
+from napari_medsamq.io.volume import read_volume
 from napari_medsamq.plugin import layer_volume
 from napari_medsamq.ui.dialogs import ask_selection
 from napari_medsamq.ui.prompt_list import Request

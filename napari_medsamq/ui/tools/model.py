@@ -18,7 +18,8 @@ from napari_medsamq.inference.catalog import (
 from napari_medsamq.inference.engine import Engine, Engines
 from napari_medsamq.inference.model_spec import ModelSpec, default_model, shipped_models
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
-from napari_medsamq.io.volume import Modality, Volume
+from napari_medsamq.io.modality import Modality
+from napari_medsamq.io.volume import Volume
 from napari_medsamq.ui.forms.model_menu import ModelBox, ModelEntry
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 from napari_medsamq.ui.tools.window_level import WindowLevelTool

@@ -9,7 +9,7 @@ from napari.utils.notifications import show_info
 
 from napari_medsamq.annotation.label_import import import_label
 from napari_medsamq.errors import MedSAMQError, SaveError
-from napari_medsamq.io.volume import LoadedLabel, read_label
+from napari_medsamq.io.labels import LabelFile, read_label
 from napari_medsamq.plain_text import unguessed
 from napari_medsamq.records.provenance import LabelSnapshot, Saved, save_with_provenance
 from napari_medsamq.records.report import make_report, report_path, write_report
@@ -72,7 +72,7 @@ class SaveLoadTool(Tool):
         job = partial(read_label, path, self._session.volume)
         self._files.submit(job, self._on_read, self._fail, self._workspace.edits)
 
-    def _on_read(self, found: LoadedLabel) -> None:
+    def _on_read(self, found: LabelFile) -> None:
         session = self._session
         try:
             edit, numbers = import_label(session, found)
