@@ -38,7 +38,6 @@ from napari_medsamq.ui.tools.segment import SegmentTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 from napari_medsamq.ui.tools.view_3d import View3DTool
 from napari_medsamq.ui.tools.window_level import WindowLevelTool
-from napari_medsamq.ui.workspace import open_workspaces
 
 
 class Controller(Tool):
@@ -69,6 +68,7 @@ class Controller(Tool):
     ) -> None:
         super().__init__(context)
         self.workspace, self.view = context.workspace, context.view
+        self._workspaces = context.workspaces
         self._keys = keys
         self._chooser = chooser
         self._show_alone()
@@ -135,7 +135,7 @@ class Controller(Tool):
         workspace, viewer = self.workspace, self._viewer
         workspace.add_to(viewer)
         # Volumes lie over each other in the viewer.
-        for other in open_workspaces(viewer):
+        for other in self._workspaces:
             other.show(other is workspace)
         self._keep_range()
         viewer.layers.selection.active = workspace.boxes
@@ -252,7 +252,7 @@ class Controller(Tool):
 
     def _keep_range(self) -> None:
         """Have the slider count the slices of this volume; napari counts those of all layers."""
-        others = (own for own in open_workspaces(self._viewer) if own is not self.workspace)
+        others = (own for own in self._workspaces if own is not self.workspace)
         hidden = [layer for own in others for layer in own.layers]
         if self.workspace.labels in self._viewer.layers:
             wanted = range_without(self._viewer, hidden)

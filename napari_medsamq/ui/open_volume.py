@@ -35,7 +35,7 @@ from napari_medsamq.ui.preferences import (
     palette,
 )
 from napari_medsamq.ui.worker import Worker
-from napari_medsamq.ui.workspace import Workspace, open_workspaces
+from napari_medsamq.ui.workspace import Workspace
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -52,6 +52,8 @@ class Opener(QObject):
     compute, files : Worker
         Threads for the network and for reading.
     engines : Engines
+    workspaces : list of Workspace
+        Those that are open in the viewer, oldest first; new ones are added.
     options : DockOptions
     """
 
@@ -67,6 +69,7 @@ class Opener(QObject):
         compute: Worker,
         files: Worker,
         engines: Engines,
+        workspaces: list[Workspace],
         options: DockOptions,
     ) -> None:
         super().__init__(parent)
@@ -74,6 +77,7 @@ class Opener(QObject):
         self._viewer = viewer
         self._compute = compute
         self._files = files
+        self._workspaces = workspaces
         self._ask, self._memory = options.ask, options.memory
         self._journals = options.journals or journals()
         # From a journal's own thread.
@@ -125,7 +129,7 @@ class Opener(QObject):
         # Until the network is there the layer waits; `_on_engine` comes back to it.
         if layer is None or not self._ready or any(layer is other for other in self._preparing):
             return
-        for workspace in open_workspaces(self._viewer):
+        for workspace in self._workspaces:
             if workspace.image is layer:
                 self.opened.emit(workspace)
                 return
@@ -145,9 +149,8 @@ class Opener(QObject):
     def _on_engine(self, engine: Engine) -> None:
         self._ready = True
         self.said.emit(f"Ready: {engine.spec.name}. Open a volume to begin.")
-        workspaces = open_workspaces(self._viewer)
-        if workspaces:
-            self.opened.emit(workspaces[-1])
+        if self._workspaces:
+            self.opened.emit(self._workspaces[-1])
             return
         images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
         ours = [layer for layer in images if layer_volume(layer) is not None]
@@ -160,7 +163,7 @@ class Opener(QObject):
 
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
-        if any(layer is own.image for own in open_workspaces(self._viewer)):
+        if any(layer is own.image for own in self._workspaces):
             return
         if isinstance(layer, Image) and layer_volume(layer) is not None:
             self._open_soon(layer)
@@ -298,6 +301,8 @@ class Opener(QObject):
             self.failed.emit(error)
         workspace = Workspace(session, layer, model, recorder)
         workspace.shares_window = restored is None or restored.shared
+        workspace.closed.connect(partial(self._workspaces.remove, workspace))
+        self._workspaces.append(workspace)
         self.opened.emit(workspace)
 
     @staticmethod

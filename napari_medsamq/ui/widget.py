@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+from weakref import WeakKeyDictionary
 
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QEvent, QTimer
@@ -30,7 +31,7 @@ from napari_medsamq.ui.tools.model import ModelChooser
 from napari_medsamq.ui.tools.tool import ToolContext
 from napari_medsamq.ui.view_state import ViewState
 from napari_medsamq.ui.worker import Worker
-from napari_medsamq.ui.workspace import Workspace, open_workspaces
+from napari_medsamq.ui.workspace import Workspace
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -54,9 +55,18 @@ class MedSAMQWidget(QWidget):
 
     Attributes
     ----------
+    form : DockForm
+        All that the user sees of the dock, but for the line at its foot.
+    engines : Engines
+        Hold the chosen model.
+    workspaces : list of Workspace
+        What is open in the viewer, oldest first.
     failure : exception or None
         Why a volume could not be opened last; None where the user did not want it, say.
     """
+
+    # What is open outlives a dock, so that one which is opened again in the viewer finds it.
+    _open_in: ClassVar[WeakKeyDictionary[Viewer, list[Workspace]]] = WeakKeyDictionary()
 
     def __init__(
         self,
@@ -68,42 +78,43 @@ class MedSAMQWidget(QWidget):
     ) -> None:
         super().__init__()
         self._viewer = napari_viewer
+        self.workspaces = self._open_in.setdefault(napari_viewer, [])
         self._controller: Controller | None = None
         self.failure: BaseException | None = None
         self._prefetch = options.prefetch
         refused: list[MedSAMQError] = []
         self._keys = bound_keys(preferences.keys(), refused.append)
         self._names = key_names(self._keys)
-        self._view = DockForm(tuple(plane.name for plane in PLANES), self._names)
+        self.form = DockForm(tuple(plane.name for plane in PLANES), self._names)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._view)
-        layout.addWidget(self._view.status_line)
-        self._view.show_status("Loading the network…")
+        layout.addWidget(self.form)
+        layout.addWidget(self.form.status_line)
+        self.form.show_status("Loading the network…")
         self._compute = Worker("medsamq-compute", self)
         self._files = Worker("medsamq-files", self)
         # A window that is closed with the dock in it ends the dock without a word to it. The
         # network must not keep the program alive then.
         self.destroyed.connect(partial(_stop, self._compute, self._files))
-        self._engines = Engines(model or preferences.model(refused.append), device)
-        self._chooser = ModelChooser(self, self._view.volume.model, self._engines, self._compute)
+        self.engines = Engines(model or preferences.model(refused.append), device)
+        self._chooser = ModelChooser(self, self.form.volume.model, self.engines, self._compute)
         self._opener = Opener(
-            self, napari_viewer, self._compute, self._files, self._engines, options
+            self, napari_viewer, self._compute, self._files, self.engines, self.workspaces, options
         )
         self._opener.opened.connect(self._take)
-        self._opener.said.connect(self._view.show_status)
+        self._opener.said.connect(self.form.show_status)
         self._opener.failed.connect(self._on_failed)
-        self._view.volume.open_requested.connect(self.open_path)
-        self._view.volume.layer_requested.connect(self._opener.open_layer)
-        self._view.volume.close_requested.connect(self._close_volume)
-        self._view.guide.setVisible(options.ask and preferences.shows_guide())
-        self._view.guide.sample_requested.connect(partial(self.open_path, SAMPLES / "ct.nii.gz"))
-        self._view.guide.ended.connect(self._end_guide)
+        self.form.volume.open_requested.connect(self.open_path)
+        self.form.volume.layer_requested.connect(self._opener.open_layer)
+        self.form.volume.close_requested.connect(self._close_volume)
+        self.form.guide.setVisible(options.ask and preferences.shows_guide())
+        self.form.guide.sample_requested.connect(partial(self.open_path, SAMPLES / "ct.nii.gz"))
+        self.form.guide.ended.connect(self._end_guide)
         napari_viewer.layers.selection.events.active.connect(self._on_active_layer)
         for key, action in self._keys.items():
             napari_viewer.bind_key(key, self._on_key(action.act), overwrite=True)
         for error in refused:
-            self._view.show_failure(error)
+            self.form.show_failure(error)
 
     @property
     def busy(self) -> bool:
@@ -118,7 +129,7 @@ class MedSAMQWidget(QWidget):
     @property
     def status(self) -> str:
         """The line that says what happened last."""
-        return self._view.status
+        return self.form.status
 
     def open_path(
         self,
@@ -133,7 +144,7 @@ class MedSAMQWidget(QWidget):
 
     def reset_choices(self, event: object = None) -> None:
         """Follow the viewer's layers in the layer menu; napari calls this by name."""
-        self._view.volume.reset_layers()
+        self.form.volume.reset_layers()
 
     def event(self, event: QEvent) -> bool:
         """Stop the threads when napari takes the widget out of its dock."""
@@ -162,7 +173,7 @@ class MedSAMQWidget(QWidget):
 
     def _on_failed(self, error: BaseException) -> None:
         self.failure = error
-        self._view.show_failure(error)
+        self.form.show_failure(error)
 
     def _close_volume(self) -> None:
         if self._controller is None:
@@ -185,20 +196,19 @@ class MedSAMQWidget(QWidget):
         name = self._controller.workspace.session.volume.name
         kept = self._controller.workspace.keeps_work
         self._controller = None
-        self._view.set_open(False)
+        self.form.set_open(False)
         # Once its layers are gone.
         QTimer.singleShot(0, partial(self._take_next, f"{name} was closed." + _KEPT * kept))
 
     def _take_next(self, text: str) -> None:
         if not self._compute.running:
             return
-        workspaces = open_workspaces(self._viewer)
-        if workspaces and self._controller is None:
-            self._take(workspaces[-1])
-        self._view.show_status(text)
+        if self.workspaces and self._controller is None:
+            self._take(self.workspaces[-1])
+        self.form.show_status(text)
 
     def _end_guide(self) -> None:
-        self._view.guide.hide()
+        self.form.guide.hide()
         preferences.end_guide()
 
     def _on_key(self, action: Callable[[Controller], None]) -> Callable[[Viewer], None]:
@@ -214,7 +224,7 @@ class MedSAMQWidget(QWidget):
         if self._controller is None or active is None:
             return
         used = self._controller.workspace
-        for workspace in open_workspaces(self._viewer):
+        for workspace in self.workspaces:
             if workspace is not used and active in (workspace.labels, workspace.boxes):
                 # After napari is done with the selection.
                 QTimer.singleShot(0, partial(self._take_if_active, workspace))
@@ -231,21 +241,22 @@ class MedSAMQWidget(QWidget):
         if self._controller is not None:
             self._controller.close()
         context = ToolContext(
-            self,
-            self._viewer,
-            canvas_widget(self._view),
-            self._view,
-            workspace,
-            ViewState(self._viewer, workspace.labels),
-            self._compute,
-            self._files,
-            preferences.prefetches() if self._prefetch is None else self._prefetch,
+            parent=self,
+            viewer=self._viewer,
+            canvas=canvas_widget(self.form),
+            dock=self.form,
+            workspace=workspace,
+            workspaces=self.workspaces,
+            view=ViewState(self._viewer, workspace.labels),
+            compute=self._compute,
+            files=self._files,
+            prefetch=preferences.prefetches() if self._prefetch is None else self._prefetch,
         )
-        self._controller = Controller(context, self._engines, self._chooser, self._keys)
+        self._controller = Controller(context, self.engines, self._chooser, self._keys)
         self._controller.volume_closed.connect(self._on_closed)
         volume = workspace.session.volume
-        self._view.guide.done(OPEN)
-        self._view.show_status(
+        self.form.guide.done(OPEN)
+        self.form.show_status(
             f"Press {self._names['draw']}, then drag a box around a structure of {volume.name}."
         )
         for warning in volume.warnings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 import numpy as np
 from napari.layers import Image, Labels, Layer, Shapes
@@ -30,9 +30,6 @@ from napari_medsamq.workflows.follow_up import PriorLabel
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-
-# By viewer, so that a dock which is opened again finds what was open.
-_OPEN: WeakKeyDictionary[ViewerModel, list[Workspace]] = WeakKeyDictionary()
 
 
 class Workspace:
@@ -85,6 +82,8 @@ class Workspace:
         recorder: Recorder | None = None,
     ) -> None:
         self._recorder = recorder
+        # Weakly, so that what the dock keeps of a viewer does not keep the viewer.
+        self._shown_in: ref[ViewerModel] | None = None
         self.session = session
         self.image = image
         self.model = model
@@ -126,8 +125,8 @@ class Workspace:
 
     def add_to(self, viewer: ViewerModel) -> None:
         """Show those of the layers that the viewer does not have."""
-        if self not in (workspaces := _OPEN.setdefault(viewer, [])):
-            workspaces.append(self)
+        if self._viewer is None:
+            self._shown_in = ref(viewer)
             viewer.mouse_drag_callbacks.append(self.edits.follow)
             viewer.layers.events.removed.connect(self._on_layer_removed)
         for number, layer in enumerate(self.layers):
@@ -158,7 +157,7 @@ class Workspace:
         viewer = self._viewer
         if viewer is None:
             return
-        _OPEN[viewer].remove(self)
+        self._shown_in = None
         viewer.mouse_drag_callbacks.remove(self.edits.follow)
         viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.prompts.waiting.clear()
@@ -173,7 +172,7 @@ class Workspace:
     @property
     def _viewer(self) -> ViewerModel | None:
         """The viewer that it is open in."""
-        return next((viewer for viewer, open_in in _OPEN.items() if self in open_in), None)
+        return None if self._shown_in is None else self._shown_in()
 
     def _shown(self, viewer: ViewerModel, first: int, last: int | None) -> list[Layer]:
         return [layer for layer in self.layers[first:last] if layer in viewer.layers]
@@ -296,8 +295,3 @@ class Workspace:
             self.prompts.remove(item)
         except PromptError as error:
             self.refused.emit(error)
-
-
-def open_workspaces(viewer: ViewerModel) -> list[Workspace]:
-    """Return the workspaces of a viewer, oldest first."""
-    return list(_OPEN.get(viewer, []))

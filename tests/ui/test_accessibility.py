@@ -46,8 +46,8 @@ def controls(root):
 
 
 def test_every_control_of_the_dock_has_a_name(dock):
-    dock.dock._view.guide.show()
-    form = dock.dock._view.check
+    dock.dock.form.guide.show()
+    form = dock.dock.form.check
     nameless, seen = set(), 0
     for repair in REPAIRS:
         form._choice.value = repair.title
@@ -59,7 +59,7 @@ def test_every_control_of_the_dock_has_a_name(dock):
     assert seen > 30 * len(REPAIRS)
     strip = dock.dock.controller.review.strip
     assert strip.accessibleName()
-    assert dock.dock._view.measure.histogram.accessibleName()
+    assert dock.dock.form.measure.histogram.accessibleName()
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def large(dock):
 
 
 def test_large_text_is_not_cut_and_can_all_be_reached(large):
-    view = large.dock._view
+    view = large.dock.form
     view.guide.show()
     QTest.qWait(50)
     screen = view.screen().availableGeometry()
@@ -103,7 +103,7 @@ def test_large_text_is_not_cut_and_can_all_be_reached(large):
 
 
 def test_what_happened_is_always_seen_and_moves_nothing(large):
-    view = large.dock._view
+    view = large.dock.form
     line = view.status_line
     heights = set()
     for text in ("Saved.", "A long one. " * 40, "/folder" * 60):

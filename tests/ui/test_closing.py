@@ -8,7 +8,6 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QMessageBox, QPushButton, QScrollBar
 
 from napari_medsamq.io.samples import SAMPLES
-from napari_medsamq.ui.workspace import open_workspaces
 
 BOX = ((12, 16, 24), (12, 47, 55))
 
@@ -20,7 +19,7 @@ def button(window, text):
 
 def click(window, text):
     push = button(window, text)
-    window.dock._view.ensureWidgetVisible(push)
+    window.dock.form.ensureWidgetVisible(push)
     QTest.mouseClick(push, Qt.MouseButton.LeftButton)
     QTest.qWait(50)
     window.wait()
@@ -58,7 +57,7 @@ def test_a_closed_volume_is_gone_and_its_work_kept(drawn, phantom, monkeypatch, 
     else:
         delete(drawn, drawn.workspace.image)
     assert len(drawn.viewer.layers) == 0
-    assert open_workspaces(drawn.viewer) == []
+    assert drawn.dock.workspaces == []
     assert drawn.dock.controller is None
     assert "phantom was closed. What was done to it is kept" in drawn.dock.status
     assert not button(drawn, "Close volume").isEnabled()
@@ -113,7 +112,7 @@ def test_an_image_of_someone_else_stays_when_its_volume_is_closed(engine, window
     window.wait()
     grey = np.random.default_rng(1).integers(0, 200, (6, 40, 50)).astype(np.uint16)
     layer = window.viewer.add_image(grey, name="theirs")
-    window.dock._view.volume.layer_requested.emit(layer)
+    window.dock.form.volume.layer_requested.emit(layer)
     window.wait()
     click(window, "Close volume")
     assert list(window.viewer.layers) == [layer]
@@ -144,7 +143,7 @@ def test_the_slider_counts_the_slices_of_the_volume_in_hand(dock):
     second = dock.workspace
     for wanted, count in ((second, 25), (first, 24)):
         if dock.workspace is not wanted:
-            dock.dock._view.volume.layer_requested.emit(wanted.image)
+            dock.dock.form.volume.layer_requested.emit(wanted.image)
             dock.wait()
         assert dock.workspace is wanted
         QTest.qWait(20)

@@ -36,7 +36,7 @@ def reader(window, *, shift=2, label_id=1):
 
 
 def form(window):
-    return window.dock._view.compare
+    return window.dock.form.compare
 
 
 def button(window, words):
@@ -58,7 +58,7 @@ def begin(window, a, b):
 
 
 def shown(window):
-    return window.dock.controller.compare._shown
+    return window.dock.controller.compare.overlay
 
 
 def seen(window):
@@ -91,7 +91,7 @@ def test_one_key_leads_through_four_states_and_escape_gives_the_view_back(drawn)
     states = []
     for _ in range(5):
         states.append((shown(drawn).state, caption(drawn).split(":")[0], seen(drawn)))
-        assert [b.isChecked() for b in form(drawn)._states.buttons()].count(True) == 1
+        assert [b.isChecked() for b in form(drawn).findChildren(QPushButton)].count(True) == 1
         drawn.press(Qt.Key.Key_D)
     assert states == [
         ("A", "A", {1, 2, 5}),

@@ -24,7 +24,6 @@ from napari_medsamq.io.samples import SAMPLES
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.ui import open_volume as opening
 from napari_medsamq.ui.prompt_list import Request
-from napari_medsamq.ui.workspace import open_workspaces
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -77,7 +76,7 @@ def test_a_box_may_be_dragged_in_any_direction(dock):
 def test_a_click_without_a_drag_only_takes_the_focus(dock, shake):
     dock.viewer.window._qt_window.activateWindow()
     dock.qtbot.waitUntil(lambda: QApplication.activeWindow() is not None)
-    dock.dock._view.label._name.setFocus()
+    dock.dock.form.label._name.setFocus()
     before, place = dock.dock.status, dock.pixel(BOX[0])
     dock.mouse(QEvent.Type.MouseMove, place, Qt.MouseButton.NoButton, Qt.MouseButton.NoButton)
     QTest.mousePress(dock.native, Qt.MouseButton.LeftButton, pos=QPointF(*place).toPoint())
@@ -225,7 +224,7 @@ def test_a_moved_3d_box_keeps_its_slices(dock):
 
 
 def test_closing_the_dock_ends_its_parts_and_frees_the_keys(dock):
-    parts = [dock.dock, dock.dock.controller, dock.dock._view]
+    parts = [dock.dock, dock.dock.controller, dock.dock.form]
     workspace = dock.workspace
     dock.close_dock()
     QTest.qWait(20)
@@ -357,7 +356,7 @@ def test_two_volumes_keep_their_labels_apart(dock):
     assert second is not first
     assert dock.session.label.shape == (25, 256, 256)
     assert not dock.session.label.any()
-    dock.dock._view.volume.layer_requested.emit(first.image)
+    dock.dock.form.volume.layer_requested.emit(first.image)
     dock.wait()
     assert dock.workspace is first
     assert count(dock) == voxels
@@ -386,7 +385,7 @@ def test_the_volume_in_use_is_the_one_in_sight(dock, tmp_path):
     dock.drag((0, 50, 50), (0, 200, 300))
     dock.wait()
     assert count(dock) > 0
-    dock.dock._view.volume.layer_requested.emit(second.image)
+    dock.dock.form.volume.layer_requested.emit(second.image)
     dock.wait()
     # napari's slider takes steps of the finest volume.
     assert round(dock.viewer.dims.point[0] / 6.5) == 20, "where it was left"
@@ -427,7 +426,7 @@ def test_a_volume_whose_layers_were_cleared_is_closed(dock):
     dock.viewer.layers.clear()
     dock.qtbot.waitUntil(lambda: "phantom was closed" in dock.dock.status)
     assert dock.dock.controller is None
-    assert not open_workspaces(dock.viewer)
+    assert not dock.dock.workspaces
 
 
 def test_a_file_that_cannot_be_read_is_explained_and_the_work_goes_on(dock, tmp_path):
@@ -474,10 +473,10 @@ def test_an_ambiguous_file_is_asked_about(engine, window, tmp_path, monkeypatch)
 def test_each_kind_of_image_has_its_own_network(engines, window):
     window.open(SAMPLES / "ct.nii.gz")
     assert window.session.engine is engines["medsamq-fast"]
-    window.dock._view.volume._modality.value = "other"
+    window.dock.form.volume._modality.value = "other"
     window.wait()
     assert window.session.engine is engines["medsamq-int8"]
-    window.dock._view.volume._modality.value = "MR"
+    window.dock.form.volume._modality.value = "MR"
     window.wait()
     assert window.session.engine is engines["medsamq-fast"]
     assert len(engines) == 2
@@ -485,7 +484,7 @@ def test_each_kind_of_image_has_its_own_network(engines, window):
 
 def test_a_box_drawn_while_the_network_is_changed_waits_for_the_new_one(engines, window):
     window.open(SAMPLES / "ct.nii.gz")
-    window.dock._view.volume._modality.value = "other"
+    window.dock.form.volume._modality.value = "other"
     window.workspace.prompts.ask(Request(BoxPrompt(0, 10, 110, 192, 268, 384), 1))
     window.wait()
     assert [engine.encoded for engine in engines.values()] == [0, 1]
@@ -501,23 +500,23 @@ def test_a_network_that_cannot_be_loaded_leaves_everything_as_it_was(engines, wi
         raise ModelError(f"{directory.name} is damaged")
 
     monkeypatch.setattr("napari_medsamq.inference.engine.OpenVINOEngine", fail)
-    window.dock._view.volume._modality.value = "other"
+    window.dock.form.volume._modality.value = "other"
     window.workspace.prompts.ask(Request(BoxPrompt(0, 10, 110, 192, 268, 384), 1))
     window.wait()
-    assert window.dock._view.volume._modality.value == "CT"
+    assert window.dock.form.volume._modality.value == "CT"
     assert window.session.volume.modality == "CT"
     assert engines["medsamq-fast"].encoded == 1
     assert count(window) > 0
 
 
 def lines(window):
-    box = window.dock._view.volume.model
+    box = window.dock.form.volume.model
     return [box.itemData(row, Qt.ItemDataRole.AccessibleTextRole) for row in range(box.count())]
 
 
 def choose(window, line):
     """Take the line of the menu of models that begins so, as a click does."""
-    box = window.dock._view.volume.model
+    box = window.dock.form.volume.model
     (row,) = [n for n, text in enumerate(lines(window)) if text.startswith(line)]
     box.setCurrentIndex(row)
     box.activated.emit(row)
@@ -529,7 +528,7 @@ def test_the_menu_of_models_shows_scores_and_times(engines, window):
     assert lines(window)[0].startswith("Automatic: medsamq-fast, DSC 0.8")
     assert list(engines) == ["medsamq-fast"]  # nothing is loaded for the menu alone
     assert not any(" ms" in line for line in lines(window))
-    box = window.dock._view.volume.model
+    box = window.dock.form.volume.model
     box.showPopup()
     window.wait()
     box.hidePopup()
@@ -556,12 +555,12 @@ def test_another_model_keeps_the_work_and_is_used_from_now_on(engines, window):
     assert window.session.engine is engines["medsamq-int8"]
     choose(window, "Automatic")
     assert window.session.engine is engines["medsamq-fast"]
-    (first, _) = open_workspaces(window.viewer)
+    (first, _) = window.dock.workspaces
     window.viewer.layers.selection.active = first.labels
     QTest.qWait(50)
     window.wait()
     assert window.session.engine is engines["medsamq-fast"]
-    assert lines(window)[window.dock._view.volume.model.currentIndex()].startswith("Automatic")
+    assert lines(window)[window.dock.form.volume.model.currentIndex()].startswith("Automatic")
 
 
 def test_a_folder_that_holds_no_model_leaves_the_choice(window, tmp_path, monkeypatch):
@@ -572,13 +571,13 @@ def test_a_folder_that_holds_no_model_leaves_the_choice(window, tmp_path, monkey
     choose(window, "Other folder")
     assert "not a model directory" in window.dock.status
     assert window.session.engine is engine
-    assert lines(window)[window.dock._view.volume.model.currentIndex()].startswith("Automatic")
+    assert lines(window)[window.dock.form.volume.model.currentIndex()].startswith("Automatic")
     monkeypatch.setattr(
         dialog, lambda *_: str(shutil.copytree(MODELS / "medsamq-int8", tmp_path / "my"))
     )
     choose(window, "Other folder")
     assert window.session.engine.directory == tmp_path / "my"
-    assert lines(window)[window.dock._view.volume.model.currentIndex()].startswith("medsamq-int8")
+    assert lines(window)[window.dock.form.volume.model.currentIndex()].startswith("medsamq-int8")
 
 
 def test_the_window_is_the_same_for_eye_and_network(dock):
@@ -586,7 +585,7 @@ def test_the_window_is_the_same_for_eye_and_network(dock):
     assert tuple(image.contrast_limits) == (-160, 240)
     image.contrast_limits = (-1000, 200)
     assert dock.session.window.limits == (-1000, 200)
-    dock.dock._view.volume.window_level._level.value = 50
+    dock.dock.form.volume.window_level._level.value = 50
     assert tuple(image.contrast_limits) == (-550, 650)
 
 
@@ -596,7 +595,7 @@ def test_an_image_layer_of_someone_else_is_segmented_with_a_warning(engine, wind
     # A time series beside it gives the viewer a fourth axis.
     window.viewer.add_image(np.zeros((2, 6, 40, 50)), scale=(1, 2, 1, 1))
     layer = window.viewer.add_image(grey, scale=(2, 1, 1), translate=(4, 5, 6), name="scribble")
-    window.dock._view.volume.layer_requested.emit(layer)
+    window.dock.form.volume.layer_requested.emit(layer)
     window.wait()
     volume = window.session.volume
     assert volume.spacing.tolist() == [2, 1, 1]
@@ -645,10 +644,10 @@ def test_a_volume_opened_before_the_dock_is_found(engine, window, phantom):
 def test_a_volume_asked_for_twice_opens_once(engine, window, phantom):
     window.wait()
     (layer,) = window.viewer.open(str(phantom.volume.path), plugin="napari-medsamq")
-    window.dock._view.volume.layer_requested.emit(layer)
-    window.dock._view.volume.layer_requested.emit(layer)
+    window.dock.form.volume.layer_requested.emit(layer)
+    window.dock.form.volume.layer_requested.emit(layer)
     window.wait()
-    assert len(open_workspaces(window.viewer)) == 1
+    assert len(window.dock.workspaces) == 1
     assert "another window" not in window.dock.status
 
 
@@ -762,7 +761,7 @@ def test_any_range_of_intensities_opens(engine, window, tmp_path, monkeypatch, l
     low, high = window.session.window.limits
     assert low < 0.1 * largest
     assert 0.9 * largest < high <= largest
-    shown = window.dock._view.volume.window_level._width.value
+    shown = window.dock.form.volume.window_level._width.value
     np.testing.assert_allclose(shown, high - low, rtol=1e-2)
 
 
@@ -774,7 +773,7 @@ def test_layers_whose_voxels_are_not_what_is_seen_are_refused(engine, window, ho
         layer = window.viewer.add_image(grey, rotate=(0, 0, 90))
     else:
         layer = window.viewer.add_image([grey, grey[:, ::2, ::2]], multiscale=True)
-    window.dock._view.volume.layer_requested.emit(layer)
+    window.dock.form.volume.layer_requested.emit(layer)
     window.wait()
     assert window.dock.controller is None
     assert "Open the image's file" in window.dock.status

@@ -55,7 +55,7 @@ def test_a_new_user_saves_a_corrected_label_in_twelve_actions(window, tmp_path, 
         "napari_medsamq.ui.forms.segment_form.QFileDialog.getSaveFileName",
         lambda *_: (str(target), ""),
     )
-    guide, user = window.dock._view.guide, Actions(window)
+    guide, user = window.dock.form.guide, Actions(window)
     assert guide.isVisible()
     assert guide.step == OPEN
     user.click("Open the sample CT")
@@ -81,7 +81,7 @@ def test_a_new_user_saves_a_corrected_label_in_twelve_actions(window, tmp_path, 
 
 
 def test_the_guide_ends_for_good(window, settings):
-    guide = window.dock._view.guide
+    guide = window.dock.form.guide
     assert guide.isVisible()
     button(window, "Next").click()
     assert guide.step == BOX
@@ -90,11 +90,11 @@ def test_the_guide_ends_for_good(window, settings):
     assert settings.start.guide is False
     window.close_dock()
     window.open_dock()
-    assert not window.dock._view.guide.isVisible()
+    assert not window.dock.form.guide.isVisible()
 
 
 def test_the_guide_has_five_steps_and_goes_on_by_hand_too(window):
-    guide = window.dock._view.guide
+    guide = window.dock.form.guide
     assert len(STEPS) == 5
     for _ in STEPS[1:]:
         button(window, "Next").click()

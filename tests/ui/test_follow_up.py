@@ -41,7 +41,7 @@ def click(window, start):
         for found in window.dock.findChildren(QPushButton)
         if found.text().startswith(start) and found.isVisibleTo(window.dock)
     ]
-    window.dock._view.ensureWidgetVisible(push)
+    window.dock.form.ensureWidgetVisible(push)
     QTest.mouseClick(push, Qt.MouseButton.LeftButton)
 
 
@@ -104,13 +104,13 @@ def test_boxes_wait_and_are_segmented_when_the_user_says_so(dock, engine, prior,
     settle(dock)
     counts = dock.session.history.voxel_counts
     assert set(counts) == {2, 5}
-    rows = dock.dock._view.measure.rows
+    rows = dock.dock.form.measure.rows
     voxel = float(np.prod(dock.session.volume.spacing)) / 1000
     before, after = (8 * 28 * 32 - 2 * 10 * 10) * voxel, counts[5] * voxel
     assert rows["Prior scan"] == f"{before:.2f} mL"
     assert rows["Change"] == f"{after - before:+.2f} mL ({100 * (after - before) / before:+.1f} %)"
     path = tmp_path / "numbers.csv"
-    dock.dock._view.measure.save(path)
+    dock.dock.form.measure.save(path)
     numbers = list(csv.DictReader(path.open(encoding="utf-8")))
     assert float(numbers[1]["change_ml"]) == pytest.approx(after - before)
 
@@ -313,7 +313,7 @@ def test_an_open_layer_can_be_the_image(moved, answer, tmp_path):
     (tmp_path / "prior" / "abdomen_label.nii.gz").rename(label)
     new = moved.workspace.image
     moved.open(tmp_path / "prior" / "abdomen.nii.gz")
-    moved.dock._view.volume._layer.value = new
+    moved.dock.form.volume._layer.value = new
     moved.wait()
     assert moved.workspace.image is new
     answer(label)

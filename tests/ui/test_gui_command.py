@@ -16,7 +16,6 @@ from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.io.volume import Selection
 from napari_medsamq.ui import app as window
 from napari_medsamq.ui.app import _steps
-from napari_medsamq.ui.workspace import open_workspaces
 
 COMMAND = [sys.executable, "-c", "from napari_medsamq.cli.main import app; app()", "gui"]
 
@@ -123,7 +122,7 @@ def start(qapp, engine, phantom, monkeypatch):
         timer.stop()
         monkeypatch.setattr(window, "MedSAMQWidget", real)
         # The journal is given back with its session.
-        for workspace in open_workspaces(docks[0]._viewer):
+        for workspace in docks[0].workspaces:
             workspace._recorder.close()
         return found
 

@@ -34,7 +34,7 @@ def desk(dock):
 
 
 def form(window):
-    return window.dock._view.label
+    return window.dock.form.label
 
 
 def press(key, modifier=Qt.KeyboardModifier.NoModifier):
@@ -57,7 +57,7 @@ def cell(window, column):
 
 
 def press_mouse(window, target, place=None):
-    window.dock._view.ensureWidgetVisible(target)
+    window.dock.form.ensureWidgetVisible(target)
     QTest.qWait(5)
     QTest.mouseClick(target, LEFT, pos=place or target.rect().center())
     QTest.qWait(20)
@@ -72,7 +72,7 @@ def up_arrow(spin):
 
 def choose(window, combo, text):
     """Open a list with the mouse, and click on a line of it."""
-    window.dock._view.ensureWidgetVisible(combo)
+    window.dock.form.ensureWidgetVisible(combo)
     option = QStyleOptionComboBox()
     combo.initStyleOption(option)
     part = QStyle.SubControl.SC_ComboBoxArrow
@@ -100,7 +100,7 @@ def type_number(window, spin, text):
 
 
 def end_follow_up(window):
-    prior = window.dock._view.prior
+    prior = window.dock.form.prior
     prior.begin("label.nii.gz", [], None)
     QTest.qWait(20)
     prior._images.setFocus()
@@ -122,15 +122,15 @@ WAYS = {
     "an arrow beside the number": lambda w: press_mouse(
         w, form(w)._id.native, up_arrow(form(w)._id.native).center()
     ),
-    "a box to tick": lambda w: press_mouse(w, w.dock._view.segment._zoom, QPoint(8, 8)),
-    "a button": lambda w: press_mouse(w, w.dock._view.segment._undo),
-    "a list": lambda w: choose(w, w.dock._view.segment._way, TO_VIEW),
+    "a box to tick": lambda w: press_mouse(w, w.dock.form.segment._zoom, QPoint(8, 8)),
+    "a button": lambda w: press_mouse(w, w.dock.form.segment._undo),
+    "a list": lambda w: choose(w, w.dock.form.segment._way, TO_VIEW),
     "a name": lambda w: choose(w, form(w)._name, "Spleen"),
-    "a level": lambda w: type_number(w, w.dock._view.volume.window_level._level.native, "60"),
+    "a level": lambda w: type_number(w, w.dock.form.volume.window_level._level.native, "60"),
     "a number": lambda w: type_number(w, form(w)._id.native, "12"),
     "the end of a follow-up": end_follow_up,
-    "nothing of the dock": lambda w: press_mouse(w, w.dock._view.viewport(), QPoint(2, 2)),
-    "the line about what happened": lambda w: press_mouse(w, w.dock._view.status_line.viewport()),
+    "nothing of the dock": lambda w: press_mouse(w, w.dock.form.viewport(), QPoint(2, 2)),
+    "the line about what happened": lambda w: press_mouse(w, w.dock.form.status_line.viewport()),
     "napari's list of layers": click_layer,
 }
 
@@ -181,7 +181,7 @@ def test_escape_takes_back_what_was_typed_and_leaves(desk):
     press(Qt.Key.Key_Escape)
     assert desk.native.hasFocus()
     assert field.currentText() == desk.session.style(1).name == "Label 1"
-    level = desk.dock._view.volume.window_level._level.native
+    level = desk.dock.form.volume.window_level._level.native
     before = level.value()
     press_mouse(desk, level.lineEdit())
     level.selectAll()
@@ -193,7 +193,7 @@ def test_escape_takes_back_what_was_typed_and_leaves(desk):
 
 
 def test_letters_in_a_field_of_numbers_are_keys(desk):
-    width = desk.dock._view.volume.window_level._width.native
+    width = desk.dock.form.volume.window_level._width.native
     press_mouse(desk, width.lineEdit())
     text = width.text()
     press(Qt.Key.Key_C)
@@ -205,7 +205,7 @@ def test_letters_in_a_field_of_numbers_are_keys(desk):
 
 
 def test_all_controls_are_reached_by_tab(desk):
-    view = desk.dock._view
+    view = desk.dock.form
     for widget in view.findChildren(QWidget):
         if isinstance(widget, QPushButton | QAbstractItemView | QComboBox) and not isinstance(
             widget.window(), QComboBox

@@ -18,7 +18,7 @@ def button(window, start):
 
 
 def formats(window):
-    box = window.dock._view.segment._format
+    box = window.dock.form.segment._format
     return [box.itemText(n) for n in range(box.count())]
 
 
@@ -43,11 +43,11 @@ def test_a_label_is_saved_for_slicer_and_loaded_again(dock, tmp_path, answer, ca
     dock.drag(*BOX)
     dock.wait()
     drawn = dock.session.label.copy()
-    dock.dock._view.label._name.lineEdit().setText("Liver")
-    dock.dock._view.label._name.lineEdit().editingFinished.emit()
+    dock.dock.form.label._name.lineEdit().setText("Liver")
+    dock.dock.form.label._name.lineEdit().editingFinished.emit()
     assert formats(dock) == ["NIfTI", "3D Slicer segmentation"]
     suggested = answer(tmp_path / "liver")
-    dock.dock._view.segment._format.setCurrentIndex(1)
+    dock.dock.form.segment._format.setCurrentIndex(1)
     button(dock, "Save label").click()
     dock.wait()
     assert suggested[0][0].endswith("phantom_label.seg.nrrd")
@@ -104,7 +104,7 @@ def test_a_series_can_be_labelled_in_dicom(engine, window, tmp_path, answer):
     assert "Loaded Spleen" in window.dock.status
     for index in (2, 3):
         answer(tmp_path / "out")
-        window.dock._view.segment._format.setCurrentIndex(index)
+        window.dock.form.segment._format.setCurrentIndex(index)
         button(window, "Save label").click()
         window.wait()
     assert (tmp_path / "out.rtstruct.dcm").exists()

@@ -30,7 +30,7 @@ def measured(dock):
 
 
 def form(window):
-    return window.dock._view.measure
+    return window.dock.form.measure
 
 
 def settle(window):

@@ -203,7 +203,7 @@ def test_letters_belong_to_the_volume_in_use(straight, tmp_path):
     first = straight.workspace
     straight.open(save(tmp_path / "unknown.nii.gz", np.eye(4), coded=False))
     assert letters(straight) == "????"
-    straight.dock._view.volume.layer_requested.emit(first.image)
+    straight.dock.form.volume.layer_requested.emit(first.image)
     straight.wait()
     assert letters(straight) == "RLAP"
 
@@ -223,11 +223,11 @@ def test_a_volume_opens_on_its_own_plane_and_comes_back_to_the_one_it_was_left_i
     window.open(tmp_path / "coronal.nii.gz")
     coronal = window.workspace
     assert window.dock.controller.view.plane.name == "Coronal"
-    assert window.dock._view.volume._planes.checkedId() == 1
+    assert window.dock.form.volume._planes.checkedId() == 1
     assert window.viewer.dims.not_displayed == (1,)
     window.press(Qt.Key.Key_F4)
     window.open(save(tmp_path / "axial.nii.gz", grid_affine((0, 1, 2), (1, 1, 1))))
     assert window.dock.controller.view.plane.name == "Axial"
-    window.dock._view.volume.layer_requested.emit(coronal.image)
+    window.dock.form.volume.layer_requested.emit(coronal.image)
     window.wait()
     assert window.dock.controller.view.plane.name == "Sagittal"

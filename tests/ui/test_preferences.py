@@ -117,7 +117,7 @@ def test_two_labels_are_compared_by_other_keys(dock, settings):
     assert "There is no label to compare yet" in dock.dock.status
     words = []
     for modifier in (Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier):
-        dock.dock._view.show_status("")
+        dock.dock.form.show_status("")
         dock.press(Qt.Key.Key_F8, modifier)
         words.append(dock.dock.status)
     assert all("ompar" in text for text in words), words
@@ -155,7 +155,7 @@ def test_keys_that_cannot_be_had_are_told_and_the_usual_ones_hold(settings):
 def test_a_network_is_preferred_by_name_and_a_wrong_one_is_told(engine, window, settings, tmp_path):
     settings.computation.model = "litemedsam-float"
     open_dock_as_napari_does(window)
-    assert window.dock._engines.model == MODELS / "litemedsam-float"
+    assert window.dock.engines.model == MODELS / "litemedsam-float"
     (tmp_path / "empty").mkdir()
     for wrong, words in (("medsamq-fats", "is no model"), (str(tmp_path / "empty"), "model.json")):
         settings.computation.model = wrong
@@ -167,7 +167,7 @@ def test_a_network_is_preferred_by_name_and_a_wrong_one_is_told(engine, window, 
     open_dock_as_napari_does(window)
     messages = [record.message for record in notification_manager.records]
     assert any("The network of the preferences cannot be used" in text for text in messages)
-    assert window.dock._engines.model is None
+    assert window.dock.engines.model is None
     window.wait()
 
 

@@ -97,8 +97,8 @@ def test_a_better_box_has_only_its_neighbourhood_made_anew(liver):
 )
 def test_it_goes_where_it_is_asked_to(liver, way, wanted):
     liver.viewer.dims.set_point(0, 14 * 2.0)
-    liver.dock._view.segment._way.setCurrentIndex(WAYS.index(way))
-    liver.dock._view.segment._propagate.click()
+    liver.dock.form.segment._way.setCurrentIndex(WAYS.index(way))
+    liver.dock.form.segment._propagate.click()
     settle(liver)
     assert slices(liver) == list(wanted)
 
@@ -150,7 +150,7 @@ def test_slices_appear_one_by_one_and_escape_stops_within_100_ms(slow):
     slow.qtbot.waitUntil(lambda: len(slices(slow)) > 6, timeout=20_000)
     assert slow.dock.controller.propagate.active
     assert "Propagating" in slow.dock.status
-    assert slow.dock._view.segment._propagate.text().startswith("Stop")
+    assert slow.dock.form.segment._propagate.text().startswith("Stop")
     # The window's own time, which other programs on the computer do not add to.
     begun = time.thread_time()
     slow.press(Qt.Key.Key_Escape)
@@ -161,7 +161,7 @@ def test_slices_appear_one_by_one_and_escape_stops_within_100_ms(slow):
     assert slices(slow) == stopped
     assert len(stopped) < 60
     assert "you stopped it" in slow.dock.status
-    assert slow.dock._view.segment._propagate.text().startswith("Propagate")
+    assert slow.dock.form.segment._propagate.text().startswith("Propagate")
 
 
 def test_what_is_accepted_in_the_middle_stays(slow):
@@ -231,7 +231,7 @@ def act(window, what, tmp_path):
     elif what == "repair":
         controller.repair.repair(next(r for r in REPAIRS if r.title == "Shrink"), [1.0])
     elif what == "remove":
-        window.dock._view.label.remove_requested.emit(1)
+        window.dock.form.label.remove_requested.emit(1)
     else:
         keys = {"undo": "Z", "redo": "Z", "accept": "A", "propagate": "P"}
         control, shift = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier

@@ -17,7 +17,6 @@ from napari_medsamq.plugin import VOLUME
 from napari_medsamq.records.journal import Journal, journal_path, volume_hash
 from napari_medsamq.records.journal_format import read_journal
 from napari_medsamq.records.recording import Recorder, restore
-from napari_medsamq.ui.workspace import _OPEN
 
 BOX = ((12, 16, 24), (12, 47, 55))
 
@@ -45,11 +44,9 @@ def journals(window, tmp_path):
 
 def forget(window):
     """End the program as a crash does: nothing is saved, nothing asked."""
-    for workspace in _OPEN.pop(window.viewer, []):
-        for layer in (workspace.image, workspace.labels, workspace.preview, workspace.boxes):
-            layer.locked = False
-        workspace._recorder.close()
     window.close_dock()
+    for workspace in [*window.dock.workspaces]:
+        workspace.close()
     window.viewer.layers.clear()
     window.open_dock()
 
@@ -59,9 +56,9 @@ def worked(dock):
     """A box, another one of a named label that was undone, and a brush stroke."""
     dock.drag(*BOX)
     dock.wait()
-    dock.dock._view.label._id.value = 2
-    dock.dock._view.label._name.setEditText("Spleen")
-    dock.dock._view.label._ask_for_style()
+    dock.dock.form.label._id.value = 2
+    dock.dock.form.label._name.setEditText("Spleen")
+    dock.dock.form.label._ask_for_style()
     dock.drag((12, 20, 10), (12, 40, 20))
     dock.wait()
     dock.dock.controller.undo()
@@ -123,7 +120,7 @@ def test_what_another_window_does_while_the_question_is_open_is_asked_about_agai
         monkeypatch.setattr(QMessageBox, "exec", click)
         content, volume = read_journal(path), phantom.volume
         past = restore(content.records, volume.data.shape)
-        session = Session(volume, worked.dock._engines.for_modality("CT"))
+        session = Session(volume, worked.dock.engines.for_modality("CT"))
         session.restore(past.history, past.styles)
         other = Journal(path, volume, volume_hash(volume), content, lambda error: None)
         recorder = Recorder(session, other, past)
@@ -156,7 +153,7 @@ def test_starting_anew_keeps_the_earlier_work_in_a_file(worked, phantom, answer,
 def style(window, label_id=1, **changes):
     """Set what the form sets of a label."""
     own = replace(window.session.style(label_id), **changes)
-    window.dock._view.label.style_requested.emit(label_id, own)
+    window.dock.form.label.style_requested.emit(label_id, own)
     return own
 
 
@@ -166,7 +163,7 @@ def test_what_was_set_comes_back_whether_or_not_anything_was_drawn(dock, phantom
     tumour = style(dock, name="Tumour", color="#123456", locked=True)
     hidden = style(dock, 4, name="Vein", visible=False)
     dock.workspace.image.contrast_limits = (-500, 700)
-    dock.dock._view.segment.zoom_requested.emit(False)
+    dock.dock.form.segment.zoom_requested.emit(False)
     if draws:
         dock.drag(*BOX)
         dock.wait()
@@ -185,7 +182,7 @@ def test_what_was_set_comes_back_whether_or_not_anything_was_drawn(dock, phantom
         assert session.window.limits == (-500, 700)
         assert tuple(dock.workspace.image.contrast_limits) == (-500, 700)
         assert session.zoom is None
-        assert not dock.dock._view.segment._zoom.isChecked()
+        assert not dock.dock.form.segment._zoom.isChecked()
 
 
 def test_what_is_seen_comes_back_without_a_question(dock, phantom, answer):

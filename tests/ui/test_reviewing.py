@@ -70,7 +70,7 @@ def shown(window):
 
 
 def form(window):
-    return window.dock._view.measure
+    return window.dock.form.measure
 
 
 def strip(window):
@@ -142,7 +142,7 @@ def test_only_what_was_seen_is_accepted(stack):
 
 def test_what_is_hidden_is_not_seen(stack):
     stack.viewer.dims.set_point(0, 8 * 3.0)
-    table = stack.dock._view.label._table
+    table = stack.dock.form.label._table
     table.item(0, 0).setCheckState(Qt.CheckState.Unchecked)
     scroll(stack, 8, 15)
     assert strip(stack).unseen == [9, 10, 11, 13, 14, 15]
@@ -263,7 +263,7 @@ def test_a_propagation_keeps_what_was_repaired(stack):
     gap = LabelGap(0, 1, 7, 16)
     propagator.note_done(gap, [])
     assert propagator.is_done(gap, [])
-    stack.dock._view.check._choice.value = "Grow"
+    stack.dock.form.check._choice.value = "Grow"
     stack.press(Qt.Key.Key_E)
     stack.wait()
     assert propagator.is_done(gap, [])
@@ -313,7 +313,7 @@ def test_the_strip_tells_grades_without_colour(stack):
 
 def test_a_repair_is_one_step(stack):
     before = stack.session.label.copy()
-    form = stack.dock._view.check
+    form = stack.dock.form.check
     form._choice.value = "Keep the largest part"
     stack.press(Qt.Key.Key_E)
     stack.wait()
@@ -337,7 +337,7 @@ def test_what_lies_near_another_label_is_removed_or_kept(stack):
     stack.session.history.change("drawn", voxels, np.full(voxels.size, 2, np.uint16), ())
     stack.workspace.refresh()
     before = label.copy()
-    form = stack.dock._view.check
+    form = stack.dock.form.check
     left = []
     for title in ("Subtract a label", "Keep the overlap with a label"):
         form._choice.value = title
@@ -361,9 +361,9 @@ def test_what_lies_near_another_label_is_removed_or_kept(stack):
 
 
 def test_a_repair_gives_way_to_what_is_done_meanwhile(stack):
-    stack.dock._view.check._choice.value = "Shrink"
+    stack.dock.form.check._choice.value = "Shrink"
     # Not by the key, after which the tests let the window come to the answer.
-    stack.dock._view.check.ask_for_repair()
+    stack.dock.form.check.ask_for_repair()
     stack.session.history.undo()
     after = stack.session.label.copy()
     stack.wait()

@@ -115,7 +115,7 @@ def saved(window, path):
 
 
 def test_the_key_saves_the_label_and_again_to_the_same_file(drawn, asked, tmp_path):
-    form = drawn.dock._view
+    form = drawn.dock.form
     for index, place in ((12, drawn.native), (6, form.label._name), (9, form.segment._draw)):
         if index != 12:
             drawn.viewer.dims.set_point(0, index * 3.0)

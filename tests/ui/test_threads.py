@@ -65,14 +65,15 @@ class Desk:
         self.view = ViewState(self.viewer, self.workspace.labels)
         self.view.show(0, 3)
         self.context = ToolContext(
-            QObject(),
-            self.viewer,
-            canvas,
-            self.dock,
-            self.workspace,
-            self.view,
-            self.worker,
-            self.worker,
+            parent=QObject(),
+            viewer=self.viewer,
+            canvas=canvas,
+            dock=self.dock,
+            workspace=self.workspace,
+            workspaces=[self.workspace],
+            view=self.view,
+            compute=self.worker,
+            files=self.worker,
             prefetch=True,
         )
         for index in (3, 4):
@@ -259,14 +260,14 @@ def test_no_other_thread_reads_what_the_window_writes(
         timeout=60_000,
     )
     assert engine.encoded > encoded
-    assert window.dock._view.measure.rows["Label"] == "Label 1"
+    assert window.dock.form.measure.rows["Label"] == "Label 1"
     (grow,) = [repair for repair in REPAIRS if repair.title == "Grow"]
     controller.repair.repair(grow, [3.0])
     window.wait()
     assert history.undo_name == "grow: Label 1"
     window.press(Qt.Key.Key_D)
     window.wait()
-    assert controller.compare.active
+    assert controller.compare.overlay.active
     window.dock.controller.save_load.save(tmp_path / "label.nii.gz")
     window.wait()
     window.dock.controller.save_load.load(tmp_path / "label.nii.gz")

@@ -18,7 +18,7 @@ NONE = Qt.MouseButton.NoButton
 
 
 def form(window):
-    return window.dock._view.volume.window_level
+    return window.dock.form.volume.window_level
 
 
 def choose(window, name):
@@ -81,24 +81,24 @@ def test_a_key_takes_the_next_preset_on_every_layer(dock, layer):
 def test_another_modality_has_other_presets(engine, window):
     window.open(SAMPLES / "ct.nii.gz")
     assert named(window) == "Abdomen"
-    window.dock._view.volume._modality.value = "MR"
+    window.dock.form.volume._modality.value = "MR"
     window.wait()
     standard = default_window(window.session.volume)
     assert named(window) == "Standard"
     window.press(Qt.Key.Key_W)
     assert named(window) == "Contrast"
     assert window.session.window.width < standard.width
-    window.dock._view.volume._modality.value = "CT"
+    window.dock.form.volume._modality.value = "CT"
     window.wait()
     assert named(window) == "Abdomen"
 
 
 def test_a_ct_of_other_values_has_no_presets_of_ct(engine, window):
     window.open(SAMPLES / "mr.nrrd")
-    window.dock._view.volume._modality.value = "CT"
+    window.dock.form.volume._modality.value = "CT"
     window.wait()
     assert named(window) == "Standard"
-    assert "not in Hounsfield units" in window.dock._view.volume._facts.text()
+    assert "not in Hounsfield units" in window.dock.form.volume._facts.text()
 
 
 def test_the_window_fits_the_slice_in_view(engine, window):
@@ -208,7 +208,7 @@ def test_the_switch_belongs_to_the_volume(dock):
     choose(dock, "Lung")
     dock.open(SAMPLES / "mr.nrrd")
     assert switch(dock).isChecked()
-    dock.dock._view.volume.layer_requested.emit(first.image)
+    dock.dock.form.volume.layer_requested.emit(first.image)
     dock.wait()
     assert not switch(dock).isChecked()
     assert named(dock) == "Lung"
@@ -216,7 +216,7 @@ def test_the_switch_belongs_to_the_volume(dock):
     dock.close_dock()
     dock.open_dock()
     dock.wait()
-    dock.dock._view.volume.layer_requested.emit(first.image)
+    dock.dock.form.volume.layer_requested.emit(first.image)
     dock.wait()
     assert not switch(dock).isChecked()
 
@@ -225,7 +225,7 @@ def test_what_is_seen_of_someone_elses_layer_is_what_the_network_sees(engine, wi
     window.wait()
     grey = np.random.default_rng(1).integers(0, 200, (6, 40, 50)).astype(np.uint16)
     layer = window.viewer.add_image(grey, scale=(2, 1, 1), contrast_limits=(20, 120))
-    window.dock._view.volume.layer_requested.emit(layer)
+    window.dock.form.volume.layer_requested.emit(layer)
     window.wait()
     assert window.session.window.limits == (20, 120)
 

@@ -78,6 +78,6 @@ def test_it_can_be_switched_off_for_a_volume(dock, engine):
     first = dock.workspace
     dock.open(SAMPLES / "mr.nrrd")
     assert switch(dock).isChecked()
-    dock.dock._view.volume.layer_requested.emit(first.image)
+    dock.dock.form.volume.layer_requested.emit(first.image)
     dock.wait()
     assert not switch(dock).isChecked()

@@ -55,11 +55,16 @@ class CompareTool(Tool):
     context : ToolContext
     click : ClickTool
         Takes no clicks while a comparison is shown.
+
+    Attributes
+    ----------
+    overlay : ComparisonOverlay
+        What is compared, on the canvas.
     """
 
     def __init__(self, context: ToolContext, click: ClickTool) -> None:
         super().__init__(context)
-        self._shown = ComparisonOverlay(context, click)
+        self.overlay = ComparisonOverlay(context, click)
         self._others: list[ComparedLabel] = []
         # Counts what was asked for, so that answers which come too late are told.
         self._number = 0
@@ -69,7 +74,7 @@ class CompareTool(Tool):
         self.follow(self.leave, form.end_requested)
         self.follow(self.step, form.step_requested)
         self.follow(self.read, form.file_requested)
-        self.follow(self._on_ended, self._shown.ended)
+        self.follow(self._on_ended, self.overlay.ended)
         layers = self._viewer.layers.events
         self.follow(self._list_choices, self._workspace.changed, layers.inserted, layers.removed)
         form.show_agreement([])
@@ -79,31 +84,26 @@ class CompareTool(Tool):
         """Give the view back, and compare no more."""
         self._number += 1
         super().close()
-        self._shown.close()
-
-    @property
-    def active(self) -> bool:
-        """Whether a comparison is on the canvas."""
-        return self._shown.active
+        self.overlay.close()
 
     def press(self) -> None:
         """Begin a comparison, or show the next of its four states."""
-        if self._shown.active:
-            self._show_state(STATES[(STATES.index(self._shown.state) + 1) % len(STATES)])
+        if self.overlay.active:
+            self._show_state(STATES[(STATES.index(self.overlay.state) + 1) % len(STATES)])
         else:
             self._begin()
 
     def step(self, way: int) -> None:
         """Show the next slice with a difference; see `ComparisonOverlay.step`."""
         try:
-            self._say(self._shown.step(way))
+            self._say(self.overlay.step(way))
         except PromptError as error:
             self._fail(error)
 
     def leave(self, *, back: bool = True) -> None:
         """End the comparison; see `ComparisonOverlay.leave`."""
         self._number += 1
-        self._shown.leave(back=back)
+        self.overlay.leave(back=back)
 
     def read(self, path: Path) -> None:
         """Read a label file, and compare with it."""
@@ -132,7 +132,7 @@ class CompareTool(Tool):
         own = [
             (f"{used} {session.style(used).name}", used) for used in session.history.voxel_counts
         ]
-        ours = workspace.labels, workspace.preview, self._shown.layer
+        ours = workspace.labels, workspace.preview, self.overlay.layer
         layers = [
             (f"layer: {layer.name}", layer)
             for layer in self._viewer.layers
@@ -220,8 +220,8 @@ class CompareTool(Tool):
         # Something else may have been asked for meanwhile.
         if number != self._number or self._view.solid:
             return
-        self._shown.enter(pair, source)
-        self._show_state(self._shown.state)
+        self.overlay.enter(pair, source)
+        self._show_state(self.overlay.state)
         agrees = describe_agreement(pair.agreement, pair.tolerance_mm)
         self._say(f"{pair.a} and {pair.b}: {agrees}. {said}".strip())
         found = {a: pair.agreement}
@@ -251,8 +251,8 @@ class CompareTool(Tool):
         self._files.submit(job, then, self._fail)
 
     def _show_state(self, state: str) -> None:
-        self._shown.show_state(state)
-        pair = self._shown.pair
+        self.overlay.show_state(state)
+        pair = self.overlay.pair
         if pair is not None:
             self._dock.compare.show_state(state, _LEGEND.format(pair.a, pair.b))
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
@@ -20,7 +18,7 @@ from napari_medsamq.inference.catalog import (
 from napari_medsamq.inference.engine import Engine, Engines
 from napari_medsamq.inference.model_spec import ModelSpec, default_model, shipped_models
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
-from napari_medsamq.io.volume import Modality
+from napari_medsamq.io.volume import Modality, Volume
 from napari_medsamq.ui.forms.model_menu import ModelBox, ModelEntry
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 from napari_medsamq.ui.tools.window_level import WindowLevelTool
@@ -58,54 +56,39 @@ class ModelTool(Tool):
         self.follow(self.to_modality, self._dock.volume.modality_requested)
         self.follow(self.to_model, self._dock.volume.model.requested)
 
-    def to_modality(self, modality: str) -> None:
+    def to_modality(self, modality: Modality) -> None:
         """Take the volume for CT, MR or other, with the model and the window for it."""
-        session = self._session
-        volume = session.volume.with_modality(modality)
-        directory = self._engines.directory(volume.modality)
-
-        def prepare() -> tuple[WindowLevel, Engine]:
-            return default_window(volume), self._engines.load(directory)
-
-        def show(prepared: tuple[WindowLevel, Engine]) -> None:
-            window, session.engine = prepared
-            session.volume, session.window = volume, window
-            session.standard_window = window
-            self._window_level.show(window)
-
-        self._begin(prepare, show, lambda: None)
+        self._change(self._engines.model, self._session.volume.with_modality(modality))
 
     def to_model(self, model: Path | None) -> None:
         """Segment with another model from now on; None leaves the choice to the program."""
-        before, self._engines.model = self._engines.model, model
-        session = self._session
+        self._change(model, None)
 
-        def show(engine: Engine) -> None:
-            session.engine, self._workspace.model = engine, model
+    def _change(self, model: Path | None, volume: Volume | None) -> None:
+        engines = self._engines
+        before, engines.model = engines.model, model
+        directory = engines.directory((volume or self._session.volume).modality)
 
-        def keep() -> None:
-            self._engines.model = before
+        def prepare() -> tuple[Engine, WindowLevel | None]:
+            return engines.load(directory), None if volume is None else default_window(volume)
 
-        directory = self._engines.directory(session.volume.modality)
-        self._begin(partial(self._engines.load, directory), show, keep)
-
-    def _begin(
-        self,
-        prepare: Callable[[], Any],
-        show: Callable[[Any], None],
-        keep: Callable[[], None],
-    ) -> None:
-        def finish(prepared: Any) -> None:
-            show(prepared)
+        def show(prepared: tuple[Engine, WindowLevel | None]) -> None:
+            self._session.engine, window = prepared
+            self._workspace.model = model
+            if volume is not None and window is not None:
+                self._session.volume, self._session.window = volume, window
+                self._session.standard_window = window
+                self._window_level.show(window)
             self._end()
 
         def give_up(error: BaseException) -> None:
-            keep()
+            if volume is None:
+                engines.model = before
             self._end()
             self._fail(error)
 
         self.active = True
-        self._compute.submit(prepare, finish, give_up)
+        self._compute.submit(prepare, show, give_up)
 
     def _end(self) -> None:
         self.active = False

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
-from napari_medsamq.annotation.acceptance import Acceptance, mask_key
+from napari_medsamq.annotation.acceptance import mask_key
 from napari_medsamq.annotation.history import LabelPart
 from napari_medsamq.annotation.review import Grade, Review
 from napari_medsamq.array_types import Bool
@@ -75,12 +74,8 @@ class ReviewTool(BackgroundTool):
         return self._review(self._view.axis, self._workspace.label_id)
 
     def _review(self, axis: int, label_id: int) -> Review:
-        history = self._session.history
-
-        def accepted(index: int, key: bytes) -> bool:
-            return Acceptance(axis, index, label_id, key) in history.accepted
-
-        return self._workspace.reviews.setdefault((axis, label_id), Review(accepted))
+        fresh = Review(self._session.history, axis, label_id)
+        return self._workspace.reviews.setdefault((axis, label_id), fresh)
 
     def describe(self, index: int) -> str:
         """Say in a line what is known of a slice."""
@@ -108,27 +103,24 @@ class ReviewTool(BackgroundTool):
 
     def accept(self) -> None:
         """Accept the mask of the label on the slice in view."""
-        here = self._view.index
-        self._accept(lambda seen: {index: key for index, key in seen.items() if index == here})
+        self._accept(self._view.index)
 
     def accept_seen(self) -> None:
         """Accept all masks of the label that have been in sight as they are now."""
-        self._accept(dict)
+        self._accept(None)
 
-    def _accept(self, wanted: Callable[[dict[int, bytes]], dict[int, bytes]]) -> None:
-        """Accept what is wanted of the masks that were seen.
+    def _accept(self, only: int | None) -> None:
+        """Accept the masks that were seen, that of one slice or all.
 
         A propagation is stopped, as it would go on from what was known when it began.
         """
         if self._view.solid:
             self._say("Show slices first (F2, F3, F4): what is accepted has to be seen.")
             return
-        accept = partial(self._accept_masks, self._view.axis, self._workspace.label_id, wanted)
+        accept = partial(self._accept_masks, self._view.axis, self._workspace.label_id, only)
         self._workspace.edits.after_stroke(accept, self._compute)
 
-    def _accept_masks(
-        self, axis: int, label_id: int, wanted: Callable[[dict[int, bytes]], dict[int, bytes]]
-    ) -> None:
+    def _accept_masks(self, axis: int, label_id: int, only: int | None) -> None:
         if self.closed:
             return
         session, review = self._session, self._review(axis, label_id)
@@ -141,7 +133,7 @@ class ReviewTool(BackgroundTool):
         shape = session.label.shape
         review.show(*_find_masks(session.history.part(label_id), shape, axis))
         self._see()
-        masks = wanted(review.seen)
+        masks = {index: key for index, key in review.seen.items() if only in (None, index)}
         try:
             with self._propagate.keep_gaps_done(label_id):
                 session.accept(axis, label_id, masks)

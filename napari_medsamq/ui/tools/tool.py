@@ -38,6 +38,8 @@ class ToolContext:
         Shows what a tool has to say, and carries what the user asks for.
     workspace : Workspace
         The volume in use.
+    workspaces : list of Workspace
+        All that are open in the viewer.
     view : ViewState
         Which slice of it is in view.
     compute, files : Worker
@@ -51,6 +53,7 @@ class ToolContext:
     canvas: QWidget
     dock: DockForm
     workspace: Workspace
+    workspaces: list[Workspace]
     view: ViewState
     compute: Worker
     files: Worker
