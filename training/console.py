@@ -1,13 +1,15 @@
-"""What every command shows: a progress bar while it works, and one line where it has to end."""
+"""What every command shows: a progress bar, tables, and one line where it has to end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from napari_medsamq.cli.common import say
 from napari_medsamq.errors import MedSAMQError
@@ -42,3 +44,16 @@ def progress_bar(unit: str, *, shown: bool = True) -> Iterator[Callable[[int, in
     with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
         task = progress.add_task("", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def print_tables(tables: Iterable[Table]) -> None:
+    """Print tables; where nobody's screen ends, they need not fold."""
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    for table in tables:
+        console.print(table)
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lay out a table as Markdown, numbers to the right of the first column."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *rows))

@@ -7,7 +7,8 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from napari_medsamq.io.files import replacing
+from napari_medsamq.errors import SaveError
+from napari_medsamq.io.files import file_hash, replacing, write_whole
 
 _WITH_DATA_BESIDE = (".mhd", ".nhdr", ".hdr")
 
@@ -27,6 +28,23 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         write(part)
 
 
+def write_file(path: Path, content: bytes | str) -> None:
+    """Write a file of the folder that is made if need be, whole or not at all.
+
+    Raises
+    ------
+    SaveError
+        If it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SaveError(
+            f"{path.parent} cannot be made ({error.strerror}). Give another folder."
+        ) from error
+    write_whole(path, content)
+
+
 def path_sha256(path: Path) -> str:
     """Return the SHA-256 of a file, of a folder's files, or of a header with its data file.
 
@@ -40,12 +58,6 @@ def path_sha256(path: Path) -> str:
     elif path.suffix.lower() in _WITH_DATA_BESIDE:
         files = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))
     else:
-        return file_sha256(path)
-    names = "".join(f"{file.name} {file_sha256(file)}\n" for file in files)
+        return file_hash(path)
+    names = "".join(f"{file.name} {file_hash(file)}\n" for file in files)
     return hashlib.sha256(names.encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of one file as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,10 +14,10 @@ from typing import Annotated
 
 import typer
 
-from training.config import MODALITIES
 from training.console import error_message, progress_bar
+from training.data.config import MODALITIES
 from training.data.convert import Limits
-from training.data.pairing import Defaults, Pair, pair_folders, read_table
+from training.data.pairing import PairDefaults, ScanPair, pair_folders, read_table
 from training.data.preparation import Record, prepare_cases
 from training.errors import DataError
 
@@ -98,7 +98,7 @@ def main(
     Example: python -m training.prepare cases --images CT --labels GT
     --label-suffix _seg --modality CT --dataset Liver
     """
-    defaults = Defaults(modality, dataset, window, components)
+    defaults = PairDefaults(modality, dataset, window, components)
     with error_message():
         pairs, alone = _find_pairs(table, images, labels, image_suffix, label_suffix, defaults)
         records = _prepare(
@@ -124,8 +124,8 @@ def _find_pairs(
     labels: Path | None,
     image_suffix: str,
     label_suffix: str,
-    defaults: Defaults,
-) -> tuple[list[Pair], list[str]]:
+    defaults: PairDefaults,
+) -> tuple[list[ScanPair], list[str]]:
     if table is not None and images is None and labels is None:
         return read_table(table, defaults), []
     if table is None and images is not None and labels is not None:
@@ -135,7 +135,7 @@ def _find_pairs(
     raise DataError("Give either --table, or --images and --labels.")
 
 
-def _prepare(pairs: list[Pair], out: Path, limits: Limits, workers: int) -> list[Record]:
+def _prepare(pairs: list[ScanPair], out: Path, limits: Limits, workers: int) -> list[Record]:
     done = itertools.count(1)
     with progress_bar("cases") as report:
         return prepare_cases(

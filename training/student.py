@@ -8,39 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
-from training.checkpoint import describe_checkpoint, lite_medsam_checkpoint
-from training.checkpoints.network_file import StoredNetwork, write_network
+from training.checkpoints.network_file import student_network, write_network
+from training.checkpoints.published import lite_medsam_checkpoint
 from training.console import error_message
 from training.errors import ConfigError
 from training.models.fast_vit import DESIGNS
-from training.models.sam import FAST, build_fast_medsam, build_lite_medsam
-
-_SEED = 0
-
-
-def student_network(checkpoint: Path, design: str = FAST) -> StoredNetwork:
-    """Build a fast network before its training, the same one every time.
-
-    Parameters
-    ----------
-    checkpoint : Path
-        Float weights with LiteMedSAM's names.
-    design : str
-        One of `DESIGNS`.
-
-    Raises
-    ------
-    ModelError
-        If the file is not a LiteMedSAM checkpoint.
-    """
-    torch.manual_seed(_SEED)
-    net = build_fast_medsam(build_lite_medsam(checkpoint), design)
-    story = "published blocks on a coarser grid, with a random stem and neck, slimmed decoder"
-    provenance = {**describe_checkpoint(checkpoint), "architecture": design, "training": story}
-    return StoredNetwork(net, None, provenance)
+from training.models.sam import FAST
 
 
 def main(

@@ -13,10 +13,8 @@ from scipy.ndimage import find_objects
 from napari_medsamq.annotation.acceptance import Acceptance, kept_voxels, still_accepted
 from napari_medsamq.array_types import Bool, Label, Voxels
 from napari_medsamq.inference.network_state import NetworkState
-from napari_medsamq.io.volume import Segment
+from napari_medsamq.io.segments import MAX_LABEL_ID, Segment
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
-
-MAX_LABEL_ID = int(np.iinfo(np.uint16).max)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from napari_medsamq.annotation.history import MAX_LABEL_ID, Edit, LabelMarks, LabelStyle
+from napari_medsamq.annotation.history import Edit, LabelMarks, LabelStyle
 from napari_medsamq.annotation.label_model import LabelModel
 from napari_medsamq.errors import PromptError
+from napari_medsamq.io.segments import MAX_LABEL_ID
 from napari_medsamq.io.volume import LoadedLabel, Segment
 
 # What an edit is called that enters the labels of a file.

@@ -10,14 +10,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_medsamq.annotation.acceptance import not_accepted
-from napari_medsamq.annotation.history import (
-    MAX_LABEL_ID,
-    Edit,
-    History,
-    LabelMarks,
-    LabelStyle,
-    Prompt,
-)
+from napari_medsamq.annotation.history import Edit, History, LabelMarks, LabelStyle, Prompt
 from napari_medsamq.annotation.mask_operations import Operation, check_change
 from napari_medsamq.array_types import Bool, Label, Voxels
 from napari_medsamq.errors import PromptError
@@ -25,6 +18,7 @@ from napari_medsamq.geometry import slice_voxels
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.prompt_decoder import click_area, with_clicks
 from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.io.segments import MAX_LABEL_ID
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click

@@ -10,6 +10,7 @@ from napari_medsamq.annotation import mask_operations as operations
 from napari_medsamq.annotation.mask_operations import Operation
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.array_types import Bool
+from napari_medsamq.io.segments import MAX_LABEL_ID
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _combine(
 
 
 _MM = Number("mm", 2.0, 0.1, 100.0)
-_OTHER = Number("Label", 2, 1, 65535, whole=True)
+_OTHER = Number("Label", 2, 1, MAX_LABEL_ID, whole=True)
 # A voxel has one label: without a margin no two of them have anything in common.
 _MARGIN = Number("margin, mm", 2.0, 0.1, 100.0)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 
+from napari_medsamq.annotation.acceptance import Acceptance
+from napari_medsamq.annotation.history import History
 from napari_medsamq.inference.confidence import slice_confidence
 
 
@@ -39,12 +41,15 @@ class Review:
 
     Parameters
     ----------
-    accepted : callable
-        Takes a slice and a `mask_key`, and tells whether that mask has been accepted.
+    history : History
+        Knows what has been accepted.
+    axis, label_id : int
+        Array axis normal to the slices, and the label.
     """
 
-    def __init__(self, accepted: Callable[[int, bytes], bool]) -> None:
-        self._accepted = accepted
+    def __init__(self, history: History, axis: int, label_id: int) -> None:
+        self._history = history
+        self._axis, self._label_id = axis, label_id
         self._masks: dict[int, bytes] = {}
         self._shares: dict[int, float] = {}
         self._confidence: dict[tuple[int, bytes], float] = {}
@@ -101,7 +106,7 @@ class Review:
         key = self._masks.get(index)
         if key is None:
             return None
-        if self._accepted(index, key):
+        if Acceptance(self._axis, index, self._label_id, key) in self._history.accepted:
             return Grade.accepted
         found = self.confidence(index)
         return Grade.unknown if found is None else grade(found)

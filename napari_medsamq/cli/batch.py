@@ -24,7 +24,7 @@ from napari_medsamq.errors import CohortError
 from napari_medsamq.geometry import PLANES
 from napari_medsamq.inference.backend import CPU
 from napari_medsamq.inference.model_spec import shipped_models
-from napari_medsamq.workflows.parsing import MODALITIES
+from napari_medsamq.io.modality import modality_of
 
 if TYPE_CHECKING:
     from napari_medsamq.cohort.case_runner import CaseOutcome
@@ -93,7 +93,7 @@ def batch(
             check_connection(connection)
         defaults = TableDefaults(
             axis=PLANES.index(axis.value),
-            modality=None if modality is None else MODALITIES[modality.value],
+            modality=None if modality is None else modality_of(modality),
             window=window,
             model=_named(model),
             zoom=zoom,

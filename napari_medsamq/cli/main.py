@@ -38,11 +38,11 @@ from napari_medsamq.inference.backend import CPU
 from napari_medsamq.inference.catalog import describe_model, explain_default, find_model, time_steps
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.model_spec import shipped_models
+from napari_medsamq.io.modality import modality_of
 from napari_medsamq.io.samples import SAMPLES
 from napari_medsamq.io.volume import Selection, check_target, read_volume
 from napari_medsamq.workflows.labels import check_new
 from napari_medsamq.workflows.parsing import (
-    MODALITIES,
     parse_box,
     parse_labels,
     parse_point,
@@ -127,7 +127,7 @@ def gui(
         source = path if sample is None else SAMPLES / SAMPLE_FILES[sample]
         if screenshot is not None and not screenshot.parent.is_dir():
             raise SaveError(f"There is no folder {screenshot.parent} for the screenshot. Make it.")
-        said = None if modality is None else MODALITIES[modality.value]
+        said = None if modality is None else modality_of(modality)
         chosen = chosen_model(model)
         selection = Selection(series, volume, resample)
         boxes = list(zip(box, labels, strict=True)) if box else []

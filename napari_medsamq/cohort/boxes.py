@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import find_objects
 
-from napari_medsamq.annotation.history import MAX_LABEL_ID
 from napari_medsamq.cohort.table import CohortCase
 from napari_medsamq.errors import PromptError
 from napari_medsamq.io.labels import bring_onto, read_label_file, same_grid, same_lattice
+from napari_medsamq.io.segments import MAX_LABEL_ID
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between, two_pixels
 from napari_medsamq.workflows.parsing import parse_box

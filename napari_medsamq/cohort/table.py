@@ -15,9 +15,9 @@ from napari_medsamq.geometry import PLANES
 from napari_medsamq.inference.catalog import find_model
 from napari_medsamq.inference.model_spec import shipped_models
 from napari_medsamq.io.files import file_stem, shortened
-from napari_medsamq.io.volume import Modality
+from napari_medsamq.io.modality import Modality, modality_of
 from napari_medsamq.records.journal_format import first_record
-from napari_medsamq.workflows.parsing import MODALITIES, parse_labels
+from napari_medsamq.workflows.parsing import parse_labels
 
 COLUMNS = (
     *("image", "case", "boxes", "box_file", "journal", "labels"),
@@ -306,10 +306,6 @@ def _case(
         raise PromptError("A journal has labels of its own. Leave the column labels empty.")
     if line["axis"].lower() not in ("", *PLANES):
         raise PromptError(f"axis is {', '.join(PLANES)} or empty, not {line['axis']!r}.")
-    if line["modality"].lower() not in ("", *MODALITIES):
-        raise PromptError(
-            f"modality is {', '.join(MODALITIES)} or empty, not {line['modality']!r}."
-        )
     if not re.fullmatch(r"([1-9][0-9]*)?", line["volume"]):
         raise PromptError(f"volume is a number from 1 or empty, not {line['volume']!r}.")
     if line["resample"].lower() not in _YES_OR_NO:
@@ -323,7 +319,7 @@ def _case(
         journal=journal,
         labels=parse_labels(line["labels"].split(";"), len(boxes)),
         axis=PLANES.index(line["axis"].lower()) if line["axis"] else defaults.axis,
-        modality=MODALITIES.get(line["modality"].lower(), defaults.modality),
+        modality=modality_of(line["modality"]) if line["modality"] else defaults.modality,
         window=line["window"] or defaults.window,
         model=_model(line["model"], folder) or defaults.model,
         series=line["series"] or None,

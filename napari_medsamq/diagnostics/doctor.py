@@ -13,7 +13,7 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, get_args
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.backend import CPU, cache_folder, cpu_name
@@ -21,6 +21,7 @@ from napari_medsamq.inference.catalog import time_steps
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.model_spec import cpu_features, default_model
 from napari_medsamq.io.volume import Modality
+from napari_medsamq.memory import free_memory
 from napari_medsamq.records.journal import journal_folder
 from napari_medsamq.records.provenance import software
 
@@ -82,10 +83,9 @@ def examine() -> Iterator[Finding]:
     yield _openvino()
     yield _opencv()
     yield _processor()
-    modalities: tuple[Modality, ...] = ("CT", "MR", "other")
     engines = Engines()
-    for directory in dict.fromkeys(default_model(modality) for modality in modalities):
-        used = [name for name in modalities if default_model(name) == directory]
+    for directory in dict.fromkeys(default_model(modality) for modality in get_args(Modality)):
+        used = [name for name in get_args(Modality) if default_model(name) == directory]
         yield _model(engines, directory, used)
     yield _memory()
     cache = "The first start of each program then takes longer. Allow writing there."
@@ -152,7 +152,7 @@ def _model(engines: Engines, directory: Path, modalities: list[Modality]) -> Fin
 
 
 def _memory() -> Finding:
-    free = free_memory()
+    free = free_memory() if sys.platform == "linux" else None  # elsewhere it is all there is
     if free is None:
         return Finding("Memory", Level.ok, "not known on this system", "", {"free_gb": None})
     short = free < _MEMORY_GB * 1e9
@@ -161,16 +161,6 @@ def _memory() -> Finding:
     return Finding(
         "Memory", Level.note if short else Level.ok, f"{free / 1e9:.1f} GB free", cure, facts
     )
-
-
-def free_memory() -> int | None:
-    """Return the bytes of memory that programs may still take; None where that is not known."""
-    listed = Path("/proc/meminfo")
-    if listed.exists():
-        for line in listed.read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return None
 
 
 def _folder(name: str, folder: Path, cure: str) -> Finding:

@@ -71,7 +71,7 @@ class WindowLevel:
 
 
 IDENTITY = WindowLevel(127.5, 255)
-SOFT_TISSUE = WindowLevel(40, 400)
+SOFT_TISSUE: WindowLevel = WindowLevel(40, 400)
 
 
 def default_window(volume: Volume) -> WindowLevel:

@@ -40,7 +40,7 @@ def modality_of(text: str) -> Modality:
     known: dict[object, Modality] = {name.lower(): name for name in get_args(Modality)}
     found = known.get(text.lower() if isinstance(text, str) else text)
     if found is None:
-        raise VolumeError(f"A modality is CT, MR or other, not {text!r}.")
+        raise VolumeError(f"The modality is ct, mr or other, not {text!r}.")
     return found
 
 

@@ -16,6 +16,7 @@ from napari_medsamq.errors import VolumeError
 from napari_medsamq.io.source import Array, nan_as_zero
 from napari_medsamq.palettes import OKABE_ITO
 
+MAX_LABEL_ID = int(np.iinfo(np.uint16).max)
 # No one tells so many structures apart: it is an image then.
 _MOST_LABELS = 500
 

@@ -6,18 +6,17 @@ import operator
 import re
 from collections.abc import Sequence
 
-from napari_medsamq.annotation.history import MAX_LABEL_ID
 from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import PLANES, Index3
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.inference.window_presets import named_window
-from napari_medsamq.io.volume import Modality, Volume
+from napari_medsamq.io.segments import MAX_LABEL_ID
+from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between
 
 # The arguments of `Session.add_click`: voxel (i, j, k), whether it belongs, label id and plane.
 Point = tuple[Index3, bool, int, str]
 
-MODALITIES: dict[str, Modality] = {"ct": "CT", "mr": "MR", "other": "other"}
 # What is no name alone.
 _NUMBERED = re.compile(r"\s*([+-]?[0-9]+\s*)?(=.*)?", re.DOTALL)
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.annotation.click_target import correction, describe_clicks
-from napari_medsamq.annotation.history import MAX_LABEL_ID, PropagationSnapshot
+from napari_medsamq.annotation.history import PropagationSnapshot
 from napari_medsamq.annotation.session import Session as AnnotationSession
 from napari_medsamq.array_types import Bool, Label
 from napari_medsamq.errors import PromptError, VolumeError
@@ -30,6 +30,7 @@ from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.inference.propagation import Stop, gaps
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.modality import modality_of
+from napari_medsamq.io.segments import MAX_LABEL_ID
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click, box_between
 from napari_medsamq.workflows.file_arrays import Order, array_ids, in_order
@@ -316,12 +317,17 @@ class Session:
         found = list(session.carry(axis, known, low, high))
         masks = [item for item in found if isinstance(item, SliceMask)]
         stops = [item for item in found if isinstance(item, Stop)]
-        group = object()
-        for mask in masks:
-            session.commit_carried(mask, label_id, group, kept)
         anew = {index for own in gaps(known, low, high) for index in range(own[0] + 1, own[1])}
         left = anew.difference(known, (mask.index for mask in masks))
-        session.commit_nothing(axis, label_id, sorted(left), group, kept, state)
+        group, history = object(), session.history
+        try:
+            for mask in masks:
+                session.commit_carried(mask, label_id, group, kept)
+            session.commit_nothing(axis, label_id, sorted(left), group, kept, state)
+        except PromptError:
+            if history.edits[-1].group is group:
+                history.undo()
+            raise
         notes = (
             f"It ends before slice {self._mirrored(axis, stop.index)}: {stop.reason}."
             for stop in stops

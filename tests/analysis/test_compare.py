@@ -286,11 +286,11 @@ def test_names_and_colours_of_a_saved_label_come_back(
     snapshot = LabelSnapshot(series, two_organs(series), (), (), styles)
     saved = save_with_provenance(tmp_path / name, snapshot)
     found = read_label_file(tmp_path / name, series)
-    assert found.styles == {label_id: style.segment for label_id, style in styles.items()}
+    assert found.styles == {n: Segment(style.name, style.color) for n, style in styles.items()}
     np.testing.assert_array_equal(bring_onto(found, series)[0], snapshot.label)
     # Loaded onto an image, too.
     loaded = read_label(tmp_path / name, series)
-    assert loaded.segments == {label_id: style.segment for label_id, style in styles.items()}
+    assert loaded.segments == {n: Segment(style.name, style.color) for n, style in styles.items()}
     # Without the file beside it, those formats that hold names have them still.
     saved.provenance.unlink()
     found = read_label_file(tmp_path / name)

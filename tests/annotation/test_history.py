@@ -10,9 +10,10 @@ from fake_engine import FakeEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_medsamq.annotation.history import MAX_LABEL_ID, History, LabelStyle
+from napari_medsamq.annotation.history import History, LabelStyle
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.io.segments import MAX_LABEL_ID
 from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from fake_engine import FakeEngine
 
-from napari_medsamq.annotation.acceptance import mask_key
+from napari_medsamq.annotation.acceptance import Acceptance, mask_key
+from napari_medsamq.annotation.history import History
 from napari_medsamq.annotation.review import DOUBTFUL, SURE, Grade, Review
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.inference.confidence import (
@@ -30,13 +31,14 @@ def show(review: Review, sizes: dict[int, int]) -> None:
     review.show(keys, {index: size**2 for index, size in sizes.items()})
 
 
-ACCEPTED: set[tuple[int, bytes]] = set()
+@pytest.fixture
+def history() -> History:
+    return History((30, 20, 30))
 
 
 @pytest.fixture
-def review() -> Review:
-    ACCEPTED.clear()
-    made = Review(lambda index, mask: (index, mask) in ACCEPTED)
+def review(history: History) -> Review:
+    made = Review(history, 0, 1)
     show(made, dict.fromkeys(range(10, 20), 5))
     for index in range(10, 20):
         made.note(index, key(5), {12: 0.5, 16: 0.65}.get(index, 0.9))
@@ -61,8 +63,8 @@ def test_the_next_doubtful_slice_is_found_both_ways(review: Review) -> None:
     assert review.next_doubtful(12, -1) is None
 
 
-def test_what_was_accepted_is_so_until_it_changes(review: Review) -> None:
-    ACCEPTED.update((index, key(5)) for index in range(10, 14))
+def test_what_was_accepted_is_so_until_it_changes(review: Review, history: History) -> None:
+    history.accepted.update(Acceptance(0, index, 1, key(5)) for index in range(10, 14))
     assert review.grade(12) == Grade.accepted
     assert review.next_doubtful(10, 1) == 16
     sizes = dict.fromkeys(range(10, 20), 5)
@@ -87,8 +89,8 @@ def test_what_was_seen_is_so_as_it_was_seen(review: Review) -> None:
     assert review.unseen == []
 
 
-def test_another_network_has_to_be_asked_anew(review: Review) -> None:
-    ACCEPTED.add((10, key(5)))
+def test_another_network_has_to_be_asked_anew(review: Review, history: History) -> None:
+    history.accepted.add(Acceptance(0, 10, 1, key(5)))
     review.forget_confidence()
     assert review.grade(10) == Grade.accepted
     assert {review.grade(index) for index in range(11, 20)} == {Grade.unknown}

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from training.checkpoints.network_file import StoredNetwork
 from training.config import load_config
 from training.learning.config import TrainConfig
-from training.learning.run_folder import Run
+from training.learning.run_folder import RunFolder
+from training.learning.training_run import train
 from training.models.layers import LayerNorm2d
 from training.models.sam import LiteMedSAM
 from training.processes import join_processes
 from training.quantization.layer_map import QuantConfig, calibrate, quantize
-from training.train import train
 
 
 class SmallEncoder(nn.Module):
@@ -85,7 +85,7 @@ def main(cases: str, folder: str, *arguments: str) -> None:
     own = [argument for argument in arguments if "=" in argument]
     config = load_config(TrainConfig, overrides=[f"data={cases}", *KEYS, *own])
     with join_processes("cpu") as processes:
-        run = Run(Path(folder), config, resume=resume, leads=processes.leads)
+        run = RunFolder(Path(folder), config, resume=resume, leads=processes.leads)
         train(config, run, small_network(), processes)
 
 

@@ -7,7 +7,7 @@ import pytest
 def checkpoint() -> Path:
     """The published weights, from the user's cache folder or downloaded into it."""
     from napari_medsamq.errors import ModelError
-    from training.checkpoint import lite_medsam_checkpoint
+    from training.checkpoints.published import lite_medsam_checkpoint
 
     try:
         return lite_medsam_checkpoint()

@@ -24,16 +24,19 @@ from small_run import SmallEncoder, write_cases
 from torch import nn
 from typer.testing import CliRunner
 
-from training import ablate, export
+from training import ablate
+from training.ablation import comparison
 from training.ablation import methods as ablation_methods
 from training.ablation import reduce as slim
-from training.ablation.ablation_samples import part_of, scaled_quotas
+from training.ablation.comparison import AblationOutcome, run_rows, write_results
 from training.ablation.examination import Examination, rarest_modality
 from training.ablation.folder import AblationFolder
-from training.ablation.methods import Workshop
-from training.ablation.rows import ROWS, TABLES, AblationConfig, Row, choose_rows
-from training.config import DataConfig, load_config
+from training.ablation.methods import NetworkFactory, part_of, scaled_quotas
+from training.ablation.rows import ROWS, TABLES, AblationConfig, AblationRow, choose_rows
+from training.config import load_config
+from training.conversion import network
 from training.conversion.qcdq import is_quantized
+from training.data.config import DataConfig
 from training.data.dataset import SliceDataset
 from training.errors import ConfigError, DataError
 from training.models.sam import ENCODERS, PUBLISHED, LiteMedSAM
@@ -43,13 +46,13 @@ from training.quantization.layer_map import QuantConfig, fold_batch_norm
 
 ENCODER = QuantConfig(parts="encoder")
 TEST_ROWS = (
-    Row("float", "as published", ("bits", "subset", "compression"), "float"),
-    Row("ptq", "not trained", ("bits", "subset"), "ptq", quant=ENCODER),
-    Row("qat", "trained", ("bits",), "qat", "ptq"),
-    Row("all", "decoder of all", ("subset",), "decoder", "ptq", strategy="all"),
-    Row("lost", "of no modality", ("subset",), "decoder", "ptq", strategy="counts"),
-    Row("later", "after a lost one", ("bits",), "qat", "lost"),
-    Row("pruned", "narrow", ("compression",), "pruned", "ptq"),
+    AblationRow("float", "as published", ("bits", "subset", "compression"), "float"),
+    AblationRow("ptq", "not trained", ("bits", "subset"), "ptq", quant=ENCODER),
+    AblationRow("qat", "trained", ("bits",), "qat", "ptq"),
+    AblationRow("all", "decoder of all", ("subset",), "decoder", "ptq", strategy="all"),
+    AblationRow("lost", "of no modality", ("subset",), "decoder", "ptq", strategy="counts"),
+    AblationRow("later", "after a lost one", ("bits",), "qat", "lost"),
+    AblationRow("pruned", "narrow", ("compression",), "pruned", "ptq"),
 )
 KEYS = (
     *("calibration_samples=1", "training_samples=2", "batch_size=2", "subset_samples=4"),
@@ -86,23 +89,23 @@ class Ablation:
         self.data = SliceDataset(self.settings)
         alone = Processes(0, 1, torch.device("cpu"))
         source = {"source": "test"}
-        self.workshop = Workshop(self.settings, self.folder, self.data, build, source, alone)
+        self.factory = NetworkFactory(self.settings, self.folder, self.data, build, source, alone)
         self.made: list[str] = []
-        self.workshop_make = self.workshop.make
-        self.workshop.make = self._make  # type: ignore[method-assign]
+        self.factory_make = self.factory.make
+        self.factory.make = self._make  # type: ignore[method-assign]
         limits = self.settings.limit, self.settings.rare_limit
         self.examination = Examination(cases, "CT", *limits, self.settings.seed)
 
-    def _make(self, row: Row) -> None:
+    def _make(self, row: AblationRow) -> None:
         self.made.append(row.name)
-        self.workshop_make(row)
+        self.factory_make(row)
 
-    def run(self, rows: tuple[Row, ...] = TEST_ROWS) -> ablate.Outcome:
-        return ablate.run_rows(rows, self.workshop, self.folder, self.examination)
+    def run(self, rows: tuple[AblationRow, ...] = TEST_ROWS) -> AblationOutcome:
+        return run_rows(rows, self.factory, self.folder, self.examination)
 
-    def write(self, outcome: ablate.Outcome) -> dict[str, Any]:
+    def write(self, outcome: AblationOutcome) -> dict[str, Any]:
         tables = ("bits", "subset", "compression")
-        return ablate.write_results(TEST_ROWS, outcome, self.folder, self.examination, 1, tables)
+        return write_results(TEST_ROWS, outcome, self.folder, self.examination, 1, tables)
 
 
 @pytest.fixture(scope="module")
@@ -120,13 +123,13 @@ def use_small_networks(patch: pytest.MonkeyPatch) -> None:
         weights = b"".join(value.numpy().tobytes() for value in values)
         key = hashlib.sha256(weights).digest() + bytes([is_quantized(net)])
         if key not in traced:
-            traced[key] = export.convert_decoder(net)
+            traced[key] = network.convert_decoder(net)
         return traced[key]
 
     patch.setattr(ablation_methods, "convert_decoder", convert)
     # Whether it finds the right strength is another test's matter.
     patch.setattr(ablation_methods, "match_latency", lambda ratio, most: 8 if ratio(8) > 0 else 0)
-    patch.setattr(ablate, "measure", fake_times)
+    patch.setattr(comparison, "measure", fake_times)
 
 
 def fake_times(models: Sequence[Path], rounds: int) -> dict[str, dict[str, float]]:
@@ -180,10 +183,10 @@ def test_rows_of_several_tables_are_chosen_once_with_what_they_need() -> None:
     assert names == ["float", "ptq-8", "ptq-8-encoder", "ptq-8-decoder", *weights]
     assert choose_rows([]) == list(ROWS)
     rows = (
-        Row("a", "", ("bits",), "ptq"),
-        Row("b", "", ("bits",), "qat", "a"),
-        Row("c", "", ("subset",), "decoder", "b"),
-        Row("d", "", ("bits",), "ptq"),
+        AblationRow("a", "", ("bits",), "ptq"),
+        AblationRow("b", "", ("bits",), "qat", "a"),
+        AblationRow("c", "", ("subset",), "decoder", "b"),
+        AblationRow("d", "", ("bits",), "ptq"),
     )
     assert [row.name for row in choose_rows(["subset"], rows)] == ["a", "b", "c"]
     with pytest.raises(ConfigError, match=r"There is no table bit;.*bits"):

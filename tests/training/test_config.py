@@ -1,32 +1,33 @@
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import pytest
 
 pytest.importorskip("yaml")
 
-from training.config import DataConfig, load_config
+from pydantic import Field, model_validator
+
+from training.config import Config, Several, changed_keys, config_text, load_config, require
+from training.data.config import DataConfig
 from training.errors import ConfigError
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(Config):
     name: str
     rate: float = 0.1
-    steps: int = 10
+    steps: int = Field(10, ge=1)
     resume: bool = False
     out: Path | None = None
     mode: Literal["a", "b"] = "a"
-    sizes: tuple[int, ...] = (1,)
-    counts: dict[str, int] = dataclasses.field(default_factory=dict)
+    sizes: Several[int] = (1,)
+    counts: dict[str, int] = Field({})
 
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"`steps` has to be 1 or more, not {self.steps}")
+    @model_validator(mode="after")
+    def _steps_fit(self) -> Self:
+        require(self.steps != 7, "`steps` cannot be 7 with this `rate`")
+        return self
 
 
 def write(folder: Path, text: str) -> Path:
@@ -41,14 +42,17 @@ def test_every_type_is_read_from_the_file(tmp_path: Path) -> None:
         "name: one\nrate: 1e-4\nsteps: 3\nresume: true\nout: a/b\nmode: b\nsizes: [4, 5]\n"
         "counts: {CT: 7}\n",
     )
-    assert load_config(Run, path) == Run("one", 1e-4, 3, True, Path("a/b"), "b", (4, 5), {"CT": 7})
+    found = load_config(Run, path)
+    assert tuple(found.model_dump().values()) == (
+        *("one", 1e-4, 3, True, Path("a/b"), "b", (4, 5), {"CT": 7}),
+    )
 
 
 def test_the_command_line_wins_and_is_typed_like_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, "name: one\nsteps: 3\nout: a\n")
     overrides = ["steps=4", "steps=5", "name=007", "out=null", "sizes=6", "counts={MR: 2}"]
     found = load_config(Run, path, overrides)
-    assert found == Run("007", steps=5, out=None, sizes=(6,), counts={"MR": 2})
+    assert found == Run(name="007", steps=5, out=None, sizes=(6,), counts={"MR": 2})
 
 
 def test_a_whole_number_serves_as_a_number(tmp_path: Path) -> None:
@@ -60,16 +64,18 @@ def test_a_whole_number_serves_as_a_number(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("name: x\nstep: 3\n", "no key `step`. Did you mean `steps`?"),
-        ("name: x\nsteps: 3.5\n", "`steps` has to be a whole number, not 3.5"),
-        ("name: x\nsteps: true\n", "`steps` has to be a whole number, not True"),
-        ("name: x\nrate: fast\n", "`rate` has to be a finite number, not 'fast'"),
-        ("name: x\nrate: .nan\n", "`rate` has to be a finite number"),
-        ("name: x\nresume: 1\n", "`resume` has to be true or false"),
-        ("name: 5\n", "`name` has to be text, not 5"),
-        ("name: x\nmode: c\n", "`mode` has to be one of a, b"),
-        ("name: x\nsizes: [1, two]\n", "`sizes` has to be a whole number"),
-        ("name: x\ncounts: [1]\n", "`counts` has to be a mapping"),
-        ("name: x\nsteps: 0\n", "`steps` has to be 1 or more, not 0"),
+        ("name: x\nsteps: 3.5\n", "`steps`: Input should be a valid integer, not 3.5"),
+        ("name: x\nsteps: '3'\n", "`steps`: Input should be a valid integer, not '3'"),
+        ("name: x\nsteps: true\n", "`steps`: Input should be a valid integer, not True"),
+        ("name: x\nrate: fast\n", "`rate`: Input should be a valid number, not 'fast'"),
+        ("name: x\nrate: .nan\n", "`rate`: Input should be a finite number"),
+        ("name: x\nresume: 1\n", "`resume`: Input should be a valid boolean"),
+        ("name: 5\n", "`name`: Input should be a valid string, not 5"),
+        ("name: x\nmode: c\n", "`mode`: Input should be 'a' or 'b', not 'c'"),
+        ("name: x\nsizes: [1, two]\n", "`sizes.1`: Input should be a valid integer, not 'two'"),
+        ("name: x\ncounts: [1]\n", "`counts`: Input should be an object, not [1]"),
+        ("name: x\nsteps: 0\n", "`steps`: Input should be greater than or equal to 1, not 0"),
+        ("name: x\nsteps: 7\n", "`steps` cannot be 7 with this `rate`"),
         ("name: x\nname: y\n", "`name` is given twice"),
         ("steps: 3\n", "`name` is missing"),
         ("- name\n", "`key: value` lines only"),
@@ -121,3 +127,15 @@ def test_counts_of_an_unknown_modality_are_refused() -> None:
         load_config(DataConfig, None, ["data=cases", "strategy=counts", "counts={Xray: 3}"])
     by_set = ["balance=data_set", "strategy=counts", "counts={MR/Heart: 3}"]
     assert load_config(DataConfig, None, ["data=cases", *by_set]).counts == {"MR/Heart": 3}
+
+
+def test_a_configuration_is_written_as_it_is_read_and_compared_by_its_values(
+    tmp_path: Path,
+) -> None:
+    config = Run(name="on", rate=1e-5, out=Path("a/b"), sizes=(4, 5), counts={"CT": 7})
+    path = write(tmp_path, config_text(config))
+    assert load_config(Run, path) == config
+    path.write_text(path.read_text().replace("- 4\n", "- 4.0\n").replace("1.0e-05", "1e-5"))
+    assert changed_keys(path, config) == []
+    other = config.model_copy(update={"rate": 0.5, "sizes": (4,)})
+    assert changed_keys(path, other, leave_out=["sizes"]) == ["rate"]

@@ -21,14 +21,13 @@ from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.preprocess import ResizeLongestSide, prepare_slice
 from napari_medsamq.io.volume import read_volume
 from training import cache
-from training.cache import cache_cases
-from training.config import DataConfig
-from training.data.cases import DecodedCases
-from training.data.dataset import Draw, Sample, SliceDataset
+from training.data.cases import DecodedCases, find_cases
+from training.data.config import DataConfig
+from training.data.dataset import Draw, SliceDataset, TrainingSample
 from training.data.sampler import BalancedSampler
+from training.data.slice_cache import cache_cases
 from training.data.slices import frame_label
 from training.errors import DataError
-from training.evaluation.protocol import find_cases
 
 SPACING = (0.8, 0.8, 2.5)  # x, y, z in mm
 PLAIN: dict[str, Any] = {"box_jitter": 0, "flip": 0.0}
@@ -70,11 +69,11 @@ def dataset(*folders: Path, **keys: Any) -> SliceDataset:
     return SliceDataset(DataConfig(data=folders, **keys))
 
 
-def samples(data: SliceDataset, epoch: int = 0) -> list[Sample]:
+def samples(data: SliceDataset, epoch: int = 0) -> list[TrainingSample]:
     return [data[Draw(epoch, item)] for item in range(len(data))]
 
 
-def same(a: Sample, b: Sample) -> bool:
+def same(a: TrainingSample, b: TrainingSample) -> bool:
     return all(
         torch.equal(a[key], b[key]) if key in ("image", "mask", "box") else a[key] == b[key]
         for key in a
@@ -338,8 +337,8 @@ def spoil(path: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("cut off", "Copy it or make it again"),
-        ("text", "Copy it or make it again"),
+        ("cut off", "cannot be read as a MedSAM case"),
+        ("text", "cannot be read as a MedSAM case"),
         ("no imgs", "imgs"),
         ("16-bit imgs", "`imgs` is int16"),
         ("float gts", "`gts` is float64"),

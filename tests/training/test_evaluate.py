@@ -22,17 +22,11 @@ from napari_medsamq.inference.model_spec import ModelSpec, default_model
 from napari_medsamq.io.volume import read_volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt
 from training import evaluate
+from training.data.cases import find_cases
 from training.evaluation.confidence_study import describe_checks, mend_worst
-from training.evaluation.protocol import (
-    Protocol,
-    Target,
-    find_cases,
-    list_targets,
-    loosened,
-    middle_box,
-)
+from training.evaluation.protocol import Protocol, Target, list_targets, loosened, middle_box
 from training.evaluation.scores import Score, clicks_needed, summarise
-from training.evaluation.scoring import CLICKS, LOOSE, Evaluation, score_models
+from training.evaluation.scoring import CLICKS, LOOSE, Evaluation, list_modes, score_models
 from training.evaluation.tables import difference_table
 
 SIZE = 64
@@ -124,9 +118,19 @@ def data_dir(tmp_path: Path) -> Path:
     return root
 
 
+def scored(
+    data_dir: Path, engines: dict[str, Any], protocol: Protocol, seed: int = 0, **options: Any
+) -> Evaluation:
+    """Score engines in the modes of a protocol, which are listed by their texts."""
+    asked = {key: options.pop(key) for key in ("zoom", "tight", "prompts") if key in options}
+    modes = list_modes(engines, protocol, **asked)
+    found = score_models(data_dir, engines, modes, seed, **options)
+    return Evaluation({str(mode): own for mode, own in found.scores.items()}, found.failed)
+
+
 def run(data_dir: Path, protocol: str = "2d", **options: Any) -> Evaluation:
     engines = {"bright": RuleEngine(), "boxes": RuleEngine(bright_only=False)}
-    return score_models(data_dir, engines, Protocol(protocol), options.pop("seed", 0), **options)
+    return scored(data_dir, engines, Protocol(protocol), options.pop("seed", 0), **options)
 
 
 def targets_of(data_dir: Path, protocol: str = "2d", seed: int = 0) -> list[Target]:
@@ -223,7 +227,7 @@ def test_volumes_are_segmented_by_their_own_boxes(data_dir: Path) -> None:
 
 def test_a_slice_is_encoded_once_for_each_model(data_dir: Path) -> None:
     engines = {"bright": RuleEngine(), "boxes": RuleEngine(bright_only=False)}
-    score_models(data_dir, engines, Protocol.slices, 0)
+    scored(data_dir, engines, Protocol.slices, 0)
     assert [len(engine.images) for engine in engines.values()] == [8, 8]
     # Grey values as they are, stretched to 0..1.
     assert set(np.unique(engines["bright"].images[0])) == {0, 1}
@@ -256,7 +260,7 @@ def test_the_limit_draws_from_each_data_set(data_dir: Path) -> None:
 def test_results_are_the_same_again_and_in_other_company(data_dir: Path) -> None:
     evaluation = run(data_dir)
     assert timeless(run(data_dir)) == timeless(evaluation)
-    alone = score_models(data_dir, {"boxes": RuleEngine(bright_only=False)}, Protocol.slices, 0)
+    alone = scored(data_dir, {"boxes": RuleEngine(bright_only=False)}, Protocol.slices, 0)
     assert timeless(alone)["boxes"] == timeless(evaluation)["boxes"]
 
 
@@ -274,7 +278,7 @@ def test_models_take_turns(tmp_path: Path) -> None:
             order.append(self.name)
             return super().encode(image)
 
-    score_models(tmp_path, {n: Noting(n) for n in "AB"}, Protocol.slices, 0)
+    scored(tmp_path, {n: Noting(n) for n in "AB"}, Protocol.slices, 0)
     pairs = ["".join(order[i : i + 2]) for i in range(0, len(order), 2)]
     assert pairs.count("AB") == pairs.count("BA") == 4
 
@@ -517,7 +521,7 @@ def test_a_propagation_starts_from_the_middle_slice_and_counts_its_ghosts(tmp_pa
     label = np.zeros((9, SIZE, SIZE), np.uint16)
     label[2:7, 20:40, 20:40] = 1
     path = write_case(tmp_path, "CT/Body/a", label, boxes=[[18, 18, 1, 42, 42, 7]])
-    evaluation = score_models(tmp_path, {"rule": RuleEngine()}, Protocol.propagate, 0)
+    evaluation = scored(tmp_path, {"rule": RuleEngine()}, Protocol.propagate, 0)
     assert list(evaluation.scores) == ["rule, 3D box", "rule"]
     (carried,) = evaluation.scores["rule"]
     assert carried.dsc == pytest.approx(1)
@@ -550,7 +554,7 @@ def test_a_propagation_is_scored_by_each_prompt(tmp_path: Path) -> None:
     for name in "ab":
         write_case(tmp_path, f"CT/Body/{name}", label, boxes=[[18, 18, 1, 42, 42, 7]])
     engines, prompts = {"rule": LedEngine()}, list(CarryPrompt)
-    scores = score_models(tmp_path, engines, Protocol.propagate, 0, prompts=prompts).scores
+    scores = scored(tmp_path, engines, Protocol.propagate, 0, prompts=prompts).scores
     assert list(scores) == ["rule, 3D box", "rule, box", "rule, box+mask"]
     # Boxes grow from slice to slice; the mask before, which is surer, holds them where they were.
     for alone, led in zip(scores["rule, box"], scores["rule, box+mask"], strict=True):
@@ -575,7 +579,7 @@ def test_confidence_finds_the_slice_that_is_wrong_and_a_box_mends_it(tmp_path: P
     label[1:8, 20:40, 20:40] = 1
     write_case(tmp_path, "CT/Body/a", label, boxes=[[18, 18, 0, 42, 42, 8]])
     engine = RuleEngine()
-    evaluation = score_models(tmp_path, {"rule": engine}, Protocol.confidence, 0)
+    evaluation = scored(tmp_path, {"rule": engine}, Protocol.confidence, 0)
     assert list(evaluation.scores) == ["rule", "rule, worst slice boxed anew"]
     (score,) = evaluation.scores["rule"]
     assert len(score.checks) == score.slices == 7
@@ -627,7 +631,7 @@ def test_a_worst_slice_without_reference_is_erased(tmp_path: Path) -> None:
 
 
 def test_clicks_lead_to_the_reference_and_are_counted(data_dir: Path) -> None:
-    evaluation = score_models(data_dir, {"boxes": ClickedEngine()}, Protocol.clicks, 0)
+    evaluation = scored(data_dir, {"boxes": ClickedEngine()}, Protocol.clicks, 0)
     assert list(evaluation.scores) == [f"boxes, clicks: {n}" for n in CLICKS]
     means = [np.mean([score.dsc for score in own]) for own in evaluation.scores.values()]
     assert means[0] < means[1] < means[-1]
@@ -636,7 +640,7 @@ def test_clicks_lead_to_the_reference_and_are_counted(data_dir: Path) -> None:
     assert 0 <= needed < 1
     assert failed == 0
     assert clicks_needed(list(evaluation.scores.values()), wanted=1.01) == (6, 1)
-    again = score_models(data_dir, {"boxes": ClickedEngine()}, Protocol.clicks, 0)
+    again = scored(data_dir, {"boxes": ClickedEngine()}, Protocol.clicks, 0)
     assert [s.dsc for s in again.scores["boxes, clicks: 3"]] == [
         s.dsc for s in evaluation.scores["boxes, clicks: 3"]
     ]
@@ -663,7 +667,7 @@ def test_looser_boxes_are_larger_and_stay_on_the_slice(data_dir: Path) -> None:
 def test_zoom_stands_beside_whole_slices(tmp_path: Path) -> None:
     write_case(tmp_path, "CT/Body/a", squares((20, 24, 12)))
     engine = RuleEngine()
-    evaluation = score_models(tmp_path, {"rule": engine}, Protocol.slices, 0, zoom=True)
+    evaluation = scored(tmp_path, {"rule": engine}, Protocol.slices, 0, zoom=True)
     (whole,), (zoomed,) = evaluation.scores["rule"], evaluation.scores["rule + zoom"]
     assert whole.target == zoomed.target
     assert whole.size == zoomed.size == "medium (1-5 %)"
@@ -673,7 +677,7 @@ def test_tight_boxes_stand_beside_looser_ones(tmp_path: Path) -> None:
     label = squares((20, 24, 12))
     write_case(tmp_path, "CT/Body/a", label)
     for zoom in (False, True):
-        found = score_models(
+        found = scored(
             tmp_path,
             {"boxes": RuleEngine(bright_only=False)},
             Protocol.slices,

@@ -18,12 +18,15 @@ from napari_medsamq.inference.backend import openvino_core
 from napari_medsamq.inference.engine import OpenVINOEngine, box_points
 from napari_medsamq.inference.model_spec import MODELS, ModelSpec
 from napari_medsamq.inference.preprocess import BoxRule
-from training import export as module
-from training.checkpoint import SHA256
 from training.checkpoints.network_file import StoredNetwork
+from training.checkpoints.published import SHA256
+from training.checkpoints.released import build_lite_medsam
+from training.conversion import model_directory
 from training.conversion.compact import store_half
-from training.export import box_rule, convert_lite_medsam, main, write_model
-from training.models.sam import LiteMedSAM, build_lite_medsam
+from training.conversion.model_directory import box_rule, write_model
+from training.conversion.network import convert_lite_medsam
+from training.export import main
+from training.models.sam import LiteMedSAM
 
 DATA = Path(__file__).parents[1] / "data"
 F32 = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -147,7 +150,7 @@ def test_the_command_writes_a_model_with_its_provenance(
     net: LiteMedSAM, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The conversion takes seconds and is the same for this network.
-    monkeypatch.setattr(module, "convert_lite_medsam", lambda _net: models)
+    monkeypatch.setattr(model_directory, "convert_lite_medsam", lambda _net: models)
     torch.save(net.state_dict(), tmp_path / "tuned.pth")
     app = typer.Typer()
     app.command()(main)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,16 @@ from napari_medsamq.inference.engine import OpenVINOEngine, box_points
 from napari_medsamq.inference.model_spec import MODELS, ModelSpec
 from training import export
 from training.checkpoints.network_file import StoredNetwork, write_network
+from training.conversion import model_directory
 from training.conversion.coverage import Layer, format_coverage, int8_share, read_coverage
+from training.conversion.model_directory import write_model
+from training.conversion.naming import quantizer_name
+from training.conversion.network import convert_lite_medsam, example_inputs
 from training.conversion.ov_graph import nodes, replace
 from training.conversion.qcdq import convert_quantized
-from training.conversion.restore import quantizer_name, restore_network
+from training.conversion.restore import restore_network
 from training.conversion.rewrites import optimise
-from training.export import convert_lite_medsam, main, write_model
+from training.export import main
 from training.models.fast_vit import FastViT
 from training.models.layers import ConvNorm, LayerNorm2d
 from training.models.sam import ENCODERS, PUBLISHED, LiteMedSAM
@@ -110,7 +113,7 @@ def directory(
 
 
 def write(path: Path, network: StoredNetwork, models: Models | None = None) -> Path:
-    provenance = {**network.provenance, "quantisation": json.dumps(asdict(network.quant))}
+    provenance = {**network.provenance, "quantisation": json.dumps(network.quant.model_dump())}
     encoder, decoder = models or convert_lite_medsam(network.net)
     bits = network.quant.bits
     write_model(path, encoder, decoder, name="int8", bits=bits, provenance=provenance)
@@ -168,7 +171,7 @@ def test_rewrites_change_no_number(quantised: StoredNetwork, part: str) -> None:
     inputs = getattr(export, f"{part.upper()}_INPUTS")
     outputs = getattr(export, f"{part.upper()}_OUTPUTS")
     net = quantised.net.image_encoder if part == "encoder" else quantised.net.decoder().eval()
-    example = export.example_inputs(inputs)
+    example = example_inputs(inputs)
     plain = convert_quantized(net, example, inputs, outputs)
     rewritten = plain.clone()
     optimise(rewritten)
@@ -273,7 +276,7 @@ def test_the_command_exports_a_network_file_and_reports(
     quantised: StoredNetwork, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "read_start", lambda _path: quantised)
-    monkeypatch.setattr(export, "convert_lite_medsam", lambda _net: models)
+    monkeypatch.setattr(model_directory, "convert_lite_medsam", lambda _net: models)
     write_network(tmp_path / "network.pth", quantised)
     app = typer.Typer()
     app.command()(main)

@@ -16,15 +16,10 @@ from typer.testing import CliRunner
 
 from training import student
 from training.checkpoints.network_file import read_network
+from training.checkpoints.released import build_lite_medsam
 from training.learning.teachers import EmbeddingStore
 from training.models.fast_vit import DESIGNS, FastViT
-from training.models.sam import (
-    FAST,
-    FAST_HIDDEN,
-    LiteMedSAM,
-    build_fast_medsam,
-    build_lite_medsam,
-)
+from training.models.sam import FAST, FAST_HIDDEN, LiteMedSAM, build_fast_medsam
 from training.models.tiny_vit import WindowAttention, spread_biases
 
 

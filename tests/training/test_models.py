@@ -9,7 +9,8 @@ pytest.importorskip("torch")
 
 import torch
 
-from training.models.sam import LiteMedSAM, build_lite_medsam
+from training.checkpoints.released import build_lite_medsam
+from training.models.sam import LiteMedSAM
 
 DATA = Path(__file__).parents[1] / "data"
 NO_MASK = torch.zeros(1, 1, 256, 256), torch.zeros(1)

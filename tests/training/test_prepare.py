@@ -20,7 +20,14 @@ from napari_medsamq.inference.preprocess import default_window
 from napari_medsamq.io.volume import read_volume
 from training import prepare
 from training.data.convert import Limits, convert_pair, remove_small, split_components
-from training.data.pairing import Components, Defaults, Pair, pair_folders, parse_window, read_table
+from training.data.pairing import (
+    Components,
+    PairDefaults,
+    ScanPair,
+    pair_folders,
+    parse_window,
+    read_table,
+)
 from training.data.preparation import MANIFEST, prepare_cases
 from training.errors import DataError
 
@@ -48,9 +55,9 @@ def write_image(path: Path, array: np.ndarray, origin: tuple[float, ...] = (7, -
     return path
 
 
-def write_pair(folder: Path, name: str = "one") -> Pair:
+def write_pair(folder: Path, name: str = "one") -> ScanPair:
     image, label = volume()
-    return Pair(
+    return ScanPair(
         write_image(folder / f"{name}.nii.gz", image),
         write_image(folder / f"{name}_seg.nrrd", label),
         "CT",
@@ -94,7 +101,7 @@ def test_a_label_in_another_axis_order_lands_on_the_image(tmp_path: Path) -> Non
 def test_mr_is_windowed_as_the_program_shows_it(tmp_path: Path) -> None:
     image, label = volume()
     values = np.random.default_rng(0).integers(0, 900, image.shape).astype(np.uint16)
-    pair = Pair(
+    pair = ScanPair(
         write_image(tmp_path / "mr.mha", values),
         write_image(tmp_path / "seg.mha", label),
         "MR",
@@ -149,7 +156,7 @@ def test_a_picture_becomes_a_2d_case(tmp_path: Path, colour_image: bool, colour_
     mask[5:15, 10:30] = 255
     colours = np.zeros((30, 40, 3), np.uint8)
     colours[5:15, 10:30] = (200, 0, 10)
-    pair = Pair(
+    pair = ScanPair(
         write_picture(tmp_path / "image.png", image),
         write_picture(tmp_path / "mask.png", colours if colour_mask else mask),
         "Dermoscopy",
@@ -164,7 +171,7 @@ def test_a_picture_becomes_a_2d_case(tmp_path: Path, colour_image: bool, colour_
     assert "spacing" not in case
 
 
-def bad_pair(folder: Path, kind: str) -> Pair:
+def bad_pair(folder: Path, kind: str) -> ScanPair:
     pair = write_pair(folder)
     image, label = volume()
     if kind == "shifted":
@@ -217,7 +224,7 @@ def test_rounding_in_a_header_is_no_shift(tmp_path: Path) -> None:
     assert len(convert_pair(pair, LIMITS)["boxes"]) == 1
 
 
-class Deadly(Pair):
+class Deadly(ScanPair):
     """A pair that kills the process that receives it, as running out of memory does."""
 
     def __reduce__(self) -> Any:
@@ -251,7 +258,7 @@ def test_bad_cases_are_reported_and_the_others_made(tmp_path: Path) -> None:
     }
 
 
-def statuses(pairs: list[Pair], out: Path, limits: Limits = LIMITS) -> list[str]:
+def statuses(pairs: list[ScanPair], out: Path, limits: Limits = LIMITS) -> list[str]:
     return [record["status"] for record in prepare_cases(pairs, out, limits=limits)]
 
 
@@ -305,8 +312,8 @@ def test_a_table_names_pairs_and_defaults_fill_it(tmp_path: Path, delimiter: str
     path = tmp_path / "cases.csv"
     text = "\ufeff" + "\n".join(delimiter.join(line) for line in lines) + "\n\n"
     path.write_text(text, encoding="utf-8")
-    first, second = read_table(path, Defaults("CT", "Set"))
-    assert first == Pair(tmp_path / "a.nii.gz", tmp_path / "l/a.nrrd", "CT", "Set", "a")
+    first, second = read_table(path, PairDefaults("CT", "Set"))
+    assert first == ScanPair(tmp_path / "a.nii.gz", tmp_path / "l/a.nrrd", "CT", "Set", "a")
     assert (second.target, second.label) == (Path("MR/Set/second.npz"), Path("/l/b.nrrd"))
     assert (second.window, second.components) == (parse_window("-600/1500"), Components(every=True))
 
@@ -330,7 +337,7 @@ def test_a_wrong_table_is_one_error_with_its_line(tmp_path: Path, text: str, rea
     path = tmp_path / "cases.csv"
     path.write_text(text)
     with pytest.raises(DataError) as caught:
-        read_table(path, Defaults("CT", "Set"))
+        read_table(path, PairDefaults("CT", "Set"))
     assert str(path) in str(caught.value)
     assert reason in str(caught.value)
 
@@ -341,7 +348,7 @@ def test_folders_are_paired_by_name(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     pairs, alone = pair_folders(
-        tmp_path / "i", tmp_path / "l", Defaults("CT", "Set"), image_suffix="_0000"
+        tmp_path / "i", tmp_path / "l", PairDefaults("CT", "Set"), image_suffix="_0000"
     )
     assert [(pair.image.name, pair.label.name, pair.name) for pair in pairs] == [
         ("a_0000.nii.gz", "a.nrrd", "a"),

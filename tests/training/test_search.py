@@ -16,7 +16,8 @@ from small_run import write_cases
 from typer.testing import CliRunner
 
 from training import search
-from training.search import front, markdown, write_plot
+from training.ablation import designs
+from training.ablation.designs import front, markdown, write_plot
 
 ROWS = {
     "slow-good": {"dsc": 0.9, "nsd": 0.7, "body_dsc": 0.8, "encode": 9.0, "decode": 5.0, "mb": 9.0},
@@ -75,7 +76,7 @@ def test_a_design_is_trained_quantised_and_scored(
     }
     for name, text in stages.items():
         (tmp_path / f"{name}.yaml").write_text(f"data: [elsewhere]\n{text}", encoding="utf-8")
-    monkeypatch.setattr(search, "CONFIGS", tmp_path)
+    monkeypatch.setattr(designs, "CONFIGS", tmp_path)
     cases, out = write_cases(tmp_path / "cases"), tmp_path / "out"
     arguments = [cases, "--val", cases, "--out", out, "--limit", 1, "--design", "fast-shallow"]
     code, output = _run(*arguments)
@@ -88,5 +89,5 @@ def test_a_design_is_trained_quantised_and_scored(
     assert "encoder: 2 steps" in spec["provenance"]["training"]
     assert "both: 2 steps" in spec["provenance"]["training"]
     # What is there is not made again.
-    monkeypatch.setattr(search, "train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(designs, "train", lambda *_: pytest.fail("trained again"))
     assert _run(*arguments)[0] == 0

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,22 +32,24 @@ from training.checkpoints.network_file import (
     read_network,
     write_network,
 )
+from training.checkpoints.released import build_lite_medsam, build_medsam
 from training.checkpoints.tensor_files import read_tensors
 from training.config import load_config
 from training.data.dataset import SliceDataset
+from training.data.simulated_clicks import next_click, worsen
 from training.errors import ConfigError
-from training.learning.click_rounds import correct, next_click, worsen
+from training.learning.calibration import CalibrationConfig, quantize_network
+from training.learning.click_rounds import correct
 from training.learning.config import TrainConfig
 from training.learning.losses import distillation_loss
-from training.learning.run_folder import Run
+from training.learning.run_folder import RunFolder
 from training.learning.teachers import Teacher, torch_encoder
 from training.learning.trainer import Trainer, choose_parameters, learning_rate
-from training.models.sam import build_fast_medsam, build_lite_medsam, build_medsam
+from training.learning.training_run import train
+from training.models.sam import build_fast_medsam
 from training.models.vit import Attention
 from training.processes import Processes
 from training.quantization.layer_map import QuantConfig
-from training.quantize import CalibrationConfig, quantize_network
-from training.train import train
 
 SCRIPT = Path(__file__).parents[1] / "helpers/small_run.py"
 ALONE = Processes(0, 1, torch.device("cpu"))
@@ -268,7 +269,7 @@ def test_batch_norms_measure_anew_only_where_that_is_wanted(cases: Path) -> None
     for wanted in ("frozen", "trained"):
         net = build_fast_medsam(build_lite_medsam())
         before = net.image_encoder.patch_embed.seq[0].bn.running_mean.clone()
-        keys = replace(settings, batch_norm=wanted)
+        keys = settings.model_copy(update={"batch_norm": wanted})
         used = Trainer(keys, net, SliceDataset(keys), None, None, ALONE)
         next(used.run())
         after = used._net.image_encoder.patch_embed.seq[0].bn.running_mean
@@ -352,23 +353,23 @@ def test_two_processes_learn_what_one_does(cases: Path, tmp_path: Path) -> None:
 
 def test_a_run_never_replaces_another(cases: Path, tmp_path: Path) -> None:
     settings = config(cases, "epochs=1")
-    run = Run(tmp_path / "run", settings, resume=False, leads=True)
+    run = RunFolder(tmp_path / "run", settings, resume=False, leads=True)
     train(settings, run, small_network(), ALONE)
     network = read_tensors(tmp_path / "run/network.pth")
     assert "decoder: 3 steps of 2 samples" in network["provenance"]
     with pytest.raises(ConfigError, match="--resume"):
-        Run(tmp_path / "run", settings, resume=False, leads=True)
+        RunFolder(tmp_path / "run", settings, resume=False, leads=True)
     with pytest.raises(ConfigError, match="another epochs"):
-        Run(tmp_path / "run", config(cases, "epochs=2"), resume=True, leads=True)
+        RunFolder(tmp_path / "run", config(cases, "epochs=2"), resume=True, leads=True)
     with pytest.raises(ConfigError, match="holds no run"):
-        Run(tmp_path / "other", settings, resume=True, leads=True)
+        RunFolder(tmp_path / "other", settings, resume=True, leads=True)
 
 
 def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(
     cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config(cases, "epochs=1")
-    run = Run(tmp_path / "run", settings, resume=False, leads=True)
+    run = RunFolder(tmp_path / "run", settings, resume=False, leads=True)
     run.write_checkpoint({"step": 1})
 
     def full(_content: Any, path: Path) -> None:

@@ -91,7 +91,7 @@ def test_one_key_leads_through_four_states_and_escape_gives_the_view_back(drawn)
     states = []
     for _ in range(5):
         states.append((shown(drawn).state, caption(drawn).split(":")[0], seen(drawn)))
-        assert [b.isChecked() for b in form(drawn)._states.buttons()].count(True) == 1
+        assert [b.isChecked() for b in form(drawn).findChildren(QPushButton)].count(True) == 1
         drawn.press(Qt.Key.Key_D)
     assert states == [
         ("A", "A", {1, 2, 5}),

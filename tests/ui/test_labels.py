@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QTableWidget
+from qtpy.QtWidgets import QPushButton, QTableWidget
 
 from napari_medsamq.io.terminology import ORGANS
 
@@ -163,6 +163,7 @@ def test_a_name_is_chosen_from_the_list_or_typed(two):
 def test_a_locked_label_is_not_removed_by_the_button(two):
     check(two, 1, "Lock")
     form(two)._id.value = 1
-    form(two)._remove.click()
+    (remove,) = [b for b in form(two).findChildren(QPushButton) if b.text() == "Remove label"]
+    remove.click()
     assert "locked" in two.dock.status
     assert counts(two)[1] > 0

@@ -8,14 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from napari_medsamq.diagnostics.model_benchmark import THREADS
 from napari_medsamq.inference.engine import OpenVINOEngine
 from training.ablation.folder import RowScores
 from training.console import progress_bar
+from training.data.cases import find_cases
 from training.data.dataset import SliceDataset
 from training.errors import DataError
-from training.evaluation.protocol import Protocol, find_cases
-from training.evaluation.scoring import Evaluation, score_models
-from training.latency import THREADS
+from training.evaluation.protocol import Protocol
+from training.evaluation.scoring import Evaluation, list_modes, score_models
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,16 @@ class Examination:
             If the model fails, or nothing can be scored.
         """
         engines = {model.name: OpenVINOEngine(model, threads=THREADS)}
-        score = partial(score_models, self.val, engines, Protocol.slices, self.seed)
+        (mode,) = modes = list_modes(engines, Protocol.slices)
+        score = partial(score_models, self.val, engines, modes, self.seed)
         with progress_bar("objects") as report:
             found = score(self.limit, report)
-        of_rarest = Evaluation({model.name: []}, {})
+        of_rarest = Evaluation({mode: []}, {})
         if rare:
             with progress_bar(f"{self.rarest} objects") as report:
                 of_rarest = score(self.rare_limit, report, self.rarest)
         unscored = {**found.failed, **of_rarest.failed}
-        return RowScores(found.scores[model.name], of_rarest.scores[model.name], unscored)
+        return RowScores(found.scores[mode], of_rarest.scores[mode], unscored)
 
 
 def rarest_modality(data: SliceDataset, val: Path) -> str:

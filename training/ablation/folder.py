@@ -12,19 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import openvino as ov
-import yaml
 
-from napari_medsamq.errors import ModelError, SaveError
+from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.backend import openvino_core
 from napari_medsamq.records.recording import read_box
 from training.ablation.rows import AblationConfig
-from training.checkpoints.network_file import StoredNetwork, write_network
-from training.config import config_text
+from training.config import changed_keys, config_text
+from training.data.cases import NpzCase
 from training.errors import ConfigError
-from training.evaluation.protocol import Case, Target
+from training.evaluation.protocol import Target
 from training.evaluation.scores import Score
-from training.export import write_model
-from training.files import replace_file
+from training.files import write_file
 
 CONFIG = "config.yaml"
 # These may change from one call to the next: no network depends on them.
@@ -67,30 +65,20 @@ class AblationFolder:
 
     def __init__(self, path: Path, config: AblationConfig) -> None:
         self.path = path
-        text = config_text(config, FREE_KEYS)
         file = path / CONFIG
         if file.exists():
-            self._compare(file, text)
+            other = ", ".join(changed_keys(file, config, FREE_KEYS))
+            if other:
+                raise ConfigError(
+                    f"{path}: was begun with another {other}, and its rows would not be "
+                    f"comparable. Use the values in {CONFIG} there, or give a new folder."
+                )
         elif path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise ConfigError(
                 f"{path}: holds something already that is no ablation. Give a new folder."
             )
         else:
-            self.write_text(CONFIG, text)
-
-    def _compare(self, file: Path, text: str) -> None:
-        try:
-            begun = yaml.safe_load(file.read_text(encoding="utf-8"))
-            old = dict(begun)
-        except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
-            raise ConfigError(f"{file}: cannot be read ({error}). Give a new folder.") from error
-        new = yaml.safe_load(text)
-        other = ", ".join(key for key in new if old.get(key) != new[key])
-        if other:
-            raise ConfigError(
-                f"{self.path}: was begun with another {other}, and its rows would not be "
-                f"comparable. Use the values in {CONFIG} there, or give a new folder."
-            )
+            write_file(file, config_text(config, FREE_KEYS))
 
     def model(self, row: str) -> Path:
         """Return the model directory of a row."""
@@ -103,21 +91,6 @@ class AblationFolder:
     def is_made(self, row: str) -> bool:
         """Tell whether the model of a row is there; it is written last, and at once."""
         return (self.model(row) / "model.json").exists()
-
-    def write_model(
-        self,
-        row: str,
-        encoder: ov.Model,
-        decoder: ov.Model,
-        bits: int,
-        provenance: dict[str, str],
-    ) -> None:
-        """Write the model directory of a row."""
-        write_model(self.model(row), encoder, decoder, name=row, bits=bits, provenance=provenance)
-
-    def write_network(self, row: str, network: StoredNetwork) -> None:
-        """Write the network of a row."""
-        write_network(self.network(row), network)
 
     def read_encoder(self, row: str) -> ov.Model:
         """Read the encoder of a row's model.
@@ -143,7 +116,7 @@ class AblationFolder:
             "rare": [_to_json(score) for score in scores.rare],
             "unscored": scores.unscored,
         }
-        self.write_text(f"scores/{row}.json", json.dumps(content, indent=1) + "\n")
+        write_file(self.path / f"scores/{row}.json", json.dumps(content, indent=1) + "\n")
 
     def read_scores(self, row: str, protocol: Mapping[str, Any]) -> RowScores | None:
         """Read the scores of a row; None if there are none by this protocol."""
@@ -158,23 +131,6 @@ class AblationFolder:
         )
         return RowScores(objects, rare, content["unscored"])
 
-    def write_text(self, name: str, text: str) -> None:
-        """Write a text file, whole or not at all.
-
-        Raises
-        ------
-        SaveError
-            If it cannot be written.
-        """
-        path = self.path / name
-        try:
-            replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-        except OSError as error:
-            raise SaveError(
-                f"{path}: cannot be written ({error.strerror or error}). Free space there, or give "
-                "another folder."
-            ) from error
-
 
 def _to_json(score: Score) -> dict[str, Any]:
     target = score.target
@@ -184,7 +140,7 @@ def _to_json(score: Score) -> dict[str, Any]:
 
 
 def _from_json(entry: Mapping[str, Any]) -> Score:
-    case = Case(**{**entry["case"], "path": Path(entry["case"]["path"])})
+    case = NpzCase(**{**entry["case"], "path": Path(entry["case"]["path"])})
     target = Target(case, entry["label_id"], read_box({"box": "2d", **entry["box"]}))
     values = {key: entry[key] for key in ("dsc", "nsd", "ms")}
     # Rows that were scored before sizes were told apart have none.

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
+import copy
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import openvino as ov
 import torch
 
 from napari_medsamq.inference.model_spec import FLOAT_BITS
-from training.ablation.ablation_samples import drawn_by, part_of, train_config
 from training.ablation.folder import AblationFolder
 from training.ablation.reduce import (
     BLOCKS,
@@ -23,19 +24,26 @@ from training.ablation.reduce import (
     prune_channels,
     time_ratio,
 )
-from training.ablation.rows import AblationConfig, Row
-from training.checkpoints.network_file import StoredNetwork, read_network
+from training.ablation.rows import AblationConfig, AblationRow, Strategy
+from training.checkpoints.network_file import StoredNetwork, read_network, write_network
 from training.console import progress_bar
-from training.data.dataset import Sample, SliceDataset
+from training.conversion.model_directory import write_model
+from training.conversion.network import convert_decoder, convert_encoder
+from training.data.cases import generator
+from training.data.config import DataConfig
+from training.data.dataset import SliceDataset, TrainingSample
 from training.data.sampler import BalancedSampler
-from training.export import convert_decoder, convert_encoder
+from training.learning.calibration import draw_samples
 from training.learning.config import TrainConfig
-from training.learning.teachers import Encoder, Teacher, openvino_encoder, torch_encoder
+from training.learning.teachers import (
+    Encoder,
+    Teacher,
+    fast_encoder,
+)
 from training.learning.trainer import Trainer
 from training.models.sam import LiteMedSAM
 from training.processes import Processes
 from training.quantization.layer_map import calibrate, fold_batch_norm, quantize
-from training.train import fast_encoder
 
 # Channels are pruned in steps of a 16th; the smallest share that is left is two of them.
 PRUNING_STEPS = 16
@@ -44,7 +52,7 @@ LATENCY_ROUNDS = 5
 
 
 @dataclass(frozen=True)
-class Made:
+class BuiltNetwork:
     """A network of a row.
 
     Attributes
@@ -64,7 +72,7 @@ class Made:
     quantized: StoredNetwork | None = None
 
 
-class Workshop:
+class NetworkFactory:
     """Makes the networks of rows.
 
     Parameters
@@ -94,7 +102,7 @@ class Workshop:
         self._config, self._folder, self._data = config, folder, data
         self._build, self._source, self._processes = build, source, processes
 
-    def make(self, row: Row) -> None:
+    def make(self, row: AblationRow) -> None:
         """Make the network of a row, and write its model directory.
 
         Raises
@@ -104,7 +112,7 @@ class Workshop:
         ValueError
             If a configuration does not fit the network.
         """
-        methods: dict[str, Callable[[Row], Made]] = {
+        methods: dict[str, Callable[[AblationRow], BuiltNetwork]] = {
             "float": self._float,
             "ptq": self._ptq,
             "qat": self._qat,
@@ -115,23 +123,22 @@ class Workshop:
         made = methods[row.method](row)
         provenance = {**self._source, "training": made.story}
         if made.quantized is not None:
-            provenance["quantisation"] = json.dumps(asdict(made.quantized.quant))
-            self._folder.write_network(row.name, replace(made.quantized, provenance=provenance))
-        self._folder.write_model(row.name, made.encoder, made.decoder, made.bits, provenance)
+            provenance["quantisation"] = json.dumps(made.quantized.quant.model_dump())
+            network = replace(made.quantized, provenance=provenance)
+            write_network(self._folder.network(row.name), network)
+        directory, parts = self._folder.model(row.name), (made.encoder, made.decoder)
+        write_model(directory, *parts, name=row.name, bits=made.bits, provenance=provenance)
 
-    def _float(self, row: Row) -> Made:
+    def _float(self, row: AblationRow) -> BuiltNetwork:
         net = self._build()
-        return Made(convert_encoder(net), convert_decoder(net), FLOAT_BITS, "none")
+        return BuiltNetwork(convert_encoder(net), convert_decoder(net), FLOAT_BITS, "none")
 
-    def _ptq(self, row: Row) -> Made:
+    def _ptq(self, row: AblationRow) -> BuiltNetwork:
         config, device = self._config, self._processes.device
-        draws = itertools.islice(
-            BalancedSampler(self._data.groups, config), config.calibration_samples
-        )
-        samples = [self._data[draw] for draw in draws]
+        samples = draw_samples(self._data, config, config.calibration_samples)
         net = quantize(self._build(), row.quant).to(device)
 
-        def run(sample: Sample) -> None:
+        def run(sample: TrainingSample) -> None:
             net(sample["image"][None].to(device), sample["box"][None].to(device))
 
         with (
@@ -142,25 +149,26 @@ class Workshop:
         story = f"post-training quantisation on {len(samples)} samples"
         return self._quantized(StoredNetwork(net.cpu(), row.quant, {}), story)
 
-    def _qat(self, row: Row) -> Made:
+    def _qat(self, row: AblationRow) -> BuiltNetwork:
         network = self._start(row)
         config = self._whole("both", self._config.qat_rate)
         story = self._train(config, network.net, self._data, self._teacher, None)
         return self._quantized(network, f"quantisation-aware, from {row.start}; {story}")
 
-    def _decoder(self, row: Row) -> Made:
+    def _decoder(self, row: AblationRow) -> BuiltNetwork:
         network = self._start(row)
         encoder = self._folder.read_encoder(str(row.start))
         data = part_of(self._data, self._config) if row.part else self._data
         rate, drawing = self._config.subset_rate, drawn_by(self._config, row.strategy)
         config = train_config(self._config, data.groups, "decoder", rate, drawing)
-        story = self._train(config, network.net, data, None, self._frozen(network.net, encoder))
+        frozen = fast_encoder(network.net, self._processes, encoder)
+        story = self._train(config, network.net, data, None, frozen)
         drawn = ", ".join(f"{name} {count}" for name, count in config.counts.items())
         slices = sum(len(own) for own in data.groups.values())
         story = f"decoder, from {row.start}; {story} of {slices} slices: {drawn}"
-        return Made(encoder, convert_decoder(network.net), network.quant.bits, story)
+        return BuiltNetwork(encoder, convert_decoder(network.net), network.quant.bits, story)
 
-    def _pruned(self, row: Row) -> Made:
+    def _pruned(self, row: AblationRow) -> BuiltNetwork:
         def reduce(strength: int) -> LiteMedSAM:
             net = self._build()
             prune_channels(net.image_encoder, strength / PRUNING_STEPS)
@@ -168,7 +176,7 @@ class Workshop:
 
         return self._student(row, reduce, MOST_PRUNING, "{}/16 of hidden channels and heads pruned")
 
-    def _shallow(self, row: Row) -> Made:
+    def _shallow(self, row: AblationRow) -> BuiltNetwork:
         def reduce(strength: int) -> LiteMedSAM:
             net = self._build()
             fold_batch_norm(net)
@@ -177,7 +185,9 @@ class Workshop:
 
         return self._student(row, reduce, len(BLOCKS), "{} of the encoder's 12 blocks dropped")
 
-    def _student(self, row: Row, reduce: Callable[[int], LiteMedSAM], most: int, what: str) -> Made:
+    def _student(
+        self, row: AblationRow, reduce: Callable[[int], LiteMedSAM], most: int, what: str
+    ) -> BuiltNetwork:
         """Reduce the float network to the latency of the row's start, then distil."""
         target = self._folder.read_encoder(str(row.start))
 
@@ -190,23 +200,17 @@ class Workshop:
         config = self._whole("encoder", self._config.student_rate)
         story = self._train(config, net, self._data, self._teacher, None)
         story = f"{what.format(strength)}, {size:.2f} M parameters left in it; {story}"
-        return Made(convert_encoder(net), convert_decoder(net), FLOAT_BITS, story)
+        return BuiltNetwork(convert_encoder(net), convert_decoder(net), FLOAT_BITS, story)
 
     def _whole(self, trains: Literal["encoder", "both"], rate: float) -> TrainConfig:
         return train_config(self._config, self._data.groups, trains, rate, self._config)
 
-    def _start(self, row: Row) -> StoredNetwork:
+    def _start(self, row: AblationRow) -> StoredNetwork:
         return read_network(self._folder.network(str(row.start)))
 
-    def _quantized(self, network: StoredNetwork, story: str) -> Made:
+    def _quantized(self, network: StoredNetwork, story: str) -> BuiltNetwork:
         net, bits = network.net, network.quant.bits
-        return Made(convert_encoder(net), convert_decoder(net), bits, story, network)
-
-    def _frozen(self, net: LiteMedSAM, encoder: ov.Model) -> Encoder:
-        device = self._processes.device
-        if device.type == "cpu":
-            return openvino_encoder(encoder)
-        return torch_encoder(net.image_encoder.eval().to(device))
+        return BuiltNetwork(convert_encoder(net), convert_decoder(net), bits, story, network)
 
     @cached_property
     def _teacher(self) -> Teacher:
@@ -227,3 +231,87 @@ class Workshop:
                 report(trainer.step, trainer.steps)
         net.cpu()
         return f"{trainer.steps} steps of {config.batch_size} samples"
+
+
+Groups = Mapping[str, npt.NDArray[np.int64]]
+
+
+def drawn_by(config: AblationConfig, strategy: Strategy) -> DataConfig:
+    """Return the keys of `DataConfig` with the strategy of a row of the subset table."""
+    counts = config.subset_counts if strategy == "counts" else {}
+    own = config.model_dump(include=set(DataConfig.model_fields))
+    return DataConfig(**{**own, "strategy": strategy, "counts": counts})
+
+
+def train_config(
+    config: AblationConfig,
+    groups: Groups,
+    trains: Literal["encoder", "decoder", "both"],
+    rate: float,
+    drawing: DataConfig,
+) -> TrainConfig:
+    """Configure one epoch of as many samples as a row is given.
+
+    Parameters
+    ----------
+    config : AblationConfig
+    groups : mapping of str to (n,) int64
+        As `SliceDataset.groups`.
+    trains, rate
+        As `trains` and `learning_rate` of `TrainConfig`.
+    drawing : DataConfig
+        Its `strategy` says what shares of the samples the groups have.
+    """
+    decoder = trains == "decoder"
+    samples = config.subset_samples if decoder else config.training_samples
+    kept = {*DataConfig.model_fields, "micro_batch", "final_rate", "clip", "bf16", "workers"}
+    own = config.model_dump(include=kept) | {
+        "strategy": "counts",
+        "counts": scaled_quotas(groups, drawing, samples),
+        "trains": trains,
+        "epochs": 1,
+        "optimizer": "adamw",
+        "learning_rate": rate,
+        "batch_size": config.subset_batch if decoder else config.batch_size,
+        "frozen": config.frozen if trains == "both" else (),
+        "mask_weight": 1.0 if decoder else config.mask_weight,
+        "iou_weight": 0.0 if trains == "encoder" else config.iou_weight,
+        "distill_weight": 0.0 if decoder else config.distill_weight,
+    }
+    return TrainConfig(**own)
+
+
+def scaled_quotas(groups: Groups, config: DataConfig, samples: int) -> dict[str, int]:
+    """Share a number of samples among groups as a strategy does its own number.
+
+    Parameters
+    ----------
+    groups : mapping of str to (n,) int64
+        As `SliceDataset.groups`.
+    config : DataConfig
+        Its `strategy`, `fraction` and `counts`.
+    samples : int
+
+    Returns
+    -------
+    quotas : dict of str to int
+        Their sum is `samples`; largest remainders are rounded up.
+    """
+    quotas = BalancedSampler(groups, config).quotas
+    exact = {name: samples * quota / sum(quotas.values()) for name, quota in quotas.items()}
+    shares = {name: int(value) for name, value in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: shares[name] - exact[name])
+    for name in by_remainder[: samples - sum(shares.values())]:
+        shares[name] += 1
+    return shares
+
+
+def part_of(data: SliceDataset, config: AblationConfig) -> SliceDataset:
+    """Return the same data with `config.subset_part` of each group's slices, at least one."""
+    smaller = copy.copy(data)
+    smaller.groups = {}
+    for name, own in data.groups.items():
+        count = max(1, round(config.subset_part * len(own)))
+        drawn = generator(config.seed, "part", name).permutation(own)[:count]
+        smaller.groups[name] = np.sort(drawn)
+    return smaller

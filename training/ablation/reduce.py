@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from statistics import median
 
 import numpy as np
@@ -13,8 +12,9 @@ import openvino as ov
 import torch
 from torch import nn
 
+from napari_medsamq.diagnostics.model_benchmark import THREADS
 from napari_medsamq.inference.backend import openvino_core
-from training.latency import THREADS
+from training.evaluation.latency import time_in_turns
 from training.models.pruning import keep_inputs, keep_outputs, norms, prune_hidden, strongest
 from training.models.tiny_vit import MBConv, Mlp, PatchMerging, TinyViT, WindowAttention
 from training.quantization.layer_map import fold_batch_norm
@@ -111,13 +111,8 @@ def time_ratio(encoder: ov.Model, other: ov.Model, rounds: int) -> float:
         openvino_core().compile_model(model, "CPU", config).create_infer_request()
         for model in (encoder, other)
     ]
-    times: tuple[list[float], list[float]] = ([], [])
-    for number in range(rounds + 1):
-        for request, own in zip(requests, times, strict=True):
-            start = time.perf_counter()
-            request.infer([image])
-            if number:  # the first round warms up
-                own.append(time.perf_counter() - start)
+    runs = {number: partial(request.infer, [image]) for number, request in enumerate(requests)}
+    times = time_in_turns(runs, rounds)
     return median(times[0]) / median(times[1])
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from napari_medsamq.inference.model_spec import FLOAT_BITS
-from training.config import DataConfig, require
+from training.config import Several, require
+from training.data.config import DataConfig
 from training.errors import ConfigError
 from training.quantization.layer_map import QuantConfig
 
@@ -25,7 +28,6 @@ Method = Literal["float", "ptq", "qat", "decoder", "pruned", "shallow"]
 Strategy = Literal["min", "fraction", "all", "counts"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class AblationConfig(DataConfig):
     """How much is computed for each row; the keys of `DataConfig` hold for all rows.
 
@@ -65,19 +67,19 @@ class AblationConfig(DataConfig):
         How often each model is timed.
     """
 
-    calibration_samples: int = 32
+    calibration_samples: PositiveInt = 32
     correct_bias: bool = True
-    training_samples: int
-    batch_size: int
-    micro_batch: int = 1
-    qat_rate: float = 1e-4
-    student_rate: float = 3e-4
-    frozen: tuple[str, ...] = ()
-    subset_samples: int
-    subset_batch: int
-    subset_rate: float = 5e-5
-    subset_counts: dict[str, int] = field(default_factory=lambda: {"CT": 1, "MR": 1})
-    subset_part: float = 0.1
+    training_samples: PositiveInt
+    batch_size: PositiveInt
+    micro_batch: PositiveInt = 1
+    qat_rate: PositiveFloat = 1e-4
+    student_rate: PositiveFloat = 3e-4
+    frozen: Several[str] = ()
+    subset_samples: PositiveInt
+    subset_batch: PositiveInt
+    subset_rate: PositiveFloat = 5e-5
+    subset_counts: dict[str, int] = Field(default={"CT": 1, "MR": 1})
+    subset_part: float = Field(default=0.1, gt=0, lt=1)
     final_rate: float = 0.02
     clip: float = 1.0
     mask_weight: float = 0.2
@@ -85,44 +87,26 @@ class AblationConfig(DataConfig):
     iou_weight: float = 1.0
     bf16: bool = False
     workers: int = 0
-    limit: int | None = None
-    rare_limit: int | None = None
-    rounds: int = 7
+    limit: PositiveInt | None = None
+    rare_limit: PositiveInt | None = None
+    rounds: PositiveInt = 7
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    @model_validator(mode="after")
+    def _samples_are_whole_batches(self) -> Self:
         require(not self.unlabelled, "`unlabelled` images cannot train a decoder; leave it false")
-        for name in (
-            *("calibration_samples", "training_samples", "batch_size", "micro_batch"),
-            *("subset_samples", "subset_batch", "limit", "rare_limit", "rounds"),
-        ):
-            value = getattr(self, name)
-            require(value is None or value >= 1, f"`{name}` has to be 1 or more, not {value}")
-        for samples, batch in (
+        for whole, part in (
             ("training_samples", "batch_size"),
             ("subset_samples", "subset_batch"),
+            ("batch_size", "micro_batch"),
+            ("subset_batch", "micro_batch"),
         ):
-            require(
-                getattr(self, samples) % getattr(self, batch) == 0,
-                f"`{samples}` ({getattr(self, samples)}) has to be a multiple of `{batch}` "
-                f"({getattr(self, batch)})",
-            )
-            require(
-                getattr(self, batch) % self.micro_batch == 0,
-                f"`{batch}` ({getattr(self, batch)}) has to be a multiple of `micro_batch` "
-                f"({self.micro_batch})",
-            )
-        for name in ("qat_rate", "student_rate", "subset_rate"):
-            require(
-                getattr(self, name) > 0, f"`{name}` has to be above 0, not {getattr(self, name)}"
-            )
-        require(
-            0 < self.subset_part < 1, f"`subset_part` lies between 0 and 1, not {self.subset_part}"
-        )
+            many, few = getattr(self, whole), getattr(self, part)
+            require(many % few == 0, f"`{whole}` ({many}) has to be a multiple of `{part}` ({few})")
+        return self
 
 
 @dataclass(frozen=True)
-class Row:
+class AblationRow:
     """A network of the comparison.
 
     Attributes
@@ -162,47 +146,47 @@ def _quant(**keys: Any) -> QuantConfig:
     return QuantConfig(overrides={"image_encoder.patch_embed.seq.0.c": FLOAT_BITS}, **keys)
 
 
-def _subset(name: str, label: str, strategy: Strategy, *, part: bool = False) -> Row:
-    return Row(
+def _subset(name: str, label: str, strategy: Strategy, *, part: bool = False) -> AblationRow:
+    return AblationRow(
         f"subset-{name}", label, ("subset",), "decoder", "ptq-8", strategy=strategy, part=part
     )
 
 
 # In the order in which they are made and listed; what a row starts from stands before it.
 ROWS = (
-    Row("float", "float", tuple(TABLES), "float"),
-    Row("ptq-8", "PTQ 8 bit", tuple(TABLES), "ptq", quant=_quant()),
-    Row("ptq-6", "PTQ 6 bit", ("bits",), "ptq", quant=_quant(bits=6)),
-    Row("ptq-4", "PTQ 4 bit", ("bits", "training"), "ptq", quant=_quant(bits=4)),
-    Row(
+    AblationRow("float", "float", tuple(TABLES), "float"),
+    AblationRow("ptq-8", "PTQ 8 bit", tuple(TABLES), "ptq", quant=_quant()),
+    AblationRow("ptq-6", "PTQ 6 bit", ("bits",), "ptq", quant=_quant(bits=6)),
+    AblationRow("ptq-4", "PTQ 4 bit", ("bits", "training"), "ptq", quant=_quant(bits=4)),
+    AblationRow(
         *("ptq-8-encoder", "PTQ 8 bit, encoder only", ("parts",), "ptq"),
         quant=_quant(parts="encoder"),
     ),
-    Row(
+    AblationRow(
         *("ptq-8-decoder", "PTQ 8 bit, decoder only", ("parts",), "ptq"),
         quant=QuantConfig(parts="decoder"),
     ),
-    Row(
+    AblationRow(
         *("ptq-8-tensor", "PTQ 8 bit, per tensor", ("weights",), "ptq"),
         quant=_quant(weights="per_tensor"),
     ),
-    Row(
+    AblationRow(
         *("ptq-8-uneven", "PTQ 8 bit, channels as they are", ("weights",), "ptq"),
         quant=_quant(smooth=False),
     ),
-    Row("qat-8", "QAT 8 bit", ("training", "compression"), "qat", "ptq-8"),
-    Row("qat-4", "QAT 4 bit", ("training",), "qat", "ptq-4"),
+    AblationRow("qat-8", "QAT 8 bit", ("training", "compression"), "qat", "ptq-8"),
+    AblationRow("qat-4", "QAT 4 bit", ("training",), "qat", "ptq-4"),
     _subset("min", "min", "min"),
     _subset("min-part", "min, few slices", "min", part=True),
     _subset("fraction", "fraction", "fraction"),
     _subset("all", "all", "all"),
     _subset("counts", "counts", "counts"),
-    Row("pruned", "magnitude pruning, float", ("compression",), "pruned", "ptq-8"),
-    Row("shallow", "plain distillation, float", ("compression",), "shallow", "ptq-8"),
+    AblationRow("pruned", "magnitude pruning, float", ("compression",), "pruned", "ptq-8"),
+    AblationRow("shallow", "plain distillation, float", ("compression",), "shallow", "ptq-8"),
 )
 
 
-def choose_rows(tables: Collection[str], rows: tuple[Row, ...] = ROWS) -> list[Row]:
+def choose_rows(tables: Collection[str], rows: tuple[AblationRow, ...] = ROWS) -> list[AblationRow]:
     """Return the rows of some tables, or of all if none is named, each once, and what they need.
 
     Raises

@@ -7,7 +7,6 @@ the fastest large matrix product by the same library on the same threads.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,9 @@ from openvino import opset13 as ops
 
 from napari_medsamq.diagnostics.model_benchmark import THREADS
 from napari_medsamq.inference.backend import channels_last, openvino_core, read_part, without_mask
+from training.console import markdown_table
 from training.conversion.coverage import ONE_BOX, read_coverage
+from training.evaluation.latency import time_in_turns
 
 _SIDE = 2048
 _ROWS = 1024
@@ -102,27 +103,19 @@ def measure_peak(*, int8: bool) -> float:
     model = ov.Model([ops.matmul(values, weights, False, True)], [x])
     request = _compile(model).create_infer_request()
     given = [rng.random((_ROWS, _SIDE), np.float32)]
-    times = []
-    for _ in range(_ROUNDS):
-        start = time.perf_counter()
-        request.infer(given)
-        times.append(time.perf_counter() - start)
-    return 2e-9 * _ROWS * _SIDE * _SIDE / min(times)
+    times = time_in_turns({"product": lambda: request.infer(given)}, _ROUNDS)["product"]
+    return 2e-6 * _ROWS * _SIDE * _SIDE / min(times)
 
 
 def format_rooflines(rooflines: Mapping[str, Roofline]) -> str:
     """Lay out rooflines as a Markdown table."""
-    lines = [
-        "| | GFLOP | MB moved | ms | GFLOP/s | of the measured peak |",
-        "|---|---|---|---|---|---|",
-    ]
+    rows = []
     for name, line in rooflines.items():
-        speed = line.gflop / line.ms * 1000
-        lines.append(
-            f"| {name} | {line.gflop:.1f} | {line.megabytes:.0f} | {line.ms:.1f} | {speed:.0f} | "
-            f"{line.share_of_peak:.0%} of {line.peak_gflops:.0f} |"
-        )
-    return "\n".join(lines)
+        numbers = [f"{line.gflop:.1f}", f"{line.megabytes:.0f}", f"{line.ms:.1f}"]
+        reached = f"{line.share_of_peak:.0%} of {line.peak_gflops:.0f}"
+        rows.append([name, *numbers, f"{line.gflop / line.ms * 1000:.0f}", reached])
+    header = ["", "GFLOP", "MB moved", "ms", "GFLOP/s", "of the measured peak"]
+    return markdown_table(header, rows)
 
 
 def _compile(model: ov.Model) -> ov.CompiledModel:

@@ -15,8 +15,9 @@ import torch
 from napari_medsamq.array_types import Float32
 from napari_medsamq.diagnostics.model_worker import serve
 from napari_medsamq.inference.model_spec import ModelSpec
-from training.checkpoint import lite_medsam_checkpoint
-from training.models.sam import LiteMedSAM, build_lite_medsam
+from training.checkpoints.published import lite_medsam_checkpoint
+from training.checkpoints.released import build_lite_medsam
+from training.models.sam import LiteMedSAM
 
 
 class TorchEngine:

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
+import torch
+
 from napari_medsamq.errors import ModelError
-from training.checkpoint import describe_checkpoint
+from training.checkpoints.published import describe_checkpoint
+from training.checkpoints.released import build_lite_medsam
 from training.checkpoints.tensor_files import load_weights, read_tensors, write_tensors
 from training.models.sam import (
     ENCODERS,
+    FAST,
     PUBLISHED,
     LiteMedSAM,
-    build_lite_medsam,
+    build_fast_medsam,
     build_network,
 )
 from training.quantization.layer_map import QuantConfig, quantize
@@ -49,7 +53,7 @@ def write_network(path: Path, network: StoredNetwork) -> None:
     """Write a network, whole or not at all."""
     content = {
         "format": FORMAT,
-        "quant": json.dumps(asdict(network.quant) if network.quant else None),
+        "quant": json.dumps(network.quant and network.quant.model_dump()),
         "provenance": json.dumps(network.provenance),
         "weights": network.net.state_dict(),
     }
@@ -127,10 +131,35 @@ def encoder_alone(quant: QuantConfig, net: LiteMedSAM) -> QuantConfig:
         for pattern, bits in (quant.overrides or {}).items()
         if any(fnmatch(name, pattern) for name in names)
     }
-    return replace(quant, parts="encoder", overrides=overrides or None)
+    return quant.model_copy(update={"parts": "encoder", "overrides": overrides or None})
 
 
 def continue_story(provenance: Mapping[str, str], chapter: str) -> dict[str, str]:
     """Add in one line what was done to a network, after what was done before."""
     before = provenance.get("training")
     return {**provenance, "training": f"{before}; {chapter}" if before else chapter}
+
+
+_SEED = 0
+
+
+def student_network(checkpoint: Path, design: str = FAST) -> StoredNetwork:
+    """Build a fast network before its training, the same one every time.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        Float weights with LiteMedSAM's names.
+    design : str
+        One of `DESIGNS`.
+
+    Raises
+    ------
+    ModelError
+        If the file is not a LiteMedSAM checkpoint.
+    """
+    torch.manual_seed(_SEED)
+    net = build_fast_medsam(build_lite_medsam(checkpoint), design)
+    story = "published blocks on a coarser grid, with a random stem and neck, slimmed decoder"
+    provenance = {**describe_checkpoint(checkpoint), "architecture": design, "training": story}
+    return StoredNetwork(net, None, provenance)

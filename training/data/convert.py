@@ -18,7 +18,7 @@ from napari_medsamq.geometry import grid_corners
 from napari_medsamq.inference.preprocess import default_window
 from napari_medsamq.io.volume import Volume, read_volume, whole_ids
 from training.data.cases import MAX_ID, Label
-from training.data.pairing import Components, Pair
+from training.data.pairing import Components, ScanPair
 from training.data.slices import slice_objects
 from training.errors import DataError
 
@@ -43,7 +43,7 @@ class Limits:
     min_pixels: int = 100
 
 
-def convert_pair(pair: Pair, limits: Limits) -> dict[str, npt.NDArray[Any]]:
+def convert_pair(pair: ScanPair, limits: Limits) -> dict[str, npt.NDArray[Any]]:
     """Read an image and its label and make the arrays of a case.
 
     Returns
@@ -88,7 +88,7 @@ def convert_pair(pair: Pair, limits: Limits) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def _windowed(image: Volume, pair: Pair, kept: slice) -> npt.NDArray[np.uint8]:
+def _windowed(image: Volume, pair: ScanPair, kept: slice) -> npt.NDArray[np.uint8]:
     named = image.with_modality("CT" if pair.modality == "CT" else "MR")
     if pair.modality == "CT" and not image.windowed and not pair.window and image.no_hounsfield:
         raise DataError(

@@ -8,6 +8,7 @@ the same samples.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple, TypedDict
 
 import numpy as np
@@ -16,26 +17,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from napari_medsamq.array_types import Float64, UInt8
 from napari_medsamq.inference.preprocess import FRAME, ResizeLongestSide, prepare_slice
-from training.cache import is_cached, read_cached_index, read_cached_slice
-from training.config import MODALITIES, DataConfig
-from training.data.augment import draw_crop, pretend_box, vary_colour, vary_intensity
-from training.data.cases import DecodedCases, Label, read_case
-from training.data.slices import (
-    AXES,
-    SliceIndex,
-    cut_axes,
-    frame_image,
-    frame_label,
-    index_volume,
-    slice_transform,
+from napari_medsamq.io.medsam_case import read_arrays
+from training.data import slice_cache
+from training.data.augment import ObjectView, vary_colour, vary_intensity, whole_box
+from training.data.cases import (
+    ARRAYS,
+    DecodedCases,
+    NpzCase,
+    case_content,
+    find_cases,
+    generator,
 )
+from training.data.config import MODALITIES, DataConfig
+from training.data.slices import AXES, SliceIndex, index_case, slice_transform
 from training.errors import DataError
-from training.evaluation.protocol import Case, find_cases, generator
-
-# Inwards, a side moves by at most this part of the box.
-_MOST_INWARDS = 0.25
 
 
 class Draw(NamedTuple):
@@ -46,7 +42,7 @@ class Draw(NamedTuple):
     repeat: int = 0
 
 
-class Sample(TypedDict):
+class TrainingSample(TypedDict):
     """One object on one slice.
 
     Attributes
@@ -74,7 +70,7 @@ class Sample(TypedDict):
     label: int
 
 
-class SliceDataset(Dataset[Sample]):
+class SliceDataset(Dataset[TrainingSample]):
     """Slices of cases or of their cache, read when they are asked for by a `Draw`.
 
     A case is an .npz file that is decoded whole, for one slice too: slices of large volumes are
@@ -103,84 +99,57 @@ class SliceDataset(Dataset[Sample]):
         self._config = config
         self._axes = [AXES[name] for name in config.axes]
         self._cases = [case for folder in config.data for case in find_cases(folder)]
-        parts, cached = [], []
+        self._cached: list[bool] = []
+        self._decoded = DecodedCases(config.memory_mb)
+        parts = []
         for done, case in enumerate(self._cases):
             report(done, len(self._cases))
-            cached.append(is_cached(case.path))
-            parts.append(self._case_index(case, cached=cached[-1]))
+            parts.append(self._look_into(case))
         report(len(self._cases), len(self._cases))
-        self._cached = cached
         self._index = SliceIndex.join(parts)
-        self._decoded = DecodedCases(config.memory_mb)
         self.groups = self._grouped()
 
     def __len__(self) -> int:
         return len(self._index.slices)
 
-    def __getitem__(self, draw: Draw) -> Sample:
+    def __getitem__(self, draw: Draw) -> TrainingSample:
         config, row = self._config, self._index.slices[draw.item]
-        case = self._cases[row["case"]]
         epoch = draw.epoch % config.variants if config.variants else draw.epoch
-        place = (epoch, draw.item, draw.repeat)
-        rng = generator(config.seed, "sample", *place)
         # Drawn from a generator of their own, views leave all other choices as they are.
-        view_rng = generator(config.seed, "view", *place)
-        image, label = self._read(row)
-        label_id, box = self._object(row, rng)
-        transform = slice_transform(row)
-        if view_rng.random() < config.crop:
-            image, label, box, transform = self._cropped(view_rng, image, label, box, transform)
-        image = frame_image(image, transform)
-        if config.intensity > 0:
-            image = vary_intensity(view_rng, image, config.intensity)
-        if view_rng.random() < config.colour:
-            image = vary_colour(view_rng, image)
-        mask: npt.NDArray[np.bool_] = (
-            np.zeros(image.shape[:2], bool)
-            if label is None
-            else frame_label(label, transform) == label_id
+        rng, view_rng = (
+            generator(config.seed, what, epoch, draw.item, draw.repeat)
+            for what in ("sample", "view")
         )
-        if label_id > 0:
-            box = self._loosened(box, transform, rng)
+        view = self._read(row, rng)
+        if view_rng.random() < config.crop:
+            view = view.cropped(view_rng, config.crop_most)
+        view = self._varied(view.framed(), view_rng)
+        if view.label_id > 0:
+            inwards = config.jitter == "symmetric"
+            view = view.loosened(rng, config.box_jitter, inwards=inwards)
         for axis in (0, 1):
             if rng.random() < config.flip:
-                image, mask = np.flip(image, axis), np.flip(mask, axis)
-                box = _mirrored(box, transform, axis)
+                view = view.mirrored(axis)
         if view_rng.random() < config.turn:
-            image, mask, box = np.swapaxes(image, 0, 1), mask.T, box[[1, 0, 3, 2]]
-            rows, columns = transform.pixel_size
-            transform = ResizeLongestSide(transform.width, transform.height, (columns, rows))
-        padded = np.zeros((FRAME, FRAME), np.float32)
-        padded[: mask.shape[0], : mask.shape[1]] = mask
-        # A frame is as long as it gets: this resize leaves it as it is.
-        network_image = prepare_slice(
-            np.ascontiguousarray(image), ResizeLongestSide(*image.shape[:2])
-        )
-        return Sample(
-            image=torch.from_numpy(network_image[0]),
-            mask=torch.from_numpy(padded),
-            box=torch.from_numpy(transform.apply_box(box)),
-            modality=case.modality,
-            data_set=case.data_set,
-            case=case.name,
-            axis=int(row["axis"]),
-            slice=int(row["index"]),
-            label=label_id,
-        )
+            view = view.turned()
+        return self._packed(view, row)
 
-    def _case_index(self, case: Case, *, cached: bool) -> SliceIndex:
+    def _look_into(self, case: NpzCase) -> SliceIndex:
+        """List the slices of a case or of its cache, opening the file once."""
         if case.modality not in MODALITIES:
             raise DataError(
                 f"{case.path}: lies in the folder `{case.modality}`, which is no modality. Rename "
                 f"the folder to one of {', '.join(MODALITIES)}."
             )
-        if cached:
-            index = read_cached_index(case.path, self._axes, self._config.min_pixels)
+        config, arrays = self._config, read_arrays(case.path, *ARRAYS, *slice_cache.ARRAYS)
+        self._cached.append("meta" in arrays)
+        if self._cached[-1]:
+            index = slice_cache.cached_index(case.path, arrays, self._axes, config.min_pixels)
         else:
-            volume, label = read_case(case)
-            axes = cut_axes(len(volume.data), self._axes)
-            index = index_volume(volume, label, axes).select(axes, self._config.min_pixels)
-        if not self._config.unlabelled and (index.slices["count"] == 0).any():
+            content = case_content(case, arrays)
+            self._decoded.keep(case, content)
+            index = index_case(content, self._axes, config.min_pixels)
+        if not config.unlabelled and (index.slices["count"] == 0).any():
             raise DataError(
                 f"{case.path}: has no label (`gts`). Remove the case, or set `unlabelled: true` to "
                 "take such images without one."
@@ -206,69 +175,44 @@ class SliceDataset(Dataset[Sample]):
         names = np.array([c.modality if by_modality else c.data_set for c in self._cases])
         return {str(name): np.flatnonzero((names == name)[of_slice]) for name in np.unique(names)}
 
-    def _read(self, row: np.void) -> tuple[UInt8, Label | None]:
-        """Return a slice and its label, as they are or shrunk to the frame."""
-        axis, index = int(row["axis"]), int(row["index"])
-        case = self._cases[row["case"]]
+    def _read(self, row: np.void, rng: np.random.Generator) -> ObjectView:
+        """Read a slice, as it is or shrunk to the frame, and draw an object of it."""
+        case, place = self._cases[row["case"]], (int(row["axis"]), int(row["index"]))
         if self._cached[row["case"]]:
-            return read_cached_slice(case.path, axis, index)
-        volume, ids = self._decoded.read(case)
-        return volume.slice(axis, index), None if ids is None else np.moveaxis(ids, axis, 0)[index]
-
-    def _object(self, row: np.void, rng: np.random.Generator) -> tuple[int, Float64]:
-        """Draw an object of a slice; its tight box (4,), or that of the slice without objects."""
-        objects = self._index.objects_of(row)
+            image, ids = slice_cache.read_cached_slice(case.path, *place)
+        else:
+            image, ids = self._decoded.read(case).slice(*place)
+        objects, transform = self._index.objects_of(row), slice_transform(row)
         if len(objects) == 0:
-            return 0, np.array([0, 0, row["width"] - 1, row["height"] - 1], np.float64)
+            return ObjectView(image, ids, 0, whole_box(row["height"], row["width"]), transform)
         label_id, _, *corners = objects[rng.integers(len(objects))].tolist()
-        return label_id, np.array(corners, np.float64)
+        return ObjectView(image, ids, label_id, np.array(corners, np.float64), transform)
 
-    def _cropped(
-        self,
-        rng: np.random.Generator,
-        image: UInt8,
-        label: Label | None,
-        box: Float64,
-        transform: ResizeLongestSide,
-    ) -> tuple[UInt8, Label | None, Float64, ResizeLongestSide]:
-        """Cut a part around a box out of a slice; the box and transform are then of that part."""
-        height, width = image.shape[:2]
-        pixel_size = transform.pixel_size
-        if (height, width) != (transform.height, transform.width):  # of a cache of frames
-            pixel_size = (1.0, 1.0)
-            box = transform.apply_box(box).astype(np.float64)
-        around = box if label is not None else pretend_box(rng, (height, width))
-        crop = draw_crop(rng, (height, width), around, self._config.crop_most)
-        if crop is None:
-            return image, label, box, ResizeLongestSide(height, width, pixel_size)
-        image = np.ascontiguousarray(image[crop.place])
-        height, width = image.shape[:2]
-        whole = np.array([0, 0, width - 1, height - 1], np.float64)
-        return (
-            image,
-            None if label is None else np.ascontiguousarray(label[crop.place]),
-            whole if label is None else box - crop.origin,
-            ResizeLongestSide(height, width, pixel_size),
+    def _varied(self, view: ObjectView, rng: np.random.Generator) -> ObjectView:
+        """Change intensities and colours."""
+        image = view.image
+        if self._config.intensity > 0:
+            image = vary_intensity(rng, image, self._config.intensity)
+        if rng.random() < self._config.colour:
+            image = vary_colour(rng, image)
+        return replace(view, image=image)
+
+    def _packed(self, view: ObjectView, row: np.void) -> TrainingSample:
+        """Make what the network gets of a slice in the frame."""
+        case = self._cases[row["case"]]
+        mask = np.zeros((FRAME, FRAME), np.float32)
+        if view.ids is not None:
+            mask[: view.ids.shape[0], : view.ids.shape[1]] = view.ids == view.label_id
+        # A frame is as long as it gets: this resize leaves it as it is.
+        whole = ResizeLongestSide(*view.image.shape[:2])
+        return TrainingSample(
+            image=torch.from_numpy(prepare_slice(np.ascontiguousarray(view.image), whole)[0]),
+            mask=torch.from_numpy(mask),
+            box=torch.from_numpy(view.transform.apply_box(view.box)),
+            modality=case.modality,
+            data_set=case.data_set,
+            case=case.name,
+            axis=int(row["axis"]),
+            slice=int(row["index"]),
+            label=view.label_id,
         )
-
-    def _loosened(
-        self, box: Float64, transform: ResizeLongestSide, rng: np.random.Generator
-    ) -> Float64:
-        """Move the sides of a tight box (4,), as people draw it; all in slice pixels."""
-        last = np.array([transform.width, transform.height] * 2, np.float64) - 1
-        most = self._config.box_jitter
-        least = -most if self._config.jitter == "symmetric" else 0
-        rows, columns = transform.scale
-        scale = np.array([columns, rows, columns, rows])
-        inwards = _MOST_INWARDS * np.tile(box[2:] - box[:2] + 1, 2) * scale
-        shift = np.maximum(rng.integers(least, most, size=4, endpoint=True), -inwards)
-        return np.clip(box + np.array([-1, -1, 1, 1]) * shift / scale, 0, last)
-
-
-def _mirrored(box: Float64, transform: ResizeLongestSide, axis: int) -> Float64:
-    """Mirror a box (4,) XYXY in slice pixels along the rows' axis (0) or the columns' axis (1)."""
-    mirrored = box.copy()
-    first, last = (1, 3) if axis == 0 else (0, 2)
-    end = (transform.height if axis == 0 else transform.width) - 1
-    mirrored[[first, last]] = end - box[[last, first]]
-    return mirrored

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_medsamq.inference.preprocess import WindowLevel
-from training.config import MODALITIES
+from training.data.config import MODALITIES
 from training.errors import DataError
 
 COLUMNS = ("image", "label", "modality", "dataset", "case", "window", "components")
@@ -47,7 +47,7 @@ class Components:
 
 
 @dataclass(frozen=True)
-class Pair:
+class ScanPair:
     """An image, its label, and what to make of them.
 
     Attributes
@@ -84,7 +84,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Defaults:
+class PairDefaults:
     """What holds where a table says nothing: the text of its cells."""
 
     modality: str = ""
@@ -104,14 +104,14 @@ def parse_window(text: str) -> WindowLevel | None:
     return WindowLevel(level, width)
 
 
-def read_table(path: Path, defaults: Defaults = Defaults()) -> list[Pair]:
+def read_table(path: Path, defaults: PairDefaults = PairDefaults()) -> list[ScanPair]:
     """Read pairs from a table with a header line, in CSV (comma or semicolon) or TSV.
 
     Parameters
     ----------
     path : Path
         The columns are those of COLUMNS; `image` and `label` are paths from the table's folder.
-    defaults : Defaults
+    defaults : PairDefaults
         For cells that are empty or missing.
 
     Raises
@@ -154,24 +154,24 @@ def read_table(path: Path, defaults: Defaults = Defaults()) -> list[Pair]:
 def pair_folders(
     images: Path,
     labels: Path,
-    defaults: Defaults,
+    defaults: PairDefaults,
     *,
     image_suffix: str = "",
     label_suffix: str = "",
-) -> tuple[list[Pair], list[str]]:
+) -> tuple[list[ScanPair], list[str]]:
     """Pair the files (or DICOM folders) of two folders that have the same name.
 
     Parameters
     ----------
     images, labels : Path
-    defaults : Defaults
+    defaults : PairDefaults
         Names modality and data set.
     image_suffix, label_suffix : str
         Ends of the names that are left out, such as "_0000" and "_seg".
 
     Returns
     -------
-    pairs : list of Pair
+    pairs : list of ScanPair
     alone : list of str
         Names that are in one of the folders only.
 
@@ -202,7 +202,7 @@ def case_name(path: Path) -> str:
     return path.name[: len(path.name) - len(ending)]
 
 
-def _row_pair(folder: Path, row: dict[str, str], defaults: Defaults) -> Pair:
+def _row_pair(folder: Path, row: dict[str, str], defaults: PairDefaults) -> ScanPair:
     def cell(column: str) -> str:
         return row.get(column) or getattr(defaults, column)
 
@@ -210,7 +210,7 @@ def _row_pair(folder: Path, row: dict[str, str], defaults: Defaults) -> Pair:
         if not row[column]:
             raise ValueError(f"there is no {column}")
     image = folder / row["image"]
-    return Pair(
+    return ScanPair(
         image=image,
         label=folder / row["label"],
         modality=cell("modality"),
@@ -234,7 +234,7 @@ def _by_name(folder: Path, suffix: str) -> dict[str, Path]:
     return {case_name(entry).removesuffix(suffix): entry for entry in usable}
 
 
-def _checked(pairs: Sequence[Pair], where: str) -> list[Pair]:
+def _checked(pairs: Sequence[ScanPair], where: str) -> list[ScanPair]:
     if not pairs:
         raise DataError(f"{where}: there is no image with a label.")
     twice = _first_twice(str(pair.target).lower() for pair in pairs)

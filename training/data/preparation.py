@@ -18,9 +18,9 @@ import numpy as np
 
 from napari_medsamq.errors import MedSAMQError
 from training.data.convert import Limits, convert_pair
-from training.data.pairing import Pair
+from training.data.pairing import ScanPair
 from training.errors import DataError
-from training.files import path_sha256, replace_file
+from training.files import path_sha256, write_file
 
 MANIFEST = "manifest.jsonl"
 # Of the preprocessing: another number makes all cases again.
@@ -34,7 +34,7 @@ Record = dict[str, Any]
 
 
 def prepare_cases(
-    pairs: Sequence[Pair],
+    pairs: Sequence[ScanPair],
     out: Path,
     *,
     limits: Limits = _LIMITS,
@@ -45,7 +45,7 @@ def prepare_cases(
 
     Parameters
     ----------
-    pairs : sequence of Pair
+    pairs : sequence of ScanPair
     out : Path
         Gets <modality>/<data set>/<case>.npz, and a line of JSON for each in `manifest.jsonl`.
     limits : Limits
@@ -62,7 +62,7 @@ def prepare_cases(
 
     Raises
     ------
-    OSError
+    OSError, SaveError
         If the manifest cannot be written. A bad case is a record, not an error.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -78,16 +78,16 @@ def prepare_cases(
     for case, record in made.items():
         known[case] = {**record, "status": "done"} if record["status"] == "kept" else record
     text = "".join(json.dumps(known[case]) + "\n" for case in sorted(known))
-    replace_file(out / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
+    write_file(out / MANIFEST, text)
     return [made[pair.target.as_posix()] for pair in pairs]
 
 
-def prepare_pair(pair: Pair, out: Path, limits: Limits, known: Record | None) -> Record:
+def prepare_pair(pair: ScanPair, out: Path, limits: Limits, known: Record | None) -> Record:
     """Make one case, unless it was made of the same files in the same way before.
 
     Parameters
     ----------
-    pair : Pair
+    pair : ScanPair
     out : Path
     limits : Limits
     known : dict, optional
@@ -103,7 +103,7 @@ def prepare_pair(pair: Pair, out: Path, limits: Limits, known: Record | None) ->
         )
 
 
-def _prepare(pair: Pair, target: Path, limits: Limits, known: Record | None) -> Record:
+def _prepare(pair: ScanPair, target: Path, limits: Limits, known: Record | None) -> Record:
     made_from = {
         "version": VERSION,
         "image": pair.image.name,
@@ -127,7 +127,7 @@ def _prepare(pair: Pair, target: Path, limits: Limits, known: Record | None) -> 
             f"{target}: is there already and was not made by this command, or was altered since. "
             "Move it away, or give another folder."
         )
-    replace_file(target, lambda path: path.write_bytes(content.getbuffer()))
+    write_file(target, content.getvalue())
     return {
         "case": pair.target.as_posix(),
         "status": "done",
@@ -140,12 +140,12 @@ def _prepare(pair: Pair, target: Path, limits: Limits, known: Record | None) -> 
 
 
 def _run(
-    pairs: Sequence[Pair], out: Path, limits: Limits, known: dict[str, Record], workers: int
+    pairs: Sequence[ScanPair], out: Path, limits: Limits, known: dict[str, Record], workers: int
 ) -> Iterator[Record]:
     """Yield records as they come; a process that dies takes its own case with it at most."""
     waiting = deque((pair, known.get(pair.target.as_posix())) for pair in pairs)
     while waiting:
-        running: dict[Future[Record], tuple[Pair, Record | None]] = {}
+        running: dict[Future[Record], tuple[ScanPair, Record | None]] = {}
         # Fresh processes: those forked from one that has threads can hang.
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             try:
@@ -163,7 +163,7 @@ def _run(
                     yield _failure(pair, old, _DIED)
 
 
-def _outcome(future: Future[Record], pair: Pair, known: Record | None) -> Record:
+def _outcome(future: Future[Record], pair: ScanPair, known: Record | None) -> Record:
     error = future.exception()
     if error is None:
         return future.result()
@@ -172,7 +172,7 @@ def _outcome(future: Future[Record], pair: Pair, known: Record | None) -> Record
     return _failure(pair, known, f"{pair.image}: an error of this program ({error!r}). Report it.")
 
 
-def _failure(pair: Pair, known: Record | None, reason: str) -> Record:
+def _failure(pair: ScanPair, known: Record | None, reason: str) -> Record:
     # What an earlier run made is still there, and still ours to replace.
     return {
         **(known or {}),

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
-from training.config import DataConfig
+from training.data.cases import generator
+from training.data.config import DataConfig
 from training.data.dataset import Draw
 from training.errors import DataError
-from training.evaluation.protocol import generator
 
 
 class BalancedSampler(Sampler[Draw]):

@@ -17,8 +17,7 @@ from scipy import ndimage
 from napari_medsamq.array_types import UInt8
 from napari_medsamq.geometry import PLANES
 from napari_medsamq.inference.preprocess import ResizeLongestSide
-from napari_medsamq.io.volume import Volume
-from training.data.cases import Label
+from training.data.cases import CaseContent, Label
 
 Table = npt.NDArray[np.void]
 
@@ -91,26 +90,30 @@ def cut_axes(depth: int, axes: Sequence[int]) -> list[int]:
     return list(axes) if depth > 1 else [0]
 
 
-def index_volume(volume: Volume, label: Label | None, axes: Sequence[int]) -> SliceIndex:
-    """List the slices of a case with all their objects.
+def index_case(content: CaseContent, axes: Sequence[int], min_pixels: int) -> SliceIndex:
+    """List the slices of a case with their objects.
 
     Parameters
     ----------
-    volume : Volume
-    label : (z, y, x) uint8 or uint16, or None
+    content : CaseContent
         Slices without an object are left out; without a label all slices are listed.
     axes : sequence of int
         Array axes to cut across, see `cut_axes`.
+    min_pixels : int
+        Objects of fewer pixels are left out.
     """
     rows: list[tuple[Any, ...]] = []
     objects: list[tuple[int, ...]] = []
-    for axis in cut_axes(len(volume.data), axes):
-        size = np.delete(volume.data.shape[:3], axis).tolist()
-        for index in range(volume.slice_count(axis)):
-            found = [] if label is None else slice_objects(np.moveaxis(label, axis, 0)[index])
+    shape = content.image.shape[:3]
+    for axis in cut_axes(shape[0], axes):
+        size, pixel_size = np.delete(shape, axis).tolist(), np.delete(content.spacing, axis)
+        for index in range(shape[axis]):
+            _, label = content.slice(axis, index)
+            listed = [] if label is None else slice_objects(label)
+            found = [own for own in listed if own[1] >= min_pixels]
             if found or label is None:
                 place = (0, axis, index, *size)
-                rows.append((*place, len(objects), len(found), *volume.pixel_size(axis)))
+                rows.append((*place, len(objects), len(found), *pixel_size.tolist()))
                 objects += found
     return SliceIndex.of(rows, objects)
 

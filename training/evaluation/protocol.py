@@ -10,22 +10,20 @@ sees the same boxes.
 
 from __future__ import annotations
 
-import hashlib
-import zipfile
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import VolumeError
+from napari_medsamq.inference.crop import tight_box
+from napari_medsamq.io.medsam_case import read_arrays
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
+from training.data.cases import NpzCase, generator, reference
 
 MIN_PIXELS = 100
 MAX_SHIFT = 5
@@ -55,34 +53,17 @@ class Protocol(StrEnum):
 
 
 @dataclass(frozen=True)
-class Case:
-    """An .npz file with `imgs` and `gts`, at DATA_DIR/<modality>/<data set>/<name>.npz.
-
-    Attributes
-    ----------
-    path : Path
-    modality, data_set, name : str
-        `data_set` includes the modality, as in "MR/Heart".
-    """
-
-    path: Path
-    modality: str
-    data_set: str
-    name: str
-
-
-@dataclass(frozen=True)
 class Target:
     """One object to be segmented.
 
     Attributes
     ----------
-    case : Case
+    case : NpzCase
     label_id : int
     box : BoxPrompt or BoxPrompt3D
     """
 
-    case: Case
+    case: NpzCase
     label_id: int
     box: BoxPrompt | BoxPrompt3D
 
@@ -97,51 +78,7 @@ class Target:
         return self.index, self.label_id if self.index is None else 0
 
 
-def generator(*key: object) -> np.random.Generator:
-    """Return a generator that depends on the words of `key` alone, on every machine."""
-    words = "\n".join(map(str, key)).encode()
-    digest = hashlib.blake2b(words, digest_size=16).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
-
-
-def find_cases(data_dir: Path) -> list[Case]:
-    """Find the cases in a folder, by modality, data set and name.
-
-    Raises
-    ------
-    VolumeError
-        If there is none.
-    """
-    cases = [
-        Case(path, path.parts[-3], "/".join(path.parts[-3:-1]), path.stem)
-        for path in data_dir.glob("*/*/*.npz")
-    ]
-    if not cases:
-        raise VolumeError(
-            f"{data_dir}: holds no case. Cases are expected at "
-            f"{data_dir}/<modality>/<data set>/<case>.npz; give the folder of the modalities."
-        )
-    return sorted(cases, key=lambda case: (case.data_set, case.name))
-
-
-def read_reference(case: Case) -> Label:
-    """Read the reference of a case: label ids (z, y, x), one slice for a 2D image.
-
-    Raises
-    ------
-    VolumeError
-        If the file cannot be read, or its `gts` is no such label.
-    """
-    label = _read(case.path, "gts")
-    if label.dtype.kind not in "iu" or label.ndim not in (2, 3) or label.size == 0:
-        raise VolumeError(
-            f"{case.path}: `gts` is {label.dtype} of shape {label.shape}; whole numbers of (H, W) "
-            "or (D, H, W) are needed. Make the case again."
-        )
-    return label.reshape((1, 1, *label.shape)[-3:])
-
-
-def list_targets(case: Case, protocol: Protocol, seed: int) -> list[Target]:
+def list_targets(case: NpzCase, protocol: Protocol, seed: int) -> list[Target]:
     """List the objects of a case, by slice and label id; none where a 3D protocol finds no volume.
 
     Raises
@@ -149,7 +86,8 @@ def list_targets(case: Case, protocol: Protocol, seed: int) -> list[Target]:
     VolumeError
         If the case cannot be read, or its 3D boxes are not one for each label id.
     """
-    label = read_reference(case)
+    arrays = read_arrays(case.path, "gts", "boxes")
+    label = reference(case, arrays)
     if protocol.of_slices:
         return [
             Target(case, label_id, _shifted_box(case, index, label_id, label[index], seed))
@@ -159,7 +97,9 @@ def list_targets(case: Case, protocol: Protocol, seed: int) -> list[Target]:
     # A single slice with a 3D box is an image of the 2D protocol.
     if len(label) == 1:
         return []
-    boxes = _read(case.path, "boxes")
+    if "boxes" not in arrays:
+        raise VolumeError(f"{case.path}: has no array `boxes` (3D boxes). Make the case again.")
+    boxes = arrays["boxes"]
     if boxes.ndim == 2 and boxes.shape[1] == 4:
         return []
     ids = _ids(label, 1)
@@ -204,14 +144,15 @@ def reference_box(target: Target, label: Label, index: int, seed: int) -> BoxPro
 
 def tightened(box: BoxPrompt, mask: Bool) -> BoxPrompt:
     """Return the tight box around an object's mask (H, W) bool, in place of one drawn around it."""
-    x0, y0, x1, y1 = tight_corners(mask)
+    x0, y0, x1, y1 = _tight_corners(mask)
     return replace(box, x0=x0, y0=y0, x1=x1, y1=y1)
 
 
-def tight_corners(mask: Bool) -> tuple[int, int, int, int]:
-    """Return first and last column and row x0, y0, x1, y1 of a mask (H, W) bool that has any."""
-    ((rows, columns),) = ndimage.find_objects(mask.astype(np.uint8))
-    return int(columns.start), int(rows.start), int(columns.stop) - 1, int(rows.stop) - 1
+def _tight_corners(mask: Bool) -> list[int]:
+    box = tight_box(mask)
+    if box is None:
+        raise ValueError("the object is not on this slice")
+    return [int(corner) for corner in box]
 
 
 def loosened(box: BoxPrompt, share: float, shape: tuple[int, ...]) -> BoxPrompt:
@@ -250,8 +191,8 @@ def _ids(label: Label, at_least: int) -> list[int]:
     return [int(i) for i, count in zip(ids, counts, strict=True) if i > 0 and count >= at_least]
 
 
-def _shifted_box(case: Case, index: int, label_id: int, label: Label, seed: int) -> BoxPrompt:
-    x0, y0, x1, y1 = tight_corners(label == label_id)
+def _shifted_box(case: NpzCase, index: int, label_id: int, label: Label, seed: int) -> BoxPrompt:
+    x0, y0, x1, y1 = _tight_corners(label == label_id)
     left, top, right, bottom = generator(seed, case.name, index, label_id).integers(
         0, MAX_SHIFT, size=4, endpoint=True
     )
@@ -265,7 +206,7 @@ def _shifted_box(case: Case, index: int, label_id: int, label: Label, seed: int)
     )
 
 
-def _box_3d(case: Case, row: list[int], shape: tuple[int, ...]) -> BoxPrompt3D:
+def _box_3d(case: NpzCase, row: list[int], shape: tuple[int, ...]) -> BoxPrompt3D:
     lower, upper = (row[2], row[1], row[0]), (row[5], row[4], row[3])
     if not all(0 <= a <= b < size for a, b, size in zip(lower, upper, shape, strict=True)):
         raise VolumeError(
@@ -273,16 +214,3 @@ def _box_3d(case: Case, row: list[int], shape: tuple[int, ...]) -> BoxPrompt3D:
             f"a volume of {shape[::-1]} voxels (x, y, z), or is empty. Make the case again."
         )
     return BoxPrompt3D(lower, upper, axis=0)
-
-
-def _read(path: Path, key: str) -> npt.NDArray[np.generic]:
-    try:
-        # Opened here, as numpy leaves a damaged file open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            array: npt.NDArray[np.generic] = arrays[key]
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.error, zlib.error) as error:
-        raise VolumeError(
-            f"{path}: cannot be read as a case with the array `{key}` ({error}). Copy or make it "
-            "again."
-        ) from error
-    return array

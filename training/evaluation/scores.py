@@ -7,14 +7,17 @@ macro is the mean over all data sets. Times are medians over the objects themsel
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 
 from napari_medsamq.array_types import Float64
-from training.evaluation.protocol import Target, generator
+from napari_medsamq.inference.model_spec import ModelSpec
+from training.data.cases import generator
+from training.evaluation.protocol import Target
 
 DRAWS = 2000
 METRICS = ("dsc", "nsd")
@@ -62,13 +65,13 @@ class Score:
         return next(name for name, most in SIZES.items() if self.share < most)
 
 
-def summarise(scores: Mapping[str, Sequence[Score]], seed: int) -> dict[str, Any]:
+def summarise(by_model: Mapping[Any, Sequence[Score]], seed: int) -> dict[str, Any]:
     """Sum up the scores of models.
 
     Parameters
     ----------
-    scores : mapping of str to sequence of Score
-        For each model, of the same objects in the same order.
+    by_model : mapping to sequence of Score
+        For each model or mode, which is listed by its text, of the same objects in the same order.
     seed : int
         Of the bootstrap.
 
@@ -82,6 +85,7 @@ def summarise(scores: Mapping[str, Sequence[Score]], seed: int) -> dict[str, Any
         one. Intervals come from a bootstrap over the cases of each data set; a set of one case adds
         no width, and None stands where all are such.
     """
+    scores = {str(mode): own for mode, own in by_model.items()}
     draws = {name: _bootstrap(own, seed) for name, own in scores.items()}
     first = next(iter(scores))
     return {
@@ -99,6 +103,13 @@ def summarise(scores: Mapping[str, Sequence[Score]], seed: int) -> dict[str, Any
             if name != first
         },
     }
+
+
+def record_scores(directory: Path, scores: Mapping[str, Any]) -> None:
+    """Write a model's macro scores, and those of its modalities, into its `model.json`."""
+    own = {"all": scores["macro"], **scores["modalities"]}
+    rounded = {name: {key: round(row[key], 4) for key in METRICS} for name, row in own.items()}
+    replace(ModelSpec.read(directory), scores=rounded).write(directory)
 
 
 def clicks_needed(scores: Sequence[Sequence[Score]], wanted: float) -> tuple[float, float]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 from statistics import median
 
@@ -18,24 +18,23 @@ from napari_medsamq.errors import VolumeError
 from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.engine import Engine
 from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.io.medsam_case import read_arrays
 from napari_medsamq.io.volume import read_volume
 from napari_medsamq.prompts import BoxPrompt, CarryPrompt, Click
+from training.data.cases import NpzCase, find_cases, reference
+from training.data.simulated_clicks import next_click
 from training.evaluation.confidence_study import check_slices, mend_worst, pair_checks
 from training.evaluation.protocol import (
-    Case,
     Label,
     Protocol,
     Target,
     draw_targets,
-    find_cases,
     list_targets,
     loosened,
     middle_box,
-    read_reference,
     tightened,
 )
 from training.evaluation.scores import Score
-from training.learning.click_rounds import next_click
 
 # In mm; in pixels where the spacing is unknown, which cases give as 1 mm.
 TOLERANCE_MM = 2.0
@@ -45,35 +44,130 @@ CLICKS = (0, 1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True)
+class ModelMode:
+    """A model and how it is asked; its text is what results are listed by.
+
+    Attributes
+    ----------
+    model : str
+    protocol : Protocol
+    zoom : bool
+        Whether it zooms in on small boxes.
+    by_3d_box : bool
+        Beside a propagation: whether it is given the case's 3D box all the same.
+    prompt : CarryPrompt or None
+        What a propagation asks with; None for the plugin's own way.
+    mends : bool
+        Whether the least sure slice is boxed anew.
+    tight : bool
+        Whether boxes are tight.
+    looser : float
+        By which part of its size a box is enlarged.
+    clicks : int
+        How often a mask is corrected.
+    """
+
+    model: str
+    protocol: Protocol
+    zoom: bool = False
+    by_3d_box: bool = False
+    prompt: CarryPrompt | None = None
+    mends: bool = False
+    tight: bool = False
+    looser: float = 0.0
+    clicks: int = 0
+
+    @property
+    def name(self) -> str:
+        """The model, and whether it zooms, in words."""
+        return f"{self.model} + zoom" if self.zoom else self.model
+
+    def __str__(self) -> str:
+        marks = {
+            f"{self.looser:+.0%}": self.protocol is Protocol.loose,
+            f", clicks: {self.clicks}": self.protocol is Protocol.clicks,
+            ", 3D box": self.by_3d_box,
+            f", {self.prompt}": self.prompt is not None,
+            ", worst slice boxed anew": self.mends,
+            ", tight": self.tight,
+        }
+        return self.name + "".join(mark for mark, holds in marks.items() if holds)
+
+    @property
+    def propagates(self) -> bool:
+        """Whether a box on one slice is carried through the volume."""
+        return self.protocol in (Protocol.propagate, Protocol.confidence) and not self.by_3d_box
+
+
+def list_modes(
+    models: Iterable[str],
+    protocol: Protocol,
+    *,
+    zoom: bool = False,
+    tight: bool = False,
+    prompts: Sequence[CarryPrompt | None] = (None,),
+) -> list[ModelMode]:
+    """List how models are asked by a protocol.
+
+    A propagation stands beside what the model does with a 3D box, and zoom beside whole slices;
+    tight boxes stand beside those of the protocol.
+
+    Parameters
+    ----------
+    models : iterable of str
+    protocol : Protocol
+    zoom : bool
+        Whether each model is also scored where it zooms in on small boxes.
+    tight : bool
+        Whether each is also scored with boxes that are tight, in 2D.
+    prompts : sequence of CarryPrompt
+        What a propagation asks with, each scored on its own; None for the plugin's own way.
+    """
+    found = []
+    for zooms, name in product((False, True)[: 1 + zoom], models):
+        plain = ModelMode(name, protocol, zooms)
+        if protocol is Protocol.propagate:
+            found += [replace(plain, by_3d_box=True)]
+            found += [replace(plain, prompt=prompt) for prompt in prompts]
+        elif protocol is Protocol.loose:
+            found += [replace(plain, looser=share) for share in LOOSE]
+        elif protocol is Protocol.clicks:
+            found += [replace(plain, clicks=count) for count in CLICKS]
+        else:
+            found.append(plain)
+            if protocol is Protocol.confidence:
+                found.append(replace(plain, mends=True))
+            if tight:
+                found.append(replace(plain, tight=True))
+    return found
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What an evaluation found.
 
     Attributes
     ----------
-    scores : dict of str to list of Score
-        By model, of the same objects in the same order.
+    scores : dict of ModelMode to list of Score
+        Of the same objects in the same order.
     failed : dict of str to str
         By data set/case, why it could not be scored.
     """
 
-    scores: dict[str, list[Score]]
+    scores: dict[ModelMode, list[Score]]
     failed: dict[str, str]
 
 
 def score_models(
     data_dir: Path,
     engines: Mapping[str, Engine],
-    protocol: Protocol,
+    modes: Sequence[ModelMode],
     seed: int,
     limit: int | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
     modality: str | None = None,
-    *,
-    zoom: bool = False,
-    tight: bool = False,
-    prompts: Sequence[CarryPrompt | None] = (None,),
 ) -> Evaluation:
-    """Segment the objects of all cases with each model and score the masks.
+    """Segment the objects of all cases in each mode and score the masks.
 
     Parameters
     ----------
@@ -81,7 +175,8 @@ def score_models(
         Holds <modality>/<data set>/<case>.npz.
     engines : mapping of str to Engine
         Models by name.
-    protocol : Protocol
+    modes : sequence of ModelMode
+        Of one protocol.
     seed : int
         Of the boxes and of what `limit` draws.
     limit : int, optional
@@ -90,12 +185,6 @@ def score_models(
         Told how many objects of how many are done.
     modality : str, optional
         Only cases of this one.
-    zoom : bool
-        Whether each model is also scored where it zooms in on small boxes.
-    tight : bool
-        Whether each is also scored with boxes that are tight, in 2D.
-    prompts : sequence of CarryPrompt
-        What a propagation asks with, each scored on its own; None for the plugin's own way.
 
     Raises
     ------
@@ -104,19 +193,19 @@ def score_models(
     ModelError
         If a network fails.
     """
+    protocol = modes[0].protocol
     cases = [case for case in find_cases(data_dir) if modality in (None, case.modality)]
     targets, failed = _all_targets(cases, protocol, seed)
     if limit is not None:
         targets = draw_targets(targets, limit, seed)
-    runs = _list_runs(engines, protocol, prompts, zoom=zoom, tight=tight)
-    scores: dict[str, list[Score]] = {name: [] for name in runs}
+    scores: dict[ModelMode, list[Score]] = {mode: [] for mode in modes}
     done = 0
     by_case = groupby(targets, key=lambda target: target.case)
     for number, (case, group) in enumerate(by_case):
         of_case = list(group)
         try:
-            for name, own in _score_case(of_case, engines, number, runs, seed).items():
-                scores[name] += own
+            for mode, own in _score_case(of_case, engines, number, modes, seed).items():
+                scores[mode] += own
         except VolumeError as error:
             failed[f"{case.data_set}/{case.name}"] = str(error)
         done += len(of_case)
@@ -130,7 +219,7 @@ def score_models(
 
 
 def _all_targets(
-    cases: Sequence[Case], protocol: Protocol, seed: int
+    cases: Sequence[NpzCase], protocol: Protocol, seed: int
 ) -> tuple[list[Target], dict[str, str]]:
     targets, failed = [], {}
     for case in cases:
@@ -141,91 +230,31 @@ def _all_targets(
     return targets, failed
 
 
-@dataclass(frozen=True)
-class _Way:
-    """A model, and how it is asked."""
-
-    model: str
-    zoom: bool
-    propagates: bool = False
-    checks: bool = False
-    mends: bool = False
-    tight: bool = False
-    looser: float = 0.0
-    clicks: int = 0
-    prompt: CarryPrompt | None = None
-
-
-def _list_runs(
-    engines: Mapping[str, Engine],
-    protocol: Protocol,
-    prompts: Sequence[CarryPrompt | None],
-    *,
-    zoom: bool,
-    tight: bool,
-) -> dict[str, _Way]:
-    """Return what is scored, by name.
-
-    A propagation stands beside what the model does with a 3D box, and zoom beside whole slices;
-    tight boxes stand beside those of the protocol.
-    Prompts are named where they are asked for.
-    """
-    runs = {}
-    for suffix, zooms in (("", False), (" + zoom", True))[: 1 + zoom]:
-        for name in engines:
-            own = f"{name}{suffix}"
-            if protocol is Protocol.propagate:
-                runs[f"{own}, 3D box"] = _Way(name, zooms)
-                for prompt in prompts:
-                    asked = own if prompt is None else f"{own}, {prompt}"
-                    runs[asked] = _Way(name, zooms, propagates=True, prompt=prompt)
-            elif protocol is Protocol.confidence:
-                runs[own] = _Way(name, zooms, propagates=True, checks=True)
-                runs[f"{own}, worst slice boxed anew"] = replace(runs[own], mends=True)
-            elif protocol is Protocol.loose:
-                runs |= {f"{own}{loose:+.0%}": _Way(name, zooms, looser=loose) for loose in LOOSE}
-            elif protocol is Protocol.clicks:
-                runs |= {f"{own}, clicks: {n}": _Way(name, zooms, clicks=n) for n in CLICKS}
-            else:
-                runs[own] = _Way(name, zooms)
-                if tight:
-                    runs[f"{own}, tight"] = _Way(name, zooms, tight=True)
-    return runs
-
-
 def _score_case(
     targets: Sequence[Target],
     engines: Mapping[str, Engine],
     start: int,
-    ways: Mapping[str, _Way],
+    modes: Sequence[ModelMode],
     seed: int,
-) -> dict[str, list[Score]]:
+) -> dict[ModelMode, list[Score]]:
     case = targets[0].case
-    volume, label = read_volume(case.path), read_reference(case)
-    if volume.data.shape[:3] != label.shape:
-        raise VolumeError(
-            f"{case.path}: `gts` has the shape {label.shape} and the image {volume.data.shape[:3]} "
-            "(z, y, x); they must agree. Make the case again."
-        )
+    volume = read_volume(case.path)
+    label = reference(case, read_arrays(case.path, "gts"), volume.data.shape[:3])
     runs = []
-    # Runs that differ in nothing but their clicks go on from each other's masks.
-    memories: dict[_Way, _Memory] = defaultdict(_Memory)
-    for name, way in ways.items():
-        session = Session(
-            volume,
-            engines[way.model],
-            zoom=Zoom() if way.zoom else None,
-            carry_prompt=way.prompt,
-        )
-        runs.append((name, _Run(session, way, seed, memories[replace(way, clicks=0)])))
-    scores: dict[str, list[Score]] = {name: [] for name in ways}
+    # Modes that differ in nothing but their clicks go on from each other's masks.
+    memories: dict[ModelMode, _Memory] = defaultdict(_Memory)
+    for mode in modes:
+        zoom = Zoom() if mode.zoom else None
+        session = Session(volume, engines[mode.model], zoom=zoom, carry_prompt=mode.prompt)
+        runs.append(_ModelRun(session, mode, seed, memories[replace(mode, clicks=0)]))
+    scores: dict[ModelMode, list[Score]] = {mode: [] for mode in modes}
     # All models answer for one slice before the next one, and take turns in being first, so that
     # what slows the machine down for a while slows down all of them.
     for turn, (_, group) in enumerate(groupby(targets, key=lambda target: target.turn), start):
         of_turn = list(group)
         first = turn % len(runs)
-        for name, run in runs[first:] + runs[:first]:
-            scores[name] += [run.score(target, label) for target in of_turn]
+        for run in runs[first:] + runs[:first]:
+            scores[run.mode] += [run.score(target, label) for target in of_turn]
     return scores
 
 
@@ -245,21 +274,21 @@ class _Memory:
     encode_ms: dict[int, float] = field(default_factory=dict)
 
 
-class _Run:
-    """One model on one case.
+class _ModelRun:
+    """One mode of a model on one case.
 
     Parameters
     ----------
     session : Session
-    way : _Way
+    mode : ModelMode
     seed : int
         Of the boxes on middle slices, which are propagated.
     memory : _Memory
     """
 
-    def __init__(self, session: Session, way: _Way, seed: int, memory: _Memory) -> None:
+    def __init__(self, session: Session, mode: ModelMode, seed: int, memory: _Memory) -> None:
         self._session = session
-        self._way = way
+        self.mode = mode
         self._seed = seed
         self._memory = memory
         # Of the last target's masks, where they are checked.
@@ -290,7 +319,7 @@ class _Run:
         self._sure = []
         if isinstance(target.box, BoxPrompt):
             return [self._slice_mask(target, target.box, label)]
-        if not self._way.propagates:
+        if not self.mode.propagates:
             return list(self._session.segment(target.box))
         (first,) = self._session.segment(middle_box(target, label, self._seed))
         if not first.mask.any():
@@ -298,9 +327,9 @@ class _Run:
         last = len(label) - 1
         found = self._session.carry(0, {first.index: first.mask}, 0, last)
         masks = [first, *(mask for mask in found if isinstance(mask, SliceMask))]
-        if self._way.checks:
+        if self.mode.protocol is Protocol.confidence:
             self._sure = check_slices(self._session, masks)
-        if self._way.mends:
+        if self.mode.mends:
             # Later, the embeddings are at hand.
             for mask in masks:
                 self._note_encoding(mask)
@@ -310,21 +339,21 @@ class _Run:
 
     def _slice_mask(self, target: Target, box: BoxPrompt, label: Label) -> SliceMask:
         wanted = label[box.index] == target.label_id
-        if self._way.tight:
+        if self.mode.tight:
             box = tightened(box, wanted)
-        if self._way.looser:
-            box = loosened(box, self._way.looser, label.shape[1:])
+        if self.mode.looser:
+            box = loosened(box, self.mode.looser, label.shape[1:])
         answers = self._memory.answers.setdefault(target, [])
         if not answers:
             answers.append(self._ask(box))
-        while len(answers) <= self._way.clicks:
+        while len(answers) <= self.mode.clicks:
             asked, answer = answers[-1]
             click = next_click(answer.mask, wanted)
             # Where nothing is wrong any more, nothing is asked.
             if click is not None:
                 asked = replace(asked, clicks=(*asked.clicks, Click(*click)))
             answers.append(answers[-1] if click is None else self._ask(asked))
-        return answers[self._way.clicks][1]
+        return answers[self.mode.clicks][1]
 
     def _ask(self, box: BoxPrompt) -> tuple[BoxPrompt, SliceMask]:
         (answer,) = self._session.segment(box)

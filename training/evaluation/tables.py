@@ -1,15 +1,20 @@
-"""Tables of an evaluation for the terminal and the CSV file."""
+"""An evaluation as tables for the terminal and the CSV file, and as a picture."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from rich.table import Table
 
+from napari_medsamq.io.files import table_text
 from training.evaluation.scores import METRICS, Score
+from training.evaluation.scoring import ModelMode
+from training.files import replace_file
 
 # What another model may at least have more than the first one. A goal is missed only where the
 # whole 95 % interval of the difference lies below it.
@@ -90,20 +95,17 @@ def goal_table(name: str, rows: Sequence[tuple[str, float, float]], first: str) 
     return table
 
 
-def score_csv(scores: Mapping[str, Sequence[Score]]) -> str:
+def score_csv(scores: Mapping[ModelMode, Sequence[Score]]) -> str:
     """Write one line for each object and model; volumes leave `slice` empty."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["model", "modality", "data_set", "case", "slice", "label_id", "dsc", "nsd", "ms"]
-    )
-    for model, own in scores.items():
+    head = ["model", "modality", "data_set", "case", "slice", "label_id", "dsc", "nsd", "ms"]
+    rows: list[list[Any]] = []
+    for mode, own in scores.items():
         for score in own:
             target, case = score.target, score.target.case
             place = [case.modality, case.data_set, case.name, target.index, target.label_id]
             values = [f"{score.dsc:.6f}", f"{score.nsd:.6f}", f"{score.ms:.2f}"]
-            writer.writerow([model, *place, *values])
-    return text.getvalue()
+            rows.append([str(mode), *place, *values])
+    return table_text(head, rows)
 
 
 def _cell(row: Mapping[str, Any]) -> str:
@@ -118,3 +120,45 @@ def _verdict(value: Mapping[str, Any], goal: float) -> str:
     if value["mean"] >= goal:
         return "met"
     return "missed" if value["ci95"] is not None and value["ci95"][1] < goal else "open"
+
+
+_COLORS = ("#999999", "#56B4E9", "#009E73", "#E69F00", "#0072B2", "#D55E00")
+
+
+def plot_sizes(summary: Mapping[str, Any], path: Path) -> None:
+    """Draw bars with 95 % intervals.
+
+    Parameters
+    ----------
+    summary : mapping
+        As `training.evaluation.scores.summarise` returns it, of objects in slices.
+    path : Path
+        Of the PNG.
+    """
+    models = summary["models"]
+    sizes = list(next(iter(models.values()))["sizes"])
+    figure = Figure(figsize=(7, 3.2), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    width = 0.8 / len(models)
+    for number, (name, own) in enumerate(models.items()):
+        rows = [own["sizes"][size] for size in sizes]
+        means = np.array([row["dsc"] for row in rows])
+        ends = np.array([row["ci95"]["dsc"] or [row["dsc"]] * 2 for row in rows])
+        axes.bar(
+            np.arange(len(sizes)) + (number - (len(models) - 1) / 2) * width,
+            means,
+            width,
+            yerr=np.abs(ends.T - means),
+            label=name,
+            color=_COLORS[number % len(_COLORS)],
+            error_kw={"elinewidth": 1, "ecolor": "#333333"},
+        )
+    counts = [next(iter(models.values()))["sizes"][size]["n"] for size in sizes]
+    named = [f"{size}\n{count} objects" for size, count in zip(sizes, counts, strict=True)]
+    axes.set_xticks(range(len(sizes)), named)
+    axes.set_ylim(0.5, 1.0)
+    axes.set_ylabel("DSC")
+    axes.grid(axis="y", alpha=0.3)
+    figure.legend(fontsize=8, ncols=4, loc="outside upper center")
+    replace_file(path, lambda temporary: figure.savefig(temporary, format="png"))

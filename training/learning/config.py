@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from training.config import DataConfig, require
+from pydantic import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from training.config import Probability, Several, require
+from training.data.config import DataConfig
 
 
-@dataclass(frozen=True, kw_only=True)
 class TrainConfig(DataConfig):
     """A stage: the keys of `DataConfig`, and how is trained.
 
@@ -68,57 +75,36 @@ class TrainConfig(DataConfig):
     """
 
     trains: Literal["encoder", "decoder", "both"]
-    frozen: tuple[str, ...] = ()
-    epochs: int
-    warmup_epochs: int = 0
-    last_epochs: int = 0
+    frozen: Several[str] = ()
+    epochs: PositiveInt
+    warmup_epochs: NonNegativeInt = 0
+    last_epochs: NonNegativeInt = 0
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float
-    decoder_rate: float = 1.0
-    final_rate: float = 0.001
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    clip: float = 0.0
-    batch_size: int
-    micro_batch: int = 1
-    clicks: int = 0
-    starts: float = 0.0
+    learning_rate: PositiveFloat
+    decoder_rate: NonNegativeFloat = 1.0
+    final_rate: NonNegativeFloat = 0.001
+    momentum: NonNegativeFloat = 0.9
+    weight_decay: NonNegativeFloat = 0.0
+    clip: NonNegativeFloat = 0.0
+    batch_size: PositiveInt
+    micro_batch: PositiveInt = 1
+    clicks: NonNegativeInt = 0
+    starts: Probability = 0.0
     float_decoder: bool = False
-    mask_weight: float = 1.0
-    iou_weight: float = 0.0
-    distill_weight: float = 1.0
+    mask_weight: NonNegativeFloat = 1.0
+    iou_weight: NonNegativeFloat = 0.0
+    distill_weight: NonNegativeFloat = 1.0
     teacher: Path | None = None
     teacher_bf16: bool = False
     teacher_cache: Path | None = None
-    teacher_cache_gb: float = 20.0
+    teacher_cache_gb: NonNegativeFloat = 20.0
     batch_norm: Literal["frozen", "trained"] = "frozen"
     bf16: bool = False
-    workers: int = 0
-    save_steps: int = 50
+    workers: NonNegativeInt = 0
+    save_steps: PositiveInt = 50
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("epochs", "batch_size", "micro_batch", "save_steps"):
-            require(
-                getattr(self, name) >= 1, f"`{name}` has to be 1 or more, not {getattr(self, name)}"
-            )
-        for name in (
-            *(
-                "warmup_epochs",
-                "last_epochs",
-                "decoder_rate",
-                "final_rate",
-                "momentum",
-                "weight_decay",
-                "clip",
-            ),
-            *("clicks", "mask_weight", "iou_weight", "distill_weight"),
-            *("workers", "teacher_cache_gb"),
-        ):
-            require(
-                getattr(self, name) >= 0, f"`{name}` has to be 0 or more, not {getattr(self, name)}"
-            )
-        require(self.learning_rate > 0, f"`learning_rate` has to be above 0: {self.learning_rate}")
+    @model_validator(mode="after")
+    def _stage_is_possible(self) -> Self:
         require(
             self.warmup_epochs + self.last_epochs <= self.epochs,
             f"`warmup_epochs` and `last_epochs` ({self.warmup_epochs} and {self.last_epochs}) are "
@@ -137,7 +123,6 @@ class TrainConfig(DataConfig):
             self.clicks == 0 or self.mask_weight > 0,
             "`clicks` correct masks, and with `mask_weight: 0` none are learnt",
         )
-        require(0 <= self.starts <= 1, f"`starts` is a probability in 0..1, not {self.starts}")
         require(
             self.starts == 0 or self.clicks > 0,
             "`starts` gives masks to correct, and with `clicks: 0` nothing is corrected",
@@ -154,3 +139,4 @@ class TrainConfig(DataConfig):
             not self.unlabelled or self.distill_weight > 0,
             "`unlabelled` images serve the distillation only; `distill_weight` is 0",
         )
+        return self

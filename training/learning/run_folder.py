@@ -11,21 +11,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from training.checkpoints.network_file import StoredNetwork, read_network, write_network
 from training.checkpoints.tensor_files import read_tensors, write_tensors
-from training.config import config_text
+from training.config import changed_keys, config_text
 from training.errors import ConfigError
-from training.files import replace_file
+from training.files import write_file
 from training.learning.config import TrainConfig
 
 CONFIG, LOG = "config.yaml", "log.csv"
 START, CHECKPOINT, NETWORK = "start.pth", "checkpoint.pth", "network.pth"
 
 
-class Run:
+class RunFolder:
     """A run's folder.
 
     Parameters
@@ -47,9 +46,9 @@ class Run:
         self.folder = folder
         self._leads = leads
         self._events: SummaryWriter | None = None
-        self._text = config_text(config)
+        self._config = config
         if resume:
-            self._check_config(self._text)
+            self._check_begun()
         elif leads:
             self._check_free()
 
@@ -64,21 +63,16 @@ class Run:
         """Write down the network that the run starts from, and its configuration."""
         if self._leads:
             write_network(self.folder / START, network)
-            replace_file(
-                self.folder / CONFIG, lambda path: path.write_text(self._text, encoding="utf-8")
-            )
+            write_file(self.folder / CONFIG, config_text(self._config))
 
-    def _check_config(self, text: str) -> None:
-        try:
-            begun = (self.folder / CONFIG).read_text(encoding="utf-8")
-        except OSError as error:
+    def _check_begun(self) -> None:
+        file = self.folder / CONFIG
+        if not file.exists():
             raise ConfigError(
-                f"{self.folder}: holds no run to go on with ({error.strerror}). Leave --resume out "
-                "to begin one."
-            ) from error
-        if begun != text:
-            old, new = yaml.safe_load(begun), yaml.safe_load(text)
-            other = ", ".join(key for key in new if old.get(key) != new[key])
+                f"{self.folder}: holds no run to go on with. Leave --resume out to begin one."
+            )
+        other = ", ".join(changed_keys(file, self._config))
+        if other:
             raise ConfigError(
                 f"{self.folder}: was begun with another {other}. Use the configuration in {CONFIG} "
                 "there, or begin a run in another folder."
@@ -139,5 +133,4 @@ def _cut_log(path: Path, step: int) -> None:
     head, *lines = path.read_text(encoding="utf-8").splitlines()
     whole = [line for line in lines if line.count(",") == head.count(",")]
     kept = [head, *(line for line in whole if int(line.split(",")[0]) < step)]
-    text = "".join(f"{line}\n" for line in kept)
-    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_file(path, "".join(f"{line}\n" for line in kept))

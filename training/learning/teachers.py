@@ -7,6 +7,7 @@ be kept on disk.
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from napari_medsamq.inference.backend import openvino_core
-from training.files import replace_file
+from training.conversion.network import convert_encoder
+from training.files import write_file
 from training.models.sam import LiteMedSAM
+from training.processes import Processes
 
 Encoder = Callable[[Tensor], Tensor]
 
@@ -91,7 +94,7 @@ class EmbeddingStore:
 
     Raises
     ------
-    OSError
+    SaveError
         When an embedding cannot be written.
     """
 
@@ -113,11 +116,27 @@ class EmbeddingStore:
             half = self._encoder(image).half().cpu().numpy()
             if half.nbytes <= self._left:
                 self._left -= half.nbytes
-                replace_file(path, lambda temporary: _save(temporary, half))
+                packed = io.BytesIO()
+                np.save(packed, half)
+                write_file(path, packed.getvalue())
         # Rounded the first time too, so that a run that goes on is taught the same.
         return torch.from_numpy(half).to(image.device).float()
 
 
-def _save(path: Path, array: np.ndarray) -> None:
-    with path.open("wb") as file:
-        np.save(file, array)
+def fast_encoder(
+    net: LiteMedSAM, processes: Processes, model: ov.Model | None = None, *, bf16: bool = False
+) -> Encoder:
+    """Return the fastest way to run a network's encoder without gradients.
+
+    Parameters
+    ----------
+    net : LiteMedSAM
+    processes : Processes
+    model : openvino.Model, optional
+        Its encoder as OpenVINO has it, if it was converted before.
+    bf16 : bool
+        As in `openvino_encoder`.
+    """
+    if processes.device.type == "cpu":
+        return openvino_encoder(model or convert_encoder(net), bf16=bf16)
+    return torch_encoder(net.image_encoder.eval().to(processes.device))

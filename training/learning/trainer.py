@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from training.data.cases import generator
 from training.data.dataset import SliceDataset
 from training.data.sampler import BalancedSampler
-from training.evaluation.protocol import generator
 from training.learning.click_rounds import correct
 from training.learning.config import TrainConfig
 from training.learning.losses import batch_losses
@@ -37,31 +37,23 @@ class Student(nn.Module):
     Parameters
     ----------
     net : LiteMedSAM
-    frozen_encoder : callable, optional
+    frozen_encoder : callable or None
         Gives the embeddings where the encoder does not learn.
-    decodes : bool
-        Whether masks are wanted, and not the embeddings alone.
-    clicks : int
-        How often each mask is corrected.
-    starts : float
-        How often the first answer is that to a mask that is a little wrong.
+    config : TrainConfig
     """
 
     def __init__(
-        self,
-        net: LiteMedSAM,
-        frozen_encoder: Encoder | None,
-        *,
-        decodes: bool = True,
-        clicks: int = 0,
-        starts: float = 0.0,
+        self, net: LiteMedSAM, frozen_encoder: Encoder | None, config: TrainConfig
     ) -> None:
         super().__init__()
         self.net = net
         self._frozen_encoder = frozen_encoder
-        self._decodes = decodes
-        self._clicks = clicks
-        self._starts = starts
+        self._config = config
+
+    @property
+    def decodes(self) -> bool:
+        """Whether masks are wanted, and not the embeddings alone."""
+        return self._config.mask_weight + self._config.iou_weight > 0
 
     def forward(
         self, image: Tensor, boxes: Tensor, mask: Tensor, rng: np.random.Generator
@@ -78,10 +70,10 @@ class Student(nn.Module):
             Of the clicks.
         """
         embedding = (self._frozen_encoder or self.net.image_encoder)(image)
-        if not self._decodes:
+        if not self.decodes:
             return embedding, []
-        answers = correct(self.net, embedding, boxes, mask, self._clicks, rng, starts=self._starts)
-        return embedding, answers
+        clicks, starts = self._config.clicks, self._config.starts
+        return embedding, correct(self.net, embedding, boxes, mask, clicks, rng, starts=starts)
 
 
 class Trainer:
@@ -128,14 +120,8 @@ class Trainer:
         self._data = data
         learns = choose_parameters(net, config)
         self._optimizer = build_optimizer(config, learns)
-        self._decodes = config.mask_weight + config.iou_weight > 0
-        student = Student(
-            self._net,
-            frozen_encoder,
-            decodes=self._decodes,
-            clicks=config.clicks,
-            starts=config.starts,
-        )
+        student = Student(self._net, frozen_encoder, config)
+        self._decodes = student.decodes
         self._student: nn.Module = (
             DistributedDataParallel(student, find_unused_parameters=True)
             if processes.count > 1

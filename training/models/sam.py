@@ -8,19 +8,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from training.checkpoint import read_weights
-from training.checkpoints.tensor_files import load_weights
 from training.models.fast_vit import DESIGNS, FastViT
 from training.models.mask_decoder import HIDDEN, MaskDecoder
 from training.models.prompt_encoder import PromptEncoder
 from training.models.pruning import prune_hidden
 from training.models.tiny_vit import IMAGE_SIDE, TinyViT, spread_biases, to_tokens
-from training.models.vit import ImageEncoderViT
 
 PUBLISHED, FAST = "litemedsam", "medsamq-fast"
 # What builds the image encoders of networks, by the name of the whole.
@@ -141,40 +137,6 @@ class LiteMedSAM(nn.Module):
             previous = boxes.new_zeros(1, 1, IMAGE_SIDE, IMAGE_SIDE)
         logits, iou = self.decoder()(embedding, corners, labels, previous, has_mask)
         return logits, iou
-
-
-def build_lite_medsam(checkpoint: Path | None = None) -> LiteMedSAM:
-    """Build the float network, in evaluation mode.
-
-    Parameters
-    ----------
-    checkpoint : Path, optional
-        Weights with LiteMedSAM's names; without them the weights are random.
-
-    Raises
-    ------
-    ModelError
-        If the file cannot be read safely or is not a LiteMedSAM checkpoint.
-    """
-    net = LiteMedSAM()
-    if checkpoint is not None:
-        cure = "Give the file that `python -m training.checkpoint` names."
-        load_weights(checkpoint, net, read_weights(checkpoint), "LiteMedSAM", cure)
-    return net.eval()
-
-
-def build_medsam(checkpoint: Path) -> LiteMedSAM:
-    """Build MedSAM, the float network with SAM's ViT-B as encoder, in evaluation mode.
-
-    Raises
-    ------
-    ModelError
-        If the file cannot be read safely or is not a MedSAM ViT-B checkpoint.
-    """
-    net = LiteMedSAM(ImageEncoderViT())
-    cure = "Give the file medsam_vit_b.pth of the MedSAM authors."
-    load_weights(checkpoint, net, read_weights(checkpoint), "MedSAM ViT-B", cure)
-    return net.eval()
 
 
 def build_network(architecture: str) -> LiteMedSAM:

@@ -11,15 +11,15 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import torch
+from pydantic import Field, model_validator
 from torch import nn
 
 from napari_medsamq.inference.model_spec import FLOAT_BITS
-from training.config import require
+from training.config import Config, require
 from training.models.layers import ConvNorm, MatmulOperand
 from training.quantization.quantizers import SignedActivation
 from training.quantization.smoothing import has_scales, insert_scales, smooth
@@ -52,8 +52,7 @@ PARTS = {
 _SMOOTHED = ("image_encoder.patch_embed.seq.2", "image_encoder.*.conv[123]")
 
 
-@dataclass(frozen=True, kw_only=True)
-class QuantConfig:
+class QuantConfig(Config):
     """Which layers are quantised, and how.
 
     Attributes
@@ -73,21 +72,21 @@ class QuantConfig:
         Whether the encoder's convolutions get their channels in like ranges.
     """
 
-    bits: int = 8
+    bits: int = Field(default=8, ge=2, le=8)
     parts: Literal["encoder", "decoder", "both"] = "both"
     weights: Literal["per_channel", "per_tensor"] = "per_channel"
     overrides: dict[str, int] | None = None
-    percentile: float = 99.999
+    percentile: float = Field(default=99.999, gt=0, le=100)
     smooth: bool = True
 
-    def __post_init__(self) -> None:
-        require(2 <= self.bits <= 8, f"`bits` lies in 2..8, not {self.bits}")
-        require(0 < self.percentile <= 100, f"`percentile` lies in 0..100, not {self.percentile}")
+    @model_validator(mode="after")
+    def _overrides_are_possible(self) -> Self:
         for pattern, bits in (self.overrides or {}).items():
             require(
                 2 <= bits <= 8 or bits == FLOAT_BITS,
                 f"`overrides` gives `{pattern}` {bits} bits; 2 to 8 are possible, or 32 for float",
             )
+        return self
 
     def bits_of(self, name: str) -> int:
         """Return the bit width of the layer of this name."""

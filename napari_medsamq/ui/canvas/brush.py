@@ -12,10 +12,11 @@ from napari.layers import Labels
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
-from napari_medsamq.annotation.history import MAX_LABEL_ID, Edit
+from napari_medsamq.annotation.history import Edit
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.array_types import Label, Voxels
 from napari_medsamq.errors import MedSAMQError, PromptError, VolumeError
+from napari_medsamq.io.segments import MAX_LABEL_ID
 from napari_medsamq.ui.worker import Worker
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from napari_medsamq.annotation.acceptance import Acceptance, mask_key
+from napari_medsamq.annotation.acceptance import mask_key
 from napari_medsamq.annotation.history import LabelPart
 from napari_medsamq.annotation.review import Grade, Review
 from napari_medsamq.array_types import Bool
@@ -74,12 +74,8 @@ class ReviewTool(BackgroundTool):
         return self._review(self._view.axis, self._workspace.label_id)
 
     def _review(self, axis: int, label_id: int) -> Review:
-        history = self._session.history
-
-        def accepted(index: int, key: bytes) -> bool:
-            return Acceptance(axis, index, label_id, key) in history.accepted
-
-        return self._workspace.reviews.setdefault((axis, label_id), Review(accepted))
+        fresh = Review(self._session.history, axis, label_id)
+        return self._workspace.reviews.setdefault((axis, label_id), fresh)
 
     def describe(self, index: int) -> str:
         """Say in a line what is known of a slice."""

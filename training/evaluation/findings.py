@@ -1,0 +1,111 @@
+"""What a protocol tells besides means: clicks, ghosts, what a prompt adds, and confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from napari_medsamq.prompts import CarryPrompt
+from training.evaluation.confidence_study import BAD_DSC, LOOKED_AT, describe_checks
+from training.evaluation.protocol import Protocol
+from training.evaluation.scores import Score, clicks_needed, ghost_share, summarise
+from training.evaluation.scoring import CLICKS, ModelMode
+
+WANTED_DSC = 0.9
+
+Scores = Mapping[ModelMode, Sequence[Score]]
+# What JSON can hold, and the same as lines of text.
+Findings = tuple[dict[str, Any], list[str]]
+
+
+def list_findings(scores: Scores, protocol: Protocol, seed: int) -> Findings:
+    """Return what the scores of a protocol tell besides means.
+
+    Parameters
+    ----------
+    scores : mapping of ModelMode to sequence of Score
+    protocol : Protocol
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    values : dict
+        What JSON can hold.
+    lines : list of str
+        The same in words.
+    """
+    values: dict[str, Any] = {}
+    lines: list[str] = []
+    found = {
+        "clicks_needed": _clicks(scores) if protocol is Protocol.clicks else ({}, []),
+        "ghosts": ({}, []) if protocol.of_slices else _ghosts(scores),
+        "prompts": _prompts(scores, seed),
+        "confidence": _confidence(scores) if protocol is Protocol.confidence else ({}, []),
+    }
+    for what, (own, text) in found.items():
+        values |= {what: own} if own else {}
+        lines += text
+    return values, lines
+
+
+def _clicks(scores: Scores) -> Findings:
+    """Count how many clicks each model needs."""
+    found, lines = {}, []
+    for mode in scores:
+        if mode.clicks == 0:
+            own = [scores[replace(mode, clicks=count)] for count in CLICKS]
+            found[mode.name] = clicks, failed = clicks_needed(own, WANTED_DSC)
+            lines.append(
+                f"{mode.name}: {clicks:.2f} clicks to a DSC of {WANTED_DSC:.2f}; {failed:.0%} do "
+                f"not reach it with {CLICKS[-1]}"
+            )
+    return found, lines
+
+
+def _ghosts(scores: Scores) -> Findings:
+    found = {str(mode): ghost_share(own) for mode, own in scores.items()}
+    lines = [
+        f"{mode}: {share:.1%} of its slices have no reference" for mode, share in found.items()
+    ]
+    return found, lines
+
+
+def _prompts(scores: Scores, seed: int) -> Findings:
+    """Compare the mask before, as a prompt, with the box around it alone where both are known."""
+    found, lines = {}, []
+    for mode in scores:
+        alone = replace(mode, prompt=CarryPrompt.box)
+        if mode.prompt is CarryPrompt.box_and_mask and alone in scores:
+            both = {key: scores[key] for key in (alone, mode)}
+            found[str(mode)] = compared = summarise(both, seed)["differences"][str(mode)]
+            gains = (f"{key.upper()} {_gain(value)}" for key, value in compared["macro"].items())
+            lines.append(f"{mode} minus {alone}: {', '.join(gains)}")
+    return found, lines
+
+
+def _gain(value: Mapping[str, Any]) -> str:
+    interval = "" if value["ci95"] is None else " ({:+.3f} to {:+.3f})".format(*value["ci95"])
+    return f"{value['mean']:+.3f}{interval}"
+
+
+def _confidence(scores: Scores) -> Findings:
+    """Tell how well the confidence of slices finds those that are wrong."""
+    found = {
+        str(mode): describe_checks(own)
+        for mode, own in scores.items()
+        if any(score.checks for score in own)
+    }
+    lines = []
+    for name, own in found.items():
+        lines += [
+            f"{name}: Spearman correlation of confidence and DSC {own['spearman']:.2f} (goal >= "
+            f"0.5); the least sure {LOOKED_AT:.0%} of slices hold {own['found']:.0%} of those "
+            f"below {BAD_DSC} (goal >= 50 %), which are {own['bad']:.0%} of {own['slices']:.0f}",
+            f"  doubtful: {own['doubtful']:.0%} of slices, {own['caught']:.0%} of those below "
+            f"{BAD_DSC}; sure: {own['sure']:.0%}, of which {own['good']:.0%} are not below it; by "
+            f"these slices, doubtful were those up to {own['doubtful_to']:.2f}, and sure those "
+            f"from {own['sure_from']:.2f} on",
+        ]
+    return found, lines

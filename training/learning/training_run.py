@@ -1,0 +1,106 @@
+"""A stage of the training: from its start, or its last checkpoint, to the network it ends with."""
+
+from __future__ import annotations
+
+import typer
+
+from training.checkpoints.network_file import StoredNetwork, continue_story
+from training.checkpoints.published import lite_medsam_checkpoint
+from training.checkpoints.released import build_lite_medsam, build_medsam
+from training.console import progress_bar
+from training.data.dataset import SliceDataset
+from training.errors import ConfigError
+from training.files import path_sha256
+from training.learning.config import TrainConfig
+from training.learning.run_folder import RunFolder
+from training.learning.teachers import (
+    EmbeddingStore,
+    Teacher,
+    fast_encoder,
+)
+from training.learning.trainer import Trainer
+from training.processes import Processes
+
+
+def train(
+    config: TrainConfig, run: RunFolder, network: StoredNetwork, processes: Processes
+) -> StoredNetwork:
+    """Train a network by a configuration, from the run's last checkpoint on if there is one.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    run : RunFolder
+    network : StoredNetwork
+        Where the run started; its weights are changed in place.
+    processes : Processes
+
+    Returns
+    -------
+    network : StoredNetwork
+
+    Raises
+    ------
+    ConfigError, DataError, ModelError, SaveError
+        If the configuration does not fit data, network or processes, or a file cannot be read or
+        written.
+    """
+    with progress_bar("cases", shown=processes.leads) as report:
+        data = SliceDataset(config, report)
+    state = run.read_checkpoint()
+    if state is not None:
+        # Before the optimiser takes the parameters: Brevitas makes new ones of the ranges it loads.
+        network.net.load_state_dict(state["weights"])
+    frozen = fast_encoder(network.net, processes) if config.trains == "decoder" else None
+    teacher = _build_teacher(config, processes) if config.distill_weight > 0 else None
+    try:
+        trainer = Trainer(config, network.net, data, teacher, frozen, processes)
+    except ValueError as error:
+        raise ConfigError(f"The configuration does not fit: {error}. Correct it.") from error
+    if processes.leads:
+        typer.echo(trainer.sampler.table())
+    if state is None:
+        run.begin(network)
+    else:
+        trainer.load_state(state)
+    with progress_bar("steps", shown=processes.leads) as report:
+        for values in trainer.run():
+            run.log(trainer.step, values)
+            report(trainer.step, trainer.steps)
+            if trainer.step % config.save_steps == 0 or trainer.step == trainer.steps:
+                run.write_checkpoint(trainer.state())
+    run.close()
+    story = continue_story(network.provenance, _describe(config, trainer.steps))
+    if config.clicks:
+        # The plugin asks with a mask only those networks that have learnt from one.
+        story["prompts"] = "boxes, clicks and masks"
+    trained = StoredNetwork(network.net.cpu().eval(), network.quant, story)
+    run.write_network(trained)
+    return trained
+
+
+def _build_teacher(config: TrainConfig, processes: Processes) -> Teacher:
+    if config.teacher is not None:
+        path = config.teacher
+        net = build_medsam(path)
+    else:
+        path = lite_medsam_checkpoint()
+        net = build_lite_medsam(path)
+    encoder = fast_encoder(net, processes, bf16=config.teacher_bf16)
+    if config.teacher_cache is not None:
+        name = f"{path_sha256(path)} {config.teacher_bf16}"
+        encoder = EmbeddingStore(config.teacher_cache, encoder, name, config.teacher_cache_gb)
+    return Teacher(net, processes.device, encoder)
+
+
+def _describe(config: TrainConfig, steps: int) -> str:
+    """Say in one line what was trained."""
+    data = ", ".join(folder.name for folder in config.data)
+    weights = f"mask {config.mask_weight:g}, IoU {config.iou_weight:g}"
+    clicks = f", {config.clicks} clicks each" if config.clicks else ""
+    part = f"{config.trains} in floating point" if config.float_decoder else config.trains
+    return (
+        f"{part}: {steps} steps of {config.batch_size} samples of {data}, "
+        f"{config.optimizer} {config.learning_rate:g}, {weights}, "
+        f"distillation {config.distill_weight:g}{clicks}"
+    )
