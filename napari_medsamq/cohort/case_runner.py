@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
-from typing import Any, get_args
+from typing import Any
 
 import cv2
 
@@ -38,7 +38,7 @@ from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.model_spec import ModelSpec, default_model
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
 from napari_medsamq.io.files import file_hash, write_json, write_whole
-from napari_medsamq.io.modality import Modality
+from napari_medsamq.io.modality import MODALITIES
 from napari_medsamq.io.readers import files_of
 from napari_medsamq.io.volume import Volume, read_volume, volume_hash
 from napari_medsamq.records.journal import journal_path
@@ -99,7 +99,7 @@ class CaseOutcome:
 
 def describe_program() -> dict[str, Any]:
     """Return what, besides the table, decides about masks here: versions, instructions, models."""
-    models = {modality: _model_hash(default_model(modality)) for modality in get_args(Modality)}
+    models = {modality: _model_hash(default_model(modality)) for modality in MODALITIES}
     return {"version": __version__, **environment(), "models": models}
 
 

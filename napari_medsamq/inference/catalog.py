@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import get_args
 
 import numpy as np
 
@@ -69,7 +68,7 @@ def list_models() -> list[ListedModel]:
     listed = []
     for directory in shipped_models():
         spec = ModelSpec.read(directory)
-        used = tuple(name for name in get_args(Modality) if default_model(name) == directory)
+        used = tuple(name for name in MODALITIES if default_model(name) == directory)
         scores = {kind: found["dsc"] for kind, found in spec.scores.items() if "dsc" in found}
         size = size_mb(directory)
         listed.append(ListedModel(spec.name, directory, spec.bits, size, scores, used))

@@ -11,9 +11,10 @@ from fake_engine import FakeEngine
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.annotation.session import Session
 from napari_medsamq.inference.preprocess import IDENTITY, BoxRule
-from napari_medsamq.io.volume import Volume, read_label, read_volume
+from napari_medsamq.io.labels import read_label
+from napari_medsamq.io.volume import Volume, read_volume, volume_hash
 from napari_medsamq.records import verification
-from napari_medsamq.records.journal import check_volume, volume_hash
+from napari_medsamq.records.journal import check_volume
 from napari_medsamq.records.journal_format import Content, read_journal
 from napari_medsamq.records.provenance import (
     LabelSnapshot,
