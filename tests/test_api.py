@@ -423,6 +423,16 @@ def test_the_models_are_listed() -> None:
     assert sorted(used) == ["CT", "MR", "other"]
 
 
+def test_what_was_read_is_told_in_a_line(image: Path, tmp_path: Path) -> None:
+    volume = mq.read_volume(image)
+    assert repr(volume) == "<Volume image: MR, (i, j, k) 12 x 16 x 14 voxels of 1 x 1 x 1 mm>"
+    mq.write_label(tmp_path / "a.seg.nrrd", BRIGHT, volume, names={1: "<b>"})
+    assert repr(mq.read_label(tmp_path / "a.seg.nrrd")) == "<LabelFile a: 1 <b>>"
+    named = mq.volume_from_array(voxels(), (1, 1, 1), modality="CT", name="<b>")
+    assert "Volume &lt;b&gt;: CT" in named._repr_html_()
+    assert "left and right are unknown" in named._repr_html_()
+
+
 def test_a_notebook_shows_a_slice_and_what_is_on_it(session: mq.Session) -> None:
     def drawn() -> np.ndarray:
         picture = cv2.imdecode(np.frombuffer(session._repr_png_(), np.uint8), cv2.IMREAD_COLOR)

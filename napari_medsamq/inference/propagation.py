@@ -125,6 +125,9 @@ def gaps(anchors: Mapping[int, Bool], first: int, last: int) -> list[Gap]:
 class StopRules:
     """When to stop; fitted to 144 ends of structures in CT, MR and PET of the training data.
 
+    `most_doubt` is the largest in steps of 0.05 with which, of 109 structures of the training data,
+    each data set had a structure on at least nine in ten of the slices carried to.
+
     Attributes
     ----------
     least_area : int
@@ -143,7 +146,7 @@ class StopRules:
     most_growth: float = 2.0
     most_shift: float = 0.6
     least_overlap: float = 0.2
-    most_doubt: float = 0.40
+    most_doubt: float = 0.50
 
     def reason(
         self, now: SliceEvidence, before: SliceEvidence, anchor: SliceEvidence

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_medsamq.array_types import Label
 from napari_medsamq.errors import VolumeError
@@ -46,10 +47,10 @@ from napari_medsamq.io.source import (
     checked,
     enough_memory,
 )
-from napari_medsamq.io.volume import Volume, volume_name
+from napari_medsamq.io.volume import Order, Volume, volume_name
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LabelFile:
     """A label, where it lies, and what its file says of it.
 
@@ -75,6 +76,10 @@ class LabelFile:
     def of(cls, volume: Volume, ids: Label, segments: Segments = MappingProxyType({})) -> LabelFile:
         """Make it of label ids (z, y, x) uint16 on the voxels of a volume."""
         return cls(replace(volume, data=ids), segments)
+
+    def __repr__(self) -> str:
+        named = ", ".join(f"{n} {name}" for n, name in self.label_names.items())
+        return f"<LabelFile {self.volume.name}: {named or 'empty'}>"
 
     @property
     def label(self) -> Label:
@@ -109,6 +114,15 @@ class LabelFile:
     def segment(self, label_id: int) -> Segment:
         """Return name and colour of a label id; those of new labels where the file has none."""
         return self.segments.get(label_id) or Segment.default(label_id)
+
+    @property
+    def label_names(self) -> dict[int, str]:
+        """The name of each label id that has voxels, in ascending order."""
+        return {label_id: self.segment(label_id).name for label_id in self.ids}
+
+    def label_array(self, order: Order = "file") -> Label:
+        """Return the label ids (i, j, k) uint16 as an array of its own, or (z, y, x)."""
+        return self.volume.in_order(self.label, order)
 
     def laid_on(self, image: Volume) -> LabelFile:
         """Return it as it lies on an image; as it is where its file says that itself.
@@ -161,8 +175,8 @@ def read_label_file(path: Path, like: Volume | None = None) -> LabelFile:
         return found if like is None else _placed(found, like)
 
 
-def read_label(path: str | Path, like: Volume) -> LabelFile:
-    """Read a label file onto the grid of a volume.
+def read_label(path: str | Path, like: Volume | None = None) -> LabelFile:
+    """Read a label file, onto the grid of a volume if one is given.
 
     Voxels are copied where the grids are the same but for the order, direction or extent of their
     axes; elsewhere each voxel takes the label nearest to it, and the notes say so.
@@ -171,7 +185,8 @@ def read_label(path: str | Path, like: Volume) -> LabelFile:
     ----------
     path : str or Path
         See `read_label_file`.
-    like : Volume
+    like : Volume, optional
+        Without it the label stays as it lies in its file, and may be empty.
 
     Raises
     ------
@@ -182,6 +197,8 @@ def read_label(path: str | Path, like: Volume) -> LabelFile:
     if path.is_dir():
         raise VolumeError(f"{path}: is a folder. Choose the file with the label.")
     found = read_label_file(path, like)
+    if like is None:
+        return found
     check_labelled(path, found.label)
     moved = bring_onto(found, like)
     if not moved.label.any():
@@ -191,6 +208,36 @@ def read_label(path: str | Path, like: Volume) -> LabelFile:
         )
     present = moved.ids
     return replace(moved, segments={n: own for n, own in moved.segments.items() if n in present})
+
+
+def label_of_array(array: npt.ArrayLike, volume: Volume, order: Order = "file") -> LabelFile:
+    """Make a label of an array of label ids, or of a mask, that belongs to a volume.
+
+    Parameters
+    ----------
+    array : (i, j, k) or (z, y, x) integer or bool
+    volume : Volume
+    order : "file" or "anatomical"
+        Of the array's axes.
+
+    Raises
+    ------
+    VolumeError
+        If it is not of the volume's shape, or its values are no label ids.
+    """
+    given, source = np.asarray(array), volume.source
+    expected = source.grid if order == "file" else volume.data.shape[:3]
+    if given.shape != expected and (order != "file" or given.shape != source.shape):
+        raise VolumeError(
+            f"The array: an array of {expected} voxels is needed, as the volume has in the axis "
+            f"order {order!r}, not one of {given.shape}."
+        )
+    if given.dtype.kind not in "biuf":
+        raise VolumeError(f"The array: a label holds whole numbers or bool, not {given.dtype}.")
+    ids = whole_ids("The array", given.reshape(expected))
+    if order == "file":
+        ids = np.ascontiguousarray(volume.from_source(ids.reshape(source.shape)))
+    return LabelFile.of(volume, ids)
 
 
 def bring_onto(label: LabelFile, image: Volume) -> LabelFile:

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -39,12 +40,16 @@ from napari_medsamq.io.source import (
     checked,
     enough_memory,
 )
+from napari_medsamq.plain_text import as_html
+
+# Of the axes of an array: (i, j, k) as in the file, or (z, y, x) towards S, P and L.
+Order = Literal["file", "anatomical"]
 
 # NIfTI's codes of spaces that are no scanner's: Talairach and MNI templates.
 _TEMPLATE = 3
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Volume:
     """An image in array order, and where it lies in the patient.
 
@@ -117,6 +122,16 @@ class Volume:
             parts=decoded.parts,
         )
 
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.source.shape))
+        mm = " x ".join(f"{size:.4g}" for size in voxel_sizes(self.source.affine))
+        return f"<Volume {self.name}: {self.modality}, (i, j, k) {size} voxels of {mm} mm>"
+
+    def _repr_html_(self) -> str:
+        """Say the same, and what the user should know of it, for a notebook."""
+        told = "".join(f"<li>{as_html(warning)}</li>" for warning in self.warnings)
+        return f"<p>{as_html(repr(self)[1:-1])}</p><ul>{told}</ul>"
+
     @property
     def spacing(self) -> Float64:
         """Distance (3,) float64 between neighbouring voxels in mm, array order."""
@@ -173,6 +188,23 @@ class Volume:
     def to_source(self, array: Array) -> Array:
         """Bring an array (z, y, x) or (z, y, x, 3) into the file's own axis order and shape."""
         return self.source.to_source(array)
+
+    def in_order(self, array: Array, order: Order) -> Array:
+        """Return a copy of an array (z, y, x) in the axes of the file, (i, j, k), or as it is.
+
+        Parameters
+        ----------
+        array : (z, y, x)
+        order : "file" or "anatomical"
+
+        Raises
+        ------
+        ValueError
+            If there is no such order.
+        """
+        if order not in get_args(Order):
+            raise ValueError(f"order is 'file' or 'anatomical', not {order!r}")
+        return np.array(self.to_source(array) if order == "file" else array, order="C")
 
     def from_source(self, array: Array) -> Array:
         """Bring an array in the file's own axis order and shape into array order (z, y, x)."""

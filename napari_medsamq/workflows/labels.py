@@ -3,76 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.analysis import comparison, statistics
 from napari_medsamq.analysis.comparison import DEFAULT_TOLERANCE_MM, Agreement
 from napari_medsamq.analysis.statistics import LabelStatistics
 from napari_medsamq.annotation.label_model import LabelModel
-from napari_medsamq.errors import SaveError
-from napari_medsamq.io import label_writer, labels
+from napari_medsamq.errors import SaveError, VolumeError
+from napari_medsamq.io import label_writer
 from napari_medsamq.io.label_writer import SaveReceipt, check_target
-from napari_medsamq.io.labels import LabelFile, on_common_grid, read_label_file
+from napari_medsamq.io.labels import LabelFile, label_of_array, on_common_grid
 from napari_medsamq.io.segments import Segment
-from napari_medsamq.io.volume import Volume
+from napari_medsamq.io.volume import Order, Volume
 from napari_medsamq.records.provenance import LabelSnapshot, Saved, save_with_provenance
 from napari_medsamq.records.report import make_report, report_path, write_report
-from napari_medsamq.workflows.file_arrays import Order, array_ids, in_order
 from napari_medsamq.workflows.session import Session
-
-
-@dataclass(frozen=True, eq=False)
-class LabelImage:
-    """A label of a file, and the volume whose voxels it has; made by `read_label`.
-
-    Attributes
-    ----------
-    file : LabelFile
-        The same in anatomical array order (z, y, x).
-    volume : Volume
-        Where it lies.
-    """
-
-    file: LabelFile
-    volume: Volume
-
-    @property
-    def label_names(self) -> dict[int, str]:
-        """The name of each label id that has voxels, in ascending order."""
-        return {label_id: self.file.segment(label_id).name for label_id in self.file.ids}
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the user should know about how the voxels came onto their grid."""
-        return self.file.notes
-
-    def label_array(self, order: Order = "file") -> npt.NDArray[np.uint16]:
-        """Return the label ids (i, j, k) uint16 as an array of its own, or (z, y, x)."""
-        return in_order(self.volume, self.file.label, order)
-
-
-def read_label(path: str | Path, like: Volume | None = None) -> LabelImage:
-    """Read a label file.
-
-    Parameters
-    ----------
-    path : str or Path
-        Of any format that volumes are read from, or a DICOM segmentation or structure set.
-    like : Volume, optional
-        The volume onto whose voxels it is brought, by nearest neighbours where its own are others;
-        without it, it stays as it lies in its file, and may be empty.
-
-    Raises
-    ------
-    VolumeError
-        If the file holds no label, or one that lies elsewhere than the volume.
-    """
-    found = read_label_file(Path(path)) if like is None else labels.read_label(path, like)
-    return LabelImage(found, like or found.volume)
 
 
 def write_label(
@@ -108,16 +55,14 @@ def write_label(
     VolumeError
         If the array is not of the volume's shape, or its values are no label ids.
     """
-    path = Path(path)
-    check_new(path, overwrite)
-    check_target(path, like.path, like.source)
-    ids = array_ids(label, like, order)
+    ids = label_of_array(label, like, order).label
     segments = {n: Segment(name, Segment.default(n).color) for n, name in (names or {}).items()}
+    check_free(path, like, overwrite)
     return label_writer.write_label(path, ids, like, segments)
 
 
 def save(
-    label: Session | LabelModel | LabelImage | npt.ArrayLike,
+    label: Session | LabelModel | LabelFile | npt.ArrayLike,
     path: str | Path,
     *,
     like: Volume | None = None,
@@ -131,7 +76,7 @@ def save(
 
     Parameters
     ----------
-    label : Session, LabelImage or (i, j, k) integer or bool
+    label : Session, LabelFile or (i, j, k) integer or bool
         An array has the axes of the volume's file; see `write_label`.
     path : str or Path
         Its suffix says in which format; see `write_label`.
@@ -161,24 +106,19 @@ def save(
     path = Path(path)
     model = label.annotation if isinstance(label, Session) else label
     if isinstance(model, LabelModel):
-        volume = model.volume
-        check_new(path, overwrite)
-        check_target(path, volume.path, volume.source)
-        page = report_path(path) if report else None
-        if page is not None:
+        check_free(path, model.volume, overwrite)
+        page = report_path(path)
+        if report:
             check_new(page, overwrite)
         saved = save_with_provenance(path, LabelSnapshot.of(model), names=with_name)
-        if page is not None:
-            write_report(page, make_report(path, volume), replace=overwrite)
+        if report:
+            write_report(page, make_report(path, model.volume), replace=overwrite)
         return saved
     if report:
         raise ValueError("only the label of a session has a past that a report could tell")
-    if isinstance(model, LabelImage):
-        like, names, array = model.volume, model.label_names, model.label_array()
-        return Saved(write_label(path, array, like, names=names, overwrite=overwrite), None)
-    if like is None:
-        raise ValueError("an array needs like=volume, on whose grid it is saved")
-    return Saved(write_label(path, model, like, overwrite=overwrite), None)
+    found = _placed(model, like)
+    check_free(path, like or found.volume, overwrite)
+    return Saved(label_writer.write_label(path, found.label, found.volume, found.segments), None)
 
 
 def check_new(path: Path, overwrite: bool = False) -> None:
@@ -194,17 +134,28 @@ def check_new(path: Path, overwrite: bool = False) -> None:
         )
 
 
+def check_free(path: str | Path, volume: Volume, overwrite: bool = False) -> None:
+    """Refuse what is no place for a label: a file that is there unasked, and a volume's own ones.
+
+    Raises
+    ------
+    SaveError
+    """
+    check_new(Path(path), overwrite)
+    check_target(Path(path), volume.path, volume.source)
+
+
 def label_statistics(
-    label: Session | LabelImage | npt.ArrayLike, volume: Volume | None = None
+    label: Session | LabelFile | npt.ArrayLike, volume: Volume | None = None
 ) -> dict[int, LabelStatistics]:
     """Measure the labels of a volume: size, intensities and diameters.
 
     Parameters
     ----------
-    label : Session, LabelImage or (i, j, k) integer or bool
+    label : Session, LabelFile or (i, j, k) integer or bool
         An array has the axes of the volume's file.
     volume : Volume, optional
-        That of the session or the label if not given.
+        Whose intensities are measured; that of the session if not given.
 
     Returns
     -------
@@ -216,15 +167,21 @@ def label_statistics(
     VolumeError
         If the label is not of the volume's shape, or its values are no label ids.
     ValueError
-        If an array comes without a volume.
+        If no volume is given for what is no session.
     """
-    placed = _placed(label, volume)
-    return statistics.label_statistics(volume or placed.volume, placed.file.label)
+    if volume is None and isinstance(label, Session):
+        volume = label.volume
+    if volume is None:
+        raise ValueError("the volume is needed whose intensities are measured")
+    found = _placed(label, volume)
+    if volume.data.shape[:3] != found.label.shape:
+        raise VolumeError(f"{volume.name}: the label has voxels of another volume.")
+    return statistics.label_statistics(volume, found.label)
 
 
 def compare_labels(
-    a: Session | LabelImage | npt.ArrayLike,
-    b: Session | LabelImage | npt.ArrayLike,
+    a: Session | LabelFile | npt.ArrayLike,
+    b: Session | LabelFile | npt.ArrayLike,
     tolerance_mm: float = DEFAULT_TOLERANCE_MM,
     *,
     like: Volume | None = None,
@@ -235,7 +192,7 @@ def compare_labels(
 
     Parameters
     ----------
-    a, b : Session, LabelImage or (i, j, k) integer or bool
+    a, b : Session, LabelFile or (i, j, k) integer or bool
     tolerance_mm : float
         Distance up to which surfaces agree.
     like : Volume, optional
@@ -253,15 +210,15 @@ def compare_labels(
     ValueError
         If an array comes without a volume.
     """
-    pair = on_common_grid(_placed(a, like).file, _placed(b, like).file)
+    pair = on_common_grid(_placed(a, like), _placed(b, like))
     return comparison.compare_labels(pair.a, pair.b, pair.spacing, tolerance_mm)
 
 
-def _placed(label: Session | LabelImage | npt.ArrayLike, volume: Volume | None) -> LabelImage:
-    if isinstance(label, LabelImage):
+def _placed(label: Session | LabelFile | npt.ArrayLike, volume: Volume | None) -> LabelFile:
+    if isinstance(label, LabelFile):
         return label
     if isinstance(label, Session):
-        return LabelImage(LabelFile.of(label.volume, label.annotation.label), label.volume)
+        return LabelFile.of(label.volume, label.annotation.label)
     if volume is None:
         raise ValueError("an array needs the volume that it belongs to")
-    return LabelImage(LabelFile.of(volume, array_ids(label, volume)), volume)
+    return label_of_array(label, volume)

@@ -29,11 +29,11 @@ from napari_medsamq.inference.engine import Engine, Engines
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.inference.propagation import Stop, gaps
 from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.io.labels import label_of_array
 from napari_medsamq.io.modality import modality_of
 from napari_medsamq.io.segments import MAX_LABEL_ID
-from napari_medsamq.io.volume import Volume
+from napari_medsamq.io.volume import Order, Volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click, box_between
-from napari_medsamq.workflows.file_arrays import Order, array_ids, in_order
 from napari_medsamq.workflows.notebook import described, session_html, session_png
 from napari_medsamq.workflows.parsing import (
     checked_label_id,
@@ -150,8 +150,8 @@ class Session:
         """
         array = self.annotation.label
         if label is None:
-            return in_order(self.volume, array, order)
-        return in_order(self.volume, array == self._known_id(label), order)
+            return self.volume.in_order(array, order)
+        return self.volume.in_order(array == self._known_id(label), order)
 
     def add_box(
         self,
@@ -257,7 +257,7 @@ class Session:
         PromptError
             If it has no voxels, or there can be no such label.
         """
-        array = array_ids(mask, self.volume)
+        array = label_of_array(mask, self.volume).label
         voxels = np.flatnonzero(array)
         if array.max() > 1:
             raise VolumeError(f"The mask holds {array.max()}; in a mask there is 0 or 1.")

@@ -462,9 +462,9 @@ def test_the_strength_with_the_nearest_latency_is_found(
         (("training_samples=3",), "multiple of `batch_size`"),
         (("micro_batch=4",), "multiple of `micro_batch`"),
         (("unlabelled=true",), "leave it false"),
-        (("subset_part=1",), "between 0 and 1"),
-        (("limit=0",), "`limit` has to be 1"),
-        (("qat_rate=0",), "above 0"),
+        (("subset_part=1",), "`subset_part`: .* less than 1, not 1"),
+        (("limit=0",), "`limit`: .* greater than 0, not 0"),
+        (("qat_rate=0",), "`qat_rate`: .* greater than 0, not 0"),
     ],
 )
 def test_impossible_configurations_are_refused(

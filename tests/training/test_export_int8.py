@@ -26,6 +26,7 @@ from napari_medsamq.inference.model_spec import MODELS, ModelSpec
 from training import export
 from training.checkpoints.network_file import StoredNetwork, write_network
 from training.conversion import model_directory
+from training.conversion import network as conversion
 from training.conversion.coverage import Layer, format_coverage, int8_share, read_coverage
 from training.conversion.model_directory import write_model
 from training.conversion.naming import quantizer_name
@@ -168,8 +169,8 @@ def test_any_number_of_prompts_and_points_is_answered(
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
 def test_rewrites_change_no_number(quantised: StoredNetwork, part: str) -> None:
     """Without the roundings, which amplify any difference, both compute the same."""
-    inputs = getattr(export, f"{part.upper()}_INPUTS")
-    outputs = getattr(export, f"{part.upper()}_OUTPUTS")
+    inputs = getattr(conversion, f"{part.upper()}_INPUTS")
+    outputs = getattr(conversion, f"{part.upper()}_OUTPUTS")
     net = quantised.net.image_encoder if part == "encoder" else quantised.net.decoder().eval()
     example = example_inputs(inputs)
     plain = convert_quantized(net, example, inputs, outputs)

@@ -199,8 +199,8 @@ def test_gradients_reach_weights_and_scales() -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("bits=9", "2..8"),
-        ("parts=neck", "encoder, decoder, both"),
+        ("bits=9", "`bits`: .* less than or equal to 8, not 9"),
+        ("parts=neck", "'encoder', 'decoder' or 'both', not 'neck'"),
         ("overrides={image_encoder.neck.*: 16}", "16 bits"),
     ],
 )

@@ -392,7 +392,7 @@ def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(
         (("unlabelled=true",), "distillation only"),
         (("iou_weight=0", "mask_weight=0"), "nothing is learnt"),
         (("batch_norm=trained",), "has to be frozen"),
-        (("learning_rate=0",), "above 0"),
+        (("learning_rate=0",), "`learning_rate`: .* greater than 0, not 0"),
         (("starts=0.5",), "nothing is corrected"),
         (("momentum=-1",), "`momentum`"),
         (("sampels=3",), "no key `sampels`"),

@@ -129,9 +129,7 @@ def middle_box(target: Target, label: Label, seed: int) -> BoxPrompt:
     indices = np.flatnonzero((label == target.label_id).any((1, 2)))
     middle = (target.box.lower[0] + target.box.upper[0]) // 2  # type: ignore[union-attr]
     index = int(indices[np.abs(indices - middle).argmin()])
-    box = reference_box(target, label, index, seed)
-    assert box is not None
-    return box
+    return _shifted_box(target.case, index, target.label_id, label[index], seed)
 
 
 def reference_box(target: Target, label: Label, index: int, seed: int) -> BoxPrompt | None:
