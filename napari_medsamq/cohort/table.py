@@ -85,7 +85,7 @@ class CohortCase:
         Array axis along which 3D boxes are carried.
     modality : "CT", "MR", "other" or None
     window : str or None
-        As `arguments.parse_window` reads it.
+        As `parsing.parse_window` reads it.
     model : str or None
         As `catalog.find_model` takes it.
     series : str or None

@@ -11,7 +11,7 @@ from archspec.cpu.detect import detected_info
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.preprocess import BoxRule
-from napari_medsamq.io.files import file_hash, replacing
+from napari_medsamq.io.files import file_hash, write_whole
 from napari_medsamq.io.modality import Modality
 
 FORMAT_VERSION = 2
@@ -96,8 +96,7 @@ class ModelSpec:
         """Write `model.json` into `directory` and return its path."""
         path = directory / _SPEC_FILE
         text = json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
-        with replacing(path) as part:
-            part.write_text(text, encoding="utf-8")
+        write_whole(path, text)
         return path
 
     @classmethod

@@ -58,6 +58,21 @@ class WindowLevel:
         """Make the window between two intensities."""
         return cls(level=(low + high) / 2, width=high - low)
 
+    @classmethod
+    def of_text(cls, text: str) -> WindowLevel:
+        """Read level and width with a comma or, as in tables, a slash between them: 40,400.
+
+        Raises
+        ------
+        ValueError
+            If they are none.
+        """
+        try:
+            level, width = (float(part) for part in text.replace("/", ",").split(","))
+        except ValueError as error:
+            raise ValueError(f"a window is level/width, such as 40/400, not `{text}`") from error
+        return cls(level, width)
+
     def apply(self, array: npt.NDArray[np.generic]) -> UInt8:
         """Map intensities to 0..255, cut off outside the window.
 

@@ -130,8 +130,7 @@ def parse_window(text: str, volume: Volume) -> WindowLevel:
     if text[:1].isalpha() and "," not in text:
         return named_window(text, volume)
     try:
-        level, width = (float(part) for part in text.split(","))
-        return WindowLevel(level, width)
+        return WindowLevel.of_text(text)
     except ValueError as error:
         raise PromptError(
             f"A window is LEVEL,WIDTH with a positive width, e.g. 40,400, not {text!r}."

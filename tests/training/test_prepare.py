@@ -16,7 +16,7 @@ pytest.importorskip("scipy")
 pytest.importorskip("yaml")
 
 from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.inference.preprocess import default_window
+from napari_medsamq.inference.preprocess import WindowLevel, default_window
 from napari_medsamq.io.volume import read_volume
 from training import prepare
 from training.data.convert import Limits, convert_pair, remove_small, split_components
@@ -25,7 +25,6 @@ from training.data.pairing import (
     PairDefaults,
     ScanPair,
     pair_folders,
-    parse_window,
     read_table,
 )
 from training.data.preparation import MANIFEST, prepare_cases
@@ -315,7 +314,7 @@ def test_a_table_names_pairs_and_defaults_fill_it(tmp_path: Path, delimiter: str
     first, second = read_table(path, PairDefaults("CT", "Set"))
     assert first == ScanPair(tmp_path / "a.nii.gz", tmp_path / "l/a.nrrd", "CT", "Set", "a")
     assert (second.target, second.label) == (Path("MR/Set/second.npz"), Path("/l/b.nrrd"))
-    assert (second.window, second.components) == (parse_window("-600/1500"), Components(every=True))
+    assert (second.window, second.components) == (WindowLevel(-600, 1500), Components(every=True))
 
 
 @pytest.mark.parametrize(

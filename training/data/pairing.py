@@ -93,17 +93,6 @@ class PairDefaults:
     components: str = ""
 
 
-def parse_window(text: str) -> WindowLevel | None:
-    """Read "level/width", such as "40/400"; None for no text. ValueError says what is wrong."""
-    if not text.strip():
-        return None
-    try:
-        level, width = (float(part) for part in text.split("/"))
-    except ValueError as error:
-        raise ValueError(f"a window is level/width, such as 40/400, not `{text}`") from error
-    return WindowLevel(level, width)
-
-
 def read_table(path: Path, defaults: PairDefaults = PairDefaults()) -> list[ScanPair]:
     """Read pairs from a table with a header line, in CSV (comma or semicolon) or TSV.
 
@@ -216,7 +205,7 @@ def _row_pair(folder: Path, row: dict[str, str], defaults: PairDefaults) -> Scan
         modality=cell("modality"),
         data_set=cell("dataset"),
         name=row.get("case") or case_name(image),
-        window=parse_window(cell("window")),
+        window=WindowLevel.of_text(cell("window")) if cell("window").strip() else None,
         components=Components.parse(cell("components")),
     )
 

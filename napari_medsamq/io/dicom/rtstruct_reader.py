@@ -15,7 +15,7 @@ from napari_medsamq.errors import VolumeError
 from napari_medsamq.io.dicom.contours import fill
 from napari_medsamq.io.dicom.references import NO_VALUE, quietly
 from napari_medsamq.io.label_grid import HALF_WAY, MOST_VOXELS, Grid, extended
-from napari_medsamq.io.segments import DecodedLabel, Segment, one_line
+from napari_medsamq.io.segments import MAX_LABEL_ID, DecodedLabel, Segment, one_line
 
 # pydicom takes most of a second to import, which a start without DICOM need not: in functions.
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ _TILTED = 0.25
 # How near contours are those of one plane, in slices.
 _ONE_PLANE = 0.05
 _NO_AREA = 1e-9  # mm2
-_MOST_ID = int(np.iinfo(np.uint16).max)
 # Planes that tell how far those of a structure are apart; of fewer all structures' are asked.
 _TELLING = 4
 # The grid of contours that no image is known of: in mm, and pixels across the widest one.
@@ -120,9 +119,9 @@ def _regions(path: Path, header: Dataset) -> tuple[dict[int, _Region], int]:
     for drawn in header.get("ROIContourSequence") or ():
         number = int(drawn.ReferencedROINumber)
         label_id = ids.get(number, number)
-        if number not in ids and (label_id in found or not 0 < label_id <= _MOST_ID):
+        if number not in ids and (label_id in found or not 0 < label_id <= MAX_LABEL_ID):
             taken = {*found, *rois}
-            label_id = next(n for n in range(1, _MOST_ID + 1) if n not in taken)
+            label_id = next(n for n in range(1, MAX_LABEL_ID + 1) if n not in taken)
         ids[number] = label_id
         default = Segment.default(label_id)
         if label_id not in found:

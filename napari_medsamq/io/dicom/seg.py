@@ -26,6 +26,7 @@ from napari_medsamq.io.dicom.references import (
     read_frames,
 )
 from napari_medsamq.io.segments import (
+    MAX_LABEL_ID,
     DecodedLabel,
     Mismatch,
     Segment,
@@ -242,7 +243,7 @@ def _decode(path: Path, seg: Segmentation) -> DecodedLabel:
         kept = _TRACKING.fullmatch(str(about.tracking_id))
         label_id = int(kept[1]) if kept else int(number)
         # Someone else's label of the same number must not be taken for ours.
-        if label_id in segments or not 0 < label_id <= np.iinfo(np.uint16).max:
+        if label_id in segments or not 0 < label_id <= MAX_LABEL_ID:
             label_id = next(n for n in range(1, len(ids) + 1) if n not in segments)
         ids[number] = label_id
         segments[label_id] = _segment(label_id, about)

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medsamq.annotation.history import LabelStyle
+from napari_medsamq.io.segments import MAX_LABEL_ID
 from napari_medsamq.io.terminology import ORGANS
 from napari_medsamq.ui.forms.elements import Table, button, lay_out, menu, number_field, row
 
@@ -39,7 +40,7 @@ class LabelForm(QGroupBox):
         self._style = LabelStyle.default(1)
         self._color = self._style.color
         self._rows: list[tuple[int, LabelStyle]] = []
-        self._id = number_field(SpinBox, "Number of the label", min=1, max=65535, value=1)
+        self._id = number_field(SpinBox, "Number of the label", min=1, max=MAX_LABEL_ID, value=1)
         self._id.native.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         # Typing 12 must not pass through 1.
         self._id.native.setKeyboardTracking(False)
