@@ -37,12 +37,12 @@ from napari_medsamq.records.report import make_report, write_report
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 from napari_medsamq.records.recording import Recorder
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.volume import read_volume
 
 volume, folder = read_volume(sys.argv[1]), Path(sys.argv[2])
-session = Session(volume, Engines().for_modality(volume.modality))
+session = AnnotationSession(volume, Engines().for_modality(volume.modality))
 journal = Journal(folder / "a.journal", volume, volume_hash(volume), None, lambda error: None)
 recorder = Recorder(session, journal, None)
 box = BoxPrompt(0, 10, 110, 192, 268, 384)

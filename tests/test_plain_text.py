@@ -15,7 +15,7 @@ from sources import label_at, volume_of
 from typer.testing import CliRunner, Result
 
 from napari_medsamq.annotation.history import LabelStyle
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.cli.common import say
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import ChoiceError
@@ -70,7 +70,7 @@ def run(*arguments: object) -> Result:
 
 def named_label(folder: Path, name: str, style: str) -> Path:
     """Save a label of that file name, with a segment of that name in its provenance."""
-    session = Session(volume_of(folder / "a.nii"), FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume_of(folder / "a.nii"), FakeEngine(), IDENTITY)
     session.label[:] = label_at(session.volume, (1, 1, 1))
     session.set_style(1, LabelStyle(style, "#FF0000"))
     save_with_provenance(folder / name, LabelSnapshot.of(session))

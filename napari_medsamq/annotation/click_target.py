@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_medsamq.annotation.history import Edit, Prompt
 from napari_medsamq.annotation.label_model import fresh_clicks
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import slice_mask
@@ -44,7 +44,7 @@ class Correction:
 
 
 def correction(
-    session: Session, axis: int, index: int, click: Click | None, label_id: int
+    session: AnnotationSession, axis: int, index: int, click: Click | None, label_id: int
 ) -> Correction:
     """Find what a click corrects on a slice.
 
@@ -54,7 +54,7 @@ def correction(
 
     Parameters
     ----------
-    session : Session
+    session : AnnotationSession
     axis, index : int
         Array axis normal to the slice, and the slice's index on it.
     click : Click or None
@@ -104,7 +104,7 @@ def _from_mask(
 
 
 def _nearest_prompt(
-    session: Session, axis: int, index: int, click: Click, label_id: int
+    session: AnnotationSession, axis: int, index: int, click: Click, label_id: int
 ) -> Prompt | None:
     nearest, least = None, np.inf
     place = [click.y, click.x]
@@ -149,7 +149,7 @@ def is_on_slice(click: Click, shape: tuple[int, ...]) -> bool:
 
 
 def describe_clicks(
-    session: Session,
+    session: AnnotationSession,
     box: BoxPrompt | BoxPrompt3D,
     replaces: Prompt | None,
     label_id: int,
@@ -160,7 +160,7 @@ def describe_clicks(
 
     Parameters
     ----------
-    session : Session
+    session : AnnotationSession
     box : BoxPrompt or BoxPrompt3D
     replaces : Prompt or None
         What the box took the place of.

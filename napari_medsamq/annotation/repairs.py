@@ -8,7 +8,7 @@ from functools import partial
 
 from napari_medsamq.annotation import mask_operations as operations
 from napari_medsamq.annotation.mask_operations import Operation
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.array_types import Bool
 from napari_medsamq.io.segments import MAX_LABEL_ID
 
@@ -51,20 +51,20 @@ class Repair:
     title: str
     help: str
     numbers: tuple[Number, ...]
-    make: Callable[[Session, int, Sequence[float]], Operation]
+    make: Callable[[AnnotationSession, int, Sequence[float]], Operation]
     takes: bool = False
 
 
-def _grow(session: Session, sign: int, numbers: Sequence[float]) -> Operation:
+def _grow(session: AnnotationSession, sign: int, numbers: Sequence[float]) -> Operation:
     return partial(operations.grow, spacing=session.volume.spacing, mm=sign * numbers[0])
 
 
 def _combine(
     how: operations.Combination,
-) -> Callable[[Session, int, Sequence[float]], Operation]:
+) -> Callable[[AnnotationSession, int, Sequence[float]], Operation]:
     """Combine with a label, which is grown by a margin in mm where one is asked for."""
 
-    def make(session: Session, _axis: int, numbers: Sequence[float]) -> Operation:
+    def make(session: AnnotationSession, _axis: int, numbers: Sequence[float]) -> Operation:
         number, *margins = numbers
         other, spacing = session.label == int(number), session.volume.spacing
 

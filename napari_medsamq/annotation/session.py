@@ -19,7 +19,7 @@ from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt, check_inside
 
 
-class Session(LabelModel):
+class AnnotationSession(LabelModel):
     """A volume, an engine, and the label that grows from prompts.
 
     What is done to the label is that of `LabelModel`; here the network is asked.

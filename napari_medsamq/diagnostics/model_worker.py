@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_medsamq.annotation.session import Session as AnnotationSession
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
 from napari_medsamq.inference.engine import Engine, OpenVINOEngine, box_points

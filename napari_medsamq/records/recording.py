@@ -12,7 +12,7 @@ import numpy.typing as npt
 from napari_medsamq.annotation.acceptance import Acceptance
 from napari_medsamq.annotation.history import Edit, History, LabelMarks, LabelStyle, Prompt
 from napari_medsamq.annotation.label_import import LOAD
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.array_types import Voxels
 from napari_medsamq.errors import JournalError
 from napari_medsamq.inference.backend import environment
@@ -33,13 +33,15 @@ class Recorder:
 
     Parameters
     ----------
-    session : Session
+    session : AnnotationSession
     journal : Journal
     restored : Restored or None
         What the journal holds already.
     """
 
-    def __init__(self, session: Session, journal: Journal, restored: Restored | None) -> None:
+    def __init__(
+        self, session: AnnotationSession, journal: Journal, restored: Restored | None
+    ) -> None:
         self._session = session
         self._journal = journal
         self._prompts = {} if restored is None else {p: n for n, p in restored.prompts.items()}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_medsamq.annotation.history import PropagationSnapshot
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import slice_mask
@@ -113,7 +113,7 @@ class Verifier:
                 # A slice that the propagation no longer comes to; one that it has emptied is none.
                 self.verdict.compare(start.label_id, recorded, np.zeros_like(recorded))
 
-    def _session(self, content: dict[str, Any]) -> Session:
+    def _session(self, content: dict[str, Any]) -> AnnotationSession:
         state = NetworkState.from_dict(content)
         engine = self._engines.load(self._model or shipped_model(state.model))
         spec = engine.spec
@@ -122,7 +122,7 @@ class Verifier:
         if spec.preprocessing.box != state.box_rule:
             self.verdict.others.add(f"the rule for boxes (then: {state.box_rule})")
         volume = self._volume.with_modality(state.modality)
-        return Session(
+        return AnnotationSession(
             volume, engine, state.window, zoom=state.zoom, carry_prompt=state.carry_prompt
         )
 

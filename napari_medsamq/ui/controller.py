@@ -10,7 +10,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Signal
 
 from napari_medsamq.annotation.history import Edit
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.geometry import voxel_ml
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.io.files import as_file_name
@@ -109,7 +109,7 @@ class Controller(Tool):
         self.segment.ask_all()
 
     @property
-    def session(self) -> Session:
+    def session(self) -> AnnotationSession:
         """The session of the workspace."""
         return self._session
 

@@ -14,7 +14,7 @@ from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QInputDialog, QWidget
 
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import JournalChangedError, JournalError, MedSAMQError, VolumeError
 from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.engine import Engine, Engines
@@ -224,9 +224,11 @@ class Opener(QObject):
         memory = embedding_bytes() if self._memory is None else self._memory
         colors, window = palette(), ct_window()
 
-        def begin() -> tuple[Session, FoundJournal]:
+        def begin() -> tuple[AnnotationSession, FoundJournal]:
             engine = self._engines.load(directory)
-            session = Session(volume, engine, zoom=Zoom(), embedding_budget=memory, palette=colors)
+            session = AnnotationSession(
+                volume, engine, zoom=Zoom(), embedding_budget=memory, palette=colors
+            )
             if presets(volume, session.standard_window) == CT_PRESETS:
                 session.window = window
             return session, find_journal(volume, self._journals)
@@ -234,7 +236,7 @@ class Opener(QObject):
         def forget() -> None:
             self._preparing = [other for other in self._preparing if other is not layer]
 
-        def opened(found: tuple[Session, FoundJournal]) -> None:
+        def opened(found: tuple[AnnotationSession, FoundJournal]) -> None:
             forget()
             session, past = found
             with self._at_work():
@@ -273,7 +275,7 @@ class Opener(QObject):
         self,
         layer: Image,
         model: Path | None,
-        session: Session,
+        session: AnnotationSession,
         past: FoundJournal,
         *,
         goes_on: bool,
@@ -308,7 +310,7 @@ class Opener(QObject):
         self.opened.emit(workspace)
 
     @staticmethod
-    def _show_seen(session: Session, layer: Image, restored: Restored) -> None:
+    def _show_seen(session: AnnotationSession, layer: Image, restored: Restored) -> None:
         if restored.seen is not None:
             window, session.zoom = restored.seen.window, restored.seen.zoom
             session.window = window

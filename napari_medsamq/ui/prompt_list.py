@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from psygnal import Signal
 
 from napari_medsamq.annotation.history import Edit, Prompt
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.array_types import Bool
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
@@ -42,7 +42,7 @@ class PromptList:
 
     Parameters
     ----------
-    session : Session
+    session : AnnotationSession
         Its history has those that are committed.
 
     Attributes
@@ -54,7 +54,7 @@ class PromptList:
     changed = Signal()  # what waits, or what is committed by `commit` or `remove`
     requested = Signal(Request)  # the network is to be asked
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: AnnotationSession) -> None:
         self._session = session
         self.waiting: list[Request] = []
 

@@ -33,7 +33,8 @@ class Worker(QObject):
     - of the label, a copy: `History.part`, a mask or slice by comparison, or all of it by
       `LabelSnapshot.of`;
     - of what was done, edits and prompts, whose arrays are never changed;
-    - what the network is and sees: `Session.predictor`; which model is wanted: `Engines.directory`;
+    - what the network is and sees: `AnnotationSession.predictor`;
+    - which model is wanted: `Engines.directory`;
     - volumes, of which another modality is another object.
 
     What is left are words to stop early, `running` for one, which are set once.

@@ -15,7 +15,7 @@ from qtpy.QtCore import QTimer
 
 from napari_medsamq.annotation.history import Edit, Prompt
 from napari_medsamq.annotation.review import Review
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.slice_predictor import SliceMask
@@ -39,7 +39,7 @@ class Workspace:
 
     Parameters
     ----------
-    session : Session
+    session : AnnotationSession
     image : Image
         The layer that shows the volume.
     model : Path, optional
@@ -76,7 +76,7 @@ class Workspace:
 
     def __init__(
         self,
-        session: Session,
+        session: AnnotationSession,
         image: Image,
         model: Path | None = None,
         recorder: Recorder | None = None,

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from napari_medsamq.annotation.session import Session as AnnotationSession
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import SaveError
 from napari_medsamq.inference.backend import CPU
 from napari_medsamq.io.files import write_json, write_whole

@@ -15,7 +15,7 @@ from napari_medsamq.analysis.comparison import describe_change
 from napari_medsamq.analysis.registration import Motion, describe_motion, register
 from napari_medsamq.analysis.statistics import row_ends
 from napari_medsamq.annotation.history import LabelStyle
-from napari_medsamq.annotation.session import Session as AnnotationSession
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.array_types import Bool, Float64
 from napari_medsamq.errors import PromptError, ProvenanceError, VolumeError
 from napari_medsamq.geometry import Index3, voxel_ml

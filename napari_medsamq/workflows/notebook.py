@@ -12,7 +12,7 @@ from napari_medsamq.analysis.slice_pictures import (
     slice_picture,
 )
 from napari_medsamq.analysis.statistics import label_statistics
-from napari_medsamq.annotation.session import Session as AnnotationSession
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.plain_text import as_html
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from napari_medsamq.annotation.click_target import correction, describe_clicks
 from napari_medsamq.annotation.history import PropagationSnapshot
-from napari_medsamq.annotation.session import Session as AnnotationSession
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.array_types import Bool, Label
 from napari_medsamq.errors import PromptError, VolumeError
 from napari_medsamq.inference.backend import CPU

@@ -10,7 +10,7 @@ from fake_engine import FakeEngine
 
 from napari_medsamq.annotation.acceptance import Acceptance, kept_voxels, mask_key, still_accepted
 from napari_medsamq.annotation.history import History
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import JournalError, PromptError
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.inference.slice_predictor import SliceMask
@@ -20,7 +20,7 @@ from napari_medsamq.records.journal_format import Record, read_journal
 from napari_medsamq.records.recording import Recorder, Replay, restore
 
 
-def draw(session: Session, label_id: int, *place: slice | int) -> None:
+def draw(session: AnnotationSession, label_id: int, *place: slice | int) -> None:
     mask = np.zeros(session.label.shape, bool)
     mask[place] = True
     voxels = np.flatnonzero(mask)
@@ -28,17 +28,17 @@ def draw(session: Session, label_id: int, *place: slice | int) -> None:
     session.history.change("drawn", voxels, values, session.history.prompts)
 
 
-def keys(session: Session, axis: int, label_id: int, *indices: int) -> dict[int, bytes]:
+def keys(session: AnnotationSession, axis: int, label_id: int, *indices: int) -> dict[int, bytes]:
     planes = np.moveaxis(session.label, axis, 0)
     return {index: mask_key(planes[index] == label_id) for index in indices}
 
 
 @pytest.fixture
-def session() -> Session:
+def session() -> AnnotationSession:
     """A block of label 1 on slices 2 to 7, and one of label 2 beside it."""
     array = np.full((10, 40, 50), 10, np.int16)
     array[:, 10:30, 10:30] = 200
-    made = Session(volume_from_slices(array, (3, 1, 1), "block"), FakeEngine(), IDENTITY)
+    made = AnnotationSession(volume_from_slices(array, (3, 1, 1), "block"), FakeEngine(), IDENTITY)
     draw(made, 1, slice(2, 8), slice(10, 30), slice(10, 30))
     draw(made, 2, slice(2, 8), slice(10, 30), slice(30, 40))
     return made
@@ -48,7 +48,7 @@ def accepted(history: History, axis: int = 0, label_id: int = 1) -> list[int]:
     return still_accepted(history.label, history.accepted, axis, label_id)
 
 
-def test_an_accepted_mask_is_known_until_it_changes(session: Session) -> None:
+def test_an_accepted_mask_is_known_until_it_changes(session: AnnotationSession) -> None:
     history = session.history
     edit = session.accept(0, 1, keys(session, 0, 1, 2, 3, 4))
     assert edit.name == "acceptance of Label 1, 3 slices"
@@ -60,7 +60,7 @@ def test_an_accepted_mask_is_known_until_it_changes(session: Session) -> None:
     assert accepted(history) == [2, 3, 4], "an undo brings back what was accepted"
 
 
-def test_acceptance_is_one_step_that_can_be_undone(session: Session) -> None:
+def test_acceptance_is_one_step_that_can_be_undone(session: AnnotationSession) -> None:
     history, before = session.history, session.label.copy()
     session.accept(0, 1, keys(session, 0, 1, 2))
     session.accept(0, 1, keys(session, 0, 1, 2, 3))
@@ -84,7 +84,7 @@ def carried(axis: int, index: int, shape: tuple[int, int]) -> SliceMask:
     return SliceMask(axis, index, np.ones(shape, bool), 0, 0, 0)
 
 
-def test_a_propagation_leaves_what_was_accepted(session: Session) -> None:
+def test_a_propagation_leaves_what_was_accepted(session: AnnotationSession) -> None:
     """Across another plane, and of another label."""
     session.accept(0, 1, keys(session, 0, 1, 2))
     session.accept(0, 2, keys(session, 0, 2, 4))
@@ -100,10 +100,10 @@ def test_a_propagation_leaves_what_was_accepted(session: Session) -> None:
     np.testing.assert_array_equal(along, (before == 2) & (np.arange(10) == 4)[:, None, None])
 
 
-def test_a_journal_brings_acceptances_back(session: Session, tmp_path: Path) -> None:
+def test_a_journal_brings_acceptances_back(session: AnnotationSession, tmp_path: Path) -> None:
     path = tmp_path / "a.journal"
     journal = Journal(path, session.volume, "key", None, pytest.fail)
-    fresh = Session(session.volume, FakeEngine(), IDENTITY)
+    fresh = AnnotationSession(session.volume, FakeEngine(), IDENTITY)
     recorder = Recorder(fresh, journal, None)
     draw(fresh, 1, slice(2, 8), slice(10, 30), slice(10, 30))
     fresh.accept(0, 1, keys(fresh, 0, 1, 2, 3))
@@ -120,7 +120,7 @@ def test_a_journal_brings_acceptances_back(session: Session, tmp_path: Path) -> 
 
 
 def test_a_journal_that_accepts_what_is_not_there_is_refused(
-    session: Session, tmp_path: Path
+    session: AnnotationSession, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.journal"
     journal = Journal(path, session.volume, "key", None, pytest.fail)
@@ -134,6 +134,6 @@ def test_a_journal_that_accepts_what_is_not_there_is_refused(
             Replay(session.label.shape).apply(broken)
 
 
-def test_what_is_known_of_nothing_accepted_costs_nothing(session: Session) -> None:
+def test_what_is_known_of_nothing_accepted_costs_nothing(session: AnnotationSession) -> None:
     assert not kept_voxels(session.label, set(), 0, 1).any()
     assert still_accepted(session.label, {Acceptance(0, 2, 1, b"another")}, 0, 1) == []

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_medsamq.annotation.history import History, LabelStyle
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.segments import MAX_LABEL_ID
 from napari_medsamq.io.volume import volume_from_slices
@@ -52,13 +52,13 @@ edits = (
 )
 
 
-def new_session() -> Session:
-    return Session(
+def new_session() -> AnnotationSession:
+    return AnnotationSession(
         volume_from_slices(np.arange(24).reshape(SHAPE), (3, 1, 1), "small"), FakeEngine()
     )
 
 
-def make(session: Session, edit: tuple[Any, ...]) -> None:
+def make(session: AnnotationSession, edit: tuple[Any, ...]) -> None:
     """Make one edit; one of a prompt does nothing where there is none."""
     history = session.history
     match edit:
@@ -75,7 +75,7 @@ def make(session: Session, edit: tuple[Any, ...]) -> None:
             stroke(session, touched, label_id)
 
 
-def stroke(session: Session, touched: set[int], label_id: int) -> None:
+def stroke(session: AnnotationSession, touched: set[int], label_id: int) -> None:
     voxels = np.array(sorted(touched))
     flat = session.label.reshape(-1)
     before = flat[voxels]
@@ -87,7 +87,7 @@ def counted(label: np.ndarray) -> dict[int, int]:
     return {i: n for i, n in enumerate(np.bincount(label.reshape(-1)).tolist()) if i and n}
 
 
-def state(session: Session) -> tuple[Any, ...]:
+def state(session: AnnotationSession) -> tuple[Any, ...]:
     history = session.history
     assert history.voxel_counts == counted(history.label)
     return history.label.tolist(), history.prompts, history.voxel_counts

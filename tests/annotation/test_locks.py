@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fake_engine import FakeEngine
 
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.inference.slice_predictor import SliceMask
@@ -21,28 +21,30 @@ LEFT, ALL = BoxPrompt(0, 4, 3, 5, 5, 12), BoxPrompt(0, 4, 3, 5, 7, 12)
 
 
 @pytest.fixture
-def session() -> Session:
+def session() -> AnnotationSession:
     array = np.full((12, 16, 14), 10, np.int16)
     array[BLOCK] = 200
-    session = Session(volume_from_slices(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY)
+    session = AnnotationSession(
+        volume_from_slices(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY
+    )
     draw(session, LEFT, 1)
     return session
 
 
-def draw(session: Session, box: BoxPrompt, label_id: int) -> None:
+def draw(session: AnnotationSession, box: BoxPrompt, label_id: int) -> None:
     session.commit(box, list(session.segment(box)), label_id)
 
 
-def lock(session: Session, label_id: int, *, locked: bool = True) -> None:
+def lock(session: AnnotationSession, label_id: int, *, locked: bool = True) -> None:
     style = replace(session.style(label_id), name="Spleen", locked=locked)
     session.set_style(label_id, style)
 
 
-def mask(session: Session) -> SliceMask:
+def mask(session: AnnotationSession) -> SliceMask:
     return next(session.segment(ALL))
 
 
-def test_a_locked_label_keeps_its_voxels(session: Session) -> None:
+def test_a_locked_label_keeps_its_voxels(session: AnnotationSession) -> None:
     lock(session, 1)
     before = session.label == 1
     draw(session, ALL, 2)
@@ -54,20 +56,20 @@ def test_a_locked_label_keeps_its_voxels(session: Session) -> None:
     assert not np.any(session.label == 1)
 
 
-def test_removing_a_box_over_a_locked_label_leaves_that(session: Session) -> None:
+def test_removing_a_box_over_a_locked_label_leaves_that(session: AnnotationSession) -> None:
     lock(session, 1)
     draw(session, ALL, 2)
     session.remove_prompt(session.history.prompts[-1])
     assert session.history.voxel_counts == {1: 24}
 
 
-def test_a_locked_label_can_still_grow(session: Session) -> None:
+def test_a_locked_label_can_still_grow(session: AnnotationSession) -> None:
     lock(session, 1)
     draw(session, ALL, 1)
     assert session.history.voxel_counts == {1: 40}
 
 
-def test_a_box_of_a_locked_label_is_not_removed(session: Session) -> None:
+def test_a_box_of_a_locked_label_is_not_removed(session: AnnotationSession) -> None:
     lock(session, 1)
     (own,) = session.history.prompts
     with pytest.raises(PromptError, match="take 24 voxels from Spleen, which is locked"):
@@ -80,7 +82,9 @@ def test_a_box_of_a_locked_label_is_not_removed(session: Session) -> None:
     assert session.history.voxel_counts == {1: 40}
 
 
-def test_a_box_of_a_locked_label_moves_only_where_nothing_is_lost(session: Session) -> None:
+def test_a_box_of_a_locked_label_moves_only_where_nothing_is_lost(
+    session: AnnotationSession,
+) -> None:
     lock(session, 1)
     (own,) = session.history.prompts
     half = replace(LEFT, y1=8)
@@ -94,7 +98,7 @@ def test_a_box_of_a_locked_label_moves_only_where_nothing_is_lost(session: Sessi
     assert session.history.voxel_counts == {1: 40}
 
 
-def test_a_propagation_frees_no_voxel_of_a_locked_label(session: Session) -> None:
+def test_a_propagation_frees_no_voxel_of_a_locked_label(session: AnnotationSession) -> None:
     lock(session, 1)
     found = mask(session)
     session.commit_carried(found, 1, object())
@@ -105,21 +109,21 @@ def test_a_propagation_frees_no_voxel_of_a_locked_label(session: Session) -> Non
     assert session.history.voxel_counts == {1: 40}
 
 
-def test_a_box_that_finds_only_locked_voxels_says_whose(session: Session) -> None:
+def test_a_box_that_finds_only_locked_voxels_says_whose(session: AnnotationSession) -> None:
     lock(session, 1)
     with pytest.raises(PromptError, match="belongs to Spleen, which is locked"):
         draw(session, LEFT, 2)
     assert session.history.undo_name == "box for Label 1"
 
 
-def test_a_locked_label_is_not_removed(session: Session) -> None:
+def test_a_locked_label_is_not_removed(session: AnnotationSession) -> None:
     lock(session, 1)
     with pytest.raises(PromptError, match="Spleen is locked"):
         session.remove_label(1)
     assert session.history.voxel_counts == {1: 24}
 
 
-def test_the_overlap_is_told_before_and_after(session: Session) -> None:
+def test_the_overlap_is_told_before_and_after(session: AnnotationSession) -> None:
     counts = session.overlap([mask(session)], 2)
     assert counts == {1: 24}
     lock(session, 1, locked=False)
@@ -133,7 +137,7 @@ def test_the_overlap_is_told_before_and_after(session: Session) -> None:
     assert session.overlap([mask(session)], 1) == {}
 
 
-def test_what_is_previewed_is_what_will_be_written(session: Session) -> None:
+def test_what_is_previewed_is_what_will_be_written(session: AnnotationSession) -> None:
     assert session.without_locked(mask(session), 2).mask.sum() == 40
     lock(session, 1)
     shown = session.without_locked(mask(session), 2).mask
@@ -141,7 +145,7 @@ def test_what_is_previewed_is_what_will_be_written(session: Session) -> None:
     np.testing.assert_array_equal(shown, session.label[4] == 2)
 
 
-def test_a_stroke_over_a_locked_label_is_taken_back_there_alone(session: Session) -> None:
+def test_a_stroke_over_a_locked_label_is_taken_back_there_alone(session: AnnotationSession) -> None:
     lock(session, 1)
     label = session.label.reshape(-1)
     voxels = np.flatnonzero(session.label[4]) + 4 * 16 * 14

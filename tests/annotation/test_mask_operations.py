@@ -22,7 +22,7 @@ from napari_medsamq.annotation.mask_operations import (
     within_range,
 )
 from napari_medsamq.annotation.repairs import REPAIRS
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.io.volume import volume_from_slices
@@ -179,9 +179,9 @@ def test_labels_are_combined() -> None:
 
 
 @pytest.fixture
-def session() -> Session:
+def session() -> AnnotationSession:
     volume = volume_from_slices(ball().astype(np.int16), tuple(SPACING), "balls")
-    made = Session(volume, FakeEngine(), IDENTITY)
+    made = AnnotationSession(volume, FakeEngine(), IDENTITY)
     hollow = np.flatnonzero(ball() & ~ball(radius=8))
     made.history.change("box", hollow, np.full(hollow.size, 1, np.uint16), ())
     inner = np.flatnonzero(ball(radius=3))
@@ -189,7 +189,7 @@ def session() -> Session:
     return made
 
 
-def test_an_operation_is_one_step_that_can_be_undone(session: Session) -> None:
+def test_an_operation_is_one_step_that_can_be_undone(session: AnnotationSession) -> None:
     before = session.label.copy()
     edit = session.operate(1, "fill holes", fill_holes)
     assert edit.name == "fill holes: Label 1"
@@ -203,7 +203,7 @@ def test_an_operation_is_one_step_that_can_be_undone(session: Session) -> None:
 
 
 def test_an_operation_takes_from_other_labels_only_if_told_and_not_from_locked(
-    session: Session,
+    session: AnnotationSession,
 ) -> None:
     other = session.label == 2
     join = partial(combine, other=other, how="union")
@@ -215,13 +215,13 @@ def test_an_operation_takes_from_other_labels_only_if_told_and_not_from_locked(
     assert list(session.history.voxel_counts) == [1]
 
 
-def test_a_locked_label_is_not_changed(session: Session) -> None:
+def test_a_locked_label_is_not_changed(session: AnnotationSession) -> None:
     session.set_style(1, LabelStyle("Liver", "#000000", locked=True))
     with pytest.raises(PromptError, match="Liver is locked"):
         session.operate(1, "fill holes", fill_holes)
 
 
-def test_an_operation_without_a_result_changes_nothing(session: Session) -> None:
+def test_an_operation_without_a_result_changes_nothing(session: AnnotationSession) -> None:
     before = session.label.copy()
     for label_id, operation, words in (
         (3, fill_holes, "Label 3 has no voxels"),
@@ -234,9 +234,9 @@ def test_an_operation_without_a_result_changes_nothing(session: Session) -> None
     assert session.history.undo_name == "box"
 
 
-def test_a_journal_brings_operations_back(session: Session, tmp_path: Path) -> None:
+def test_a_journal_brings_operations_back(session: AnnotationSession, tmp_path: Path) -> None:
     path = tmp_path / "a.journal"
-    fresh = Session(session.volume, FakeEngine(), IDENTITY)
+    fresh = AnnotationSession(session.volume, FakeEngine(), IDENTITY)
     journal = Journal(path, session.volume, "key", None, pytest.fail)
     recorder = Recorder(fresh, journal, None)
     hollow = np.flatnonzero(ball() & ~ball(radius=8))

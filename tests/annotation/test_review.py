@@ -9,7 +9,7 @@ from fake_engine import FakeEngine
 from napari_medsamq.annotation.acceptance import Acceptance, mask_key
 from napari_medsamq.annotation.history import History
 from napari_medsamq.annotation.review import DOUBTFUL, SURE, Grade, Review
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.inference.confidence import (
     agreement,
     jittered_boxes,
@@ -134,7 +134,9 @@ def test_small_masks_of_a_structure_are_trusted_less(review: Review) -> None:
 def test_a_mask_that_the_network_would_find_anyway_is_sure() -> None:
     array = np.full((6, 64, 64), 10, np.int16)
     array[:, 20:40, 20:40] = 200
-    session = Session(volume_from_slices(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY)
+    session = AnnotationSession(
+        volume_from_slices(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY
+    )
     right = array[3] == 200
     wrong = np.zeros_like(right)
     wrong[20:40, 20:60] = True

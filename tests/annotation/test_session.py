@@ -10,7 +10,7 @@ from fake_engine import FakeEngine
 from reference import DATA, dsc, stored
 
 from napari_medsamq.annotation.history import LabelStyle
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES
@@ -31,17 +31,17 @@ def fake() -> FakeEngine:
 
 
 @pytest.fixture
-def session(fake: FakeEngine) -> Session:
+def session(fake: FakeEngine) -> AnnotationSession:
     array = np.full(SHAPE, 10, np.int16)
     array[BLOCK] = 200
-    return Session(volume_from_slices(array, (1, 1, 1), "block"), fake, IDENTITY)
+    return AnnotationSession(volume_from_slices(array, (1, 1, 1), "block"), fake, IDENTITY)
 
 
-def drawn(session: Session, box: BoxPrompt | BoxPrompt3D, label_id: int = 1) -> None:
+def drawn(session: AnnotationSession, box: BoxPrompt | BoxPrompt3D, label_id: int = 1) -> None:
     session.commit(box, list(session.segment(box)), label_id)
 
 
-def unchanged(session: Session) -> bool:
+def unchanged(session: AnnotationSession) -> bool:
     history = session.history
     return not (session.label.any() or history.prompts or history.undo_name)
 
@@ -56,7 +56,9 @@ def unchanged(session: Session) -> bool:
     ],
     ids=["axial", "coronal", "sagittal", "whole slice"],
 )
-def test_a_box_marks_its_voxels(session: Session, box: BoxPrompt, found: tuple[slice, ...]) -> None:
+def test_a_box_marks_its_voxels(
+    session: AnnotationSession, box: BoxPrompt, found: tuple[slice, ...]
+) -> None:
     drawn(session, box, label_id=5)
     expected = np.zeros(SHAPE, np.uint16)
     expected[found] = 5
@@ -69,7 +71,9 @@ def test_a_tight_box_has_all_of_its_pixels(fake: FakeEngine, side: int, zoom: Zo
     """The engine finds what is within the corners that it is given, and nothing beyond."""
     array = np.zeros((1, side, side), np.uint8)
     array[0, 7:16, 5:12] = 255
-    session = Session(volume_from_slices(array, (1, 1, 1), "block"), fake, IDENTITY, zoom=zoom)
+    session = AnnotationSession(
+        volume_from_slices(array, (1, 1, 1), "block"), fake, IDENTITY, zoom=zoom
+    )
     (found,) = session.segment(BoxPrompt(0, 0, 5, 7, 11, 15))
     assert found.zoomed == (zoom is not None and side > 30)
     if side > 256 and zoom is None:
@@ -79,7 +83,7 @@ def test_a_tight_box_has_all_of_its_pixels(fake: FakeEngine, side: int, zoom: Zo
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_3d_box_marks_what_it_encloses(session: Session, axis: int) -> None:
+def test_a_3d_box_marks_what_it_encloses(session: AnnotationSession, axis: int) -> None:
     masks = list(session.segment(BoxPrompt3D((2, 5, 3), (8, 12, 7), axis)))
     assert len(masks) == (7, 8, 5)[axis]
     assert {mask.axis for mask in masks} == {axis}
@@ -87,7 +91,9 @@ def test_a_3d_box_marks_what_it_encloses(session: Session, axis: int) -> None:
     np.testing.assert_array_equal(session.label == 1, session.volume.data == 200)
 
 
-def test_a_slice_is_encoded_once_for_all_its_boxes(session: Session, fake: FakeEngine) -> None:
+def test_a_slice_is_encoded_once_for_all_its_boxes(
+    session: AnnotationSession, fake: FakeEngine
+) -> None:
     (first,) = session.segment(BoxPrompt(0, 4, 3, 5, 7, 12))
     (second,) = session.segment(BoxPrompt(0, 4, 4, 6, 6, 9))
     assert len(fake.images) == 1
@@ -99,7 +105,7 @@ def test_a_slice_is_encoded_once_for_all_its_boxes(session: Session, fake: FakeE
 
 
 def test_a_slice_is_encoded_again_after_the_window_changed(
-    session: Session, fake: FakeEngine
+    session: AnnotationSession, fake: FakeEngine
 ) -> None:
     box = BoxPrompt(0, 4, 3, 5, 7, 12)
     for window in (IDENTITY, WindowLevel(100, 50), IDENTITY):
@@ -111,7 +117,7 @@ def test_a_slice_is_encoded_again_after_the_window_changed(
 def test_what_is_encoded_ahead_takes_the_place_of_what_is_not_wanted(fake: FakeEngine) -> None:
     ramp = np.arange(12 * 16 * 14).reshape(SHAPE) % 256
     volume = volume_from_slices(ramp, (1, 1, 1), "ramp")
-    session = Session(volume, fake, IDENTITY, embedding_budget=4 * EMBEDDING_BYTES)
+    session = AnnotationSession(volume, fake, IDENTITY, embedding_budget=4 * EMBEDDING_BYTES)
     for index in (4, 5, 6, 3):
         session.predictor(0).prepare(index)
     # By their age alone, 4, which is the nearest, would go.
@@ -121,7 +127,7 @@ def test_what_is_encoded_ahead_takes_the_place_of_what_is_not_wanted(fake: FakeE
 
 def test_one_window_serves_all_slices_of_a_box(fake: FakeEngine) -> None:
     ramp = np.arange(12 * 16 * 14).reshape(SHAPE) % 256
-    session = Session(volume_from_slices(ramp, (1, 1, 1), "ramp"), fake, IDENTITY)
+    session = AnnotationSession(volume_from_slices(ramp, (1, 1, 1), "ramp"), fake, IDENTITY)
     box = BoxPrompt3D((2, 5, 3), (8, 12, 7))
     walk = session.segment(box)
     next(walk)
@@ -132,7 +138,7 @@ def test_one_window_serves_all_slices_of_a_box(fake: FakeEngine) -> None:
     assert len(fake.images) == 7
 
 
-def test_another_engine_encodes_for_itself(session: Session, fake: FakeEngine) -> None:
+def test_another_engine_encodes_for_itself(session: AnnotationSession, fake: FakeEngine) -> None:
     box, other = BoxPrompt(0, 4, 4, 6, 6, 9), FakeEngine()
     drawn(session, box)
     begun = session.segment(BoxPrompt3D((2, 5, 3), (8, 12, 7)))
@@ -145,7 +151,9 @@ def test_another_engine_encodes_for_itself(session: Session, fake: FakeEngine) -
     assert len(other.images) == 1
 
 
-def test_nothing_found_is_refused_and_changes_nothing(session: Session, fake: FakeEngine) -> None:
+def test_nothing_found_is_refused_and_changes_nothing(
+    session: AnnotationSession, fake: FakeEngine
+) -> None:
     fake.blind = True
     for box in (BoxPrompt(0, 4, 3, 5, 7, 12), BoxPrompt3D((2, 5, 3), (8, 12, 7))):
         with pytest.raises(PromptError, match="found nothing in this box"):
@@ -169,7 +177,7 @@ def test_nothing_found_is_refused_and_changes_nothing(session: Session, fake: Fa
     ],
 )
 def test_a_box_that_leaves_the_volume_is_refused(
-    session: Session, fake: FakeEngine, box: BoxPrompt | BoxPrompt3D
+    session: AnnotationSession, fake: FakeEngine, box: BoxPrompt | BoxPrompt3D
 ) -> None:
     with pytest.raises(PromptError, match=r"outside a volume of shape \(12, 16, 14\)"):
         drawn(session, box)
@@ -177,7 +185,9 @@ def test_a_box_that_leaves_the_volume_is_refused(
     assert fake.images == []
 
 
-def test_removing_one_of_two_overlapping_boxes_keeps_the_others_voxels(session: Session) -> None:
+def test_removing_one_of_two_overlapping_boxes_keeps_the_others_voxels(
+    session: AnnotationSession,
+) -> None:
     drawn(session, BoxPrompt(0, 4, 3, 5, 5, 12))
     alone = session.label.copy()
     drawn(session, BoxPrompt(0, 4, 5, 5, 7, 12))
@@ -191,7 +201,7 @@ def test_removing_one_of_two_overlapping_boxes_keeps_the_others_voxels(session: 
     assert np.flatnonzero(session.label).tolist() == second.voxels.tolist()
 
 
-def test_a_finished_neighbour_comes_back_by_undo(session: Session) -> None:
+def test_a_finished_neighbour_comes_back_by_undo(session: AnnotationSession) -> None:
     drawn(session, BoxPrompt(0, 4, 3, 5, 5, 12), 1)
     alone = session.label.copy()
     box = BoxPrompt(0, 4, 5, 5, 7, 12)
@@ -201,7 +211,7 @@ def test_a_finished_neighbour_comes_back_by_undo(session: Session) -> None:
     np.testing.assert_array_equal(session.label, alone)
 
 
-def test_a_box_that_is_moved_takes_its_old_mask_along(session: Session) -> None:
+def test_a_box_that_is_moved_takes_its_old_mask_along(session: AnnotationSession) -> None:
     drawn(session, BoxPrompt(0, 4, 3, 5, 5, 12), 1)
     (old,) = session.history.prompts
     box = BoxPrompt(0, 6, 3, 5, 5, 12)
@@ -213,7 +223,7 @@ def test_a_box_that_is_moved_takes_its_old_mask_along(session: Session) -> None:
     assert session.history.prompts == (old,)
 
 
-def test_removing_a_label_leaves_the_others(session: Session) -> None:
+def test_removing_a_label_leaves_the_others(session: AnnotationSession) -> None:
     drawn(session, BoxPrompt(0, 4, 3, 5, 7, 12), 1)
     drawn(session, BoxPrompt(0, 5, 3, 5, 7, 12), 2)
     session.remove_label(1)
@@ -221,7 +231,7 @@ def test_removing_a_label_leaves_the_others(session: Session) -> None:
     assert [prompt.label_id for prompt in session.history.prompts] == [2]
 
 
-def test_labels_have_names_that_undo_does_not_touch(session: Session) -> None:
+def test_labels_have_names_that_undo_does_not_touch(session: AnnotationSession) -> None:
     session.set_style(2, LabelStyle("Liver", "#123456"))
     drawn(session, BoxPrompt(0, 4, 3, 5, 7, 12), 2)
     assert session.history.undo_name == "box for Liver"
@@ -230,7 +240,7 @@ def test_labels_have_names_that_undo_does_not_touch(session: Session) -> None:
 
 
 @pytest.mark.parametrize("label_id", [0, -1, 65536])
-def test_a_label_id_out_of_range_is_refused(session: Session, label_id: int) -> None:
+def test_a_label_id_out_of_range_is_refused(session: AnnotationSession, label_id: int) -> None:
     with pytest.raises(ValueError, match="1 to 65535"):
         drawn(session, BoxPrompt(0, 4, 3, 5, 7, 12), label_id)
     assert unchanged(session)
@@ -239,12 +249,12 @@ def test_a_label_id_out_of_range_is_refused(session: Session, label_id: int) -> 
 def test_a_coloured_picture_is_a_volume_of_one_slice(fake: FakeEngine) -> None:
     picture = np.zeros((1, 16, 14, 3), np.uint8)
     picture[0, 5:13, 3:8] = (255, 250, 245)
-    session = Session(volume_from_slices(picture, (1, 1, 1), "photo"), fake)
+    session = AnnotationSession(volume_from_slices(picture, (1, 1, 1), "photo"), fake)
     drawn(session, BoxPrompt(0, 0, 2, 4, 9, 14))
     np.testing.assert_array_equal(session.label == 1, picture[..., 0] > 0)
 
 
-def test_a_label_or_an_earlier_copy_is_saved(session: Session, tmp_path: Path) -> None:
+def test_a_label_or_an_earlier_copy_is_saved(session: AnnotationSession, tmp_path: Path) -> None:
     drawn(session, BoxPrompt(0, 4, 3, 5, 7, 12), 3)
     copy = session.label.copy()
     session.history.undo()
@@ -258,7 +268,7 @@ def test_a_label_or_an_earlier_copy_is_saved(session: Session, tmp_path: Path) -
 @pytest.mark.parametrize("case", ["mr_sarcoma", "ct_abdomen"])
 def test_3d_boxes_give_the_published_labels(engine: OpenVINOEngine, case: str) -> None:
     reference = stored(f"{case}_volume")
-    session = Session(read_volume(DATA / f"{case}_volume.npz"), engine)
+    session = AnnotationSession(read_volume(DATA / f"{case}_volume.npz"), engine)
     for label_id, (x0, y0, z0, x1, y1, z1) in enumerate(reference["boxes"].tolist(), start=1):
         drawn(session, BoxPrompt3D((z0, y0, x0), (z1, y1, x1)), label_id)
     for label_id in range(1, len(reference["boxes"]) + 1):
@@ -270,7 +280,7 @@ def test_around_their_middle_slices_3d_boxes_give_the_published_labels(
     engine: OpenVINOEngine, case: str
 ) -> None:
     reference = stored(f"{case}_volume")
-    session = Session(read_volume(DATA / f"{case}_volume.npz"), engine)
+    session = AnnotationSession(read_volume(DATA / f"{case}_volume.npz"), engine)
     for label_id, (x0, y0, z0, x1, y1, z1) in enumerate(reference["boxes"].tolist(), start=1):
         middle = (z0 + z1) // 2
         for found in session.segment(BoxPrompt3D((middle - 1, y0, x0), (middle + 1, y1, x1))):
@@ -284,7 +294,7 @@ def test_a_session_goes_with_its_last_user(fake: FakeEngine) -> None:
     gc.collect()
     gc.disable()
     try:
-        used = Session(
+        used = AnnotationSession(
             volume_from_slices(np.eye(12 * 12).reshape(12, 12, 144), (1, 1, 1), "a"), fake
         )
         drawn(used, BoxPrompt(0, 5, 2, 2, 140, 10))

@@ -28,7 +28,7 @@ from filelock import FileLock
 from sources import write_nifti
 
 from napari_medsamq.analysis.statistics import LabelStatistics
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.cohort import case_runner as cohort
 from napari_medsamq.cohort.results import opened
 from napari_medsamq.cohort.table import TableDefaults, read_table, safe_name
@@ -421,7 +421,7 @@ def test_journals_are_replayed(tmp_path: Path, fake: FakeEngine) -> None:
     journals.mkdir()
     for number in range(2):
         volume = read_volume(make_image(tmp_path / f"image{number}.nii.gz", number))
-        session = Session(volume.with_modality("CT"), fake, IDENTITY)
+        session = AnnotationSession(volume.with_modality("CT"), fake, IDENTITY)
         path = journal_path(journals, volume_hash(volume))
         journal = Journal(path, session.volume, volume_hash(volume), None, lambda error: None)
         recorder = Recorder(session, journal, None)
@@ -500,7 +500,7 @@ def test_a_line_says_which_volume_it_means_and_how_it_is_read(
     # And of a volume, as of a series, there is a journal of its own.
     volume = read_volume(tmp_path / "times.nii.gz", volume=2)
     path = journal_path(tmp_path, volume_hash(volume))
-    session = Session(volume.with_modality("CT"), fake, IDENTITY)
+    session = AnnotationSession(volume.with_modality("CT"), fake, IDENTITY)
     journal = Journal(path, session.volume, volume_hash(volume), None, lambda error: None)
     recorder = Recorder(session, journal, None)
     box = BoxPrompt(0, 4, 4, 4, 11, 12)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fake_engine import FakeEngine, LedEngine
 
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.crop import CropTransform, Zoom
 from napari_medsamq.inference.model_spec import (
@@ -222,15 +222,17 @@ BOX = BoxPrompt(0, 5, 3, 5, 10, 12)
 
 
 @pytest.fixture
-def session() -> Session:
+def session() -> AnnotationSession:
     array = np.full((12, 16, 14), 10, np.int16)
     array[BLOCK] = 200
-    session = Session(volume_from_slices(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY)
+    session = AnnotationSession(
+        volume_from_slices(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY
+    )
     session.commit(BOX, list(session.segment(BOX)), 1)
     return session
 
 
-def carried(session: Session, axis: int = 0, label_id: int = 1) -> object:
+def carried(session: AnnotationSession, axis: int = 0, label_id: int = 1) -> object:
     group = object()
     known = session.history.known_slices(axis, label_id)
     for found in session.carry(axis, known, 0, session.label.shape[axis] - 1):
@@ -239,7 +241,7 @@ def carried(session: Session, axis: int = 0, label_id: int = 1) -> object:
     return group
 
 
-def test_a_block_is_filled_and_one_undo_takes_it_back(session: Session) -> None:
+def test_a_block_is_filled_and_one_undo_takes_it_back(session: AnnotationSession) -> None:
     alone = session.label.copy()
     carried(session)
     expected = np.zeros_like(alone)
@@ -254,7 +256,7 @@ def test_a_block_is_filled_and_one_undo_takes_it_back(session: Session) -> None:
     assert not session.label.any()
 
 
-def test_slices_drawn_by_hand_are_anchors_and_stay(session: Session) -> None:
+def test_slices_drawn_by_hand_are_anchors_and_stay(session: AnnotationSession) -> None:
     flat = session.label.reshape(-1)
     stroke = np.ravel_multi_index(([7] * 3, [6] * 3, [4, 5, 6]), session.label.shape)
     before = flat[stroke]
@@ -266,7 +268,7 @@ def test_slices_drawn_by_hand_are_anchors_and_stay(session: Session) -> None:
     assert np.count_nonzero(session.label[6]) > 0
 
 
-def test_a_slice_that_was_erased_by_hand_stays_empty(session: Session) -> None:
+def test_a_slice_that_was_erased_by_hand_stays_empty(session: AnnotationSession) -> None:
     carried(session)
     flat = session.label.reshape(-1)
     erased = np.flatnonzero(session.label[7]) + 7 * 16 * 14
@@ -278,13 +280,13 @@ def test_a_slice_that_was_erased_by_hand_stays_empty(session: Session) -> None:
     assert np.unique(np.nonzero(session.label)[0]).tolist() == [3, 4, 5, 6, 8]
 
 
-def test_carrying_again_leaves_nothing_of_the_first_time(session: Session) -> None:
+def test_carrying_again_leaves_nothing_of_the_first_time(session: AnnotationSession) -> None:
     session.label[6, 0, 0] = 1  # as if an earlier mask had been too large
     carried(session)
     assert session.label[6, 0, 0] == 0
 
 
-def test_locked_labels_keep_their_voxels(session: Session) -> None:
+def test_locked_labels_keep_their_voxels(session: AnnotationSession) -> None:
     session.label[7, 6, 4] = 2
     session.set_style(2, replace(session.style(2), locked=True))
     carried(session)
@@ -292,7 +294,7 @@ def test_locked_labels_keep_their_voxels(session: Session) -> None:
     assert session.label[7, 6, 5] == 1
 
 
-def test_boxes_of_another_plane_or_label_are_no_anchors(session: Session) -> None:
+def test_boxes_of_another_plane_or_label_are_no_anchors(session: AnnotationSession) -> None:
     assert session.history.known_slices(1, 1) == {}
     assert session.history.known_slices(0, 2) == {}
     with pytest.raises(PromptError, match="no mask to carry on"):
@@ -306,7 +308,7 @@ def test_a_small_structure_is_carried_in_parts_of_the_slices() -> None:
     array[3:9, 40:50, 60:70] = 200
     engine = FakeEngine()
     volume = volume_from_slices(array, (1, 1, 1), "block")
-    session = Session(volume, engine, IDENTITY, zoom=Zoom())
+    session = AnnotationSession(volume, engine, IDENTITY, zoom=Zoom())
     box = BoxPrompt(0, 5, 60, 40, 69, 49)
     (first,) = session.segment(box)
     assert first.zoomed
@@ -352,7 +354,7 @@ def test_what_box_and_mask_before_have_in_common_is_carried_on() -> None:
     array = np.full((12, 16, 14), 10, np.int16)
     array[BLOCK] = 200
     volume, engine = volume_from_slices(array, (1, 1, 1), "block"), LedEngine()
-    session = Session(volume, engine, IDENTITY, carry_prompt=CarryPrompt.box_and_mask)
+    session = AnnotationSession(volume, engine, IDENTITY, carry_prompt=CarryPrompt.box_and_mask)
     drawn = np.zeros((16, 14), bool)
     drawn[5:14, 3:11] = True  # by hand, a row more than is bright
     drawn[8, 6] = False  # and a hole
@@ -365,7 +367,7 @@ def test_what_box_and_mask_before_have_in_common_is_carried_on() -> None:
     assert len(engine.led) == 3
     # By the box alone, it is what is bright, and the network is asked once a slice: so are networks
     # that have not learnt from masks.
-    session = Session(volume, engine, IDENTITY)
+    session = AnnotationSession(volume, engine, IDENTITY)
     assert session.carry_prompt is CarryPrompt.box
     (first, *_) = session.carry(0, {5: drawn}, 4, 7)
     np.testing.assert_array_equal(first.mask, volume.data[6] > 100)
@@ -378,7 +380,7 @@ def test_models_that_have_learnt_from_masks_are_asked_with_them() -> None:
     array = np.arange(3 * 16 * 14, dtype=np.int16).reshape(3, 16, 14)
     volume, engine = volume_from_slices(array, (1, 1, 1), "ramp"), LedEngine()
     engine.spec = replace(engine.spec, provenance={"prompts": "boxes, clicks and masks"})
-    session = Session(volume, engine, IDENTITY)
+    session = AnnotationSession(volume, engine, IDENTITY)
     assert session.carry_prompt is session.network_state().carry_prompt is CarryPrompt.box_and_mask
 
 
@@ -388,7 +390,7 @@ def test_a_mask_before_that_is_empty_is_not_asked_with() -> None:
     volume = volume_from_slices(array, (1, 1, 1), "nothing")
     engine = LedEngine()
     engine.blind = True
-    session = Session(volume, engine, IDENTITY, carry_prompt=CarryPrompt.box_and_mask)
+    session = AnnotationSession(volume, engine, IDENTITY, carry_prompt=CarryPrompt.box_and_mask)
     drawn = np.zeros((16, 14), bool)
     drawn[5:9, 3:11] = True
     assert list(session.carry(0, {1: drawn, 7: drawn}, 1, 7))

@@ -10,7 +10,7 @@ from fake_engine import FakeEngine
 
 from napari_medsamq.annotation.click_target import correction, describe_clicks
 from napari_medsamq.annotation.history import LabelStyle
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.crop import CropTransform, Zoom
 from napari_medsamq.inference.preprocess import IDENTITY
@@ -36,19 +36,21 @@ class Asked(FakeEngine):
 
 
 @pytest.fixture
-def session() -> Session:
+def session() -> AnnotationSession:
     array = np.full((12, 16, 14), 10, np.int16)
     array[3:9, 5:13, 3:11] = 200
-    return Session(volume_from_slices(array, (1, 1, 1), "block"), Asked(), IDENTITY)
+    return AnnotationSession(volume_from_slices(array, (1, 1, 1), "block"), Asked(), IDENTITY)
 
 
-def commit(session: Session, click: Click | None, index: int = 5, label_id: int = 1) -> None:
+def commit(
+    session: AnnotationSession, click: Click | None, index: int = 5, label_id: int = 1
+) -> None:
     found = correction(session, 0, index, click, label_id)
     masks = list(session.segment(found.box, found.start))
     session.commit(found.box, masks, label_id, found.replaces, found.start)
 
 
-def start(session: Session) -> np.ndarray:
+def start(session: AnnotationSession) -> np.ndarray:
     session.commit(BOX, list(session.segment(BOX)), 1)
     return session.label.copy()
 
@@ -74,7 +76,7 @@ def test_each_click_is_asked_with_those_before_and_the_mask_it_corrects() -> Non
     assert logits.shape == (256, 256)
 
 
-def test_one_more_click_asks_once_and_gives_what_all_would(session: Session) -> None:
+def test_one_more_click_asks_once_and_gives_what_all_would(session: AnnotationSession) -> None:
     engine: Asked = session.engine  # type: ignore[assignment]
     other = Click(4, 6, False)
 
@@ -84,7 +86,7 @@ def test_one_more_click_asks_once_and_gives_what_all_would(session: Session) -> 
         before = len(engine.asked)
         (found,) = session.segment(box, start)
         asked = len(engine.asked) - before
-        fresh = Session(session.volume, Asked(), IDENTITY)
+        fresh = AnnotationSession(session.volume, Asked(), IDENTITY)
         np.testing.assert_array_equal(found.mask, next(fresh.segment(box, start)).mask)
         return asked
 
@@ -107,7 +109,7 @@ def test_one_more_click_asks_once_and_gives_what_all_would(session: Session) -> 
     assert ask(inside, MISSING) == 2, "the box that holds both is known"
 
 
-def test_a_mask_may_be_where_it_begins(session: Session) -> None:
+def test_a_mask_may_be_where_it_begins(session: AnnotationSession) -> None:
     mask = np.zeros((16, 14), bool)
     mask[6:10, 4:8] = True
     next(session.segment(BOX, mask))
@@ -122,7 +124,9 @@ def test_a_mask_may_be_where_it_begins(session: Session) -> None:
     np.testing.assert_array_equal(again, given)
 
 
-def test_a_click_gives_and_another_takes_and_each_is_undone_alone(session: Session) -> None:
+def test_a_click_gives_and_another_takes_and_each_is_undone_alone(
+    session: AnnotationSession,
+) -> None:
     box = start(session)
     commit(session, MISSING)
     given = session.label.copy()
@@ -140,7 +144,9 @@ def test_a_click_gives_and_another_takes_and_each_is_undone_alone(session: Sessi
     np.testing.assert_array_equal(session.label, given)
 
 
-def test_the_box_that_holds_the_click_is_corrected_or_the_nearest(session: Session) -> None:
+def test_the_box_that_holds_the_click_is_corrected_or_the_nearest(
+    session: AnnotationSession,
+) -> None:
     left, right = BoxPrompt(0, 5, 1, 1, 4, 12), BoxPrompt(0, 5, 8, 1, 12, 12)
     for box in (left, right):
         session.commit(box, list(session.segment(box)), 1)
@@ -150,7 +156,7 @@ def test_the_box_that_holds_the_click_is_corrected_or_the_nearest(session: Sessi
     assert correction(session, 0, 5, Click(5, 6, True), 1).box.x1 == left.x1
 
 
-def test_a_mask_without_a_box_is_corrected_where_it_was_hit(session: Session) -> None:
+def test_a_mask_without_a_box_is_corrected_where_it_was_hit(session: AnnotationSession) -> None:
     session.label[7, 5:9, 3:7] = 1
     session.label[7, 12:14, 10:13] = 1
     before = session.label.copy()
@@ -171,14 +177,14 @@ def test_a_mask_without_a_box_is_corrected_where_it_was_hit(session: Session) ->
     np.testing.assert_array_equal(session.label, before)
 
 
-def test_a_mask_may_be_improved_without_a_click(session: Session) -> None:
+def test_a_mask_may_be_improved_without_a_click(session: AnnotationSession) -> None:
     session.label[7, 6:11, 4:14] = 1  # it reaches beyond the bright block
     commit(session, None, index=7)
     assert not session.label[7, :, 11:].any()
     assert session.label[7, 7:10, 5:9].all()
 
 
-def test_where_there_is_no_mask_a_click_says_so(session: Session) -> None:
+def test_where_there_is_no_mask_a_click_says_so(session: AnnotationSession) -> None:
     with pytest.raises(PromptError, match=r"no mask on this slice.*box"):
         correction(session, 0, 5, MISSING, 1)
     start(session)
@@ -190,7 +196,9 @@ def test_where_there_is_no_mask_a_click_says_so(session: Session) -> None:
 
 def test_a_click_beyond_a_small_box_widens_what_is_shown() -> None:
     array = np.random.default_rng(0).integers(0, 255, (3, 200, 200)).astype(np.int16)
-    session = Session(volume_from_slices(array, (1, 1, 1), "noise"), Asked(), IDENTITY, zoom=Zoom())
+    session = AnnotationSession(
+        volume_from_slices(array, (1, 1, 1), "noise"), Asked(), IDENTITY, zoom=Zoom()
+    )
     box = BoxPrompt(0, 1, 20, 20, 29, 29)
     assert next(session.segment(box)).zoomed
     far = replace(box, clicks=(Click(120, 150, True),))
@@ -207,12 +215,12 @@ class Deaf(Asked):
 
 
 @pytest.fixture
-def deaf(session: Session) -> Session:
+def deaf(session: AnnotationSession) -> AnnotationSession:
     session.engine = Deaf()
     return session
 
 
-def told(session: Session, click: Click, index: int = 5, label_id: int = 1) -> str:
+def told(session: AnnotationSession, click: Click, index: int = 5, label_id: int = 1) -> str:
     """Click, and return what is said of it."""
     found = correction(session, 0, index, click, label_id)
     masks = list(session.segment(found.box, found.start))
@@ -223,7 +231,7 @@ def told(session: Session, click: Click, index: int = 5, label_id: int = 1) -> s
 @pytest.mark.parametrize("click", [MISSING, Click(0, 0, True), Click(13, 15, True), TOO_MUCH])
 @pytest.mark.parametrize("drawn", ["box", "by hand", "two boxes", "box and brush"])
 def test_a_clicked_pixel_ends_as_asked_whatever_the_network_answers(
-    deaf: Session, click: Click, drawn: str
+    deaf: AnnotationSession, click: Click, drawn: str
 ) -> None:
     if drawn == "by hand":
         deaf.label[5, 5:12, 3:10] = 1
@@ -248,7 +256,7 @@ def test_a_clicked_pixel_ends_as_asked_whatever_the_network_answers(
     np.testing.assert_array_equal(deaf.label, before)
 
 
-def test_clicks_next_to_each_other_all_end_as_asked(deaf: Session) -> None:
+def test_clicks_next_to_each_other_all_end_as_asked(deaf: AnnotationSession) -> None:
     start(deaf)
     clicks = [Click(6, 8, False), Click(7, 8, True), Click(7, 9, False), Click(12, 8, True)]
     for click in clicks:
@@ -262,7 +270,7 @@ def test_clicks_next_to_each_other_all_end_as_asked(deaf: Session) -> None:
 def test_a_speck_does_not_catch_a_click_beside_it(y: int, x: int) -> None:
     array = np.full((3, 60, 60), 200, np.int16)
     array[:, 55:, 55:] = 10
-    session = Session(volume_from_slices(array, (1, 1, 1), "bright"), Asked(), IDENTITY)
+    session = AnnotationSession(volume_from_slices(array, (1, 1, 1), "bright"), Asked(), IDENTITY)
     session.label[1, 10:50, 10:50] = 1
     session.label[1, 3:5, 3:5] = 1
     click = Click(x, y, True)
@@ -275,7 +283,7 @@ def test_a_speck_does_not_catch_a_click_beside_it(y: int, x: int) -> None:
     assert session.label[1, 30, 30] == 1
 
 
-def test_specks_alone_are_the_structure(session: Session) -> None:
+def test_specks_alone_are_the_structure(session: AnnotationSession) -> None:
     rows, columns = np.mgrid[:16:2, :14:2]
     session.label[7, rows, columns] = 1
     found = correction(session, 0, 7, Click(4, 5, True), 1)
@@ -283,7 +291,7 @@ def test_specks_alone_are_the_structure(session: Session) -> None:
     assert found.start.sum() == 1
 
 
-def test_a_part_that_no_box_has_brought_is_corrected_itself(session: Session) -> None:
+def test_a_part_that_no_box_has_brought_is_corrected_itself(session: AnnotationSession) -> None:
     start(session)
     session.label[5, 14:16, 0:3] = 1
     found = correction(session, 0, 5, Click(1, 15, False), 1)
@@ -293,7 +301,7 @@ def test_a_part_that_no_box_has_brought_is_corrected_itself(session: Session) ->
     assert correction(session, 0, 5, Click(1, 13, True), 1).replaces is not None
 
 
-def test_a_click_may_take_away_all_there_is(session: Session) -> None:
+def test_a_click_may_take_away_all_there_is(session: AnnotationSession) -> None:
     session.label[7, 13:15, 1:3] = 1
     session.engine.blind = True  # type: ignore[attr-defined]
     before = session.label.copy()
@@ -303,7 +311,7 @@ def test_a_click_may_take_away_all_there_is(session: Session) -> None:
     np.testing.assert_array_equal(session.label, before)
 
 
-def test_what_stands_against_a_click_is_said(deaf: Session) -> None:
+def test_what_stands_against_a_click_is_said(deaf: AnnotationSession) -> None:
     start(deaf)
     assert "belongs to Label 1 already" in told(deaf, Click(6, 8, True))
     assert "does not belong to Label 1 already" in told(deaf, Click(0, 0, False))
@@ -317,7 +325,7 @@ def test_what_stands_against_a_click_is_said(deaf: Session) -> None:
         told(deaf, TOO_MUCH)
 
 
-def test_clicks_of_earlier_journals_give_the_masks_of_then(deaf: Session) -> None:
+def test_clicks_of_earlier_journals_give_the_masks_of_then(deaf: AnnotationSession) -> None:
     start(deaf)
     found = correction(deaf, 0, 5, MISSING, 1)
     content = {"box": "2d", **asdict(found.box)}

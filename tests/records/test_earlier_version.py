@@ -9,7 +9,7 @@ import pytest
 from fake_engine import FakeEngine
 
 from napari_medsamq.annotation.history import LabelStyle
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.inference.preprocess import IDENTITY, BoxRule
 from napari_medsamq.io.labels import read_label
 from napari_medsamq.io.volume import Volume, read_volume, volume_hash
@@ -70,7 +70,7 @@ def test_its_provenance_is_what_is_written_today(
     volume: Volume, content: Content, tmp_path: Path
 ) -> None:
     found = restore(content.records, volume.data.shape)
-    session = Session(volume, FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume, FakeEngine(), IDENTITY)
     session.restore(found.history, found.styles)
     saved = save_with_provenance(tmp_path / LABEL.name, LabelSnapshot.of(session))
     before, now = read_provenance(LABEL), read_provenance(saved.receipt.path)

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from napari_medsamq.annotation.label_import import import_label
 from napari_medsamq.annotation.mask_operations import fill_holes
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.cli.main import app, parse_box
 from napari_medsamq.errors import ProvenanceError
 from napari_medsamq.inference.model_spec import ModelSpec
@@ -51,7 +51,7 @@ PATIENT = "doe^jane-1970"
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Session:
+def session(tmp_path: Path) -> AnnotationSession:
     voxels = np.full((14, 16, 6), 10, np.int16)
     voxels[3:11, 5:13, 1:5] = 200
     folder = tmp_path / PATIENT
@@ -60,21 +60,23 @@ def session(tmp_path: Path) -> Session:
     image.header["descrip"] = PATIENT.encode()
     nib.save(image, folder / f"{PATIENT}.nii.gz")
     volume = read_volume(folder / f"{PATIENT}.nii.gz").with_modality("CT")
-    return Session(volume, FakeEngine(), IDENTITY)
+    return AnnotationSession(volume, FakeEngine(), IDENTITY)
 
 
-def box(session: Session, prompt: BoxPrompt | BoxPrompt3D = BOX, label_id: int = 1) -> None:
+def box(
+    session: AnnotationSession, prompt: BoxPrompt | BoxPrompt3D = BOX, label_id: int = 1
+) -> None:
     session.commit(prompt, list(session.segment(prompt)), label_id)
 
 
-def carry(session: Session, label_id: int = 1) -> None:
+def carry(session: AnnotationSession, label_id: int = 1) -> None:
     group, known = object(), session.history.known_slices(0, label_id)
     for found in session.carry(0, known, 0, 5):
         if isinstance(found, SliceMask):
             session.commit_carried(found, label_id, group)
 
 
-def stroke(session: Session, place: Any, label_id: int) -> int:
+def stroke(session: AnnotationSession, place: Any, label_id: int) -> int:
     """Paint voxels as napari's brush does, and return how many changed."""
     touched = np.zeros(session.label.shape, bool)
     touched[place] = True
@@ -85,11 +87,11 @@ def stroke(session: Session, place: Any, label_id: int) -> int:
     return int(np.count_nonzero(before != label_id))
 
 
-def origins(session: Session) -> dict[int, OriginCounts]:
+def origins(session: AnnotationSession) -> dict[int, OriginCounts]:
     return count_origins(session.history.edits, session.label)
 
 
-def save(session: Session, path: Path, **options: Any) -> dict[str, Any]:
+def save(session: AnnotationSession, path: Path, **options: Any) -> dict[str, Any]:
     saved = save_with_provenance(path, LabelSnapshot.of(session), **options)
     assert saved.problem == ""
     return read_provenance(path)
@@ -98,7 +100,7 @@ def save(session: Session, path: Path, **options: Any) -> dict[str, Any]:
 # -- origins ---------------------------------------------------------------------------------------
 
 
-def test_voxels_are_counted_by_who_set_them(session: Session) -> None:
+def test_voxels_are_counted_by_who_set_them(session: AnnotationSession) -> None:
     box(session)
     assert origins(session) == {1: OriginCounts(64, 0, 0, 0, 0)}
     carry(session)
@@ -114,54 +116,56 @@ def test_voxels_are_counted_by_who_set_them(session: Session) -> None:
     assert origins(session) == {1: OriginCounts(250, 0, 0, 0, 6)}
 
 
-def test_what_is_painted_back_is_by_hand_and_not_removed(session: Session) -> None:
+def test_what_is_painted_back_is_by_hand_and_not_removed(session: AnnotationSession) -> None:
     box(session)
     stroke(session, np.s_[3, 5:8, 3:5], 0)
     stroke(session, np.s_[3, 5:7, 3:5], 1)
     assert origins(session) == {1: OriginCounts(58, 4, 0, 0, 2)}
 
 
-def test_what_the_network_gives_again_is_its_own(session: Session) -> None:
+def test_what_the_network_gives_again_is_its_own(session: AnnotationSession) -> None:
     box(session)
     stroke(session, np.s_[3, 5:8, 3:5], 0)
     box(session)
     assert origins(session) == {1: OriginCounts(64, 0, 0, 0, 0)}
 
 
-def test_an_operation_is_told_from_a_hand_and_from_the_network(session: Session) -> None:
+def test_an_operation_is_told_from_a_hand_and_from_the_network(session: AnnotationSession) -> None:
     box(session)
     stroke(session, np.s_[3, 8:10, 5:7], 0)
     session.operate(1, "fill holes", partial(fill_holes, axis=0))
     assert origins(session) == {1: OriginCounts(60, 0, 4, 0, 0)}
 
 
-def test_voxels_that_another_label_takes_by_hand_are_removed(session: Session) -> None:
+def test_voxels_that_another_label_takes_by_hand_are_removed(session: AnnotationSession) -> None:
     box(session)
     stroke(session, np.s_[3, 5:7, 3:5], 2)
     assert origins(session) == {1: OriginCounts(60, 0, 0, 0, 4), 2: OriginCounts(0, 4, 0, 0, 0)}
 
 
-def test_what_a_box_takes_from_a_label_was_not_removed_by_the_user(session: Session) -> None:
+def test_what_a_box_takes_from_a_label_was_not_removed_by_the_user(
+    session: AnnotationSession,
+) -> None:
     box(session)
     box(session, replace(BOX, y1=8), 2)
     assert origins(session) == {1: OriginCounts(32, 0, 0, 0, 0), 2: OriginCounts(32, 0, 0, 0, 0)}
 
 
-def test_a_box_that_is_taken_back_leaves_what_others_cover(session: Session) -> None:
+def test_a_box_that_is_taken_back_leaves_what_others_cover(session: AnnotationSession) -> None:
     box(session)
     box(session, replace(BOX, y1=8))
     session.remove_prompt(session.history.prompts[0])
     assert origins(session) == {1: OriginCounts(32, 0, 0, 0, 0)}
 
 
-def test_voxels_past_the_history_are_of_unknown_origin(session: Session) -> None:
+def test_voxels_past_the_history_are_of_unknown_origin(session: AnnotationSession) -> None:
     box(session)
     session.label[0, 0, :3] = 5
     session.label[3, 5, 3:5] = 5
     assert origins(session) == {1: OriginCounts(62, 0, 0, 0, 0), 5: OriginCounts(0, 0, 0, 5, 0)}
 
 
-def test_shares_add_up_to_one(session: Session) -> None:
+def test_shares_add_up_to_one(session: AnnotationSession) -> None:
     box(session)
     stroke(session, np.s_[3, 5:8, 3:5], 0)
     stroke(session, np.s_[2, 0, 0:3], 1)
@@ -170,7 +174,7 @@ def test_shares_add_up_to_one(session: Session) -> None:
     assert found["removed"] == pytest.approx(6 / 64)
 
 
-def test_a_journal_gives_the_same_shares(session: Session, tmp_path: Path) -> None:
+def test_a_journal_gives_the_same_shares(session: AnnotationSession, tmp_path: Path) -> None:
     key = volume_hash(session.volume)
     journal = Journal(tmp_path / "a.journal", session.volume, key, None, lambda error: None)
     recorder = Recorder(session, journal, None)
@@ -190,7 +194,9 @@ def test_a_journal_gives_the_same_shares(session: Session, tmp_path: Path) -> No
 # -- the file -------------------------------------------------------------------------------------
 
 
-def test_the_file_beside_a_label_says_how_it_came_about(session: Session, tmp_path: Path) -> None:
+def test_the_file_beside_a_label_says_how_it_came_about(
+    session: AnnotationSession, tmp_path: Path
+) -> None:
     session.set_style(1, replace(session.style(1), name="Liver"))
     box(session)
     carry(session)
@@ -237,7 +243,9 @@ def test_prompts_are_what_the_command_line_takes(
     voxels = np.full((12, 16, 14), 10, np.int16)
     voxels[2:9, 5:13, 3:8] = 200
     nib.save(nib.Nifti1Image(voxels, grid_affine(axes, signs, sizes=(1, 1, 1))), tmp_path / "a.nii")
-    session = Session(read_volume(tmp_path / "a.nii").with_modality("CT"), FakeEngine(), IDENTITY)
+    session = AnnotationSession(
+        read_volume(tmp_path / "a.nii").with_modality("CT"), FakeEngine(), IDENTITY
+    )
     boxes = [parse_box(text, session.volume, 0) for text in ("2,5,3,8,12,7", "1,6,4,9,6,9")]
     for prompt in boxes:
         box(session, prompt)
@@ -277,7 +285,7 @@ def test_what_tells_volumes_apart_is_said_unless_it_may_name_the_patient(tmp_pat
 
 
 def test_each_prompt_names_the_model_and_window_of_its_time(
-    session: Session, tmp_path: Path
+    session: AnnotationSession, tmp_path: Path
 ) -> None:
     box(session)
     session.engine, session.window = FakeEngine(), WindowLevel(100, 200)
@@ -291,7 +299,9 @@ def test_each_prompt_names_the_model_and_window_of_its_time(
     ]
 
 
-def test_nothing_says_whose_image_it_is_unless_asked(session: Session, tmp_path: Path) -> None:
+def test_nothing_says_whose_image_it_is_unless_asked(
+    session: AnnotationSession, tmp_path: Path
+) -> None:
     box(session)
     save(session, tmp_path / "label.nii")
     text = (tmp_path / "label.provenance.json").read_text()
@@ -302,7 +312,7 @@ def test_nothing_says_whose_image_it_is_unless_asked(session: Session, tmp_path:
     assert str(tmp_path) not in (tmp_path / "label.provenance.json").read_text()
 
 
-def test_nothing_says_whose_label_was_loaded(session: Session, tmp_path: Path) -> None:
+def test_nothing_says_whose_label_was_loaded(session: AnnotationSession, tmp_path: Path) -> None:
     """Not the name of its file either, and not where journals of before have it."""
     path = tmp_path / f"{PATIENT}_seg.nii.gz"
     drawn = np.zeros(session.label.shape, np.uint8)
@@ -323,7 +333,7 @@ def test_nothing_says_whose_label_was_loaded(session: Session, tmp_path: Path) -
     del edit["styles"]
     past = restore(content.records, session.label.shape)
     assert past.history.undo_name == session.history.undo_name == "load label file"
-    again = Session(session.volume, FakeEngine(), IDENTITY)
+    again = AnnotationSession(session.volume, FakeEngine(), IDENTITY)
     again.restore(past.history, past.styles)
     for own in (session, again):
         found = save(own, tmp_path / "label.nii")
@@ -333,7 +343,7 @@ def test_nothing_says_whose_label_was_loaded(session: Session, tmp_path: Path) -
             assert PATIENT not in (tmp_path / written).read_text(encoding="utf-8")
 
 
-def test_the_same_label_has_one_file_beside_it(session: Session, tmp_path: Path) -> None:
+def test_the_same_label_has_one_file_beside_it(session: AnnotationSession, tmp_path: Path) -> None:
     for count in (64, 128):
         box(session, replace(BOX, index=count // 32))
         assert save(session, tmp_path / "a.nii.gz")["labels"][0]["statistics"]["voxels"] == count
@@ -343,7 +353,7 @@ def test_the_same_label_has_one_file_beside_it(session: Session, tmp_path: Path)
 # -- what goes wrong ------------------------------------------------------------------------------
 
 
-def is_saved(saved: Saved, session: Session) -> None:
+def is_saved(saved: Saved, session: AnnotationSession) -> None:
     """The label is whole, and what is wrong with the file beside it is told."""
     assert saved.provenance is None
     assert "The label is saved, its provenance is not" in saved.problem
@@ -352,7 +362,7 @@ def is_saved(saved: Saved, session: Session) -> None:
 
 
 def test_a_file_of_other_origin_is_kept_and_the_label_saved(
-    session: Session, tmp_path: Path
+    session: AnnotationSession, tmp_path: Path
 ) -> None:
     box(session)
     (tmp_path / "label.provenance.json").write_text('{"mine": 1}')
@@ -362,7 +372,7 @@ def test_a_file_of_other_origin_is_kept_and_the_label_saved(
     assert (tmp_path / "label.provenance.json").read_text() == '{"mine": 1}'
 
 
-def test_each_format_of_a_label_has_its_own(session: Session, tmp_path: Path) -> None:
+def test_each_format_of_a_label_has_its_own(session: AnnotationSession, tmp_path: Path) -> None:
     image, slicer = tmp_path / "liver.nii.gz", tmp_path / "liver.seg.nrrd"
     box(session)
     save(session, image)
@@ -392,7 +402,9 @@ def test_each_format_of_a_label_has_its_own(session: Session, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("ending", [".nii", "/../a", "\0", ".x" * 200, 7, None])
-def test_damaged_endings_do_no_harm(session: Session, tmp_path: Path, ending: object) -> None:
+def test_damaged_endings_do_no_harm(
+    session: AnnotationSession, tmp_path: Path, ending: object
+) -> None:
     box(session)
     content = {"format": "medsamq-provenance", "label": {"ending": ending}}
     (tmp_path / "label.provenance.json").write_text(json.dumps(content, indent=1))
@@ -401,7 +413,7 @@ def test_damaged_endings_do_no_harm(session: Session, tmp_path: Path, ending: ob
 
 
 def test_a_full_disk_loses_no_label(
-    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    session: AnnotationSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     box(session)
     save(session, tmp_path / "label.nii")
@@ -425,7 +437,7 @@ def test_a_full_disk_loses_no_label(
 
 
 def test_too_little_memory_loses_no_label(
-    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    session: AnnotationSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise MemoryError
@@ -459,7 +471,7 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, content: str | None, messag
 
 
 def test_segment_and_replay_write_it(
-    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    session: AnnotationSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()
@@ -490,7 +502,7 @@ def test_segment_and_replay_write_it(
 
 
 def test_segment_tells_that_it_could_not_be_written(
-    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    session: AnnotationSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from napari_medsamq.annotation.acceptance import kept_voxels, mask_key
 from napari_medsamq.annotation.history import PropagationSnapshot
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.crop import Zoom
@@ -40,7 +40,7 @@ class Work:
         self.image, self.journal = folder / "image.nii.gz", folder / "a.journal"
         nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1, 1, 1])), self.image)
         volume: Volume = read_volume(self.image).with_modality("CT")
-        self.session = session = Session(volume, FakeEngine(), IDENTITY)
+        self.session = session = AnnotationSession(volume, FakeEngine(), IDENTITY)
         journal = Journal(self.journal, volume, volume_hash(volume), None, lambda error: None)
         recorder = Recorder(session, journal, None)
         session.commit(BOX, list(session.segment(BOX)), 1)
@@ -115,9 +115,9 @@ def test_a_mask_that_the_network_would_not_give_again_is_found(work: Work) -> No
 def test_a_slice_that_a_propagation_no_longer_comes_to_is_found(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    carry = Session.carry
+    carry = AnnotationSession.carry
     monkeypatch.setattr(
-        Session,
+        AnnotationSession,
         "carry",
         lambda *asked: [next(carry(*asked))],  # it stops at once
     )
@@ -169,7 +169,7 @@ def test_a_propagation_is_asked_for_again_from_what_was_accepted(work: Work) -> 
     journal_path = work.journal.with_name("b.journal")
     volume = work.session.volume
     journal = Journal(journal_path, volume, volume_hash(volume), None, pytest.fail)
-    session = Session(volume, FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume, FakeEngine(), IDENTITY)
     recorder = Recorder(session, journal, None)
     session.commit(BOX, list(session.segment(BOX)), 1)
     drawn = np.zeros(session.label.shape, bool)
@@ -204,7 +204,7 @@ def test_a_slice_drawn_while_a_propagation_was_at_work_is_not_compared(work: Wor
     work.journal = work.journal.with_name("b.journal")
     volume = work.session.volume
     journal = Journal(work.journal, volume, volume_hash(volume), None, pytest.fail)
-    session = Session(volume, FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume, FakeEngine(), IDENTITY)
     recorder = Recorder(session, journal, None)
     session.commit(BOX, list(session.segment(BOX)), 1)
     history, group = session.history, object()
@@ -251,7 +251,7 @@ def test_a_propagation_is_asked_for_again_by_its_prompt(
     volume = work.session.volume
     work.journal = work.journal.with_name("b.journal")
     journal = Journal(work.journal, volume, volume_hash(volume), None, pytest.fail)
-    session = Session(volume, LedEngine(), IDENTITY, carry_prompt=prompt)
+    session = AnnotationSession(volume, LedEngine(), IDENTITY, carry_prompt=prompt)
     recorder = Recorder(session, journal, None)
     session.commit(BOX, list(session.segment(BOX)), 1)
     # A hole, which a box alone does not carry on.
@@ -275,7 +275,7 @@ class Begun:
         work.journal = work.journal.with_name("b.journal")
         volume = work.session.volume
         self.journal = Journal(work.journal, volume, volume_hash(volume), None, pytest.fail)
-        self.session = Session(volume, FakeEngine(), IDENTITY)
+        self.session = AnnotationSession(volume, FakeEngine(), IDENTITY)
         self.recorder = Recorder(self.session, self.journal, None)
         self.session.commit(BOX, list(self.session.segment(BOX)), 1)
 

@@ -27,7 +27,7 @@ from napari_medsamq.analysis.slice_pictures import (
     surroundings,
 )
 from napari_medsamq.annotation.history import LabelStyle
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import ProvenanceError, VolumeError
 from napari_medsamq.inference.preprocess import IDENTITY
@@ -66,7 +66,7 @@ def label(tmp_path: Path) -> Path:
     voxels[3:11, 5:13, 1:5] = 200
     nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1, 1, 1])), tmp_path / "image.nii.gz")
     volume = read_volume(tmp_path / "image.nii.gz").with_modality("CT")
-    session = Session(volume, FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume, FakeEngine(), IDENTITY)
     for label_id, index, name in ((1, 3, "Liver"), (2, 2, NASTY)):
         box = BoxPrompt(0, index, 3, 5, 10, 12)
         session.set_style(label_id, replace(session.style(label_id), name=name))

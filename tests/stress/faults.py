@@ -22,7 +22,7 @@ import nibabel as nib
 import numpy as np
 import typer
 
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.cli.main import app
 from napari_medsamq.cohort import case_runner as cohort
 from napari_medsamq.errors import MedSAMQError
@@ -130,7 +130,7 @@ def _kill_a_journal(folder: Path, after: float, number: int) -> tuple[int, int]:
     path = folder / "a.journal"
 
     def work(finished: Callable[[int], None]) -> None:
-        session = Session(volume, FakeEngine(), default_window(volume))
+        session = AnnotationSession(volume, FakeEngine(), default_window(volume))
         _recorder = Recorder(session, Journal(path, volume, "key", None, _raise), None)
         flat, count = session.label.reshape(-1), 0
         while True:

@@ -20,7 +20,7 @@ import SimpleITK as sitk
 import typer
 from typer.testing import CliRunner
 
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.cli.main import app
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.io.label_writer import write_label
@@ -128,7 +128,7 @@ def write_image(folder: Path, kind: str, voxels: np.ndarray, affine: np.ndarray)
 def save_both_ways(folder: Path, image: Path, numbered: np.ndarray, suffix: str) -> list[Path]:
     """Save labels (i, j, k) as the dock does and as the command line does."""
     volume = read_volume(image)
-    session = Session(volume, FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume, FakeEngine(), IDENTITY)
     kept = folder / f"{image.name}{suffix}.journal"
     journal = Journal(kept, volume, volume_hash(volume), None, lambda _error: None)
     recorder = Recorder(session, journal, None)

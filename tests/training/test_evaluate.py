@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from napari_medsamq.analysis.metrics import nsd
 from napari_medsamq.annotation.review import DOUBTFUL, SURE
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.inference.model_spec import ModelSpec, default_model
 from napari_medsamq.io.volume import read_volume
@@ -621,7 +621,7 @@ def test_a_worst_slice_without_reference_is_erased(tmp_path: Path) -> None:
     label[2:7, 20:40, 20:40] = 1
     write_case(tmp_path, "CT/Body/a", label, boxes=[[18, 18, 1, 42, 42, 7]])
     (target,) = list_targets(find_cases(tmp_path)[0], Protocol.propagate, 0)
-    session = Session(read_volume(target.case.path), RuleEngine())
+    session = AnnotationSession(read_volume(target.case.path), RuleEngine())
     (first,) = session.segment(middle_box(target, label, 0))
     ghost = replace(first, index=8)
     masks = mend_worst(session, [first, ghost], [0.9, 0.1], target, label, 0)

@@ -11,7 +11,7 @@ from napari.layers import Image
 from qtpy.QtCore import QObject
 
 from napari_medsamq.annotation.acceptance import mask_key
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.geometry import PLANES
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
 from napari_medsamq.io.volume import volume_from_slices, volume_hash
@@ -34,7 +34,7 @@ class Bar:
         array[:, 5:13, 3:11] = 200
         volume = volume_from_slices(np.moveaxis(array, 0, axis), (1, 1, 1), "bar")
         self.volume, self.axis = volume.with_modality("CT"), axis
-        self.session = Session(self.volume, FakeEngine(), IDENTITY)
+        self.session = AnnotationSession(self.volume, FakeEngine(), IDENTITY)
         self.journal = Journal(
             folder / "a.journal", self.volume, volume_hash(self.volume), None, pytest.fail
         )

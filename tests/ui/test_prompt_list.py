@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fake_engine import FakeEngine
 
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.io.volume import volume_from_array
@@ -21,7 +21,7 @@ def session():
     array = np.full((8, 16, 14), 10, np.int16)
     array[:, 5:13, 3:11] = 200
     volume = volume_from_array(array.T, (1, 1, 1), modality="CT")
-    return Session(volume, FakeEngine(), IDENTITY)
+    return AnnotationSession(volume, FakeEngine(), IDENTITY)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QMessageBox
 from typer.testing import CliRunner
 
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.cli.main import app
 from napari_medsamq.io.volume import volume_hash
 from napari_medsamq.plugin import SAMPLES, VOLUME
@@ -120,7 +120,7 @@ def test_what_another_window_does_while_the_question_is_open_is_asked_about_agai
         monkeypatch.setattr(QMessageBox, "exec", click)
         content, volume = read_journal(path), phantom.volume
         past = restore(content.records, volume.data.shape)
-        session = Session(volume, worked.dock.engines.for_modality("CT"))
+        session = AnnotationSession(volume, worked.dock.engines.for_modality("CT"))
         session.restore(past.history, past.styles)
         other = Journal(path, volume, volume_hash(volume), content, lambda error: None)
         recorder = Recorder(session, other, past)

@@ -8,7 +8,7 @@ from fake_engine import FakeEngine
 from napari.components import ViewerModel
 from napari.layers import Labels
 
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.prompts import BoxPrompt
@@ -54,7 +54,7 @@ def test_undo_and_redo_walk_past_it(qapp, meanwhile, paint):
     array = np.full((3, 16, 14), 10, np.int16)
     array[:, 5:13, 3:11] = 200
     volume = volume_from_slices(array, (1, 1, 1), "bar").with_modality("CT")
-    session, said = Session(volume, FakeEngine(), IDENTITY), []
+    session, said = AnnotationSession(volume, FakeEngine(), IDENTITY), []
     segment(session, 2, BoxPrompt(0, 1, 3, 5, 10, 9))
     segment(session, 1)
     history = session.history

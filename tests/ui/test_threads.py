@@ -18,7 +18,7 @@ from napari_medsamq.analysis import statistics
 from napari_medsamq.annotation.acceptance import mask_key
 from napari_medsamq.annotation.history import History
 from napari_medsamq.annotation.repairs import REPAIRS
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
 from napari_medsamq.io.volume import volume_from_slices
@@ -53,7 +53,7 @@ class Desk:
         array[:, 5:13, 3:11] = 200
         self.volume = volume_from_slices(array, (1, 1, 1), "bar").with_modality("CT")
         self.engine = FakeEngine()
-        self.session = Session(self.volume, self.engine, IDENTITY)
+        self.session = AnnotationSession(self.volume, self.engine, IDENTITY)
         self.workspace = Workspace(self.session, Image(array))
         self.worker, self.said = HeldWorker(), []
         self.viewer, self.dock = ViewerModel(), DockForm(("a", "b", "c"), key_names(KEYS))
@@ -228,10 +228,12 @@ def test_no_other_thread_reads_what_the_window_writes(
     window.open(phantom.volume.path)
     owner, read = threading.get_ident(), []
     guarded = [(History, "label")]
-    guarded += [(Session, name) for name in ("engine", "window", "zoom", "history", "volume")]
+    guarded += [
+        (AnnotationSession, name) for name in ("engine", "window", "zoom", "history", "volume")
+    ]
     for kind, name in guarded:
         own, hidden = getattr(kind, name, None), f"_guarded_{name}"
-        holder = window.session if kind is Session else window.session.history
+        holder = window.session if kind is AnnotationSession else window.session.history
         if own is None:
             setattr(holder, hidden, holder.__dict__.pop(name))
 

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from napari_medsamq.analysis.metrics import dsc
 from napari_medsamq.annotation.review import DOUBTFUL, SURE
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.inference.confidence import slice_confidence
 from napari_medsamq.inference.slice_predictor import SliceMask
 from training.evaluation.protocol import Label, Target, reference_box
@@ -22,7 +22,7 @@ LOOKED_AT = 0.2
 GOOD_SHARE = 0.9
 
 
-def check_slices(session: Session, masks: Sequence[SliceMask]) -> list[float]:
+def check_slices(session: AnnotationSession, masks: Sequence[SliceMask]) -> list[float]:
     """Return the confidence of each mask, as the plugin shows it."""
     largest = max(int(mask.mask.sum()) for mask in masks)
     return [
@@ -48,7 +48,7 @@ def pair_checks(
 
 
 def mend_worst(
-    session: Session,
+    session: AnnotationSession,
     masks: Sequence[SliceMask],
     sure: Sequence[float],
     target: Target,

@@ -12,7 +12,7 @@ from statistics import median
 import numpy as np
 
 from napari_medsamq.analysis.metrics import dsc, nsd
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.inference.crop import Zoom
@@ -245,7 +245,9 @@ def _score_case(
     memories: dict[ModelMode, _Memory] = defaultdict(_Memory)
     for mode in modes:
         zoom = Zoom() if mode.zoom else None
-        session = Session(volume, engines[mode.model], zoom=zoom, carry_prompt=mode.prompt)
+        session = AnnotationSession(
+            volume, engines[mode.model], zoom=zoom, carry_prompt=mode.prompt
+        )
         runs.append(_ModelRun(session, mode, seed, memories[replace(mode, clicks=0)]))
     scores: dict[ModelMode, list[Score]] = {mode: [] for mode in modes}
     # All models answer for one slice before the next one, and take turns in being first, so that
@@ -279,14 +281,16 @@ class _ModelRun:
 
     Parameters
     ----------
-    session : Session
+    session : AnnotationSession
     mode : ModelMode
     seed : int
         Of the boxes on middle slices, which are propagated.
     memory : _Memory
     """
 
-    def __init__(self, session: Session, mode: ModelMode, seed: int, memory: _Memory) -> None:
+    def __init__(
+        self, session: AnnotationSession, mode: ModelMode, seed: int, memory: _Memory
+    ) -> None:
         self._session = session
         self.mode = mode
         self._seed = seed

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from qtpy.QtTest import QTest
 
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.diagnostics.model_worker import peak_memory_mb
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES
@@ -164,7 +164,7 @@ def measure_propagation(volume: Volume) -> dict[str, float]:
         `fresh`, where each slice is encoded on the way; `cached`, where embeddings are at hand.
     """
     engine = Engines().for_modality(volume.modality)
-    session = Session(volume, engine)
+    session = AnnotationSession(volume, engine)
     middle, (height, width) = volume.slice_count(0) // 2, volume.slice(0, 0).shape[:2]
     box = BoxPrompt(0, middle, width // 8, height // 5, width // 2, 2 * height // 3)
     (first,) = session.segment(box)

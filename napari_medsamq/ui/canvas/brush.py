@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_medsamq.annotation.history import Edit
-from napari_medsamq.annotation.session import Session
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.array_types import Label, Voxels
 from napari_medsamq.errors import MedSAMQError, PromptError, VolumeError
 from napari_medsamq.io.segments import MAX_LABEL_ID
@@ -32,7 +32,7 @@ class LabelEdits:
 
     Parameters
     ----------
-    session : Session
+    session : AnnotationSession
     layer : Labels
         Shows the session's label.
     changed : callable
@@ -43,7 +43,7 @@ class LabelEdits:
 
     def __init__(
         self,
-        session: Session,
+        session: AnnotationSession,
         layer: Labels,
         changed: Callable[[], None],
         refuse: Callable[[MedSAMQError], None],
