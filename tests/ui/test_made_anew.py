@@ -8,7 +8,7 @@ import pytest
 from fake_engine import FakeEngine
 from held_worker import HeldWorker
 from napari.layers import Image
-from qtpy.QtCore import QObject
+from windowless import tool_context
 
 from napari_medsamq.annotation.acceptance import mask_key
 from napari_medsamq.annotation.session import AnnotationSession
@@ -20,7 +20,7 @@ from napari_medsamq.records import verification
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.journal_format import read_journal
 from napari_medsamq.records.recording import Recorder, restore
-from napari_medsamq.ui.tools.propagate import Propagator
+from napari_medsamq.ui.tools.propagate import PropagateTool
 from napari_medsamq.ui.workspace import Workspace
 
 DARK = WindowLevel(5000, 100)  # shows the network nothing
@@ -40,10 +40,10 @@ class Bar:
         )
         self.recorder = Recorder(self.session, self.journal, None)
         self.workspace = Workspace(self.session, Image(self.volume.data))
-        self.worker, self.parent, self.said = HeldWorker(), QObject(), []
-        self.propagator = Propagator(
-            self.parent, self.workspace, self.worker, self.said.append, self.said.append
-        )
+        self.worker, self.said = HeldWorker(), []
+        self.context = tool_context(self.workspace, self.worker, self.said)
+        self.context.dock.show_status = self.said.append
+        self.propagator = PropagateTool(self.context)
         self.draw(BoxPrompt(axis, 3, 3, 5, 10, 12))
 
     def draw(self, box: BoxPrompt | BoxPrompt3D, label_id: int = 1) -> None:

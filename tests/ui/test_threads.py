@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from fake_engine import FakeEngine
 from held_worker import HeldWorker
-from napari.components import ViewerModel
 from napari.layers import Image
-from qtpy.QtCore import QObject, Qt
-from qtpy.QtWidgets import QCheckBox, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox
+from windowless import tool_context
 
 from napari_medsamq.analysis import statistics
 from napari_medsamq.annotation.acceptance import mask_key
@@ -24,9 +24,7 @@ from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
 from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.records.provenance import read_provenance
-from napari_medsamq.ui.forms.dock_form import DockForm
 from napari_medsamq.ui.forms.guide import SAVE
-from napari_medsamq.ui.shortcuts import KEYS, key_names
 from napari_medsamq.ui.tools.background import PrefetchTool
 from napari_medsamq.ui.tools.measure import MeasureTool
 from napari_medsamq.ui.tools.model import ModelTool
@@ -34,8 +32,6 @@ from napari_medsamq.ui.tools.propagate import PropagateTool
 from napari_medsamq.ui.tools.repair import RepairTool
 from napari_medsamq.ui.tools.review import ReviewTool
 from napari_medsamq.ui.tools.save_load import SaveLoadTool
-from napari_medsamq.ui.tools.tool import ToolContext
-from napari_medsamq.ui.view_state import ViewState
 from napari_medsamq.ui.workspace import Workspace
 
 BOX = BoxPrompt(0, 3, 3, 5, 10, 12)
@@ -56,26 +52,12 @@ class Desk:
         self.session = AnnotationSession(self.volume, self.engine, IDENTITY)
         self.workspace = Workspace(self.session, Image(array))
         self.worker, self.said = HeldWorker(), []
-        self.viewer, self.dock = ViewerModel(), DockForm(("a", "b", "c"), key_names(KEYS))
-        canvas = QWidget()
-        for widget in (canvas, self.dock):
+        self.context = tool_context(self.workspace, self.worker, self.said)
+        self.view, self.dock = self.context.view, self.context.dock
+        for widget in (self.context.canvas, self.dock):
             qtbot.addWidget(widget)
-        self.dock.show_failure = self.dock.guide.done = self.said.append
-        self.viewer.add_layer(self.workspace.image)
-        self.view = ViewState(self.viewer, self.workspace.labels)
+        self.dock.guide.done = self.said.append
         self.view.show(0, 3)
-        self.context = ToolContext(
-            parent=QObject(),
-            viewer=self.viewer,
-            canvas=canvas,
-            dock=self.dock,
-            workspace=self.workspace,
-            workspaces=[self.workspace],
-            view=self.view,
-            compute=self.worker,
-            files=self.worker,
-            prefetch=True,
-        )
         for index in (3, 4):
             self.draw(index)
 
