@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from training.console import error_message
-from training.conversion.coverage import format_coverage, read_coverage
+from training.conversion.int8_coverage import format_coverage, read_coverage
 from training.conversion.model_directory import export_network
 from training.conversion.restore import read_start
 

@@ -12,7 +12,7 @@ from napari_medsamq.inference.embeddings import DEFAULT_BUDGET, EMBEDDING_BYTES
 from napari_medsamq.inference.engine import Engine
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
-from napari_medsamq.inference.propagation import Gap, MaskCarrier, Stop, propagate
+from napari_medsamq.inference.propagation import Gap, MaskCarrier, Stop, segment_box_3d
 from napari_medsamq.inference.slice_predictor import PredictorMemory, SliceMask, SlicePredictor
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.palettes import OKABE_ITO
@@ -124,7 +124,7 @@ class AnnotationSession(LabelModel):
         if preview:
             predictor = predictor.without_zoom()
         if isinstance(box, BoxPrompt3D):
-            return propagate(predictor, box)
+            return segment_box_3d(predictor, box)
         return map(predictor.segment, [box.index], [box.xyxy], [box.clicks], [start])
 
     def carry(

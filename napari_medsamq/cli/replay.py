@@ -20,7 +20,7 @@ from napari_medsamq.cli.common import (
 )
 from napari_medsamq.io.label_writer import check_target
 from napari_medsamq.io.volume import read_volume
-from napari_medsamq.records.verification import Verdict, Verifier
+from napari_medsamq.records.replay_check import ReplayCheck, Verdict
 from napari_medsamq.workflows.labels import check_new, save
 from napari_medsamq.workflows.replay import ReplayedJournal, replay_journal
 
@@ -64,10 +64,10 @@ def replay(
 
 
 def _verify(replayed: ReplayedJournal, model: Path | None) -> bool:
-    verifier = Verifier(replayed.model.volume, model)
+    check = ReplayCheck(replayed.model.volume, model)
     for record in replayed.records:
-        verifier.apply(record)
-    verdict = verifier.verdict
+        check.apply(record)
+    verdict = check.verdict
     say(f"{verdict.identical} of {verdict.masks} masks are the same, voxel by voxel.")
     for label_id, dsc in verdict.dsc().items():
         say(f"{label_id} {replayed.model.style(label_id).name}: DSC {dsc:.4f}")

@@ -30,7 +30,7 @@ _OPERATIONS = (np.logical_and, np.logical_or)
 _LEAST_SD = 0.02
 
 
-def propagate(predictor: SlicePredictor, box: BoxPrompt3D) -> Iterator[SliceMask]:
+def segment_box_3d(predictor: SlicePredictor, box: BoxPrompt3D) -> Iterator[SliceMask]:
     """Segment every slice of a 3D box from its middle outwards.
 
     The first slice takes the sides of the 3D box; each further one the tight box around its

@@ -22,7 +22,7 @@ from training.learning.training_run import train
 from training.models.layers import LayerNorm2d
 from training.models.sam import LiteMedSAM
 from training.processes import join_processes
-from training.quantization.layer_map import QuantConfig, calibrate, quantize
+from training.quantization.quantized_network import QuantConfig, calibrate, quantize
 
 
 class SmallEncoder(nn.Module):

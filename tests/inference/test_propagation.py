@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_medsamq.inference.crop import CropTransform
-from napari_medsamq.inference.propagation import propagate
+from napari_medsamq.inference.propagation import segment_box_3d
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.prompts import BoxPrompt3D
 
@@ -44,7 +44,7 @@ def walk(axis: int, moving: float = 0, empty: tuple[int, ...] = ()) -> tuple[lis
         return mask
 
     predictor = Scripted(size, found)
-    steps = list(propagate(predictor, box))
+    steps = list(segment_box_3d(predictor, box))
     for step in steps:
         assert step.mask.shape == size
         assert step.mask.any() == (step.index not in empty)
@@ -100,11 +100,11 @@ def test_an_empty_middle_asks_with_the_sides_both_ways() -> None:
 
 def test_the_box_stays_within_the_frame() -> None:
     predictor = Scripted((24, 32), lambda _: np.ones((24, 32), bool))
-    list(propagate(predictor, BoxPrompt3D((0, 0, 0), (2, 23, 31))))
+    list(segment_box_3d(predictor, BoxPrompt3D((0, 0, 0), (2, 23, 31))))
     assert predictor.asked[0] == predictor.asked[2] == [0, 0, 256, 191 + MARGIN]
 
 
 def test_one_slice_is_one_step() -> None:
     box = BoxPrompt3D((5, 1, 1), (5, 8, 9))
-    steps = propagate(Scripted((24, 32), lambda _: np.ones((24, 32), bool)), box)
+    steps = segment_box_3d(Scripted((24, 32), lambda _: np.ones((24, 32), bool)), box)
     assert [step.index for step in steps] == [5]

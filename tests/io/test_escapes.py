@@ -31,7 +31,7 @@ from napari_medsamq.records.journal import Journal, journal_path
 from napari_medsamq.records.journal_format import read_journal
 from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 from napari_medsamq.records.recording import Recorder
-from napari_medsamq.records.verification import Verifier
+from napari_medsamq.records.replay_check import ReplayCheck
 
 PACKAGE = Path(napari_medsamq.__file__).parent
 LEADING_AWAY = [
@@ -267,11 +267,11 @@ def test_a_journal_names_no_model_but_those_that_come_along(
     session.history.change("box", prompt.voxels, np.ones(4, np.uint16), (prompt,))
     recorder.close()
     *others, last = read_journal(tmp_path / "a.journal").records
-    verifier = Verifier(session.volume, None)
+    check = ReplayCheck(session.volume, None)
     for record in others:
-        verifier.apply(record)
+        check.apply(record)
     with pytest.raises(ModelError, match="none of those that come along"):
-        verifier.apply(last)
+        check.apply(last)
     with pytest.raises(ModelError, match="none of those"):
         shipped_model(name.format(absolute=model))
 

@@ -13,7 +13,7 @@ from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.inference.preprocess import IDENTITY, BoxRule
 from napari_medsamq.io.labels import read_label
 from napari_medsamq.io.volume import Volume, read_volume, volume_hash
-from napari_medsamq.records import verification
+from napari_medsamq.records import replay_check
 from napari_medsamq.records.journal import check_volume
 from napari_medsamq.records.journal_format import Content, read_journal
 from napari_medsamq.records.provenance import (
@@ -22,7 +22,7 @@ from napari_medsamq.records.provenance import (
     save_with_provenance,
 )
 from napari_medsamq.records.recording import restore
-from napari_medsamq.records.verification import Verifier
+from napari_medsamq.records.replay_check import ReplayCheck
 
 FOLDER = Path(__file__).parents[1] / "data" / "earlier_version"
 JOURNAL, LABEL = FOLDER / "session.journal", FOLDER / "label.nii.gz"
@@ -90,9 +90,9 @@ def test_its_masks_are_asked_for_again(
     monkeypatch.setattr(
         "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()
     )
-    monkeypatch.setattr(verification, "shipped_model", lambda name: Path(name))
-    verifier = Verifier(volume, None)
+    monkeypatch.setattr(replay_check, "shipped_model", lambda name: Path(name))
+    check = ReplayCheck(volume, None)
     for record in content.records:
-        verifier.apply(record)
-    assert verifier.verdict.masks == 8
-    assert any("rule for boxes" in other for other in verifier.verdict.others)
+        check.apply(record)
+    assert check.verdict.masks == 8
+    assert any("rule for boxes" in other for other in check.verdict.others)

@@ -42,7 +42,7 @@ from training.errors import ConfigError, DataError
 from training.models.sam import ENCODERS, PUBLISHED, LiteMedSAM
 from training.models.tiny_vit import MBConv, Mlp, PatchMerging, TinyViT, WindowAttention
 from training.processes import Processes
-from training.quantization.layer_map import QuantConfig, fold_batch_norm
+from training.quantization.quantized_network import QuantConfig, fold_batch_norm
 
 ENCODER = QuantConfig(parts="encoder")
 TEST_ROWS = (

@@ -27,7 +27,7 @@ from training import export
 from training.checkpoints.network_file import StoredNetwork, write_network
 from training.conversion import model_directory
 from training.conversion import network as conversion
-from training.conversion.coverage import Layer, format_coverage, int8_share, read_coverage
+from training.conversion.int8_coverage import Layer, format_coverage, int8_share, read_coverage
 from training.conversion.model_directory import write_model
 from training.conversion.naming import quantizer_name
 from training.conversion.network import convert_lite_medsam, example_inputs
@@ -40,7 +40,7 @@ from training.models.fast_vit import FastViT
 from training.models.layers import ConvNorm, LayerNorm2d
 from training.models.sam import ENCODERS, PUBLISHED, LiteMedSAM
 from training.models.tiny_vit import MBConv, PatchMerging, TransformerStage
-from training.quantization.layer_map import QuantConfig, calibrate, quantize
+from training.quantization.quantized_network import QuantConfig, calibrate, quantize
 
 F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 BOXES = np.array([[60, 60, 180, 180], [20, 100, 90, 220], [100, 30, 240, 120]], np.float32)

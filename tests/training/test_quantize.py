@@ -16,7 +16,12 @@ from training.errors import ConfigError
 from training.models.layers import LayerNorm2d
 from training.models.mask_decoder import CrossAttention
 from training.models.tiny_vit import MBConv, TransformerBlock
-from training.quantization.layer_map import QuantConfig, calibrate, fold_batch_norm, quantize
+from training.quantization.quantized_network import (
+    QuantConfig,
+    calibrate,
+    fold_batch_norm,
+    quantize,
+)
 from training.quantization.smoothing import insert_scales, smooth
 
 

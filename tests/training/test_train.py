@@ -49,7 +49,7 @@ from training.learning.training_run import train
 from training.models.sam import build_fast_medsam
 from training.models.vit import Attention
 from training.processes import Processes
-from training.quantization.layer_map import QuantConfig
+from training.quantization.quantized_network import QuantConfig
 
 SCRIPT = Path(__file__).parents[1] / "helpers/small_run.py"
 ALONE = Processes(0, 1, torch.device("cpu"))

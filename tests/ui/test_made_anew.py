@@ -16,7 +16,7 @@ from napari_medsamq.geometry import PLANES
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
 from napari_medsamq.io.volume import volume_from_slices, volume_hash
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
-from napari_medsamq.records import verification
+from napari_medsamq.records import replay_check
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.journal_format import read_journal
 from napari_medsamq.records.recording import Recorder, restore
@@ -220,10 +220,10 @@ def test_its_journal_gives_the_same_voxels_and_is_verified(bar, monkeypatch, tmp
     monkeypatch.setattr(
         "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()
     )
-    monkeypatch.setattr(verification, "shipped_model", lambda name: Path(name))
-    verifier = verification.Verifier(bar.volume, None)
+    monkeypatch.setattr(replay_check, "shipped_model", lambda name: Path(name))
+    check = replay_check.ReplayCheck(bar.volume, None)
     for record in records:
-        verifier.apply(record)
-    verdict = verifier.verdict
+        check.apply(record)
+    verdict = check.verdict
     # The box, 10 slices of the first propagation, 3 above the box of the second, none of the third.
     assert (verdict.masks, verdict.identical) == (14, 14)

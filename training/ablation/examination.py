@@ -15,8 +15,8 @@ from training.console import progress_bar
 from training.data.cases import find_cases
 from training.data.dataset import SliceDataset
 from training.errors import DataError
+from training.evaluation.model_run import Evaluation, list_modes, score_models
 from training.evaluation.protocol import Protocol
-from training.evaluation.scoring import Evaluation, list_modes, score_models
 
 
 @dataclass(frozen=True)

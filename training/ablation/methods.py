@@ -29,7 +29,7 @@ from training.checkpoints.network_file import StoredNetwork, read_network, write
 from training.console import progress_bar
 from training.conversion.model_directory import write_model
 from training.conversion.network import convert_decoder, convert_encoder
-from training.data.cases import generator
+from training.data.cases import seeded_rng
 from training.data.config import DataConfig
 from training.data.dataset import SliceDataset, TrainingSample
 from training.data.sampler import BalancedSampler
@@ -43,7 +43,7 @@ from training.learning.teachers import (
 from training.learning.trainer import Trainer
 from training.models.sam import LiteMedSAM
 from training.processes import Processes
-from training.quantization.layer_map import calibrate, fold_batch_norm, quantize
+from training.quantization.quantized_network import calibrate, fold_batch_norm, quantize
 
 # Channels are pruned in steps of a 16th; the smallest share that is left is two of them.
 PRUNING_STEPS = 16
@@ -312,6 +312,6 @@ def part_of(data: SliceDataset, config: AblationConfig) -> SliceDataset:
     smaller.groups = {}
     for name, own in data.groups.items():
         count = max(1, round(config.subset_part * len(own)))
-        drawn = generator(config.seed, "part", name).permutation(own)[:count]
+        drawn = seeded_rng(config.seed, "part", name).permutation(own)[:count]
         smaller.groups[name] = np.sort(drawn)
     return smaller

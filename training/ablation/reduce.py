@@ -17,7 +17,7 @@ from napari_medsamq.inference.backend import openvino_core
 from training.evaluation.latency import time_in_turns
 from training.models.pruning import keep_inputs, keep_outputs, norms, prune_hidden, strongest
 from training.models.tiny_vit import MBConv, Mlp, PatchMerging, TinyViT, WindowAttention
-from training.quantization.layer_map import fold_batch_norm
+from training.quantization.quantized_network import fold_batch_norm
 
 # Widths are multiples of this, as vector units like them.
 _WIDTH = 8

@@ -12,7 +12,7 @@ from napari_medsamq.inference.model_spec import FLOAT_BITS
 from training.config import Several, require
 from training.data.config import DataConfig
 from training.errors import ConfigError
-from training.quantization.layer_map import QuantConfig
+from training.quantization.quantized_network import QuantConfig
 
 # By the name for the command line, what a table is called.
 TABLES = {
@@ -36,7 +36,7 @@ class AblationConfig(DataConfig):
     calibration_samples : int
         Samples on which activations are measured, drawn by `strategy`.
     correct_bias : bool
-        As in `training.quantization.layer_map.calibrate`.
+        As in `training.quantization.quantized_network.calibrate`.
     training_samples : int
         What networks with a new encoder are trained on, drawn by `strategy`: quantised ones, and
         the smaller float ones that are compared with them.

@@ -18,7 +18,7 @@ from openvino import opset13 as ops
 from napari_medsamq.diagnostics.model_benchmark import THREADS
 from napari_medsamq.inference.backend import channels_last, openvino_core, read_part, without_mask
 from training.console import markdown_table
-from training.conversion.coverage import ONE_BOX, read_coverage
+from training.conversion.int8_coverage import ONE_BOX, read_coverage
 from training.evaluation.latency import time_in_turns
 
 _SIDE = 2048

@@ -25,7 +25,7 @@ from training.models.sam import (
     build_fast_medsam,
     build_network,
 )
-from training.quantization.layer_map import QuantConfig, quantize
+from training.quantization.quantized_network import QuantConfig, quantize
 
 FORMAT = "network of napari-medsamq, 2"
 

@@ -33,7 +33,7 @@ def convert_lite_medsam(net: LiteMedSAM) -> tuple[ov.Model, ov.Model]:
     Parameters
     ----------
     net : LiteMedSAM
-        In evaluation mode; float, or quantised by `training.quantization.layer_map.quantize`.
+        In evaluation mode; float, or quantised by `quantized_network.quantize`.
 
     Returns
     -------

@@ -23,7 +23,7 @@ from napari_medsamq.inference.model_spec import ModelSpec
 from training.checkpoints.network_file import StoredNetwork, empty_network, read_network
 from training.conversion.naming import STACKS, TURNED
 from training.conversion.ov_graph import MOVES, constant, nodes
-from training.quantization.layer_map import QuantConfig
+from training.quantization.quantized_network import QuantConfig
 
 with warnings.catch_warnings():
     # Brevitas 0.13 warns at import of an optional kernel that nothing here uses.

@@ -72,7 +72,7 @@ class CaseContent:
         return np.moveaxis(self.image, axis, 0)[index], label
 
 
-def generator(*key: object) -> np.random.Generator:
+def seeded_rng(*key: object) -> np.random.Generator:
     """Return a generator that depends on the words of `key` alone, on every machine."""
     words = "\n".join(map(str, key)).encode()
     digest = hashlib.blake2b(words, digest_size=16).digest()

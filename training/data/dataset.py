@@ -27,7 +27,7 @@ from training.data.cases import (
     NpzCase,
     case_content,
     find_cases,
-    generator,
+    seeded_rng,
 )
 from training.data.config import MODALITIES, DataConfig
 from training.data.slices import AXES, SliceIndex, index_case, slice_transform
@@ -117,7 +117,7 @@ class SliceDataset(Dataset[TrainingSample]):
         epoch = draw.epoch % config.variants if config.variants else draw.epoch
         # Drawn from a generator of their own, views leave all other choices as they are.
         rng, view_rng = (
-            generator(config.seed, what, epoch, draw.item, draw.repeat)
+            seeded_rng(config.seed, what, epoch, draw.item, draw.repeat)
             for what in ("sample", "view")
         )
         view = self._read(row, rng)

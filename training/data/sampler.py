@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
-from training.data.cases import generator
+from training.data.cases import seeded_rng
 from training.data.config import DataConfig
 from training.data.dataset import Draw
 from training.errors import DataError
@@ -109,10 +109,10 @@ class BalancedSampler(Sampler[Draw]):
         indices, repeats = [], []
         for name, quota in self.quotas.items():
             own = self._groups[name]
-            order = generator(self._seed, "subset", self._epoch, name).permutation(own)
+            order = seeded_rng(self._seed, "subset", self._epoch, name).permutation(own)
             indices.append(np.resize(order, quota))
             repeats.append(np.arange(quota) // len(own))
-        order = generator(self._seed, "order", self._epoch).permutation(sum(self.quotas.values()))
+        order = seeded_rng(self._seed, "order", self._epoch).permutation(sum(self.quotas.values()))
         return np.concatenate(indices)[order], np.concatenate(repeats)[order]
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from napari_medsamq.prompts import CarryPrompt
 from training.evaluation.confidence_study import BAD_DSC, LOOKED_AT, describe_checks
+from training.evaluation.model_run import CLICKS, ModelMode
 from training.evaluation.protocol import Protocol
 from training.evaluation.scores import Score, clicks_needed, ghost_share, summarise
-from training.evaluation.scoring import CLICKS, ModelMode
 
 WANTED_DSC = 0.9
 

@@ -23,7 +23,7 @@ from napari_medsamq.errors import VolumeError
 from napari_medsamq.inference.crop import tight_box
 from napari_medsamq.io.medsam_case import read_arrays
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
-from training.data.cases import NpzCase, generator, reference
+from training.data.cases import NpzCase, reference, seeded_rng
 
 MIN_PIXELS = 100
 MAX_SHIFT = 5
@@ -179,7 +179,7 @@ def draw_targets(targets: Iterable[Target], limit: int, seed: int) -> list[Targe
     drawn = []
     for data_set, group in groupby(targets, key=lambda target: target.case.data_set):
         all_of_set = list(group)
-        order = generator(seed, data_set, "limit").permutation(len(all_of_set))
+        order = seeded_rng(seed, data_set, "limit").permutation(len(all_of_set))
         drawn += [all_of_set[i] for i in sorted(order[:limit])]
     return drawn
 
@@ -191,7 +191,7 @@ def _ids(label: Label, at_least: int) -> list[int]:
 
 def _shifted_box(case: NpzCase, index: int, label_id: int, label: Label, seed: int) -> BoxPrompt:
     x0, y0, x1, y1 = _tight_corners(label == label_id)
-    left, top, right, bottom = generator(seed, case.name, index, label_id).integers(
+    left, top, right, bottom = seeded_rng(seed, case.name, index, label_id).integers(
         0, MAX_SHIFT, size=4, endpoint=True
     )
     return BoxPrompt(

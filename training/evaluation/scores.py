@@ -16,7 +16,7 @@ import numpy as np
 
 from napari_medsamq.array_types import Float64
 from napari_medsamq.inference.model_spec import ModelSpec
-from training.data.cases import generator
+from training.data.cases import seeded_rng
 from training.evaluation.protocol import Target
 
 DRAWS = 2000
@@ -246,7 +246,7 @@ def _bootstrap(scores: Sequence[Score], seed: int) -> dict[str, Draws]:
     draws: dict[str, Draws] = {metric: {} for metric in METRICS}
     for name, own in _grouped(scores, lambda target: target.case.data_set).items():
         cases = list(_grouped(own, lambda target: target.case.name).values())
-        drawn = generator(seed, name, "bootstrap").integers(len(cases), size=(DRAWS, len(cases)))
+        drawn = seeded_rng(seed, name, "bootstrap").integers(len(cases), size=(DRAWS, len(cases)))
         count = np.array([len(case) for case in cases])[drawn].sum(axis=1)
         for metric in METRICS:
             total = np.array([sum(getattr(score, metric) for score in case) for case in cases])

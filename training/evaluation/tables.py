@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from napari_medsamq.io.files import table_text
+from training.evaluation.model_run import ModelMode
 from training.evaluation.scores import METRICS, Score
-from training.evaluation.scoring import ModelMode
 from training.files import replace_file
 
 # What another model may at least have more than the first one. A goal is missed only where the

@@ -14,13 +14,13 @@ from training.checkpoints.network_file import (
     encoder_alone,
 )
 from training.console import progress_bar
-from training.data.cases import generator
+from training.data.cases import seeded_rng
 from training.data.config import DataConfig
 from training.data.dataset import SliceDataset, TrainingSample
 from training.data.sampler import BalancedSampler
 from training.errors import ConfigError
 from training.learning.click_rounds import correct
-from training.quantization.layer_map import QuantConfig, calibrate, quantize
+from training.quantization.quantized_network import QuantConfig, calibrate, quantize
 
 
 class CalibrationConfig(DataConfig, QuantConfig):
@@ -85,7 +85,7 @@ def quantize_network(config: CalibrationConfig, network: StoredNetwork) -> Store
     def run(sample: TrainingSample) -> None:
         embedding = net.image_encoder(sample["image"][None])
         place = (sample["data_set"], sample["case"], sample["axis"], sample["slice"])
-        rng = generator(config.seed, "clicks", *place)
+        rng = seeded_rng(config.seed, "clicks", *place)
         correct(net, embedding, sample["box"][None], sample["mask"][None], config.clicks, rng)
 
     with (

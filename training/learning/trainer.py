@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from training.data.cases import generator
+from training.data.cases import seeded_rng
 from training.data.dataset import SliceDataset
 from training.data.sampler import BalancedSampler
 from training.learning.click_rounds import correct
@@ -28,10 +28,10 @@ from training.learning.losses import batch_losses
 from training.learning.teachers import Encoder, Teacher
 from training.models.sam import LiteMedSAM
 from training.processes import Processes
-from training.quantization.layer_map import PARTS
+from training.quantization.quantized_network import PARTS
 
 
-class Student(nn.Module):
+class TrainedNetwork(nn.Module):
     """What is trained, in one call, as several processes need it.
 
     Parameters
@@ -88,7 +88,7 @@ class Trainer:
     data : SliceDataset
     teacher : Teacher or None
     frozen_encoder : callable or None
-        As in `Student`.
+        As in `TrainedNetwork`.
     processes : Processes
 
     Attributes
@@ -120,7 +120,7 @@ class Trainer:
         self._data = data
         learns = choose_parameters(net, config)
         self._optimizer = build_optimizer(config, learns)
-        student = Student(self._net, frozen_encoder, config)
+        student = TrainedNetwork(self._net, frozen_encoder, config)
         self._decodes = student.decodes
         self._student: nn.Module = (
             DistributedDataParallel(student, find_unused_parameters=True)
@@ -196,7 +196,7 @@ class Trainer:
         waits = isinstance(self._student, DistributedDataParallel) and not last
         with self._student.no_sync() if waits else nullcontext():  # type: ignore[operator]
             with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
-                rng = generator("clicks", self.step, self._processes.rank, part.start)
+                rng = seeded_rng("clicks", self.step, self._processes.rank, part.start)
                 student = self._student(image, boxes, mask, rng)
             losses = batch_losses(student, mask, labelled, shown)
             weights = {

@@ -21,8 +21,8 @@ from napari_medsamq.io.dicom.series import (
     is_uid,
     positions,
     series_part,
+    split_series,
     stack,
-    told_apart,
     uneven,
     without_copies,
 )
@@ -141,7 +141,7 @@ def read_dicom_folder(folder: Path, selection: Selection) -> Decoded:
                 # What is whole but no image, a report say, is none of the series' slices.
                 left_out.append(f"{path.name}: {head['error']}")
                 unreadable[head.get("unreadable_of")] = f"{path}: {head['error']}"
-        series = told_apart(found)
+        series = split_series(found)
         key = _chosen(folder, series, selection.series, left_out)
 
         def same_pixels(one: Frame, other: Frame) -> bool:

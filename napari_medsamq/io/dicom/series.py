@@ -132,7 +132,7 @@ class Stack:
     grid: EvenGrid | None = None
 
 
-def told_apart(found: dict[str, list[Frame]]) -> dict[str, list[Frame]]:
+def split_series(found: dict[str, list[Frame]]) -> dict[str, list[Frame]]:
     """Divide what has one series UID, but is of several series, and number what has none.
 
     Parameters

@@ -46,7 +46,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class ChosenVolume:
     """The volume that was chosen of a series.
 
     Attributes
@@ -62,7 +62,7 @@ class Found:
     warnings: tuple[str, ...] = ()
 
 
-def choose(where: Path, frames: list[Frame], volume: int | None) -> Found:
+def choose(where: Path, frames: list[Frame], volume: int | None) -> ChosenVolume:
     """Return the frames of one volume of a series.
 
     Parameters
@@ -92,15 +92,15 @@ def choose(where: Path, frames: list[Frame], volume: int | None) -> Found:
     if len(candidates) == 1:
         if volume not in (None, 1):
             raise VolumeError(f"{series} hold one volume, there is no number {volume}.")
-        return Found(candidates[0].frames)
+        return ChosenVolume(candidates[0].frames)
     if volume is not None and 1 <= volume <= len(candidates):
         one = candidates[volume - 1]
         part = Part("volume", volume, volume, len(candidates), one.by, one.private)
-        return Found(one.frames, part, note)
+        return ChosenVolume(one.frames, part, note)
     stacks = [one for one in candidates if len(one.frames) > 1 and not one.localizer]
     others = [one for one in candidates if one not in stacks]
     if volume is None and len(stacks) == 1 and all(_is_aside(one) for one in others):
-        return Found(stacks[0].frames, None, (*note, _left_out(others)))
+        return ChosenVolume(stacks[0].frames, None, (*note, _left_out(others)))
     missing = "" if volume is None else f" There is no number {volume}."
     crowded = " at the same places (time points, echoes)" if _is_crowded(candidates) else ""
     raise ChoiceError(

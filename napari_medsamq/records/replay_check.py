@@ -67,7 +67,7 @@ class Verdict:
         }
 
 
-class Verifier:
+class ReplayCheck:
     """Goes through a journal, and asks for every mask of a box or a propagation again.
 
     Parameters
