@@ -15,9 +15,9 @@ from qtpy.QtWidgets import QApplication
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.io.modality import Modality
 from napari_medsamq.io.source import Selection
+from napari_medsamq.ui.dock import MedSAMQWidget
 from napari_medsamq.ui.preferences import DockOptions
 from napari_medsamq.ui.prompt_list import Request
-from napari_medsamq.ui.widget import MedSAMQWidget
 from napari_medsamq.workflows.parsing import parse_box
 
 _POLL_MS = 50

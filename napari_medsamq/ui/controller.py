@@ -20,7 +20,6 @@ from napari_medsamq.ui.forms.help_dialog import HelpKey
 from napari_medsamq.ui.key_focus import KeyFocus
 from napari_medsamq.ui.messages import describe_volume
 from napari_medsamq.ui.shortcuts import Key
-from napari_medsamq.ui.tools.background import PrefetchTool
 from napari_medsamq.ui.tools.click import ClickTool
 from napari_medsamq.ui.tools.compare import CompareTool
 from napari_medsamq.ui.tools.follow_up import FollowUpTool
@@ -29,6 +28,7 @@ from napari_medsamq.ui.tools.measure import MeasureTool
 from napari_medsamq.ui.tools.model import ModelChooser, ModelTool
 from napari_medsamq.ui.tools.nudge import NudgeTool
 from napari_medsamq.ui.tools.orientation_letters import OrientationLetters
+from napari_medsamq.ui.tools.prefetch import PrefetchTool
 from napari_medsamq.ui.tools.preview import PreviewTool
 from napari_medsamq.ui.tools.propagate import PropagateTool
 from napari_medsamq.ui.tools.repair import RepairTool
@@ -212,11 +212,11 @@ class Controller(Tool):
             if not self.segment.take_back():
                 self._tell("Undone", self.session.history.undo())
 
-        self.workspace.edits.after_stroke(take_back, self._compute)
+        self.workspace.strokes.after_stroke(take_back, self._compute)
 
     def redo(self) -> None:
         """Make the last undone edit again."""
-        self.workspace.edits.after_stroke(
+        self.workspace.strokes.after_stroke(
             lambda: self._tell("Done again", self.session.history.redo()), self._compute
         )
 

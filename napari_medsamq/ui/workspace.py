@@ -22,7 +22,7 @@ from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.plugin import VOLUME
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.records.recording import Recorder
-from napari_medsamq.ui.canvas.brush import LabelEdits
+from napari_medsamq.ui.canvas.label_strokes import LabelStrokes
 from napari_medsamq.ui.canvas.planes import Plane, finest_plane
 from napari_medsamq.ui.canvas.prompt_layers import BoxLayer, marks_layer, show_clicks
 from napari_medsamq.ui.prompt_list import PromptList, Request
@@ -65,7 +65,7 @@ class Workspace:
         In which the user left it, or is to see it first.
     box_layer : BoxLayer
         Shows the boxes, and tells what the mouse does to them.
-    edits : LabelEdits
+    edits : LabelStrokes
         Holds answers back while napari's brush is at work.
     """
 
@@ -115,7 +115,7 @@ class Workspace:
         self.box_layer = BoxLayer(self.boxes, session.label.shape)
         self._colors: dict[int, str] = {}
         self.plane = finest_plane(volume)
-        self.edits = LabelEdits(session, self.labels, self.refresh, self.refused.emit)
+        self.strokes = LabelStrokes(session, self.labels, self.refresh, self.refused.emit)
         self.prompts.changed.connect(self.refresh)
         self.box_layer.changed.connect(self._on_box)
         self.box_layer.removed.connect(self._on_removed)
@@ -127,7 +127,7 @@ class Workspace:
         """Show those of the layers that the viewer does not have."""
         if self._viewer is None:
             self._shown_in = ref(viewer)
-            viewer.mouse_drag_callbacks.append(self.edits.follow)
+            viewer.mouse_drag_callbacks.append(self.strokes.follow)
             viewer.layers.events.removed.connect(self._on_layer_removed)
         for number, layer in enumerate(self.layers):
             if layer not in viewer.layers:
@@ -158,7 +158,7 @@ class Workspace:
         if viewer is None:
             return
         self._shown_in = None
-        viewer.mouse_drag_callbacks.remove(self.edits.follow)
+        viewer.mouse_drag_callbacks.remove(self.strokes.follow)
         viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.prompts.waiting.clear()
         self.closed.emit()
@@ -288,7 +288,7 @@ class Workspace:
             self.prompts.move(item, box)
 
     def _on_removed(self, item: Prompt | Request) -> None:
-        self.edits.after_stroke(partial(self._remove, item))
+        self.strokes.after_stroke(partial(self._remove, item))
 
     def _remove(self, item: Prompt | Request) -> None:
         try:

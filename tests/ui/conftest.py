@@ -21,8 +21,8 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
+from napari_medsamq.ui.dock import MedSAMQWidget
 from napari_medsamq.ui.preferences import PLUGIN, DockOptions
-from napari_medsamq.ui.widget import MedSAMQWidget
 
 _COUNT = itertools.count()
 # napari drops mouse moves that follow each other by less than 5 ms.

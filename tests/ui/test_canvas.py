@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from napari_medsamq.errors import PromptError
 from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.ui.canvas.brush import stroke_edit
+from napari_medsamq.ui.canvas.label_strokes import stroke_edit
 from napari_medsamq.ui.canvas.planes import PLANES, finest_plane, range_without
 from napari_medsamq.ui.canvas.prompt_layers import drawn_box, rectangle
 

@@ -16,9 +16,9 @@ from napari_medsamq.inference.window_presets import CT_PRESETS
 from napari_medsamq.palettes import PALETTES
 from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.ui import preferences
+from napari_medsamq.ui.dock import MedSAMQWidget
 from napari_medsamq.ui.preferences import PLUGIN
 from napari_medsamq.ui.shortcuts import KEYS, bound_keys, key_names
-from napari_medsamq.ui.widget import MedSAMQWidget
 
 
 def open_dock_as_napari_does(window):

@@ -191,7 +191,7 @@ def test_what_is_accepted_in_the_middle_stays(slow):
 def button(monkeypatch):
     """What Qt knows of the mouse's button, which events made up for one widget leave as it is."""
     held = SimpleNamespace(down=True)
-    monkeypatch.setattr("napari_medsamq.ui.canvas.brush._button_is_down", lambda: held.down)
+    monkeypatch.setattr("napari_medsamq.ui.canvas.label_strokes._button_is_down", lambda: held.down)
     return held
 
 

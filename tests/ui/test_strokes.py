@@ -12,7 +12,7 @@ from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.ui.canvas.brush import LabelEdits
+from napari_medsamq.ui.canvas.label_strokes import LabelStrokes
 
 BOX = BoxPrompt(0, 1, 3, 5, 10, 12)
 
@@ -60,7 +60,7 @@ def test_undo_and_redo_walk_past_it(qapp, meanwhile, paint):
     history = session.history
     viewer, layer = ViewerModel(), Labels(session.label)
     viewer.add_layer(layer)
-    edits = LabelEdits(session, layer, lambda: None, said.append)
+    edits = LabelStrokes(session, layer, lambda: None, said.append)
     viewer.layers.selection.active = layer
     layer.mode, layer.brush_size = "paint", 4
     event = SimpleNamespace(type="mouse_press")

@@ -25,8 +25,8 @@ from napari_medsamq.plugin import image_layer
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.ui.canvas.canvas import canvas_widget
 from napari_medsamq.ui.controller import Controller
+from napari_medsamq.ui.dock import MedSAMQWidget
 from napari_medsamq.ui.preferences import DockOptions
-from napari_medsamq.ui.widget import MedSAMQWidget
 
 MOVES = 240
 MOVE_MS = 16  # a mouse reports 60 times a second or more

@@ -31,7 +31,7 @@ class LabelTable(Tool):
         self._workspace.show_label(self._workspace.label_id)
 
     def _on_remove(self, label_id: int) -> None:
-        self._workspace.edits.after_stroke(partial(self._remove, label_id), self._compute)
+        self._workspace.strokes.after_stroke(partial(self._remove, label_id), self._compute)
 
     def _remove(self, label_id: int) -> None:
         try:

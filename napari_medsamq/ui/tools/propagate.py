@@ -102,7 +102,7 @@ class PropagateTool(Tool):
         last = self._session.label.shape[axis] - 1
         ends = {UP: (last, last), DOWN: (0, 0), TO_VIEW: (shown, shown)}
         first, last = ends.get(way or self._dock.segment.way, (0, last))
-        self._workspace.edits.after_stroke(partial(self._start, axis, first, last), self._compute)
+        self._workspace.strokes.after_stroke(partial(self._start, axis, first, last), self._compute)
 
     def _start(self, axis: int, first: int, last: int) -> None:
         try:
@@ -184,7 +184,7 @@ class PropagateTool(Tool):
             partial(_take, run.found),
             partial(self._on_found, run),
             partial(self._on_failure, run),
-            self._workspace.edits,
+            self._workspace.strokes,
         )
 
     def _on_found(self, run: _Run, found: list[Found]) -> None:

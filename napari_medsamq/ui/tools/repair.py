@@ -36,7 +36,7 @@ class RepairTool(Tool):
     def repair(self, repair: Repair, numbers: Sequence[float]) -> None:
         """Repair the label in hand; what goes by slices takes those of the plane in view."""
         begin = partial(self._begin, repair, self._workspace.label_id, self._view.axis, numbers)
-        self._workspace.edits.after_stroke(begin, self._compute)
+        self._workspace.strokes.after_stroke(begin, self._compute)
 
     def _begin(self, repair: Repair, label_id: int, axis: int, numbers: Sequence[float]) -> None:
         session = self._session
@@ -47,7 +47,7 @@ class RepairTool(Tool):
             partial(operation, mask),
             partial(self._on_mask, repair, label_id, mask),
             self._fail,
-            self._workspace.edits,
+            self._workspace.strokes,
         )
 
     def _on_mask(self, repair: Repair, label_id: int, before: Bool, after: Bool) -> None:

@@ -118,7 +118,7 @@ class ReviewTool(BackgroundTool):
             self._say("Show slices first (F2, F3, F4): what is accepted has to be seen.")
             return
         accept = partial(self._accept_masks, self._view.axis, self._workspace.label_id, only)
-        self._workspace.edits.after_stroke(accept, self._compute)
+        self._workspace.strokes.after_stroke(accept, self._compute)
 
     def _accept_masks(self, axis: int, label_id: int, only: int | None) -> None:
         if self.closed:

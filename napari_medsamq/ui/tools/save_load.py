@@ -40,7 +40,7 @@ class SaveLoadTool(Tool):
 
     def save(self, path: Path) -> None:
         """Save the label as it is now, or at the end of the stroke that is being painted."""
-        self._workspace.edits.after_stroke(partial(self._save, path), self._files)
+        self._workspace.strokes.after_stroke(partial(self._save, path), self._files)
 
     def _save(self, path: Path) -> None:
         # Taken down now, so that drawing may go on while the file is written.
@@ -70,7 +70,7 @@ class SaveLoadTool(Tool):
         """Load a label file onto the volume."""
         self._say(f"Loading {path.name}…")
         job = partial(read_label, path, self._session.volume)
-        self._files.submit(job, self._on_read, self._fail, self._workspace.edits)
+        self._files.submit(job, self._on_read, self._fail, self._workspace.strokes)
 
     def _on_read(self, found: LabelFile) -> None:
         session = self._session

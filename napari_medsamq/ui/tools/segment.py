@@ -50,7 +50,7 @@ class SegmentTool(Tool):
             partial(self._fetch, found),
             partial(self._on_masks, request),
             partial(self._on_failure, request),
-            self._workspace.edits,
+            self._workspace.strokes,
         )
 
     def ask_all(self) -> None:

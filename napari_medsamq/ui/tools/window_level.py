@@ -16,7 +16,7 @@ from napari_medsamq.inference.window_presets import (
     slice_window,
 )
 from napari_medsamq.plugin import layer_volume
-from napari_medsamq.ui.tools.background import PrefetchTool
+from napari_medsamq.ui.tools.prefetch import PrefetchTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
 

@@ -27,7 +27,7 @@ _STROKES = ("paint", "erase", "fill")
 _LOOK_MS = 100
 
 
-class LabelEdits:
+class LabelStrokes:
     """Follows the brush, and arrays that something else gives the layer.
 
     Parameters
