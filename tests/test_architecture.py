@@ -60,7 +60,7 @@ GRAPHICAL = {"qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "napari", "magicgui
 PROBE = "napari_medsamq.diagnostics.window_probe"
 # Above this a file is likely to hold two subjects; none is cut for its length.
 LONG = 500
-CROWDED = 21
+CROWDED = 20
 
 
 @cache

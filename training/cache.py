@@ -1,9 +1,6 @@
-"""A small copy of cases for fast shuffling: each slice as it goes into the 256 px frame.
+"""Make the small copy of cases that `data.slice_cache` reads.
 
 python -m training.cache DATA_DIR OUT
-
-Slices that the frame shrinks are kept shrunk, smaller ones as they are, both as PNG, so that one
-slice is read without the others. Training on the copy gives the same samples as on the cases.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long models take, side by side, and what that and their size have to be.
+"""How long models take, side by side.
 
 python -m training.latency MODEL [MODEL ...]
 

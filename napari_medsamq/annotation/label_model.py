@@ -353,7 +353,7 @@ class LabelModel:
     def operate(
         self, label_id: int, name: str, operation: Operation, *, takes: bool = False
     ) -> Edit:
-        """Change a label's mask as a whole, as one step of the history; see `operations`.
+        """Change a label's mask as a whole, as one step of the history; see `mask_operations`.
 
         Parameters
         ----------

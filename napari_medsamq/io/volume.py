@@ -227,10 +227,10 @@ class Volume:
 
 def read_volume(
     path: str | Path,
-    *,
     series: str | None = None,
     volume: int | None = None,
     resample: bool = False,
+    *,
     is_label: bool = False,
 ) -> Volume:
     """Read a medical image.

@@ -1,4 +1,4 @@
-"""Corrections as people make them: clicks where a mask is wrong, and masks that are a bit off."""
+"""Where people would click on a mask that is wrong, and masks that are a bit off."""
 
 from __future__ import annotations
 

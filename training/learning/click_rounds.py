@@ -1,4 +1,4 @@
-"""Corrections as people make them: a click where a mask is wrong, with the mask as a prompt."""
+"""Rounds of training in which each answer is corrected by a simulated click, and asked for anew."""
 
 from __future__ import annotations
 
