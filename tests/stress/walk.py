@@ -25,7 +25,7 @@ OURS = tuple(f"{ROOT / package}{os.sep}" for package in ("napari_medsamq", "trai
 DRAG = "tests/ui/test_walk.py::test_a_drag_on_the_sample_becomes_a_saved_liver_mask"
 # What a walk comes to; what calls one of these, itself or by others, is on the way.
 SINKS = {
-    *("OpenVINOEngine.encode", "OpenVINOEngine.decode", "PreviewLayer.show", "History._write"),
+    *("OpenVINOEngine.encode", "OpenVINOEngine.decode", "PreviewLayer.show", "History._apply"),
     *("append_record", "write_nifti", "read_nifti", "file_hash", "write_whole", "read_arrays"),
     *("SliceDataset._packed", "read_network", "convert_lite_medsam", "write_model", "dsc", "nsd"),
 }
