@@ -86,14 +86,12 @@ class OpenVINOEngine:
         self.spec.verify(self.directory)
         self.device = device
         self._config = compile_config(device, threads, precision, pinned)
-        encoder = channels_last(self._read("encoder"), output=True)
+        encoder = channels_last(read_part(self.directory, "encoder"), output=True)
         self._encoder = self._compile("encoder", encoder)
-        self._decoder = self._compile("decoder", channels_last(without_mask(self._read("decoder"))))
+        decoder = channels_last(without_mask(read_part(self.directory, "decoder")))
+        self._decoder = self._compile("decoder", decoder)
         self._masked_decoder: ov.InferRequest | None = None
         self._lock = Lock()
-
-    def _read(self, part: Part) -> ov.Model:
-        return read_part(self.directory, part)
 
     def _compile(self, part: Part, model: ov.Model) -> ov.InferRequest:
         return compile_part(self.directory, part, model, self.device, self._config)
@@ -160,7 +158,7 @@ class OpenVINOEngine:
         }
         if mask_input is not None:
             if self._masked_decoder is None:
-                model = channels_last(self._read("decoder"))
+                model = channels_last(read_part(self.directory, "decoder"))
                 self._masked_decoder = self._compile("decoder", model)
             request = self._masked_decoder
             inputs |= {"mask_input": mask_input, "has_mask_input": np.ones(1, np.float32)}
