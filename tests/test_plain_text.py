@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from cohorts import BOX, batch, make_image, rows_of, write_table
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, load_instead
 from sources import label_at, volume_of
 from typer.testing import CliRunner, Result
 
@@ -114,9 +114,7 @@ def test_names_that_are_no_utf_8_reach_every_file(
 def test_a_batch_tells_of_names_that_are_no_utf_8(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()
-    )
+    load_instead(monkeypatch, FakeEngine())
     folder = tmp_path / NO_UTF_8
     folder.mkdir()
     make_image(folder / "good.nii.gz")

@@ -16,7 +16,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_series import write_series
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, load_instead
 from grids import grid_affine
 from typer.testing import CliRunner, Result
 
@@ -42,9 +42,7 @@ WINDOW, CT = ("--window", "100,200"), ("--modality", "ct")
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     engine = FakeEngine()
-    monkeypatch.setattr(
-        "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: engine
-    )
+    load_instead(monkeypatch, engine)
     return engine
 
 

@@ -23,7 +23,7 @@ from cohorts import (
     write_table,
 )
 from dicom_series import write_series
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, load_instead
 from filelock import FileLock
 from sources import write_nifti
 
@@ -43,9 +43,7 @@ from napari_medsamq.records.recording import Recorder
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     engine = FakeEngine()
-    monkeypatch.setattr(
-        "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: engine
-    )
+    load_instead(monkeypatch, engine)
     return engine
 
 

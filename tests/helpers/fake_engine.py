@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import numpy as np
+import pytest
 
 from napari_medsamq.inference.model_spec import ModelSpec
 
@@ -112,3 +113,10 @@ class HeldEngine:
         ((x0, y0), (x1, y1)) = point_coords[0, :2]
         inside = clicked(inside_box(x0, y0, x1, y1), point_coords, point_labels)
         return inside[None].astype(np.float32), np.array([0.9], np.float32)
+
+
+def load_instead(monkeypatch: pytest.MonkeyPatch, engine: FakeEngine | HeldEngine) -> None:
+    """Have an engine wherever a model would be loaded."""
+    monkeypatch.setattr(
+        "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: engine
+    )

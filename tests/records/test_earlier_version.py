@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, load_instead
 
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.annotation.session import AnnotationSession
@@ -87,9 +87,7 @@ def test_its_provenance_is_what_is_written_today(
 def test_its_masks_are_asked_for_again(
     volume: Volume, content: Content, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()
-    )
+    load_instead(monkeypatch, FakeEngine())
     monkeypatch.setattr(replay_check, "shipped_model", lambda name: Path(name))
     check = ReplayCheck(volume, None)
     for record in content.records:

@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dicom_slices import write_slices_of
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, load_instead
 from grids import grid_affine
 from sources import names_in
 from typer.testing import CliRunner
@@ -473,9 +473,7 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, content: str | None, messag
 def test_segment_and_replay_write_it(
     session: AnnotationSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()
-    )
+    load_instead(monkeypatch, FakeEngine())
     image, label = str(session.volume.path), tmp_path / "label.nii.gz"
     boxes = ["--box", "3,5,3,10,12,3", "--window", "127.5,255", "--modality", "ct"]
     command = ["segment", image, "-o", str(label), *boxes]
@@ -504,9 +502,7 @@ def test_segment_and_replay_write_it(
 def test_segment_tells_that_it_could_not_be_written(
     session: AnnotationSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()
-    )
+    load_instead(monkeypatch, FakeEngine())
     (tmp_path / "label.provenance.json").mkdir()
     boxes = ["--box", "3,5,3,10,12,3", "--modality", "ct"]
     command = ["segment", str(session.volume.path), "-o", str(tmp_path / "label.nii.gz"), *boxes]

@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from fake_engine import FakeEngine, LedEngine
+from fake_engine import FakeEngine, LedEngine, load_instead
 from typer.testing import CliRunner, Result
 
 from napari_medsamq.annotation.acceptance import kept_voxels, mask_key
@@ -69,9 +69,7 @@ class Work:
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Work:
-    monkeypatch.setattr(
-        "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()
-    )
+    load_instead(monkeypatch, FakeEngine())
     monkeypatch.setattr(replay_check, "shipped_model", lambda name: Path(name))
     return Work(tmp_path)
 
@@ -238,9 +236,7 @@ def test_a_slice_drawn_while_a_propagation_was_at_work_is_not_compared(work: Wor
 def test_a_propagation_is_asked_for_again_by_its_prompt(
     work: Work, monkeypatch: pytest.MonkeyPatch, prompt: CarryPrompt, written: bool, status: int
 ) -> None:
-    monkeypatch.setattr(
-        "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: LedEngine()
-    )
+    load_instead(monkeypatch, LedEngine())
     if not written:
         whole = NetworkState.as_dict
 

@@ -11,14 +11,14 @@ import pytest
 pytest.importorskip("napari")
 pytest.importorskip("qtpy")
 
-from fake_engine import HeldEngine
+from fake_engine import HeldEngine, load_instead
 from napari.settings import get_plugin_settings
 from npe2 import PluginManifest
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QPushButton
 
 from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
 from napari_medsamq.ui.dock import MedSAMQWidget
@@ -123,6 +123,12 @@ class Window:
         self.drag(start, stop)
         QTest.qWait(50)
 
+    def button(self, words):
+        """The one button of the dock whose text begins with some words."""
+        buttons = self.dock.findChildren(QPushButton)
+        (found,) = [button for button in buttons if button.text().startswith(words)]
+        return found
+
     def press(self, key, modifier=PLAIN):
         """Press a key with the canvas in focus."""
         self.native.setFocus()
@@ -133,9 +139,7 @@ class Window:
 @pytest.fixture
 def engine(monkeypatch):
     held = HeldEngine()
-    monkeypatch.setattr(
-        "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: held
-    )
+    load_instead(monkeypatch, held)
     yield held
     held.open.set()
 
@@ -176,9 +180,13 @@ def _no_leftovers(monkeypatch):
 
 
 @pytest.fixture
-def window(make_napari_viewer, qtbot):
-    # Shown, because napari draws nothing in a hidden window.
-    opened = Window(make_napari_viewer(show=True), qtbot)
+def window(make_napari_viewer, qtbot, request):
+    """A window that takes the user's events; on the screen only where a test is marked `shown`.
+
+    Nothing is drawn in a hidden window, and nothing has the focus, which saves half the time.
+    """
+    shown = request.node.get_closest_marker("shown") is not None
+    opened = Window(make_napari_viewer(show=shown), qtbot)
     yield opened
     if isalive(opened.dock):
         opened.dock.close()

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_medsamq.annotation.repairs import REPAIRS
 
+pytestmark = pytest.mark.shown
 WHOLE = (QAbstractButton, QAbstractItemView, QAbstractSpinBox, QComboBox)
 CONTROLS = (*WHOLE, QAbstractSlider, QLineEdit)
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QPushButton
 
 from napari_medsamq.prompts import Click
 
@@ -12,11 +11,6 @@ BOX = ((12, 16, 24), (12, 40, 50))
 MISSING, TOO_MUCH = (12, 46, 40), (12, 20, 30)
 RIGHT, LEFT = Qt.MouseButton.RightButton, Qt.MouseButton.LeftButton
 NONE, ALT = Qt.MouseButton.NoButton, Qt.KeyboardModifier.AltModifier
-
-
-def button(window, text):
-    (found,) = [b for b in window.dock.findChildren(QPushButton) if text in b.text()]
-    return found
 
 
 def click(window, voxel, which=LEFT, **modifier):
@@ -38,6 +32,7 @@ def clicking(dock):
     return dock
 
 
+@pytest.mark.shown
 def test_a_click_adds_and_another_removes_and_undo_takes_back_one(clicking):
     window, label = clicking, clicking.session.label
     assert not label[MISSING]
@@ -59,6 +54,7 @@ def test_a_click_adds_and_another_removes_and_undo_takes_back_one(clicking):
     assert window.workspace.boxes.nshapes == 1
 
 
+@pytest.mark.shown
 def test_the_clicks_are_seen(clicking):
     click(clicking, MISSING)
     click(clicking, TOO_MUCH, RIGHT)
@@ -74,6 +70,7 @@ def test_alt_and_click_removes_too(clicking):
     assert clicking.session.label[TOO_MUCH] == 0
 
 
+@pytest.mark.shown
 def test_a_scribble_is_several_clicks_in_one_step(clicking):
     window, before = clicking, clicking.session.label.copy()
     centre = window.viewer.scene.camera.center
@@ -163,6 +160,7 @@ def test_clicks_that_follow_quickly_all_count(clicking, engine):
     assert clicking.session.label[TOO_MUCH] == 0
 
 
+@pytest.mark.shown
 def test_a_drag_still_moves_the_picture(clicking):
     before = clicking.viewer.scene.camera.center
     clicking.drag((12, 30, 30), (12, 40, 50))
@@ -172,14 +170,14 @@ def test_a_drag_still_moves_the_picture(clicking):
 
 
 def test_the_key_and_the_button_switch_it_and_other_tools_end_it(clicking):
-    push = button(clicking, "Correct by clicks")
+    push = clicking.button("Correct by clicks")
     assert push.isChecked()
     clicking.press(Qt.Key.Key_B)
     assert not push.isChecked()
-    assert button(clicking, "Draw boxes").isChecked()
+    assert clicking.button("Draw boxes").isChecked()
     push.click()
     assert push.isChecked()
-    assert not button(clicking, "Draw boxes").isChecked()
+    assert not clicking.button("Draw boxes").isChecked()
     clicking.press(Qt.Key.Key_C)
     click(clicking, MISSING)
     clicking.wait()

@@ -12,13 +12,8 @@ from napari_medsamq.plugin import SAMPLES
 BOX = ((12, 16, 24), (12, 47, 55))
 
 
-def button(window, text):
-    (found,) = [b for b in window.dock.findChildren(QPushButton) if b.text().startswith(text)]
-    return found
-
-
 def click(window, text):
-    push = button(window, text)
+    push = window.button(text)
     window.dock.form.ensureWidgetVisible(push)
     QTest.mouseClick(push, Qt.MouseButton.LeftButton)
     QTest.qWait(50)
@@ -60,7 +55,7 @@ def test_a_closed_volume_is_gone_and_its_work_kept(drawn, phantom, monkeypatch, 
     assert drawn.dock.workspaces == []
     assert drawn.dock.controller is None
     assert "phantom was closed. What was done to it is kept" in drawn.dock.status
-    assert not button(drawn, "Close volume").isEnabled()
+    assert not drawn.button("Close volume").isEnabled()
     # Keys and the dock itself go on without one.
     drawn.press(Qt.Key.Key_B)
     drawn.close_dock()
@@ -124,7 +119,7 @@ def test_closing_in_the_middle_of_a_mask_writes_nothing(drawn, engine):
     engine.open.clear()
     drawn.viewer.dims.set_point(0, 6 * 3.0)
     drawn.drag((6, 16, 24), (6, 47, 55))
-    button(drawn, "Close volume").click()
+    drawn.button("Close volume").click()
     QTest.qWait(20)
     engine.open.set()
     drawn.wait()
@@ -137,6 +132,7 @@ def sliders(window):
     return [b for b in bars if b.isVisible() and central.isAncestorOf(b) and b.orientation() == 1]
 
 
+@pytest.mark.shown
 def test_the_slider_counts_the_slices_of_the_volume_in_hand(dock):
     first = dock.workspace
     dock.open(SAMPLES / "mr.nrrd")

@@ -48,7 +48,7 @@ def button(window, words):
 
 def caption(window):
     (found,) = window.native.findChildren(QLabel, "comparison")
-    return found.text() if found.isVisible() else ""
+    return found.text() if found.isVisibleTo(window.native) else ""
 
 
 def begin(window, a, b):

@@ -15,7 +15,7 @@ from napari.layers import Image, Labels, Points, Shapes
 from qtpy.compat import isalive
 from qtpy.QtCore import QElapsedTimer, QEvent, QPointF, Qt, QTimer
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QPushButton
+from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.model_spec import MODELS
@@ -50,16 +50,12 @@ def count(window, label_id=1):
     return int(np.count_nonzero(window.session.label == label_id))
 
 
-def button(window, text):
-    (found,) = [b for b in window.dock.findChildren(QPushButton) if b.text().startswith(text)]
-    return found
-
-
 def only_box(window):
     (prompt,) = window.session.history.prompts
     return prompt.box
 
 
+@pytest.mark.shown
 def test_a_box_may_be_dragged_in_any_direction(dock):
     dock.drag(*BOX)
     dock.wait()
@@ -72,6 +68,7 @@ def test_a_box_may_be_dragged_in_any_direction(dock):
     np.testing.assert_array_equal(dock.session.label, mask)
 
 
+@pytest.mark.shown
 @pytest.mark.parametrize("shake", [(0, 0), (2, -3)])
 def test_a_click_without_a_drag_only_takes_the_focus(dock, shake):
     dock.viewer.window._qt_window.activateWindow()
@@ -102,7 +99,7 @@ def test_a_click_without_a_drag_only_takes_the_focus(dock, shake):
     [("Coronal", 1, (6, 32, 20), (18, 32, 60)), ("Sagittal", 2, (6, 12, 40), (18, 50, 40))],
 )
 def test_boxes_are_drawn_on_the_other_planes(dock, name, axis, start, stop):
-    button(dock, name).click()
+    dock.button(name).click()
     dock.viewer.dims.set_point(axis, start[axis] * dock.session.volume.spacing[axis])
     dock.drag(start, stop)
     dock.wait()
@@ -117,11 +114,12 @@ def test_boxes_are_drawn_on_the_other_planes(dock, name, axis, start, stop):
     np.testing.assert_allclose(drawn.max(axis=0), stop, atol=2)
 
 
+@pytest.mark.shown
 @pytest.mark.parametrize(
     ("name", "left", "top"), [("Axial", "R", "A"), ("Coronal", "R", "S"), ("Sagittal", "A", "S")]
 )
 def test_planes_lie_in_radiological_convention(dock, name, left, top):
-    button(dock, name).click()
+    dock.button(name).click()
     centre = np.array(dock.session.label.shape) / 2
     # Array axes run towards S, P and L; where does a step along each go on the canvas?
     axes = {"S": 0, "P": 1, "L": 2}
@@ -177,10 +175,10 @@ def test_two_labels_side_by_side_and_one_removed(dock):
     taken = first - count(dock)
     assert taken > 0
     assert f"{taken} voxels were taken from Label 1" in dock.dock.status
-    button(dock, "Remove label").click()
+    dock.button("Remove label").click()
     assert count(dock, 2) == 0
-    button(dock, "Undo").click()
-    button(dock, "Undo").click()
+    dock.button("Undo").click()
+    dock.button("Undo").click()
     assert count(dock) == first
 
 
@@ -250,6 +248,7 @@ def test_saving_survives_closing_the_dock(dock, tmp_path):
     dock.qtbot.waitUntil(lambda: all(path.exists() for path in paths), timeout=60_000)
 
 
+@pytest.mark.shown
 def test_closing_the_window_ends_the_threads_of_the_dock(dock, engine, tmp_path):
     engine.open.clear()
     dock.workspace.prompts.ask(Request(BoxPrompt3D((10, 16, 24), (14, 47, 55)), 1))
@@ -268,6 +267,7 @@ def test_closing_the_window_ends_the_threads_of_the_dock(dock, engine, tmp_path)
     assert target.exists(), "what was being saved still is"
 
 
+@pytest.mark.shown
 def test_the_window_stays_alive_while_the_network_works(dock, engine):
     gaps = []
     clock = QElapsedTimer()
@@ -412,7 +412,7 @@ def test_a_plane_brings_back_layers_that_were_removed(dock):
             dock.viewer.layers.remove(layer)
 
     remove()
-    button(dock, "Coronal").click()
+    dock.button("Coronal").click()
     assert workspace.labels in dock.viewer.layers
     remove()
     dock.close_dock()
@@ -703,14 +703,14 @@ def test_a_moved_box_that_is_deleted_before_its_answer_is_gone(dock, engine):
 def test_a_removed_label_does_not_come_back_by_a_late_answer(dock, engine):
     engine.open.clear()
     dock.drag(*BOX)
-    button(dock, "Remove label").click()
+    dock.button("Remove label").click()
     engine.open.set()
     dock.wait()
     assert not dock.session.label.any()
 
 
 def test_the_draw_button_says_what_a_drag_will_do(dock):
-    draw = button(dock, "Draw boxes")
+    draw = dock.button("Draw boxes")
     assert draw.isChecked()
     dock.viewer.layers.selection.active = dock.workspace.image
     assert not draw.isChecked()
@@ -788,9 +788,9 @@ def test_saving_under_a_name_without_ending_asks_before_it_replaces(dock, tmp_pa
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: name)
     answers = [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
     monkeypatch.setattr(QMessageBox, "question", lambda *_: answers.pop(0))
-    button(dock, "Save label").click()
+    dock.button("Save label").click()
     dock.wait()
     assert target.read_bytes() == b"hours of work"
-    button(dock, "Save label").click()
+    dock.button("Save label").click()
     dock.wait()
     assert nib.load(target).shape == (80, 64, 24)

@@ -48,6 +48,7 @@ class Actions:
         self.window.wait()
 
 
+@pytest.mark.shown
 @pytest.mark.slow
 def test_a_new_user_saves_a_corrected_label_in_twelve_actions(window, tmp_path, monkeypatch):
     target = tmp_path / "liver.nii.gz"
@@ -80,6 +81,7 @@ def test_a_new_user_saves_a_corrected_label_in_twelve_actions(window, tmp_path, 
     assert np.count_nonzero(saved.any((0, 1))) == 20
 
 
+@pytest.mark.shown
 def test_the_guide_ends_for_good(window, settings):
     guide = window.dock.form.guide
     assert guide.isVisible()
@@ -93,6 +95,7 @@ def test_the_guide_ends_for_good(window, settings):
     assert not window.dock.form.guide.isVisible()
 
 
+@pytest.mark.shown
 def test_the_guide_has_five_steps_and_goes_on_by_hand_too(window):
     guide = window.dock.form.guide
     assert len(STEPS) == 5
@@ -143,6 +146,7 @@ def test_a_box_does_not_leave_the_slice(dock):
     assert "would leave the slice" in dock.dock.status
 
 
+@pytest.mark.shown
 def test_labels_are_shown_as_solids_and_back(dock):
     dock.drag((12, 16, 24), (12, 47, 55))
     dock.wait()

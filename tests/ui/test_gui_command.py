@@ -11,7 +11,9 @@ import pytest
 from qtpy.QtCore import QElapsedTimer, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMessageBox
+from typer.testing import CliRunner
 
+from napari_medsamq.cli.main import app
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.io.source import Selection
 from napari_medsamq.ui import app as window
@@ -20,16 +22,18 @@ from napari_medsamq.ui.app import _steps
 COMMAND = [sys.executable, "-c", "from napari_medsamq.cli.main import app; app()", "gui"]
 
 
-def run(*arguments):
-    return subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, encoding="utf-8", timeout=240, check=False
-    )
+@pytest.fixture
+def run(qapp, engine):
+    """Run the command in this process, which spares it the start of another."""
+    return lambda *arguments: CliRunner().invoke(app, ["gui", *arguments])
 
 
 def test_the_picture_shows_box_and_mask(tmp_path):
     target = tmp_path / "window.png"
-    box = "110,192,10,268,384,10"
-    done = run("--sample", "ct", "--box", box, "--screenshot", str(target))
+    arguments = "--sample", "ct", "--box", "110,192,10,268,384,10", "--screenshot", str(target)
+    done = subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, encoding="utf-8", timeout=240, check=False
+    )
     assert done.returncode == 0, done.stderr
     picture = cv2.imread(str(target)).astype(int)
     assert picture.shape[0] > 600
@@ -42,32 +46,32 @@ def test_the_picture_shows_box_and_mask(tmp_path):
     assert canvas[:, 500:].sum() < 500
 
 
-def test_a_bad_box_closes_the_window_and_says_why(tmp_path):
+def test_a_bad_box_closes_the_window_and_says_why(tmp_path, run):
     target = tmp_path / "window.png"
     done = run("--sample", "mr", "--box", "0,0,0,999,999,0", "--screenshot", str(target))
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert "Error: " in done.stderr
     assert "999" in done.stderr
     assert not target.exists()
 
 
-def test_a_file_that_cannot_be_opened_closes_the_window_and_says_why(tmp_path):
+def test_a_file_that_cannot_be_opened_closes_the_window_and_says_why(tmp_path, run):
     missing = tmp_path / "nowhere.nii.gz"
     target = tmp_path / "window.png"
     done = run(str(missing), "--screenshot", str(target))
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert str(missing) in done.stderr
 
 
-def test_a_picture_of_an_ambiguous_file_needs_its_modality(tmp_path):
+def test_a_picture_of_an_ambiguous_file_needs_its_modality(tmp_path, run):
     values = np.random.default_rng(0).normal(0, 50, (20, 20, 5)).astype(np.float32)
     path, target = tmp_path / "who_knows.nii.gz", tmp_path / "window.png"
     nib.save(nib.Nifti1Image(values, np.diag([1.0, 1, 3, 1])), path)
     done = run(str(path), "--screenshot", str(target))
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert "--modality" in done.stderr
     done = run(str(path), "--screenshot", str(target), "--modality", "mr")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert target.exists()
 
 

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 
 from napari_medsamq.ui.forms.segment_form import TO_VIEW
 
+pytestmark = pytest.mark.shown
 BOX = ((12, 16, 24), (12, 47, 55))
 LEFT = Qt.MouseButton.LeftButton
 SHIFT, CONTROL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier

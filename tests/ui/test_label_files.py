@@ -3,20 +3,13 @@
 import numpy as np
 import pytest
 from dicom_series import write_series
-from qtpy.QtWidgets import QFileDialog, QPushButton
+from qtpy.QtWidgets import QFileDialog
 
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import read_label
 from napari_medsamq.io.segments import Segment
 
 BOX = ((12, 16, 24), (12, 47, 55))
-
-
-def button(window, start):
-    (found,) = [
-        push for push in window.dock.findChildren(QPushButton) if push.text().startswith(start)
-    ]
-    return found
 
 
 def formats(window):
@@ -50,7 +43,7 @@ def test_a_label_is_saved_for_slicer_and_loaded_again(dock, tmp_path, answer, ca
     assert formats(dock) == ["NIfTI", "3D Slicer segmentation"]
     suggested = answer(tmp_path / "liver")
     dock.dock.form.segment._format.setCurrentIndex(1)
-    button(dock, "Save label").click()
+    dock.button("Save label").click()
     dock.wait()
     assert suggested[0][0].endswith("phantom_label.seg.nrrd")
     assert suggested[0][1] == "3D Slicer segmentation (*.seg.nrrd)"
@@ -61,12 +54,12 @@ def test_a_label_is_saved_for_slicer_and_loaded_again(dock, tmp_path, answer, ca
     answer(path)
     dock.session.history.undo()
     dock.session.set_style(1, dock.session.style(1).default(1))
-    button(dock, "Load label").click()
+    dock.button("Load label").click()
     dock.wait()
     np.testing.assert_array_equal(dock.session.label, drawn)
     assert dock.session.style(1).name == "Liver"
     assert f"Loaded Liver: {np.count_nonzero(drawn):,} voxels." in dock.dock.status
-    button(dock, "Load label").click()
+    dock.button("Load label").click()
     dock.wait()
     assert "Liver is number 2, as 1 was taken." in dock.dock.status
     assert list(dock.session.history.voxel_counts) == [2]
@@ -78,12 +71,12 @@ def test_a_file_that_is_no_label_of_the_volume_changes_nothing(dock, tmp_path, a
     path = tmp_path / "notes.nii"
     path.write_text("not a label")
     answer(path)
-    button(dock, "Load label").click()
+    dock.button("Load label").click()
     dock.wait()
     assert "cannot be read as NIfTI" in dock.dock.status
     assert dock.session.history.undo_name is None
     answer("")
-    button(dock, "Load label").click()
+    dock.button("Load label").click()
     dock.wait()
     assert "cannot be read as NIfTI" in dock.dock.status
 
@@ -101,13 +94,13 @@ def test_a_series_can_be_labelled_in_dicom(engine, window, tmp_path, answer):
     given = tmp_path / "given.dcm"
     write_label(given, label, session.volume, {1: Segment("Spleen", "#0072B2")})
     answer(given)
-    button(window, "Load label").click()
+    window.button("Load label").click()
     window.wait()
     assert "Loaded Spleen" in window.dock.status
     for index in (2, 3):
         answer(tmp_path / "out")
         window.dock.form.segment._format.setCurrentIndex(index)
-        button(window, "Save label").click()
+        window.button("Save label").click()
         window.wait()
     assert (tmp_path / "out.rtstruct.dcm").exists()
     np.testing.assert_array_equal(read_label(tmp_path / "out.dcm", session.volume).label, label)

@@ -55,6 +55,7 @@ def extent(mask):
     return [(int(where.min()), int(where.max())) for where in np.nonzero(mask)]
 
 
+@pytest.mark.shown
 def test_the_mask_moves_with_the_mouse_and_gives_way_to_the_label(dock):
     drag = Drag(dock, BOX[0])
     drag.to((12, 30, 40), steps=4)
@@ -72,6 +73,7 @@ def test_the_mask_moves_with_the_mouse_and_gives_way_to_the_label(dock):
     assert np.count_nonzero(dock.session.label) == 32 * 32
 
 
+@pytest.mark.shown
 def test_a_preview_is_striped_within_an_outline(dock):
     mask = np.zeros((64, 80), bool)
     mask[10:40, 20:60] = True
@@ -144,6 +146,7 @@ def test_previews_lie_on_the_other_planes(dock, name, axis):
     dock.wait()
 
 
+@pytest.mark.shown
 def test_the_window_closed_in_mid_drag_leaves_no_thread(dock, engine):
     engine.open.clear()
     drag = Drag(dock, BOX[0])
@@ -257,6 +260,7 @@ def test_nothing_is_encoded_ahead_during_a_drag(engine, window, phantom):
     assert ready(window) == list(range(24))
 
 
+@pytest.mark.shown
 def test_the_bar_along_the_slider_shows_what_is_ready(ahead):
     bar = ahead.dock.controller.prefetch.bar
     assert bar.ready.tolist() == [True] * 24
@@ -275,6 +279,7 @@ def test_the_bar_along_the_slider_shows_what_is_ready(ahead):
     assert not isalive(bar)
 
 
+@pytest.mark.shown
 def test_the_canvas_is_not_kept_from_painting_for_long(dock, engine):
     engine.open.clear()
     drag = Drag(dock, BOX[0])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, load_instead
 from held_worker import HeldWorker
 from napari.layers import Image
 from windowless import tool_context
@@ -217,9 +217,7 @@ def test_its_journal_gives_the_same_voxels_and_is_verified(bar, monkeypatch, tmp
     assert (again.undo_name, again.redo_name) == ("propagation of Label 1",) * 2
     again.redo()
     assert np.flatnonzero(bar.planes(again.label).any((1, 2))).tolist() == [3]
-    monkeypatch.setattr(
-        "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()
-    )
+    load_instead(monkeypatch, FakeEngine())
     monkeypatch.setattr(replay_check, "shipped_model", lambda name: Path(name))
     check = replay_check.ReplayCheck(bar.volume, None)
     for record in records:

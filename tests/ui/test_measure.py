@@ -39,11 +39,6 @@ def settle(window):
     window.wait()
 
 
-def button(window, words):
-    (found,) = [b for b in window.dock.findChildren(QPushButton) if words in b.text()]
-    return found
-
-
 def test_numbers_are_those_of_the_label_and_follow_edits(measured):
     session = measured.session
     own = measure(session.volume, session.label == 1)
@@ -55,7 +50,7 @@ def test_numbers_are_those_of_the_label_and_follow_edits(measured):
     measured.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     settle(measured)
     assert form(measured).rows == {}
-    assert not button(measured, "Copy").isEnabled()
+    assert not measured.button("Copy").isEnabled()
 
 
 def test_only_hounsfield_units_are_called_so(measured):
@@ -80,7 +75,7 @@ def test_all_labels_are_copied_and_saved(measured, tmp_path):
     measured.session.history.change("more", voxels, np.full(10, 7, np.uint16), ())
     measured.workspace.refresh()
     settle(measured)
-    button(measured, "Copy").click()
+    measured.button("Copy").click()
     lines = QApplication.clipboard().text().splitlines()
     assert [line.split("\t")[0] for line in lines] == ["label", "1", "7"]
     path = tmp_path / "numbers.csv"
@@ -95,6 +90,7 @@ def test_all_labels_are_copied_and_saved(measured, tmp_path):
     assert "cannot be written (No such file or directory)" in measured.dock.status
 
 
+@pytest.mark.shown
 def test_the_list_of_keys_names_every_key(dock):
     dock.press(Qt.Key.Key_Question, Qt.KeyboardModifier.ShiftModifier)
     dock.press(Qt.Key.Key_Question, Qt.KeyboardModifier.ShiftModifier)
@@ -109,6 +105,7 @@ def test_the_list_of_keys_names_every_key(dock):
     assert not dialog.isVisible()
 
 
+@pytest.mark.shown
 def test_the_manual_is_read_beside_the_keys(dock):
     dock.press(Qt.Key.Key_Question, Qt.KeyboardModifier.ShiftModifier)
     (dialog,) = [d for d in dock.native.findChildren(QDialog) if "manual" in d.windowTitle()]

@@ -28,7 +28,7 @@ def labels(window):
 
 def letters(window):
     """What is read at the left, right, top and bottom edge; nothing where nothing is shown."""
-    return "".join(label.text() for label in labels(window) if label.isVisible())
+    return "".join(label.text() for label in labels(window) if label.isVisibleTo(window.native))
 
 
 def badge(window):
@@ -129,6 +129,7 @@ def test_the_letters_follow_napari_when_it_turns_the_view(
     assert letters(straight) == "RLAP"
 
 
+@pytest.mark.shown
 def test_in_3d_there_are_no_letters(straight):
     straight.viewer.dims.ndisplay = 3
     assert letters(straight) == ""
@@ -136,6 +137,7 @@ def test_in_3d_there_are_no_letters(straight):
     assert letters(straight) == "RLAP"
 
 
+@pytest.mark.shown
 def test_no_letters_stay_behind_without_a_volume(straight):
     straight.viewer.layers.clear()
     assert letters(straight) == ""
@@ -148,6 +150,7 @@ def test_no_letters_stay_behind_without_a_volume(straight):
     ]
 
 
+@pytest.mark.shown
 def test_letters_stay_at_the_edges_of_the_canvas(straight):
     for size in ((1200, 800), (900, 600)):
         straight.viewer.window.resize(*size)
@@ -165,6 +168,7 @@ def test_letters_stay_at_the_edges_of_the_canvas(straight):
             assert abs(above.center().x() - width / 2) <= 2
 
 
+@pytest.mark.shown
 def test_a_box_may_begin_under_a_letter(straight):
     straight.press(Qt.Key.Key_B)
     spot = labels(straight)[0].geometry().center()
@@ -172,6 +176,7 @@ def test_a_box_may_begin_under_a_letter(straight):
     assert straight.native.childAt(QPoint(5, 5)) is None
 
 
+@pytest.mark.shown
 def test_an_oblique_volume_says_so(engine, window, tmp_path):
     window.open(save(tmp_path / "tilted.nii.gz", grid_affine((0, 1, 2), (1, 1, 1), (12, 0, 0))))
     assert badge(window).isVisible()
@@ -189,6 +194,7 @@ def test_an_unknown_orientation_is_a_question_mark(engine, window, tmp_path):
     assert letters(window) == "????"
 
 
+@pytest.mark.shown
 def test_a_picture_has_no_letters(engine, window, tmp_path):
     import cv2
 
@@ -208,6 +214,7 @@ def test_letters_belong_to_the_volume_in_use(straight, tmp_path):
     assert letters(straight) == "RLAP"
 
 
+@pytest.mark.shown
 def test_a_floating_dock_keeps_the_letters(engine, window, tmp_path):
     window.wait()
     window.dock_frame.setFloating(True)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, load_instead
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from test_live import Drag
@@ -123,9 +123,7 @@ def test_a_slice_corrected_with_the_brush_is_left_and_steers(liver):
 def slow(monkeypatch, window):
     """A long bar in a volume, a box on it, and a network that takes its time."""
     engine = SlowEngine()
-    monkeypatch.setattr(
-        "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: engine
-    )
+    load_instead(monkeypatch, engine)
     window.close_dock()
     window.open_dock()
     array = np.full((60, 16, 14), 10, np.int16)

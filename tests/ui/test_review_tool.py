@@ -4,10 +4,9 @@ from functools import partial
 
 import numpy as np
 import pytest
-from fake_engine import HeldEngine
+from fake_engine import HeldEngine, load_instead
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QPushButton
 
 from napari_medsamq.annotation.mask_operations import grow
 from napari_medsamq.annotation.review import Grade
@@ -36,9 +35,7 @@ class WaveringEngine(HeldEngine):
 @pytest.fixture
 def engine(monkeypatch):
     held = WaveringEngine()
-    monkeypatch.setattr(
-        "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: held
-    )
+    load_instead(monkeypatch, held)
     return held
 
 
@@ -77,11 +74,7 @@ def strip(window):
     return window.dock.controller.review.strip
 
 
-def button(window, words):
-    (found,) = [b for b in window.dock.findChildren(QPushButton) if words in b.text()]
-    return found
-
-
+@pytest.mark.shown
 def test_doubtful_slices_are_shown_and_keys_lead_to_them(stack):
     grades = strip(stack).grades
     assert strip(stack).isVisible()
@@ -98,7 +91,7 @@ def test_doubtful_slices_are_shown_and_keys_lead_to_them(stack):
     assert "No doubtful slice above" in stack.dock.status
     stack.press(Qt.Key.Key_N, SHIFT)
     assert shown(stack) == 10
-    button(stack, "Doubtful ▶").click()
+    stack.button("Doubtful ▶").click()
     assert shown(stack) == 14
 
 
@@ -124,7 +117,7 @@ def test_only_what_was_seen_is_accepted(stack):
     stack.press(Qt.Key.Key_A, SHIFT)
     assert [i for i, g in enumerate(strip(stack).grades) if g == Grade.accepted] == [8, 12]
     assert strip(stack).unseen == unseen
-    button(stack, "Accept all seen").click()
+    stack.button("Accept all seen").click()
     assert "are accepted already" in stack.dock.status
     # What has changed since it was seen is another mask.
     scroll(stack, 9, 11)
@@ -132,7 +125,7 @@ def test_only_what_was_seen_is_accepted(stack):
     erased = np.zeros(1, np.uint16)
     stack.session.history.change("erased", np.array([voxels]), erased, ())
     stack.workspace.refresh()
-    button(stack, "Accept all seen").click()
+    stack.button("Accept all seen").click()
     assert [i for i, g in enumerate(strip(stack).grades) if g == Grade.accepted] == [8, 10, 11, 12]
     assert 9 in strip(stack).unseen
     stack.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
@@ -152,6 +145,7 @@ def test_what_is_hidden_is_not_seen(stack):
     stack.qtbot.waitUntil(lambda: strip(stack).unseen == [9, 10, 11, 13, 14])
 
 
+@pytest.mark.shown
 def test_unseen_slices_are_marked_in_the_strip(stack):
     stack.viewer.dims.set_point(0, 8 * 3.0)
     image = strip(stack).grab().toImage()
@@ -171,7 +165,7 @@ def _sides(cell):
 
 def test_accepted_slices_are_left_alone(stack):
     scroll(stack, 8, 12)
-    button(stack, "Accept all seen").click()
+    stack.button("Accept all seen").click()
     assert strip(stack).grades[8:13] == [Grade.accepted] * 5
     assert "5 slices accepted" in stack.dock.status
     stack.press(Qt.Key.Key_A)
@@ -271,6 +265,7 @@ def test_a_propagation_keeps_what_was_repaired(stack):
     assert not propagator.is_done(gap, [])
 
 
+@pytest.mark.shown
 def test_nothing_is_done_to_a_slice_that_is_not_seen(stack):
     before = stack.session.label.copy()
     stack.press(Qt.Key.Key_V)
@@ -288,6 +283,7 @@ def test_nothing_is_done_to_a_slice_that_is_not_seen(stack):
     np.testing.assert_array_equal(stack.session.label, before)
 
 
+@pytest.mark.shown
 def test_a_click_on_the_strip_shows_the_slice(stack):
     stack.viewer.dims.set_point(0, 8 * 3.0)
     QTest.mouseClick(strip(stack), Qt.MouseButton.LeftButton, pos=strip(stack).cell(14).center())
@@ -295,6 +291,7 @@ def test_a_click_on_the_strip_shows_the_slice(stack):
     assert "Slice 14: doubtful" in strip(stack).accessibleDescription()
 
 
+@pytest.mark.shown
 def test_the_strip_tells_grades_without_colour(stack):
     image = strip(stack).grab().toImage()
     looks = []
@@ -321,7 +318,7 @@ def test_a_repair_is_one_step(stack):
     form._choice.value = "Grow"
     (mm,) = form._numbers
     mm.value = 1.0
-    button(stack, "Repair  (E)").click()
+    stack.button("Repair  (E)").click()
     stack.wait()
     assert (stack.session.label == 1).sum() > (before == 1).sum()
     assert "grow: Label 1" in stack.dock.status
@@ -343,7 +340,7 @@ def test_what_lies_near_another_label_is_removed_or_kept(stack):
         form._choice.value = title
         number, margin = form._numbers
         number.value, margin.value = 2, 2.0
-        button(stack, "Repair  (E)").click()
+        stack.button("Repair  (E)").click()
         stack.wait()
         assert f"{title.lower()}: Label 1" in stack.dock.status
         left.append(label == 1)
@@ -355,7 +352,7 @@ def test_what_lies_near_another_label_is_removed_or_kept(stack):
     np.testing.assert_array_equal(left[0], (before == 1) & ~near)
     assert near.any()
     number.value = 7
-    button(stack, "Repair  (E)").click()
+    stack.button("Repair  (E)").click()
     stack.wait()
     assert "would leave nothing of Label 1" in stack.dock.status
 
@@ -371,6 +368,7 @@ def test_a_repair_gives_way_to_what_is_done_meanwhile(stack):
     np.testing.assert_array_equal(stack.session.label, after)
 
 
+@pytest.mark.shown
 def test_one_slice_has_no_strip(dock):
     dock.drag((12, 16, 24), (12, 47, 55))
     dock.wait()
@@ -378,6 +376,7 @@ def test_one_slice_has_no_strip(dock):
     assert not strip(dock).isVisible()
 
 
+@pytest.mark.shown
 def test_the_mouse_draws_beside_the_strip(stack):
     """It lies over the picture's lower edge only."""
     assert strip(stack).geometry().height() < 20

@@ -114,6 +114,7 @@ def saved(window, path):
     return window.session.volume.from_source(np.asarray(nib.load(path).dataobj))
 
 
+@pytest.mark.shown
 def test_the_key_saves_the_label_and_again_to_the_same_file(drawn, asked, tmp_path):
     form = drawn.dock.form
     for index, place in ((12, drawn.native), (6, form.label._name), (9, form.segment._draw)):
@@ -129,6 +130,7 @@ def test_the_key_saves_the_label_and_again_to_the_same_file(drawn, asked, tmp_pa
         assert saved(drawn, tmp_path / "liver.nii.gz")[index].any()
 
 
+@pytest.mark.shown
 def test_a_label_that_was_not_saved_is_asked_about_again(drawn, asked, tmp_path):
     (tmp_path / "liver.nii.gz").mkdir()
     save_by_key(drawn)

@@ -2,12 +2,15 @@
 
 import nibabel as nib
 import numpy as np
+import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
 from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.prompts import BoxPrompt3D
 from napari_medsamq.ui.prompt_list import Request
+
+pytestmark = pytest.mark.shown
 
 
 def test_a_drag_on_the_sample_becomes_a_saved_liver_mask(window, tmp_path):

@@ -123,6 +123,7 @@ def test_a_slice_of_nothing_is_told(engine, window, tmp_path):
     assert shown(window) == before
 
 
+@pytest.mark.shown
 @pytest.mark.parametrize("drawing", [True, False])
 def test_a_drag_with_ctrl_sets_the_window_and_nothing_else(dock, engine, drawing):
     dock.dock.controller.draw(drawing)

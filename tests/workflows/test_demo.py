@@ -16,7 +16,7 @@ import cv2
 import nibabel as nib
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, load_instead
 
 from napari_medsamq.errors import SaveError
 from napari_medsamq.inference.model_spec import default_model
@@ -121,9 +121,7 @@ def test_its_picture_shows_three_slices_in_colour(folder: Path) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()
-    )
+    load_instead(monkeypatch, FakeEngine())
 
 
 @pytest.mark.usefixtures("quick")
@@ -157,9 +155,7 @@ def test_a_run_that_found_the_disk_full_can_be_repeated(
         run_demo(tmp_path)
     monkeypatch.undo()
     assert not list(tmp_path.iterdir())
-    monkeypatch.setattr(
-        "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: FakeEngine()
-    )
+    load_instead(monkeypatch, FakeEngine())
     assert run_demo(tmp_path).statistics
 
 

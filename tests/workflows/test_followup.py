@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dicom_series import write_series
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, load_instead
 from grids import ALL_48, grid_affine, rotation
 from nifti_labels import TABLE, write
 from scipy import ndimage
@@ -33,9 +33,7 @@ PLAIN = np.diag([-1.0, -1, 1, 1])
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     engine = FakeEngine()
-    monkeypatch.setattr(
-        "napari_medsamq.inference.engine.OpenVINOEngine", lambda _directory, **_: engine
-    )
+    load_instead(monkeypatch, engine)
     return engine
 
 
