@@ -4,9 +4,9 @@ from functools import partial
 
 import numpy as np
 import pytest
-from fake_engine import HeldEngine, load_instead
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtTest import QTest
+from scripted_engine import ScriptedEngine, load_instead, whole_box
 
 from napari_medsamq.annotation.mask_operations import grow
 from napari_medsamq.annotation.review import Grade
@@ -16,25 +16,9 @@ from napari_medsamq.ui.tools.propagate import LabelGap
 SHIFT = Qt.KeyboardModifier.ShiftModifier
 
 
-class WaveringEngine(HeldEngine):
-    """Predicts a low IoU while it is told to."""
-
-    iou = 0.95
-
-    def decode(self, *arguments):
-        boxes = arguments[1][:, :2].reshape(-1, 4)
-        logits = np.concatenate(
-            [
-                super(WaveringEngine, self).decode(arguments[0], b[None], *arguments[2:])[0]
-                for b in arguments[1]
-            ]
-        )
-        return logits, np.full(len(boxes), self.iou, np.float32)
-
-
 @pytest.fixture
 def engine(monkeypatch):
-    held = WaveringEngine()
+    held = ScriptedEngine(whole_box, iou=0.95)
     load_instead(monkeypatch, held)
     return held
 
