@@ -235,7 +235,8 @@ class History:
             tuple(StyleChange(n, self.styles.get(n), style) for n, style in marks.styles.items()),
         )
         self._redo.clear()
-        self._do(edit)
+        self._apply(edit)
+        self._undo.append(edit)
         self.changed.emit("edit", edit)
         return edit
 
@@ -282,21 +283,11 @@ class History:
 
     def undo(self) -> Edit | None:
         """Take back the last edit, with its group, and return it; None if there is none."""
-        edit = self._take_back() if self._undo else None
-        while edit is not None and self._undo and _together(edit, self._undo[-1]):
-            edit = self._take_back()
-        if edit is not None:
-            self.changed.emit("undo", edit)
-        return edit
+        return self._step("undo", self._undo, self._redo)
 
     def redo(self) -> Edit | None:
         """Make the last undone edit again, with its group, and return it; None if there is none."""
-        edit = self._do(self._redo.pop()) if self._redo else None
-        while edit is not None and self._redo and _together(edit, self._redo[-1]):
-            edit = self._do(self._redo.pop())
-        if edit is not None:
-            self.changed.emit("redo", edit)
-        return edit
+        return self._step("redo", self._redo, self._undo)
 
     def without(self, prompt: Prompt) -> tuple[Voxels, Label, tuple[Prompt, ...]]:
         """Return what taking back one prompt would leave.
@@ -383,49 +374,45 @@ class History:
         carried: Bool = found.reshape(self.label.shape) & (self.label == label_id)
         return carried
 
-    def _do(self, edit: Edit) -> Edit:
-        self._write(edit.voxels, edit.before, edit.after)
-        self.prompts = edit.prompts_after
-        self.accepted.update(edit.accepted)
-        for own in edit.styles:
-            self._set_style(own.label_id, own.before, own.after)
-        self._undo.append(edit)
+    def _step(self, way: str, source: list[Edit], target: list[Edit]) -> Edit | None:
+        edit: Edit | None = None
+        while source and (edit is None or _together(edit, source[-1])):
+            edit = source.pop()
+            self._apply(edit, back=way == "undo")
+            target.append(edit)
+        if edit is not None:
+            self.changed.emit(way, edit)
         return edit
 
-    def _take_back(self) -> Edit:
-        edit = self._undo.pop()
-        self._write(edit.voxels, edit.after, edit.before)
-        self.prompts = edit.prompts_before
-        self.accepted.difference_update(edit.accepted)
-        for own in edit.styles:
-            self._set_style(own.label_id, own.after, own.before)
-        self._redo.append(edit)
-        return edit
-
-    def _set_style(
-        self, label_id: int, expected: LabelStyle | None, style: LabelStyle | None
-    ) -> None:
-        # A label that the user has named since keeps that.
-        if self.styles.get(label_id) != expected:
-            return
-        if style is None:
-            self.styles.pop(label_id, None)
-        else:
-            self.styles[label_id] = style
-
-    def _write(self, voxels: Voxels, expected: Label, values: Label) -> None:
+    def _apply(self, edit: Edit, *, back: bool = False) -> None:
+        expected, values = (edit.after, edit.before) if back else (edit.before, edit.after)
         # A voxel that was changed past the history keeps what it was given last.
         flat = self.label.reshape(-1)
-        untouched = flat[voxels] == expected
-        flat[voxels[untouched]] = values[untouched]
+        untouched = flat[edit.voxels] == expected
+        voxels, expected, values = edit.voxels[untouched], expected[untouched], values[untouched]
+        flat[voxels] = values
         for ids, sign in ((expected, -1), (values, 1)):
-            counted = np.bincount(ids[untouched], minlength=self._counts.size)
+            counted = np.bincount(ids, minlength=self._counts.size)
             self._counts += sign * counted
             self._versions += counted > 0
         self._counts[0] = 0
-        self._stretch(voxels[untouched], values[untouched])
+        self._stretch(voxels, values)
         for label_id in [own for own in self._extents if not self._counts[own]]:
             del self._extents[label_id]
+        self.prompts = edit.prompts_before if back else edit.prompts_after
+        if back:
+            self.accepted.difference_update(edit.accepted)
+        else:
+            self.accepted.update(edit.accepted)
+        for own in edit.styles:
+            old, new = (own.after, own.before) if back else (own.before, own.after)
+            # A label that the user has named since keeps that.
+            if self.styles.get(own.label_id) != old:
+                continue
+            if new is None:
+                self.styles.pop(own.label_id, None)
+            else:
+                self.styles[own.label_id] = new
 
     def _stretch(self, voxels: Voxels, values: Label) -> None:
         used = values > 0

@@ -24,7 +24,7 @@ from napari_medsamq.io.labels import read_label
 from napari_medsamq.io.segments import Segment
 from napari_medsamq.io.volume import Volume, read_volume, volume_hash
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt
-from napari_medsamq.records import recording, verification
+from napari_medsamq.records import recording, replay_check
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.recording import Recorder
 
@@ -70,7 +70,7 @@ class Work:
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Work:
     load_instead(monkeypatch, ScriptedEngine())
-    monkeypatch.setattr(verification, "shipped_model", lambda name: Path(name))
+    monkeypatch.setattr(replay_check, "shipped_model", lambda name: Path(name))
     return Work(tmp_path)
 
 
@@ -128,7 +128,7 @@ def test_a_slice_that_a_propagation_no_longer_comes_to_is_found(
 def test_on_another_computer_differences_are_reported_alone(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verification, "environment", lambda: {"openvino": "2030.1"})
+    monkeypatch.setattr(replay_check, "environment", lambda: {"openvino": "2030.1"})
     result = run(work, "--verify")
     assert result.exit_code == 0
     assert "4 of 5" in result.stdout

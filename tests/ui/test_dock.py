@@ -362,6 +362,7 @@ def test_two_volumes_keep_their_labels_apart(dock):
     assert count(dock) == voxels
 
 
+@pytest.mark.shown
 def test_the_volume_in_use_is_the_one_in_sight(dock, tmp_path):
     import cv2
 

@@ -46,11 +46,7 @@ class SaveLoadTool(Tool):
         # Taken down now, so that drawing may go on while the file is written.
         snapshot, wants_report = LabelSnapshot.of(self._session), self._dock.segment.wants_report
         self._say(f"Saving {path.name}…")
-
-        def job() -> tuple[Saved, str]:
-            saved = save_with_provenance(path, snapshot)
-            return saved, _report(saved, snapshot) if wants_report else ""
-
+        job = partial(_save_with_report, path, snapshot, wants_report)
         self._files.submit(job, self._on_saved, self._fail)
 
     def _on_saved(self, result: tuple[Saved, str]) -> None:
@@ -85,13 +81,14 @@ class SaveLoadTool(Tool):
         self._say(" ".join([text, *found.notes, "Undo takes it back."]))
 
 
-def _report(saved: Saved, snapshot: LabelSnapshot) -> str:
-    """Write the report about a label that was saved, and say so, or why there is none."""
-    path = report_path(saved.receipt.path)
-    if saved.provenance is None:
-        return ""
+def _save_with_report(path: Path, snapshot: LabelSnapshot, wanted: bool) -> tuple[Saved, str]:
+    """Save a label, and its report if wanted; tell of that, or why there is none."""
+    saved = save_with_provenance(path, snapshot)
+    if not wanted or saved.provenance is None:
+        return saved, ""
+    report = report_path(saved.receipt.path)
     try:
-        write_report(path, make_report(saved.receipt.path, snapshot.volume))
+        write_report(report, make_report(saved.receipt.path, snapshot.volume))
     except MedSAMQError as error:
-        return f" There is no report: {error}"
-    return f" Report: {path.name}."
+        return saved, f" There is no report: {error}"
+    return saved, f" Report: {report.name}."
