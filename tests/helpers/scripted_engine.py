@@ -56,6 +56,8 @@ class ScriptedEngine:
         Does to logits what clicks ask for, as `clicked` does.
     led : bool
         Whether it finds what a dense prompt shows, surer than anything else, where there is one.
+    sees : bool
+        Whether its embeddings hold the picture; else they are all alike, and no mask is carried.
     iou : float
         Its own estimate of each mask; less by 0.2 where it was led.
 
@@ -81,10 +83,12 @@ class ScriptedEngine:
         follow: Callable[..., np.ndarray] = clicked,
         *,
         led: bool = False,
+        sees: bool = True,
         iou: float = 0.9,
     ) -> None:
         self.spec = ModelSpec(name="fake", bits=32, sha256={}, provenance={})
-        self.answer, self.follow, self.led, self.iou = answer, follow, led, iou
+        self.answer, self.follow, self.led = answer, follow, led
+        self.sees, self.iou = sees, iou
         self.open = threading.Event()
         self.open.set()
         self.blind = False
@@ -102,7 +106,8 @@ class ScriptedEngine:
         self.images.append(image)
         assert self.open.wait(timeout=60)
         embedding = np.zeros((1, 256, 64, 64), np.float32)
-        embedding[0, :16] = image[0, 0].reshape(16, 64, 64)
+        if self.sees:
+            embedding[0, :16] = image[0, 0].reshape(16, 64, 64)
         return embedding
 
     def decode(

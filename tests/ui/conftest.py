@@ -138,7 +138,7 @@ class Window:
 
 @pytest.fixture
 def engine(monkeypatch):
-    held = ScriptedEngine(whole_box)
+    held = ScriptedEngine(whole_box, sees=False)
     load_instead(monkeypatch, held)
     yield held
     held.open.set()

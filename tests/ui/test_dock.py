@@ -38,7 +38,7 @@ def engines(monkeypatch):
 
     def load(directory, **_):
         assert directory.name not in made
-        made[directory.name] = ScriptedEngine(whole_box)
+        made[directory.name] = ScriptedEngine(whole_box, sees=False)
         return made[directory.name]
 
     monkeypatch.setattr("napari_medsamq.inference.model_spec.cpu_features", lambda: {"avx_vnni"})

@@ -18,7 +18,7 @@ SHIFT = Qt.KeyboardModifier.ShiftModifier
 
 @pytest.fixture
 def engine(monkeypatch):
-    held = ScriptedEngine(whole_box, iou=0.95)
+    held = ScriptedEngine(whole_box, sees=False, iou=0.95)
     load_instead(monkeypatch, held)
     return held
 
