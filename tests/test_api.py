@@ -15,8 +15,8 @@ import cv2
 import nibabel as nib
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
 from grids import ALL_48, grid_affine
+from scripted_engine import ScriptedEngine
 from typed_script import measure_block
 from typer.testing import CliRunner
 
@@ -48,7 +48,9 @@ def write_image(path: Path, affine: np.ndarray) -> Path:
 
 
 def opened(volume: mq.Volume) -> mq.Session:
-    return mq.open_session(volume, modality="CT", window=(100, 200), model=FakeEngine(), zoom=False)
+    return mq.open_session(
+        volume, modality="CT", window=(100, 200), model=ScriptedEngine(), zoom=False
+    )
 
 
 @pytest.fixture(params=GRIDS, ids=str)
@@ -116,7 +118,7 @@ def test_the_lines_of_the_readme(tmp_path: Path) -> None:
 
 
 def test_a_typed_script_runs(image: Path, tmp_path: Path) -> None:
-    found = measure_block(image, tmp_path / "label.nii.gz", FakeEngine())
+    found = measure_block(image, tmp_path / "label.nii.gz", ScriptedEngine())
     assert found == {"Block": pytest.approx(0.28)}
 
 
@@ -309,7 +311,7 @@ def test_a_picture_has_labels_of_two_axes() -> None:
     volume = mq.volume_from_array(voxels()[..., 5], (0.5, 0.5), modality="other")
     assert not volume.orientation_known
     assert volume.warnings
-    session = mq.open_session(volume, window=(100, 200), model=FakeEngine())
+    session = mq.open_session(volume, window=(100, 200), model=ScriptedEngine())
     session.add_box((2, 5, 0), (8, 12, 0))
     np.testing.assert_array_equal(session.label_array(1), BRIGHT[..., 5])
 
@@ -423,8 +425,8 @@ def test_an_image_that_may_be_ct_or_mr_has_to_be_named(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(np.where(BRIGHT, 200, -50).astype(np.int16), RAS), tmp_path / "a.nii")
     volume = mq.read_volume(tmp_path / "a.nii")
     with pytest.raises(mq.VolumeError, match='in Python modality="CT"'):
-        mq.open_session(volume, model=FakeEngine())
-    assert mq.open_session(volume, modality="mr", model=FakeEngine()).volume.modality == "MR"
+        mq.open_session(volume, model=ScriptedEngine())
+    assert mq.open_session(volume, modality="mr", model=ScriptedEngine()).volume.modality == "MR"
 
 
 def test_the_models_are_listed() -> None:

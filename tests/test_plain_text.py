@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from cohorts import BOX, batch, make_image, rows_of, write_table
-from fake_engine import FakeEngine, load_instead
+from scripted_engine import ScriptedEngine, load_instead
 from sources import label_at, volume_of
 from typer.testing import CliRunner, Result
 
@@ -70,7 +70,7 @@ def run(*arguments: object) -> Result:
 
 def named_label(folder: Path, name: str, style: str) -> Path:
     """Save a label of that file name, with a segment of that name in its provenance."""
-    session = AnnotationSession(volume_of(folder / "a.nii"), FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume_of(folder / "a.nii"), ScriptedEngine(), IDENTITY)
     session.label[:] = label_at(session.volume, (1, 1, 1))
     session.set_style(1, LabelStyle(style, "#FF0000"))
     save_with_provenance(folder / name, LabelSnapshot.of(session))
@@ -114,7 +114,7 @@ def test_names_that_are_no_utf_8_reach_every_file(
 def test_a_batch_tells_of_names_that_are_no_utf_8(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load_instead(monkeypatch, FakeEngine())
+    load_instead(monkeypatch, ScriptedEngine())
     folder = tmp_path / NO_UTF_8
     folder.mkdir()
     make_image(folder / "good.nii.gz")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
+from scripted_engine import ScriptedEngine
 
 from napari_medsamq.annotation.acceptance import Acceptance, kept_voxels, mask_key, still_accepted
 from napari_medsamq.annotation.history import History
@@ -38,7 +38,9 @@ def session() -> AnnotationSession:
     """A block of label 1 on slices 2 to 7, and one of label 2 beside it."""
     array = np.full((10, 40, 50), 10, np.int16)
     array[:, 10:30, 10:30] = 200
-    made = AnnotationSession(volume_from_slices(array, (3, 1, 1), "block"), FakeEngine(), IDENTITY)
+    made = AnnotationSession(
+        volume_from_slices(array, (3, 1, 1), "block"), ScriptedEngine(), IDENTITY
+    )
     draw(made, 1, slice(2, 8), slice(10, 30), slice(10, 30))
     draw(made, 2, slice(2, 8), slice(10, 30), slice(30, 40))
     return made
@@ -103,7 +105,7 @@ def test_a_propagation_leaves_what_was_accepted(session: AnnotationSession) -> N
 def test_a_journal_brings_acceptances_back(session: AnnotationSession, tmp_path: Path) -> None:
     path = tmp_path / "a.journal"
     journal = Journal(path, session.volume, "key", None, pytest.fail)
-    fresh = AnnotationSession(session.volume, FakeEngine(), IDENTITY)
+    fresh = AnnotationSession(session.volume, ScriptedEngine(), IDENTITY)
     recorder = Recorder(fresh, journal, None)
     draw(fresh, 1, slice(2, 8), slice(10, 30), slice(10, 30))
     fresh.accept(0, 1, keys(fresh, 0, 1, 2, 3))

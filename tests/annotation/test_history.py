@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scripted_engine import ScriptedEngine
 
 from napari_medsamq.annotation.history import History, LabelStyle
 from napari_medsamq.annotation.session import AnnotationSession
@@ -54,7 +54,7 @@ edits = (
 
 def new_session() -> AnnotationSession:
     return AnnotationSession(
-        volume_from_slices(np.arange(24).reshape(SHAPE), (3, 1, 1), "small"), FakeEngine()
+        volume_from_slices(np.arange(24).reshape(SHAPE), (3, 1, 1), "small"), ScriptedEngine()
     )
 
 

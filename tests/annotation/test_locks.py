@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
+from scripted_engine import ScriptedEngine
 
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import PromptError
@@ -25,7 +25,7 @@ def session() -> AnnotationSession:
     array = np.full((12, 16, 14), 10, np.int16)
     array[BLOCK] = 200
     session = AnnotationSession(
-        volume_from_slices(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY
+        volume_from_slices(array, (1, 1, 1), "block"), ScriptedEngine(), IDENTITY
     )
     draw(session, LEFT, 1)
     return session

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from fake_engine import FakeEngine
+from scripted_engine import ScriptedEngine
 
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.annotation.mask_operations import (
@@ -181,7 +181,7 @@ def test_labels_are_combined() -> None:
 @pytest.fixture
 def session() -> AnnotationSession:
     volume = volume_from_slices(ball().astype(np.int16), tuple(SPACING), "balls")
-    made = AnnotationSession(volume, FakeEngine(), IDENTITY)
+    made = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
     hollow = np.flatnonzero(ball() & ~ball(radius=8))
     made.history.change("box", hollow, np.full(hollow.size, 1, np.uint16), ())
     inner = np.flatnonzero(ball(radius=3))
@@ -236,7 +236,7 @@ def test_an_operation_without_a_result_changes_nothing(session: AnnotationSessio
 
 def test_a_journal_brings_operations_back(session: AnnotationSession, tmp_path: Path) -> None:
     path = tmp_path / "a.journal"
-    fresh = AnnotationSession(session.volume, FakeEngine(), IDENTITY)
+    fresh = AnnotationSession(session.volume, ScriptedEngine(), IDENTITY)
     journal = Journal(path, session.volume, "key", None, pytest.fail)
     recorder = Recorder(fresh, journal, None)
     hollow = np.flatnonzero(ball() & ~ball(radius=8))

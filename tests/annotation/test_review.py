@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
+from scripted_engine import ScriptedEngine
 
 from napari_medsamq.annotation.acceptance import Acceptance, mask_key
 from napari_medsamq.annotation.history import History
@@ -135,7 +135,7 @@ def test_a_mask_that_the_network_would_find_anyway_is_sure() -> None:
     array = np.full((6, 64, 64), 10, np.int16)
     array[:, 20:40, 20:40] = 200
     session = AnnotationSession(
-        volume_from_slices(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY
+        volume_from_slices(array, (1, 1, 1), "block"), ScriptedEngine(), IDENTITY
     )
     right = array[3] == 200
     wrong = np.zeros_like(right)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
 from reference import DATA, dsc, stored
+from scripted_engine import ScriptedEngine
 
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.annotation.session import AnnotationSession
@@ -26,12 +26,12 @@ BLOCK = (slice(2, 9), slice(5, 13), slice(3, 8))
 
 
 @pytest.fixture
-def fake() -> FakeEngine:
-    return FakeEngine()
+def fake() -> ScriptedEngine:
+    return ScriptedEngine()
 
 
 @pytest.fixture
-def session(fake: FakeEngine) -> AnnotationSession:
+def session(fake: ScriptedEngine) -> AnnotationSession:
     array = np.full(SHAPE, 10, np.int16)
     array[BLOCK] = 200
     return AnnotationSession(volume_from_slices(array, (1, 1, 1), "block"), fake, IDENTITY)
@@ -67,7 +67,9 @@ def test_a_box_marks_its_voxels(
 
 @pytest.mark.parametrize("side", [20, 100, 300])
 @pytest.mark.parametrize("zoom", [None, Zoom()])
-def test_a_tight_box_has_all_of_its_pixels(fake: FakeEngine, side: int, zoom: Zoom | None) -> None:
+def test_a_tight_box_has_all_of_its_pixels(
+    fake: ScriptedEngine, side: int, zoom: Zoom | None
+) -> None:
     """The engine finds what is within the corners that it is given, and nothing beyond."""
     array = np.zeros((1, side, side), np.uint8)
     array[0, 7:16, 5:12] = 255
@@ -92,7 +94,7 @@ def test_a_3d_box_marks_what_it_encloses(session: AnnotationSession, axis: int) 
 
 
 def test_a_slice_is_encoded_once_for_all_its_boxes(
-    session: AnnotationSession, fake: FakeEngine
+    session: AnnotationSession, fake: ScriptedEngine
 ) -> None:
     (first,) = session.segment(BoxPrompt(0, 4, 3, 5, 7, 12))
     (second,) = session.segment(BoxPrompt(0, 4, 4, 6, 6, 9))
@@ -105,7 +107,7 @@ def test_a_slice_is_encoded_once_for_all_its_boxes(
 
 
 def test_a_slice_is_encoded_again_after_the_window_changed(
-    session: AnnotationSession, fake: FakeEngine
+    session: AnnotationSession, fake: ScriptedEngine
 ) -> None:
     box = BoxPrompt(0, 4, 3, 5, 7, 12)
     for window in (IDENTITY, WindowLevel(100, 50), IDENTITY):
@@ -114,7 +116,7 @@ def test_a_slice_is_encoded_again_after_the_window_changed(
     assert len(fake.images) == 2
 
 
-def test_what_is_encoded_ahead_takes_the_place_of_what_is_not_wanted(fake: FakeEngine) -> None:
+def test_what_is_encoded_ahead_takes_the_place_of_what_is_not_wanted(fake: ScriptedEngine) -> None:
     ramp = np.arange(12 * 16 * 14).reshape(SHAPE) % 256
     volume = volume_from_slices(ramp, (1, 1, 1), "ramp")
     session = AnnotationSession(volume, fake, IDENTITY, embedding_budget=4 * EMBEDDING_BYTES)
@@ -125,7 +127,7 @@ def test_what_is_encoded_ahead_takes_the_place_of_what_is_not_wanted(fake: FakeE
     assert [index for index in range(12) if session.predictor(0).is_ready(index)] == [4, 5, 6, 7]
 
 
-def test_one_window_serves_all_slices_of_a_box(fake: FakeEngine) -> None:
+def test_one_window_serves_all_slices_of_a_box(fake: ScriptedEngine) -> None:
     ramp = np.arange(12 * 16 * 14).reshape(SHAPE) % 256
     session = AnnotationSession(volume_from_slices(ramp, (1, 1, 1), "ramp"), fake, IDENTITY)
     box = BoxPrompt3D((2, 5, 3), (8, 12, 7))
@@ -138,8 +140,10 @@ def test_one_window_serves_all_slices_of_a_box(fake: FakeEngine) -> None:
     assert len(fake.images) == 7
 
 
-def test_another_engine_encodes_for_itself(session: AnnotationSession, fake: FakeEngine) -> None:
-    box, other = BoxPrompt(0, 4, 4, 6, 6, 9), FakeEngine()
+def test_another_engine_encodes_for_itself(
+    session: AnnotationSession, fake: ScriptedEngine
+) -> None:
+    box, other = BoxPrompt(0, 4, 4, 6, 6, 9), ScriptedEngine()
     drawn(session, box)
     begun = session.segment(BoxPrompt3D((2, 5, 3), (8, 12, 7)))
     next(begun)
@@ -152,7 +156,7 @@ def test_another_engine_encodes_for_itself(session: AnnotationSession, fake: Fak
 
 
 def test_nothing_found_is_refused_and_changes_nothing(
-    session: AnnotationSession, fake: FakeEngine
+    session: AnnotationSession, fake: ScriptedEngine
 ) -> None:
     fake.blind = True
     for box in (BoxPrompt(0, 4, 3, 5, 7, 12), BoxPrompt3D((2, 5, 3), (8, 12, 7))):
@@ -177,7 +181,7 @@ def test_nothing_found_is_refused_and_changes_nothing(
     ],
 )
 def test_a_box_that_leaves_the_volume_is_refused(
-    session: AnnotationSession, fake: FakeEngine, box: BoxPrompt | BoxPrompt3D
+    session: AnnotationSession, fake: ScriptedEngine, box: BoxPrompt | BoxPrompt3D
 ) -> None:
     with pytest.raises(PromptError, match=r"outside a volume of shape \(12, 16, 14\)"):
         drawn(session, box)
@@ -246,7 +250,7 @@ def test_a_label_id_out_of_range_is_refused(session: AnnotationSession, label_id
     assert unchanged(session)
 
 
-def test_a_coloured_picture_is_a_volume_of_one_slice(fake: FakeEngine) -> None:
+def test_a_coloured_picture_is_a_volume_of_one_slice(fake: ScriptedEngine) -> None:
     picture = np.zeros((1, 16, 14, 3), np.uint8)
     picture[0, 5:13, 3:8] = (255, 250, 245)
     session = AnnotationSession(volume_from_slices(picture, (1, 1, 1), "photo"), fake)
@@ -289,7 +293,7 @@ def test_around_their_middle_slices_3d_boxes_give_the_published_labels(
             assert dsc(found.mask & (segs <= label_id), segs == label_id) >= 0.99
 
 
-def test_a_session_goes_with_its_last_user(fake: FakeEngine) -> None:
+def test_a_session_goes_with_its_last_user(fake: ScriptedEngine) -> None:
     """Its arrays are large: thousands of them must not wait for a collection."""
     gc.collect()
     gc.disable()

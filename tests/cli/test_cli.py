@@ -16,8 +16,8 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_series import write_series
-from fake_engine import FakeEngine, load_instead
 from grids import grid_affine
+from scripted_engine import ScriptedEngine, load_instead
 from typer.testing import CliRunner, Result
 
 from napari_medsamq import __version__
@@ -40,8 +40,8 @@ WINDOW, CT = ("--window", "100,200"), ("--modality", "ct")
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    engine = FakeEngine()
+def fake(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
+    engine = ScriptedEngine()
     load_instead(monkeypatch, engine)
     return engine
 
@@ -117,7 +117,7 @@ def test_a_box_marks_the_files_own_voxels(
 
 
 @pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])
-def test_a_3d_box_marks_the_files_own_voxels(image: Path, fake: FakeEngine, axis: str) -> None:
+def test_a_3d_box_marks_the_files_own_voxels(image: Path, fake: ScriptedEngine, axis: str) -> None:
     result = segment(image, "--box", WHOLE, "--axis", axis, *WINDOW)
     assert result.exit_code == 0, result.stderr
     np.testing.assert_array_equal(saved(image) == 1, nib.load(image).get_fdata() == 200)
@@ -150,7 +150,7 @@ def test_each_box_can_have_its_label_and_the_later_wins(plain: Path) -> None:
 
 
 def test_a_target_that_cannot_be_is_refused_before_any_work(
-    plain: Path, fake: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    plain: Path, fake: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**_: Any) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -212,7 +212,7 @@ def test_a_window_below_zero_is_taken(plain: Path) -> None:
     assert result.exit_code == 0, result.stderr
 
 
-def test_a_window_may_be_named(tmp_path: Path, fake: FakeEngine) -> None:
+def test_a_window_may_be_named(tmp_path: Path, fake: ScriptedEngine) -> None:
     path = tmp_path / "image.nii.gz"
     hounsfield = np.linspace(-300, 300, np.prod(SHAPE)).reshape(SHAPE).astype(np.int16)
     nib.save(nib.Nifti1Image(hounsfield, np.diag([-1.0, -1, 1, 1])), path)
@@ -239,7 +239,7 @@ def test_points_correct_the_mask_of_a_box(plain: Path) -> None:
 
 
 def test_points_that_the_network_does_not_follow_count_all_the_same(
-    plain: Path, fake: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    plain: Path, fake: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decode = fake.decode
     monkeypatch.setattr(fake, "decode", lambda e, c, k, m=None: decode(e, c[:, :2], k[:, :2], m))
@@ -291,7 +291,7 @@ def test_what_cannot_be_done_is_told(plain: Path, arguments: list[str], words: l
 
 
 @pytest.mark.parametrize("label", ["0", "-1", "65536", "0=Liver", "=Liver", "9" * 30])
-def test_a_label_number_out_of_range_is_told(plain: Path, fake: FakeEngine, label: str) -> None:
+def test_a_label_number_out_of_range_is_told(plain: Path, fake: ScriptedEngine, label: str) -> None:
     refused(segment(plain, "--box", WHOLE, "--label", label, *WINDOW), "from 1 to 65535", label)
     assert not plain.with_name("label.nii.gz").exists()
     assert fake.images == []
@@ -471,7 +471,7 @@ def test_the_installed_command_fails_in_words(tmp_path: Path) -> None:
 
 
 def test_a_name_no_label_can_have_is_refused_before_the_network_runs(
-    plain: Path, fake: FakeEngine
+    plain: Path, fake: ScriptedEngine
 ) -> None:
     output = plain.with_name("label.png")
     arguments = ["segment", str(plain), "-o", str(output), "--box", WHOLE, *WINDOW]
@@ -497,7 +497,7 @@ def test_the_suffix_says_in_which_format_the_label_is_saved(tmp_path: Path) -> N
 
 
 def test_a_format_that_cannot_be_is_refused_before_the_network_runs(
-    plain: Path, fake: FakeEngine
+    plain: Path, fake: ScriptedEngine
 ) -> None:
     for name, words in (
         ("label.dcm", "was not read from DICOM"),

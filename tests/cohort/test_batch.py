@@ -23,8 +23,8 @@ from cohorts import (
     write_table,
 )
 from dicom_series import write_series
-from fake_engine import FakeEngine, load_instead
 from filelock import FileLock
+from scripted_engine import ScriptedEngine, load_instead
 from sources import write_nifti
 
 from napari_medsamq.analysis.statistics import LabelStatistics
@@ -41,8 +41,8 @@ from napari_medsamq.records.recording import Recorder
 
 
 @pytest.fixture(autouse=True)
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    engine = FakeEngine()
+def fake(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
+    engine = ScriptedEngine()
     load_instead(monkeypatch, engine)
     return engine
 
@@ -247,7 +247,7 @@ def _labels(output: Path, case: str) -> dict:
 
 
 def test_finished_cases_are_skipped_until_something_changes(
-    tmp_path: Path, fake: FakeEngine
+    tmp_path: Path, fake: ScriptedEngine
 ) -> None:
     table, output = make_table(tmp_path, 4), tmp_path / "out"
     assert batch(table, output).exit_code == 0
@@ -327,7 +327,7 @@ def detached(folder: Path, name: str, spacing: float, values: int) -> None:
 
 @pytest.mark.parametrize("name", ["a.nrrd", "a.nhdr", "a.mha", "a.mhd", "a.img", "a.hdr"])
 def test_a_case_whose_header_or_voxels_lie_in_another_file_is_not_stale(
-    tmp_path: Path, fake: FakeEngine, name: str
+    tmp_path: Path, fake: ScriptedEngine, name: str
 ) -> None:
     output = tmp_path / "out"
     table = write_table(tmp_path / "table.csv", [{"image": name, "boxes": BOX}])
@@ -342,7 +342,7 @@ def test_a_case_whose_header_or_voxels_lie_in_another_file_is_not_stale(
     assert float(row["mean"]) == 150
 
 
-def test_files_that_a_header_lists_are_looked_at(tmp_path: Path, fake: FakeEngine) -> None:
+def test_files_that_a_header_lists_are_looked_at(tmp_path: Path, fake: ScriptedEngine) -> None:
     table = write_table(tmp_path / "table.csv", [{"image": "a.mhd", "boxes": BOX}])
     detached(tmp_path, "a.mhd", 1, 200)
     voxels = np.frombuffer((tmp_path / "voxels.raw").read_bytes(), "<i2").reshape(SHAPE[::-1])
@@ -414,7 +414,7 @@ def test_2d_images_and_tables_with_tabs(tmp_path: Path) -> None:
     assert label_of(output, "picture").any()
 
 
-def test_journals_are_replayed(tmp_path: Path, fake: FakeEngine) -> None:
+def test_journals_are_replayed(tmp_path: Path, fake: ScriptedEngine) -> None:
     journals, labels = tmp_path / "journals", {}
     journals.mkdir()
     for number in range(2):
@@ -459,7 +459,7 @@ def test_journals_are_replayed(tmp_path: Path, fake: FakeEngine) -> None:
 
 
 def test_a_line_says_which_volume_it_means_and_how_it_is_read(
-    tmp_path: Path, fake: FakeEngine
+    tmp_path: Path, fake: ScriptedEngine
 ) -> None:
     still = np.asarray(nib.load(make_image(tmp_path / "a.nii.gz")).dataobj)
     write_nifti(tmp_path / "times.nii.gz", np.stack([still[::-1], still], -1))
@@ -641,7 +641,7 @@ def names_of(output: Path) -> set[str]:
 
 @pytest.mark.parametrize("change", ["line", "image", "box"])
 def test_a_case_that_fails_leaves_nothing_of_an_earlier_line(
-    change: str, tmp_path: Path, fake: FakeEngine
+    change: str, tmp_path: Path, fake: ScriptedEngine
 ) -> None:
     """What it had is put aside, and taken up again when the line is as it was."""
     table, output = make_table(tmp_path, 2), tmp_path / "out"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_engine import FakeEngine, load_instead
+from scripted_engine import ScriptedEngine, load_instead
 from typer.testing import CliRunner, Result
 
 from napari_medsamq.cli.main import app
@@ -21,7 +21,7 @@ from napari_medsamq.inference.backend import CACHE_VARIABLE
 @pytest.fixture(autouse=True)
 def computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A computer without a screen, where a network answers at once."""
-    load_instead(monkeypatch, FakeEngine())
+    load_instead(monkeypatch, ScriptedEngine())
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(doctor, "journal_folder", lambda: tmp_path / "journals")
     monkeypatch.setattr(doctor.sys, "platform", "linux")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine, LedEngine
+from scripted_engine import ScriptedEngine
 
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import PromptError
@@ -226,7 +226,7 @@ def session() -> AnnotationSession:
     array = np.full((12, 16, 14), 10, np.int16)
     array[BLOCK] = 200
     session = AnnotationSession(
-        volume_from_slices(array, (1, 1, 1), "block"), FakeEngine(), IDENTITY
+        volume_from_slices(array, (1, 1, 1), "block"), ScriptedEngine(), IDENTITY
     )
     session.commit(BOX, list(session.segment(BOX)), 1)
     return session
@@ -306,7 +306,7 @@ def test_boxes_of_another_plane_or_label_are_no_anchors(session: AnnotationSessi
 def test_a_small_structure_is_carried_in_parts_of_the_slices() -> None:
     array = np.full((12, 100, 100), 10, np.int16)
     array[3:9, 40:50, 60:70] = 200
-    engine = FakeEngine()
+    engine = ScriptedEngine()
     volume = volume_from_slices(array, (1, 1, 1), "block")
     session = AnnotationSession(volume, engine, IDENTITY, zoom=Zoom())
     box = BoxPrompt(0, 5, 60, 40, 69, 49)
@@ -353,7 +353,7 @@ def test_an_anchor_too_small_for_the_frame_is_looked_for_where_it_is() -> None:
 def test_what_box_and_mask_before_have_in_common_is_carried_on() -> None:
     array = np.full((12, 16, 14), 10, np.int16)
     array[BLOCK] = 200
-    volume, engine = volume_from_slices(array, (1, 1, 1), "block"), LedEngine()
+    volume, engine = volume_from_slices(array, (1, 1, 1), "block"), ScriptedEngine(led=True)
     session = AnnotationSession(volume, engine, IDENTITY, carry_prompt=CarryPrompt.box_and_mask)
     drawn = np.zeros((16, 14), bool)
     drawn[5:14, 3:11] = True  # by hand, a row more than is bright
@@ -364,21 +364,21 @@ def test_what_box_and_mask_before_have_in_common_is_carried_on() -> None:
     for mask in masks.values():
         np.testing.assert_array_equal(mask.mask, drawn & (volume.data[6] > 100))
         assert mask.iou == pytest.approx(0.7)
-    assert len(engine.led) == 3
+    assert len(engine.prompts) == 3
     # By the box alone, it is what is bright, and the network is asked once a slice: so are networks
     # that have not learnt from masks.
     session = AnnotationSession(volume, engine, IDENTITY)
     assert session.carry_prompt is CarryPrompt.box
     (first, *_) = session.carry(0, {5: drawn}, 4, 7)
     np.testing.assert_array_equal(first.mask, volume.data[6] > 100)
-    assert len(engine.led) == 3
+    assert len(engine.prompts) == 3
 
 
 def test_models_that_have_learnt_from_masks_are_asked_with_them() -> None:
     asked = {path.name: ModelSpec.read(path).takes_masks for path in shipped_models()}
     assert asked == {FLOAT_MODEL: False, INT8_MODEL: True, FAST_MODEL: True}
     array = np.arange(3 * 16 * 14, dtype=np.int16).reshape(3, 16, 14)
-    volume, engine = volume_from_slices(array, (1, 1, 1), "ramp"), LedEngine()
+    volume, engine = volume_from_slices(array, (1, 1, 1), "ramp"), ScriptedEngine(led=True)
     engine.spec = replace(engine.spec, provenance={"prompts": "boxes, clicks and masks"})
     session = AnnotationSession(volume, engine, IDENTITY)
     assert session.carry_prompt is session.network_state().carry_prompt is CarryPrompt.box_and_mask
@@ -388,7 +388,7 @@ def test_a_mask_before_that_is_empty_is_not_asked_with() -> None:
     array = np.full((9, 16, 14), 10, np.int16)
     array[0, 0, 0] = 200
     volume = volume_from_slices(array, (1, 1, 1), "nothing")
-    engine = LedEngine()
+    engine = ScriptedEngine(led=True)
     engine.blind = True
     session = AnnotationSession(volume, engine, IDENTITY, carry_prompt=CarryPrompt.box_and_mask)
     drawn = np.zeros((16, 14), bool)
@@ -396,4 +396,4 @@ def test_a_mask_before_that_is_empty_is_not_asked_with() -> None:
     assert list(session.carry(0, {1: drawn, 7: drawn}, 1, 7))
     # Only beside the two that are known: what is found on all others is nothing.
     assert len(engine.boxes) == 5 + 2
-    assert len(engine.led) == 2
+    assert len(engine.prompts) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fake_engine import FakeEngine
+from scripted_engine import ScriptedEngine
 from typer.testing import CliRunner
 
 from napari_medsamq.cli.main import app
@@ -41,7 +41,7 @@ def test_a_line_has_the_score_of_the_images_kind_and_the_time() -> None:
 
 
 def test_time_is_that_of_one_slice_and_one_box() -> None:
-    engine = FakeEngine()
+    engine = ScriptedEngine()
     times = time_steps(engine)
     assert len(engine.images) == len(engine.boxes) == 4  # one of them warms up
     assert times.encode_ms > 0

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
+from scripted_engine import ScriptedEngine
 
 from napari_medsamq.annotation.click_target import correction, describe_clicks
 from napari_medsamq.annotation.history import LabelStyle
@@ -23,7 +23,7 @@ BOX = BoxPrompt(0, 5, 3, 5, 10, 12)
 MISSING, TOO_MUCH = Click(12, 8, True), Click(5, 7, False)
 
 
-class Asked(FakeEngine):
+class Asked(ScriptedEngine):
     """Notes what it is asked."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from fake_engine import FakeEngine
+from scripted_engine import ScriptedEngine
 from sources import label_at, names_in, volume_of
 
 import napari_medsamq
@@ -258,7 +258,7 @@ def test_a_journal_names_no_model_but_those_that_come_along(
     tmp_path: Path, model: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    session = AnnotationSession(volume_of(tmp_path / "a.nii"), FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume_of(tmp_path / "a.nii"), ScriptedEngine(), IDENTITY)
     session.engine.spec = ModelSpec(name.format(absolute=model), 8, {}, {})  # type: ignore[misc]
     key = volume_hash(session.volume)
     journal = Journal(tmp_path / "a.journal", session.volume, key, None, lambda error: None)
@@ -295,7 +295,7 @@ def test_what_a_link_leads_to_is_not_written_over(tmp_path: Path) -> None:
     label = label_at(volume, (0, 0, 0))
     write_label(tmp_path / "label.nii", label, volume)
     write_whole(tmp_path / "page.html", b"a page")
-    session = AnnotationSession(volume, FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
     session.label[:] = label
     # The link leads to what this program has not written, so that it stays even as a link.
     assert (

@@ -13,8 +13,8 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from dicom_series import write_series
-from fake_engine import FakeEngine
 from grids import grid_affine
+from scripted_engine import ScriptedEngine
 from sources import RAS, write_nifti
 
 from napari_medsamq.annotation.history import LabelStyle
@@ -314,7 +314,7 @@ def test_a_session_takes_names_and_free_numbers_and_can_take_it_back(
     segments = {1: Segment("Liver", "#102030"), 5: Segment("Spleen", "#405060")}
     write_label(tmp_path / "a.seg.nrrd", volume.from_source(drawn()), volume, segments)
     found = read_label(tmp_path / "a.seg.nrrd", volume)
-    session = AnnotationSession(volume, FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
     journal = Journal(tmp_path / "a.journal", volume, volume_hash(volume), None, lambda _: None)
     recorder = Recorder(session, journal, None)
     edit, numbers = import_label(session, found)
@@ -350,7 +350,7 @@ def test_a_session_takes_names_and_free_numbers_and_can_take_it_back(
 
 def test_a_label_that_locked_ones_cover_is_refused(tmp_path: Path, volume: Volume) -> None:
     found = read_label(save(tmp_path / "label.nii", drawn()), volume)
-    session = AnnotationSession(volume, FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
     everything = np.arange(session.label.size)
     session.history.change("box", everything, np.full(everything.size, 9, np.uint16), ())
     session.set_style(9, LabelStyle("Body", "#ffffff", locked=True))
@@ -452,7 +452,7 @@ def test_what_the_user_has_named_or_shows_otherwise_stays_theirs(
     numbers: dict[int, int],
 ) -> None:
     """Also where nothing was drawn yet; and one undo takes names back as it does voxels."""
-    session = AnnotationSession(volume, FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
     journal = Journal(tmp_path / "a.journal", volume, volume_hash(volume), None, pytest.fail)
     recorder = Recorder(session, journal, None)
     session.set_style(1, given)
@@ -477,7 +477,7 @@ def test_what_the_user_has_named_or_shows_otherwise_stays_theirs(
 
 
 def test_a_label_that_gives_way_does_not_land_on_one_that_was_named(volume: Volume) -> None:
-    session = AnnotationSession(volume, FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
     session.history.change("box", np.arange(3), np.full(3, 1, np.uint16), ())
     session.set_style(2, LabelStyle("Tumour", "#ffffff"))
     assert import_label(session, loaded(volume, n1=LIVER))[1] == {1: 3, 5: 5}
@@ -485,7 +485,7 @@ def test_a_label_that_gives_way_does_not_land_on_one_that_was_named(volume: Volu
 
 
 def test_what_was_named_after_loading_keeps_that_through_undo_and_redo(volume: Volume) -> None:
-    session = AnnotationSession(volume, FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
     import_label(session, loaded(volume, n1=LIVER, n5=SPLEEN))
     mine = LabelStyle("Left lobe", "#ffffff", locked=True)
     session.set_style(1, mine)

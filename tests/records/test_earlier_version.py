@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine, load_instead
+from scripted_engine import ScriptedEngine, load_instead
 
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.annotation.session import AnnotationSession
@@ -70,7 +70,7 @@ def test_its_provenance_is_what_is_written_today(
     volume: Volume, content: Content, tmp_path: Path
 ) -> None:
     found = restore(content.records, volume.data.shape)
-    session = AnnotationSession(volume, FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
     session.restore(found.history, found.styles)
     saved = save_with_provenance(tmp_path / LABEL.name, LabelSnapshot.of(session))
     before, now = read_provenance(LABEL), read_provenance(saved.receipt.path)
@@ -87,7 +87,7 @@ def test_its_provenance_is_what_is_written_today(
 def test_its_masks_are_asked_for_again(
     volume: Volume, content: Content, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load_instead(monkeypatch, FakeEngine())
+    load_instead(monkeypatch, ScriptedEngine())
     monkeypatch.setattr(replay_check, "shipped_model", lambda name: Path(name))
     check = ReplayCheck(volume, None)
     for record in content.records:

@@ -19,9 +19,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scripted_engine import ScriptedEngine
 
 from napari_medsamq.annotation.history import History, LabelStyle
 from napari_medsamq.annotation.session import AnnotationSession
@@ -60,7 +60,7 @@ class Work:
 
     def __init__(self, folder: Path, content: Content | None = None) -> None:
         self.volume = make_volume()
-        self.session = AnnotationSession(self.volume, FakeEngine(), IDENTITY)
+        self.session = AnnotationSession(self.volume, ScriptedEngine(), IDENTITY)
         key = volume_hash(self.volume)
         self.path = journal_path(folder, key)
         self.restored: Restored | None = None
@@ -368,7 +368,7 @@ def test_a_disk_that_is_full_is_told_once_and_work_goes_on(
 ) -> None:
     told: list[str] = []
     volume = make_volume()
-    session = AnnotationSession(volume, FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
     journal = Journal(
         tmp_path / "a.journal", volume, "key", None, lambda error: told.append(str(error))
     )
@@ -481,7 +481,7 @@ def test_a_program_killed_at_any_moment_loses_the_edit_in_hand_at_most(
 
 def test_a_large_edit_is_queued_at_once_and_many_are_read_quickly(tmp_path: Path) -> None:
     volume = volume_from_slices(np.arange(64**3).reshape(64, 64, 64), (1, 1, 1), "cube")
-    session = AnnotationSession(volume, FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
     path = tmp_path / "a.journal"
     journal = Journal(path, volume, "key", None, never)
     recorder = Recorder(session, journal, None)

@@ -16,8 +16,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dicom_slices import write_slices_of
-from fake_engine import FakeEngine, load_instead
 from grids import grid_affine
+from scripted_engine import ScriptedEngine, load_instead
 from sources import names_in
 from typer.testing import CliRunner
 
@@ -60,7 +60,7 @@ def session(tmp_path: Path) -> AnnotationSession:
     image.header["descrip"] = PATIENT.encode()
     nib.save(image, folder / f"{PATIENT}.nii.gz")
     volume = read_volume(folder / f"{PATIENT}.nii.gz").with_modality("CT")
-    return AnnotationSession(volume, FakeEngine(), IDENTITY)
+    return AnnotationSession(volume, ScriptedEngine(), IDENTITY)
 
 
 def box(
@@ -244,7 +244,7 @@ def test_prompts_are_what_the_command_line_takes(
     voxels[2:9, 5:13, 3:8] = 200
     nib.save(nib.Nifti1Image(voxels, grid_affine(axes, signs, sizes=(1, 1, 1))), tmp_path / "a.nii")
     session = AnnotationSession(
-        read_volume(tmp_path / "a.nii").with_modality("CT"), FakeEngine(), IDENTITY
+        read_volume(tmp_path / "a.nii").with_modality("CT"), ScriptedEngine(), IDENTITY
     )
     boxes = [parse_box(text, session.volume, 0) for text in ("2,5,3,8,12,7", "1,6,4,9,6,9")]
     for prompt in boxes:
@@ -288,7 +288,7 @@ def test_each_prompt_names_the_model_and_window_of_its_time(
     session: AnnotationSession, tmp_path: Path
 ) -> None:
     box(session)
-    session.engine, session.window = FakeEngine(), WindowLevel(100, 200)
+    session.engine, session.window = ScriptedEngine(), WindowLevel(100, 200)
     session.engine.spec = ModelSpec("other", 8, {"encoder.bin": "ab"}, {})  # type: ignore[misc]
     box(session, replace(BOX, index=2))
     found = save(session, tmp_path / "label.nii")
@@ -333,7 +333,7 @@ def test_nothing_says_whose_label_was_loaded(session: AnnotationSession, tmp_pat
     del edit["styles"]
     past = restore(content.records, session.label.shape)
     assert past.history.undo_name == session.history.undo_name == "load label file"
-    again = AnnotationSession(session.volume, FakeEngine(), IDENTITY)
+    again = AnnotationSession(session.volume, ScriptedEngine(), IDENTITY)
     again.restore(past.history, past.styles)
     for own in (session, again):
         found = save(own, tmp_path / "label.nii")
@@ -473,7 +473,7 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, content: str | None, messag
 def test_segment_and_replay_write_it(
     session: AnnotationSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load_instead(monkeypatch, FakeEngine())
+    load_instead(monkeypatch, ScriptedEngine())
     image, label = str(session.volume.path), tmp_path / "label.nii.gz"
     boxes = ["--box", "3,5,3,10,12,3", "--window", "127.5,255", "--modality", "ct"]
     command = ["segment", image, "-o", str(label), *boxes]
@@ -502,7 +502,7 @@ def test_segment_and_replay_write_it(
 def test_segment_tells_that_it_could_not_be_written(
     session: AnnotationSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load_instead(monkeypatch, FakeEngine())
+    load_instead(monkeypatch, ScriptedEngine())
     (tmp_path / "label.provenance.json").mkdir()
     boxes = ["--box", "3,5,3,10,12,3", "--modality", "ct"]
     command = ["segment", str(session.volume.path), "-o", str(tmp_path / "label.nii.gz"), *boxes]

@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from fake_engine import FakeEngine, LedEngine, load_instead
+from scripted_engine import ScriptedEngine, load_instead
 from typer.testing import CliRunner, Result
 
 from napari_medsamq.annotation.acceptance import kept_voxels, mask_key
@@ -40,7 +40,7 @@ class Work:
         self.image, self.journal = folder / "image.nii.gz", folder / "a.journal"
         nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1, 1, 1])), self.image)
         volume: Volume = read_volume(self.image).with_modality("CT")
-        self.session = session = AnnotationSession(volume, FakeEngine(), IDENTITY)
+        self.session = session = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
         journal = Journal(self.journal, volume, volume_hash(volume), None, lambda error: None)
         recorder = Recorder(session, journal, None)
         session.commit(BOX, list(session.segment(BOX)), 1)
@@ -69,7 +69,7 @@ class Work:
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Work:
-    load_instead(monkeypatch, FakeEngine())
+    load_instead(monkeypatch, ScriptedEngine())
     monkeypatch.setattr(replay_check, "shipped_model", lambda name: Path(name))
     return Work(tmp_path)
 
@@ -167,7 +167,7 @@ def test_a_propagation_is_asked_for_again_from_what_was_accepted(work: Work) -> 
     journal_path = work.journal.with_name("b.journal")
     volume = work.session.volume
     journal = Journal(journal_path, volume, volume_hash(volume), None, pytest.fail)
-    session = AnnotationSession(volume, FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
     recorder = Recorder(session, journal, None)
     session.commit(BOX, list(session.segment(BOX)), 1)
     drawn = np.zeros(session.label.shape, bool)
@@ -202,7 +202,7 @@ def test_a_slice_drawn_while_a_propagation_was_at_work_is_not_compared(work: Wor
     work.journal = work.journal.with_name("b.journal")
     volume = work.session.volume
     journal = Journal(work.journal, volume, volume_hash(volume), None, pytest.fail)
-    session = AnnotationSession(volume, FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
     recorder = Recorder(session, journal, None)
     session.commit(BOX, list(session.segment(BOX)), 1)
     history, group = session.history, object()
@@ -236,7 +236,7 @@ def test_a_slice_drawn_while_a_propagation_was_at_work_is_not_compared(work: Wor
 def test_a_propagation_is_asked_for_again_by_its_prompt(
     work: Work, monkeypatch: pytest.MonkeyPatch, prompt: CarryPrompt, written: bool, status: int
 ) -> None:
-    load_instead(monkeypatch, LedEngine())
+    load_instead(monkeypatch, ScriptedEngine(led=True))
     if not written:
         whole = NetworkState.as_dict
 
@@ -247,7 +247,7 @@ def test_a_propagation_is_asked_for_again_by_its_prompt(
     volume = work.session.volume
     work.journal = work.journal.with_name("b.journal")
     journal = Journal(work.journal, volume, volume_hash(volume), None, pytest.fail)
-    session = AnnotationSession(volume, LedEngine(), IDENTITY, carry_prompt=prompt)
+    session = AnnotationSession(volume, ScriptedEngine(led=True), IDENTITY, carry_prompt=prompt)
     recorder = Recorder(session, journal, None)
     session.commit(BOX, list(session.segment(BOX)), 1)
     # A hole, which a box alone does not carry on.
@@ -271,7 +271,7 @@ class Begun:
         work.journal = work.journal.with_name("b.journal")
         volume = work.session.volume
         self.journal = Journal(work.journal, volume, volume_hash(volume), None, pytest.fail)
-        self.session = AnnotationSession(volume, FakeEngine(), IDENTITY)
+        self.session = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
         self.recorder = Recorder(self.session, self.journal, None)
         self.session.commit(BOX, list(self.session.segment(BOX)), 1)
 

@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dicom_series import write_series
-from fake_engine import FakeEngine
+from scripted_engine import ScriptedEngine
 from sources import write_nifti
 from typer.testing import CliRunner, Result
 
@@ -66,7 +66,7 @@ def label(tmp_path: Path) -> Path:
     voxels[3:11, 5:13, 1:5] = 200
     nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1, 1, 1])), tmp_path / "image.nii.gz")
     volume = read_volume(tmp_path / "image.nii.gz").with_modality("CT")
-    session = AnnotationSession(volume, FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
     for label_id, index, name in ((1, 3, "Liver"), (2, 2, NASTY)):
         box = BoxPrompt(0, index, 3, 5, 10, 12)
         session.set_style(label_id, replace(session.style(label_id), name=name))

@@ -33,7 +33,7 @@ from napari_medsamq.io.volume import Volume, read_volume, volume_from_slices
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.journal_format import read_journal
 from napari_medsamq.records.recording import Recorder, restore
-from tests.helpers.fake_engine import FakeEngine
+from tests.helpers.scripted_engine import ScriptedEngine
 from tests.stress.batch import finished_results, half_written, make_table
 
 SHAPE = (24, 64, 60)
@@ -130,7 +130,7 @@ def _kill_a_journal(folder: Path, after: float, number: int) -> tuple[int, int]:
     path = folder / "a.journal"
 
     def work(finished: Callable[[int], None]) -> None:
-        session = AnnotationSession(volume, FakeEngine(), default_window(volume))
+        session = AnnotationSession(volume, ScriptedEngine(), default_window(volume))
         _recorder = Recorder(session, Journal(path, volume, "key", None, _raise), None)
         flat, count = session.label.reshape(-1), 0
         while True:
@@ -164,7 +164,7 @@ def _batch(table: Path, output: Path, finished: Callable[[int], None]) -> None:
         finished(next(numbers))
 
     cohort.write_result = write_and_tell
-    engine.OpenVINOEngine = lambda _directory, **_: FakeEngine()
+    engine.OpenVINOEngine = lambda _directory, **_: ScriptedEngine()
     with (
         open(os.devnull, "w") as quiet,  # noqa: PTH123 (no path of a file)
         redirect_stdout(quiet),

@@ -29,8 +29,8 @@ from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.recording import Recorder
 from tests.helpers import nifti_oracle
 from tests.helpers.dicom_series import write_series
-from tests.helpers.fake_engine import FakeEngine
 from tests.helpers.grids import ALL_48, grid_affine
+from tests.helpers.scripted_engine import ScriptedEngine
 
 SHAPE = (8, 7, 5)
 POINTS = 100
@@ -128,7 +128,7 @@ def write_image(folder: Path, kind: str, voxels: np.ndarray, affine: np.ndarray)
 def save_both_ways(folder: Path, image: Path, numbered: np.ndarray, suffix: str) -> list[Path]:
     """Save labels (i, j, k) as the dock does and as the command line does."""
     volume = read_volume(image)
-    session = AnnotationSession(volume, FakeEngine(), IDENTITY)
+    session = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
     kept = folder / f"{image.name}{suffix}.journal"
     journal = Journal(kept, volume, volume_hash(volume), None, lambda _error: None)
     recorder = Recorder(session, journal, None)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import typer
+from scripted_engine import ScriptedEngine
 from typer.testing import CliRunner
 
 from napari_medsamq.analysis.metrics import nsd
@@ -32,56 +33,31 @@ from training.evaluation.tables import difference_table
 SIZE = 64
 
 
-class RuleEngine:
-    """Finds the whole box, or what is bright in it; for slices of 64 x 64 pixels."""
-
-    def __init__(self, *, bright_only: bool = True) -> None:
-        self.spec = ModelSpec(name="rule", bits=32, sha256={}, provenance={})
-        self.bright_only = bright_only
-        self.images: list[np.ndarray] = []
-
-    def encode(self, image: np.ndarray) -> np.ndarray:
-        self.images.append(image)
-        embedding = np.zeros((1, 256, 64, 64), np.float32)
-        embedding[0, :16] = image[0, 0].reshape(16, 64, 64)
-        return embedding
-
-    def decode(
-        self,
-        embedding: np.ndarray,
-        point_coords: np.ndarray,
-        point_labels: np.ndarray,
-        mask_input: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        count = len(point_coords)
-        found = np.full((count, 256, 256), -4, np.float32)
-        bright = embedding[0, :16].reshape(256, 256) > 0.5
-        for own, ((x0, y0), (x1, y1)) in zip(found, point_coords[:, :2].astype(int), strict=True):
-            box = np.s_[y0 : y1 + 1, x0 : x1 + 1]
-            own[box] = np.where(bright[box], 4, -4) if self.bright_only else 4
-        return found, np.ones(count, np.float32)
+def within(box: np.ndarray, found: np.ndarray | bool) -> np.ndarray:
+    """Logits of what is found in a box; for slices of 64 x 64 pixels."""
+    x0, y0, x1, y1 = box.astype(int)
+    inside = np.zeros((256, 256), bool)
+    inside[y0 : y1 + 1, x0 : x1 + 1] = True
+    return np.where(inside & found, 4, -4)
 
 
-class ClickedEngine(RuleEngine):
-    """Finds the whole box, and what is right around each click."""
+def bright_part(image: np.ndarray, box: np.ndarray) -> np.ndarray:
+    return within(box, image > 0.5)
 
-    def __init__(self) -> None:
-        super().__init__(bright_only=False)
 
-    def decode(
-        self,
-        embedding: np.ndarray,
-        point_coords: np.ndarray,
-        point_labels: np.ndarray,
-        mask_input: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        found, iou = super().decode(embedding, point_coords[:, :2], point_labels[:, :2])
-        bright = embedding[:, :16].reshape(1, 256, 256) > 0.5
-        rows, columns = np.mgrid[:256, :256]
-        for x, y in point_coords[0, 2:]:
-            near = np.hypot(columns - x, rows - y)[None] < 24
-            found[near] = np.where(bright[near], 4, -4)
-        return found, iou
+def whole(image: np.ndarray, box: np.ndarray) -> np.ndarray:
+    return within(box, True)
+
+
+def right_near(
+    found: np.ndarray, image: np.ndarray, clicks: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """Find what is right around each click."""
+    rows, columns = np.mgrid[:256, :256]
+    for x, y in clicks:
+        near = np.hypot(columns - x, rows - y) < 24
+        found = np.where(near, np.where(image > 0.5, 4, -4), found)
+    return found
 
 
 def write_case(root: Path, place: str, label: np.ndarray, **arrays: Any) -> Path:
@@ -129,7 +105,7 @@ def scored(
 
 
 def run(data_dir: Path, protocol: str = "2d", **options: Any) -> Evaluation:
-    engines = {"bright": RuleEngine(), "boxes": RuleEngine(bright_only=False)}
+    engines = {"bright": ScriptedEngine(bright_part), "boxes": ScriptedEngine(whole)}
     return scored(data_dir, engines, Protocol(protocol), options.pop("seed", 0), **options)
 
 
@@ -226,7 +202,7 @@ def test_volumes_are_segmented_by_their_own_boxes(data_dir: Path) -> None:
 
 
 def test_a_slice_is_encoded_once_for_each_model(data_dir: Path) -> None:
-    engines = {"bright": RuleEngine(), "boxes": RuleEngine(bright_only=False)}
+    engines = {"bright": ScriptedEngine(bright_part), "boxes": ScriptedEngine(whole)}
     scored(data_dir, engines, Protocol.slices, 0)
     assert [len(engine.images) for engine in engines.values()] == [8, 8]
     # Grey values as they are, stretched to 0..1.
@@ -260,7 +236,7 @@ def test_the_limit_draws_from_each_data_set(data_dir: Path) -> None:
 def test_results_are_the_same_again_and_in_other_company(data_dir: Path) -> None:
     evaluation = run(data_dir)
     assert timeless(run(data_dir)) == timeless(evaluation)
-    alone = scored(data_dir, {"boxes": RuleEngine(bright_only=False)}, Protocol.slices, 0)
+    alone = scored(data_dir, {"boxes": ScriptedEngine(whole)}, Protocol.slices, 0)
     assert timeless(alone)["boxes"] == timeless(evaluation)["boxes"]
 
 
@@ -269,9 +245,9 @@ def test_models_take_turns(tmp_path: Path) -> None:
         write_case(tmp_path, f"CT/Body/{name}", squares((20, 24, 12), slices=2))
     order: list[str] = []
 
-    class Noting(RuleEngine):
+    class Noting(ScriptedEngine):
         def __init__(self, name: str) -> None:
-            super().__init__()
+            super().__init__(bright_part)
             self.name = name
 
         def encode(self, image: np.ndarray) -> np.ndarray:
@@ -416,8 +392,8 @@ def command(*arguments: object) -> Any:
 
 @pytest.fixture
 def two_models(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    def engine(directory: Path) -> RuleEngine:
-        return RuleEngine(bright_only=directory.name == "bright")
+    def engine(directory: Path) -> ScriptedEngine:
+        return ScriptedEngine(bright_part if directory.name == "bright" else whole)
 
     monkeypatch.setattr(evaluate, "OpenVINOEngine", engine)
     return ["--model", "models/boxes", "--model", "models/bright"]
@@ -521,7 +497,7 @@ def test_a_propagation_starts_from_the_middle_slice_and_counts_its_ghosts(tmp_pa
     label = np.zeros((9, SIZE, SIZE), np.uint16)
     label[2:7, 20:40, 20:40] = 1
     path = write_case(tmp_path, "CT/Body/a", label, boxes=[[18, 18, 1, 42, 42, 7]])
-    evaluation = scored(tmp_path, {"rule": RuleEngine()}, Protocol.propagate, 0)
+    evaluation = scored(tmp_path, {"rule": ScriptedEngine(bright_part)}, Protocol.propagate, 0)
     assert list(evaluation.scores) == ["rule, 3D box", "rule"]
     (carried,) = evaluation.scores["rule"]
     assert carried.dsc == pytest.approx(1)
@@ -531,29 +507,12 @@ def test_a_propagation_starts_from_the_middle_slice_and_counts_its_ghosts(tmp_pa
     assert path.exists()
 
 
-class LedEngine(RuleEngine):
-    """Finds the whole box, and where it has a dense prompt, all of that and nothing else."""
-
-    def __init__(self) -> None:
-        super().__init__(bright_only=False)
-
-    def decode(
-        self,
-        embedding: np.ndarray,
-        point_coords: np.ndarray,
-        point_labels: np.ndarray,
-        mask_input: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        found, iou = super().decode(embedding, point_coords, point_labels)
-        return (found if mask_input is None else 2 * mask_input[:, 0]), iou
-
-
 def test_a_propagation_is_scored_by_each_prompt(tmp_path: Path) -> None:
     label = np.zeros((9, SIZE, SIZE), np.uint16)
     label[2:7, 20:40, 20:40] = 1
     for name in "ab":
         write_case(tmp_path, f"CT/Body/{name}", label, boxes=[[18, 18, 1, 42, 42, 7]])
-    engines, prompts = {"rule": LedEngine()}, list(CarryPrompt)
+    engines, prompts = {"rule": ScriptedEngine(whole, led=True)}, list(CarryPrompt)
     scores = scored(tmp_path, engines, Protocol.propagate, 0, prompts=prompts).scores
     assert list(scores) == ["rule, 3D box", "rule, box", "rule, box+mask"]
     # Boxes grow from slice to slice; the mask before, which is surer, holds them where they were.
@@ -578,7 +537,7 @@ def test_confidence_finds_the_slice_that_is_wrong_and_a_box_mends_it(tmp_path: P
     label = np.zeros((9, SIZE, SIZE), np.uint16)
     label[1:8, 20:40, 20:40] = 1
     write_case(tmp_path, "CT/Body/a", label, boxes=[[18, 18, 0, 42, 42, 8]])
-    engine = RuleEngine()
+    engine = ScriptedEngine(bright_part)
     evaluation = scored(tmp_path, {"rule": engine}, Protocol.confidence, 0)
     assert list(evaluation.scores) == ["rule", "rule, worst slice boxed anew"]
     (score,) = evaluation.scores["rule"]
@@ -621,7 +580,7 @@ def test_a_worst_slice_without_reference_is_erased(tmp_path: Path) -> None:
     label[2:7, 20:40, 20:40] = 1
     write_case(tmp_path, "CT/Body/a", label, boxes=[[18, 18, 1, 42, 42, 7]])
     (target,) = list_targets(find_cases(tmp_path)[0], Protocol.propagate, 0)
-    session = AnnotationSession(read_volume(target.case.path), RuleEngine())
+    session = AnnotationSession(read_volume(target.case.path), ScriptedEngine(bright_part))
     (first,) = session.segment(middle_box(target, label, 0))
     ghost = replace(first, index=8)
     masks = mend_worst(session, [first, ghost], [0.9, 0.1], target, label, 0)
@@ -631,7 +590,7 @@ def test_a_worst_slice_without_reference_is_erased(tmp_path: Path) -> None:
 
 
 def test_clicks_lead_to_the_reference_and_are_counted(data_dir: Path) -> None:
-    evaluation = scored(data_dir, {"boxes": ClickedEngine()}, Protocol.clicks, 0)
+    evaluation = scored(data_dir, {"boxes": ScriptedEngine(whole, right_near)}, Protocol.clicks, 0)
     assert list(evaluation.scores) == [f"boxes, clicks: {n}" for n in CLICKS]
     means = [np.mean([score.dsc for score in own]) for own in evaluation.scores.values()]
     assert means[0] < means[1] < means[-1]
@@ -640,7 +599,7 @@ def test_clicks_lead_to_the_reference_and_are_counted(data_dir: Path) -> None:
     assert 0 <= needed < 1
     assert failed == 0
     assert clicks_needed(list(evaluation.scores.values()), wanted=1.01) == (6, 1)
-    again = scored(data_dir, {"boxes": ClickedEngine()}, Protocol.clicks, 0)
+    again = scored(data_dir, {"boxes": ScriptedEngine(whole, right_near)}, Protocol.clicks, 0)
     assert [s.dsc for s in again.scores["boxes, clicks: 3"]] == [
         s.dsc for s in evaluation.scores["boxes, clicks: 3"]
     ]
@@ -666,7 +625,7 @@ def test_looser_boxes_are_larger_and_stay_on_the_slice(data_dir: Path) -> None:
 
 def test_zoom_stands_beside_whole_slices(tmp_path: Path) -> None:
     write_case(tmp_path, "CT/Body/a", squares((20, 24, 12)))
-    engine = RuleEngine()
+    engine = ScriptedEngine(bright_part)
     evaluation = scored(tmp_path, {"rule": engine}, Protocol.slices, 0, zoom=True)
     (whole,), (zoomed,) = evaluation.scores["rule"], evaluation.scores["rule + zoom"]
     assert whole.target == zoomed.target
@@ -679,7 +638,7 @@ def test_tight_boxes_stand_beside_looser_ones(tmp_path: Path) -> None:
     for zoom in (False, True):
         found = scored(
             tmp_path,
-            {"boxes": RuleEngine(bright_only=False)},
+            {"boxes": ScriptedEngine(whole)},
             Protocol.slices,
             0,
             zoom=zoom,

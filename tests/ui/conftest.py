@@ -11,7 +11,6 @@ import pytest
 pytest.importorskip("napari")
 pytest.importorskip("qtpy")
 
-from fake_engine import HeldEngine, load_instead
 from napari.settings import get_plugin_settings
 from npe2 import PluginManifest
 from qtpy.compat import isalive
@@ -19,6 +18,7 @@ from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QPushButton
+from scripted_engine import ScriptedEngine, load_instead, whole_box
 
 from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
 from napari_medsamq.ui.dock import MedSAMQWidget
@@ -138,7 +138,7 @@ class Window:
 
 @pytest.fixture
 def engine(monkeypatch):
-    held = HeldEngine()
+    held = ScriptedEngine(whole_box, sees=False)
     load_instead(monkeypatch, held)
     yield held
     held.open.set()

@@ -10,12 +10,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 from conftest import MOVE_MS
-from fake_engine import HeldEngine
 from napari.layers import Image, Labels, Points, Shapes
 from qtpy.compat import isalive
 from qtpy.QtCore import QElapsedTimer, QEvent, QPointF, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
+from scripted_engine import ScriptedEngine, whole_box
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.model_spec import MODELS
@@ -38,7 +38,7 @@ def engines(monkeypatch):
 
     def load(directory, **_):
         assert directory.name not in made
-        made[directory.name] = HeldEngine()
+        made[directory.name] = ScriptedEngine(whole_box, sees=False)
         return made[directory.name]
 
     monkeypatch.setattr("napari_medsamq.inference.model_spec.cpu_features", lambda: {"avx_vnni"})
@@ -362,6 +362,7 @@ def test_two_volumes_keep_their_labels_apart(dock):
     assert count(dock) == voxels
 
 
+@pytest.mark.shown
 def test_the_volume_in_use_is_the_one_in_sight(dock, tmp_path):
     import cv2
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine, load_instead
 from held_worker import HeldWorker
 from napari.layers import Image
+from scripted_engine import ScriptedEngine, load_instead
 from windowless import tool_context
 
 from napari_medsamq.annotation.acceptance import mask_key
@@ -34,7 +34,7 @@ class Bar:
         array[:, 5:13, 3:11] = 200
         volume = volume_from_slices(np.moveaxis(array, 0, axis), (1, 1, 1), "bar")
         self.volume, self.axis = volume.with_modality("CT"), axis
-        self.session = AnnotationSession(self.volume, FakeEngine(), IDENTITY)
+        self.session = AnnotationSession(self.volume, ScriptedEngine(), IDENTITY)
         self.journal = Journal(
             folder / "a.journal", self.volume, volume_hash(self.volume), None, pytest.fail
         )
@@ -217,7 +217,7 @@ def test_its_journal_gives_the_same_voxels_and_is_verified(bar, monkeypatch, tmp
     assert (again.undo_name, again.redo_name) == ("propagation of Label 1",) * 2
     again.redo()
     assert np.flatnonzero(bar.planes(again.label).any((1, 2))).tolist() == [3]
-    load_instead(monkeypatch, FakeEngine())
+    load_instead(monkeypatch, ScriptedEngine())
     monkeypatch.setattr(replay_check, "shipped_model", lambda name: Path(name))
     check = replay_check.ReplayCheck(bar.volume, None)
     for record in records:

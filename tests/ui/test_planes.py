@@ -129,7 +129,6 @@ def test_the_letters_follow_napari_when_it_turns_the_view(
     assert letters(straight) == "RLAP"
 
 
-@pytest.mark.shown
 def test_in_3d_there_are_no_letters(straight):
     straight.viewer.dims.ndisplay = 3
     assert letters(straight) == ""
@@ -137,7 +136,6 @@ def test_in_3d_there_are_no_letters(straight):
     assert letters(straight) == "RLAP"
 
 
-@pytest.mark.shown
 def test_no_letters_stay_behind_without_a_volume(straight):
     straight.viewer.layers.clear()
     assert letters(straight) == ""
@@ -176,16 +174,15 @@ def test_a_box_may_begin_under_a_letter(straight):
     assert straight.native.childAt(QPoint(5, 5)) is None
 
 
-@pytest.mark.shown
 def test_an_oblique_volume_says_so(engine, window, tmp_path):
     window.open(save(tmp_path / "tilted.nii.gz", grid_affine((0, 1, 2), (1, 1, 1), (12, 0, 0))))
-    assert badge(window).isVisible()
+    assert badge(window).isVisibleTo(window.native)
     assert badge(window).text() == "oblique 12°"
     assert "tilted by 12.0 degrees" in badge(window).toolTip()
     window.open(save(tmp_path / "nearly.nii.gz", grid_affine((0, 1, 2), (1, 1, 1), (0.5, 0, 0))))
     QApplication.sendPostedEvents()
     QTest.qWait(20)
-    assert not badge(window).isVisible()
+    assert not badge(window).isVisibleTo(window.native)
 
 
 def test_an_unknown_orientation_is_a_question_mark(engine, window, tmp_path):
@@ -194,7 +191,6 @@ def test_an_unknown_orientation_is_a_question_mark(engine, window, tmp_path):
     assert letters(window) == "????"
 
 
-@pytest.mark.shown
 def test_a_picture_has_no_letters(engine, window, tmp_path):
     import cv2
 
@@ -202,7 +198,7 @@ def test_a_picture_has_no_letters(engine, window, tmp_path):
     cv2.imwrite(str(tmp_path / "skin.png"), picture)
     window.open(tmp_path / "skin.png")
     assert letters(window) == ""
-    assert not badge(window).isVisible()
+    assert not badge(window).isVisibleTo(window.native)
 
 
 def test_letters_belong_to_the_volume_in_use(straight, tmp_path):
@@ -214,7 +210,6 @@ def test_letters_belong_to_the_volume_in_use(straight, tmp_path):
     assert letters(straight) == "RLAP"
 
 
-@pytest.mark.shown
 def test_a_floating_dock_keeps_the_letters(engine, window, tmp_path):
     window.wait()
     window.dock_frame.setFloating(True)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
+from scripted_engine import ScriptedEngine
 
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import PromptError
@@ -21,7 +21,7 @@ def session():
     array = np.full((8, 16, 14), 10, np.int16)
     array[:, 5:13, 3:11] = 200
     volume = volume_from_array(array.T, (1, 1, 1), modality="CT")
-    return AnnotationSession(volume, FakeEngine(), IDENTITY)
+    return AnnotationSession(volume, ScriptedEngine(), IDENTITY)
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine, load_instead
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
+from scripted_engine import ScriptedEngine, bright, load_instead
 from test_live import Drag
 
 from napari_medsamq.annotation.repairs import REPAIRS
@@ -21,12 +21,10 @@ PLAIN = Qt.KeyboardModifier.NoModifier
 BOX = ((10, 192, 110), (10, 384, 268))
 
 
-class SlowEngine(FakeEngine):
-    """Takes its time, so that there is time to stop it."""
-
-    def decode(self, *arguments):
-        time.sleep(0.03)
-        return super().decode(*arguments)
+def slowly(image, box):
+    """Take time, so that there is time to stop it."""
+    time.sleep(0.03)
+    return bright(image, box)
 
 
 @pytest.fixture
@@ -122,7 +120,7 @@ def test_a_slice_corrected_with_the_brush_is_left_and_steers(liver):
 @pytest.fixture
 def slow(monkeypatch, window):
     """A long bar in a volume, a box on it, and a network that takes its time."""
-    engine = SlowEngine()
+    engine = ScriptedEngine(slowly)
     load_instead(monkeypatch, engine)
     window.close_dock()
     window.open_dock()

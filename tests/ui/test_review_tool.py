@@ -4,9 +4,9 @@ from functools import partial
 
 import numpy as np
 import pytest
-from fake_engine import HeldEngine, load_instead
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtTest import QTest
+from scripted_engine import ScriptedEngine, load_instead, whole_box
 
 from napari_medsamq.annotation.mask_operations import grow
 from napari_medsamq.annotation.review import Grade
@@ -16,25 +16,9 @@ from napari_medsamq.ui.tools.propagate import LabelGap
 SHIFT = Qt.KeyboardModifier.ShiftModifier
 
 
-class WaveringEngine(HeldEngine):
-    """Predicts a low IoU while it is told to."""
-
-    iou = 0.95
-
-    def decode(self, *arguments):
-        boxes = arguments[1][:, :2].reshape(-1, 4)
-        logits = np.concatenate(
-            [
-                super(WaveringEngine, self).decode(arguments[0], b[None], *arguments[2:])[0]
-                for b in arguments[1]
-            ]
-        )
-        return logits, np.full(len(boxes), self.iou, np.float32)
-
-
 @pytest.fixture
 def engine(monkeypatch):
-    held = WaveringEngine()
+    held = ScriptedEngine(whole_box, sees=False, iou=0.95)
     load_instead(monkeypatch, held)
     return held
 
@@ -74,10 +58,9 @@ def strip(window):
     return window.dock.controller.review.strip
 
 
-@pytest.mark.shown
 def test_doubtful_slices_are_shown_and_keys_lead_to_them(stack):
     grades = strip(stack).grades
-    assert strip(stack).isVisible()
+    assert strip(stack).isVisibleTo(stack.native)
     assert [i for i, g in enumerate(grades) if g == Grade.doubtful] == [10, 14]
     assert grades[7] is grades[16] is None
     stack.viewer.dims.set_point(0, 8 * 3.0)
@@ -265,7 +248,6 @@ def test_a_propagation_keeps_what_was_repaired(stack):
     assert not propagator.is_done(gap, [])
 
 
-@pytest.mark.shown
 def test_nothing_is_done_to_a_slice_that_is_not_seen(stack):
     before = stack.session.label.copy()
     stack.press(Qt.Key.Key_V)
@@ -276,7 +258,7 @@ def test_nothing_is_done_to_a_slice_that_is_not_seen(stack):
         stack.press(key)
         stack.wait()
         assert words in stack.dock.status
-    assert not strip(stack).isVisible()
+    assert not strip(stack).isVisibleTo(stack.native)
     stack.press(Qt.Key.Key_F3)
     assert stack.viewer.dims.ndisplay == 2
     assert stack.workspace.image.visible
@@ -368,12 +350,11 @@ def test_a_repair_gives_way_to_what_is_done_meanwhile(stack):
     np.testing.assert_array_equal(stack.session.label, after)
 
 
-@pytest.mark.shown
 def test_one_slice_has_no_strip(dock):
     dock.drag((12, 16, 24), (12, 47, 55))
     dock.wait()
     QTest.qWait(dock.dock.controller.review.rest_ms + 100)
-    assert not strip(dock).isVisible()
+    assert not strip(dock).isVisibleTo(dock.native)
 
 
 @pytest.mark.shown

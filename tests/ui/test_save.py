@@ -44,7 +44,7 @@ def test_a_saved_label_says_how_it_came_about(drawn, tmp_path):
     (prompt,) = found["prompts"]
     assert prompt["plane"] == "axial"
     assert prompt["box"][2] == prompt["box"][5] == 12
-    assert found["settings"][prompt["setting"]]["model"] == "box"
+    assert found["settings"][prompt["setting"]]["model"] == "fake"
 
 
 def test_a_stroke_counts_as_by_hand(drawn, tmp_path):

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
 from napari.components import ViewerModel
 from napari.layers import Labels
+from scripted_engine import ScriptedEngine
 
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.inference.preprocess import IDENTITY
@@ -54,7 +54,7 @@ def test_undo_and_redo_walk_past_it(qapp, meanwhile, paint):
     array = np.full((3, 16, 14), 10, np.int16)
     array[:, 5:13, 3:11] = 200
     volume = volume_from_slices(array, (1, 1, 1), "bar").with_modality("CT")
-    session, said = AnnotationSession(volume, FakeEngine(), IDENTITY), []
+    session, said = AnnotationSession(volume, ScriptedEngine(), IDENTITY), []
     segment(session, 2, BoxPrompt(0, 1, 3, 5, 10, 9))
     segment(session, 1)
     history = session.history

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
-from fake_engine import FakeEngine
 from held_worker import HeldWorker
 from napari.layers import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox
+from scripted_engine import ScriptedEngine
 from windowless import tool_context
 
 from napari_medsamq.analysis import statistics
@@ -48,7 +48,7 @@ class Desk:
         array = np.full((8, 16, 14), 10, np.int16)
         array[:, 5:13, 3:11] = 200
         self.volume = volume_from_slices(array, (1, 1, 1), "bar").with_modality("CT")
-        self.engine = FakeEngine()
+        self.engine = ScriptedEngine()
         self.session = AnnotationSession(self.volume, self.engine, IDENTITY)
         self.workspace = Workspace(self.session, Image(array))
         self.worker, self.said = HeldWorker(), []

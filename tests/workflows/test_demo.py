@@ -16,7 +16,7 @@ import cv2
 import nibabel as nib
 import numpy as np
 import pytest
-from fake_engine import FakeEngine, load_instead
+from scripted_engine import ScriptedEngine, load_instead
 
 from napari_medsamq.errors import SaveError
 from napari_medsamq.inference.model_spec import default_model
@@ -121,7 +121,7 @@ def test_its_picture_shows_three_slices_in_colour(folder: Path) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    load_instead(monkeypatch, FakeEngine())
+    load_instead(monkeypatch, ScriptedEngine())
 
 
 @pytest.mark.usefixtures("quick")
@@ -155,7 +155,7 @@ def test_a_run_that_found_the_disk_full_can_be_repeated(
         run_demo(tmp_path)
     monkeypatch.undo()
     assert not list(tmp_path.iterdir())
-    load_instead(monkeypatch, FakeEngine())
+    load_instead(monkeypatch, ScriptedEngine())
     assert run_demo(tmp_path).statistics
 
 

@@ -11,10 +11,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dicom_series import write_series
-from fake_engine import FakeEngine, load_instead
 from grids import ALL_48, grid_affine, rotation
 from nifti_labels import TABLE, write
 from scipy import ndimage
+from scripted_engine import ScriptedEngine, load_instead
 from sources import RAS
 from typer.testing import CliRunner, Result
 
@@ -31,8 +31,8 @@ PLAIN = np.diag([-1.0, -1, 1, 1])
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    engine = FakeEngine()
+def fake(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
+    engine = ScriptedEngine()
     load_instead(monkeypatch, engine)
     return engine
 
@@ -162,7 +162,7 @@ def test_the_new_label_and_the_change_are_written(prior: Path, tmp_path: Path) -
     assert json.loads(numbers.read_text(encoding="utf-8"))["motion"] is None
 
 
-def test_what_is_gone_is_told(prior: Path, tmp_path: Path, fake: FakeEngine) -> None:
+def test_what_is_gone_is_told(prior: Path, tmp_path: Path, fake: ScriptedEngine) -> None:
     new = image(tmp_path / "new.nii.gz", PLAIN, np.s_[2:4, 5:13, 3:8])
     result = followup(prior, new, "-o", tmp_path / "label.nii.gz")
     assert result.exit_code == 0, result.stderr
@@ -204,7 +204,9 @@ def scan(folder: Path) -> Path:
     return write_series(folder, voxels, RAS @ PLAIN)
 
 
-def test_no_file_of_either_scan_is_replaced(prior: Path, tmp_path: Path, fake: FakeEngine) -> None:
+def test_no_file_of_either_scan_is_replaced(
+    prior: Path, tmp_path: Path, fake: ScriptedEngine
+) -> None:
     new, before = scan(tmp_path / "new"), scan(tmp_path / "before")
     held = {path: path.read_bytes() for path in (*new.iterdir(), *before.iterdir())}
 
