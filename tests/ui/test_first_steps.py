@@ -146,7 +146,6 @@ def test_a_box_does_not_leave_the_slice(dock):
     assert "would leave the slice" in dock.dock.status
 
 
-@pytest.mark.shown
 def test_labels_are_shown_as_solids_and_back(dock):
     dock.drag((12, 16, 24), (12, 47, 55))
     dock.wait()
