@@ -157,13 +157,13 @@ def _kill_a_journal(folder: Path, after: float, number: int) -> tuple[int, int]:
 
 def _batch(table: Path, output: Path, finished: Callable[[int], None]) -> None:
     """Run a batch in this process, which is to end with it: it gets another network."""
-    numbers, write = itertools.count(1), cohort.write_result
+    numbers, write = itertools.count(1), cohort.write_json
 
     def write_and_tell(path: Path, result: dict[str, object]) -> None:
         write(path, result)
         finished(next(numbers))
 
-    cohort.write_result = write_and_tell
+    cohort.write_json = write_and_tell
     engine.OpenVINOEngine = lambda _directory, **_: ScriptedEngine()
     with (
         open(os.devnull, "w") as quiet,  # noqa: PTH123 (no path of a file)

@@ -161,6 +161,7 @@ def test_patterns_tell_who_has_a_voxel_alone(drawn):
         assert set(alone) & {2, 4}
 
 
+@pytest.mark.shown
 def test_numbers_are_those_of_all_labels_of_another_reader(drawn):
     layer = reader(drawn)
     layer.data[14:18, 20:40, 25:50] = 2
