@@ -32,14 +32,14 @@ SESSION = """
 import sys
 from pathlib import Path
 from napari_medsamq.inference.engine import Engines
-from napari_medsamq.records.journal import Journal, volume_hash
+from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.report import make_report, write_report
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 from napari_medsamq.records.recording import Recorder
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.inference.slice_predictor import SliceMask
-from napari_medsamq.io.volume import read_volume
+from napari_medsamq.io.volume import read_volume, volume_hash
 
 volume, folder = read_volume(sys.argv[1]), Path(sys.argv[2])
 session = AnnotationSession(volume, Engines().for_modality(volume.modality))

@@ -6,7 +6,6 @@ edit, so that label, undo and redo come back exactly, without a network.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +15,6 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any, BinaryIO
 
-import numpy as np
 from filelock import FileLock, Timeout
 from platformdirs import user_data_path
 
@@ -32,18 +30,6 @@ _MOMENT_S = 0.3
 def journal_folder() -> Path:
     """Return the folder of the user's journals; it need not be there yet."""
     return user_data_path("napari-medsamq") / "journals"
-
-
-def volume_hash(volume: Volume) -> str:
-    """Return the SHA-256 of a volume's voxels, shape and affine: 0.2 s for 512 x 512 x 300."""
-    digest = hashlib.sha256()
-    digest.update(f"{volume.data.shape} {volume.data.dtype.str}".encode())
-    # Rounded, so that the same file gives the same hash on every computer.
-    # Added to, as -0.0 has other bytes than 0.0.
-    digest.update((np.round(volume.affine, 4) + 0.0).tobytes())
-    for plane in volume.data:
-        digest.update(np.ascontiguousarray(plane).data)
-    return digest.hexdigest()
 
 
 def journal_path(folder: Path, key: str) -> Path:

@@ -65,7 +65,7 @@ class Workspace:
         In which the user left it, or is to see it first.
     box_layer : BoxLayer
         Shows the boxes, and tells what the mouse does to them.
-    edits : LabelStrokes
+    strokes : LabelStrokes
         Holds answers back while napari's brush is at work.
     """
 
