@@ -75,7 +75,7 @@ def batch_losses(
     -------
     losses : dict of str to () Tensor
         `dice`, `bce` and `iou` (of the predicted IoU) if there are logits; `distill` if there is a
-        teacher.
+        teacher, `answer` if it gives logits too, to which the first of the student's are compared.
     """
     embedding, answers = student
     terms: dict[str, Tensor] = {}
@@ -89,6 +89,9 @@ def batch_losses(
             # A teacher that fails on a sample is not worth following there.
             trust = torch.where(labelled > 0, mask_iou(teacher[1], mask), 1.0)
             terms["distill"] = terms["distill"] * trust
+            if answers:
+                soft = teacher[1].float().sigmoid()
+                terms["answer"] = cross_entropy_loss(answers[0][0], soft) * trust
     return {name: term.mean() for name, term in terms.items()}
 
 
