@@ -29,7 +29,10 @@ from training.processes import Processes, asked_to_end, join_processes, keep_mem
 
 _CONFIGS = Path(__file__).parent / "configs"
 # What a GPU is kept busy by; a rate that fits larger batches.
-_GPU = ("batch_size=64", "micro_batch=64", "workers=14", "samples_per_epoch=8192", "bf16=true")
+_GPU = (
+    *("batch_size=64", "micro_batch=32", "workers=14", "samples_per_epoch=8192", "save_steps=500"),
+    *("bf16=true", "teacher_bf16=true"),
+)
 _GPU_RATE = 2.0
 
 
@@ -73,7 +76,8 @@ def main(
 
     After the network of all data, for each fold that they hold something of,
     one learns without it for a quarter of the time, and is scored on it beside
-    the network that both start from. A run that is asked to end (Ctrl+C) ends with the
+    the network that both start from. What a teacher is wanted for, the int8
+    model's weights teach in floating point. A run that is asked to end (Ctrl+C) ends with the
     network it has; the same command goes on from there. all/network.pth in OUT
     is what `python -m training.quantize` and `training.export` take, card.md
     what the model's card has to say of its data.
@@ -84,6 +88,8 @@ def main(
     with error_message(), join_processes(device) as processes, asked_to_end() as ends:
         model, path = _STARTS[recipe]
         settings = load_config(TrainConfig, path, [*_for_gpu(path, processes), *as_overrides(data)])
+        if settings.taught and settings.teacher is None:
+            settings = settings.model_copy(update={"teacher": MODELS / INT8_MODEL})
         sets = {case.data_set for folder in settings.data for case in find_cases(folder)}
         if release:
             read_sources().require_release(sets)

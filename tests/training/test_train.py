@@ -304,6 +304,36 @@ def test_embeddings_alone_are_taught_without_a_decoder(
     assert step["loss"] == step["distill"] == pytest.approx(float(far.mean()), rel=1e-3)
 
 
+@pytest.mark.parametrize("logit", [6.0, 0.5])
+def test_a_teacher_answers_where_no_mask_is_known_if_it_is_sure(
+    cases: Path, tmp_path: Path, logit: float
+) -> None:
+    for path in sorted(cases.glob("CT/A/*.npz")):
+        bare = tmp_path / path.relative_to(cases)
+        bare.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(bare, imgs=np.load(path)["imgs"], spacing=np.ones(3))
+    keys = ("trains=both", "unlabelled=true", "anywhere=true", "answer_weight=1", "clicks=1")
+    settings = config(tmp_path, *keys, "learning_rate=1e-3", "epochs=8")
+    asked: list[torch.Tensor] = []
+
+    def teacher(image: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        asked.append(boxes)
+        bright = (image[:, 0] > 0.6).float()
+        return image.new_zeros(len(image), 256, 64, 64), (2 * bright - 1) * logit
+
+    used = Trainer(settings, small_network().net, SliceDataset(settings), teacher, None, ALONE)
+    seen = list(used.run())
+    boxes = torch.cat(asked)
+    assert (boxes[:, :2] >= 0).all()
+    assert (boxes[:, 2:] <= 255).all()
+    assert len(boxes.unique(dim=0)) == len(boxes)  # each one drawn anew, and not the whole slice
+    if logit > 1:
+        assert seen[-1]["answer"] < seen[0]["answer"]
+        assert seen[-1]["dice"] < seen[0]["dice"]
+    else:  # its masks come and go with the threshold
+        assert all(step["answer"] == step["dice"] == step["iou"] == 0 for step in seen)
+
+
 def test_batch_norms_measure_anew_only_where_that_is_wanted(cases: Path) -> None:
     settings = config(cases, "trains=encoder", "distill_weight=0")
     for wanted in ("frozen", "trained"):
@@ -429,7 +459,7 @@ def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(
         (("distill_weight=1",), "has to be 0"),
         (("batch_size=3", "micro_batch=2"), "multiple of `micro_batch`"),
         (("epochs=2", "warmup_epochs=3"), "cannot be more"),
-        (("unlabelled=true",), "distillation only"),
+        (("unlabelled=true",), "need a teacher"),
         (("iou_weight=0", "mask_weight=0"), "nothing is learnt"),
         (("batch_norm=trained",), "has to be frozen"),
         (("learning_rate=0",), "`learning_rate`: .* greater than 0, not 0"),

@@ -28,6 +28,8 @@ class DataConfig(Config):
     unlabelled : bool
         Whether cases without `gts` are taken too: all their slices, with an empty mask, label 0
         and the whole slice as box. Without it they are an error.
+    anywhere : bool
+        Whether slices without `gts` get a box of any size at any place instead.
     axes : tuple of "axial", "coronal", "sagittal"
         Across which axes volumes are cut into slices; single slices and 2D images always across
         the first one.
@@ -79,6 +81,7 @@ class DataConfig(Config):
     data: Several[Path] = Field(min_length=1)
     left_out: Several[str] = ()
     unlabelled: bool = False
+    anywhere: bool = False
     axes: Several[Literal["axial", "coronal", "sagittal"]] = Field(default=("axial",), min_length=1)
     min_pixels: PositiveInt = 100
     box_jitter: int = Field(default=10, ge=0, le=128)

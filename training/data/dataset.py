@@ -132,6 +132,8 @@ class SliceDataset(Dataset[TrainingSample]):
         if view_rng.random() < config.crop:
             view = view.cropped(view_rng, config.crop_most)
         view = self._varied(view.framed(), view_rng)
+        if config.anywhere and view.ids is None:
+            view = view.boxed_anywhere(view_rng)
         if view.label_id > 0:
             view = self._loosened(view, rng, view_rng)
         for axis in (0, 1):

@@ -61,13 +61,13 @@ class TrainConfig(DataConfig):
         the last ones; 0 keeps none. In the first steps it is less.
     mask_weight, iou_weight, distill_weight, answer_weight : float
         Of Dice + BCE, of the error of the predicted IoU, of the distance to the teacher's
-        embedding, and of the cross entropy to the teacher's answer to the box. Without the last
-        two no teacher is needed.
+        embedding, and of the cross entropy to the teacher's answer to the box, which then also
+        stands for the mask where none is known. Without the last two no teacher is needed.
     teacher : Path, optional
         Network file, directory of an int8 model, whose weights teach in floating point, or
         checkpoint of MedSAM ViT-B; without it the published LiteMedSAM teaches.
     teacher_bf16 : bool
-        Whether a teacher on a CPU computes in bfloat16, which not every processor can.
+        Whether a teacher's encoder computes in bfloat16, which not every processor can.
     teacher_cache : Path, optional
         Folder that keeps the teacher's embeddings; pays if `variants` brings images again.
     teacher_cache_gb : float
@@ -157,7 +157,7 @@ class TrainConfig(DataConfig):
             "`batch_norm: trained` is for the encoder; with `trains: decoder` it has to be frozen",
         )
         require(
-            not self.unlabelled or self.distill_weight > 0,
-            "`unlabelled` images serve the distillation only; `distill_weight` is 0",
+            not self.unlabelled or self.taught,
+            "`unlabelled` images need a teacher; `distill_weight` and `answer_weight` are 0",
         )
         return self

@@ -25,11 +25,14 @@ from training.data.dataset import SliceDataset
 from training.data.sampler import BalancedSampler
 from training.learning.click_rounds import correct
 from training.learning.config import TrainConfig
-from training.learning.losses import batch_losses
+from training.learning.losses import batch_losses, certainty
 from training.learning.teachers import Encoder, Teacher
 from training.models.sam import LiteMedSAM
 from training.processes import Processes
 from training.quantization.quantized_network import PARTS
+
+# A teacher's mask that depends more on its threshold is not taken.
+_LEAST_SURE = 0.7
 
 
 class TrainedNetwork(nn.Module):
@@ -223,6 +226,8 @@ class Trainer:
         shown = None
         if self._teacher is not None:
             shown = self._teacher(image, boxes if self._decodes else None)
+            if config.answer_weight > 0 and shown[1] is not None:
+                mask, labelled = _answered(mask, labelled, shown[1])
         # Gradients are exchanged once, with those of the last part.
         waits = isinstance(self._student, DistributedDataParallel) and not last
         with self._student.no_sync() if waits else nullcontext():  # type: ignore[operator]
@@ -241,6 +246,14 @@ class Trainer:
             share = len(boxes) * self._processes.count / config.batch_size
             (loss * share).backward()
         return {"loss": loss.detach(), **{name: value.detach() for name, value in losses.items()}}
+
+
+def _answered(mask: Tensor, labelled: Tensor, answer: Tensor) -> tuple[Tensor, Tensor]:
+    """Take a teacher's masks where none are known, and as far as it is sure of them."""
+    known = labelled > 0
+    mask = torch.where(known[:, None, None], mask, (answer > 0).float())
+    sure = certainty(answer)
+    return mask, torch.where(known, 1.0, torch.where(sure < _LEAST_SURE, 0.0, sure.clamp(max=0.99)))
 
 
 def _measure_statistics(net: LiteMedSAM) -> None:
