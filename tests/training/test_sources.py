@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("pydantic")
 
+from napari_medsamq.inference.model_spec import INT8_MODEL, MODELS
 from training.data.config import MODALITIES
 from training.data.sources import Folds, fold_sets, read_sources
 from training.errors import DataError
@@ -51,3 +52,12 @@ def test_a_card_names_each_set_once_with_its_licence() -> None:
     assert "| CT, soft-tissue sarcoma | CC BY 3.0 | Vallieres" in masks
     assert "| fundus, FIVES | CC BY 4.0 | Jin" in images
     assert read_sources().table([]) == ""
+
+
+def test_cards_name_sources_as_they_are_listed() -> None:
+    sources = read_sources()
+    rows = {f"| {own.what} | {own.licence} | {own.credit} |" for own in sources.sets.values()}
+    data = (MODELS / INT8_MODEL / "README.md").read_text(encoding="utf-8").partition("## Data")[2]
+    named = [line for line in data.splitlines() if line.startswith("| ")]
+    assert len(named) > 20
+    assert set(named) - rows == {"| modality, set | licence | source |"}

@@ -10,10 +10,10 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from training.config import Config, Several, load_config, require
-from training.console import markdown_table
 from training.errors import DataError
 
 _CONFIGS = Path(__file__).parents[1] / "configs"
+_HEAD = "| modality, set | licence | source |\n|---|---|---|\n"
 NOT_FOR_RELEASE = "These weights are not for release: their data were not checked for it."
 
 
@@ -82,16 +82,17 @@ class Sources(Config):
 
     def table(self, data_sets: Iterable[str]) -> str:
         """Return what a card says of sets, as Markdown: with masks, then images alone."""
-        listed = [(name, self.sets[name]) for name in sorted(data_sets)]
-        return "\n\n".join(
-            f"{head}\n\n"
-            + markdown_table(
-                ["modality, set", "licence", "source"],
-                [[own.what, own.licence, own.credit] for _, own in listed if own.use == use],
-            )
-            for use, head in (("masks", "With masks:"), ("images", "Images alone:"))
-            if any(own.use == use for _, own in listed)
-        )
+        listed = [self.sets[name] for name in sorted(data_sets)]
+        parts = []
+        for use, head in (("masks", "With masks:"), ("images", "Images alone:")):
+            rows = [
+                f"| {own.what} | {own.licence} | {own.credit} |\n"
+                for own in listed
+                if own.use == use
+            ]
+            if rows:
+                parts.append(f"{head}\n\n{_HEAD}{''.join(rows)}")
+        return "\n".join(parts)
 
 
 class Folds(Config):
