@@ -23,7 +23,7 @@ from napari_medsamq.cohort.table import (
 from napari_medsamq.errors import CohortError
 from napari_medsamq.geometry import PLANE_NAMES
 from napari_medsamq.inference.backend import CPU
-from napari_medsamq.inference.model_spec import shipped_models
+from napari_medsamq.inference.model_choice import shipped_models
 from napari_medsamq.io.modality import modality_of
 
 if TYPE_CHECKING:

@@ -35,9 +35,9 @@ from napari_medsamq.cli.report import report
 from napari_medsamq.errors import PromptError, SaveError, VolumeError
 from napari_medsamq.geometry import PLANE_NAMES
 from napari_medsamq.inference.backend import CPU
-from napari_medsamq.inference.catalog import describe_model, explain_default, find_model, time_steps
 from napari_medsamq.inference.engine import Engines
-from napari_medsamq.inference.model_spec import shipped_models
+from napari_medsamq.inference.model_choice import explain_default, find_model, shipped_models
+from napari_medsamq.inference.model_list import describe_model, time_steps
 from napari_medsamq.io.label_writer import check_target
 from napari_medsamq.io.modality import modality_of
 from napari_medsamq.io.source import Selection

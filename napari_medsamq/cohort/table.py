@@ -12,8 +12,7 @@ from pathlib import Path
 
 from napari_medsamq.errors import CohortError, JournalError, MedSAMQError, ModelError, PromptError
 from napari_medsamq.geometry import PLANE_NAMES
-from napari_medsamq.inference.catalog import find_model
-from napari_medsamq.inference.model_spec import shipped_models
+from napari_medsamq.inference.model_choice import find_model, shipped_models
 from napari_medsamq.io.files import file_stem, shortened
 from napari_medsamq.io.modality import Modality, modality_of
 from napari_medsamq.records.journal_format import first_record
@@ -87,7 +86,7 @@ class CohortCase:
     window : str or None
         As `parsing.parse_window` reads it.
     model : str or None
-        As `catalog.find_model` takes it.
+        As `model_choice.find_model` takes it.
     series : str or None
         Of a DICOM folder.
     volume : int or None

@@ -14,7 +14,7 @@ from openvino.preprocess import PrePostProcessor
 from platformdirs import user_cache_path
 
 from napari_medsamq.errors import ModelError
-from napari_medsamq.inference.model_spec import cpu_features
+from napari_medsamq.inference.model_choice import cpu_features
 
 NetworkPart = Literal["encoder", "decoder"]
 

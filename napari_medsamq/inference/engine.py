@@ -22,7 +22,8 @@ from napari_medsamq.inference.backend import (
     read_part,
     without_mask,
 )
-from napari_medsamq.inference.model_spec import ModelSpec, default_model
+from napari_medsamq.inference.model_choice import default_model
+from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.io.modality import Modality
 
 _CHANNELS_LAST = (1, 64, 64, 256)
