@@ -18,6 +18,7 @@ from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QPushButton
+from model_window import ModelViewer
 from scripted_engine import ScriptedEngine, load_instead, whole_box
 
 from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
@@ -25,13 +26,14 @@ from napari_medsamq.ui.dock import MedSAMQWidget
 from napari_medsamq.ui.preferences import PLUGIN, DockOptions
 
 _COUNT = itertools.count()
-# napari drops mouse moves that follow each other by less than 5 ms.
-MOVE_MS = 15
 PLAIN = Qt.KeyboardModifier.NoModifier
 
 
 class Window:
     """napari with the dock, driven as a user does: by mouse, keys and buttons."""
+
+    # napari drops mouse moves that follow each other by less than 5 ms.
+    move_ms = 15
 
     def __init__(self, viewer, qtbot):
         self.viewer = viewer
@@ -106,11 +108,11 @@ class Window:
         self.mouse(QEvent.Type.MouseMove, begin, none, none)
         self.mouse(QEvent.Type.MouseButtonPress, begin)
         for fraction in np.linspace(0, 1, steps + 1)[1:]:
-            QTest.qWait(MOVE_MS)
+            QTest.qWait(self.move_ms)
             self.mouse(QEvent.Type.MouseMove, begin + fraction * (end - begin), none)
-        QTest.qWait(MOVE_MS)
+        QTest.qWait(self.move_ms)
         self.mouse(QEvent.Type.MouseButtonRelease, end, buttons=none)
-        QTest.qWait(MOVE_MS)
+        QTest.qWait(self.move_ms)
 
     def click(self, voxel):
         self.drag(voxel, voxel, steps=0)
@@ -134,6 +136,20 @@ class Window:
         self.native.setFocus()
         QTest.keyClick(self.native, key, modifier)
         QApplication.processEvents()
+
+
+class ModelDriver(Window):
+    """The same, of a window without a canvas."""
+
+    move_ms = 0
+
+    @property
+    def native(self):
+        return self.viewer.window.canvas
+
+    def pixel(self, voxel):
+        """Where on the canvas an array voxel (z, y, x) of the slice in view lies."""
+        return self.native.pixel(np.array(voxel) * self.session.volume.spacing)
 
 
 @pytest.fixture
@@ -180,13 +196,18 @@ def _no_leftovers(monkeypatch):
 
 
 @pytest.fixture
-def window(make_napari_viewer, qtbot, request):
+def window(request, qtbot):
     """A window that takes the user's events; on the screen only where a test is marked `shown`.
 
-    Nothing is drawn in a hidden window, and nothing has the focus, which saves half the time.
+    It is napari's model alone, without a canvas, unless a test is marked `canvas`: then it is
+    napari's own window, hidden. Nothing is drawn in a hidden window, and nothing has the focus.
     """
     shown = request.node.get_closest_marker("shown") is not None
-    opened = Window(make_napari_viewer(show=shown), qtbot)
+    if shown or request.node.get_closest_marker("canvas") is not None:
+        opened = Window(request.getfixturevalue("make_napari_viewer")(show=shown), qtbot)
+    else:
+        opened = ModelDriver(ModelViewer(), qtbot)
+        request.addfinalizer(opened.viewer.close)
     yield opened
     if isalive(opened.dock):
         opened.dock.close()
