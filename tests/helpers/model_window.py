@@ -97,7 +97,10 @@ class ModelCanvas(QOpenGLWidget):
             native=event,
             handled=False,
         )
-        for taker in (viewer, viewer.layers.selection.active):
+        active = viewer.layers.selection.active
+        if active is not None:
+            active.scale_factor = 1 / ZOOM  # by which it judges what the mouse is near to
+        for taker in (viewer, active):
             if taker is not None:
                 callbacks(taker, ReadOnlyWrapper(said, exceptions=("handled",)))
 

@@ -33,7 +33,7 @@ class Window:
     """napari with the dock, driven as a user does: by mouse, keys and buttons."""
 
     # napari drops mouse moves that follow each other by less than 5 ms.
-    move_ms = 15
+    move_ms = 6
 
     def __init__(self, viewer, qtbot):
         self.viewer = viewer
@@ -140,8 +140,6 @@ class Window:
 
 class ModelDriver(Window):
     """The same, of a window without a canvas."""
-
-    move_ms = 0
 
     @property
     def native(self):
