@@ -15,10 +15,10 @@ from app_model.backends.qt import qkeysequence2modelkeybinding
 from napari.components import ViewerModel
 from napari.utils import interactions
 from napari.utils.key_bindings import KeymapHandler
-from napari.utils._proxies import ReadOnlyWrapper
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeyEvent, QKeySequence, QMouseEvent, QWheelEvent
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QMenu, QOpenGLWidget, QVBoxLayout, QWidget
+from wrapt import ObjectProxy
 
 # Pixels of the canvas for a millimetre, and where the origin lies.
 ZOOM, ORIGIN = 8.0, 40.0
@@ -102,7 +102,7 @@ class ModelCanvas(QOpenGLWidget):
             active.scale_factor = 1 / ZOOM  # by which it judges what the mouse is near to
         for taker in (viewer, active):
             if taker is not None:
-                callbacks(taker, ReadOnlyWrapper(said, exceptions=("handled",)))
+                callbacks(taker, ObjectProxy(said))  # napari puts later events into it
 
 
 class ModelWindow(QMainWindow):

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("napari")
 pytest.importorskip("qtpy")
 
+from model_window import ModelViewer
 from napari.settings import get_plugin_settings
 from npe2 import PluginManifest
 from qtpy.compat import isalive
@@ -18,7 +19,6 @@ from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QPushButton
-from model_window import ModelViewer
 from scripted_engine import ScriptedEngine, load_instead, whole_box
 
 from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
@@ -194,18 +194,24 @@ def _no_leftovers(monkeypatch):
 
 
 @pytest.fixture
-def window(request, qtbot):
-    """A window that takes the user's events; on the screen only where a test is marked `shown`.
+def model_viewer(qtbot):
+    viewer = ModelViewer()
+    yield viewer
+    viewer.close()
 
-    It is napari's model alone, without a canvas, unless a test is marked `canvas`: then it is
-    napari's own window, hidden. Nothing is drawn in a hidden window, and nothing has the focus.
+
+@pytest.fixture
+def window(request, qtbot):
+    """A window that takes the user's events: napari's model, or as the mark of a test says.
+
+    `canvas` gives napari's own window, in which nothing is drawn and nothing has the focus; `shown`
+    the same on the screen.
     """
     shown = request.node.get_closest_marker("shown") is not None
     if shown or request.node.get_closest_marker("canvas") is not None:
         opened = Window(request.getfixturevalue("make_napari_viewer")(show=shown), qtbot)
     else:
-        opened = ModelDriver(ModelViewer(), qtbot)
-        request.addfinalizer(opened.viewer.close)
+        opened = ModelDriver(request.getfixturevalue("model_viewer"), qtbot)
     yield opened
     if isalive(opened.dock):
         opened.dock.close()
