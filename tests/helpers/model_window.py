@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from app_model.backends.qt import qkeysequence2modelkeybinding
 from napari.components import ViewerModel
+from napari.settings import get_settings
 from napari.utils import interactions
+from napari.utils.action_manager import action_manager
 from napari.utils.key_bindings import KeymapHandler
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeyEvent, QKeySequence, QMouseEvent, QWheelEvent
@@ -140,6 +142,10 @@ class ModelViewer(ViewerModel):
     def __init__(self) -> None:
         super().__init__()
         self._window = ModelWindow(self)
+        for action, keys in get_settings().shortcuts.shortcuts.items():
+            action_manager.unbind_shortcut(action)
+            for key in keys:
+                action_manager.bind_shortcut(action, key)
 
     @property
     def window(self) -> ModelWindow:

@@ -26,14 +26,13 @@ from napari_medsamq.ui.dock import MedSAMQWidget
 from napari_medsamq.ui.preferences import PLUGIN, DockOptions
 
 _COUNT = itertools.count()
+# napari drops mouse moves that follow each other by less than 5 ms.
+MOVE_MS = 15
 PLAIN = Qt.KeyboardModifier.NoModifier
 
 
 class Window:
     """napari with the dock, driven as a user does: by mouse, keys and buttons."""
-
-    # napari drops mouse moves that follow each other by less than 5 ms.
-    move_ms = 6
 
     def __init__(self, viewer, qtbot):
         self.viewer = viewer
@@ -108,11 +107,11 @@ class Window:
         self.mouse(QEvent.Type.MouseMove, begin, none, none)
         self.mouse(QEvent.Type.MouseButtonPress, begin)
         for fraction in np.linspace(0, 1, steps + 1)[1:]:
-            QTest.qWait(self.move_ms)
+            QTest.qWait(MOVE_MS)
             self.mouse(QEvent.Type.MouseMove, begin + fraction * (end - begin), none)
-        QTest.qWait(self.move_ms)
+        QTest.qWait(MOVE_MS)
         self.mouse(QEvent.Type.MouseButtonRelease, end, buttons=none)
-        QTest.qWait(self.move_ms)
+        QTest.qWait(MOVE_MS)
 
     def click(self, voxel):
         self.drag(voxel, voxel, steps=0)

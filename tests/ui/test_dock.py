@@ -9,6 +9,7 @@ import threading
 import nibabel as nib
 import numpy as np
 import pytest
+from conftest import MOVE_MS
 from napari.layers import Image, Labels, Points, Shapes
 from qtpy.compat import isalive
 from qtpy.QtCore import QElapsedTimer, QEvent, QPointF, Qt, QTimer
@@ -76,12 +77,12 @@ def test_a_click_without_a_drag_only_takes_the_focus(dock, shake):
     before, place = dock.dock.status, dock.pixel(BOX[0])
     dock.mouse(QEvent.Type.MouseMove, place, Qt.MouseButton.NoButton, Qt.MouseButton.NoButton)
     QTest.mousePress(dock.native, Qt.MouseButton.LeftButton, pos=QPointF(*place).toPoint())
-    QTest.qWait(dock.move_ms)
+    QTest.qWait(MOVE_MS)
     place = place + shake
     dock.mouse(QEvent.Type.MouseMove, place, Qt.MouseButton.NoButton)
-    QTest.qWait(dock.move_ms)
+    QTest.qWait(MOVE_MS)
     QTest.mouseRelease(dock.native, Qt.MouseButton.LeftButton, pos=QPointF(*place).toPoint())
-    QTest.qWait(dock.move_ms)
+    QTest.qWait(MOVE_MS)
     dock.wait()
     assert dock.workspace.boxes.nshapes == 0
     assert not dock.session.history.prompts

@@ -3,7 +3,7 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import PLAIN
+from conftest import MOVE_MS, PLAIN
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QCheckBox, QMenu, QPushButton
@@ -46,12 +46,12 @@ def drag_window(window, right, down, *, release=True):
     window.mouse(QEvent.Type.MouseMove, start, NONE, NONE, modifier=CONTROL)
     window.mouse(QEvent.Type.MouseButtonPress, start, modifier=CONTROL)
     for fraction in np.linspace(0, 1, 6)[1:]:
-        QTest.qWait(window.move_ms)
+        QTest.qWait(MOVE_MS)
         place = start + fraction * np.array([right, down])
         window.mouse(QEvent.Type.MouseMove, place, NONE, modifier=CONTROL)
     if release:
         window.mouse(QEvent.Type.MouseButtonRelease, place, buttons=NONE, modifier=CONTROL)
-    QTest.qWait(window.move_ms)
+    QTest.qWait(MOVE_MS)
 
 
 def test_a_preset_from_the_menu_is_seen_by_eye_and_network(dock):
@@ -203,7 +203,6 @@ def test_the_network_may_keep_its_own_window(dock, engine):
     assert switch(dock).isChecked()
 
 
-@pytest.mark.canvas
 def test_the_switch_belongs_to_the_volume(dock):
     first = dock.workspace
     switch(dock).click()
