@@ -43,6 +43,7 @@ def drawn(dock):
     return dock
 
 
+@pytest.mark.canvas
 @pytest.mark.parametrize("how", ["button", "bin"])
 def test_a_closed_volume_is_gone_and_its_work_kept(drawn, phantom, monkeypatch, how):
     voxels = int(drawn.session.label.sum())
@@ -88,6 +89,7 @@ def test_layers_that_were_removed_come_back_in_their_order(drawn):
         assert in_order(drawn), numbers
 
 
+@pytest.mark.canvas
 def test_a_volume_whose_work_is_not_recorded_is_not_closed_unasked(drawn, monkeypatch):
     drawn.workspace._recorder = None
     delete(drawn, drawn.workspace.image)

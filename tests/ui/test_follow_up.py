@@ -212,6 +212,7 @@ def use_another_volume(window):
     assert window.workspace is used
 
 
+@pytest.mark.canvas
 @pytest.mark.parametrize(
     "happen", [change_modality, change_model, reopen_the_dock, use_another_volume]
 )

@@ -106,6 +106,7 @@ def test_a_deleted_box_of_a_locked_label_comes_back(two):
     assert boxes.nshapes == len(two.session.history.prompts) == 1
 
 
+@pytest.mark.canvas
 def test_a_moved_box_of_a_locked_label_goes_back(two):
     check(two, 1, "Lock")
     before, place = two.session.label.copy(), two.workspace.boxes.data[0].copy()
