@@ -105,21 +105,24 @@ class RTStruct(DicomLabel):
         try:
             back = pydicom.dcmread(path)
             names = {int(roi.ROINumber): str(roi.ROIName) for roi in back.StructureSetROISequence}
-            contours = {
-                int(roi.ReferencedROINumber): [
-                    np.reshape(np.array(contour.ContourData, float), (-1, 3))
-                    for contour in roi.ContourSequence
-                ]
+            contours = [
+                (
+                    int(roi.ReferencedROINumber),
+                    [
+                        np.reshape(np.array(c.ContourData, float), (-1, 3))
+                        for c in roi.ContourSequence
+                    ],
+                )
                 for roi in back.ROIContourSequence
-            }
+            ]
         except (*NO_VALUE, EOFError, InvalidDicomError) as error:
             raise Mismatch(f"cannot be read back ({error})") from error
         if names != {n: long_string(segment.name) for n, segment in self._segments.items()}:
             raise Mismatch("has other names than the label")
-        if contours.keys() != names.keys():
+        if sorted(label_id for label_id, _ in contours) != sorted(names):
             raise Mismatch("has contours of other structures than the label")
         frames = read_frames(self._source)
-        for label_id, found in contours.items():
+        for label_id, found in contours:
             self._compare(label_id, found, frames)
 
     def _compare(self, label_id: int, found: list[Float64], frames: list[SourceFrame]) -> None:
