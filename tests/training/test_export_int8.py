@@ -26,8 +26,7 @@ from napari_medsamq.inference.model_choice import MODELS
 from napari_medsamq.inference.model_spec import ModelSpec
 from training import export
 from training.checkpoints.network_file import StoredNetwork, write_network
-from training.conversion import model_directory
-from training.conversion import network as conversion
+from training.conversion import model_directory, to_openvino
 from training.conversion.int8_coverage import (
     LEAST_INT8_SHARE,
     Layer,
@@ -37,11 +36,11 @@ from training.conversion.int8_coverage import (
 )
 from training.conversion.model_directory import write_model
 from training.conversion.naming import quantizer_name
-from training.conversion.network import convert_lite_medsam, example_inputs
 from training.conversion.ov_graph import nodes, replace
 from training.conversion.qcdq import convert_quantized
 from training.conversion.restore import restore_network
 from training.conversion.rewrites import optimise
+from training.conversion.to_openvino import convert_lite_medsam, example_inputs
 from training.export import main
 from training.models.fast_vit import FastViT
 from training.models.layers import ConvNorm, LayerNorm2d
@@ -176,8 +175,8 @@ def test_any_number_of_prompts_and_points_is_answered(
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
 def test_rewrites_change_no_number(quantised: StoredNetwork, part: str) -> None:
     """Without the roundings, which amplify any difference, both compute the same."""
-    inputs = getattr(conversion, f"{part.upper()}_INPUTS")
-    outputs = getattr(conversion, f"{part.upper()}_OUTPUTS")
+    inputs = getattr(to_openvino, f"{part.upper()}_INPUTS")
+    outputs = getattr(to_openvino, f"{part.upper()}_OUTPUTS")
     net = quantised.net.image_encoder if part == "encoder" else quantised.net.decoder().eval()
     example = example_inputs(inputs)
     plain = convert_quantized(net, example, inputs, outputs)

@@ -14,8 +14,8 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton
 from scipy import ndimage
 from sources import write_nifti
 
+from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.label_writer import write_label
-from napari_medsamq.io.segments import Segment
 from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.ui.forms import prior_form

@@ -63,7 +63,7 @@ def test_a_locked_label_keeps_its_voxels_and_the_status_says_so(two):
 
 
 def test_the_overlap_is_shown_while_the_mouse_still_moves(two):
-    from test_live import Drag
+    from test_preview_and_prefetch import Drag
 
     drag = Drag(two, NEXT[0])
     drag.to(NEXT[1], steps=4)

@@ -8,7 +8,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from scripted_engine import ScriptedEngine, bright, load_instead
-from test_live import Drag
+from test_preview_and_prefetch import Drag
 
 from napari_medsamq.annotation.repairs import REPAIRS
 from napari_medsamq.inference.preprocess import WindowLevel
