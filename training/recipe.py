@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from napari_medsamq.inference.model_spec import FAST_MODEL, INT8_MODEL, MODELS
+from napari_medsamq.inference.model_choice import FAST_MODEL, INT8_MODEL, MODELS
 from training.checkpoints.network_file import in_floating_point
 from training.config import as_overrides, load_config
 from training.console import error_message

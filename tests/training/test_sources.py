@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("pydantic")
 
-from napari_medsamq.inference.model_spec import INT8_MODEL, MODELS
+from napari_medsamq.inference.model_choice import INT8_MODEL, MODELS
 from training.data.config import MODALITIES
 from training.data.sources import Folds, fold_sets, read_sources
 from training.errors import DataError
