@@ -55,6 +55,11 @@ _HIDDEN = "."
 
 _NO_STAND_IN = "Nothing else can stand in for it: have it corrected, or export the series again."
 
+_NO_SLOPE = (
+    "its Rescale Slope (0028,1053), or Dose Grid Scaling (3004,000E), is 0, which makes one value "
+    "of all its pixels"
+)
+
 # Of CT in so few, somebody has made grey values.
 _FEW_BITS = 8
 _WHOLE = ("u1", "i1", "u2", "i2", "u4", "i4")
@@ -362,6 +367,8 @@ def _pixels(decoder: Decoder, where: Path, frames: Sequence[Frame]) -> Array:
             if _is_inverted(frame):
                 plane = _inverted(plane, frame)
             slope, intercept = _scale(frame)
+            if slope == 0 and np.ptp(plane):
+                raise VolumeError(f"{frame.path}: {_NO_SLOPE}. {_NO_STAND_IN}")
             if (slope, intercept) != (1, 0):
                 # Whole numbers below 2**53 are exact; what overflows is infinite, and told.
                 plane = plane * slope + intercept
