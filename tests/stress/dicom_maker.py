@@ -354,7 +354,9 @@ class Maker:
         if how == "gap":
             steps[int(self._rng.integers(1, count)) :] += int(self._pick((1, 1, 2)))
         elif how == "uneven":
-            steps[1:] += np.cumsum(self._rng.uniform(0.2, 0.6, count - 1))
+            # By far more than a slice may lie off.
+            wider = self._rng.permutation(np.arange(count - 1) % 2)
+            steps[1:] += np.cumsum(wider * self._rng.uniform(0.3, 0.7, count - 1))
         elif how == "tilt":
             degrees = float(self._rng.uniform(2, 25) * self._pick((-1, 1)))
             self._made.traits["slices"] = f"tilt {degrees:.1f}"

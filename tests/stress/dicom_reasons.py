@@ -18,7 +18,7 @@ from tests.stress.image_comparison import (
     pair,
 )
 
-_UNEVEN, _TWICE = "UnevenSlicesError", 2
+_UNEVEN = "UnevenSlicesError"
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +134,10 @@ class Reason:
 
 
 def _is_rounded(case: Case, one: Disagreement) -> bool:
+    # What the first two slices miss grows from slice to slice.
+    steps = 2.0 if one.ours is None else max(one.ours.values.shape)
     found = one.difference
-    return found is not None and found.mm <= case.made.said_mm * _TWICE
+    return found is not None and found.mm <= case.made.said_mm * steps
 
 
 def _shows(case: Case, one: Disagreement, told: Callable[[np.ndarray, np.ndarray], bool]) -> bool:
@@ -193,8 +195,22 @@ def _has(name: str, *values: object) -> Callable[[Made], bool]:
 def _any_order(made: Made) -> bool:
     """Tell whether files or frames come in no order that goes through each volume in turn."""
     mixed = ("instance numbers", ("shuffled", "alike", "none")), ("slice by slice", (True,))
-    frames = ("frames", ("shuffled", "slice by slice", "reversed"))
-    return any(made.traits.get(name) in values for name, values in (*mixed, frames))
+    several_of_frames = made.kind == "enhanced" and "by" in made.traits
+    return several_of_frames or any(made.traits.get(name) in values for name, values in mixed)
+
+
+def _is_incomplete(made: Made) -> bool:
+    """Tell whether not all of several volumes have a slice at each place."""
+    lost = ("a slice missing", "a slice of another size", "a slice without pixels")
+    return made.kind == "several" and made.traits.get("broken") in lost
+
+
+def _none_by_them(case: Case, _: Disagreement) -> bool:
+    return not case.theirs.images
+
+
+def _no_repeats(made: Made) -> bool:
+    return "lie" in made.traits or made.traits.get("varying") == "places"
 
 
 def _when(
@@ -226,9 +242,9 @@ REASONS = {
         "we refuse a Rescale Slope of 0; dcm2niix takes 1",
         _when(("refused", *_COUNTS), lambda made: made.refusal == NO_SLOPE),
     ),
-    "rounded places": Reason(
-        "positions or directions have few decimals: we fit the grid to all slices, dcm2niix takes "
-        "the first ones; what was meant is as near to ours as the text allows",
+    "inexact places": Reason(
+        "positions or directions have few decimals, or vary a bit: we fit the grid to all slices, "
+        "dcm2niix takes the first ones; what was meant is as near to ours as the text allows",
         _when(("geometry",), lambda made: made.said_mm > 0, _is_rounded),
     ),
     "12 bits": Reason(
@@ -247,6 +263,21 @@ REASONS = {
         "dcm2niix stacks slices by Instance Number or order of frames: where these do not go "
         "through one volume after the other, it mixes, splits or joins volumes, or leaves slices",
         _when(("geometry", "values", *_COUNTS), _any_order, _same_slices),
+    ),
+    "places that do not repeat": Reason(
+        "dcm2niix takes volumes apart by places that repeat; these lie between or above each "
+        "other, or not quite at the same places, which it joins, or gives up at",
+        _when(_COUNTS, _no_repeats, _same_slices),
+    ),
+    "incomplete volumes": Reason(
+        "we read volumes of which another one lacks a slice; dcm2niix mixes or gives up all",
+        _when(("geometry", "values", *_COUNTS), _is_incomplete, _same_slices),
+    ),
+    "no preamble": Reason(
+        "dcm2niix takes no file without the preamble of 132 bytes for DICOM",
+        _when(
+            ("only ours",), _has("beside", "no preamble"), lambda case, _: not case.theirs.images
+        ),
     ),
     "scales of frames": Reason(
         "dcm2niix takes slopes and intercepts of frames in another order than the frames",

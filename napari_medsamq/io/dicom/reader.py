@@ -6,6 +6,7 @@ import base64
 import os
 import struct
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,11 +149,7 @@ def read_dicom_folder(folder: Path, selection: Selection) -> Decoded:
                 unreadable[head.get("unreadable_of")] = f"{path}: {head['error']}"
         series = split_series(found)
         key = _chosen(folder, series, selection.series, left_out)
-
-        def same_pixels(one: Frame, other: Frame) -> bool:
-            return np.array_equal(_stored(decoder, one), _stored(decoder, other))
-
-        frames, copies = without_copies(series[key], same_pixels)
+        frames, copies = without_copies(series[key], partial(_stored, decoder))
         if frames[0].head["series"] in unreadable:
             raise VolumeError(f"{unreadable[frames[0].head['series']]}. {_NO_STAND_IN}")
         warnings: tuple[str, ...] = () if len(frames) > 1 else (ONE_SLICE,)
