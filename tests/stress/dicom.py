@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from platformdirs import user_cache_path
 
-from tests.stress.dicom_maker import Maker
+from tests.stress.dicom_maker import make_series
 from tests.stress.dicom_readings import read_ours, read_theirs
 from tests.stress.dicom_reasons import REASONS, Case, disagreements, explain
 
@@ -100,7 +100,7 @@ def _made_and_read(seed: int, number: int) -> dict[str, Any]:
 
 def _result(seed: int, number: int, folder: Path) -> dict[str, Any]:
     """Make a series in a folder, and return what was found of it."""
-    made = Maker(folder / "dicom", seed, number).make()
+    made = make_series(folder / "dicom", seed, number)
     ours, theirs = read_ours(folder / "dicom"), read_theirs(folder / "dicom", folder / "nifti")
     case = Case(made, ours, theirs)
     found = [[one.kind, one.text, explain(case, one)] for one in disagreements(case)]

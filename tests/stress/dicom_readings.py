@@ -6,16 +6,18 @@ import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 
 from napari_medsamq.errors import ChoiceError, UnevenSlicesError, VolumeError
-from napari_medsamq.io.volume import read_volume
+from napari_medsamq.io.volume import Volume, read_volume
 from tests.stress.image_comparison import ROUNDING, Image
 
 _RAS = np.diag([-1.0, -1, 1, 1])
 _NO_SUCH = 10**6
+_VALUES = {"series": str, "volume": int}
 _LIMIT_S = 60.0
 
 
@@ -40,41 +42,37 @@ class Reading:
 def read_ours(folder: Path) -> Reading:
     """Read all that the public function offers of a folder."""
     found = Reading()
-    for series in _choices(found, folder, series="none such"):
-        for number in _choices(found, folder, series=series, volume=_NO_SUCH):
-            chosen = {"series": series, "volume": int(number)}
-            try:
-                found.images.append(_ours(folder, **chosen))
-            except UnevenSlicesError as error:
-                found.refusals.append(_said(error, folder))
-                try:
-                    found.resampled.append(_ours(folder, **chosen, resample=True))
-                except VolumeError as again:
-                    found.refusals[-1] += f" Resampled: {_said(again, folder)}"
-            except VolumeError as error:
-                found.refusals.append(_said(error, folder))
+    _read(found, folder, {})
     return found
 
 
-def _choices(found: Reading, folder: Path, **chosen: object) -> list[str]:
-    """Return what may be chosen, as is said where what was chosen is not there."""
+def _read(found: Reading, folder: Path, chosen: dict[str, Any]) -> None:
+    """Read what was chosen, or all that there is to choose from."""
     try:
-        read_volume(folder, **chosen)
+        volume = read_volume(folder, **chosen)
     except ChoiceError as error:
-        return list(error.choices)
+        for value in error.choices:
+            _read(found, folder, {**chosen, error.option: _VALUES[error.option](value)})
     except VolumeError as error:
-        if "hold one volume" in str(error):
-            return ["1"]
         found.refusals.append(_said(error, folder))
-    return []
+        if isinstance(error, UnevenSlicesError):
+            try:
+                found.resampled.append(_image(read_volume(folder, **chosen, resample=True)))
+            except VolumeError as again:
+                found.refusals[-1] += f" Resampled: {_said(again, folder)}"
+    else:
+        if "volume" not in chosen and any("--volume" in warning for warning in volume.warnings):
+            # Pictures were left out that are there to choose.
+            _read(found, folder, {**chosen, "volume": _NO_SUCH})
+        else:
+            found.images.append(_image(volume))
 
 
 def _said(error: VolumeError, folder: Path) -> str:
     return f"{type(error).__name__}: {str(error).replace(str(folder), '.')}"
 
 
-def _ours(folder: Path, **chosen: object) -> Image:
-    volume = read_volume(folder, **chosen)
+def _image(volume: Volume) -> Image:
     values = volume.to_source(volume.data).astype(np.float64)
     rounding = ROUNDING * np.abs(values) if volume.data.dtype.kind == "f" else 0.0
     return Image(values, volume.source.affine, rounding)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tests.stress.dicom_maker import LOST, NO_SLOPE, Made
+from tests.stress.dicom_breaks import LOST
+from tests.stress.dicom_draw import NO_SLOPE, Made
 from tests.stress.dicom_readings import Reading
 from tests.stress.image_comparison import (
     ROUNDING,

@@ -223,7 +223,7 @@ def without_copies(
         known: set[object] = set()
         for frame in group if len(group) > 1 else ():
             pixels = stored(frame)
-            digest = hashlib.sha256(np.ascontiguousarray(pixels)).digest()
+            digest = hashlib.sha256(pixels.tobytes()).digest()
             names = {(digest, "UID", frame.head["uid"])}
             if np.ptp(pixels):
                 names.add((digest, "instance", frame.head["instance"]))
