@@ -97,7 +97,7 @@ class DrawnSeries:
     @cached_property
     def shape(self) -> tuple[int, int, int]:
         """Columns, rows and slices."""
-        i, j, k = (int(self.rng.integers(*ends)) for ends in ((9, 20), (9, 20), (3, 9)))
+        i, j, k = (int(self.rng.integers(*ends)) for ends in ((12, 22), (12, 22), (3, 9)))
         if self.made.kind == "stack":
             k = self.trait("slice count", (k, 1, 2), (20, 1, 1))
         return i, j, k
@@ -176,7 +176,8 @@ class DrawnSeries:
         self.made.traits["stored"] = f"{bits} bits {'' if signed else 'un'}signed"
         # dcm2niix reads no compressed frames, and neither packs 32 bits in all ways.
         plain = allocated == 32 or self.made.kind == "enhanced"
-        weights = (6, 4, 1, *((0, 0, 0) if plain else (1, 1, 1)))
+        jpeg = (0, 0, 0) if plain else (1, *(int(allocated == 16),) * 2)
+        weights = (6, 4, 1, *jpeg)
         syntax = self.trait("syntax", tuple(SYNTAXES), weights)
         native = not signed and not SYNTAXES[syntax].is_encapsulated and bits < allocated
         junk = native and self.trait("junk", (False, True), (8, 1))

@@ -28,6 +28,7 @@ from tests.stress.dicom_tags import (
     say_scale,
     say_steps,
     take,
+    times_of,
 )
 from tests.stress.image_comparison import Image
 
@@ -49,7 +50,7 @@ def _stack(drawn: DrawnSeries) -> None:
 def _several(drawn: DrawnSeries) -> None:
     """Make volumes that lie at the same places."""
     by, modality = drawn.pick(TOLD)
-    count = int(drawn.rng.integers(2, 4))
+    count = drawn.pick((2, 3, 4, 11), (4, 4, 2, 1))
     drawn.made.traits |= {"by": f"{count} {by}", "modality": modality}
     _single_slices(drawn, [SAID[by](n) for n in range(count)], modality)
 
@@ -83,7 +84,7 @@ def _volumes(
     count = drawn.shape[2]
     steps, shifts = _spaced(drawn, count)
     apart = 0.0
-    if drawn.made.traits.get("by", "")[2:] in APART:
+    if drawn.made.traits.get("by", "").partition(" ")[2] in APART:
         lie = drawn.trait("lie", ("at one place", "above", "between"), (6, 1, 1))
         apart = {"at one place": 0.0, "above": steps[-1] + 1, "between": 1 / len(said)}[lie]
     thickness = drawn.trait("thickness", ("as the step", "half", "none", "0"), (8, 2, 1, 0.5))
@@ -93,6 +94,7 @@ def _volumes(
     if other.bits < other.allocated and not other.junk and not other.inverted:
         more = drawn.trait("bits vary", (0, 1, 2), (12, 1, 1))
         other = replace(other, bits=min(other.bits + more, other.allocated))
+    timed = drawn.trait("times", ("one", "of each slice"), (2, 1)) == "of each slice"
     volumes: list[list[Slice]] = []
     for v, tags in enumerate(said):
         stored = drawn.packing.draw(drawn.rng, (count, *drawn.size))
@@ -100,7 +102,8 @@ def _volumes(
         volumes.append([])
         for n in range(count):
             dataset, step = drawn.header(modality, maker), steps[n] + v * apart
-            put(dataset, drawn.place(drawn.affine, step, shifts[n]) | tags)
+            times = times_of(v * count + n) if timed else {}
+            put(dataset, drawn.place(drawn.affine, step, shifts[n]) | times | tags)
             packing = other if n % 2 else drawn.packing
             packing.pack(dataset, stored[n])
             say_scale(dataset, scales[n])
@@ -114,7 +117,7 @@ def _spaced(drawn: DrawnSeries, count: int) -> tuple[list[float], np.ndarray]:
     """Draw where slices lie along the normal, in steps, and by how much each is shifted."""
     steps, shifts = np.arange(count, dtype=float), np.zeros((count, 3))
     how = drawn.trait("slices", ("even", "gap", "uneven", "tilt"), (14, 1, 1, 1))
-    if how == "gap":
+    if how == "gap" and count > 1:
         steps[int(drawn.rng.integers(1, count)) :] += int(drawn.pick((1, 1, 2)))
     elif how == "uneven":
         # By far more than a slice may lie off.
@@ -222,19 +225,13 @@ def _enhanced(drawn: DrawnSeries) -> None:
     """Make one file with a frame for each slice."""
     maker, count, affine = drawn.pick(MAKERS), drawn.shape[2], drawn.affine
     drawn.made.traits["maker"] = maker
-    by = drawn.trait("by", ("", "phases", "echoes", "b-values"), (3, 1, 1, 1))
+    by = drawn.trait("by", ("", "phases", "echoes", "b-values", "stacks"), (3, 1, 1, 1, 1))
+    steps, shifts = _spaced(drawn, count)
+    apart = steps[-1] + 3 if by == "stacks" else 0.0
     volumes = 1 if not by else int(drawn.rng.integers(2, 4))
-    order = [(v, k) for v in range(volumes) for k in range(count)]
-    how = drawn.trait("frames", ("", "reversed", "slice by slice", "shuffled"), (3, 2, 2, 1))
-    if how == "slice by slice":
-        order.sort(key=lambda one: one[1])
-    elif how == "shuffled":
-        order = [order[int(n)] for n in drawn.rng.permutation(len(order))]
-    elif how:
-        order.reverse()
+    order = _frame_order(drawn, volumes, count)
     stored = drawn.packing.draw(drawn.rng, (volumes, count, *drawn.size))
-    scales = drawn.scales(len(order))
-    scale = dict(zip(order, scales, strict=True))
+    scale = dict(zip(order, drawn.scales(len(order)), strict=True))
     dataset = drawn.header("MR", maker)
     dataset.SOPClassUID = EnhancedMRImageStorage
     dataset.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
@@ -249,10 +246,10 @@ def _enhanced(drawn: DrawnSeries) -> None:
     if not each_turned:
         shared.PlaneOrientationSequence = Items([turn])
     for v, k in order:
-        place = drawn.place(affine, k)["ImagePositionPatient"]
-        content = item(StackID="1", InStackPositionNumber=k + 1)
+        place = drawn.place(affine, steps[k] + v * apart, shifts[k])["ImagePositionPatient"]
+        content = item(StackID=str(v + 1) if apart else "1", InStackPositionNumber=k + 1)
         content.TemporalPositionIndex = v + 1 if by == "phases" else 1
-        content.DimensionIndexValues = [1, k + 1, v + 1]
+        content.DimensionIndexValues = [v + 1, k + 1] if apart else [1, k + 1, v + 1]
         frame = item(
             PlanePositionSequence=Items([item(ImagePositionPatient=place)]),
             FrameContentSequence=Items([content]),
@@ -272,8 +269,21 @@ def _enhanced(drawn: DrawnSeries) -> None:
     drawn.packing.pack(dataset, np.array([stored[at] for at in order]))
     drawn.write(dataset, "enhanced.dcm")
     for v in range(volumes):
-        each = [scale[v, k] for k in range(count)]
-        drawn.made.volumes.append(_meant(drawn, stored[v], each, affine))
+        values = [drawn.packing.means(stored[v, k], scale[v, k]) for k in range(count)]
+        places = [(steps[k] + v * apart, shifts[k]) for k in range(count)]
+        _expect(drawn, [Slice(dataset, values[k], *places[k]) for k in range(count)])
+
+
+def _frame_order(drawn: DrawnSeries, volumes: int, count: int) -> list[tuple[int, int]]:
+    """Draw the order of frames: of which volume, and which slice, each is."""
+    order = [(v, k) for v in range(volumes) for k in range(count)]
+    how = drawn.trait("frames", ("", "reversed", "slice by slice", "shuffled"), (3, 2, 2, 1))
+    return {
+        "": order,
+        "reversed": order[::-1],
+        "slice by slice": sorted(order, key=lambda one: one[1]),
+        "shuffled": [order[int(n)] for n in drawn.rng.permutation(len(order))],
+    }[how]
 
 
 def _mosaic(drawn: DrawnSeries) -> None:

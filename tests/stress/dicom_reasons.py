@@ -176,6 +176,12 @@ def _same_slices(case: Case, _: Disagreement) -> bool:
     return _are_among(_all_pages(case.theirs), _all_pages(case.ours))
 
 
+def _no_other_slices(case: Case, _: Disagreement) -> bool:
+    """Tell whether each slice of theirs is one of ours."""
+    ours = _all_pages(case.ours)
+    return all(_are_among([page], ours) for page in _all_pages(case.theirs))
+
+
 def _same_but_for_scale(case: Case, _: Disagreement) -> bool:
     """Tell whether all slices of theirs are among ours, whatever slope and intercept they have."""
     theirs, ours = (
@@ -222,6 +228,7 @@ def _when(
     return lambda case, one: one.kind in kinds and made(case.made) and shown(case, one)
 
 
+_COPY = "copy with another UID"
 _COUNTS = ("only ours", "only theirs")
 # By what they are called in the table. None explains what is wrong of ours.
 REASONS = {
@@ -273,6 +280,10 @@ REASONS = {
     "incomplete volumes": Reason(
         "we read volumes of which another one lacks a slice; dcm2niix mixes or gives up all",
         _when(("geometry", "values", *_COUNTS), _is_incomplete, _same_slices),
+    ),
+    "copies": Reason(
+        "we leave out copies, also with another UID; dcm2niix takes them for further slices",
+        _when(("geometry", "values", *_COUNTS), _has("beside", _COPY), _no_other_slices),
     ),
     "no preamble": Reason(
         "dcm2niix takes no file without the preamble of 132 bytes for DICOM",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from pydicom import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.tag import Tag
@@ -63,33 +64,55 @@ DIMENSIONS = {
     "phases": [*_STACKED, ("TemporalPositionIndex", _CONTENT)],
     "echoes": [*_STACKED, ("EffectiveEchoTime", "MREchoSequence")],
     "b-values": [*_STACKED, ("DiffusionBValue", "MRDiffusionSequence")],
+    "stacks": _STACKED,
 }
 OF_FRAMES: dict[str, Callable[[int], dict[str, Any]]] = {
     "": lambda _: {},
     "phases": lambda _: {},
+    "stacks": lambda _: {},
     "echoes": lambda v: {"MREchoSequence": Items([item(EffectiveEchoTime=2.3 * (v + 1))])},
     "b-values": lambda v: {"MRDiffusionSequence": Items([_diffusion(v)])},
 }
+
+
+def _time(seconds: float) -> str:
+    """Return a time of day so long after a quarter past ten."""
+    return f"10{15 + int(seconds // 60)}{seconds % 60:06.3f}"
+
+
+def times_of(n: int) -> dict[str, str]:
+    """Return what the n-th slice says of when it was taken, as scanners write it."""
+    return {"AcquisitionTime": _time(300 + 0.7 * n), "ContentTime": _time(400 + 0.7 * n)}
+
+
 TOLD = (
     *(("phases", "MR"), ("phases", "CT"), ("trigger times", "MR"), ("echoes", "MR")),
     *(("parts", "MR"), ("b-values", "MR"), ("times", "MR"), ("times", "PT")),
     *(("acquisitions", "CT"), ("kernels", "CT"), ("Siemens b-values", "MR")),
-    ("Philips b-values", "MR"),
+    *(("Philips b-values", "MR"), ("directions", "MR"), ("echoes and parts", "MR")),
 )
 # What is the same in a whole volume, and tells it from others wherever they lie.
 APART = ("phases", "echoes", "parts", "b-values", "Siemens b-values", "Philips b-values")
 SAID: dict[str, Callable[[int], dict[str, Any]]] = {
     "phases": lambda n: {
         "TemporalPositionIdentifier": n + 1,
-        "NumberOfTemporalPositions": 3,
         "AcquisitionNumber": n + 1,
-        "AcquisitionTime": f"1015{10 * n:02}",
+        "AcquisitionTime": _time(10 * n),
     },
     "trigger times": lambda n: {"TriggerTime": f"{45 * n}"},
     "echoes": lambda n: {"EchoTime": f"{2.3 * (n + 1):.2f}", "EchoNumbers": n + 1},
-    "parts": lambda n: {"ImageType": ["ORIGINAL", "PRIMARY", "MPRI"[n], "ND"]},
+    "parts": lambda n: {"ImageType": ["ORIGINAL", "PRIMARY", "MPRI"[n % 4], f"V{n // 4}"]},
     "b-values": lambda n: {"DiffusionBValue": 400.0 * n, "AcquisitionNumber": n + 1},
-    "times": lambda n: {"AcquisitionTime": f"1015{10 * n:02}", "FrameReferenceTime": f"{n}000"},
+    "times": lambda n: {"AcquisitionTime": _time(10 * n), "FrameReferenceTime": f"{n}000"},
+    "directions": lambda n: {
+        "DiffusionBValue": 400.0 if n else 0.0,
+        "DiffusionGradientOrientation": [np.cos(n), np.sin(n), 0.0] if n else [0.0] * 3,
+    },
+    "echoes and parts": lambda n: {
+        "EchoTime": f"{2.3 * (n // 2 + 1):.2f}",
+        "EchoNumbers": n // 2 + 1,
+        "ImageType": ["ORIGINAL", "PRIMARY", "MP"[n % 2], "ND"],
+    },
     "acquisitions": lambda n: {"AcquisitionNumber": n + 1},
     "kernels": lambda n: {"ConvolutionKernel": f"B{30 + 10 * n}f"},
     "Siemens b-values": lambda n: {"private": (0x19, "SIEMENS MR HEADER", 0x0C, "IS", 400 * n)},
