@@ -105,6 +105,11 @@ def _lose_sign(drawn: DrawnSeries, volumes: Volumes) -> None:
         _no("PixelRepresentation")(drawn, volumes)
 
 
+def _lose_type(drawn: DrawnSeries, volumes: Volumes) -> None:
+    if "parts" not in drawn.made.traits.get("by", ""):
+        _no("ImageType")(drawn, volumes)
+
+
 def _lose_slope(_: DrawnSeries, volumes: Volumes) -> None:
     for one in (one for each in volumes for one in each):
         header = one.dataset
@@ -122,7 +127,7 @@ BROKEN: dict[str, Breaks] = {
     "no series number": _no("SeriesNumber"),
     "no series UID": _no("SeriesInstanceUID"),
     "no study UID": _no("StudyInstanceUID"),
-    "no image type": _no("ImageType"),
+    "no image type": _lose_type,
     "no patient": _no("PatientID", "PatientName"),
     "no times": _no("StudyDate", "StudyTime", "AcquisitionDate"),
     "no high bit": _no("HighBit"),

@@ -137,8 +137,9 @@ class DrawnSeries:
     @cached_property
     def varying(self) -> str:
         """Draw what varies a bit between slices: motors, or numbers of other computers."""
-        names = ("", "places", "directions")
-        varying: str = self.trait("varying", names, (16, 1, 1))
+        # Rounded ones jump where they vary, by more than a slice may lie off.
+        names, exact = ("", "places", "directions"), int(self.decimals == 8)
+        varying: str = self.trait("varying", names, (16, exact, exact))
         if varying:
             size = float(np.linalg.norm(self.affine[:3, :3] @ self.shape))
             self.made.said_mm += 2 * (_VARY_MM if varying == "places" else _VARY * size)

@@ -1,4 +1,8 @@
-"""What two programs read from a folder of DICOM: this one and dcm2niix."""
+"""What two programs read from a folder of DICOM: this one and dcm2niix.
+
+Values are what is meant, stored ones by slope and intercept. They have to be exactly the same where
+these are whole; where they are not, up to what float32 cannot hold, which NIfTI has for both.
+"""
 
 from __future__ import annotations
 

@@ -173,7 +173,17 @@ def _add_up(case: Case, one: Disagreement) -> bool:
 
 def _same_slices(case: Case, _: Disagreement) -> bool:
     """Tell whether all slices of theirs are among ours."""
-    return _are_among(_all_pages(case.theirs), _all_pages(case.ours))
+    theirs, ours = _all_pages(case.theirs), _all_pages(case.ours)
+    if _takes_other_values(case.made):
+        # As to their size.
+        theirs, ours = ([np.ones_like(page) for page in pages] for pages in (theirs, ours))
+    return _are_among(theirs, ours)
+
+
+def _takes_other_values(made: Made) -> bool:
+    """Tell whether dcm2niix takes values otherwise than we do, for what is known of."""
+    twelve = made.traits["stored"] == "12 bits signed"
+    return twelve or bool(made.traits.keys() & {"junk", "MONOCHROME1"})
 
 
 def _no_other_slices(case: Case, _: Disagreement) -> bool:
