@@ -207,6 +207,26 @@ def test_times_that_differ_from_slice_to_slice_are_taken_in_their_order(tmp_path
     told_by(tmp_path, "order of TriggerTime")
 
 
+def test_uneven_volumes_are_told_apart_though_their_places_vary_a_bit(tmp_path: Path) -> None:
+    heights = [0.0, 3.0, 9.0, 12.0, 15.0]
+    for prefix, voxels, bit in (("a", ONE, 0.0), ("b", OTHER, 0.02)):
+        place = [[-10, 20, height + bit] for height in heights]
+        write_slices_of(tmp_path, voxels, prefix, EchoTime=2 + bit, ImagePositionPatient=place)
+    # They are no echoes: times that differ by less than a hundredth are one.
+    with pytest.raises(UnevenSlicesError):
+        read_volume(tmp_path)
+    for path in tmp_path.glob("b*"):
+        change(path, "SIEMENS MR HEADER", (0x0019, 0x100C), "IS", 800)
+    for path in tmp_path.glob("a*"):
+        change(path, "SIEMENS MR HEADER", (0x0019, 0x100C), "IS", 0)
+    assert list(choices(tmp_path).values()) == ["b-value 0, 5 slices", "b-value 800, 5 slices"]
+    for volume, voxels in ((1, ONE), (2, OTHER)):
+        with pytest.raises(UnevenSlicesError, match=r"6 mm between slices 2 and 3"):
+            read_volume(tmp_path, volume=volume)
+        resampled = read_volume(tmp_path, volume=volume, resample=True)
+        np.testing.assert_array_equal(resampled.data[[0, 1, 3, 4, 5]], voxels)
+
+
 # --- volumes that do not lie at the same places ---
 
 

@@ -136,9 +136,11 @@ def _expect(drawn: DrawnSeries, volume: list[Slice]) -> None:
     apart = np.diff([one.step for one in volume]) if len(volume) > 1 else np.ones(1)
     if len(volume) > 1 and (np.ptp(apart) > 1e-6 or volume[-1].shift.any()):
         pages = [one.values for one in volume]
-        # Between others that are missing all are kept, else those at the ends.
-        whole = not (apart % 1).any()
-        kept = [] if volume[-1].shift.any() else pages if whole else [pages[0], pages[-1]]
+        # Between others that are missing all are kept, else those at the ends; the last one is
+        # moved to where its place has it beside the first one's.
+        whole, ends = not (apart % 1).any(), pages[:: len(pages) - 1]
+        exact = ends if drawn.made.said_mm == 0 else ends[:1]
+        kept = [] if volume[-1].shift.any() else pages if whole else exact
         drawn.made.uneven.append(kept)
         return
     affine = drawn.affine.copy()

@@ -52,22 +52,25 @@ def read_ours(folder: Path) -> Reading:
 
 def _read(found: Reading, folder: Path, chosen: dict[str, Any]) -> None:
     """Read what was chosen, or all that there is to choose from."""
+    uneven = ""
     try:
-        volume = read_volume(folder, **chosen)
+        try:
+            volume = read_volume(folder, **chosen)
+        except UnevenSlicesError as error:
+            uneven = _said(error, folder)
+            volume = read_volume(folder, **chosen, resample=True)
     except ChoiceError as error:
         for value in error.choices:
             _read(found, folder, {**chosen, error.option: _VALUES[error.option](value)})
     except VolumeError as error:
-        found.refusals.append(_said(error, folder))
-        if isinstance(error, UnevenSlicesError):
-            try:
-                found.resampled.append(_image(read_volume(folder, **chosen, resample=True)))
-            except VolumeError as again:
-                found.refusals[-1] += f" Resampled: {_said(again, folder)}"
+        found.refusals.append(f"{uneven} {_said(error, folder)}".strip())
     else:
         if "volume" not in chosen and any("--volume" in warning for warning in volume.warnings):
             # Pictures were left out that are there to choose.
             _read(found, folder, {**chosen, "volume": _NO_SUCH})
+        elif uneven:
+            found.refusals.append(uneven)
+            found.resampled.append(_image(volume))
         else:
             found.images.append(_image(volume))
 

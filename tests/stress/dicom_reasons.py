@@ -212,8 +212,8 @@ def _has(name: str, *values: object) -> Callable[[Made], bool]:
 def _any_order(made: Made) -> bool:
     """Tell whether files or frames come in no order that goes through each volume in turn."""
     mixed = ("instance numbers", ("shuffled", "alike", "none")), ("slice by slice", (True,))
-    several_of_frames = made.kind == "enhanced" and "by" in made.traits
-    return several_of_frames or any(made.traits.get(name) in values for name, values in mixed)
+    frames = made.kind == "enhanced" and bool(made.traits.keys() & {"by", "frames"})
+    return frames or any(made.traits.get(name) in values for name, values in mixed)
 
 
 def _is_incomplete(made: Made) -> bool:
