@@ -136,15 +136,14 @@ def _expect(drawn: DrawnSeries, volume: list[Slice]) -> None:
     apart = np.diff([one.step for one in volume]) if len(volume) > 1 else np.ones(1)
     if len(volume) > 1 and (np.ptp(apart) > 1e-6 or volume[-1].shift.any()):
         pages = [one.values for one in volume]
-        # Between others that are missing all are kept, else those at the ends; the last one is
-        # moved to where its place has it beside the first one's.
-        whole, ends = not (apart % 1).any(), pages[:: len(pages) - 1]
-        exact = ends if drawn.made.said_mm == 0 else ends[:1]
-        kept = [] if volume[-1].shift.any() else pages if whole else exact
+        # Between others that are missing all are kept, else those at the ends; none where they are
+        # moved sideways, as the text of their places has it.
+        moved = volume[-1].shift.any() or drawn.made.said_mm > 0
+        kept = [] if moved else pages if not (apart % 1).any() else [pages[0], pages[-1]]
         drawn.made.uneven.append(kept)
         return
     affine = drawn.affine.copy()
-    affine[:3, 3] = (affine @ [0, 0, volume[0].step, 1])[:3]
+    affine[:3, 3] = (affine @ [0, 0, volume[0].step, 1])[:3] + volume[0].shift
     affine[:3, 2] *= apart[0]
     if drawn.made.traits.get("broken") == "no pixel spacing":
         affine[:3, :2] /= np.linalg.norm(affine[:3, :2], axis=0)

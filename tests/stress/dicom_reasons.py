@@ -297,9 +297,7 @@ REASONS = {
     ),
     "no preamble": Reason(
         "dcm2niix takes no file without the preamble of 132 bytes for DICOM",
-        _when(
-            ("only ours",), _has("beside", "no preamble"), lambda case, _: not case.theirs.images
-        ),
+        _when(("only ours",), _has("beside", "no preamble"), _none_by_them),
     ),
     "scales of frames": Reason(
         "dcm2niix takes slopes and intercepts of frames in another order than the frames",
