@@ -120,9 +120,10 @@ def _spaced(drawn: DrawnSeries, count: int) -> tuple[list[float], np.ndarray]:
     if how == "gap" and count > 1:
         steps[int(drawn.rng.integers(1, count)) :] += int(drawn.pick((1, 1, 2)))
     elif how == "uneven":
-        # By far more than a slice may lie off.
+        # By far more than a slice may lie off, and than the text of its place loses.
         wider = drawn.rng.permutation(np.arange(count - 1) % 2)
-        steps[1:] += np.cumsum(wider * drawn.rng.uniform(0.3, 0.7, count - 1))
+        least = 0.3 + 5 * 10.0**-drawn.decimals / drawn.step
+        steps[1:] += np.cumsum(wider * drawn.rng.uniform(least, least + 0.4, count - 1))
     elif how == "tilt":
         degrees = float(drawn.rng.uniform(2, 25) * drawn.pick((-1, 1)))
         drawn.made.traits["slices"] = f"tilt {degrees:.1f}"
