@@ -23,15 +23,15 @@ from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.array_types import Bool, Label
 from napari_medsamq.errors import PromptError, VolumeError
 from napari_medsamq.inference.backend import CPU
-from napari_medsamq.inference.catalog import find_model
 from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.engine import Engine, Engines
+from napari_medsamq.inference.model_choice import find_model
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.inference.propagation import Stop, gaps
 from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.io.label_format import MAX_LABEL_ID
 from napari_medsamq.io.labels import label_of_array
 from napari_medsamq.io.modality import modality_of
-from napari_medsamq.io.segments import MAX_LABEL_ID
 from napari_medsamq.io.volume import Order, Volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click, box_between
 from napari_medsamq.workflows.notebook import described, session_html, session_png

@@ -20,9 +20,9 @@ from napari_medsamq.analysis.comparison import compare_labels, mean_agreement
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import VolumeError
+from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import bring_onto, read_label, read_label_file
-from napari_medsamq.io.segments import Segment
 from napari_medsamq.io.volume import Volume, read_volume
 from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 
@@ -168,7 +168,9 @@ def test_every_voxel_at_the_edge_is_brought_along(tmp_path: Path) -> None:
     ("code", "move", "words"),
     [
         (0, 0.0, "does not say how the patient lies"),
+        (3, 1.0, "names a template"),
         (4, 1.0, "names a template"),
+        (5, 1.0, "names a template"),
         (1, 500.0, "no place of the patient in common"),
     ],
 )

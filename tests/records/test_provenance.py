@@ -165,6 +165,31 @@ def test_voxels_past_the_history_are_of_unknown_origin(session: AnnotationSessio
     assert origins(session) == {1: OriginCounts(62, 0, 0, 0, 0), 5: OriginCounts(0, 0, 0, 5, 0)}
 
 
+def test_what_is_drawn_over_voxels_past_the_history_is_of_who_drew_it(
+    session: AnnotationSession,
+) -> None:
+    box(session)
+    session.label[3, 5, 3:7] = 5
+    session.label[3, 6, 3:7] = 0
+    stroke(session, np.s_[3, 5:7, 3:5], 1)
+    # Whoever took the network's voxels away before, it was not the brush.
+    assert origins(session) == {1: OriginCounts(56, 4, 0, 0, 0), 5: OriginCounts(0, 0, 0, 2, 0)}
+    session.label[3, 5, 3:5] = 7
+    session.history.undo()
+    session.history.redo()
+    unknown = OriginCounts(0, 0, 0, 2, 0)
+    assert origins(session) == {1: OriginCounts(56, 2, 0, 0, 0), 5: unknown, 7: unknown}
+
+
+def test_what_was_removed_and_then_changed_past_the_history_is_not_told_of(
+    session: AnnotationSession,
+) -> None:
+    box(session)
+    stroke(session, np.s_[3, 5:8, 3:5], 0)
+    session.label[3, 5, 3:5] = 5
+    assert origins(session) == {1: OriginCounts(58, 0, 0, 0, 4), 5: OriginCounts(0, 0, 0, 2, 0)}
+
+
 def test_shares_add_up_to_one(session: AnnotationSession) -> None:
     box(session)
     stroke(session, np.s_[3, 5:8, 3:5], 0)
@@ -234,6 +259,23 @@ def test_the_file_beside_a_label_says_how_it_came_about(
     ]
     assert {"napari-medsamq", "openvino", "numpy", "python"} <= set(found["software"])
     assert found["cpu"]["name"]
+
+
+def test_what_is_drawn_while_a_label_is_saved_is_not_in_it(
+    session: AnnotationSession, tmp_path: Path
+) -> None:
+    box(session)
+    snapshot, before = LabelSnapshot.of(session), session.label.copy()
+    box(session, replace(BOX, index=2), 2)
+    stroke(session, np.s_[3, 5:8, 3:5], 3)
+    session.set_style(1, replace(session.style(1), name="Liver"))
+    saved = save_with_provenance(tmp_path / "l.nii", snapshot)
+    assert saved.receipt.counts == {1: 64}
+    np.testing.assert_array_equal(read_label(tmp_path / "l.nii", session.volume).label, before)
+    found = read_provenance(tmp_path / "l.nii")
+    (label,) = found["labels"]
+    assert (label["name"], label["origin"]["voxels"]["model"]) == ("Label 1", 64)
+    assert len(found["prompts"]) == len(found["steps"]) == 1
 
 
 @pytest.mark.parametrize(("axes", "signs"), [((0, 1, 2), (1, 1, 1)), ((2, 0, 1), (-1, 1, -1))])

@@ -19,7 +19,8 @@ from napari_medsamq.analysis.metrics import nsd
 from napari_medsamq.annotation.review import DOUBTFUL, SURE
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.inference.model_spec import ModelSpec, default_model
+from napari_medsamq.inference.model_choice import default_model
+from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.io.volume import read_volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt
 from training import evaluate
@@ -27,7 +28,7 @@ from training.data.cases import find_cases
 from training.evaluation.confidence_study import describe_checks, mend_worst
 from training.evaluation.model_run import CLICKS, LOOSE, Evaluation, list_modes, score_models
 from training.evaluation.protocol import Protocol, Target, list_targets, loosened, middle_box
-from training.evaluation.scores import Score, clicks_needed, summarise
+from training.evaluation.score_summary import Score, clicks_needed, summarise
 from training.evaluation.tables import difference_table
 
 SIZE = 64

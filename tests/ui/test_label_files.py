@@ -5,9 +5,9 @@ import pytest
 from dicom_series import write_series
 from qtpy.QtWidgets import QFileDialog
 
+from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import read_label
-from napari_medsamq.io.segments import Segment
 
 BOX = ((12, 16, 24), (12, 47, 55))
 
@@ -63,7 +63,7 @@ def test_a_label_is_saved_for_slicer_and_loaded_again(dock, tmp_path, answer, ca
     dock.wait()
     assert "Liver is number 2, as 1 was taken." in dock.dock.status
     assert list(dock.session.history.voxel_counts) == [2]
-    dock.dock.controller.undo()
+    dock.dock.controller.undo.undo()
     assert list(dock.session.history.voxel_counts) == [1]
 
 

@@ -8,7 +8,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from scripted_engine import ScriptedEngine, bright, load_instead
-from test_live import Drag
+from test_preview_and_prefetch import Drag
 
 from napari_medsamq.annotation.repairs import REPAIRS
 from napari_medsamq.inference.preprocess import WindowLevel
@@ -248,7 +248,7 @@ def test_all_that_changes_the_label_waits_for_the_end_of_a_stroke(dock, button, 
         dock.drag((12, 16, 24), (12, 47, 55))
         dock.wait()
         if what == "redo":
-            dock.dock.controller.undo()
+            dock.dock.controller.undo.undo()
         before, status = history.edits, dock.dock.status
         dock.viewer.layers.selection.active = labels
         labels.mode, labels.brush_size = "paint", 4
@@ -314,6 +314,7 @@ def test_undo_in_the_middle_takes_back_what_there_is(slow):
     assert slices(slow) == [30]
 
 
+@pytest.mark.canvas
 def test_the_window_closed_in_the_middle_keeps_what_there_is(slow):
     slow.press(Qt.Key.Key_P)
     slow.qtbot.waitUntil(lambda: len(slices(slow)) > 4, timeout=20_000)

@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from napari_medsamq.errors import ModelError
-from napari_medsamq.inference.catalog import size_mb
 from napari_medsamq.inference.engine import OpenVINOEngine
+from napari_medsamq.inference.model_list import size_mb
 from training.checkpoints.network_file import StoredNetwork
 from training.config import load_config
 from training.console import markdown_table, progress_bar
@@ -20,7 +20,7 @@ from training.conversion.model_directory import export_network
 from training.evaluation.latency import measure
 from training.evaluation.model_run import list_modes, score_models
 from training.evaluation.protocol import Protocol
-from training.evaluation.scores import summarise
+from training.evaluation.score_summary import summarise
 from training.files import replace_file
 from training.learning.calibration import CalibrationConfig, quantize_network
 from training.learning.config import TrainConfig

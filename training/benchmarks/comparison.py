@@ -20,21 +20,21 @@ from napari_medsamq.diagnostics.model_benchmark import (
     measure_loads,
     timed_model,
 )
-from napari_medsamq.inference.catalog import size_mb
-from napari_medsamq.inference.model_spec import INT8_MODEL, MODELS, shipped_models
+from napari_medsamq.inference.model_choice import INT8_MODEL, MODELS, shipped_models
+from napari_medsamq.inference.model_list import size_mb
 from training.benchmarks.goals import TORCH, format_goals, list_goals
 from training.benchmarks.roofline import Roofline, format_rooflines, measure_rooflines
 from training.console import progress_bar
 from training.conversion.model_directory import write_model
-from training.conversion.network import (
+from training.conversion.qcdq import write_qcdq
+from training.conversion.restore import restore_network
+from training.conversion.to_openvino import (
     DECODER_INPUTS,
     DECODER_OUTPUTS,
     ENCODER_INPUTS,
     ENCODER_OUTPUTS,
     example_inputs,
 )
-from training.conversion.qcdq import write_qcdq
-from training.conversion.restore import restore_network
 from training.evaluation.latency import ISA_VARIABLE, LAPTOP
 from training.models.sam import LiteMedSAM
 

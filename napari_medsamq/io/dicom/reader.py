@@ -33,8 +33,8 @@ from napari_medsamq.io.source import (
     LEFT_RIGHT_UNKNOWN,
     Array,
     Decoded,
-    Part,
     Selection,
+    VolumePart,
     check_memory,
 )
 
@@ -253,7 +253,7 @@ def _decode(
     frames: list[Frame],
     selection: Selection,
     warnings: tuple[str, ...],
-    parts: tuple[Part, ...] = (),
+    parts: tuple[VolumePart, ...] = (),
 ) -> Decoded:
     _check_numbers(frames)
     chosen = choose(where, frames, selection.volume)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -15,13 +18,14 @@ from napari_medsamq.array_types import Float64
 from napari_medsamq.io.dicom.contours import fill, outlines
 from napari_medsamq.io.dicom.references import (
     MAKER,
+    NO_VALUE,
     RT_STRUCTURE_SET,
     DicomLabel,
     SourceFrame,
     long_string,
     read_frames,
 )
-from napari_medsamq.io.segments import Mismatch, Segment
+from napari_medsamq.io.label_format import Mismatch
 
 # pydicom takes most of a second to import, which a start without DICOM need not: in functions.
 if TYPE_CHECKING:
@@ -97,35 +101,53 @@ class RTStruct(DicomLabel):
         written.save_as(file, enforce_file_format=True)
 
     def _verify(self, path: Path) -> None:
-        # By filling its contours.
         import pydicom
+        from pydicom.errors import InvalidDicomError
 
-        back = pydicom.dcmread(path)
-        names = {int(roi.ROINumber): str(roi.ROIName) for roi in back.StructureSetROISequence}
+        try:
+            back = pydicom.dcmread(path)
+            names = {int(roi.ROINumber): str(roi.ROIName) for roi in back.StructureSetROISequence}
+            contours = [
+                (
+                    int(roi.ReferencedROINumber),
+                    np.reshape(np.array(own.ContourData, float), (-1, 3)),
+                )
+                for roi in back.ROIContourSequence
+                for own in roi.ContourSequence
+            ]
+        except (*NO_VALUE, EOFError, InvalidDicomError) as error:
+            raise Mismatch(f"cannot be read back ({error})") from error
         if names != {n: long_string(segment.name) for n, segment in self._segments.items()}:
             raise Mismatch("has other names than the label")
-        frames = {frame.k: frame for frame in read_frames(self._source)}
-        for roi in back.ROIContourSequence:
-            polygons = self._polygons(roi, frames)
-            for k in frames:
-                plane = self._plane(k, int(roi.ReferencedROINumber))
-                if not np.array_equal(fill(polygons.get(k, []), plane.shape), plane):
-                    raise Mismatch("encloses other voxels than the label")
+        frames = read_frames(self._source)
+        wanted = [(n, *own) for n in self._segments for own in self._outlined(n, frames)]
+        if [(n, own.shape) for n, own in contours] != [(n, own.shape) for n, _, own in wanted]:
+            raise Mismatch("has other contours than the label")
+        polygons = defaultdict[tuple[int, int], list[Float64]](list)
+        for (n, frame, place), (_, own) in zip(wanted, contours, strict=True):
+            if np.abs(own - place).max() > _MAX_DEVIATION:
+                raise Mismatch("lies elsewhere in the patient than the image")
+            polygons[n, frame.k].append((own - frame.position) @ np.linalg.pinv(frame.steps).T)
+        for n, k in product(self._segments, range(len(frames))):
+            plane = self._plane(k, n)
+            if not np.array_equal(fill(polygons[n, k], plane.shape), plane):
+                raise Mismatch("encloses other voxels than the label")
 
-    def _polygons(self, roi: Dataset, frames: dict[int, SourceFrame]) -> dict[int, list[Float64]]:
-        """Return the contours of a structure by slice, x and y in pixels."""
-        found: dict[int, list[Float64]] = {}
-        for contour in roi.ContourSequence:
-            points = np.reshape(np.array(contour.ContourData, float), (-1, 3))
-            k = int(np.rint(np.linalg.solve(self._source.affine, [*points[0], 1])[2]))
-            if k not in frames:
-                raise Mismatch("lies elsewhere in the patient than the image")
-            from_first = points - frames[k].position
-            x_y: Float64 = from_first @ np.linalg.pinv(frames[k].steps).T
-            if np.abs(x_y @ frames[k].steps.T - from_first).max() > _MAX_DEVIATION:
-                raise Mismatch("lies elsewhere in the patient than the image")
-            found.setdefault(k, []).append(x_y)
-        return found
+    def _outlined(
+        self, label_id: int, frames: list[SourceFrame]
+    ) -> list[tuple[SourceFrame, Float64]]:
+        """Return the outlines of a structure (n, 3), in LPS mm, each with the slice it lies on."""
+        return [
+            (frame, polygon @ frame.steps.T + frame.position)
+            for frame in frames
+            for polygon in self._outlines[label_id][frame.k]
+        ]
+
+    @cached_property
+    def _outlines(self) -> dict[int, list[list[Float64]]]:
+        """Those of each label id by slice, x and y in pixels."""
+        slices = range(self._array.shape[2])
+        return {n: [outlines(self._plane(k, n)) for k in slices] for n in self._segments}
 
     def _plane(self, k: int, label_id: int) -> npt.NDArray[np.bool_]:
         plane: npt.NDArray[np.bool_] = np.equal(self._array[..., k].T, label_id)
@@ -140,22 +162,17 @@ class RTStruct(DicomLabel):
         )
 
     def _contours(self, label_id: int, frames: list[SourceFrame]) -> Dataset:
-        segment: Segment = self._segments[label_id]
-        contours = []
-        for frame in frames:
-            for polygon in outlines(self._plane(frame.k, label_id)):
-                points = polygon @ frame.steps.T + frame.position
-                contours.append(
-                    _dataset(
-                        ContourImageSequence=[_image(frame)],
-                        ContourGeometricType="CLOSED_PLANAR",
-                        NumberOfContourPoints=len(points),
-                        ContourData=[f"{value:.5f}" for value in points.ravel()],
-                    )
-                )
         return _dataset(
-            ROIDisplayColor=list(segment.rgb),
-            ContourSequence=contours,
+            ROIDisplayColor=list(self._segments[label_id].rgb),
+            ContourSequence=[
+                _dataset(
+                    ContourImageSequence=[_image(frame)],
+                    ContourGeometricType="CLOSED_PLANAR",
+                    NumberOfContourPoints=len(points),
+                    ContourData=[f"{value:.5f}" for value in points.ravel()],
+                )
+                for frame, points in self._outlined(label_id, frames)
+            ],
             ReferencedROINumber=label_id,
         )
 
