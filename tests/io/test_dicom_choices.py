@@ -229,6 +229,16 @@ def test_the_scale_may_be_another_in_each_slice(tmp_path: Path) -> None:
     assert volume.data.dtype == np.float32
 
 
+def test_a_slope_of_0_is_refused_unless_all_is_one_value(tmp_path: Path) -> None:
+    voxels, slopes = VOXELS.copy(), [1, 1, 1, 1, 0]
+    write_series(tmp_path, voxels, RescaleSlope=slopes, RescaleIntercept=0)
+    with pytest.raises(VolumeError, match=r"896\.dcm: its Rescale Slope \(0028,1053\).* is 0"):
+        read_volume(tmp_path)
+    voxels[4] = 7
+    write_series(tmp_path, voxels, RescaleSlope=slopes, RescaleIntercept=0)
+    assert not read_volume(tmp_path).data[4].any()
+
+
 def test_bits_beside_the_pixels_are_left_out(tmp_path: Path) -> None:
     dataset = slice_of(VOXELS, 1)
     stored = np.frombuffer(dataset.PixelData, "<u2") | 0x8000

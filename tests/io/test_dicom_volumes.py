@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from dicom_slices import SameProcess, write_slices_of
 from pydicom import Dataset
@@ -174,8 +175,6 @@ def test_attributes_of_makers_tell_volumes_apart(
 
 
 def change(path: Path, maker: str, tag: tuple[int, int], kind: str, value: object) -> None:
-    import pydicom
-
     dataset = pydicom.dcmread(path)
     dataset.private_block(tag[0], maker, create=True).add_new(tag[1] & 0xFF, kind, value)
     dataset.save_as(path)
@@ -206,6 +205,26 @@ def test_times_that_differ_from_slice_to_slice_are_taken_in_their_order(tmp_path
     write_slices_of(tmp_path, OTHER, "b", TriggerTime=[40, 41, 45, 44, 43], InstanceNumber=1)
     call_by_number(tmp_path)
     told_by(tmp_path, "order of TriggerTime")
+
+
+def test_uneven_volumes_are_told_apart_though_their_places_vary_a_bit(tmp_path: Path) -> None:
+    heights = [0.0, 3.0, 9.0, 12.0, 15.0]
+    for prefix, voxels, bit in (("a", ONE, 0.0), ("b", OTHER, 0.02)):
+        place = [[-10, 20, height + bit] for height in heights]
+        write_slices_of(tmp_path, voxels, prefix, EchoTime=2 + bit, ImagePositionPatient=place)
+    # They are no echoes: times that differ by less than a hundredth are one.
+    with pytest.raises(UnevenSlicesError):
+        read_volume(tmp_path)
+    for path in tmp_path.glob("b*"):
+        change(path, "SIEMENS MR HEADER", (0x0019, 0x100C), "IS", 800)
+    for path in tmp_path.glob("a*"):
+        change(path, "SIEMENS MR HEADER", (0x0019, 0x100C), "IS", 0)
+    assert list(choices(tmp_path).values()) == ["b-value 0, 5 slices", "b-value 800, 5 slices"]
+    for volume, voxels in ((1, ONE), (2, OTHER)):
+        with pytest.raises(UnevenSlicesError, match=r"6 mm between slices 2 and 3"):
+            read_volume(tmp_path, volume=volume)
+        resampled = read_volume(tmp_path, volume=volume, resample=True)
+        np.testing.assert_array_equal(resampled.data[[0, 1, 3, 4, 5]], voxels)
 
 
 # --- volumes that do not lie at the same places ---
@@ -388,8 +407,6 @@ def number(dataset: Dataset) -> None:
 @pytest.mark.parametrize("mark", [word, number])
 @pytest.mark.parametrize("opened", ["a000.dcm", ""])
 def test_a_mosaic_is_refused(tmp_path: Path, mark: Callable[[Dataset], None], opened: str) -> None:
-    import pydicom
-
     for path in write_slices_of(tmp_path, ONE[:2], "a", Modality="MR"):
         dataset = pydicom.dcmread(path)
         mark(dataset)
@@ -424,6 +441,26 @@ def test_copies_are_what_has_the_same_pixels(tmp_path: Path, uid: str | None) ->
     )
     with pytest.raises(VolumeError, match=r"lie at one place \(001\.dcm, other000\.dcm\)"):
         read_volume(tmp_path)
+
+
+def test_a_copy_may_have_a_uid_of_its_own(tmp_path: Path) -> None:
+    write_slices_of(tmp_path, ONE, "a", KVP=100)
+    write_slices_of(tmp_path, OTHER, "b", KVP=140)
+    (tmp_path / "b").mkdir()
+    for path in (tmp_path / "a000.dcm", tmp_path / "b003.dcm"):
+        dataset = pydicom.dcmread(path)
+        dataset.SOPInstanceUID = "1.2.3.7"
+        save(dataset, tmp_path / "b" / path.name)
+    one, _ = check_both(tmp_path)
+    assert any("2 slices are in the folder twice" in warning for warning in one.warnings)
+
+
+def test_slices_of_one_value_are_no_copies(tmp_path: Path) -> None:
+    for prefix, voxels, first in (("a", ONE, 1), ("b", OTHER, 1 + COUNT)):
+        voxels = np.where(np.arange(COUNT)[:, None, None] == 0, 0, voxels).astype(np.int16)
+        uids = [f"1.2.3.4.{first + n}" for n in range(COUNT)]
+        write_slices_of(tmp_path, voxels, prefix, SOPInstanceUID=uids)
+    assert [said.endswith(", 5 slices") for said in choices(tmp_path).values()] == [True] * 2
 
 
 # --- where nothing in the files tells ---

@@ -188,3 +188,12 @@ def test_a_tilt_of_the_gantry_is_no_rounding(tmp_path: Path, decimals: int) -> N
     write(tmp_path, ideal, 3, turn, decimals)
     with pytest.raises(UnevenSlicesError, match=r"gantry tilt of (3\.0|2\.9)"):
         read_volume(tmp_path)
+
+
+def test_places_of_few_thin_slices_that_vary_a_bit_are_no_tilt(tmp_path: Path) -> None:
+    ideal = places(0.5, 3)
+    beside = np.array([[0.02, 0, 0], [0, 0.01, 0], [-0.02, 0, 0]])
+    write(tmp_path, ideal + beside, 4)
+    affine = read_volume(tmp_path).source.affine
+    assert farthest(affine, ideal) <= NEAR
+    np.testing.assert_allclose(affine[:2, 2], 0, atol=1e-9)

@@ -6,6 +6,7 @@ import typer
 
 from tests.stress.bad_files import bad_files
 from tests.stress.batch import batch
+from tests.stress.dicom import dicom
 from tests.stress.faults import faults
 from tests.stress.geometry import geometry
 from tests.stress.walk import walk
@@ -13,6 +14,7 @@ from tests.stress.walk import walk
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 app.command("bad-files")(bad_files)
 app.command("batch")(batch)
+app.command("dicom")(dicom)
 app.command("faults")(faults)
 app.command("geometry")(geometry)
 app.command("walk")(walk)

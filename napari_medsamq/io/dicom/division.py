@@ -15,7 +15,8 @@ import numpy as np
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.io.dicom.series import Frame, along_normal, grid_of, in_order, named, positions
 
-_SAME_PLACE = 1e-3  # mm
+# In mm: what is one place, and by how much places of two volumes may vary that are meant to be one.
+_SAME_PLACE, _NEAR_PLACE = 1e-3, 0.05
 # What all slices of one volume have in common, wherever they lie.
 _COMMON = frozenset(
     (
@@ -87,12 +88,12 @@ def divided(frames: list[Frame]) -> Division:
         if few and all(map(_is_even, groups)) and not (division.private and crowd == 1):
             return division
     if crowd == 1:
-        return whole
+        return _by_near_places(frames) or whole
     # Of which not each is complete: the one that is chosen is told to be uneven. What files are
     # called is then too little.
     for division in _divisions(frames, names, most):
-        alone = [len({places[id(f)] for f in group}) == len(group) for _, group in division.groups]
-        if all(alone) and len(alone) <= crowd and not (division.private and len(counts) > 1):
+        alone = _is_alone(division, places)
+        if alone and len(division.groups) <= crowd and not (division.private and len(counts) > 1):
             return division
     ranked = _ranked(frames, places)
     if ranked is not None:
@@ -106,11 +107,30 @@ def divided(frames: list[Frame]) -> Division:
     )
 
 
-def number_places(frames: Sequence[Frame]) -> dict[int, int]:
-    """Number the places along the normal at which slices lie, by the identity of frames."""
+def _by_near_places(frames: Sequence[Frame]) -> Division | None:
+    """Divide uneven volumes that lie at the same places but for a bit."""
+    places = number_places(frames, _NEAR_PLACE)
+    crowd = max(Counter(places.values()).values())
+    for division in _divisions(frames, _COMMON, crowd):
+        if len(division.groups) <= crowd and _is_alone(division, places):
+            return division
+    return None
+
+
+def _is_alone(division: Division, places: dict[int, int]) -> bool:
+    """Tell whether no volume has several slices at one place."""
+    groups = ([places[id(frame)] for frame in group] for _, group in division.groups)
+    return all(len(set(numbers)) == len(numbers) for numbers in groups)
+
+
+def number_places(frames: Sequence[Frame], apart: float = _SAME_PLACE) -> dict[int, int]:
+    """Number the places along the normal at which slices lie, by the identity of frames.
+
+    Those that are no farther apart than so many mm are one.
+    """
     heights = positions(frames) @ frames[0].axes[:, 2]
     order = np.argsort(heights, kind="stable")
-    steps = np.diff(heights[order], prepend=heights[order[0]]) > _SAME_PLACE
+    steps = np.diff(heights[order], prepend=heights[order[0]]) > apart
     return {id(frames[n]): int(number) for n, number in zip(order, np.cumsum(steps), strict=True)}
 
 

@@ -15,6 +15,8 @@ from napari_medsamq.io.source import Array
 # How far a slice may lie off the grid: so many mm beside what the places' text cannot hold, or so
 # much of the distance between slices.
 _OFF_MM, _OFF_SHARE = 0.05, 0.05
+# How much a step may be turned against the normal of slices.
+TILT_DEG = 0.5
 # More decimals of a mm than that are no rounding.
 _DECIMALS = 6
 # Shifts that are tried of the first place within its rounding.
@@ -142,7 +144,9 @@ def _fit(
     fine = np.where(units < 1, units, 0)
     length = float(step @ normal)
     sideways = np.linalg.norm(step - length * normal) * numbers[-1]
-    if sideways <= 2 * np.linalg.norm(_rounding(fine, length * normal)):
+    # Of few thin slices no tilt, if places vary a bit.
+    slight = sideways <= _OFF_MM and tilt_deg(step, normal) > TILT_DEG
+    if slight or sideways <= 2 * np.linalg.norm(_rounding(fine, length * normal)):
         step = length * normal
     length = float(np.linalg.norm(step))
     rounding = _rounding(fine, length * normal)
@@ -159,6 +163,12 @@ def _fit(
     off = np.linalg.norm(places - origin - numbers[:, None] * step, axis=1).max()
     allowed = max(_OFF_MM + float(np.linalg.norm(rounding)), _OFF_SHARE * length)
     return EvenGrid(numbers, origin, step, usual, float(off), allowed, said)
+
+
+def tilt_deg(step: Float64, normal: Float64) -> float:
+    """Return by how many degrees a step is turned against the normal of slices."""
+    sideways = np.linalg.norm(np.cross(step, normal))
+    return float(np.degrees(np.arctan2(sideways, abs(step @ normal))))
 
 
 def _units(values: Float64) -> Float64:

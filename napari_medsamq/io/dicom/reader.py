@@ -6,6 +6,7 @@ import base64
 import os
 import struct
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,11 @@ _SOP_INSTANCE_UID, _SHORT = 0x0018, 1024
 _HIDDEN = "."
 
 _NO_STAND_IN = "Nothing else can stand in for it: have it corrected, or export the series again."
+
+_NO_SLOPE = (
+    "its Rescale Slope (0028,1053), or Dose Grid Scaling (3004,000E), is 0, which makes one value "
+    "of all its pixels"
+)
 
 # Of CT in so few, somebody has made grey values.
 _FEW_BITS = 8
@@ -143,11 +149,7 @@ def read_dicom_folder(folder: Path, selection: Selection) -> Decoded:
                 unreadable[head.get("unreadable_of")] = f"{path}: {head['error']}"
         series = split_series(found)
         key = _chosen(folder, series, selection.series, left_out)
-
-        def same_pixels(one: Frame, other: Frame) -> bool:
-            return np.array_equal(_stored(decoder, one), _stored(decoder, other))
-
-        frames, copies = without_copies(series[key], same_pixels)
+        frames, copies = without_copies(series[key], partial(_stored, decoder))
         if frames[0].head["series"] in unreadable:
             raise VolumeError(f"{unreadable[frames[0].head['series']]}. {_NO_STAND_IN}")
         warnings: tuple[str, ...] = () if len(frames) > 1 else (ONE_SLICE,)
@@ -362,6 +364,8 @@ def _pixels(decoder: Decoder, where: Path, frames: Sequence[Frame]) -> Array:
             if _is_inverted(frame):
                 plane = _inverted(plane, frame)
             slope, intercept = _scale(frame)
+            if slope == 0 and np.ptp(plane):
+                raise VolumeError(f"{frame.path}: {_NO_SLOPE}. {_NO_STAND_IN}")
             if (slope, intercept) != (1, 0):
                 # Whole numbers below 2**53 are exact; what overflows is infinite, and told.
                 plane = plane * slope + intercept

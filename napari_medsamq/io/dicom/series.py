@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,9 @@ import numpy as np
 
 from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import UnevenSlicesError, VolumeError
-from napari_medsamq.io.dicom.even_grid import EvenGrid, find_grid
-from napari_medsamq.io.source import VolumePart
+from napari_medsamq.io.dicom.even_grid import TILT_DEG, EvenGrid, find_grid, tilt_deg
+from napari_medsamq.io.source import Array, VolumePart
 
-_TILT_DEG = 0.5
 # Of directions: decimals beyond which they are exact, and the least that can be told from a tilt.
 _DECIMALS = range(2, 6)
 # By how many radians a normal is off for each unit by which the directions' numbers are.
@@ -201,24 +201,36 @@ def series_part(series: dict[str, list[Frame]], key: str) -> VolumePart:
 
 
 def without_copies(
-    frames: Sequence[Frame], same_pixels: Callable[[Frame, Frame], bool]
+    frames: Sequence[Frame], stored: Callable[[Frame], Array]
 ) -> tuple[list[Frame], int]:
     """Leave out slices that are in the folder more than once; return also how many.
+
+    Copies have the same pixels and, but for their UIDs, say the same. Slices of several volumes may
+    do so, too, where they are all of one value.
 
     Parameters
     ----------
     frames : sequence of Frame
-    same_pixels : callable
-        Tells whether the pixels of two frames are the same: there are programs that give one UID,
-        or none, to several slices.
+    stored : callable
+        Returns the pixels of a frame: there are programs that give one UID, or none, to several
+        slices.
     """
-    kept: dict[object, list[Frame]] = defaultdict(list)
+    alike: dict[object, list[Frame]] = defaultdict(list)
     for frame in frames:
-        key = (frame.head["uid"], frame.number, str(frame.place), frame.size)
-        if not any(same_pixels(frame, other) for other in kept[key]):
-            kept[key].append(frame)
-    found = {id(frame) for group in kept.values() for frame in group}
-    return [frame for frame in frames if id(frame) in found], len(frames) - len(found)
+        alike[frame.number, str(frame.place), frame.size].append(frame)
+    copies = set()
+    for group in alike.values():
+        known: set[object] = set()
+        for frame in group if len(group) > 1 else ():
+            pixels = stored(frame)
+            digest = hashlib.sha256(pixels.tobytes()).digest()
+            names = {(digest, "UID", frame.head["uid"])}
+            if np.ptp(pixels):
+                names.add((digest, "instance", frame.head["instance"]))
+            if names & known:
+                copies.add(id(frame))
+            known |= names
+    return [frame for frame in frames if id(frame) not in copies], len(copies)
 
 
 def in_order(value: str) -> tuple[float, str]:
@@ -319,9 +331,8 @@ def _unevenness(ordered: Sequence[Frame], grid: EvenGrid, normal: Float64) -> st
             f"they are usually {grid.usual:.3g} mm apart, but {gaps[gap]:.3g} mm between slices "
             f"{gap + 1} and {gap + 2}; slices are missing or unevenly spaced ({named(beside)})"
         )
-    step = grid.step
-    tilt = np.degrees(np.arctan2(np.linalg.norm(np.cross(step, normal)), abs(step @ normal)))
-    if tilt > _TILT_DEG:
+    tilt = tilt_deg(grid.step, normal)
+    if tilt > TILT_DEG:
         return f"each lies shifted against the last one, a gantry tilt of {tilt:.1f} degrees"
     if not grid.fits:
         worst = int(np.linalg.norm(places - grid.places, axis=1).argmax())
