@@ -8,6 +8,7 @@ from tests.stress.bad_files import bad_files
 from tests.stress.batch import batch
 from tests.stress.faults import faults
 from tests.stress.geometry import geometry
+from tests.stress.mutants import mutants
 from tests.stress.walk import walk
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -15,6 +16,7 @@ app.command("bad-files")(bad_files)
 app.command("batch")(batch)
 app.command("faults")(faults)
 app.command("geometry")(geometry)
+app.command("mutants")(mutants)
 app.command("walk")(walk)
 
 if __name__ == "__main__":
