@@ -67,7 +67,8 @@ def nsd(reference: Bool, mask: Bool, spacing_mm: Sequence[float], tolerance_mm: 
     Returns
     -------
     nsd : float
-        From 0 to 1; 1 where both are empty, 0 where one is.
+        From 0 to 1; 1 where both are empty (for which the published code has no
+        number, as they agree all the same), 0 where one is.
 
     Raises
     ------

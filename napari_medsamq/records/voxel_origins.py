@@ -97,19 +97,16 @@ def count_origins(edits: Sequence[Edit], label: Label) -> dict[int, OriginCounts
     origins = np.zeros(places.size, np.uint8)
     removed = np.zeros(places.size, np.uint16)
     for edit in edits:
-        found = np.searchsorted(places, edit.voxels)
-        # As `History` does it: what was changed past the history keeps what it was given last.
-        follows = values[found] == edit.before
-        at, before, after = found[follows], edit.before[follows], edit.after[follows]
-        origin = edit_origin(edit)
+        at, origin = np.searchsorted(places, edit.voxels), edit_origin(edit)
+        # Of whoever it was before, it was changed past the history since.
+        origins[at[values[at] != edit.before]] = Origin.nobody
         taken = (origins[at] == Origin.model) & (origin != Origin.model)
-        removed[at[taken]] = before[taken]
-        given_back = removed[at] == after
-        removed[at[given_back]] = 0
+        removed[at[taken]] = edit.before[taken]
+        removed[at[removed[at] == edit.after]] = 0
         if origin == Origin.model:
             removed[at] = 0
-        values[at] = after
-        origins[at] = np.where(after == 0, Origin.nobody, origin)
+        values[at] = edit.after
+        origins[at] = np.where(edit.after == 0, Origin.nobody, origin)
     known = values == flat[places]
     origins[~known] = Origin.nobody
     removed[~known] = 0

@@ -168,7 +168,9 @@ def test_every_voxel_at_the_edge_is_brought_along(tmp_path: Path) -> None:
     ("code", "move", "words"),
     [
         (0, 0.0, "does not say how the patient lies"),
+        (3, 1.0, "names a template"),
         (4, 1.0, "names a template"),
+        (5, 1.0, "names a template"),
         (1, 500.0, "no place of the patient in common"),
     ],
 )

@@ -67,6 +67,85 @@ def test_diameters_of_odd_shapes_are_simpleitks(phantom: Any, axis: int) -> None
         assert found.slices == planes.any((1, 2)).sum()
 
 
+def random_mask(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Make a mask that is thin, one voxel thick, touches the border, is noise or a few specks."""
+    if kind in ("noise", "specks"):
+        return rng.random(shape) < (0.5 if kind == "noise" else 0.02)
+    starts = [int(rng.integers(0, size)) for size in shape]
+    place = [slice(low, int(rng.integers(low, size)) + 1) for low, size in zip(starts, shape)]  # noqa: B905
+    axis = int(rng.integers(len(shape)))
+    if kind == "sheet":
+        place[axis] = slice(starts[axis], starts[axis] + 1)
+    if kind == "line":
+        place = [slice(low, low + 1) for low in starts]
+        place[axis] = slice(starts[axis], shape[axis])
+    if kind == "border":
+        place[axis] = slice(0, shape[axis])
+    mask = np.zeros(shape, bool)
+    mask[tuple(place)] = True
+    return mask
+
+
+@pytest.mark.parametrize("kind", ["noise", "specks", "block", "sheet", "line", "border"])
+@pytest.mark.parametrize(
+    ("shape", "spacing"),
+    [
+        ((7, 11, 13), (1.0, 1.0, 1.0)),
+        ((6, 20, 9), (5.0, 0.4, 0.9)),
+        ((2, 3, 40), (0.3, 2.0, 0.7)),
+        ((1, 15, 18), (8.0, 0.6, 1.1)),
+        ((12, 14, 1), (0.8, 3.0, 2.0)),
+    ],
+)
+def test_random_masks_measure_what_simpleitk_says(
+    kind: str, shape: tuple[int, ...], spacing: tuple[float, ...]
+) -> None:
+    rng = np.random.default_rng([len(kind), *shape])
+    close = partial(pytest.approx, rel=1e-6, abs=1e-9)
+    for values in (
+        rng.integers(-1000, 3000, shape).astype(np.int16),
+        rng.normal(5, 1000, shape).astype(np.float32),
+    ):
+        label = np.zeros(shape, np.uint16)
+        for label_id in (3, 700):
+            label[random_mask(rng, kind, shape)] = label_id
+        volume, size = volume_from_slices(values, spacing, "image"), np.array(spacing)
+        shapes, itk = (
+            sitk.LabelShapeStatisticsImageFilter(),
+            sitk.LabelIntensityStatisticsImageFilter(),
+        )
+        shapes.ComputeFeretDiameterOn()
+        shapes.Execute(itk_image(label, size))
+        itk.Execute(itk_image(label, size), itk_image(values, size))
+        for axis in range(3):
+            measured = label_statistics(volume, label, axis)
+            assert list(measured) == list(shapes.GetLabels())
+            flat = shape.index(1) if 1 in shape else axis
+            for label_id, found in measured.items():
+                mask = label == label_id
+                assert found.voxels == shapes.GetNumberOfPixels(label_id)
+                assert found.millilitres == close(shapes.GetPhysicalSize(label_id) / 1000)
+                assert found.longest_mm == close(shapes.GetFeretDiameter(label_id))
+                assert found.mean == pytest.approx(itk.GetMean(label_id), rel=1e-5, abs=1e-3)
+                if found.voxels > 1:  # of one voxel SimpleITK says nan
+                    sd = itk.GetStandardDeviation(label_id)
+                    assert found.sd == pytest.approx(sd, rel=1e-5, abs=1e-3)
+                shares = list(found.percentiles)
+                assert list(found.percentiles.values()) == close(
+                    np.percentile(values[mask], shares)
+                )
+                planes = np.moveaxis(mask, flat, 0)
+                used = planes[planes.any((1, 2))]
+                assert found.slices == len(used)
+                longest = 0.0
+                for plane in used:
+                    shapes_2d = sitk.LabelShapeStatisticsImageFilter()
+                    shapes_2d.ComputeFeretDiameterOn()
+                    shapes_2d.Execute(itk_image(plane.astype(np.uint8), np.delete(size, flat)))
+                    longest = max(longest, shapes_2d.GetFeretDiameter(1))
+                assert found.plane_mm == close(longest)
+
+
 def test_flat_masks_and_single_voxels_are_measured(phantom: Any) -> None:
     volume = phantom.volume
     mask = np.zeros(volume.data.shape, bool)

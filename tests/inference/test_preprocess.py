@@ -197,7 +197,7 @@ def test_a_box_holds_its_last_pixels_as_they_are_shown(
     near = ResizeLongestSide(height, width, pixel_size, far_edge=False).apply_box([x0, y0, x1, y1])
     spans = ((y0, y1), (x0, x1))
     for axis, ((first, last), scale) in enumerate(zip(spans, transform.scale, strict=True)):
-        low, high = found[1 - axis], found[3 - axis]
+        low, high = float(found[1 - axis]), float(found[3 - axis])
         assert low == near[1 - axis] == int(first * scale)
         assert near[3 - axis] == int(last * scale)
         if scale > 1:

@@ -22,10 +22,12 @@ from napari_medsamq.annotation.label_import import import_label
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import PromptError, VolumeError
 from napari_medsamq.inference.preprocess import IDENTITY
+from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import LabelFile, read_label, read_label_file
 from napari_medsamq.io.segments import Segment
 from napari_medsamq.io.volume import Volume, read_volume, volume_hash
+from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.journal_format import read_journal
 from napari_medsamq.records.recording import Recorder, restore
@@ -482,6 +484,17 @@ def test_a_label_that_gives_way_does_not_land_on_one_that_was_named(volume: Volu
     session.set_style(2, LabelStyle("Tumour", "#ffffff"))
     assert import_label(session, loaded(volume, n1=LIVER))[1] == {1: 3, 5: 5}
     assert session.style(2).name == "Tumour"
+
+
+def test_a_box_whose_voxels_others_have_taken_keeps_its_label(volume: Volume) -> None:
+    """It gets them back when the others go, and they are not to be those of the file."""
+    session = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
+    mask = np.zeros(session.label.shape[1:], bool)
+    mask[:2, :2] = True
+    for label_id in (1, 2):
+        session.commit(BoxPrompt(0, 0, 0, 0, 1, 1), [SliceMask(0, 0, mask, 1, 0, 0)], label_id)
+    assert session.history.voxel_counts == {2: 4}
+    assert import_label(session, loaded(volume, n1=LIVER))[1] == {1: 3, 5: 5}
 
 
 def test_what_was_named_after_loading_keeps_that_through_undo_and_redo(volume: Volume) -> None:

@@ -181,6 +181,21 @@ def test_journals_of_before_tell_what_was_seen_by_their_edits(tmp_path: Path) ->
     assert restore(records[:2], SHAPE).window is None
 
 
+def test_a_record_is_on_the_disk_when_it_has_been_appended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is only with the system is lost when the power fails."""
+    safe: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda number: safe.append(os.fstat(number).st_size))
+    with (tmp_path / "a.journal").open("wb") as file:
+        write_head(file)
+        for number in range(3):
+            append_record(file, Record({"kind": "note", "number": number}, {}))
+            assert safe[number] == (tmp_path / "a.journal").stat().st_size
+    assert len(safe) == 3
+    assert len(read_journal(tmp_path / "a.journal").records) == 3
+
+
 def test_work_goes_on_where_it_was(tmp_path: Path) -> None:
     first = Work(tmp_path)
     first.box(1)
@@ -635,10 +650,12 @@ def test_a_record_that_makes_no_sense_is_told_in_words(content: dict[str, Any]) 
         restore([Record(content, nothing)], SHAPE)
 
 
-def test_propagations_of_two_days_are_not_undone_together(tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_vain", [0, 1])
+def test_propagations_of_two_days_are_not_undone_together(tmp_path: Path, in_vain: int) -> None:
+    """Also where propagations of which nothing came have had numbers of their own."""
     first = Work(tmp_path)
     group = object()
-    for nothing_or_something in (object(), group):
+    for nothing_or_something in (*(object() for _ in range(in_vain)), group):
         first.session.event.emit("carry", {"group": nothing_or_something})
     first.session.history.change("a", np.array([1]), np.array([1], np.uint16), (), group=group)
     first.recorder.close()

@@ -165,6 +165,22 @@ def test_voxels_past_the_history_are_of_unknown_origin(session: AnnotationSessio
     assert origins(session) == {1: OriginCounts(62, 0, 0, 0, 0), 5: OriginCounts(0, 0, 0, 5, 0)}
 
 
+def test_what_is_drawn_over_voxels_past_the_history_is_of_who_drew_it(
+    session: AnnotationSession,
+) -> None:
+    box(session)
+    session.label[3, 5, 3:7] = 5
+    session.label[3, 6, 3:7] = 0
+    stroke(session, np.s_[3, 5:7, 3:5], 1)
+    # Whoever took the network's voxels away before, it was not the brush.
+    assert origins(session) == {1: OriginCounts(56, 4, 0, 0, 0), 5: OriginCounts(0, 0, 0, 2, 0)}
+    session.label[3, 5, 3:5] = 7
+    session.history.undo()
+    session.history.redo()
+    unknown = OriginCounts(0, 0, 0, 2, 0)
+    assert origins(session) == {1: OriginCounts(56, 2, 0, 0, 0), 5: unknown, 7: unknown}
+
+
 def test_shares_add_up_to_one(session: AnnotationSession) -> None:
     box(session)
     stroke(session, np.s_[3, 5:8, 3:5], 0)

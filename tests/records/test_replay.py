@@ -110,6 +110,26 @@ def test_a_mask_that_the_network_would_not_give_again_is_found(work: Work) -> No
     assert "1 Liver: DSC 1.0000" in result.stdout
 
 
+@pytest.mark.parametrize("prompt", [replace(BOX, y1=14), BoxPrompt3D((1, 5, 3), (4, 12, 10), 0)])
+def test_a_mask_is_asked_for_again_as_a_locked_label_let_it_be(
+    work: Work, prompt: BoxPrompt | BoxPrompt3D
+) -> None:
+    volume = work.session.volume
+    work.journal = work.journal.with_name("b.journal")
+    journal = Journal(work.journal, volume, volume_hash(volume), None, pytest.fail)
+    session = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
+    recorder = Recorder(session, journal, None)
+    half = replace(BOX, x1=6)
+    session.commit(half, list(session.segment(half)), 1)
+    session.set_style(1, replace(session.style(1), locked=True))
+    session.commit(prompt, list(session.segment(prompt)), 2)
+    recorder.close()
+    assert session.history.voxel_counts[1] == 32
+    result = run(work, "--verify")
+    assert result.exit_code == 0, result.output
+    assert "2 of 2 masks are the same" in result.stdout
+
+
 def test_a_slice_that_a_propagation_no_longer_comes_to_is_found(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:

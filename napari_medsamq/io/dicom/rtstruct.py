@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -15,6 +16,7 @@ from napari_medsamq.array_types import Float64
 from napari_medsamq.io.dicom.contours import fill, outlines
 from napari_medsamq.io.dicom.references import (
     MAKER,
+    NO_VALUE,
     RT_STRUCTURE_SET,
     DicomLabel,
     SourceFrame,
@@ -97,35 +99,51 @@ class RTStruct(DicomLabel):
         written.save_as(file, enforce_file_format=True)
 
     def _verify(self, path: Path) -> None:
-        # By filling its contours.
         import pydicom
+        from pydicom.errors import InvalidDicomError
 
-        back = pydicom.dcmread(path)
-        names = {int(roi.ROINumber): str(roi.ROIName) for roi in back.StructureSetROISequence}
+        try:
+            back = pydicom.dcmread(path)
+            names = {int(roi.ROINumber): str(roi.ROIName) for roi in back.StructureSetROISequence}
+            contours = {
+                int(roi.ReferencedROINumber): [
+                    np.reshape(np.array(contour.ContourData, float), (-1, 3))
+                    for contour in roi.ContourSequence
+                ]
+                for roi in back.ROIContourSequence
+            }
+        except (*NO_VALUE, EOFError, InvalidDicomError) as error:
+            raise Mismatch(f"cannot be read back ({error})") from error
         if names != {n: long_string(segment.name) for n, segment in self._segments.items()}:
             raise Mismatch("has other names than the label")
-        frames = {frame.k: frame for frame in read_frames(self._source)}
-        for roi in back.ROIContourSequence:
-            polygons = self._polygons(roi, frames)
-            for k in frames:
-                plane = self._plane(k, int(roi.ReferencedROINumber))
-                if not np.array_equal(fill(polygons.get(k, []), plane.shape), plane):
-                    raise Mismatch("encloses other voxels than the label")
+        if contours.keys() != names.keys():
+            raise Mismatch("has contours of other structures than the label")
+        frames = read_frames(self._source)
+        for label_id, found in contours.items():
+            self._compare(label_id, found, frames)
 
-    def _polygons(self, roi: Dataset, frames: dict[int, SourceFrame]) -> dict[int, list[Float64]]:
-        """Return the contours of a structure by slice, x and y in pixels."""
-        found: dict[int, list[Float64]] = {}
-        for contour in roi.ContourSequence:
-            points = np.reshape(np.array(contour.ContourData, float), (-1, 3))
-            k = int(np.rint(np.linalg.solve(self._source.affine, [*points[0], 1])[2]))
-            if k not in frames:
+    def _compare(self, label_id: int, found: list[Float64], frames: list[SourceFrame]) -> None:
+        """Compare the contours of a structure, in mm, with its outlines and with its voxels."""
+        wanted = [(frame, own) for frame in frames for own in self._outlines[label_id][frame.k]]
+        if len(found) != len(wanted):
+            raise Mismatch("has more or fewer contours than the label")
+        polygons: dict[int, list[Float64]] = {}
+        for (frame, own), points in zip(wanted, found, strict=True):
+            place = own @ frame.steps.T + frame.position
+            if points.shape != place.shape or np.abs(points - place).max() > _MAX_DEVIATION:
                 raise Mismatch("lies elsewhere in the patient than the image")
-            from_first = points - frames[k].position
-            x_y: Float64 = from_first @ np.linalg.pinv(frames[k].steps).T
-            if np.abs(x_y @ frames[k].steps.T - from_first).max() > _MAX_DEVIATION:
-                raise Mismatch("lies elsewhere in the patient than the image")
-            found.setdefault(k, []).append(x_y)
-        return found
+            x_y: Float64 = (points - frame.position) @ np.linalg.pinv(frame.steps).T
+            polygons.setdefault(frame.k, []).append(x_y)
+        for frame in frames:
+            plane = self._plane(frame.k, label_id)
+            if not np.array_equal(fill(polygons.get(frame.k, []), plane.shape), plane):
+                raise Mismatch("encloses other voxels than the label")
+
+    @cached_property
+    def _outlines(self) -> dict[int, dict[int, list[Float64]]]:
+        """Those of each label id by slice, x and y in pixels."""
+        slices = range(self._array.shape[2])
+        return {n: {k: outlines(self._plane(k, n)) for k in slices} for n in self._segments}
 
     def _plane(self, k: int, label_id: int) -> npt.NDArray[np.bool_]:
         plane: npt.NDArray[np.bool_] = np.equal(self._array[..., k].T, label_id)
@@ -143,7 +161,7 @@ class RTStruct(DicomLabel):
         segment: Segment = self._segments[label_id]
         contours = []
         for frame in frames:
-            for polygon in outlines(self._plane(frame.k, label_id)):
+            for polygon in self._outlines[label_id][frame.k]:
                 points = polygon @ frame.steps.T + frame.position
                 contours.append(
                     _dataset(

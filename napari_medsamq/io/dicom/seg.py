@@ -119,30 +119,22 @@ class DicomSeg(DicomLabel):
         from highdicom.seg import segread
 
         frames = read_frames(self._source)
-        places = {frame.k: frame.position for frame in frames}
         try:
             back = segread(path)
-            first = back.PerFrameFunctionalGroupsSequence[0]
-            steps = pixel_steps(
-                functional_group(back, first, "PlaneOrientationSequence"),
-                functional_group(back, first, "PixelMeasuresSequence"),
-            )
-            label = self._united(back, places)
-            names = [str(item.SegmentLabel) for item in back.SegmentSequence]
+            label = self._united(back, frames)
+            told = [(str(item.SegmentLabel), str(item.TrackingID)) for item in back.SegmentSequence]
         except _REFUSED as error:
             raise Mismatch(f"cannot be read back ({error})") from error
-        # At the far end of the slice.
-        off = np.abs((steps - frames[0].steps) * self._source.grid[:2]).max()
-        if off > _MAX_DEVIATION:
-            raise Mismatch("lies elsewhere in the patient than the image")
         if not np.array_equal(label, self._array):
             raise Mismatch("has other voxels than the label")
-        if names != [long_string(segment.name) for segment in self._segments.values()]:
-            raise Mismatch("has other names than the label")
+        segments = self._segments.items()
+        if told != [(long_string(segment.name), _tracking(n)) for n, segment in segments]:
+            raise Mismatch("has other names or numbers than the label")
 
-    def _united(self, back: Segmentation, places: dict[int, Float64]) -> Array:
+    def _united(self, back: Segmentation, frames: list[SourceFrame]) -> Array:
         """Bring the frames of a file together, each on the slice whose place it has."""
         ids = list(self._segments)
+        places = {frame.k: frame.position for frame in frames}
         label = np.zeros_like(self._array)
         masks = _stored(back).astype(bool)
         if masks.shape[1:] != self._array.shape[1::-1]:
@@ -151,12 +143,22 @@ class DicomSeg(DicomLabel):
             where = functional_group(back, groups, "PlanePositionSequence")
             position = np.array(where.ImagePositionPatient, float)
             k = min(places, key=lambda k: float(np.linalg.norm(places[k] - position)))
-            if np.linalg.norm(places[k] - position) > _MAX_DEVIATION:
+            steps = pixel_steps(
+                functional_group(back, groups, "PlaneOrientationSequence"),
+                functional_group(back, groups, "PixelMeasuresSequence"),
+            )
+            # At the far end of the slice.
+            off = np.abs((steps - frames[0].steps) * self._source.grid[:2]).max()
+            if max(off, np.linalg.norm(places[k] - position)) > _MAX_DEVIATION:
                 raise Mismatch("lies elsewhere in the patient than the image")
             segment = functional_group(back, groups, "SegmentIdentificationSequence")
-            number = int(segment.ReferencedSegmentNumber)
-            label[..., k][mask.T] = ids[number - 1]
+            label[..., k][mask.T] = ids[int(segment.ReferencedSegmentNumber) - 1]
         return label
+
+
+def _tracking(label_id: int) -> str:
+    """Return what keeps a label's own number, for which segments have no other place."""
+    return f"Label {label_id}"
 
 
 def _images(frames: list[SourceFrame]) -> list[Dataset]:
@@ -378,8 +380,7 @@ def _description(number: int, label_id: int, segment: Segment) -> SegmentDescrip
             name=MAKER, family=codes.DCM.ArtificialIntelligence, version=__version__
         ),
         tracking_uid=generate_uid(),
-        # The label's own number, which segments have no place for.
-        tracking_id=f"Label {label_id}",
+        tracking_id=_tracking(label_id),
         display_color=CIELabColor.from_rgb(*segment.rgb),
     )
     if found.side is not None:
