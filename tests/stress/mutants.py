@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, TypeVar
@@ -41,19 +42,11 @@ _TESTS = (
     *("test_api.py", "test_geometry.py", "io", "inference", "analysis", "annotation", "records"),
     *("workflows", "cohort"),
 )
+# No plugins but these: those of Qt and napari take longer to load than most tests take.
 _PYTEST = (
-    *(
-        "-m",
-        "pytest",
-        "-q",
-        "--no-header",
-        "--disable-warnings",
-        "--hypothesis-seed=0",
-        "-p",
-        "no:cacheprovider",
-    ),
-    *("-p", "no:xdist", "-p", "no:pytest-qt", "-p", "no:xvfb", "-o", "addopts=--strict-markers"),
-    *("-m", "not slow"),
+    *("-m", "pytest", "-q", "--no-header", "--disable-warnings", "-p", "no:cacheprovider"),
+    *("-p", "pytest_timeout", "-p", "_hypothesis_pytestplugin", "--hypothesis-seed=0"),
+    *("-o", "addopts=--strict-markers", "-m", "not slow"),
 )
 # Of tests for one change, by what they took when the map was made. A change that makes them
 # take several times as long hangs, which is noticed.
@@ -146,10 +139,11 @@ class Reached:
         for old in set((folder / "map").iterdir()) - set(answers.values()):
             old.unlink()
         missing = [file for file in answers if not answers[file].exists()]
-        for file, _ in copies.share(
-            missing, lambda copy, file: _write_map(copy, file, answers[file])
-        ):
-            typer.echo(f"{'mapped' if answers[file].exists() else 'NOT MAPPED'}  {file}")
+        write = partial(_write_map, answers)
+        for number, (file, said) in enumerate(copies.share(missing, write), 1):
+            if not answers[file].exists():
+                raise RuntimeError(f"{file}: its tests could not be run:\n{said}")
+            typer.echo(f"lines that tests reach: {number} of {len(missing)} files, {file}")
         seconds: dict[str, float] = {}
         lines: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
         for answer in answers.values():
@@ -312,19 +306,19 @@ def _failed_test(
     return named[0] if named else taken[0]
 
 
-def _write_map(copy: Path, file: str, answer: Path) -> None:
+def _write_map(answers: Mapping[str, Path], copy: Path, file: str) -> str:
     from tests.stress.reached_lines import environment
 
     with TemporaryDirectory() as folder:
-        told = environment(Path(folder), answer)
-        _pytest(copy, ["-p", "tests.stress.reached_lines", file], told, None)
+        told = environment(Path(folder), answers[file])
+        return _pytest(copy, ["-p", "tests.stress.reached_lines", file], told, None)[1]
 
 
 def _pytest(
     copy: Path, arguments: list[str], told: Mapping[str, str], limit: float | None
 ) -> tuple[int | None, str]:
     """Run pytest in a copy; return its exit status and what it printed, None where it hung."""
-    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    names = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD"
     with TemporaryDirectory() as temporary:
         process = subprocess.Popen(
             [sys.executable, *_PYTEST, *arguments],
@@ -333,7 +327,13 @@ def _pytest(
             encoding="utf-8",
             errors="replace",
             cwd=copy,
-            env={**os.environ, **one, **told, "PYTHONPATH": str(copy), "TMPDIR": temporary},
+            env={
+                **os.environ,
+                **dict.fromkeys(names, "1"),
+                **told,
+                "PYTHONPATH": str(copy),
+                "TMPDIR": temporary,
+            },
         )
         try:
             output = process.communicate(timeout=limit)[0]

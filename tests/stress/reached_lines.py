@@ -40,7 +40,8 @@ def environment(folder: Path, answer: Path) -> dict[str, str]:
     """
     (folder / "configuration").write_text(_CONFIGURATION.format(folder=folder))
     # coverage.py starts by this in every Python, this one and its children.
-    return {"COVERAGE_PROCESS_START": str(folder / "configuration"), ANSWER: str(answer)}
+    started = {"COVERAGE_PROCESS_START": str(folder / "configuration"), ANSWER: str(answer)}
+    return {**started, "PYTEST_CURRENT_TEST": ""}
 
 
 def pytest_configure() -> None:
