@@ -16,8 +16,11 @@ from napari_medsamq.inference.confidence import (
     mask_confidence,
     slice_confidence,
 )
+from napari_medsamq.inference.crop import Zoom
+from napari_medsamq.inference.embeddings import EMBEDDING_BYTES
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.io.volume import volume_from_slices
+from napari_medsamq.prompts import BoxPrompt
 
 
 def key(size: int) -> bytes:
@@ -144,3 +147,27 @@ def test_a_mask_that_the_network_would_find_anyway_is_sure() -> None:
     assert sure[0] > 0.75
     assert sure[1] < 0.65
     assert sure[2] == 1
+
+
+def test_checks_drive_out_no_part_of_a_slice_that_was_clicked_on() -> None:
+    """A check shows the network parts of slices that nobody may ask for again."""
+    array = np.full((12, 100, 100), 10, np.int16)
+    array[:, 40:50, 60:70] = 200
+    volume, engine = volume_from_slices(array, (1, 1, 1), "block"), ScriptedEngine()
+    # Room for one part, and seven slices.
+    session = AnnotationSession(
+        volume, engine, IDENTITY, zoom=Zoom(), embedding_budget=8 * EMBEDDING_BYTES
+    )
+    box = BoxPrompt(0, 5, 60, 40, 69, 49)
+    (first,) = session.segment(box)
+    assert first.zoomed
+    for index in range(12):
+        session.predictor(0).mask_confidence(index, array[index] == 200)
+    encoded = engine.encoded
+    list(session.segment(box))
+    assert engine.encoded == encoded
+    # Whole slices are kept, as the next box is asked of them.
+    large = np.ones((100, 100), bool)
+    for _ in range(2):
+        session.predictor(0).mask_confidence(3, large)
+    assert engine.encoded == encoded + 1

@@ -18,6 +18,7 @@ from cohorts import (
     content,
     make_image,
     make_table,
+    names_of,
     result_of,
     rows_of,
     write_table,
@@ -629,14 +630,6 @@ def test_a_label_row_on_an_image_of_one_slice_gets_a_box(tmp_path: Path) -> None
     result = batch(write_table(tmp_path / "t.csv", rows), tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert label_of(tmp_path / "out", "image")[4:7, 0, 6].all()
-
-
-def names_of(output: Path) -> set[str]:
-    return {
-        path.name
-        for folder in ("labels", "gallery", "results")
-        for path in (output / folder).iterdir()
-    }
 
 
 @pytest.mark.parametrize("change", ["line", "image", "box"])

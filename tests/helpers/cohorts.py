@@ -72,6 +72,14 @@ def result_of(output: Path, case: str) -> dict:
     return found
 
 
+def names_of(output: Path) -> set[str]:
+    return {
+        path.name
+        for folder in ("labels", "gallery", "results")
+        for path in (output / folder).iterdir()
+    }
+
+
 def content(output: Path) -> dict[str, bytes]:
     """Files of a batch, but for times and which run made them; no part of any may be left."""
     assert not list(output.rglob("*.part"))

@@ -157,6 +157,52 @@ def test_a_ghost_is_not_kept_and_the_reason_is_told(odd: SliceEvidence, reason: 
     assert any(word in stops["up"].reason for word in reason.split("|"))
 
 
+def in_frame(*places: slice) -> SliceEvidence:
+    """Return what would be seen of all that lies in some columns of 20 rows of the frame."""
+    mask = np.zeros((256, 256), bool)
+    for columns in places:
+        mask[100:120, columns] = True
+    return replace(evidence(square(0, 0)), mask=mask, pixels=int(mask.sum()))
+
+
+FROM = in_frame(np.s_[100:120])
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "words"),
+    [
+        (replace(FROM, pixels=8), FROM, None),
+        (replace(FROM, pixels=7), FROM, "nothing was found"),
+        # Twice as large, and a column more.
+        (in_frame(np.s_[90:130]), FROM, None),
+        (in_frame(np.s_[90:131]), FROM, "leaked"),
+        # Its centre moves by 0.6 of its side, and by a bit more.
+        (in_frame(np.s_[112:132]), FROM, None),
+        (in_frame(np.s_[113:133]), FROM, "jumped"),
+        # In place, a fifth of what either has is common, and less.
+        (in_frame(np.s_[108:112], np.s_[96:100], np.s_[120:124]), in_frame(np.s_[104:116]), None),
+        (
+            in_frame(np.s_[109:111], np.s_[95:100], np.s_[120:125]),
+            in_frame(np.s_[104:116]),
+            "jumped",
+        ),
+    ],
+)
+def test_a_rule_stops_from_its_limit_on(
+    now: SliceEvidence, before: SliceEvidence, words: str | None
+) -> None:
+    found = StopRules().reason(now, before, FROM)
+    assert found is None if words is None else words in str(found)
+
+
+@pytest.mark.parametrize(("pixels", "found"), [(7, False), (8, True)])
+def test_between_anchors_a_mask_of_fewer_pixels_is_none(pixels: int, found: bool) -> None:
+    masks = straight(4, 8)
+    world = World(masks, _6=replace(evidence(masks[6]), pixels=pixels))
+    carried, _ = world.carry({4: masks[4], 8: masks[8]})
+    assert (6 in carried) == found
+
+
 def test_a_structure_that_changes_slowly_is_not_cut_off() -> None:
     rules = StopRules()
     anchor = before = evidence(square(20, 20, 20))
@@ -215,6 +261,20 @@ def test_what_is_seen_is_what_lies_within_the_mask() -> None:
     logits = np.full((256, 256), -5, np.float32)
     logits[:100], logits[100:150] = 4, 0
     assert stability_of(logits) == pytest.approx(100 / 150)
+
+
+def test_nothing_is_seen_beside_the_slice_in_the_frame() -> None:
+    """Where the frame shows no slice, the network finds whatever it likes."""
+    beside = np.full((256, 256), 5.0)
+    beside[:128] = 9
+    beside[:100, :100] = beside[128:, 128:] = 0.5
+    engine = ScriptedEngine(lambda image, box: beside)
+    volume = volume_from_slices(np.arange(3 * 50 * 100).reshape(3, 50, 100), (1, 1, 1), "wide")
+    predictor = AnnotationSession(volume, engine, IDENTITY).predictor(0)
+    answer, seen = predictor.segment_and_observe(1, [10, 10, 20, 20], np.zeros((50, 100), bool))
+    assert answer.mask.all()
+    assert seen.pixels == seen.area == 128 * 256
+    assert seen.stability == pytest.approx(1 - 100 * 100 / (128 * 256))
 
 
 BLOCK = np.s_[3:9, 5:13, 3:11]

@@ -118,6 +118,17 @@ def test_a_tiny_box_still_shows_what_is_around_it() -> None:
     assert crop.bottom - crop.top == crop.right - crop.left == 24
 
 
+@pytest.mark.parametrize(("place", "side"), [(0, 400), (399, 400), (7, 10), (0, 10), (9, 10)])
+def test_a_point_is_the_middle_of_its_pixel(place: int, side: int) -> None:
+    """Not its upper left corner; the nearest frame pixel where none shows it."""
+    for crop in (None, Crop(0, 0, side - 1, side - 1)):
+        transform = CropTransform((side, side), SQUARE, crop)
+        scale = 256 / (side if crop is None else side - 1)
+        expected = min(int((place + 0.5) * scale), 255)
+        assert transform.apply_point(place, 0) == (expected, int(0.5 * scale))
+        assert transform.apply_point(0, place) == (int(0.5 * scale), expected)
+
+
 def test_the_box_of_nothing_is_none() -> None:
     mask = np.zeros((5, 6), bool)
     assert tight_box(mask) is None

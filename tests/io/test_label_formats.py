@@ -29,6 +29,7 @@ from napari_medsamq.errors import SaveError
 from napari_medsamq.io import seg_nrrd as _seg_nrrd
 from napari_medsamq.io.dicom import rtstruct as _rtstruct
 from napari_medsamq.io.dicom import seg as _dicom_seg
+from napari_medsamq.io.dicom.contours import outlines
 from napari_medsamq.io.label_writer import label_formats, write_label
 from napari_medsamq.io.labels import read_label
 from napari_medsamq.io.segments import Segment
@@ -414,6 +415,7 @@ def test_a_failed_save_leaves_the_old_file(
         (".seg.nrrd", _seg_nrrd, "_vector", lambda v: "(0.5,0.5,0.5)"),
         (".dcm", _dicom_seg, "long_string", None),
         (".rtstruct.dcm", _rtstruct, "outlines", lambda mask: [np.zeros((3, 2))]),
+        (".rtstruct.dcm", _rtstruct, "outlines", lambda mask: outlines(np.roll(mask, 1))),
     ],
 )
 def test_what_does_not_read_back_as_drawn_is_not_kept(

@@ -252,6 +252,23 @@ def test_the_file_beside_a_label_says_how_it_came_about(
     assert found["cpu"]["name"]
 
 
+def test_what_is_drawn_while_a_label_is_saved_is_not_in_it(
+    session: AnnotationSession, tmp_path: Path
+) -> None:
+    box(session)
+    snapshot, before = LabelSnapshot.of(session), session.label.copy()
+    box(session, replace(BOX, index=2), 2)
+    stroke(session, np.s_[3, 5:8, 3:5], 3)
+    session.set_style(1, replace(session.style(1), name="Liver"))
+    saved = save_with_provenance(tmp_path / "l.nii", snapshot)
+    assert saved.receipt.counts == {1: 64}
+    np.testing.assert_array_equal(read_label(tmp_path / "l.nii", session.volume).label, before)
+    found = read_provenance(tmp_path / "l.nii")
+    (label,) = found["labels"]
+    assert (label["name"], label["origin"]["voxels"]["model"]) == ("Label 1", 64)
+    assert len(found["prompts"]) == len(found["steps"]) == 1
+
+
 @pytest.mark.parametrize(("axes", "signs"), [((0, 1, 2), (1, 1, 1)), ((2, 0, 1), (-1, 1, -1))])
 def test_prompts_are_what_the_command_line_takes(
     tmp_path: Path, axes: tuple[int, ...], signs: tuple[int, ...]

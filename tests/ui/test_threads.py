@@ -1,6 +1,7 @@
 """What runs in another thread has what it needs from before: whatever is done meanwhile."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from held_worker import HeldWorker
 from napari.layers import Image
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QObject, Qt
 from qtpy.QtWidgets import QCheckBox
 from scripted_engine import ScriptedEngine
 from windowless import tool_context
@@ -19,12 +20,13 @@ from napari_medsamq.annotation.acceptance import mask_key
 from napari_medsamq.annotation.history import History
 from napari_medsamq.annotation.repairs import REPAIRS
 from napari_medsamq.annotation.session import AnnotationSession
+from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
 from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.records.provenance import read_provenance
-from napari_medsamq.ui.forms.guide import SAVE
+from napari_medsamq.ui.forms.guide import PROPAGATE, SAVE
 from napari_medsamq.ui.tools.measure import MeasureTool
 from napari_medsamq.ui.tools.model import ModelTool
 from napari_medsamq.ui.tools.prefetch import PrefetchTool
@@ -32,6 +34,7 @@ from napari_medsamq.ui.tools.propagate import PropagateTool
 from napari_medsamq.ui.tools.repair import RepairTool
 from napari_medsamq.ui.tools.review import ReviewTool
 from napari_medsamq.ui.tools.save_load import SaveLoadTool
+from napari_medsamq.ui.worker import Worker
 from napari_medsamq.ui.workspace import Workspace
 
 BOX = BoxPrompt(0, 3, 3, 5, 10, 12)
@@ -146,6 +149,71 @@ def test_a_slice_is_checked_as_it_was_through_what_was_seen(desk, reviewer):
     desk.session.window = IDENTITY
     deliver()
     assert (3, mask_key(before)) in reviewer.review._confidence
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda session: setattr(session, "window", WindowLevel(5000, 100)),
+        lambda session: setattr(session, "zoom", Zoom()),
+        lambda session: setattr(session, "engine", ScriptedEngine()),
+    ],
+)
+def test_how_sure_another_network_was_is_not_told(desk, reviewer, change):
+    desk.worker.run()
+    deliver = desk.worker.compute()
+    change(desk.session)
+    deliver()
+    assert reviewer.describe(3) == "Slice 3: not checked yet"
+
+
+def test_how_sure_the_network_is_is_told(desk, reviewer):
+    desk.worker.run()
+    desk.worker.run()
+    assert "confidence" in reviewer.describe(3)
+
+
+def test_an_answer_on_its_way_when_the_worker_is_stopped_is_not_delivered(qapp):
+    parent, heard, last = QObject(), [], threading.Event()
+    worker = Worker("test", parent)
+    worker.submit(lambda: 1, heard.append, heard.append)
+    worker.submit(last.set, heard.append, heard.append)
+    # Of one thread: the first answer has been sent.
+    assert last.wait(timeout=60)
+    worker.stop(drop_waiting=False)
+    qapp.processEvents()
+    assert heard == []
+    assert not worker.busy
+
+
+def other_model():
+    engine = ScriptedEngine()
+    engine.spec = replace(engine.spec, name="other")
+    return engine
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda session: setattr(session, "window", WindowLevel(100, 200)),
+        lambda session: setattr(session, "zoom", Zoom()),
+        lambda session: setattr(session, "engine", other_model()),
+        lambda session: session.set_style(2, replace(session.style(2), locked=True)),
+        lambda session: session.history.undo(),
+    ],
+)
+def test_a_propagation_is_made_again_when_its_network_or_label_is_another(desk, change):
+    propagate = PropagateTool(desk.context)
+    propagate.start()
+    assert propagate.active
+    desk.worker.run_all()
+    propagate.start()
+    assert not propagate.active
+    change(desk.session)
+    propagate.start()
+    assert propagate.active
+    desk.worker.run_all()
+    assert set(desk.said) == {PROPAGATE}
 
 
 def test_a_slice_is_encoded_ahead_as_it_was_seen(desk, qtbot):
