@@ -10,10 +10,10 @@ from .errors import ProvenanceError as ProvenanceError
 from .errors import SaveError as SaveError
 from .errors import UnevenSlicesError as UnevenSlicesError
 from .errors import VolumeError as VolumeError
-from .inference.catalog import ListedModel as ListedModel
-from .inference.catalog import list_models as list_models
-from .inference.catalog import load_engine as load_engine
 from .inference.engine import Engine as Engine
+from .inference.model_list import ListedModel as ListedModel
+from .inference.model_list import list_models as list_models
+from .inference.model_list import load_engine as load_engine
 from .inference.preprocess import WindowLevel as WindowLevel
 from .inference.slice_predictor import SliceMask as SliceMask
 from .io.labels import LabelFile as LabelFile

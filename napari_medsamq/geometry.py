@@ -18,7 +18,7 @@ from napari_medsamq.array_types import Bool, Float64, Voxels
 Index3 = tuple[int, int, int]
 Flips = tuple[bool, bool, bool]
 
-PLANES = ("axial", "coronal", "sagittal")
+PLANE_NAMES = ("axial", "coronal", "sagittal")
 _LETTERS = ("RL", "AP", "IS")
 
 

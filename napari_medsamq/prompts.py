@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import PromptError
-from napari_medsamq.geometry import PLANES, Index3
+from napari_medsamq.geometry import PLANE_NAMES, Index3
 
 
 class CarryPrompt(StrEnum):
@@ -121,7 +121,7 @@ class BoxPrompt:
         count = size.pop(axis)
         if not 0 <= index < count:
             raise PromptError(
-                f"The volume has the {PLANES[axis]} slices 0 to {count - 1}, not {index}. "
+                f"The volume has the {PLANE_NAMES[axis]} slices 0 to {count - 1}, not {index}. "
                 "Draw the box on one of them."
             )
         spans = []

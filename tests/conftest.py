@@ -10,7 +10,7 @@ import pytest
 from grids import rotation
 
 from napari_medsamq.inference.engine import OpenVINOEngine
-from napari_medsamq.inference.model_spec import FLOAT_MODEL, MODELS
+from napari_medsamq.inference.model_choice import FLOAT_MODEL, MODELS
 from napari_medsamq.io.volume import Volume, read_volume
 
 

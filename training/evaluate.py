@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from napari_medsamq.errors import ModelError, SaveError
-from napari_medsamq.inference.catalog import size_mb
 from napari_medsamq.inference.engine import Engine, OpenVINOEngine
+from napari_medsamq.inference.model_list import size_mb
 from napari_medsamq.io.files import write_whole
 from napari_medsamq.prompts import CarryPrompt
 from training.console import error_message, print_tables, progress_bar

@@ -21,9 +21,9 @@ from napari_medsamq.cohort.table import (
     read_table,
 )
 from napari_medsamq.errors import CohortError
-from napari_medsamq.geometry import PLANES
+from napari_medsamq.geometry import PLANE_NAMES
 from napari_medsamq.inference.backend import CPU
-from napari_medsamq.inference.model_spec import shipped_models
+from napari_medsamq.inference.model_choice import shipped_models
 from napari_medsamq.io.modality import modality_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def batch(
             connection = Connection(scheduler, tls_ca, tls_cert, tls_key, insecure)
             check_connection(connection)
         defaults = TableDefaults(
-            axis=PLANES.index(axis.value),
+            axis=PLANE_NAMES.index(axis.value),
             modality=None if modality is None else modality_of(modality),
             window=window,
             model=_named(model),

@@ -9,7 +9,7 @@ import typer
 
 from napari_medsamq.cli.common import MODEL_HELP, no_window, say, user_errors
 from napari_medsamq.errors import SaveError
-from napari_medsamq.inference.catalog import find_model
+from napari_medsamq.inference.model_choice import find_model
 from napari_medsamq.io.files import write_json
 from napari_medsamq.io.volume import read_volume
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from napari_medsamq.errors import MedSAMQError, SaveError
-from napari_medsamq.inference.catalog import find_model
+from napari_medsamq.inference.model_choice import find_model
 from napari_medsamq.io.files import write_table
 from napari_medsamq.plain_text import plain
 

@@ -25,7 +25,7 @@ from napari_medsamq.cli.common import (
     write_csv,
 )
 from napari_medsamq.errors import ChoiceError, SaveError, UnevenSlicesError, VolumeError
-from napari_medsamq.geometry import PLANES
+from napari_medsamq.geometry import PLANE_NAMES
 from napari_medsamq.inference.backend import CPU
 from napari_medsamq.io.files import write_json
 from napari_medsamq.io.label_writer import check_target
@@ -101,7 +101,7 @@ def followup(
         if prior.notes:
             say(f"Note: {prior_label.name}: {' '.join(prior.notes)}")
         labels = prior_labels(
-            prior, new, motion.matrix if motion else None, margin, PLANES.index(axis.value)
+            prior, new, motion.matrix if motion else None, margin, PLANE_NAMES.index(axis.value)
         )
         session = open_session(new, window=window, zoom=zoom, model=model, device=device)
         found = follow_up(labels, session, output)

@@ -33,11 +33,11 @@ from napari_medsamq.cli.follow_up import followup
 from napari_medsamq.cli.replay import replay
 from napari_medsamq.cli.report import report
 from napari_medsamq.errors import PromptError, SaveError, VolumeError
-from napari_medsamq.geometry import PLANES
+from napari_medsamq.geometry import PLANE_NAMES
 from napari_medsamq.inference.backend import CPU
-from napari_medsamq.inference.catalog import describe_model, explain_default, find_model, time_steps
 from napari_medsamq.inference.engine import Engines
-from napari_medsamq.inference.model_spec import shipped_models
+from napari_medsamq.inference.model_choice import explain_default, find_model, shipped_models
+from napari_medsamq.inference.model_list import describe_model, time_steps
 from napari_medsamq.io.label_writer import check_target
 from napari_medsamq.io.modality import modality_of
 from napari_medsamq.io.source import Selection
@@ -133,7 +133,16 @@ def gui(
         chosen = chosen_model(model)
         selection = Selection(series, volume, resample)
         boxes = list(zip(box, labels, strict=True)) if box else []
-        run(source, boxes, PLANES.index(axis.value), screenshot, chosen, device, said, selection)
+        run(
+            source,
+            boxes,
+            PLANE_NAMES.index(axis.value),
+            screenshot,
+            chosen,
+            device,
+            said,
+            selection,
+        )
 
 
 @app.command()
@@ -173,7 +182,7 @@ def segment(
         volume = read_volume(image, series=series, volume=volume_number, resample=resample)
         check_target(output, volume.path, volume.source)
         volume = with_known_modality(volume, modality)
-        prompts = [parse_box(text, volume, PLANES.index(axis.value)) for text in box]
+        prompts = [parse_box(text, volume, PLANE_NAMES.index(axis.value)) for text in box]
         label_ids = [label_id for label_id, _ in labels]
         points = [parse_point(text, volume, axis, sorted(set(label_ids))) for text in point]
         session = open_session(volume, window=window, zoom=zoom, model=model, device=device)

@@ -33,9 +33,9 @@ from napari_medsamq.cohort.results import (
 from napari_medsamq.cohort.table import CohortCase
 from napari_medsamq.errors import CohortError, JournalError, MedSAMQError, VolumeError
 from napari_medsamq.inference.backend import environment
-from napari_medsamq.inference.catalog import find_model
 from napari_medsamq.inference.engine import Engines
-from napari_medsamq.inference.model_spec import ModelSpec, default_model
+from napari_medsamq.inference.model_choice import default_model, find_model
+from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
 from napari_medsamq.io.files import file_hash, write_json, write_whole
 from napari_medsamq.io.modality import MODALITIES

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from napari_medsamq.analysis.slice_pictures import Picture, draw_outline
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.errors import SaveError
-from napari_medsamq.geometry import PLANES
+from napari_medsamq.geometry import PLANE_NAMES
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.plain_text import as_html
@@ -98,7 +98,10 @@ def thumbnail(
         raise SaveError(f"{volume.name}: its picture could not be made.")
     numbers = ", ".join(map(str, shown))
     slices = "slice" if len(shown) == 1 else "slices"
-    return encoded.tobytes(), f"Outlines of the labels on the {PLANES[axis]} {slices} {numbers}"
+    return (
+        encoded.tobytes(),
+        f"Outlines of the labels on the {PLANE_NAMES[axis]} {slices} {numbers}",
+    )
 
 
 def _around(mask: npt.NDArray[np.bool_], pixel: tuple[float, float]) -> tuple[slice, slice]:

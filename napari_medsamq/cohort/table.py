@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_medsamq.errors import CohortError, JournalError, MedSAMQError, ModelError, PromptError
-from napari_medsamq.geometry import PLANES
-from napari_medsamq.inference.catalog import find_model
-from napari_medsamq.inference.model_spec import shipped_models
+from napari_medsamq.geometry import PLANE_NAMES
+from napari_medsamq.inference.model_choice import find_model, shipped_models
 from napari_medsamq.io.files import file_stem, shortened
 from napari_medsamq.io.modality import Modality, modality_of
 from napari_medsamq.records.journal_format import first_record
@@ -87,7 +86,7 @@ class CohortCase:
     window : str or None
         As `parsing.parse_window` reads it.
     model : str or None
-        As `catalog.find_model` takes it.
+        As `model_choice.find_model` takes it.
     series : str or None
         Of a DICOM folder.
     volume : int or None
@@ -304,8 +303,8 @@ def _case(
         )
     if journal is not None and line["labels"]:
         raise PromptError("A journal has labels of its own. Leave the column labels empty.")
-    if line["axis"].lower() not in ("", *PLANES):
-        raise PromptError(f"axis is {', '.join(PLANES)} or empty, not {line['axis']!r}.")
+    if line["axis"].lower() not in ("", *PLANE_NAMES):
+        raise PromptError(f"axis is {', '.join(PLANE_NAMES)} or empty, not {line['axis']!r}.")
     if not re.fullmatch(r"([1-9][0-9]*)?", line["volume"]):
         raise PromptError(f"volume is a number from 1 or empty, not {line['volume']!r}.")
     if line["resample"].lower() not in _YES_OR_NO:
@@ -318,7 +317,7 @@ def _case(
         box_file=box_file,
         journal=journal,
         labels=parse_labels(line["labels"].split(";"), len(boxes)),
-        axis=PLANES.index(line["axis"].lower()) if line["axis"] else defaults.axis,
+        axis=PLANE_NAMES.index(line["axis"].lower()) if line["axis"] else defaults.axis,
         modality=modality_of(line["modality"]) if line["modality"] else defaults.modality,
         window=line["window"] or defaults.window,
         model=_model(line["model"], folder) or defaults.model,

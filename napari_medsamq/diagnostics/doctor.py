@@ -17,9 +17,9 @@ from typing import Any
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.backend import CPU, cache_folder, cpu_name
-from napari_medsamq.inference.catalog import time_steps
 from napari_medsamq.inference.engine import Engines
-from napari_medsamq.inference.model_spec import cpu_features, default_model
+from napari_medsamq.inference.model_choice import cpu_features, default_model
+from napari_medsamq.inference.model_list import time_steps
 from napari_medsamq.io.modality import MODALITIES, Modality
 from napari_medsamq.memory import free_memory
 from napari_medsamq.records.journal import journal_folder

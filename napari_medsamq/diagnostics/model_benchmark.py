@@ -21,7 +21,7 @@ from statistics import median
 from napari_medsamq.diagnostics.model_worker import MEMORY
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.backend import CACHE_VARIABLE
-from napari_medsamq.inference.model_spec import shipped_models
+from napari_medsamq.inference.model_choice import shipped_models
 
 # What is timed, and in words.
 STEPS = {

@@ -14,9 +14,9 @@ from openvino.preprocess import PrePostProcessor
 from platformdirs import user_cache_path
 
 from napari_medsamq.errors import ModelError
-from napari_medsamq.inference.model_spec import cpu_features
+from napari_medsamq.inference.model_choice import cpu_features
 
-Part = Literal["encoder", "decoder"]
+NetworkPart = Literal["encoder", "decoder"]
 
 _INSTRUCTIONS = frozenset(
     {"avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp"}
@@ -26,7 +26,7 @@ CACHE_VARIABLE = "MEDSAMQ_MODEL_CACHE"
 CPU = "CPU"
 
 _EXPORT_AGAIN = "Export the model again with `python -m training.export`."
-_PORTS: dict[Part, dict[str, dict[str, str]]] = {
+_PORTS: dict[NetworkPart, dict[str, dict[str, str]]] = {
     "encoder": {
         "input": {"image": "[1,3,256,256]"},
         "output": {"image_embedding": "[1,256,64,64]"},
@@ -55,7 +55,7 @@ def openvino_core() -> ov.Core:
     return ov.Core()
 
 
-def read_part(directory: Path, part: Part) -> ov.Model:
+def read_part(directory: Path, part: NetworkPart) -> ov.Model:
     """Read a network and compare its inputs and outputs with the contract.
 
     Raises
@@ -81,7 +81,7 @@ def read_part(directory: Path, part: Part) -> ov.Model:
 
 
 def compile_part(
-    directory: Path, part: Part, model: ov.Model, device: str, config: dict[str, Any]
+    directory: Path, part: NetworkPart, model: ov.Model, device: str, config: dict[str, Any]
 ) -> ov.InferRequest:
     """Compile a network that was read by `read_part` for a device.
 

@@ -14,7 +14,7 @@ from napari_medsamq.array_types import Float32
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.backend import (
     CPU,
-    Part,
+    NetworkPart,
     channels_last,
     compile_config,
     compile_part,
@@ -22,7 +22,8 @@ from napari_medsamq.inference.backend import (
     read_part,
     without_mask,
 )
-from napari_medsamq.inference.model_spec import ModelSpec, default_model
+from napari_medsamq.inference.model_choice import default_model
+from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.io.modality import Modality
 
 _CHANNELS_LAST = (1, 64, 64, 256)
@@ -93,7 +94,7 @@ class OpenVINOEngine:
         self._masked_decoder: ov.InferRequest | None = None
         self._lock = Lock()
 
-    def _compile(self, part: Part, model: ov.Model) -> ov.InferRequest:
+    def _compile(self, part: NetworkPart, model: ov.Model) -> ov.InferRequest:
         return compile_part(self.directory, part, model, self.device, self._config)
 
     def encode(self, image: Float32) -> Float32:

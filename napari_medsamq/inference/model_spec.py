@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from pathlib import Path
-
-from archspec.cpu.detect import detected_info
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.preprocess import BoxRule
 from napari_medsamq.io.files import file_hash, write_whole
-from napari_medsamq.io.modality import Modality
 
 FORMAT_VERSION = 2
 FLOAT_BITS = 32
-MODELS = Path(__file__).parents[1] / "models"
-INT8_MODEL = "medsamq-int8"
-FLOAT_MODEL = "litemedsam-float"
-FAST_MODEL = "medsamq-fast"
 
-# x86 with VNNI (as AVX-512 or, in laptops since 2021, as AVX) or AMX.
-_DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
-# By the scores in docs/results.md, "Masks of boxes".
-_FAST_FOR = frozenset({"CT", "MR"})
 _FILES = ("encoder.xml", "encoder.bin", "decoder.xml", "decoder.bin")
 _SPEC_FILE = "model.json"
 
@@ -189,36 +177,8 @@ class ModelSpec:
                 )
 
 
-def default_model(modality: Modality) -> Path:
-    """Return the directory of the model that is used when the user names none.
-
-    Where the processor has 8-bit dot products: the fast model for what it segments at least as well
-    as the float one, on cases that no model was trained on, and the int8 model for the rest. On
-    other processors, where 8 bits are slower, the float model. Never chosen by timing, so that the
-    same computer always gives the same mask.
-
-    Parameters
-    ----------
-    modality : "CT", "MR" or "other"
-    """
-    if not _DOT_PRODUCTS & cpu_features():
-        return MODELS / FLOAT_MODEL
-    return MODELS / (FAST_MODEL if modality in _FAST_FOR else INT8_MODEL)
-
-
-def shipped_models() -> list[Path]:
-    """Return the directories of the models that come along, by name."""
-    return sorted(path.parent for path in MODELS.glob("*/model.json"))
-
-
 def _is_score(entry: object) -> bool:
     return isinstance(entry, dict) and all(type(value) is float for value in entry.values())
-
-
-@cache
-def cpu_features() -> frozenset[str]:
-    """Return the names of the processor's instructions, as Linux has them in /proc/cpuinfo."""
-    return frozenset(detected_info().features)
 
 
 def _sha256(path: Path) -> str:

@@ -100,7 +100,7 @@ def volume_index(path: Path, count: int, selection: Selection) -> int:
 
 
 @dataclass(frozen=True)
-class Part:
+class VolumePart:
     """Which of several series or volumes was chosen.
 
     Attributes
@@ -118,7 +118,7 @@ class Part:
 
     Examples
     --------
-    >>> str(Part("volume", 2, 2, 3, "ContentTime 103238"))
+    >>> str(VolumePart("volume", 2, 2, 3, "ContentTime 103238"))
     '2 of 3: ContentTime 103238'
     """
 
@@ -138,10 +138,10 @@ class Part:
         return str(replace(self, by="")) if self.private else str(self)
 
 
-def volume_part(index: int, count: int) -> tuple[Part, ...]:
+def volume_part(index: int, count: int) -> tuple[VolumePart, ...]:
     """Return which of the volumes of a file was chosen, from 0; nothing where there is one."""
     number = index + 1
-    return (Part("volume", number, number, count),) if count > 1 else ()
+    return (VolumePart("volume", number, number, count),) if count > 1 else ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +169,7 @@ class Decoded:
         The DICOM files it was read from, in the order of k; one for all where it is multi-frame.
     frame_of_reference : str
         DICOM's Frame of Reference UID, empty where there is none.
-    parts : tuple of Part
+    parts : tuple of VolumePart
         Which series and volume of the file or folder it is, where there are several.
     unnamed_space : bool
         Whether the directions of its axes are those of a space that the file does not name.
@@ -188,7 +188,7 @@ class Decoded:
     warnings: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     frame_of_reference: str = ""
-    parts: tuple[Part, ...] = ()
+    parts: tuple[VolumePart, ...] = ()
     unnamed_space: bool = False
     frames: tuple[tuple[Path, int], ...] = ()
 

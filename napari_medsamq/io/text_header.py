@@ -23,8 +23,8 @@ from napari_medsamq.errors import VolumeError
 from napari_medsamq.io.source import (
     MAX_COMPRESSION,
     Array,
-    Part,
     Selection,
+    VolumePart,
     check_memory,
     too_short,
     volume_index,
@@ -117,7 +117,9 @@ class Described:
         return in_order
 
 
-def chosen_volume(path: Path, array: Array, selection: Selection) -> tuple[Array, tuple[Part, ...]]:
+def chosen_volume(
+    path: Path, array: Array, selection: Selection
+) -> tuple[Array, tuple[VolumePart, ...]]:
     """Return one volume (i, j, k) or (i, j, k, 3) of an array (i, j, k, n, channel), and which.
 
     Several values per voxel that are not 8-bit colours are several volumes: programs write time

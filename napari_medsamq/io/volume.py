@@ -34,9 +34,9 @@ from napari_medsamq.io.source import (
     LEFT_RIGHT_UNKNOWN,
     Array,
     Decoded,
-    Part,
     Selection,
     Source,
+    VolumePart,
     checked,
     enough_memory,
 )
@@ -77,7 +77,7 @@ class Volume:
         What the user should know about the file.
     source : Source
         The file's own grid.
-    parts : tuple of Part
+    parts : tuple of VolumePart
         Which series and volume of the file or folder it is, where there are several.
     """
 
@@ -92,7 +92,7 @@ class Volume:
     orientation_known: bool
     warnings: tuple[str, ...]
     source: Source
-    parts: tuple[Part, ...] = ()
+    parts: tuple[VolumePart, ...] = ()
 
     @classmethod
     def of(cls, decoded: Decoded, path: Path | None, name: str) -> Volume:

@@ -26,7 +26,7 @@ from napari_medsamq.annotation.history import Edit, LabelStyle, Prompt
 from napari_medsamq.annotation.label_model import LabelModel
 from napari_medsamq.array_types import Label
 from napari_medsamq.errors import ProvenanceError, SaveError
-from napari_medsamq.geometry import PLANES, Index3
+from napari_medsamq.geometry import PLANE_NAMES, Index3
 from napari_medsamq.inference.backend import cpu_name, environment
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.io.files import file_ending, provenance_path, write_whole
@@ -235,7 +235,7 @@ def _describe_prompts(snapshot: LabelSnapshot, states: list[NetworkState]) -> li
         box = prompt.box
         entry: dict[str, Any] = {
             "label": prompt.label_id,
-            "plane": PLANES[box.axis],
+            "plane": PLANE_NAMES[box.axis],
             "box": _corners(snapshot.volume, *_ends(prompt)),
             "setting": _number(made.get(prompt), states),
         }

@@ -14,8 +14,8 @@ from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import slice_mask
 from napari_medsamq.inference.backend import environment
-from napari_medsamq.inference.catalog import shipped_model
 from napari_medsamq.inference.engine import Engines
+from napari_medsamq.inference.model_choice import shipped_model
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.volume import Volume

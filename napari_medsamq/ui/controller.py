@@ -9,7 +9,6 @@ from typing import Any
 from qtpy.compat import isalive
 from qtpy.QtCore import Signal
 
-from napari_medsamq.annotation.history import Edit
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.geometry import voxel_ml
 from napari_medsamq.inference.engine import Engines
@@ -36,6 +35,7 @@ from napari_medsamq.ui.tools.review import ReviewTool
 from napari_medsamq.ui.tools.save_load import SaveLoadTool
 from napari_medsamq.ui.tools.segment import SegmentTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
+from napari_medsamq.ui.tools.undo import UndoTool
 from napari_medsamq.ui.tools.view_3d import View3DTool
 from napari_medsamq.ui.tools.window_level import WindowLevelTool
 
@@ -80,6 +80,7 @@ class Controller(Tool):
         self.click = ClickTool(context)
         self.nudge = NudgeTool(context)
         self.propagate = PropagateTool(context)
+        self.undo = UndoTool(context, self.segment, self.propagate)
         self.review = ReviewTool(context, self.propagate)
         self.repair = RepairTool(context, self.propagate)
         self.measure = MeasureTool(context)
@@ -148,8 +149,6 @@ class Controller(Tool):
         dock, workspace, layers = self._dock, self.workspace, self._viewer.layers
         self.follow(self.show_plane, dock.volume.plane_requested)
         self.follow(self.draw, dock.segment.draw_requested)
-        self.follow(self.undo, dock.segment.undo_requested)
-        self.follow(self.redo, dock.segment.redo_requested)
         self.follow(self._help.show, dock.segment.help_requested)
         self.follow(dock.guide.asked, workspace.prompts.requested)
         self.follow(self._on_plane, self.view.plane_changed)
@@ -201,28 +200,6 @@ class Controller(Tool):
                 f"What napari saves of the layer {active.name!r} is no label, unless its name ends "
                 "in .nii.gz or .nii. Ctrl+S on the picture saves the label."
             )
-
-    # -- history and labels -----------------------------------------------------------------------
-
-    def undo(self) -> None:
-        """Take back the last edit, or the last box while it is being segmented."""
-        self.propagate.stop()
-
-        def take_back() -> None:
-            if not self.segment.take_back():
-                self._tell("Undone", self.session.history.undo())
-
-        self.workspace.strokes.after_stroke(take_back, self._compute)
-
-    def redo(self) -> None:
-        """Make the last undone edit again."""
-        self.workspace.strokes.after_stroke(
-            lambda: self._tell("Done again", self.session.history.redo()), self._compute
-        )
-
-    def _tell(self, what: str, edit: Edit | None) -> None:
-        self.workspace.refresh()
-        self._say(f"{what}: {edit.name}." if edit else "Nothing to do there.")
 
     def _on_layer_removed(self, event: Any) -> None:
         workspace = self.workspace

@@ -10,7 +10,7 @@ from typing import Any
 from napari.settings import get_plugin_settings
 
 from napari_medsamq.errors import MedSAMQError, ModelError, PreferenceError
-from napari_medsamq.inference.catalog import find_model
+from napari_medsamq.inference.model_choice import find_model
 from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.inference.window_presets import CT_PRESETS

@@ -113,8 +113,8 @@ KEYS = {
         "Save the label, again to the same file",
         lambda controller: controller.save_load.save_again(),
     ),
-    "Control-Z": Key("Undo", lambda controller: controller.undo()),
-    "Control-Shift-Z": Key("Redo", lambda controller: controller.redo()),
+    "Control-Z": Key("Undo", lambda controller: controller.undo.undo()),
+    "Control-Shift-Z": Key("Redo", lambda controller: controller.undo.redo()),
 }
 
 # Shift and the key of another one.

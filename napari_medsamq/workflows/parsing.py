@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from napari_medsamq.errors import PromptError
-from napari_medsamq.geometry import PLANES, Index3
+from napari_medsamq.geometry import PLANE_NAMES, Index3
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.inference.window_presets import named_window
 from napari_medsamq.io.segments import MAX_LABEL_ID
@@ -179,6 +179,6 @@ def plane_axis(plane: str) -> int:
     PromptError
         If there is no such plane.
     """
-    if plane not in PLANES:
-        raise PromptError(f"A plane is {', '.join(PLANES)}, not {plane!r}.")
-    return PLANES.index(plane)
+    if plane not in PLANE_NAMES:
+        raise PromptError(f"A plane is {', '.join(PLANE_NAMES)}, not {plane!r}.")
+    return PLANE_NAMES.index(plane)

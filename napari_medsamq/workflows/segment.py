@@ -12,7 +12,7 @@ from typing import Any
 
 from napari_medsamq.analysis.statistics import LabelStatistics, label_statistics
 from napari_medsamq.annotation.label_model import LabelModel
-from napari_medsamq.inference.catalog import validation_dsc
+from napari_medsamq.inference.model_list import validation_dsc
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.records.provenance import Saved

@@ -23,9 +23,9 @@ from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.array_types import Bool, Label
 from napari_medsamq.errors import PromptError, VolumeError
 from napari_medsamq.inference.backend import CPU
-from napari_medsamq.inference.catalog import find_model
 from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.engine import Engine, Engines
+from napari_medsamq.inference.model_choice import find_model
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.inference.propagation import Stop, gaps
 from napari_medsamq.inference.slice_predictor import SliceMask

@@ -23,7 +23,7 @@ from typer.testing import CliRunner, Result
 from napari_medsamq import __version__
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import PromptError
-from napari_medsamq.inference.model_spec import default_model
+from napari_medsamq.inference.model_choice import default_model
 from napari_medsamq.io import label_writer as _save
 from napari_medsamq.io.files import provenance_path
 from napari_medsamq.io.labels import read_label

@@ -23,7 +23,7 @@ from napari_medsamq.diagnostics.model_benchmark import (
 )
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.backend import CACHE_VARIABLE
-from napari_medsamq.inference.model_spec import MODELS
+from napari_medsamq.inference.model_choice import MODELS
 
 # Answers as a model would: loads in 7 ms, and takes as many ms as the step's name is long.
 PRETENDED = """

@@ -11,13 +11,13 @@ from scripted_engine import ScriptedEngine
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.crop import CropTransform, Zoom
-from napari_medsamq.inference.model_spec import (
+from napari_medsamq.inference.model_choice import (
     FAST_MODEL,
     FLOAT_MODEL,
     INT8_MODEL,
-    ModelSpec,
     shipped_models,
 )
+from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.inference.propagation import MaskCarrier, Stop, StopRules, gaps
 from napari_medsamq.inference.slice_predictor import (

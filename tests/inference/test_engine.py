@@ -19,7 +19,8 @@ from napari_medsamq.errors import ModelError
 from napari_medsamq.inference import backend as networks
 from napari_medsamq.inference import engine as module
 from napari_medsamq.inference.engine import Engines, OpenVINOEngine, box_points
-from napari_medsamq.inference.model_spec import ModelSpec, shipped_models
+from napari_medsamq.inference.model_choice import shipped_models
+from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.inference.preprocess import ResizeLongestSide
 
 IMAGE = [1, 3, 256, 256]

@@ -1,4 +1,4 @@
-"""Which model is used when the user names none, and what its description has to say."""
+"""What the description of a model directory has to say."""
 
 from __future__ import annotations
 
@@ -10,34 +10,9 @@ from typing import Any
 import pytest
 
 from napari_medsamq.errors import ModelError
-from napari_medsamq.inference import model_spec
-from napari_medsamq.inference.model_spec import MODELS, ModelSpec, default_model, shipped_models
+from napari_medsamq.inference.model_choice import MODELS, shipped_models
+from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.inference.preprocess import BoxRule
-
-
-@pytest.mark.parametrize(
-    ("features", "name"),
-    [
-        ({"avx2", "avx_vnni"}, "medsamq-int8"),
-        ({"avx2", "avx512f", "avx512_vnni"}, "medsamq-int8"),
-        ({"avx512f", "amx_int8", "amx_tile"}, "medsamq-int8"),
-        ({"avx2", "avx512f"}, "litemedsam-float"),
-        ({"asimd", "asimddp"}, "litemedsam-float"),
-        (set(), "litemedsam-float"),
-    ],
-)
-def test_processor_and_modality_decide(
-    features: set[str], name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(model_spec, "cpu_features", lambda: frozenset(features))
-    assert default_model("other") == MODELS / name
-    for modality in ("CT", "MR"):
-        fast = MODELS / "medsamq-fast" if name == "medsamq-int8" else MODELS / name
-        assert default_model(modality) == fast  # type: ignore[arg-type]
-
-
-def test_the_processor_of_this_computer_is_known() -> None:
-    assert model_spec.cpu_features()
 
 
 @pytest.mark.parametrize(

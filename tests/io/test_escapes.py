@@ -17,9 +17,9 @@ import napari_medsamq
 from napari_medsamq.annotation.history import Prompt
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import JournalError, ModelError, VolumeError
-from napari_medsamq.inference.catalog import shipped_model
 from napari_medsamq.inference.engine import OpenVINOEngine
-from napari_medsamq.inference.model_spec import INT8_MODEL, MODELS, ModelSpec
+from napari_medsamq.inference.model_choice import INT8_MODEL, MODELS, shipped_model
+from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.io.files import write_whole
 from napari_medsamq.io.label_writer import write_label

@@ -28,7 +28,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from napari_medsamq.inference.model_spec import FAST_MODEL, MODELS
+from napari_medsamq.inference.model_choice import FAST_MODEL, MODELS
 from napari_medsamq.records.journal_format import Record, append_record, write_head
 
 SHAPE = (6, 20, 24)

@@ -19,7 +19,8 @@ from napari_medsamq.analysis.metrics import nsd
 from napari_medsamq.annotation.review import DOUBTFUL, SURE
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.inference.model_spec import ModelSpec, default_model
+from napari_medsamq.inference.model_choice import default_model
+from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.io.volume import read_volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt
 from training import evaluate

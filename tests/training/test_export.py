@@ -16,7 +16,8 @@ import typer
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.backend import openvino_core
 from napari_medsamq.inference.engine import OpenVINOEngine, box_points
-from napari_medsamq.inference.model_spec import MODELS, ModelSpec
+from napari_medsamq.inference.model_choice import MODELS
+from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.inference.preprocess import BoxRule
 from training.checkpoints.network_file import StoredNetwork
 from training.checkpoints.published import SHA256

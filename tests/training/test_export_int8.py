@@ -22,7 +22,8 @@ from torch import nn
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.backend import openvino_core
 from napari_medsamq.inference.engine import OpenVINOEngine, box_points
-from napari_medsamq.inference.model_spec import MODELS, ModelSpec
+from napari_medsamq.inference.model_choice import MODELS
+from napari_medsamq.inference.model_spec import ModelSpec
 from training import export
 from training.checkpoints.network_file import StoredNetwork, write_network
 from training.conversion import model_directory

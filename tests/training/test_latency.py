@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from napari_medsamq.diagnostics.model_benchmark import THREADS
 from napari_medsamq.errors import ModelError
-from napari_medsamq.inference.catalog import size_mb
-from napari_medsamq.inference.model_spec import MODELS
+from napari_medsamq.inference.model_choice import MODELS
+from napari_medsamq.inference.model_list import size_mb
 from training import latency
 from training.evaluation import latency as timing
 from training.evaluation.latency import goals, measure, measure_apart

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
 from scripted_engine import ScriptedEngine, whole_box
 
 from napari_medsamq.errors import ModelError
-from napari_medsamq.inference.model_spec import MODELS
+from napari_medsamq.inference.model_choice import MODELS
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
@@ -41,7 +41,7 @@ def engines(monkeypatch):
         made[directory.name] = ScriptedEngine(whole_box, sees=False)
         return made[directory.name]
 
-    monkeypatch.setattr("napari_medsamq.inference.model_spec.cpu_features", lambda: {"avx_vnni"})
+    monkeypatch.setattr("napari_medsamq.inference.model_choice.cpu_features", lambda: {"avx_vnni"})
     monkeypatch.setattr("napari_medsamq.inference.engine.OpenVINOEngine", load)
     return made
 

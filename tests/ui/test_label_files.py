@@ -63,7 +63,7 @@ def test_a_label_is_saved_for_slicer_and_loaded_again(dock, tmp_path, answer, ca
     dock.wait()
     assert "Liver is number 2, as 1 was taken." in dock.dock.status
     assert list(dock.session.history.voxel_counts) == [2]
-    dock.dock.controller.undo()
+    dock.dock.controller.undo.undo()
     assert list(dock.session.history.voxel_counts) == [1]
 
 

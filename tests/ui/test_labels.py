@@ -88,7 +88,7 @@ def test_the_brush_takes_nothing_from_a_locked_label(two, capsys):
     labels.mode = "erase"
     two.drag((12, 20, 28), (12, 20, 34))
     assert counts(two)[1] == before
-    two.dock.controller.undo()
+    two.dock.controller.undo.undo()
     assert counts(two) == {1: before}
 
 

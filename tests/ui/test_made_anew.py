@@ -12,7 +12,7 @@ from windowless import tool_context
 
 from napari_medsamq.annotation.acceptance import mask_key
 from napari_medsamq.annotation.session import AnnotationSession
-from napari_medsamq.geometry import PLANES
+from napari_medsamq.geometry import PLANE_NAMES
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
 from napari_medsamq.io.volume import volume_from_slices, volume_hash
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
@@ -81,7 +81,7 @@ def bar(request, qapp, tmp_path):
     made.journal.close()
 
 
-along = pytest.mark.parametrize("bar", range(3), ids=PLANES, indirect=True)
+along = pytest.mark.parametrize("bar", range(3), ids=PLANE_NAMES, indirect=True)
 
 
 def settled(bar):

@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QLabel, QPushButton
 
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES
-from napari_medsamq.inference.model_spec import MODELS
+from napari_medsamq.inference.model_choice import MODELS
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.inference.window_presets import CT_PRESETS
 from napari_medsamq.palettes import PALETTES

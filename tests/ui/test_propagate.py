@@ -248,7 +248,7 @@ def test_all_that_changes_the_label_waits_for_the_end_of_a_stroke(dock, button, 
         dock.drag((12, 16, 24), (12, 47, 55))
         dock.wait()
         if what == "redo":
-            dock.dock.controller.undo()
+            dock.dock.controller.undo.undo()
         before, status = history.edits, dock.dock.status
         dock.viewer.layers.selection.active = labels
         labels.mode, labels.brush_size = "paint", 4

@@ -61,7 +61,7 @@ def worked(dock):
     dock.dock.form.label._ask_for_style()
     dock.drag((12, 20, 10), (12, 40, 20))
     dock.wait()
-    dock.dock.controller.undo()
+    dock.dock.controller.undo.undo()
     labels = dock.workspace.labels
     dock.viewer.layers.selection.active = labels
     labels.mode = "paint"
@@ -83,10 +83,10 @@ def test_everything_comes_back_and_can_still_be_undone(worked, phantom, answer):
     assert len(worked.workspace.boxes.data) == 1
     assert worked.session.style(2).name == "Spleen"
     assert worked.workspace.labels.metadata[VOLUME] is worked.session.volume
-    worked.dock.controller.undo()
-    worked.dock.controller.undo()
+    worked.dock.controller.undo.undo()
+    worked.dock.controller.undo.undo()
     assert not worked.session.label.any()
-    worked.dock.controller.redo()
+    worked.dock.controller.undo.redo()
     assert np.count_nonzero(worked.session.label == 1) == 1024
 
 
@@ -134,7 +134,7 @@ def test_what_another_window_does_while_the_question_is_open_is_asked_about_agai
     assert "Label 9 (5 voxels)" not in asked[0][1]
     assert "Label 9 (5 voxels)" in asked[1][1]
     assert np.count_nonzero(worked.session.label == 9) == 5
-    worked.dock.controller.undo()
+    worked.dock.controller.undo.undo()
     assert np.unique(worked.session.label).tolist() == [0, 1, 2]
 
 
@@ -297,7 +297,8 @@ def test_a_journal_of_the_window_replays_to_the_same_voxels(window, tmp_path):
     window.drag((10, 120, 100), (10, 120, 120))
     labels.mode = "erase"
     window.drag((10, 290, 170), (10, 290, 180))
-    for action in (window.dock.controller.undo,) * 3 + (window.dock.controller.redo,) * 2:
+    steps = window.dock.controller.undo
+    for action in (steps.undo,) * 3 + (steps.redo,) * 2:
         action()
     window.wait()
     label = window.session.label.copy()

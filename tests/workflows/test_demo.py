@@ -19,7 +19,7 @@ import pytest
 from scripted_engine import ScriptedEngine, load_instead
 
 from napari_medsamq.errors import SaveError
-from napari_medsamq.inference.model_spec import default_model
+from napari_medsamq.inference.model_choice import default_model
 from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.workflows.demo import run_demo
 

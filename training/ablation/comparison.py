@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from napari_medsamq.errors import MedSAMQError, ModelError
-from napari_medsamq.inference.catalog import size_mb
+from napari_medsamq.inference.model_list import size_mb
 from napari_medsamq.inference.model_spec import ModelSpec
 from training.ablation.examination import Examination
 from training.ablation.folder import AblationFolder, RowScores

@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from napari_medsamq.errors import ModelError
-from napari_medsamq.inference.catalog import size_mb
 from napari_medsamq.inference.engine import OpenVINOEngine
+from napari_medsamq.inference.model_list import size_mb
 from training.checkpoints.network_file import StoredNetwork
 from training.config import load_config
 from training.console import markdown_table, progress_bar

@@ -20,8 +20,8 @@ from napari_medsamq.diagnostics.model_benchmark import (
     measure_loads,
     timed_model,
 )
-from napari_medsamq.inference.catalog import size_mb
-from napari_medsamq.inference.model_spec import INT8_MODEL, MODELS, shipped_models
+from napari_medsamq.inference.model_choice import INT8_MODEL, MODELS, shipped_models
+from napari_medsamq.inference.model_list import size_mb
 from training.benchmarks.goals import TORCH, format_goals, list_goals
 from training.benchmarks.roofline import Roofline, format_rooflines, measure_rooflines
 from training.console import progress_bar

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from napari_medsamq.diagnostics.model_benchmark import STEPS
-from napari_medsamq.inference.model_spec import FAST_MODEL, FLOAT_MODEL, INT8_MODEL
+from napari_medsamq.inference.model_choice import FAST_MODEL, FLOAT_MODEL, INT8_MODEL
 from training.console import markdown_table
 from training.evaluation.latency import LAPTOP
 from training.files import replace_file

@@ -11,7 +11,7 @@ import openvino as ov
 from napari_medsamq.array_types import Float32
 from napari_medsamq.inference.backend import openvino_core
 from napari_medsamq.inference.engine import OpenVINOEngine, box_points
-from napari_medsamq.inference.model_spec import MODELS
+from napari_medsamq.inference.model_choice import MODELS
 
 _FLOAT = MODELS / "litemedsam-float"
 

@@ -15,13 +15,13 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_medsamq.array_types import UInt8
-from napari_medsamq.geometry import PLANES
+from napari_medsamq.geometry import PLANE_NAMES
 from napari_medsamq.inference.preprocess import ResizeLongestSide
 from training.data.cases import CaseContent, Label
 
 Table = npt.NDArray[np.void]
 
-AXES = {plane: axis for axis, plane in enumerate(PLANES)}
+AXES = {plane: axis for axis, plane in enumerate(PLANE_NAMES)}
 
 # One row for each slice; its objects are rows `first` to `first + count` of the other table.
 _WHOLE = ("case", "axis", "index", "height", "width", "first", "count")

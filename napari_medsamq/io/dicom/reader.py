@@ -32,8 +32,8 @@ from napari_medsamq.io.source import (
     LEFT_RIGHT_UNKNOWN,
     Array,
     Decoded,
-    Part,
     Selection,
+    VolumePart,
     check_memory,
 )
 
@@ -251,7 +251,7 @@ def _decode(
     frames: list[Frame],
     selection: Selection,
     warnings: tuple[str, ...],
-    parts: tuple[Part, ...] = (),
+    parts: tuple[VolumePart, ...] = (),
 ) -> Decoded:
     _check_numbers(frames)
     chosen = choose(where, frames, selection.volume)

@@ -13,7 +13,7 @@ import numpy as np
 from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import UnevenSlicesError, VolumeError
 from napari_medsamq.io.dicom.even_grid import EvenGrid, find_grid
-from napari_medsamq.io.source import Part
+from napari_medsamq.io.source import VolumePart
 
 _TILT_DEG = 0.5
 # Of directions: decimals beyond which they are exact, and the least that can be told from a tilt.
@@ -189,15 +189,15 @@ def describe(frames: Sequence[Frame], others: Iterable[Sequence[Frame]]) -> str:
     return text
 
 
-def series_part(series: dict[str, list[Frame]], key: str) -> Part:
+def series_part(series: dict[str, list[Frame]], key: str) -> VolumePart:
     """Return which of several series one is."""
     head = series[key][0].head
     heads = [frames[0].head for frames in series.values()]
     number, count = list(series).index(key) + 1, len(series)
     for name, (called, private) in _SERIES.items():
         if [other[name] for other in heads].count(head[name]) == 1 and head[name]:
-            return Part("series", key, number, count, f"{called} {head[name]}", private)
-    return Part("series", key, number, count)
+            return VolumePart("series", key, number, count, f"{called} {head[name]}", private)
+    return VolumePart("series", key, number, count)
 
 
 def without_copies(

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from napari_medsamq.errors import ChoiceError, VolumeError
-from napari_medsamq.geometry import PLANES
+from napari_medsamq.geometry import PLANE_NAMES
 from napari_medsamq.io.dicom.division import divided, number_places
 from napari_medsamq.io.dicom.series import Frame, named
-from napari_medsamq.io.source import Part
+from napari_medsamq.io.source import VolumePart
 
 # Of directions, and of pixels in mm.
 _SAME_TURN = 1e-3
@@ -52,13 +52,13 @@ class ChosenVolume:
     Attributes
     ----------
     frames : list of Frame
-    part : Part or None
+    part : VolumePart or None
         Which it is; None where there is no other, or none was chosen.
     warnings : tuple of str
     """
 
     frames: list[Frame]
-    part: Part | None = None
+    part: VolumePart | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -95,7 +95,7 @@ def choose(where: Path, frames: list[Frame], volume: int | None) -> ChosenVolume
         return ChosenVolume(candidates[0].frames)
     if volume is not None and 1 <= volume <= len(candidates):
         one = candidates[volume - 1]
-        part = Part("volume", volume, volume, len(candidates), one.by, one.private)
+        part = VolumePart("volume", volume, volume, len(candidates), one.by, one.private)
         return ChosenVolume(one.frames, part, note)
     stacks = [one for one in candidates if len(one.frames) > 1 and not one.localizer]
     others = [one for one in candidates if one not in stacks]
@@ -214,7 +214,7 @@ def _qualities(frame: Frame) -> dict[str, str]:
     rows, columns = frame.size
     spacing, placed = frame.place["spacing"], frame.is_placed
     across, down, normal = frame.axes.T
-    plane = PLANES[2 - int(np.abs(normal).argmax())]
+    plane = PLANE_NAMES[2 - int(np.abs(normal).argmax())]
     turn = " and ".join(" ".join(f"{x + 0.0:.3g}" for x in axis) for axis in (across, down))
     return {
         "kind": "localizer" if _is_localizer(frame) else "",

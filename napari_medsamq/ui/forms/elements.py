@@ -35,10 +35,10 @@ IMAGE_FILES, LABEL_FILES = (
     for what, suffixes in (("Medical images", IMAGE_SUFFIXES), ("Labels", LABEL_SUFFIXES))
 )
 
-Part = QWidget | QLayout
+FormItem = QWidget | QLayout
 
 
-def lay_out(form: QWidget, *rows: Part | tuple[Part, ...]) -> QGridLayout:
+def lay_out(form: QWidget, *rows: FormItem | tuple[FormItem, ...]) -> QGridLayout:
     """Lay out rows from top to bottom; the parts of each share its width."""
     grid = QGridLayout(form)
     parts_by_row = [row if isinstance(row, tuple) else (row,) for row in rows]

@@ -8,15 +8,15 @@ from pathlib import Path
 from qtpy.QtCore import QObject, Signal
 
 from napari_medsamq.errors import ModelError
-from napari_medsamq.inference.catalog import (
+from napari_medsamq.inference.engine import Engine, Engines
+from napari_medsamq.inference.model_choice import default_model, explain_default, shipped_models
+from napari_medsamq.inference.model_list import (
     StepTimes,
     describe_choice,
     describe_files,
-    explain_default,
     time_steps,
 )
-from napari_medsamq.inference.engine import Engine, Engines
-from napari_medsamq.inference.model_spec import ModelSpec, default_model, shipped_models
+from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
 from napari_medsamq.io.modality import Modality
 from napari_medsamq.io.volume import Volume

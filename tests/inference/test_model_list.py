@@ -10,26 +10,17 @@ from typer.testing import CliRunner
 
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import ModelError
-from napari_medsamq.inference import model_spec
-from napari_medsamq.inference.catalog import (
+from napari_medsamq.inference.model_choice import MODELS, explain_default
+from napari_medsamq.inference.model_list import (
     StepTimes,
     describe_choice,
-    explain_default,
-    find_model,
     time_steps,
     validation_dsc,
 )
-from napari_medsamq.inference.model_spec import MODELS, ModelSpec
+from napari_medsamq.inference.model_spec import ModelSpec
 
 SCORES = {"all": {"dsc": 0.85, "nsd": 0.6}, "CT": {"dsc": 0.812, "nsd": 0.6}}
 SPEC = ModelSpec(name="mine", bits=8, sha256={}, provenance={}, scores=SCORES)
-
-
-def test_a_model_is_found_by_name_or_folder(tmp_path: Path) -> None:
-    assert find_model("medsamq-fast") == MODELS / "medsamq-fast"
-    assert find_model(str(tmp_path)) == tmp_path
-    with pytest.raises(ModelError, match=r"medsamq-slow is no model.*medsamq-int8"):
-        find_model("medsamq-slow")
 
 
 def test_a_line_has_the_score_of_the_images_kind_and_the_time() -> None:
@@ -46,17 +37,6 @@ def test_time_is_that_of_one_slice_and_one_box() -> None:
     assert len(engine.images) == len(engine.boxes) == 4  # one of them warms up
     assert times.encode_ms > 0
     assert times.decode_ms > 0
-
-
-@pytest.mark.parametrize(
-    ("features", "words"),
-    [({"avx_vnni"}, "medsamq-fast for CT and MR, medsamq-int8"), (set(), "litemedsam-float for")],
-)
-def test_the_default_is_explained(
-    features: set[str], words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(model_spec, "cpu_features", lambda: frozenset(features))
-    assert explain_default().startswith(words)
 
 
 @pytest.mark.parametrize("directory", sorted(MODELS.glob("*/")), ids=lambda path: path.name)

@@ -9,15 +9,10 @@ from time import perf_counter
 
 import numpy as np
 
-from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.backend import CPU
 from napari_medsamq.inference.engine import Engine, Engines, OpenVINOEngine, box_points
-from napari_medsamq.inference.model_spec import (
-    FLOAT_BITS,
-    ModelSpec,
-    default_model,
-    shipped_models,
-)
+from napari_medsamq.inference.model_choice import default_model, find_model, shipped_models
+from napari_medsamq.inference.model_spec import FLOAT_BITS, ModelSpec
 from napari_medsamq.io.modality import MODALITIES, Modality
 
 _ROUNDS = 3
@@ -93,51 +88,6 @@ def load_engine(model: str | Path, device: str = CPU) -> OpenVINOEngine:
     return Engines(device=device).load(find_model(str(model)))
 
 
-def find_model(name: str) -> Path:
-    """Return the directory of a model that comes along, by its name, or of any other, by its path.
-
-    Raises
-    ------
-    ModelError
-        If it is neither.
-    """
-    shipped = _by_name(name)
-    if shipped is not None:
-        return shipped
-    if Path(name).is_dir():
-        return Path(name)
-    raise ModelError(
-        f"{name} is no model: it has to be one of {_names()}, or a folder with a model.json."
-    )
-
-
-def shipped_model(name: str) -> Path:
-    """Return the directory of a model that comes along, by its name, as a file gives it.
-
-    What a file says never leads to another folder: that is for the user to name.
-
-    Raises
-    ------
-    ModelError
-        If none of them has that name.
-    """
-    shipped = _by_name(name)
-    if shipped is None:
-        raise ModelError(
-            f"The model {name!r} is none of those that come along ({_names()}). If you have it, "
-            "name its folder by --model."
-        )
-    return shipped
-
-
-def _by_name(name: str) -> Path | None:
-    return next((path for path in shipped_models() if path.name == name), None)
-
-
-def _names() -> str:
-    return ", ".join(path.name for path in shipped_models())
-
-
 def size_mb(directory: Path) -> float:
     """Return the size of a model's IR files in MB (10^6 bytes)."""
     files = [*directory.glob("*.xml"), *directory.glob("*.bin")]
@@ -207,14 +157,3 @@ def describe_files(directory: Path, spec: ModelSpec) -> str:
     """Return bits, size and hash of a model in a line."""
     kind = "float" if spec.bits == FLOAT_BITS else f"{spec.bits} bits"
     return f"{kind}, {size_mb(directory):.1f} MB, SHA-256 {spec.sha256['encoder.bin'][:12]}…"
-
-
-def explain_default() -> str:
-    """Say in a sentence or two which model is taken when none is chosen."""
-    names = {modality: default_model(modality).name for modality in MODALITIES}
-    if len(set(names.values())) == 1:
-        return (
-            f"{names['CT']} for every image, as this processor has no 8-bit dot products, without "
-            "which the smaller models are slower."
-        )
-    return f"{names['CT']} for CT and MR, {names['other']} for all other images."
