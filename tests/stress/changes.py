@@ -42,7 +42,7 @@ _NAMES = (
 )
 # Leaves of the tree that no operator changes.
 _NEVER = {"name", "newline", "string", "fstring_string"}
-# Messages; filters of warnings; `reshape`, for which any number below 0 is -1.
+# Messages, filters of warnings, and `reshape`, for which any number below 0 is -1.
 _NO_EFFECT = {
     *("debug", "info", "warning", "warn", "error", "exception", "log"),
     *("simplefilter", "filterwarnings", "reshape"),
@@ -149,8 +149,7 @@ def changes_of(module: str, source: str) -> list[list[Change]]:
             (node, *where) for node in nodes for where in operator.mutation_positions(node)
         )
         for occurrence, (node, start, end) in enumerate(positions):
-            unpacked = "Pow" in name and node.parent.type != "power"
-            if not unpacked and not any(a <= start and end <= b for a, b in left_out):
+            if _fits(name, node) and not any(a <= start and end <= b for a, b in left_out):
                 found.setdefault(start, []).append((name, occurrence))
     seen: Counter[str] = Counter()
     places = []
@@ -161,6 +160,15 @@ def changes_of(module: str, source: str) -> list[list[Change]]:
         statement = max((s for s in statements if s[0] <= line <= s[1]), default=(0, 0))
         places.append([Change(module, line, statement, f"{key} {seen[key]}", *way) for way in ways])
     return places
+
+
+def _fits(operator: str, node: parso.tree.NodeOrLeaf) -> bool:
+    """Say whether Cosmic Ray can change that, or takes it for something else."""
+    if operator == "ExceptionReplacer":
+        return "." not in node.get_code()
+    if "Pow" in operator and node.parent.type != "power":  # {**a}
+        return False
+    return node.parent is None or node.parent.type != "parameters"  # f(a, *, b)
 
 
 def _statements(tree: ast.Module) -> Iterator[tuple[int, int]]:
@@ -194,6 +202,8 @@ def _parts_left_out(node: ast.AST) -> Sequence[ast.AST | None]:
             return [node.annotation]
         case ast.Raise():
             return [node.exc]
+        case ast.keyword(arg="strict"):
+            return [node.value]
         case ast.Call(func=ast.Attribute(attr=name)) if name in _NO_EFFECT:
             return [node]
         case ast.If(test=ast.Name(id="TYPE_CHECKING")):
