@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -27,12 +28,26 @@ SEGMENTS = {3: Segment("Left kidney", "#E69F00"), 300: Segment("Cyst", "#0072B2"
 Damage = Callable[[bytes], bytes]
 
 
+# Tilted, with pixels so large that an outline off by 1 mm has the same ones.
+AFFINE = grid_affine((0, 1, 2), (1, 1, 1), (8, -5, 12), (3.5, 3.0, 4.0))
+# To the next column, row and slice.
+STEPS = AFFINE[:3, :3].T
+
+
 @pytest.fixture(scope="module")
 def volume(tmp_path_factory: pytest.TempPathFactory) -> Volume:
-    """A tilted CT whose pixels are so large that an outline off by 1 mm has the same ones."""
     voxels = np.arange(12 * 10 * 5).reshape(12, 10, 5).astype(np.int16)
-    affine = grid_affine((0, 1, 2), (1, 1, 1), (8, -5, 12), (3.5, 3.0, 4.0))
-    return read_volume(write_series(tmp_path_factory.mktemp("series"), voxels, affine))
+    return read_volume(write_series(tmp_path_factory.mktemp("series"), voxels, AFFINE))
+
+
+@pytest.fixture(scope="module")
+def written(volume: Volume, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What the files of all formats hold, by suffix."""
+    folder, found = tmp_path_factory.mktemp("written"), {}
+    for suffix in WRONG:
+        write_label(folder / f"a{suffix}", structures(volume), volume, SEGMENTS)
+        found[suffix] = (folder / f"a{suffix}").read_bytes()
+    return found
 
 
 def structures(volume: Volume) -> np.ndarray:
@@ -240,17 +255,12 @@ def push(contour: pydicom.Dataset, mm: np.ndarray) -> None:
     contour.ContourData = [f"{x:.5f}" for x in points.ravel()]
 
 
-def contours_pushed(step: Callable[[np.ndarray], np.ndarray], *, only_last: bool = False) -> Damage:
-    """Push contours by what a function says of the directions (3, 3) of columns, rows, slices."""
+def contours_pushed(mm: np.ndarray, *, only_last: bool = False) -> Damage:
+    def apply(rt: pydicom.Dataset) -> None:
+        for contour in list(contours(rt))[-1 if only_last else 0 :]:
+            push(contour, mm)
 
-    def damage(content: bytes, directions: np.ndarray) -> bytes:
-        def apply(rt: pydicom.Dataset) -> None:
-            for contour in list(contours(rt))[-1 if only_last else 0 :]:
-                push(contour, step(directions))
-
-        return on_dicom(apply)(content)
-
-    return damage  # type: ignore[return-value]
+    return on_dicom(apply)
 
 
 def without_last_contour(rt: pydicom.Dataset) -> None:
@@ -269,16 +279,8 @@ def one_contour_twice(rt: pydicom.Dataset) -> None:
 def one_more_contour(rt: pydicom.Dataset) -> None:
     """On a slice that the structure is not on."""
     found = rt.ROIContourSequence[0].ContourSequence
-    more = pydicom.dcmread(BytesIO(_bytes(rt))).ROIContourSequence[0].ContourSequence[0]
-    steps = [np.array(contour.ContourData[:3], float) for contour in found]
-    push(more, steps[0] - steps[1])
-    found.append(more)
-
-
-def _bytes(dataset: pydicom.Dataset) -> bytes:
-    content = BytesIO()
-    dataset.save_as(content)
-    return content.getvalue()
+    found.append(deepcopy(found[0]))
+    push(found[-1], -STEPS[2])
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
@@ -340,11 +342,11 @@ WRONG: dict[str, dict[str, Damage]] = {
         "cut short": cut_short,
     },
     ".rtstruct.dcm": {
-        "moved by a pixel": contours_pushed(lambda steps: steps[0]),
-        "moved by a slice": contours_pushed(lambda steps: steps[2]),
-        "off by 1 mm": contours_pushed(lambda steps: unit(steps[2])),
-        "off by 1 mm within slices": contours_pushed(lambda steps: unit(steps[0])),
-        "one off by 1 mm": contours_pushed(lambda steps: unit(steps[1]), only_last=True),
+        "moved by a pixel": contours_pushed(STEPS[0]),
+        "moved by a slice": contours_pushed(STEPS[2]),
+        "off by 1 mm": contours_pushed(unit(STEPS[2])),
+        "off by 1 mm within slices": contours_pushed(unit(STEPS[0])),
+        "one off by 1 mm": contours_pushed(unit(STEPS[1]), only_last=True),
         "another name": renamed("StructureSetROISequence", "ROIName"),
         "names swapped": names_change_places("StructureSetROISequence", "ROIName"),
         "numbers swapped": names_change_places("ROIContourSequence", "ReferencedROINumber"),
@@ -357,20 +359,12 @@ WRONG: dict[str, dict[str, Damage]] = {
 }
 
 
-def save_wrong(monkeypatch: pytest.MonkeyPatch, path: Path, volume: Volume, damage: Damage) -> None:
-    """Save, on a disk or by a program that does such damage."""
+def save_instead(
+    content: bytes, path: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Save the label, of which other bytes come to the disk."""
     encoder = ENCODERS[path.name.removeprefix("a")]
-    write = encoder.write
-
-    def wrong(self: Any, file: BinaryIO) -> None:
-        content = BytesIO()
-        write(self, content)
-        if damage.__qualname__.startswith("contours_pushed"):
-            file.write(damage(content.getvalue(), volume.source.affine[:3, :3].T))  # type: ignore
-        else:
-            file.write(damage(content.getvalue()))
-
-    monkeypatch.setattr(encoder, "write", wrong)
+    monkeypatch.setattr(encoder, "write", lambda self, file: file.write(content))
     write_label(path, structures(volume), volume, SEGMENTS)
 
 
@@ -378,12 +372,18 @@ def save_wrong(monkeypatch: pytest.MonkeyPatch, path: Path, volume: Volume, dama
     ("suffix", "wrong"), [(suffix, wrong) for suffix, known in WRONG.items() for wrong in known]
 )
 def test_what_is_wrong_is_not_kept(
-    suffix: str, wrong: str, volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    suffix: str,
+    wrong: str,
+    volume: Volume,
+    written: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"the one before")
+    content = WRONG[suffix][wrong](written[suffix])
     with pytest.raises(SaveError, match=r"what was written .*Nothing was replaced"):
-        save_wrong(monkeypatch, path, volume, WRONG[suffix][wrong])
+        save_instead(content, path, volume, monkeypatch)
     assert path.read_bytes() == b"the one before"
     assert names_in(tmp_path) == [path.name]
 
@@ -394,12 +394,17 @@ def test_what_is_wrong_is_not_kept(
         (".nii.gz", on_nifti(lambda voxels, _: voxels)),
         (".seg.nrrd", on_nrrd(lambda text, voxels: (text, voxels))),
         (".dcm", pixels(lambda masks: masks)),
-        (".rtstruct.dcm", contours_pushed(lambda steps: 0 * steps[0])),
+        (".rtstruct.dcm", contours_pushed(0 * STEPS[0])),
     ],
 )
 def test_what_is_only_written_again_is_kept(
-    suffix: str, same: Damage, volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    suffix: str,
+    same: Damage,
+    volume: Volume,
+    written: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """So that it is the damage that is noticed above."""
-    save_wrong(monkeypatch, tmp_path / f"a{suffix}", volume, same)
+    save_instead(same(written[suffix]), tmp_path / f"a{suffix}", volume, monkeypatch)
     assert names_in(tmp_path) == [f"a{suffix}"]

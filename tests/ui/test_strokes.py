@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from held_worker import HeldWorker
 from napari.components import ViewerModel
 from napari.layers import Labels
 from scripted_engine import ScriptedEngine
@@ -94,3 +95,27 @@ def test_undo_and_redo_walk_past_it(qapp, meanwhile, paint):
         history.redo()
         np.testing.assert_array_equal(look(), label)
     assert said == []
+
+
+def test_what_waits_for_the_end_of_a_stroke_is_not_done_for_a_worker_that_was_stopped(
+    qtbot, monkeypatch
+):
+    monkeypatch.setattr("napari_medsamq.ui.canvas.label_strokes._button_is_down", lambda: True)
+    volume = volume_from_slices(np.eye(16)[None], (1, 1, 1), "a").with_modality("CT")
+    session = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
+    viewer, layer = ViewerModel(), Labels(session.label)
+    viewer.add_layer(layer)
+    viewer.layers.selection.active, layer.mode = layer, "paint"
+    edits, done = LabelStrokes(session, layer, lambda: None, lambda error: None), []
+    stopped, going = HeldWorker(), HeldWorker()
+    event = SimpleNamespace(type="mouse_press")
+    stroke = edits.follow(viewer, event)
+    next(stroke)
+    edits.after_stroke(lambda: done.append("of a worker that was stopped"), stopped)
+    edits.after_stroke(lambda: done.append("of another"), going)
+    edits.after_stroke(lambda: done.append("of none"))
+    stopped.running = False
+    assert done == []
+    event.type = "mouse_release"
+    next(stroke, None)
+    qtbot.waitUntil(lambda: done == ["of another", "of none"])
