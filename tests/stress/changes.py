@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import ndiff
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 
 import parso
@@ -130,12 +132,26 @@ class Change:
 
 def draw_changes(root: Path, modules: Sequence[str], count: int, seed: int) -> list[Change]:
     """Return so many changes of all there are in modules, not more than one at a place."""
-    drawn = []
+    found = []
     for module in modules:
-        for place in changes_of(module, (root / module).read_text(encoding="utf-8")):
+        source = (root / module).read_text(encoding="utf-8")
+        for place in changes_of(module, source):
             order = hashlib.sha256(f"{seed} {place[0].key}".encode()).hexdigest()
-            drawn.append((order, random.Random(order).choice(place)))
-    return [change for _, change in sorted(drawn, key=lambda pair: pair[0])[:count]]
+            found.append((order, random.Random(order).choice(place), source))
+    drawn = (
+        change
+        for _, change, source in sorted(found, key=itemgetter(0))
+        if _is_code(change.apply(source))
+    )
+    return list(islice(drawn, count))
+
+
+def _is_code(source: str) -> bool:
+    try:
+        ast.parse(source)
+    except SyntaxError:  # `while not line := next(lines)`
+        return False
+    return True
 
 
 def changes_of(module: str, source: str) -> list[list[Change]]:

@@ -48,10 +48,10 @@ _PYTEST = (
     *("-p", "pytest_timeout", "-p", "_hypothesis_pytestplugin", "--hypothesis-seed=0"),
     *("-o", "addopts=--strict-markers", "-m", "not slow"),
 )
-# Of tests for one change, by what they took when the map was made. A change that makes them
-# take several times as long hangs, which is noticed.
-_MOST_TESTS_S = 90.0
-_HANG_FACTOR, _HANG_S = 5, 90.0
+# Of a processor, for the tests of one change. A change that makes them take many times as long
+# hangs, which is noticed.
+_MOST_TESTS_S = 60.0
+_HANG_FACTOR, _HANG_S = 10, 120.0
 _DISK = 2 << 30
 GOAL, MOST_EQUIVALENT = 0.85, 0.05
 Job = TypeVar("Job")
@@ -117,7 +117,7 @@ class Reached:
     Attributes
     ----------
     seconds : dict of str to float
-        By the test's id.
+        Of a processor, by the test's id.
     lines : dict of str to dict of int to set of str
         Test ids by module and line.
     """

@@ -24,7 +24,7 @@ parallel = true
 disable_warnings = no-data-collected, module-not-imported
 context = ${{PYTEST_CURRENT_TEST-}}
 """
-_seconds: defaultdict[str, float] = defaultdict(float)
+_seconds: dict[str, float] = {}
 _passed: set[str] = set()
 
 
@@ -58,13 +58,17 @@ def pytest_configure() -> None:
     subprocess.Popen.kill = end
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     coverage.Coverage.current().switch_context(item.nodeid)
+    before = sum(os.times()[:4])
+    result = yield
+    # Of processors, children included: what other programs do makes no difference.
+    _seconds[item.nodeid] = round(sum(os.times()[:4]) - before, 2)
+    return result
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    _seconds[report.nodeid] += report.duration
     if report.when == "call" and report.passed:
         _passed.add(report.nodeid)
 
@@ -78,7 +82,7 @@ def pytest_sessionfinish() -> None:
     for module, line, tests in _contexts(folder):
         there = lines[module].setdefault(line, [])
         there += [test for test in tests if test in _passed and test not in there]
-    seconds = {test: round(_seconds[test], 3) for test in sorted(_passed)}
+    seconds = {test: _seconds[test] for test in sorted(_passed)}
     Path(os.environ[ANSWER]).write_text(json.dumps({"seconds": seconds, "lines": lines}))
 
 
