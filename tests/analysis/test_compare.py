@@ -16,7 +16,17 @@ from grids import ALL_48, grid_affine
 from nifti_labels import TABLE, write
 from typer.testing import CliRunner, Result
 
-from napari_medsamq.analysis.comparison import compare_labels, mean_agreement
+from napari_medsamq.analysis.comparison import (
+    A_GAP,
+    A_MARK,
+    B_GAP,
+    B_MARK,
+    BOTH,
+    compare_labels,
+    difference_codes,
+    differing_slices,
+    mean_agreement,
+)
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import VolumeError
@@ -88,6 +98,24 @@ def test_balls_agree_as_geometry_says(pair: tuple[Path, Path]) -> None:
     assert 0.4 < own.nsd < 0.7
     assert compare_labels(a.label, b.label, a.volume.spacing.tolist(), SHIFT)[1].nsd == 1
     assert own.only_in is None
+
+
+def test_what_one_label_has_alone_is_patterned_on_slices_of_every_plane() -> None:
+    a, b = np.zeros((2, 12, 250, 14), bool)
+    a[:10, 3:240, :10], b[2:, 3:240, 4:] = True, True
+    codes = difference_codes(a, b)
+    assert (codes[a & b] == BOTH).all()
+    assert not codes[~(a | b)].any()
+    wide = 3  # as 250 voxels are shown
+    z, y, x = np.indices(a.shape)
+    striped = (z + y + x) % (2 * wide) < wide
+    chequered = (z // wide + y // wide + x // wide) % 2 == 0
+    only_a, only_b = a & ~b, b & ~a
+    assert (codes[only_a] == np.where(striped, A_MARK, A_GAP)[only_a]).all()
+    assert (codes[only_b] == np.where(chequered, B_MARK, B_GAP)[only_b]).all()
+    assert differing_slices(codes, 0) == list(range(12))
+    assert differing_slices(codes, 1) == list(range(3, 240))
+    assert not difference_codes(np.zeros((2, 3, 4), bool), np.zeros((2, 3, 4), bool)).any()
 
 
 def test_the_table_names_labels_and_those_of_one_alone(
