@@ -37,10 +37,11 @@ _CORE = {
     "records": "journal journal_format recording recovery replay_check voxel_origins",
 }
 MODULES = [f"napari_medsamq/{room}/{name}.py" for room in _CORE for name in _CORE[room].split()]
-# Without windows: they take four fifths of the suite's time, and the core has to be held without.
+# Without windows and cohorts: they take four fifths of the suite's time, and the core has to be
+# held without them.
 _TESTS = (
     *("test_api.py", "test_geometry.py", "io", "inference", "analysis", "annotation", "records"),
-    *("workflows", "cohort"),
+    "workflows",
 )
 # No plugins but these: those of Qt and napari take longer to load than most tests take.
 _PYTEST = (
