@@ -271,6 +271,13 @@ def without_last_structure(rt: pydicom.Dataset) -> None:
     del rt.ROIContourSequence[-1]
 
 
+def one_structure_twice(rt: pydicom.Dataset) -> None:
+    """The first time elsewhere."""
+    rt.ROIContourSequence.insert(0, deepcopy(rt.ROIContourSequence[0]))
+    for contour in rt.ROIContourSequence[0].ContourSequence:
+        push(contour, unit(STEPS[0]))
+
+
 def one_contour_twice(rt: pydicom.Dataset) -> None:
     found = rt.ROIContourSequence[0].ContourSequence
     found.append(found[0])
@@ -327,6 +334,7 @@ WRONG: dict[str, dict[str, Damage]] = {
     ".dcm": {
         "voxels moved": pixels(lambda masks: np.roll(masks, 1, 2)),
         "structures swapped": pixels(lambda masks: masks[[3, 4, 5, 0, 1, 2]]),
+        "voxels of both structures": pixels(lambda masks: masks | masks[[3, 4, 5, 3, 4, 5]]),
         "slices change places": on_dicom(first_and_last_change_places),
         "a voxel missing": pixels(lambda masks: np.stack([*masks[:-1], less_one(masks[-1])])),
         "off by 1 mm": all_frames_moved(normal),
@@ -354,6 +362,7 @@ WRONG: dict[str, dict[str, Damage]] = {
         "a contour twice": on_dicom(one_contour_twice),
         "a contour more": on_dicom(one_more_contour),
         "a structure missing": on_dicom(without_last_structure),
+        "a structure twice": on_dicom(one_structure_twice),
         "cut short": cut_short,
     },
 }

@@ -181,6 +181,15 @@ def test_what_is_drawn_over_voxels_past_the_history_is_of_who_drew_it(
     assert origins(session) == {1: OriginCounts(56, 2, 0, 0, 0), 5: unknown, 7: unknown}
 
 
+def test_what_was_removed_and_then_changed_past_the_history_is_not_told_of(
+    session: AnnotationSession,
+) -> None:
+    box(session)
+    stroke(session, np.s_[3, 5:8, 3:5], 0)
+    session.label[3, 5, 3:5] = 5
+    assert origins(session) == {1: OriginCounts(58, 0, 0, 0, 4), 5: OriginCounts(0, 0, 0, 2, 0)}
+
+
 def test_shares_add_up_to_one(session: AnnotationSession) -> None:
     box(session)
     stroke(session, np.s_[3, 5:8, 3:5], 0)

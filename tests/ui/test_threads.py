@@ -186,6 +186,22 @@ def test_an_answer_on_its_way_when_the_worker_is_stopped_is_not_delivered(qapp):
     assert not worker.busy
 
 
+def test_what_fails_after_the_worker_was_stopped_is_told_by_napari(qtbot, monkeypatch):
+    """A label that could not be saved, say, when the dock is gone."""
+    parent, told, go = QObject(), [], threading.Event()
+    monkeypatch.setattr("napari_medsamq.ui.worker.show_error", told.append)
+    worker = Worker("test", parent)
+
+    def fail():
+        assert go.wait(timeout=60)
+        raise OSError("The disk is full.")
+
+    worker.submit(fail, told.append, lambda error: told.append("by the dock"))
+    worker.stop(drop_waiting=False)
+    go.set()
+    qtbot.waitUntil(lambda: told == ["The disk is full."])
+
+
 def other_model():
     engine = ScriptedEngine()
     engine.spec = replace(engine.spec, name="other")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -23,7 +25,7 @@ from napari_medsamq.io.dicom.references import (
     long_string,
     read_frames,
 )
-from napari_medsamq.io.segments import Mismatch, Segment
+from napari_medsamq.io.segments import Mismatch
 
 # pydicom takes most of a second to import, which a start without DICOM need not: in functions.
 if TYPE_CHECKING:
@@ -105,45 +107,47 @@ class RTStruct(DicomLabel):
         try:
             back = pydicom.dcmread(path)
             names = {int(roi.ROINumber): str(roi.ROIName) for roi in back.StructureSetROISequence}
-            contours = {
-                int(roi.ReferencedROINumber): [
-                    np.reshape(np.array(contour.ContourData, float), (-1, 3))
-                    for contour in roi.ContourSequence
-                ]
+            contours = [
+                (
+                    int(roi.ReferencedROINumber),
+                    np.reshape(np.array(own.ContourData, float), (-1, 3)),
+                )
                 for roi in back.ROIContourSequence
-            }
+                for own in roi.ContourSequence
+            ]
         except (*NO_VALUE, EOFError, InvalidDicomError) as error:
             raise Mismatch(f"cannot be read back ({error})") from error
         if names != {n: long_string(segment.name) for n, segment in self._segments.items()}:
             raise Mismatch("has other names than the label")
-        if contours.keys() != names.keys():
-            raise Mismatch("has contours of other structures than the label")
         frames = read_frames(self._source)
-        for label_id, found in contours.items():
-            self._compare(label_id, found, frames)
-
-    def _compare(self, label_id: int, found: list[Float64], frames: list[SourceFrame]) -> None:
-        """Compare the contours of a structure, in mm, with its outlines and with its voxels."""
-        wanted = [(frame, own) for frame in frames for own in self._outlines[label_id][frame.k]]
-        if len(found) != len(wanted):
-            raise Mismatch("has more or fewer contours than the label")
-        polygons: dict[int, list[Float64]] = {}
-        for (frame, own), points in zip(wanted, found, strict=True):
-            place = own @ frame.steps.T + frame.position
-            if points.shape != place.shape or np.abs(points - place).max() > _MAX_DEVIATION:
+        wanted = [(n, *own) for n in self._segments for own in self._outlined(n, frames)]
+        if [(n, own.shape) for n, own in contours] != [(n, own.shape) for n, _, own in wanted]:
+            raise Mismatch("has other contours than the label")
+        polygons = defaultdict[tuple[int, int], list[Float64]](list)
+        for (n, frame, place), (_, own) in zip(wanted, contours, strict=True):
+            if np.abs(own - place).max() > _MAX_DEVIATION:
                 raise Mismatch("lies elsewhere in the patient than the image")
-            x_y: Float64 = (points - frame.position) @ np.linalg.pinv(frame.steps).T
-            polygons.setdefault(frame.k, []).append(x_y)
-        for frame in frames:
-            plane = self._plane(frame.k, label_id)
-            if not np.array_equal(fill(polygons.get(frame.k, []), plane.shape), plane):
+            polygons[n, frame.k].append((own - frame.position) @ np.linalg.pinv(frame.steps).T)
+        for n, k in product(self._segments, range(len(frames))):
+            plane = self._plane(k, n)
+            if not np.array_equal(fill(polygons[n, k], plane.shape), plane):
                 raise Mismatch("encloses other voxels than the label")
 
+    def _outlined(
+        self, label_id: int, frames: list[SourceFrame]
+    ) -> list[tuple[SourceFrame, Float64]]:
+        """Return the outlines of a structure (n, 3), in LPS mm, each with the slice it lies on."""
+        return [
+            (frame, polygon @ frame.steps.T + frame.position)
+            for frame in frames
+            for polygon in self._outlines[label_id][frame.k]
+        ]
+
     @cached_property
-    def _outlines(self) -> dict[int, dict[int, list[Float64]]]:
+    def _outlines(self) -> dict[int, list[list[Float64]]]:
         """Those of each label id by slice, x and y in pixels."""
         slices = range(self._array.shape[2])
-        return {n: {k: outlines(self._plane(k, n)) for k in slices} for n in self._segments}
+        return {n: [outlines(self._plane(k, n)) for k in slices] for n in self._segments}
 
     def _plane(self, k: int, label_id: int) -> npt.NDArray[np.bool_]:
         plane: npt.NDArray[np.bool_] = np.equal(self._array[..., k].T, label_id)
@@ -158,22 +162,17 @@ class RTStruct(DicomLabel):
         )
 
     def _contours(self, label_id: int, frames: list[SourceFrame]) -> Dataset:
-        segment: Segment = self._segments[label_id]
-        contours = []
-        for frame in frames:
-            for polygon in self._outlines[label_id][frame.k]:
-                points = polygon @ frame.steps.T + frame.position
-                contours.append(
-                    _dataset(
-                        ContourImageSequence=[_image(frame)],
-                        ContourGeometricType="CLOSED_PLANAR",
-                        NumberOfContourPoints=len(points),
-                        ContourData=[f"{value:.5f}" for value in points.ravel()],
-                    )
-                )
         return _dataset(
-            ROIDisplayColor=list(segment.rgb),
-            ContourSequence=contours,
+            ROIDisplayColor=list(self._segments[label_id].rgb),
+            ContourSequence=[
+                _dataset(
+                    ContourImageSequence=[_image(frame)],
+                    ContourGeometricType="CLOSED_PLANAR",
+                    NumberOfContourPoints=len(points),
+                    ContourData=[f"{value:.5f}" for value in points.ravel()],
+                )
+                for frame, points in self._outlined(label_id, frames)
+            ],
             ReferencedROINumber=label_id,
         )
 

@@ -152,7 +152,10 @@ class DicomSeg(DicomLabel):
             if max(off, np.linalg.norm(places[k] - position)) > _MAX_DEVIATION:
                 raise Mismatch("lies elsewhere in the patient than the image")
             segment = functional_group(back, groups, "SegmentIdentificationSequence")
-            label[..., k][mask.T] = ids[int(segment.ReferencedSegmentNumber) - 1]
+            place = label[..., k]
+            if place[mask.T].any():
+                raise Mismatch("has voxels of several structures")
+            place[mask.T] = ids[int(segment.ReferencedSegmentNumber) - 1]
         return label
 
 
