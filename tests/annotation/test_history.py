@@ -170,6 +170,37 @@ def test_an_edit_in_the_middle_of_a_stroke_leaves_the_counts_right() -> None:
         assert session.history.voxel_counts == counted(session.label)
 
 
+def test_labels_that_were_changed_past_the_history_are_counted_and_copied_anew() -> None:
+    session = new_session()
+    session.label.reshape(-1)[:] = np.random.default_rng(0).integers(0, 4, session.label.size)
+    session.history.recount()
+    assert session.history.voxel_counts == counted(session.label)
+    for label_id in (1, 2, 3):
+        part, shown = session.history.part(label_id), np.zeros(SHAPE, bool)
+        shown[part.place] = part.mask
+        np.testing.assert_array_equal(shown, session.label == label_id)
+
+
+def test_where_a_propagation_finds_nothing_what_an_earlier_one_found_goes() -> None:
+    session = new_session()
+    session.label.reshape(-1)[10] = 2
+    session.commit(BOX, found_in(0, 1), 1)
+    kept, whole = np.zeros(SHAPE, bool), np.ones(SHAPE[1:], bool)
+    kept[1, 0, 2] = True
+    for index in (0, 1):
+        session.commit_carried(SliceMask(0, index, whole, 0.9, 0, 0), 1, object())
+    stroke(session, {11, 23}, 3)
+    before = session.label.copy()
+    expected = np.where(kept, before, np.where(before == 3, 3, 0))
+    expected.reshape(-1)[:2] = 1
+    edit = session.commit_nothing(0, 1, [0, 1], object(), kept)
+    assert edit is not None
+    np.testing.assert_array_equal(session.label, expected)
+    assert session.commit_nothing(0, 1, [0, 1], object(), kept) is None
+    assert session.history.undo() is edit
+    np.testing.assert_array_equal(session.label, before)
+
+
 def test_a_removed_label_leaves_no_slice_known() -> None:
     session = new_session()
     stroke(session, {1, 2, 13}, 1)
