@@ -23,6 +23,7 @@ from napari_medsamq.analysis.comparison import (
     B_MARK,
     BOTH,
     compare_labels,
+    describe_agreement,
     difference_codes,
     differing_slices,
     mean_agreement,
@@ -116,6 +117,16 @@ def test_what_one_label_has_alone_is_patterned_on_slices_of_every_plane() -> Non
     assert differing_slices(codes, 0) == list(range(12))
     assert differing_slices(codes, 1) == list(range(3, 240))
     assert not difference_codes(np.zeros((2, 3, 4), bool), np.zeros((2, 3, 4), bool)).any()
+
+
+def test_how_two_labels_agree_is_said_in_a_line() -> None:
+    a, b = np.zeros((2, 3, 4, 5), np.uint16)
+    a[1, 1, :4], b[1, 1, :5], b[0, 0, :3] = 1, 1, 2
+    first, second = compare_labels(a, b, [10.0, 10.0, 10.0], 2.0).values()
+    assert describe_agreement(first, 2.0) == (
+        f"DSC 0.889, NSD {first.nsd:.3f} at 2 mm, +1.00 mL (+25.0 %)"
+    )
+    assert describe_agreement(second, 2.0) == "only B has it (3.00 mL)"
 
 
 def test_the_table_names_labels_and_those_of_one_alone(
