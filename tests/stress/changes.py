@@ -181,7 +181,7 @@ def changes_of(module: str, source: str) -> list[list[Change]]:
 def _fits(operator: str, node: parso.tree.NodeOrLeaf) -> bool:
     """Say whether Cosmic Ray can change that, or takes it for something else."""
     if operator == "ExceptionReplacer":
-        return "." not in node.get_code()
+        return not {".", "*"} & set(node.get_code())
     if "Pow" in operator and node.parent.type != "power":  # {**a}
         return False
     return node.parent is None or node.parent.type != "parameters"  # f(a, *, b)

@@ -39,7 +39,7 @@ def f(a: int | None, *, b: Literal[5] = 5) -> Literal[6] | None:  # changed
     zip(a, b, strict=True)  # changed
     try:
         logger.warning("%d", a + 1)
-    except (ValueError, a.Error):
+    except (ValueError, a.Error, *b):
         raise
     logger.close()  # changed
     return {**a, "b": 2}  # changed
