@@ -170,6 +170,18 @@ def test_of_many_changes_at_once_the_last_one_is_written(tmp_path: Path) -> None
     assert seen(work).window == WindowLevel(199, 300)
 
 
+def test_the_end_of_a_journal_waits_for_no_further_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOMENT_S", 60.0)
+    work = Work(tmp_path)
+    work.session.window = WindowLevel(30, 40)
+    start = time.monotonic()
+    work.recorder.close()
+    assert time.monotonic() - start < 30
+    assert seen(work).window == WindowLevel(30, 40)
+
+
 def test_journals_of_before_tell_what_was_seen_by_their_edits(tmp_path: Path) -> None:
     work = Work(tmp_path)
     work.session.window = WindowLevel(10, 300)
