@@ -201,6 +201,14 @@ def test_where_a_propagation_finds_nothing_what_an_earlier_one_found_goes() -> N
     np.testing.assert_array_equal(session.label, before)
 
 
+def test_what_is_drawn_on_slices_that_nothing_was_carried_to_stays() -> None:
+    session = new_session()
+    session.commit_carried(SliceMask(1, 1, np.ones((2, 4), bool), 0.9, 0, 0), 1, object())
+    stroke(session, {0, 8}, 1)
+    session.commit_nothing(1, 1, range(3), object(), np.zeros(SHAPE, bool))
+    assert np.flatnonzero(session.label).tolist() == [0, 8]
+
+
 def test_a_removed_label_leaves_no_slice_known() -> None:
     session = new_session()
     stroke(session, {1, 2, 13}, 1)

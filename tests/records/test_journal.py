@@ -159,6 +159,22 @@ def test_what_is_seen_is_written_whenever_it_changes(tmp_path: Path) -> None:
     assert seen(again).seen.zoom is None
 
 
+def test_whether_the_network_sees_what_the_user_sees_is_written(tmp_path: Path) -> None:
+    work = Work(tmp_path)
+    work.session.event.emit("seen", {"shared": False})
+    work.session.window = WindowLevel(30, 40)
+    work.recorder.close()
+    assert not seen(work).shared
+    again = Work(tmp_path, read_journal(work.path))
+    again.session.window = WindowLevel(50, 60)
+    again.recorder.close()
+    assert (seen(again).shared, seen(again).window) == (False, WindowLevel(50, 60))
+    last = Work(tmp_path, read_journal(work.path))
+    last.session.event.emit("seen", {"shared": True})
+    last.recorder.close()
+    assert seen(last).shared
+
+
 def test_of_many_changes_at_once_the_last_one_is_written(tmp_path: Path) -> None:
     work = Work(tmp_path)
     for level in range(200):
