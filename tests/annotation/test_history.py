@@ -137,6 +137,20 @@ def test_what_is_accepted_again_stays_so_when_that_is_undone() -> None:
     assert history.accepted == set()
 
 
+def test_names_that_an_edit_brings_go_with_it_unless_the_user_has_changed_them() -> None:
+    history, nothing = History(SHAPE), np.zeros(0, np.int64)
+    liver, spleen, mine = (LabelStyle(name, "#102030") for name in ("Liver", "Spleen", "Mine"))
+    history.styles[1] = mine
+    marks = LabelMarks(styles={1: liver, 2: spleen, 3: spleen})
+    history.change("load", nothing, nothing.astype(np.uint16), marks=marks)
+    assert history.styles == {1: liver, 2: spleen, 3: spleen}
+    history.styles[3] = mine
+    history.undo()
+    assert history.styles == {1: mine, 3: mine}
+    history.redo()
+    assert history.styles == {1: liver, 2: spleen, 3: mine}
+
+
 def test_what_can_be_undone_and_redone_has_a_name() -> None:
     session = new_session()
     history = session.history

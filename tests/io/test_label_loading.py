@@ -429,6 +429,18 @@ def test_a_length_of_an_extension_that_cannot_be(
     np.testing.assert_array_equal(volume.to_source(read_label(path, volume).label), drawn())
 
 
+def test_voxels_are_no_table_of_labels(tmp_path: Path) -> None:
+    """A header may say that extensions follow where the voxels do."""
+    voxels = np.frombuffer(struct.pack("<ii", 96, 0) + TABLE.ljust(88), np.uint8)
+    path = tmp_path / "label.nii"
+    save(path, voxels.reshape(4, 4, 6, order="F"))
+    whole = bytearray(path.read_bytes())
+    assert whole[348:].endswith(voxels.tobytes())
+    whole[348] = 1
+    path.write_bytes(whole)
+    assert read_label_file(path).named == {}
+
+
 def loaded(volume: Volume, **segments: Segment) -> LabelFile:
     """Return what a file with labels 1 and 5 gives, of which some have names."""
     named = {int(key[1:]): segment for key, segment in segments.items()}

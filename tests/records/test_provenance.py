@@ -201,7 +201,9 @@ def test_shares_add_up_to_one(session: AnnotationSession) -> None:
     box(session)
     stroke(session, np.s_[3, 5:8, 3:5], 0)
     stroke(session, np.s_[2, 0, 0:3], 1)
+    session.label[0, 0, :3] = 1
     found = origins(session)[1].as_dict()["share"]
+    assert found["unknown"] == pytest.approx(3 / 64)
     assert sum(found[key] for key in ("model", "hand", "operation", "unknown")) == pytest.approx(1)
     assert found["removed"] == pytest.approx(6 / 64)
 
