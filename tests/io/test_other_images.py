@@ -292,3 +292,34 @@ def test_what_means_nothing_for_a_file_is_refused(tmp_path: Path, option: dict) 
     path = write_nifti(tmp_path / "a.nii")
     with pytest.raises(VolumeError, match=f"--{next(iter(option))} means nothing"):
         read_volume(path, **option)
+
+
+def ascii_nrrd(path: Path, kind: str, figures: str) -> Path:
+    head = f"NRRD0004\ntype: {kind}\ndimension: 3\nsizes: 3 1 1\nencoding: ascii\n\n"
+    path.write_text(head + figures + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "figures", "expected"),
+    [
+        ("int64", f"{2**62 + 1} -5 7", [2**62 + 1, -5, 7]),
+        ("uint64", f"{2**63 + 1}, 5, 7", [2**63 + 1, 5, 7]),
+        ("short", "-3, 4\n5", [-3, 4, 5]),
+        ("float", "1.5 -2e3 0.25", [1.5, -2000, 0.25]),
+    ],
+)
+def test_voxels_in_figures_are_exact(
+    tmp_path: Path, kind: str, figures: str, expected: list[float]
+) -> None:
+    volume = read_volume(ascii_nrrd(tmp_path / "a.nrrd", kind, figures))
+    assert volume.to_source(volume.data).ravel().tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "figures"),
+    [("uchar", "1 2 300"), ("short", "1 2.5 3"), ("short", "1 two 3"), ("uchar", "1 -2 3")],
+)
+def test_figures_of_another_type_are_refused(tmp_path: Path, kind: str, figures: str) -> None:
+    with pytest.raises(VolumeError, match="its voxels are no numbers"):
+        read_volume(ascii_nrrd(tmp_path / "a.nrrd", kind, figures))
