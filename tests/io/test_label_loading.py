@@ -380,7 +380,7 @@ OF_OTHERS = [
 
 
 def with_extension(path: Path, code: int, content: bytes, *, length: int | None = None) -> Path:
-    """Write a NIfTI label with one extension of a code, whose length may be said wrongly."""
+    """Write a NIfTI label with an extension of a code, whose length may be said wrongly."""
     save(path, drawn())
     whole = path.read_bytes()
     size = (len(content) + 8 + 15) // 16 * 16
@@ -418,6 +418,14 @@ def test_a_table_of_labels_is_read_in_either_byte_order(
     found = read_label_file(path)
     assert found.segments[1] == Segment("liver", "#FF0000")
     np.testing.assert_array_equal(found.volume.to_source(found.label), drawn())
+
+
+def test_a_table_behind_one_that_nobody_can_read_is_read(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(drawn().astype(np.uint8), np.eye(4))
+    for content in (b"<LabelTable", TABLE, b"<!DOCTYPE x><LabelTable/>", TABLE.replace(b"1", b"5")):
+        image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", content))
+    nib.save(image, tmp_path / "label.nii")
+    assert sorted(read_label_file(tmp_path / "label.nii").named) == [1, 5]
 
 
 @pytest.mark.parametrize("length", [-16, 0, 8, 2**31 - 1, 4096])

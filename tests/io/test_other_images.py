@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 
@@ -323,3 +324,52 @@ def test_voxels_in_figures_are_exact(
 def test_figures_of_another_type_are_refused(tmp_path: Path, kind: str, figures: str) -> None:
     with pytest.raises(VolumeError, match="its voxels are no numbers"):
         read_volume(ascii_nrrd(tmp_path / "a.nrrd", kind, figures))
+
+
+NRRD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 6 5 4\nendian: little\n"
+
+
+@pytest.mark.parametrize("detached", [False, True])
+@pytest.mark.parametrize(
+    ("encoding", "skips", "before"),
+    [
+        ("raw", "byte skip: -1", b"any number of bytes"),
+        ("raw", "byte skip: 5", b"12345"),
+        ("raw", "line skip: 2", b"one\ntwo\n"),
+        ("raw", "line skip: 1\nbyte skip: 3", b"a line\n123"),
+        ("gzip", "byte skip: 4", b"1234"),  # of what is unpacked
+        ("gzip", "line skip: 1", b""),
+    ],
+)
+def test_what_an_nrrd_skips_is_no_voxel(
+    tmp_path: Path, encoding: str, skips: str, before: bytes, detached: bool
+) -> None:
+    head = f"{NRRD}encoding: {encoding}\n{skips}\n"
+    content = before + COUNTING.astype("<i2").tobytes()
+    if encoding == "gzip":
+        content = b"line\n" * ("line" in skips) + gzip.compress(content)
+    if detached:
+        (tmp_path / "a.raw").write_bytes(content)
+        (tmp_path / "a.nhdr").write_text(f"{head}data file: a.raw\n")
+    else:
+        (tmp_path / "a.nrrd").write_bytes(f"{head}\n".encode() + content)
+    volume = read_volume(tmp_path / ("a.nhdr" if detached else "a.nrrd"))
+    np.testing.assert_array_equal(volume.to_source(volume.data), COUNTING.transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "skips", "words"),
+    [
+        ("raw", "byte skip: -2", "skips"),
+        ("raw", "line skip: -1", "skips"),
+        ("raw", "line skip: 1000", "no 1000 lines"),
+        ("gzip", "byte skip: -1", "last bytes"),
+    ],
+)
+def test_what_an_nrrd_cannot_skip_is_refused(
+    tmp_path: Path, encoding: str, skips: str, words: str
+) -> None:
+    head = f"{NRRD}encoding: {encoding}\n{skips}\n\n".encode()
+    (tmp_path / "a.nrrd").write_bytes(head + COUNTING.astype("<i2").tobytes())
+    with pytest.raises(VolumeError, match=words):
+        read_volume(tmp_path / "a.nrrd")
