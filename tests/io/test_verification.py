@@ -16,9 +16,10 @@ import pytest
 from dicom_series import write_series
 from grids import grid_affine
 from pydicom.pixels import pack_bits
-from sources import names_in
+from sources import label_at, names_in, volume_of
 
 from napari_medsamq.errors import SaveError
+from napari_medsamq.io import nifti
 from napari_medsamq.io.label_writer import FORMATS, write_label
 from napari_medsamq.io.segments import Segment
 from napari_medsamq.io.volume import Volume, read_volume
@@ -417,3 +418,31 @@ def test_what_is_only_written_again_is_kept(
     """So that it is the damage that is noticed above."""
     save_instead(same(written[suffix]), tmp_path / f"a{suffix}", volume, monkeypatch)
     assert names_in(tmp_path) == [f"a{suffix}"]
+
+
+@pytest.mark.parametrize(
+    ("codes", "made", "words"),
+    [
+        ((1, 1), moved, "lies elsewhere in the patient"),
+        ((0, 0), lambda header: header.set_sform(AFFINE, 1), "says of the sides of the patient"),
+    ],
+)
+def test_a_header_that_was_made_wrong_is_not_taken_for_the_images(
+    codes: tuple[int, int],
+    made: Callable[[Any], None],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is read back is what was written, but not what the image says."""
+    image, make = volume_of(tmp_path / "image.nii", codes=codes), nifti.label_header
+
+    def wrong(*of_what: Any) -> Any:
+        header = make(*of_what)
+        made(header)
+        return header
+
+    monkeypatch.setattr(nifti, "label_header", wrong)
+    with pytest.raises(SaveError, match=words):
+        write_label(tmp_path / "a.nii.gz", label_at(image, (0, 0, 0)), image)
+    assert names_in(tmp_path) == ["image.nii"]

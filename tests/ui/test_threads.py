@@ -163,6 +163,8 @@ def test_how_sure_another_network_was_is_not_told(desk, reviewer, change):
     desk.worker.run()
     deliver = desk.worker.compute()
     change(desk.session)
+    # As the window does it: the next check waits until the user rests.
+    desk.workspace.seen_changed.emit()
     deliver()
     assert reviewer.describe(3) == "Slice 3: not checked yet"
 
