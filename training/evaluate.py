@@ -23,7 +23,7 @@ from training.evaluation.findings import list_findings
 from training.evaluation.latency import LAPTOP, goals, measure_apart
 from training.evaluation.model_run import list_modes, score_models
 from training.evaluation.protocol import Protocol
-from training.evaluation.scores import record_scores, summarise
+from training.evaluation.score_summary import record_scores, summarise
 from training.evaluation.tables import (
     difference_table,
     goal_table,

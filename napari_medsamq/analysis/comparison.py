@@ -14,7 +14,7 @@ from scipy import ndimage
 from napari_medsamq.analysis.metrics import dsc, surface_distances
 from napari_medsamq.array_types import Bool
 from napari_medsamq.geometry import voxel_ml
-from napari_medsamq.io.segments import used_ids
+from napari_medsamq.io.label_format import used_ids
 
 # Voxels of `difference_codes`: what one mask has alone, in two halves of its pattern, and what both
 # have.

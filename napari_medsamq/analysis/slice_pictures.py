@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from napari_medsamq.array_types import Bool
 from napari_medsamq.inference.preprocess import WindowLevel
-from napari_medsamq.io.segments import used_ids
+from napari_medsamq.io.label_format import used_ids
 from napari_medsamq.io.volume import Volume
 
 Picture = npt.NDArray[np.uint8]

@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist
 
 from napari_medsamq.array_types import Bool, Float64
 from napari_medsamq.geometry import voxel_ml
-from napari_medsamq.io.segments import used_ids
+from napari_medsamq.io.label_format import used_ids
 from napari_medsamq.io.volume import Volume
 
 PERCENTILES = (5, 25, 50, 75, 95)

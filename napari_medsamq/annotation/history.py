@@ -13,7 +13,7 @@ from scipy.ndimage import find_objects
 from napari_medsamq.annotation.acceptance import Acceptance, kept_voxels, still_accepted
 from napari_medsamq.array_types import Bool, Label, Voxels
 from napari_medsamq.inference.network_state import NetworkState
-from napari_medsamq.io.segments import MAX_LABEL_ID, Segment
+from napari_medsamq.io.label_format import MAX_LABEL_ID, Segment
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 
 

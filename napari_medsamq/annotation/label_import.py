@@ -9,8 +9,8 @@ import numpy as np
 from napari_medsamq.annotation.history import Edit, LabelMarks, LabelStyle
 from napari_medsamq.annotation.label_model import LabelModel
 from napari_medsamq.errors import PromptError
+from napari_medsamq.io.label_format import MAX_LABEL_ID, Segment
 from napari_medsamq.io.labels import LabelFile
-from napari_medsamq.io.segments import MAX_LABEL_ID, Segment
 
 # What an edit is called that enters the labels of a file.
 LOAD = "load label file"

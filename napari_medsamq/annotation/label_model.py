@@ -18,7 +18,7 @@ from napari_medsamq.geometry import slice_voxels
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.prompt_decoder import click_area, with_clicks
 from napari_medsamq.inference.slice_predictor import SliceMask
-from napari_medsamq.io.segments import MAX_LABEL_ID
+from napari_medsamq.io.label_format import MAX_LABEL_ID
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click

@@ -10,7 +10,7 @@ from napari_medsamq.annotation import mask_operations as operations
 from napari_medsamq.annotation.mask_operations import Operation
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.array_types import Bool
-from napari_medsamq.io.segments import MAX_LABEL_ID
+from napari_medsamq.io.label_format import MAX_LABEL_ID
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from scipy.ndimage import find_objects
 
 from napari_medsamq.cohort.table import CohortCase
 from napari_medsamq.errors import PromptError
-from napari_medsamq.io.label_grid import one_lattice
+from napari_medsamq.io.grid import one_lattice
+from napari_medsamq.io.label_format import MAX_LABEL_ID
 from napari_medsamq.io.labels import bring_onto, read_label_file, same_grid
-from napari_medsamq.io.segments import MAX_LABEL_ID
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between, two_pixels
 from napari_medsamq.workflows.parsing import parse_box

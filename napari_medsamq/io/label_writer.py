@@ -21,10 +21,7 @@ from napari_medsamq.io.dicom.rtstruct import RTStruct
 from napari_medsamq.io.dicom.seg import SUFFIX as DICOM
 from napari_medsamq.io.dicom.seg import DicomSeg
 from napari_medsamq.io.files import file_hash, replacing
-from napari_medsamq.io.nifti import NiftiLabel, PackedNiftiLabel
-from napari_medsamq.io.seg_nrrd import SUFFIX as SEG_NRRD
-from napari_medsamq.io.seg_nrrd import SegNrrd
-from napari_medsamq.io.segments import (
+from napari_medsamq.io.label_format import (
     MAX_LABEL_ID,
     EncodedLabel,
     Mismatch,
@@ -32,6 +29,9 @@ from napari_medsamq.io.segments import (
     Unwritable,
     voxel_counts,
 )
+from napari_medsamq.io.nifti import NiftiLabel, PackedNiftiLabel
+from napari_medsamq.io.seg_nrrd import SUFFIX as SEG_NRRD
+from napari_medsamq.io.seg_nrrd import SegNrrd
 from napari_medsamq.io.source import Source
 from napari_medsamq.io.volume import Volume
 

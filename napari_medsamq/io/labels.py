@@ -17,7 +17,7 @@ from napari_medsamq.io.dicom.references import RT_STRUCTURE_SET, read_kind
 from napari_medsamq.io.dicom.rtstruct_reader import read_rtstruct
 from napari_medsamq.io.dicom.seg import read_dicom_seg
 from napari_medsamq.io.files import file_hash, provenance_path
-from napari_medsamq.io.label_grid import (
+from napari_medsamq.io.grid import (
     Grid,
     check_same_space,
     common_grid,
@@ -26,12 +26,7 @@ from napari_medsamq.io.label_grid import (
     onto_grid,
     same_voxels,
 )
-from napari_medsamq.io.nifti import is_nifti
-from napari_medsamq.io.nifti_header import label_table
-from napari_medsamq.io.nrrd import is_nrrd
-from napari_medsamq.io.readers import decode
-from napari_medsamq.io.seg_nrrd import read_text_label
-from napari_medsamq.io.segments import (
+from napari_medsamq.io.label_format import (
     DecodedLabel,
     Segment,
     Segments,
@@ -40,6 +35,11 @@ from napari_medsamq.io.segments import (
     used_ids,
     whole_ids,
 )
+from napari_medsamq.io.nifti import is_nifti
+from napari_medsamq.io.nifti_header import label_table
+from napari_medsamq.io.nrrd import is_nrrd
+from napari_medsamq.io.readers import decode
+from napari_medsamq.io.seg_nrrd import read_text_label
 from napari_medsamq.io.source import (
     LEFT_RIGHT_UNKNOWN,
     Decoded,

@@ -19,6 +19,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from napari_medsamq.errors import VolumeError
+from napari_medsamq.io.label_format import EncodedLabel, Mismatch, Segments
 from napari_medsamq.io.nifti_header import (
     affine_lps,
     disagreement,
@@ -28,7 +29,6 @@ from napari_medsamq.io.nifti_header import (
     read_header,
     settle,
 )
-from napari_medsamq.io.segments import EncodedLabel, Mismatch, Segments
 from napari_medsamq.io.source import (
     LEFT_RIGHT_UNKNOWN,
     Array,

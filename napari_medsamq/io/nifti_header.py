@@ -15,7 +15,7 @@ from nibabel.spm2analyze import Spm2AnalyzeHeader
 
 from napari_medsamq.array_types import Float64
 from napari_medsamq.geometry import grid_corners, voxel_sizes
-from napari_medsamq.io.segments import Segment, given_segments
+from napari_medsamq.io.label_format import Segment, given_segments
 from napari_medsamq.io.source import RAS_TO_LPS, Source, assumed_sizes
 
 # By NIfTI's unit code: metres and microns; all else is taken as mm.

@@ -11,7 +11,7 @@ from napari_medsamq.io.medsam_case import read_case
 from napari_medsamq.io.meta_image import is_meta_image, read_meta_header
 from napari_medsamq.io.nifti import MGH, PAIR, is_nifti, pair_of, read_nifti
 from napari_medsamq.io.nrrd import is_nrrd, read_nrrd_header
-from napari_medsamq.io.pictures import read_picture
+from napari_medsamq.io.picture_reader import read_picture
 from napari_medsamq.io.source import Decoded, Selection
 from napari_medsamq.io.text_header import Described, HeaderError, chosen_volume, unreadable
 

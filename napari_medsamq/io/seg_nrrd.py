@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.geometry import voxel_sizes
-from napari_medsamq.io.readers import read_text_header
-from napari_medsamq.io.segments import (
+from napari_medsamq.io.label_format import (
     DecodedLabel,
     EncodedLabel,
     Mismatch,
@@ -20,6 +19,7 @@ from napari_medsamq.io.segments import (
     Segments,
     check_labelled,
 )
+from napari_medsamq.io.readers import read_text_header
 from napari_medsamq.io.source import LEFT_RIGHT_UNKNOWN, Array, Source
 from napari_medsamq.io.terminology import concept
 

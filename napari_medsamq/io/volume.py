@@ -20,7 +20,7 @@ from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.geometry import Index3, voxel_sizes
 from napari_medsamq.io.files import file_stem
-from napari_medsamq.io.label_grid import Grid
+from napari_medsamq.io.grid import Grid
 from napari_medsamq.io.modality import (
     NO_HOUNSFIELD,
     Modality,

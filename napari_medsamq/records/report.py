@@ -28,8 +28,8 @@ from napari_medsamq.analysis.slice_pictures import (
 from napari_medsamq.errors import ProvenanceError, VolumeError
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
 from napari_medsamq.io.files import beside, file_hash, write_whole
+from napari_medsamq.io.label_format import used_ids
 from napari_medsamq.io.labels import LabelFile, bring_onto, read_label_file
-from napari_medsamq.io.segments import used_ids
 from napari_medsamq.io.volume import Volume, volume_hash
 from napari_medsamq.plain_text import as_html
 from napari_medsamq.records.provenance import read_provenance

@@ -20,7 +20,7 @@ from napari_medsamq.io.source import Selection
 from napari_medsamq.plain_text import unguessed
 from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.ui import preferences
-from napari_medsamq.ui.canvas.canvas import canvas_widget
+from napari_medsamq.ui.canvas.canvas_widget import canvas_widget
 from napari_medsamq.ui.canvas.planes import PLANES
 from napari_medsamq.ui.controller import Controller
 from napari_medsamq.ui.forms.dock_form import DockForm

@@ -116,6 +116,8 @@ class Workspace:
         self._colors: dict[int, str] = {}
         self.plane = finest_plane(volume)
         self.strokes = LabelStrokes(session, self.labels, self.refresh, self.refused.emit)
+        self.preview.events.visible.connect(self._on_content)
+        self.marks.events.data.connect(self._on_content)
         self.prompts.changed.connect(self.refresh)
         self.box_layer.changed.connect(self._on_box)
         self.box_layer.removed.connect(self._on_removed)
@@ -124,13 +126,17 @@ class Workspace:
         self.show_label(self.label_id)
 
     def add_to(self, viewer: ViewerModel) -> None:
-        """Show those of the layers that the viewer does not have."""
+        """Show those of the layers that the viewer does not have.
+
+        Those of the preview and of clicks come when there is something in them: each takes napari a
+        twelfth of a second.
+        """
         if self._viewer is None:
             self._shown_in = ref(viewer)
             viewer.mouse_drag_callbacks.append(self.strokes.follow)
             viewer.layers.events.removed.connect(self._on_layer_removed)
         for number, layer in enumerate(self.layers):
-            if layer not in viewer.layers:
+            if layer not in viewer.layers and self._has_content(layer):
                 below = [viewer.layers.index(own) for own in self._shown(viewer, 0, number)]
                 above = [viewer.layers.index(own) for own in self._shown(viewer, number, None)]
                 place = max(below) + 1 if below else min(above, default=len(viewer.layers))
@@ -179,6 +185,19 @@ class Workspace:
 
     def _is_ours(self, layer: Layer) -> bool:
         return VOLUME in layer.metadata or layer is self.preview
+
+    def _has_content(self, layer: Layer) -> bool:
+        if layer is self.preview:
+            return bool(layer.visible)
+        return layer is not self.marks or len(self.marks.data) > 0
+
+    def _on_content(self) -> None:
+        """Show the layer of the preview, or of clicks, with the active layer as it was."""
+        viewer = self._viewer
+        if viewer is not None:
+            active = viewer.layers.selection.active
+            self.add_to(viewer)
+            viewer.layers.selection.active = active
 
     def _on_layer_removed(self, event: Any) -> None:
         if event.value is self.image:

@@ -20,7 +20,7 @@ from napari_medsamq.array_types import Bool, Float64
 from napari_medsamq.errors import PromptError, ProvenanceError, VolumeError
 from napari_medsamq.geometry import Index3, voxel_ml
 from napari_medsamq.io.files import file_hash, file_stem
-from napari_medsamq.io.label_grid import check_same_space
+from napari_medsamq.io.grid import check_same_space
 from napari_medsamq.io.labels import LabelFile, same_grid
 from napari_medsamq.io.readers import can_read
 from napari_medsamq.io.volume import Volume

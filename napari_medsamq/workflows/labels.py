@@ -13,9 +13,9 @@ from napari_medsamq.analysis.statistics import LabelStatistics
 from napari_medsamq.annotation.label_model import LabelModel
 from napari_medsamq.errors import SaveError, VolumeError
 from napari_medsamq.io import label_writer
+from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.label_writer import SaveReceipt, check_target
 from napari_medsamq.io.labels import LabelFile, label_of_array, on_common_grid
-from napari_medsamq.io.segments import Segment
 from napari_medsamq.io.volume import Order, Volume
 from napari_medsamq.records.provenance import LabelSnapshot, Saved, save_with_provenance
 from napari_medsamq.records.report import make_report, report_path, write_report

@@ -10,7 +10,7 @@ from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import PLANE_NAMES, Index3
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.inference.window_presets import named_window
-from napari_medsamq.io.segments import MAX_LABEL_ID
+from napari_medsamq.io.label_format import MAX_LABEL_ID
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between
 

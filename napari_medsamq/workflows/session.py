@@ -29,9 +29,9 @@ from napari_medsamq.inference.model_choice import find_model
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.inference.propagation import Stop, gaps
 from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.io.label_format import MAX_LABEL_ID
 from napari_medsamq.io.labels import label_of_array
 from napari_medsamq.io.modality import modality_of
-from napari_medsamq.io.segments import MAX_LABEL_ID
 from napari_medsamq.io.volume import Order, Volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click, box_between
 from napari_medsamq.workflows.notebook import described, session_html, session_png

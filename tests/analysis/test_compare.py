@@ -31,9 +31,9 @@ from napari_medsamq.analysis.comparison import (
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import VolumeError
+from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import bring_onto, read_label, read_label_file
-from napari_medsamq.io.segments import Segment
 from napari_medsamq.io.volume import Volume, read_volume
 from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 

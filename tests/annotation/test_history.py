@@ -14,7 +14,7 @@ from napari_medsamq.annotation.acceptance import Acceptance, mask_key
 from napari_medsamq.annotation.history import History, LabelMarks, LabelStyle
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.inference.slice_predictor import SliceMask
-from napari_medsamq.io.segments import MAX_LABEL_ID
+from napari_medsamq.io.label_format import MAX_LABEL_ID
 from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.palettes import OKABE_ITO
 from napari_medsamq.prompts import BoxPrompt

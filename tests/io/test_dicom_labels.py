@@ -20,9 +20,9 @@ from sources import names_in
 from stress.samples import enhanced, save
 
 from napari_medsamq.errors import SaveError, VolumeError
+from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import read_label
-from napari_medsamq.io.segments import Segment
 from napari_medsamq.io.volume import Volume, read_volume
 
 SHAPE = (12, 10, 6)

@@ -20,9 +20,9 @@ from napari_medsamq.errors import VolumeError
 from napari_medsamq.inference.preprocess import SOFT_TISSUE, default_window
 from napari_medsamq.inference.window_presets import CT_PRESETS, presets
 from napari_medsamq.io.dicom.header import read_header
+from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import read_label
-from napari_medsamq.io.segments import Segment
 from napari_medsamq.io.volume import read_volume
 
 # Air around soft tissue, in Hounsfield units.

@@ -30,9 +30,9 @@ from napari_medsamq.io import seg_nrrd as _seg_nrrd
 from napari_medsamq.io.dicom import rtstruct as _rtstruct
 from napari_medsamq.io.dicom import seg as _dicom_seg
 from napari_medsamq.io.dicom.contours import outlines
+from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.label_writer import label_formats, write_label
 from napari_medsamq.io.labels import read_label
-from napari_medsamq.io.segments import Segment
 from napari_medsamq.io.terminology import ORGANS, concept
 from napari_medsamq.io.volume import Volume, read_volume
 from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance

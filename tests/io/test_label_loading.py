@@ -23,9 +23,9 @@ from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import PromptError, VolumeError
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import LabelFile, read_label, read_label_file
-from napari_medsamq.io.segments import Segment
 from napari_medsamq.io.volume import Volume, read_volume, volume_hash
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.records.journal import Journal

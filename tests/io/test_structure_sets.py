@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import VolumeError
+from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import on_common_grid, read_label, read_label_file
-from napari_medsamq.io.segments import Segment
 from napari_medsamq.io.volume import Volume, read_volume
 from napari_medsamq.workflows.follow_up import prior_labels
 

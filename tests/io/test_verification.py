@@ -20,8 +20,8 @@ from sources import label_at, names_in, volume_of
 
 from napari_medsamq.errors import SaveError
 from napari_medsamq.io import nifti
+from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.label_writer import FORMATS, write_label
-from napari_medsamq.io.segments import Segment
 from napari_medsamq.io.volume import Volume, read_volume
 
 ENCODERS = {suffix: own for known in FORMATS for suffix, own in known.encoders.items()}

@@ -20,8 +20,8 @@ from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
 from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.labels import read_label
-from napari_medsamq.io.segments import Segment
 from napari_medsamq.io.volume import Volume, read_volume, volume_hash
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt
 from napari_medsamq.records import recording, replay_check

@@ -31,7 +31,7 @@ _CORE = {
     "analysis": "comparison metrics statistics",
     "annotation": "acceptance history label_import label_model",
     "inference": "confidence crop preprocess propagation",
-    "io": "files label_grid label_writer nifti nifti_header nrrd seg_nrrd segments text_header",
+    "io": "files grid label_format label_writer nifti nifti_header nrrd seg_nrrd text_header",
     "io/dicom": "contours division even_grid header header_numbers pixels process process_main "
     "reader references rtstruct rtstruct_reader seg series volumes",
     "records": "journal journal_format recording recovery replay_check voxel_origins",

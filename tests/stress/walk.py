@@ -159,7 +159,7 @@ def follow_case(walk: Walk, folder: Path) -> None:
     from training.data.dataset import Draw, SliceDataset
     from training.evaluation.model_run import list_modes, score_models
     from training.evaluation.protocol import Protocol
-    from training.evaluation.scores import summarise
+    from training.evaluation.score_summary import summarise
     from training.models.sam import ENCODERS, PUBLISHED
 
     ENCODERS[PUBLISHED] = SmallEncoder

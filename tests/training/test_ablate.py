@@ -34,7 +34,7 @@ from training.ablation.folder import AblationFolder
 from training.ablation.methods import NetworkFactory, part_of, scaled_quotas
 from training.ablation.rows import ROWS, TABLES, AblationConfig, AblationRow, choose_rows
 from training.config import load_config
-from training.conversion import network
+from training.conversion import to_openvino
 from training.conversion.qcdq import is_quantized
 from training.data.config import DataConfig
 from training.data.dataset import SliceDataset
@@ -123,7 +123,7 @@ def use_small_networks(patch: pytest.MonkeyPatch) -> None:
         weights = b"".join(value.numpy().tobytes() for value in values)
         key = hashlib.sha256(weights).digest() + bytes([is_quantized(net)])
         if key not in traced:
-            traced[key] = network.convert_decoder(net)
+            traced[key] = to_openvino.convert_decoder(net)
         return traced[key]
 
     patch.setattr(ablation_methods, "convert_decoder", convert)

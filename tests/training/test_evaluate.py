@@ -28,7 +28,7 @@ from training.data.cases import find_cases
 from training.evaluation.confidence_study import describe_checks, mend_worst
 from training.evaluation.model_run import CLICKS, LOOSE, Evaluation, list_modes, score_models
 from training.evaluation.protocol import Protocol, Target, list_targets, loosened, middle_box
-from training.evaluation.scores import Score, clicks_needed, summarise
+from training.evaluation.score_summary import Score, clicks_needed, summarise
 from training.evaluation.tables import difference_table
 
 SIZE = 64

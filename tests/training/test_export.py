@@ -25,7 +25,7 @@ from training.checkpoints.released import build_lite_medsam
 from training.conversion import model_directory
 from training.conversion.compact import store_half
 from training.conversion.model_directory import box_rule, write_model
-from training.conversion.network import convert_lite_medsam
+from training.conversion.to_openvino import convert_lite_medsam
 from training.export import main
 from training.models.sam import LiteMedSAM
 

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("napari")
 pytest.importorskip("qtpy")
 
+from model_window import ModelViewer
 from napari.settings import get_plugin_settings
 from npe2 import PluginManifest
 from qtpy.compat import isalive
@@ -136,6 +137,18 @@ class Window:
         QApplication.processEvents()
 
 
+class ModelDriver(Window):
+    """The same, of a window without a canvas."""
+
+    @property
+    def native(self):
+        return self.viewer.window.canvas
+
+    def pixel(self, voxel):
+        """Where on the canvas an array voxel (z, y, x) of the slice in view lies."""
+        return self.native.pixel(np.array(voxel) * self.session.volume.spacing)
+
+
 @pytest.fixture
 def engine(monkeypatch):
     held = ScriptedEngine(whole_box, sees=False)
@@ -180,13 +193,24 @@ def _no_leftovers(monkeypatch):
 
 
 @pytest.fixture
-def window(make_napari_viewer, qtbot, request):
-    """A window that takes the user's events; on the screen only where a test is marked `shown`.
+def model_viewer(qtbot):
+    viewer = ModelViewer()
+    yield viewer
+    viewer.close()
 
-    Nothing is drawn in a hidden window, and nothing has the focus, which saves half the time.
+
+@pytest.fixture
+def window(request, qtbot):
+    """A window that takes the user's events: napari's model, or as the mark of a test says.
+
+    `canvas` gives napari's own window, in which nothing is drawn and nothing has the focus; `shown`
+    the same on the screen.
     """
     shown = request.node.get_closest_marker("shown") is not None
-    opened = Window(make_napari_viewer(show=shown), qtbot)
+    if shown or request.node.get_closest_marker("canvas") is not None:
+        opened = Window(request.getfixturevalue("make_napari_viewer")(show=shown), qtbot)
+    else:
+        opened = ModelDriver(request.getfixturevalue("model_viewer"), qtbot)
     yield opened
     if isalive(opened.dock):
         opened.dock.close()

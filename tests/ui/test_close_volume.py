@@ -32,8 +32,10 @@ def delete(window, layer):
 
 
 def in_order(window):
-    layers = [layer for layer in window.viewer.layers if layer in window.workspace.layers]
-    return layers == list(window.workspace.layers)
+    workspace = window.workspace
+    layers = [layer for layer in window.viewer.layers if layer in workspace.layers]
+    assert {workspace.image, workspace.labels, workspace.boxes} <= set(layers)
+    return layers == [layer for layer in workspace.layers if layer in layers]
 
 
 @pytest.fixture
@@ -43,6 +45,7 @@ def drawn(dock):
     return dock
 
 
+@pytest.mark.canvas
 @pytest.mark.parametrize("how", ["button", "bin"])
 def test_a_closed_volume_is_gone_and_its_work_kept(drawn, phantom, monkeypatch, how):
     voxels = int(drawn.session.label.sum())
@@ -77,7 +80,7 @@ def test_a_closed_volume_is_gone_and_its_work_kept(drawn, phantom, monkeypatch, 
 
 
 def test_layers_that_were_removed_come_back_in_their_order(drawn):
-    for numbers in ((1,), (4, 1), (3, 2, 1), (4,)):
+    for numbers in ((1,), (4, 1), (4,)):
         for number in numbers:
             layer = drawn.workspace.layers[number]
             layer.locked = False
@@ -88,6 +91,18 @@ def test_layers_that_were_removed_come_back_in_their_order(drawn):
         assert in_order(drawn), numbers
 
 
+def test_layers_of_the_preview_and_of_clicks_come_when_there_is_something_in_them(dock):
+    workspace, layers = dock.workspace, dock.viewer.layers
+    assert list(layers) == [workspace.image, workspace.labels, workspace.boxes]
+    workspace.marks.data = np.zeros((1, 3))
+    assert list(layers) == [workspace.image, workspace.labels, workspace.marks, workspace.boxes]
+    workspace.preview.visible = True
+    assert list(layers) == list(workspace.layers)
+    assert layers.selection.active is workspace.boxes
+    assert all(layer.locked for layer in layers if layer is not workspace.image)
+
+
+@pytest.mark.canvas
 def test_a_volume_whose_work_is_not_recorded_is_not_closed_unasked(drawn, monkeypatch):
     drawn.workspace._recorder = None
     delete(drawn, drawn.workspace.image)

@@ -195,6 +195,7 @@ def test_a_deleted_box_takes_its_mask_along(dock):
     assert dock.workspace.boxes.nshapes == 1
 
 
+@pytest.mark.canvas
 def test_a_moved_box_is_segmented_anew_in_one_step(dock):
     dock.drag(*BOX)
     dock.wait()
@@ -209,6 +210,7 @@ def test_a_moved_box_is_segmented_anew_in_one_step(dock):
     np.testing.assert_array_equal(dock.session.label, before)
 
 
+@pytest.mark.canvas
 def test_a_moved_3d_box_keeps_its_slices(dock):
     box = BoxPrompt3D((10, 16, 24), (14, 47, 55))
     dock.workspace.prompts.ask(Request(box, 1))
@@ -221,6 +223,7 @@ def test_a_moved_3d_box_keeps_its_slices(dock):
     assert set(np.argwhere(dock.session.label)[:, 0]) == set(range(10, 15))
 
 
+@pytest.mark.canvas
 def test_closing_the_dock_ends_its_parts_and_frees_the_keys(dock):
     parts = [dock.dock, dock.dock.controller, dock.dock.form]
     workspace = dock.workspace
@@ -286,6 +289,7 @@ def test_the_window_stays_alive_while_the_network_works(dock, engine):
     assert count(dock) > 0
 
 
+@pytest.mark.canvas
 def test_closing_the_dock_in_mid_inference_loses_no_box(dock, engine):
     dock.drag(*BOX)
     dock.wait()
@@ -309,6 +313,7 @@ def count_on_layers(viewer):
     return int(np.count_nonzero(labels.data))
 
 
+@pytest.mark.canvas
 def test_a_box_moved_in_mid_inference_drops_the_stale_answer(dock, engine):
     engine.open.clear()
     dock.drag(*BOX)
@@ -682,6 +687,7 @@ def test_undo_drops_a_box_that_is_still_being_segmented(dock, engine):
     assert dock.workspace.boxes.nshapes == 1
 
 
+@pytest.mark.canvas
 def test_a_moved_box_that_is_deleted_before_its_answer_is_gone(dock, engine):
     dock.drag(*BOX)
     dock.wait()

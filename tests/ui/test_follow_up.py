@@ -14,8 +14,8 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton
 from scipy import ndimage
 from sources import write_nifti
 
+from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.label_writer import write_label
-from napari_medsamq.io.segments import Segment
 from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.ui.forms import prior_form
@@ -212,6 +212,7 @@ def use_another_volume(window):
     assert window.workspace is used
 
 
+@pytest.mark.canvas
 @pytest.mark.parametrize(
     "happen", [change_modality, change_model, reopen_the_dock, use_another_volume]
 )

@@ -5,9 +5,9 @@ import pytest
 from dicom_series import write_series
 from qtpy.QtWidgets import QFileDialog
 
+from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import read_label
-from napari_medsamq.io.segments import Segment
 
 BOX = ((12, 16, 24), (12, 47, 55))
 

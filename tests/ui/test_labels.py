@@ -63,7 +63,7 @@ def test_a_locked_label_keeps_its_voxels_and_the_status_says_so(two):
 
 
 def test_the_overlap_is_shown_while_the_mouse_still_moves(two):
-    from test_live import Drag
+    from test_preview_and_prefetch import Drag
 
     drag = Drag(two, NEXT[0])
     drag.to(NEXT[1], steps=4)
@@ -106,6 +106,7 @@ def test_a_deleted_box_of_a_locked_label_comes_back(two):
     assert boxes.nshapes == len(two.session.history.prompts) == 1
 
 
+@pytest.mark.canvas
 def test_a_moved_box_of_a_locked_label_goes_back(two):
     check(two, 1, "Lock")
     before, place = two.session.label.copy(), two.workspace.boxes.data[0].copy()

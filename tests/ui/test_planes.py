@@ -75,6 +75,7 @@ def patient_letters(window):
     return found
 
 
+@pytest.mark.canvas
 @pytest.mark.parametrize(
     ("axes", "signs", "degrees"),
     [
@@ -102,6 +103,7 @@ def test_the_keys_of_the_planes_work_on_every_layer(straight, layer):
     assert straight.workspace.boxes.mode == "pan_zoom"
 
 
+@pytest.mark.canvas
 def test_the_letters_follow_napari_when_it_flips_the_view(straight):
     camera = straight.viewer.scene.camera
     camera.orientation2d = ("up", "right")

@@ -53,6 +53,7 @@ def test_nothing_is_encoded_ahead_once_that_is_switched_off(engine, window, sett
     assert encoded(window) == 0
 
 
+@pytest.mark.canvas
 def test_they_are_explained_in_napari_s_dialog(window, settings):
     dialog = PreferencesDialog(parent=window.viewer.window._qt_window)
     window.qtbot.addWidget(dialog)
@@ -103,6 +104,7 @@ def test_other_keys_do_the_same_and_are_written_on_the_buttons(engine, window, s
     assert "No doubtful slice below" in window.dock.status
 
 
+@pytest.mark.canvas
 def test_two_labels_are_compared_by_other_keys(dock, settings):
     settings.keys.compare, settings.keys.differs = "g", "F8"
     path = dock.workspace.session.volume.path

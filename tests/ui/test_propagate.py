@@ -8,7 +8,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from scripted_engine import ScriptedEngine, bright, load_instead
-from test_live import Drag
+from test_preview_and_prefetch import Drag
 
 from napari_medsamq.annotation.repairs import REPAIRS
 from napari_medsamq.inference.preprocess import WindowLevel
@@ -314,6 +314,7 @@ def test_undo_in_the_middle_takes_back_what_there_is(slow):
     assert slices(slow) == [30]
 
 
+@pytest.mark.canvas
 def test_the_window_closed_in_the_middle_keeps_what_there_is(slow):
     slow.press(Qt.Key.Key_P)
     slow.qtbot.waitUntil(lambda: len(slices(slow)) > 4, timeout=20_000)

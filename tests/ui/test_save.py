@@ -139,6 +139,7 @@ def test_a_label_that_was_not_saved_is_asked_about_again(drawn, asked, tmp_path)
     assert len(asked) == 2
 
 
+@pytest.mark.canvas
 @pytest.mark.parametrize("kind", ["boxes", "marks"])
 def test_napari_saves_the_label_of_boxes_and_clicks_as_nifti(drawn, tmp_path, kind):
     layer = getattr(drawn.workspace, kind)
@@ -154,6 +155,7 @@ def test_shapes_of_someone_else_are_no_label(drawn, tmp_path):
     assert not (tmp_path / "napari.nii.gz").exists()
 
 
+@pytest.mark.canvas
 def test_what_napari_saves_of_the_boxes_is_told_from_the_label(drawn, monkeypatch):
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, **__: ("", ""))
     (action,) = [

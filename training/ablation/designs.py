@@ -20,7 +20,7 @@ from training.conversion.model_directory import export_network
 from training.evaluation.latency import measure
 from training.evaluation.model_run import list_modes, score_models
 from training.evaluation.protocol import Protocol
-from training.evaluation.scores import summarise
+from training.evaluation.score_summary import summarise
 from training.files import replace_file
 from training.learning.calibration import CalibrationConfig, quantize_network
 from training.learning.config import TrainConfig

@@ -21,7 +21,7 @@ from training.config import changed_keys, config_text
 from training.data.cases import NpzCase
 from training.errors import ConfigError
 from training.evaluation.protocol import Target
-from training.evaluation.scores import Score
+from training.evaluation.score_summary import Score
 from training.files import write_file
 
 CONFIG = "config.yaml"

@@ -28,7 +28,7 @@ from training.ablation.rows import AblationConfig, AblationRow, Strategy
 from training.checkpoints.network_file import StoredNetwork, read_network, write_network
 from training.console import progress_bar
 from training.conversion.model_directory import write_model
-from training.conversion.network import convert_decoder, convert_encoder
+from training.conversion.to_openvino import convert_decoder, convert_encoder
 from training.data.cases import seeded_rng
 from training.data.config import DataConfig
 from training.data.dataset import SliceDataset, TrainingSample

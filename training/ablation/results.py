@@ -15,7 +15,7 @@ from rich.table import Table
 from training.ablation.folder import RowScores
 from training.ablation.rows import TABLES, AblationRow
 from training.console import markdown_table
-from training.evaluation.scores import Score, summarise
+from training.evaluation.score_summary import Score, summarise
 from training.files import replace_file
 
 Cells = list[str]

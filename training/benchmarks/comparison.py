@@ -26,15 +26,15 @@ from training.benchmarks.goals import TORCH, format_goals, list_goals
 from training.benchmarks.roofline import Roofline, format_rooflines, measure_rooflines
 from training.console import progress_bar
 from training.conversion.model_directory import write_model
-from training.conversion.network import (
+from training.conversion.qcdq import write_qcdq
+from training.conversion.restore import restore_network
+from training.conversion.to_openvino import (
     DECODER_INPUTS,
     DECODER_OUTPUTS,
     ENCODER_INPUTS,
     ENCODER_OUTPUTS,
     example_inputs,
 )
-from training.conversion.qcdq import write_qcdq
-from training.conversion.restore import restore_network
 from training.evaluation.latency import ISA_VARIABLE, LAPTOP
 from training.models.sam import LiteMedSAM
 

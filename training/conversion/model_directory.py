@@ -16,7 +16,7 @@ from napari_medsamq.inference.model_spec import FLOAT_BITS, ModelSpec
 from napari_medsamq.inference.preprocess import BoxRule
 from training.checkpoints.network_file import StoredNetwork
 from training.checkpoints.published import SHA256
-from training.conversion.network import convert_lite_medsam
+from training.conversion.to_openvino import convert_lite_medsam
 
 
 def export_network(

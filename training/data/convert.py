@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from napari_medsamq.geometry import grid_corners
 from napari_medsamq.inference.preprocess import default_window
-from napari_medsamq.io.segments import whole_ids
+from napari_medsamq.io.label_format import whole_ids
 from napari_medsamq.io.volume import Volume, read_volume
 from training.data.cases import MAX_ID, Label
 from training.data.pairing import Components, ScanPair

@@ -13,7 +13,7 @@ from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.inference.confidence import slice_confidence
 from napari_medsamq.inference.slice_predictor import SliceMask
 from training.evaluation.protocol import Label, Target, reference_box
-from training.evaluation.scores import Score
+from training.evaluation.score_summary import Score
 
 # A slice with less has to be found, by looking at the least sure ones.
 BAD_DSC = 0.7

@@ -10,7 +10,7 @@ from napari_medsamq.prompts import CarryPrompt
 from training.evaluation.confidence_study import BAD_DSC, LOOKED_AT, describe_checks
 from training.evaluation.model_run import CLICKS, ModelMode
 from training.evaluation.protocol import Protocol
-from training.evaluation.scores import Score, clicks_needed, ghost_share, summarise
+from training.evaluation.score_summary import Score, clicks_needed, ghost_share, summarise
 
 WANTED_DSC = 0.9
 

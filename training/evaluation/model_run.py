@@ -34,7 +34,7 @@ from training.evaluation.protocol import (
     middle_box,
     tightened,
 )
-from training.evaluation.scores import Score
+from training.evaluation.score_summary import Score
 
 # In mm; in pixels where the spacing is unknown, which cases give as 1 mm.
 TOLERANCE_MM = 2.0

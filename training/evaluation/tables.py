@@ -13,7 +13,7 @@ from rich.table import Table
 
 from napari_medsamq.io.files import table_text
 from training.evaluation.model_run import ModelMode
-from training.evaluation.scores import METRICS, Score
+from training.evaluation.score_summary import METRICS, Score
 from training.files import replace_file
 
 # What another model may at least have more than the first one. A goal is missed only where the
@@ -27,7 +27,7 @@ def score_table(summary: Mapping[str, Any]) -> Table:
     Parameters
     ----------
     summary : mapping
-        As `training.evaluation.scores.summarise` returns it.
+        As `training.evaluation.score_summary.summarise` returns it.
     """
     models = summary["models"]
     table = Table(title="Mean DSC, mean NSD, median ms to encode and decode")
@@ -131,7 +131,7 @@ def plot_sizes(summary: Mapping[str, Any], path: Path) -> None:
     Parameters
     ----------
     summary : mapping
-        As `training.evaluation.scores.summarise` returns it, of objects in slices.
+        As `training.evaluation.score_summary.summarise` returns it, of objects in slices.
     path : Path
         Of the PNG.
     """

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_medsamq.inference.backend import openvino_core
-from training.conversion.network import convert_encoder
+from training.conversion.to_openvino import convert_encoder
 from training.files import write_file
 from training.models.sam import LiteMedSAM
 from training.processes import Processes

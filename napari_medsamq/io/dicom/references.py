@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from napari_medsamq.array_types import Float64
 from napari_medsamq.geometry import voxel_sizes
-from napari_medsamq.io.segments import EncodedLabel, Segments, Unwritable, one_line
+from napari_medsamq.io.label_format import EncodedLabel, Segments, Unwritable, one_line
 from napari_medsamq.io.source import Source
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from napari_medsamq.io.dicom.references import (
     long_string,
     read_frames,
 )
-from napari_medsamq.io.segments import Mismatch
+from napari_medsamq.io.label_format import Mismatch
 
 # pydicom takes most of a second to import, which a start without DICOM need not: in functions.
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.io.dicom.contours import fill
 from napari_medsamq.io.dicom.references import NO_VALUE, quietly
-from napari_medsamq.io.label_grid import HALF_WAY, MOST_VOXELS, Grid, extended
-from napari_medsamq.io.segments import MAX_LABEL_ID, DecodedLabel, Segment, one_line
+from napari_medsamq.io.grid import HALF_WAY, MOST_VOXELS, Grid, extended
+from napari_medsamq.io.label_format import MAX_LABEL_ID, DecodedLabel, Segment, one_line
 
 # pydicom takes most of a second to import, which a start without DICOM need not: in functions.
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from napari_medsamq.io.dicom.references import (
     quietly,
     read_frames,
 )
-from napari_medsamq.io.segments import (
+from napari_medsamq.io.label_format import (
     MAX_LABEL_ID,
     DecodedLabel,
     Mismatch,

@@ -23,7 +23,7 @@ from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.plugin import image_layer
 from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.ui.canvas.canvas import canvas_widget
+from napari_medsamq.ui.canvas.canvas_widget import canvas_widget
 from napari_medsamq.ui.controller import Controller
 from napari_medsamq.ui.dock import MedSAMQWidget
 from napari_medsamq.ui.preferences import DockOptions

@@ -16,7 +16,7 @@ from napari_medsamq.annotation.history import Edit
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.array_types import Label, Voxels
 from napari_medsamq.errors import MedSAMQError, PromptError, VolumeError
-from napari_medsamq.io.segments import MAX_LABEL_ID
+from napari_medsamq.io.label_format import MAX_LABEL_ID
 from napari_medsamq.ui.worker import Worker
 
 if TYPE_CHECKING:

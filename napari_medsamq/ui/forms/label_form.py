@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medsamq.annotation.history import LabelStyle
-from napari_medsamq.io.segments import MAX_LABEL_ID
+from napari_medsamq.io.label_format import MAX_LABEL_ID
 from napari_medsamq.io.terminology import ORGANS
 from napari_medsamq.ui.forms.elements import Table, button, lay_out, menu, number_field, row
 

@@ -20,8 +20,8 @@ from napari_medsamq.analysis.comparison import (
     mean_agreement,
 )
 from napari_medsamq.errors import MedSAMQError, PromptError
+from napari_medsamq.io.label_format import Segment, used_ids
 from napari_medsamq.io.labels import LabelFile, bring_onto, read_label_file
-from napari_medsamq.io.segments import Segment, used_ids
 from napari_medsamq.plugin import layer_volume, lie_alike, lies_on, placing
 from napari_medsamq.ui.forms.compare_form import STATES
 from napari_medsamq.ui.tools.click import ClickTool

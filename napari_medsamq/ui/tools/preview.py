@@ -10,7 +10,7 @@ from napari_medsamq.annotation.history import Prompt
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.ui.canvas.canvas import PaintHold
+from napari_medsamq.ui.canvas.canvas_widget import PaintHold
 from napari_medsamq.ui.canvas.preview_layer import PreviewLayer
 from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.ui.tools.tool import BackgroundTool, Job, Then, ToolContext

@@ -12,7 +12,7 @@ from napari_medsamq.annotation.review import Grade, Review
 from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import MedSAMQError, PromptError
 from napari_medsamq.inference.slice_predictor import SlicePredictor
-from napari_medsamq.io.segments import used_ids
+from napari_medsamq.io.label_format import used_ids
 from napari_medsamq.ui.canvas.review_strip import ReviewStrip
 from napari_medsamq.ui.tools.propagate import PropagateTool
 from napari_medsamq.ui.tools.tool import BackgroundTool, Job, Then, ToolContext

@@ -110,6 +110,7 @@ def test_an_answer_after_the_mouse_let_go_is_not_shown(dock, engine):
     assert np.count_nonzero(dock.session.label) == 32 * 32
 
 
+@pytest.mark.canvas
 def test_moving_a_box_shows_where_its_mask_will_be(dock):
     dock.drag(*BOX)
     dock.wait()

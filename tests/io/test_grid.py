@@ -10,7 +10,7 @@ import pytest
 from grids import ALL_48, grid_affine
 
 from napari_medsamq.errors import VolumeError
-from napari_medsamq.io.label_grid import (
+from napari_medsamq.io.grid import (
     Grid,
     check_same_space,
     common_grid,
