@@ -58,6 +58,16 @@ def test_what_polygons_enclose_is_opencvs(seed: int) -> None:
     np.testing.assert_array_equal(fill(polygons, shape), expected)
 
 
+def test_what_lies_beyond_the_picture_is_left_out() -> None:
+    sides = np.array([[-3.5, -3.5], [5.5, -3.5], [5.5, 4.5], [-3.5, 4.5]])
+    expected = np.zeros((9, 7), bool)
+    expected[:5, :6] = True
+    np.testing.assert_array_equal(fill([sides], (9, 7)), expected)
+    # From row 3 and column 0 on, beyond the last ones.
+    found = fill([sides + np.array([3, 6])], (9, 7))
+    assert (np.argwhere(found).min(0).tolist(), found.sum()) == ([3, 0], 6 * 7)
+
+
 def _triangles(corners: np.ndarray, at: tuple[float, float]) -> int:
     """Count the triangles of a fan that have a place in them: odd where it is enclosed."""
     return sum(

@@ -156,12 +156,15 @@ class Reached:
         return cls(seconds, lines)
 
     def tests(self, module: str, statement: tuple[int, int]) -> list[str]:
-        """Return the tests that reach a statement, or else the module, the cheapest first."""
-        first, last = statement
-        found: set[str] = set()
-        for line, tests in self.lines[module].items():
-            if not last or first <= line <= last:
-                found |= tests
+        """Return the tests that reach a statement, the cheapest first.
+
+        Where no test does, because it runs when its module is imported, those of the module.
+        """
+        lines = self.lines[module]
+        there = [line for line in lines if statement[0] <= line <= statement[1]]
+        found = set().union(*(lines[line] for line in there))
+        if not found and (there or statement == (0, 0)):
+            found = set().union(*lines.values())
         return sorted(found, key=lambda test: (self.seconds[test], test))
 
 
