@@ -209,6 +209,9 @@ def test_the_usual_distance_is_the_mean_of_those_alike() -> None:
 def test_missing_slices_are_seen_where_all_might_be_rounded() -> None:
     grid = find_grid(along_z(0, 0.1, 0.2, 0.4, 0.5), np.array([0.0, 0, 1]), ())
     assert grid.numbers.tolist() == [0, 1, 2, 4, 5]
+    heights = np.round(99.825 + 3.3 * np.array([0, 1, 2, 3, 5, 6, 7, 8]), 1)
+    grid = find_grid(along_z(*heights), np.array([0.0, 0, 1]), (3.3,))
+    assert (grid.numbers.tolist(), grid.said) == ([0, 1, 2, 3, 5, 6, 7, 8], True)
     whole = find_grid(along_z(0, 0.1, 0.3, 0.4, 0.5, 0.7), np.array([0.0, 0, 1]), (0.14,))
     assert whole.numbers.tolist() == [0, 1, 2, 3, 4, 5]
 

@@ -373,3 +373,32 @@ def test_what_an_nrrd_cannot_skip_is_refused(
     (tmp_path / "a.nrrd").write_bytes(head + COUNTING.astype("<i2").tobytes())
     with pytest.raises(VolumeError, match=words):
         read_volume(tmp_path / "a.nrrd")
+
+
+def nrrd_affine(path: Path, fields: str, sizes: str) -> np.ndarray:
+    head = f"NRRD0004\ntype: short\ndimension: {len(sizes.split())}\nsizes: {sizes}\n"
+    count = int(np.prod([int(size) for size in sizes.split()]))
+    voxels = np.arange(count, dtype="<i2").tobytes()
+    path.write_bytes(f"{head}{fields}encoding: raw\nendian: little\n\n".encode() + voxels)
+    return read_volume(path).source.affine
+
+
+def test_an_nrrd_of_one_slice_lies_where_it_says(tmp_path: Path) -> None:
+    turned = grid_affine((0, 1, 2), (1, 1, 1), (10, -20, 30), (0.5, 0.7, 1.0))
+    vectors = " ".join(f"({x!r},{y!r},{z!r})" for x, y, z in turned[:3, :2].T.tolist())
+    place = f"space directions: {vectors}\nspace origin: (1,2,3)\n"
+    found = nrrd_affine(tmp_path / "a.nrrd", f"space: left-posterior-superior\n{place}", "6 5")
+    turned[:3, 3] = 1, 2, 3
+    np.testing.assert_allclose(found, turned, atol=1e-9)
+
+
+@pytest.mark.parametrize(("centers", "half"), [("node", 0.0), ("cell", 0.5)])
+def test_an_nrrd_begins_where_its_axes_do(tmp_path: Path, centers: str, half: float) -> None:
+    fields = (
+        f"spacings: 0.5 0.7 3\naxis mins: 2 -4 5\ncenters: {' '.join([centers] * 3)}\n"
+        'units: "cm" "cm" "cm"\n'
+    )
+    found = nrrd_affine(tmp_path / "a.nrrd", fields, "6 5 4")
+    sizes = np.array([5.0, 7, 30])
+    np.testing.assert_allclose(np.diag(found), [*sizes, 1])
+    np.testing.assert_allclose(found[:3, 3], [20, -40, 50] + half * sizes)

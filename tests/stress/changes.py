@@ -220,6 +220,9 @@ def _parts_left_out(node: ast.AST) -> Sequence[ast.AST | None]:
             return [node.exc]
         case ast.keyword(arg="strict"):
             return [node.value]
+        # How much memory something may take, or is read at a time: `1 << 20`.
+        case ast.BinOp(op=ast.LShift(), left=ast.Constant(), right=ast.Constant()):
+            return [node]
         case ast.Call(func=ast.Attribute(attr=name)) if name in _NO_EFFECT:
             return [node]
         case ast.If(test=ast.Name(id="TYPE_CHECKING")):

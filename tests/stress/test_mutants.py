@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["f"]
 Number = int | Literal | None
 LIMIT = 3  # changed
+ROOM = 1 << 20
 
 
 @overload
@@ -67,11 +68,11 @@ def test_a_change_is_one_line_and_knows_its_statement() -> None:
     statements = {change.line: change.statement for change in found}
     assert statements == {
         9: (0, 0),
-        17: (0, 0),
-        19: (19, 19),
-        21: (21, 21),
-        26: (26, 26),
+        18: (0, 0),
+        20: (20, 20),
+        22: (22, 22),
         27: (27, 27),
+        28: (28, 28),
     }
 
 
