@@ -17,7 +17,7 @@ import typer
 from training.checkpoints.network_file import (
     StoredNetwork,
     continue_story,
-    free_decoder,
+    in_floating_point,
     write_network,
 )
 from training.console import error_message
@@ -44,7 +44,7 @@ def average(before: StoredNetwork, after: StoredNetwork, share: float) -> Stored
         If they are different networks.
     """
     if "encoder" in {own.quant.parts for own in (before, after) if own.quant is not None}:
-        before, after = free_decoder(before), free_decoder(after)
+        before, after = (in_floating_point(own, "decoder") for own in (before, after))
     old, new = before.net.state_dict(), after.net.state_dict()
     shapes = [{name: value.shape for name, value in own.items()} for own in (old, new)]
     if before.quant != after.quant or shapes[0] != shapes[1]:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from training.checkpoints.network_file import StoredNetwork, free_decoder
+from training.checkpoints.network_file import StoredNetwork, in_floating_point
 from training.config import load_config
 from training.console import error_message
 from training.conversion.restore import read_start
@@ -18,7 +18,7 @@ from training.errors import ConfigError
 from training.learning.config import TrainConfig
 from training.learning.run_folder import RunFolder
 from training.learning.training_run import train
-from training.processes import join_processes, keep_memory
+from training.processes import asked_to_end, join_processes, keep_memory
 
 
 def _read_start(path: Path | None) -> StoredNetwork:
@@ -51,7 +51,9 @@ def main(
     The run's folder gets the configuration, log.csv, TensorBoard's events, a
     checkpoint now and then, and at the end network.pth: the start of the next
     stage, and what `python -m training.export` takes. A run that was killed
-    goes on with --resume and gives the same weights as if it had not been.
+    goes on with --resume and gives the same weights as if it had not been;
+    one that is asked to end (Ctrl+C) ends after the step, with the network it
+    has, and can be gone on with as well.
 
     Several GPUs or machines: torchrun --nproc-per-node 4 -m training.train ...
 
@@ -61,12 +63,12 @@ def main(
     keep_memory()
     with error_message():
         settings = load_config(TrainConfig, config, overrides or [])
-        with join_processes(device) as processes:
+        with join_processes(device) as processes, asked_to_end() as ends:
             run = RunFolder(out, settings, resume=resume, leads=processes.leads)
             network = run.read_start() if resume else _read_start(init_from)
-            if settings.float_decoder:
-                network = free_decoder(network)
-            train(settings, run, network, processes)
+            if settings.in_float != "nothing":
+                network = in_floating_point(network, settings.in_float)
+            train(settings, run, network, processes, ends)
     typer.echo(run.network)
 
 

@@ -24,6 +24,7 @@ from training import cache
 from training.data.cases import DecodedCases, find_cases
 from training.data.config import DataConfig
 from training.data.dataset import Draw, SliceDataset, TrainingSample
+from training.data.packed_cache import pack_cache
 from training.data.sampler import BalancedSampler
 from training.data.slice_cache import cache_cases
 from training.data.slices import frame_label
@@ -152,6 +153,24 @@ def test_jitter_moves_the_sides_outwards_in_frame_pixels(
     assert seen == {0, 1, 2, 3, 4}
 
 
+def test_boxes_are_tight_or_enlarged_by_a_part_of_their_size(tmp_path: Path) -> None:
+    write_picture(tmp_path / "US/C/one.npz")
+    plain = samples(dataset(tmp_path, **PLAIN))[0]["box"]
+    tight = samples(dataset(tmp_path, box_jitter=40, tight=1.0, loose=0.5, flip=0.0))
+    assert all(torch.equal(own["box"], plain) for own in tight)
+    sides = (plain[2:] - plain[:2]).repeat(2)
+    data = dataset(tmp_path, box_jitter=0, loose=0.2, flip=0.0)
+    outwards = torch.stack(
+        [
+            (data[Draw(epoch, 0)]["box"] - plain) * torch.tensor([-1, -1, 1, 1]) / sides
+            for epoch in range(60)
+        ]
+    )
+    assert outwards.min() == 0
+    assert 0.15 < outwards.max() <= 0.2 + 1 / sides.min()
+    assert 0.2 < (outwards == 0).all(dim=1).float().mean() < 0.8  # the others are jittered
+
+
 def test_symmetric_jitter_moves_inwards_too_but_leaves_a_box(tmp_path: Path) -> None:
     write_case(tmp_path / "CT/A/one.npz", shape=(6, 192, 256))
     plain = dataset(tmp_path, **PLAIN)
@@ -263,6 +282,34 @@ def test_a_cache_that_lacks_what_is_asked_for_is_refused(cases: Path, tmp_path: 
             dataset(tmp_path / "cache", **asked)
 
 
+def test_a_packed_cache_has_its_size_and_something_of_each_set(cases: Path, tmp_path: Path) -> None:
+    write_picture(cases / "US/C/large.npz", 9, (900, 640))
+    cache_cases(cases, tmp_path / "full", full=True, axes=(0, 1))
+    out = tmp_path / "packed"
+    taken = pack_cache(tmp_path / "full", out, 0.9, side=320)
+    size = sum(path.stat().st_size for path in out.rglob("*.npz"))
+    assert 0.4e6 < size <= 0.9e6
+    packed, full = (
+        dataset(folder, **PLAIN, balance="data_set", axes=("axial", "coronal"))
+        for folder in (out, tmp_path / "full")
+    )
+    assert set(packed.groups) == set(full.groups)
+    assert len(packed) == taken < len(full)
+    for sample in samples(packed):
+        assert sample["mask"].sum() > 0
+        y, x = np.nonzero(sample["mask"].numpy())
+        tight = np.array([x.min(), y.min(), x.max(), y.max()])
+        assert np.abs(sample["box"].numpy() - tight).max() <= 2
+    with pytest.raises(DataError, match="holds something already"):
+        pack_cache(tmp_path / "full", out, 0.9)
+    app = typer.Typer()
+    app.command()(cache.main)
+    asked = [str(tmp_path / "full"), str(tmp_path / "b"), "--pack", "0.5"]
+    found = CliRunner().invoke(app, asked)
+    assert found.exit_code == 0
+    assert f"{len(dataset(tmp_path / 'b', axes=('axial', 'coronal')))} slices" in found.output
+
+
 def test_the_cache_never_replaces_cases(cases: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds the cases themselves"):
         cache_cases(cases, cases)
@@ -368,6 +415,11 @@ def test_a_modality_without_slices_and_a_wrong_folder_are_errors(cases: Path) ->
         dataset(cases)
 
 
+def test_data_sets_can_be_left_out(cases: Path) -> None:
+    without = dataset(cases, balance="data_set", left_out=("CT/A", "US/C"))
+    assert set(without.groups) == {"CT/B", "MR/A"}
+
+
 GROUPS = {"CT": np.arange(50), "MR": np.arange(50, 58), "XRay": np.arange(58, 61)}
 
 
@@ -388,6 +440,14 @@ def contribution(draws: list[Draw]) -> dict[str, int]:
         ({"strategy": "fraction"}, {"CT": 5, "MR": 3, "XRay": 3}),
         ({"strategy": "fraction", "fraction": 0.5}, {"CT": 25, "MR": 4, "XRay": 3}),
         ({"strategy": "all"}, {"CT": 50, "MR": 8, "XRay": 3}),
+        (
+            {"strategy": "power", "samples_per_epoch": 30, "power": 0},
+            {"CT": 10, "MR": 10, "XRay": 10},
+        ),
+        (
+            {"strategy": "power", "samples_per_epoch": 61, "power": 1},
+            {"CT": 50, "MR": 8, "XRay": 3},
+        ),
         ({"strategy": "counts", "counts": {"CT": 4, "XRay": 7}}, {"CT": 4, "XRay": 7}),
     ],
 )

@@ -28,8 +28,8 @@ from training.data.cases import find_cases
 from training.evaluation.confidence_study import describe_checks, mend_worst
 from training.evaluation.model_run import CLICKS, LOOSE, Evaluation, list_modes, score_models
 from training.evaluation.protocol import Protocol, Target, list_targets, loosened, middle_box
-from training.evaluation.score_summary import Score, clicks_needed, summarise
-from training.evaluation.tables import difference_table
+from training.evaluation.score_summary import SOURCES, Score, clicks_needed, summarise
+from training.evaluation.tables import difference_table, score_table
 
 SIZE = 64
 
@@ -275,7 +275,8 @@ def scores_of(values: dict[str, list[float]], tmp_path: Path) -> list[Score]:
 def test_means_over_objects_then_over_data_sets(tmp_path: Path) -> None:
     values = {"CT/A": [0.2, 0.4, 0.6], "CT/B": [0.8], "US/C": [0.1, 0.3]}
     models = summarise({"m": scores_of(values, tmp_path)}, seed=0)["models"]
-    assert set(models["m"]) == {"macro", "modalities", "datasets", "sizes"}
+    assert set(models["m"]) == {"macro", "modalities", "datasets", "sources", "sizes"}
+    assert models["m"]["sources"] == {}  # the training knows none of them
     assert models["m"]["macro"] == pytest.approx({"dsc": 1.4 / 3, "nsd": 0.7 / 3, "ms": 35})
     rows = {**models["m"]["modalities"], **models["m"]["datasets"]}
     assert {name: row["n"] for name, row in rows.items()} == {
@@ -293,6 +294,19 @@ def test_means_over_objects_then_over_data_sets(tmp_path: Path) -> None:
     assert rows["CT/B"]["ci95"] == {"dsc": None, "nsd": None}
     # Two cases: the mean is that of the one, the other, or both.
     assert rows["US/C"]["ci95"]["dsc"] == pytest.approx([0.1, 0.3])
+
+
+def test_sources_of_the_training_stand_apart_from_others(tmp_path: Path) -> None:
+    # The training has lungs of this source, and MR of the other one.
+    values = {"XRay/GBCXR-cardiomediastinum": [0.2], "CT/STS": [0.6], "CT/A": [0.3, 0.5]}
+    scores = {"A": scores_of(values, tmp_path), "B": scores_of(values, tmp_path)}
+    summary = summarise(scores, seed=0)
+    known, other = summary["models"]["A"]["sources"].values()
+    assert (known["dsc"], known["n"]) == (pytest.approx(0.4), 2)
+    assert (other["dsc"], other["n"]) == (pytest.approx(0.4), 2)
+    first = list(score_table(summary).columns[0].cells)
+    assert [name for name in SOURCES if name in first] == list(SOURCES)
+    assert set(summary["differences"]["B"]["sources"]) == set(SOURCES)
 
 
 def test_the_interval_of_a_mean_has_its_textbook_width(tmp_path: Path) -> None:
@@ -335,6 +349,7 @@ def test_a_goal_is_missed_only_by_the_whole_interval(
     rows = {
         "macro": {"dsc": same, "nsd": same},
         "modalities": {"MR": {"dsc": value, "nsd": same}},
+        "sources": {},
         "sizes": {},
     }
     table = difference_table("B", rows, "A")

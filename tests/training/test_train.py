@@ -19,6 +19,7 @@ pytest.importorskip("brevitas")
 pytest.importorskip("tensorboard")
 
 import torch
+from brevitas.graph.calibrate import quantization_status_manager
 from small_run import KEYS, small_net, small_network, write_cases
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
@@ -27,8 +28,9 @@ from napari_medsamq.errors import ModelError, SaveError
 from training import train as command
 from training.average import average
 from training.checkpoints.network_file import (
+    StoredNetwork,
     encoder_alone,
-    free_decoder,
+    in_floating_point,
     read_network,
     write_network,
 )
@@ -49,7 +51,7 @@ from training.learning.training_run import train
 from training.models.sam import build_fast_medsam
 from training.models.vit import Attention
 from training.processes import Processes
-from training.quantization.quantized_network import QuantConfig
+from training.quantization.quantized_network import QuantConfig, calibrate, quantize
 
 SCRIPT = Path(__file__).parents[1] / "helpers/small_run.py"
 ALONE = Processes(0, 1, torch.device("cpu"))
@@ -162,9 +164,9 @@ def test_a_decoder_learns_in_floating_point_and_is_quantised_again(cases: Path) 
     alone = encoder_alone(QuantConfig(overrides=decoders), given.net)
     assert alone == QuantConfig(parts="encoder", overrides={"image_encoder.*": 8})
     before = {name: value.clone() for name, value in given.net.state_dict().items()}
-    freed = free_decoder(given)
+    freed = in_floating_point(given, "decoder")
     assert freed.quant == QuantConfig(parts="encoder")
-    assert free_decoder(freed) == freed
+    assert in_floating_point(freed, "decoder") == freed
     weight = "mask_decoder.transformer.layers.0.mlp.lin1.weight"
     assert torch.equal(freed.net.state_dict()[weight], before[weight])
     assert not any("quant" in name for name, _ in freed.net.mask_decoder.named_modules())
@@ -180,8 +182,46 @@ def test_a_decoder_learns_in_floating_point_and_is_quantised_again(cases: Path) 
         quantize_network(settings, again)
 
 
+def test_a_rounded_network_goes_on_in_floating_point_as_if_it_were_not_rounded(
+    tmp_path: Path,
+) -> None:
+    published = build_fast_medsam(build_lite_medsam())
+    image, box = torch.rand(1, 3, 256, 256), torch.tensor([[60.0, 60, 180, 180]])
+    net = quantize(published, QuantConfig())
+    calibrate(net, lambda _: net(image, box), [0], correct_bias=False)
+    with (
+        torch.no_grad(),
+        quantization_status_manager(net, disable_act_quant=True, disable_weight_quant=True),
+    ):
+        wanted, _ = net(image, box)
+    story = {"architecture": "medsamq-fast"}
+    freed = in_floating_point(StoredNetwork(net, QuantConfig(), story))
+    assert freed.quant is None
+    assert in_floating_point(freed) == freed
+    assert not any("quant" in name for name, _ in freed.net.named_modules())
+    write_network(tmp_path / "float.pth", freed)
+    with torch.no_grad():
+        found, _ = read_network(tmp_path / "float.pth").net(image, box)
+    assert torch.allclose(found, wanted, atol=1e-3)
+
+
+def test_the_mean_of_the_weights_follows_them(cases: Path) -> None:
+    plain, mean = (trainer(cases, "learning_rate=1e-2", *keys) for keys in ((), ("average=0.9",)))
+    name = "mask_decoder.iou_token.weight"
+    path = [small_network().net.state_dict()[name]]
+    for _ in plain.run():
+        path.append(plain.weights()[name].clone())
+    list(mean.run())
+    assert torch.equal(mean._net.state_dict()[name], path[-1])  # the weights themselves are alike
+    wanted = path[0]
+    for step, weights in enumerate(path[1:]):
+        wanted = wanted.lerp(weights, 9 / (10 + step))
+    assert torch.allclose(mean.weights()[name], wanted)
+    assert not torch.equal(wanted, path[-1])
+
+
 def test_the_mean_lies_between_a_network_before_and_after_training() -> None:
-    before, after = small_network(), free_decoder(small_network())
+    before, after = small_network(), in_floating_point(small_network(), "decoder")
     weight = "image_encoder.conv.weight"
     ends = [own.net.state_dict()[weight].clone() for own in (before, after)]
     ends[1] += 1
@@ -264,6 +304,36 @@ def test_embeddings_alone_are_taught_without_a_decoder(
     assert step["loss"] == step["distill"] == pytest.approx(float(far.mean()), rel=1e-3)
 
 
+@pytest.mark.parametrize("logit", [6.0, 0.5])
+def test_a_teacher_answers_where_no_mask_is_known_if_it_is_sure(
+    cases: Path, tmp_path: Path, logit: float
+) -> None:
+    for path in sorted(cases.glob("CT/A/*.npz")):
+        bare = tmp_path / path.relative_to(cases)
+        bare.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(bare, imgs=np.load(path)["imgs"], spacing=np.ones(3))
+    keys = ("trains=both", "unlabelled=true", "anywhere=true", "answer_weight=1", "clicks=1")
+    settings = config(tmp_path, *keys, "learning_rate=1e-3", "epochs=8")
+    asked: list[torch.Tensor] = []
+
+    def teacher(image: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        asked.append(boxes)
+        bright = (image[:, 0] > 0.6).float()
+        return image.new_zeros(len(image), 256, 64, 64), (2 * bright - 1) * logit
+
+    used = Trainer(settings, small_network().net, SliceDataset(settings), teacher, None, ALONE)
+    seen = list(used.run())
+    boxes = torch.cat(asked)
+    assert (boxes[:, :2] >= 0).all()
+    assert (boxes[:, 2:] <= 255).all()
+    assert len(boxes.unique(dim=0)) == len(boxes)  # each one drawn anew, and not the whole slice
+    if logit > 1:
+        assert seen[-1]["answer"] < seen[0]["answer"]
+        assert seen[-1]["dice"] < seen[0]["dice"]
+    else:  # its masks come and go with the threshold
+        assert all(step["answer"] == step["dice"] == step["iou"] == 0 for step in seen)
+
+
 def test_batch_norms_measure_anew_only_where_that_is_wanted(cases: Path) -> None:
     settings = config(cases, "trains=encoder", "distill_weight=0")
     for wanted in ("frozen", "trained"):
@@ -317,9 +387,9 @@ def test_small_parts_of_a_batch_give_the_gradient_of_the_whole(cases: Path) -> N
 
 @pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(cases: Path, tmp_path: Path) -> None:
-    whole = run_script(cases, tmp_path / "whole", "epochs=2")
+    whole = run_script(cases, tmp_path / "whole", "epochs=2", "average=0.9")
     finish(whole)
-    killed = run_script(cases, tmp_path / "killed", "epochs=2")
+    killed = run_script(cases, tmp_path / "killed", "epochs=2", "average=0.9")
     checkpoint = tmp_path / "killed/checkpoint.pth"
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and time.monotonic() < deadline:
@@ -328,7 +398,7 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(cases: Path, tmp_pa
     killed.communicate()
     assert checkpoint.exists()
     assert not (tmp_path / "killed/network.pth").exists()
-    finish(run_script(cases, tmp_path / "killed", "epochs=2", "--resume"))
+    finish(run_script(cases, tmp_path / "killed", "epochs=2", "average=0.9", "--resume"))
     a, b = (
         read_tensors(tmp_path / name / "network.pth")["weights"] for name in ("whole", "killed")
     )
@@ -389,7 +459,7 @@ def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(
         (("distill_weight=1",), "has to be 0"),
         (("batch_size=3", "micro_batch=2"), "multiple of `micro_batch`"),
         (("epochs=2", "warmup_epochs=3"), "cannot be more"),
-        (("unlabelled=true",), "distillation only"),
+        (("unlabelled=true",), "need a teacher"),
         (("iou_weight=0", "mask_weight=0"), "nothing is learnt"),
         (("batch_norm=trained",), "has to be frozen"),
         (("learning_rate=0",), "`learning_rate`: .* greater than 0, not 0"),
@@ -419,6 +489,8 @@ def test_shipped_configurations_can_be_read() -> None:
         "fast/4-qat": "both",
         "fast/5-clicks": "decoder",
         "fast/7-qat-clicks": "decoder",
+        "fast/recipe": "both",
+        "cpu/recipe": "both",
         "paper/1-encoder": "encoder",
         "paper/2-decoder": "decoder",
         "paper/3-joint": "both",
@@ -429,7 +501,7 @@ def test_shipped_configurations_can_be_read() -> None:
     for name in ptq:
         assert load_config(CalibrationConfig, folder / f"{name}.yaml").bits == 8
     found = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
-    assert found == {*trains, *ptq, "cpu/ablate", "paper/ablate"}
+    assert found == {*trains, *ptq, "cpu/ablate", "paper/ablate", "sources", "folds"}
 
 
 def test_network_files_say_what_is_wrong_with_them(tmp_path: Path) -> None:

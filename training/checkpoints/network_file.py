@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Literal
 
 import torch
+from torch import Tensor, nn
 
 from napari_medsamq.errors import ModelError
 from training.checkpoints.published import describe_checkpoint
@@ -25,7 +27,7 @@ from training.models.sam import (
     build_fast_medsam,
     build_network,
 )
-from training.quantization.quantized_network import QuantConfig, quantize
+from training.quantization.quantized_network import PARTS, QuantConfig, quantize
 
 FORMAT = "network of napari-medsamq, 2"
 
@@ -105,22 +107,45 @@ def empty_network(provenance: Mapping[str, str], quant: QuantConfig | None) -> L
     return net if quant is None else quantize(net, quant)
 
 
-def free_decoder(network: StoredNetwork) -> StoredNetwork:
-    """Give a network whose decoder is quantised one in floating point, in place.
+def in_floating_point(
+    network: StoredNetwork, part: Literal["decoder", "both"] = "both"
+) -> StoredNetwork:
+    """Give a quantised network's decoder, or all of it, layers in floating point, in place.
 
-    It starts from the same weights; a network without quantised decoder stays as it is.
+    They start from the same weights; what is in floating point already stays as it is. Biases that
+    only rounding gave to a layer are dropped with it.
     """
     quant = network.quant
-    if quant is None or quant.parts == "encoder":
+    if quant is None or (part == "decoder" and quant.parts == "encoder"):
         return network
-    architecture = network.provenance.get("architecture", PUBLISHED)
-    decoder = build_network(architecture).mask_decoder
-    weights = network.net.mask_decoder.state_dict()
-    decoder.load_state_dict({name: weights[name] for name in decoder.state_dict()})
-    network.net.mask_decoder = decoder.eval()
-    if quant.parts == "decoder":
+    float_net = empty_network(network.provenance, None)
+    for name in PARTS[part]:
+        _load_folded(float_net.get_submodule(name), network.net.get_submodule(name).state_dict())
+        setattr(network.net, name, float_net.get_submodule(name))
+    if part == "both" or quant.parts == "decoder":
         return replace(network, quant=None)
     return replace(network, quant=encoder_alone(quant, network.net))
+
+
+def _load_folded(part: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load weights into which batch norms are folded: those of `part` only add the biases then."""
+    found = dict(weights)
+    for name, factor in weights.items():
+        if name.endswith(".scale.factor"):  # of the channels that a layer reads
+            layer = f"{name.removesuffix('scale.factor')}c.weight"
+            depthwise = found[layer].shape[1] == 1
+            found[layer] = found[layer] * (factor[..., None] if depthwise else factor)
+    for name, norm in part.named_modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            found |= {
+                f"{name}.{key}": value for key, value in nn.BatchNorm2d(1).state_dict().items()
+            }
+            found[f"{name}.weight"] = torch.full_like(norm.weight, (1 + norm.eps) ** 0.5)
+            found[f"{name}.bias"] = found[f"{name.removesuffix('bn')}c.bias"]
+    part.load_state_dict(
+        {name: found[name].expand(own.shape) for name, own in part.state_dict().items()}
+    )
+    part.eval()
 
 
 def encoder_alone(quant: QuantConfig, net: LiteMedSAM) -> QuantConfig:

@@ -20,6 +20,8 @@ _CUT = 0.15
 _TINT, _FAINT = 1.8, 0.6
 # Inwards, a side of a box moves by at most this part of the box.
 _MOST_INWARDS = 0.25
+# Of the slice's longer side, how long a box is that is drawn anywhere.
+_ANY_SIDE = (0.08, 0.6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,15 +71,39 @@ class ObjectView:
         ids = None if self.ids is None else frame_label(self.ids, self.transform)
         return replace(self, image=frame_image(self.image, self.transform), ids=ids)
 
-    def loosened(self, rng: np.random.Generator, most: int, *, inwards: bool) -> ObjectView:
+    def jittered(self, rng: np.random.Generator, most: int, *, inwards: bool) -> ObjectView:
         """Move the sides of the tight box by so many frame pixels, as people draw it."""
-        rows, columns = self.transform.scale
-        scale = np.array([columns, rows, columns, rows])
-        least = -_MOST_INWARDS * np.tile(self.box[2:] - self.box[:2] + 1, 2) * scale
+        scale = self._scale()
+        least = -_MOST_INWARDS * self._sides() * scale
         shift = np.maximum(
             rng.integers(-most if inwards else 0, most, size=4, endpoint=True), least
         )
-        moved = self.box + np.array([-1, -1, 1, 1]) * shift / scale
+        return self._moved(shift / scale)
+
+    def enlarged(self, rng: np.random.Generator, most: float) -> ObjectView:
+        """Move the sides of the tight box outwards by 0 to a part of it, to whole frame pixels."""
+        shift = np.round(rng.uniform(0, most, size=4) * self._sides() * self._scale())
+        return self._moved(shift / self._scale())
+
+    def boxed_anywhere(self, rng: np.random.Generator) -> ObjectView:
+        """Draw a box of any size at any place, at most twice as long as wide."""
+        shape = np.array([self.transform.height, self.transform.width])
+        longer = max(shape) * np.exp(rng.uniform(*np.log(_ANY_SIDE)))
+        sides = rng.permutation([longer, longer * rng.uniform(0.5, 1)])
+        height, width = np.clip(np.round(sides), 2, shape)
+        y, x = rng.integers(0, shape - [height, width] + 1).tolist()
+        return replace(self, box=np.array([x, y, x + width - 1, y + height - 1], np.float64))
+
+    def _scale(self) -> Float64:
+        rows, columns = self.transform.scale
+        return np.array([columns, rows, columns, rows])
+
+    def _sides(self) -> Float64:
+        sides: Float64 = np.tile(self.box[2:] - self.box[:2] + 1, 2)
+        return sides
+
+    def _moved(self, outwards: Float64) -> ObjectView:
+        moved = self.box + np.array([-1, -1, 1, 1]) * outwards
         last = whole_box(self.transform.height, self.transform.width)[[2, 3, 2, 3]]
         return replace(self, box=np.clip(moved, 0, last))
 

@@ -33,6 +33,9 @@ from training.data.config import MODALITIES, DataConfig
 from training.data.slices import AXES, SliceIndex, index_case, slice_transform
 from training.errors import DataError
 
+# How often, with `loose`, a box is enlarged in place of being jittered.
+_ENLARGED = 0.5
+
 
 class Draw(NamedTuple):
     """Which sample is wanted: in which epoch, which slice, for which time in that epoch."""
@@ -98,7 +101,12 @@ class SliceDataset(Dataset[TrainingSample]):
     ) -> None:
         self._config = config
         self._axes = [AXES[name] for name in config.axes]
-        self._cases = [case for folder in config.data for case in find_cases(folder)]
+        self._cases = [
+            case
+            for folder in config.data
+            for case in find_cases(folder)
+            if case.data_set not in config.left_out
+        ]
         self._cached: list[bool] = []
         self._decoded = DecodedCases(config.memory_mb)
         parts = []
@@ -124,9 +132,10 @@ class SliceDataset(Dataset[TrainingSample]):
         if view_rng.random() < config.crop:
             view = view.cropped(view_rng, config.crop_most)
         view = self._varied(view.framed(), view_rng)
+        if config.anywhere and view.ids is None:
+            view = view.boxed_anywhere(view_rng)
         if view.label_id > 0:
-            inwards = config.jitter == "symmetric"
-            view = view.loosened(rng, config.box_jitter, inwards=inwards)
+            view = self._loosened(view, rng, view_rng)
         for axis in (0, 1):
             if rng.random() < config.flip:
                 view = view.mirrored(axis)
@@ -163,6 +172,9 @@ class SliceDataset(Dataset[TrainingSample]):
         modalities = {case.modality for case in self._cases}
         for folder in self._config.data:
             modalities |= {name for name in MODALITIES if (folder / name).is_dir()}
+        modalities -= {name.partition("/")[0] for name in self._config.left_out} - {
+            case.modality for case in self._cases
+        }
         for modality in sorted(modalities):
             own = [counts[i] for i, case in enumerate(self._cases) if case.modality == modality]
             if sum(own) == 0:
@@ -196,6 +208,17 @@ class SliceDataset(Dataset[TrainingSample]):
         if rng.random() < self._config.colour:
             image = vary_colour(rng, image)
         return replace(view, image=image)
+
+    def _loosened(
+        self, view: ObjectView, rng: np.random.Generator, view_rng: np.random.Generator
+    ) -> ObjectView:
+        """Draw the box as people do: more or less tight."""
+        config = self._config
+        if config.tight > 0 and view_rng.random() < config.tight:
+            return view
+        if config.loose > 0 and view_rng.random() < _ENLARGED:
+            return view.enlarged(view_rng, config.loose)
+        return view.jittered(rng, config.box_jitter, inwards=config.jitter == "symmetric")
 
     def _packed(self, view: ObjectView, row: np.void) -> TrainingSample:
         """Make what the network gets of a slice in the frame."""

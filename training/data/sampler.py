@@ -124,6 +124,10 @@ def _quotas(sizes: Mapping[str, int], config: DataConfig) -> dict[str, int]:
         return {name: max(int(n * config.fraction), smallest) for name, n in sizes.items()}
     if config.strategy == "all":
         return dict(sizes)
+    if config.strategy == "power":
+        weights = {name: n**config.power for name, n in sizes.items()}
+        each = config.samples_per_epoch / sum(weights.values())
+        return {name: max(1, round(each * weight)) for name, weight in weights.items()}
     unknown = sorted(set(config.counts) - set(sizes))
     if unknown:
         raise DataError(

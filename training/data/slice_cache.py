@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,18 @@ def read_cached_slice(path: Path, axis: int, index: int) -> tuple[UInt8, Label |
     return image, label
 
 
+def read_cache_meta(path: Path) -> dict[str, Any]:
+    """Read what a cache file was made of and how, and the case's `depth`.
+
+    Raises
+    ------
+    DataError
+        If it is no file of a cache.
+    """
+    arrays = read_arrays(path, "meta", "depth")
+    return {**_meta(path, arrays), "depth": int(arrays["depth"])}
+
+
 def _meta(path: Path, arrays: Arrays) -> dict[str, Any]:
     if "meta" not in arrays:
         raise DataError(f"{path}: is no cache of a case. Give another folder for the cache.")
@@ -155,33 +167,59 @@ def _cache_case(
 ) -> None:
     content = read_case(case)
     index = index_case(content, axes, min_pixels)
+
+    def framed() -> Iterator[tuple[UInt8, Label | None]]:
+        for row in index.slices:
+            transform = slice_transform(row)
+            pixels = int(row["height"]) * int(row["width"])
+            image, ids = content.slice(int(row["axis"]), int(row["index"]))
+            if not meta["full"] and transform.frame[0] * transform.frame[1] < pixels:
+                image = frame_image(image, transform)
+                ids = None if ids is None else frame_label(ids, transform)
+            yield image, ids
+
+    write_cached(target, meta, len(content.image), index, framed())
+
+
+def write_cached(
+    path: Path,
+    meta: dict[str, Any],
+    depth: int,
+    index: SliceIndex,
+    slices: Iterable[tuple[UInt8, Label | None]],
+) -> None:
+    """Write a cache file.
+
+    Parameters
+    ----------
+    path : Path
+    meta : dict
+        What it was made of and how.
+    depth : int
+        Of the case, in slices across array axis 0.
+    index : SliceIndex
+    slices : iterable of (H, W) or (H, W, 3) uint8 and (H, W) label or None
+        In the index's order.
+    """
     arrays: dict[str, Any] = {
         "meta": np.array(json.dumps(meta)),
-        "depth": np.array(len(content.image)),
+        "depth": np.array(depth),
         "slices": index.slices,
         "objects": index.objects,
     }
-    for row in index.slices:
-        transform = slice_transform(row)
-        axis, position = int(row["axis"]), int(row["index"])
-        pixels = int(row["height"]) * int(row["width"])
-        shrinks = not meta["full"] and transform.frame[0] * transform.frame[1] < pixels
-        image, ids = content.slice(axis, position)
-        if image.ndim == 3 and (image == image[..., :1]).all():
-            image = image[..., 0]
-        arrays[f"image_{axis}_{position}"] = _encode(
-            frame_image(image, transform) if shrinks else image
-        )
+    for row, (image, ids) in zip(index.slices, slices, strict=True):
+        place = f"{row['axis']}_{row['index']}"
+        grey = image.ndim == 3 and (image == image[..., :1]).all()
+        arrays[f"image_{place}"] = encode_png(image[..., 0] if grey else image)
         if ids is not None:
-            arrays[f"label_{axis}_{position}"] = _encode(
-                frame_label(ids, transform) if shrinks else ids
-            )
+            arrays[f"label_{place}"] = encode_png(ids)
     packed = io.BytesIO()
     np.savez(packed, **arrays)
-    write_file(target, packed.getvalue())
+    write_file(path, packed.getvalue())
 
 
-def _encode(array: npt.NDArray[Any]) -> UInt8:
+def encode_png(array: npt.NDArray[Any]) -> UInt8:
+    """Return an image or a label as a PNG, as small as it gets."""
     _, png = cv2.imencode(".png", np.ascontiguousarray(array), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     return np.asarray(png, np.uint8)
 

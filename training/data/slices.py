@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -136,15 +137,19 @@ def frame_image(image: UInt8, transform: ResizeLongestSide) -> UInt8:
 
 
 def frame_label(label: Label, transform: ResizeLongestSide) -> Label:
-    """Resize a label (H, W) to the frame, unless it has that size already.
+    """Resize a label (H, W) to the frame, unless it has that size already; see `resize_label`."""
+    return label if label.shape == transform.frame else resize_label(label, transform.frame)
 
-    An object that nowhere covers half a frame pixel keeps the pixels it covers most of.
+
+def resize_label(label: Label, size: tuple[int, int]) -> Label:
+    """Resize a label (H, W) to (height, width), object by object.
+
+    An object that nowhere covers half a pixel keeps the pixels it covers most of.
     """
-    if label.shape == transform.frame:
-        return label
-    small = np.zeros(transform.frame, label.dtype)
+    small = np.zeros(size, label.dtype)
     for label_id in np.unique(label[label > 0]):
-        covered = transform.apply_image((label == label_id).astype(np.uint8) * 255)
+        object_mask = (label == label_id).astype(np.uint8) * 255
+        covered = cv2.resize(object_mask, size[::-1], interpolation=cv2.INTER_AREA)
         half = max(1, min(128, int(covered.max())))
         small[(covered >= half) & (small == 0)] = label_id
     return small

@@ -17,12 +17,16 @@ import numpy as np
 from napari_medsamq.array_types import Float64
 from napari_medsamq.inference.model_spec import ModelSpec
 from training.data.cases import seeded_rng
+from training.data.sources import read_sources
 from training.evaluation.protocol import Target
 
 DRAWS = 2000
 METRICS = ("dsc", "nsd")
 # Sizes of objects by what part of their slice they cover, which is less than this.
 SIZES = {"small (< 1 %)": 0.01, "medium (1-5 %)": 0.05, "large (> 5 %)": 2.0}
+
+# Data sets by whether the training takes something of their source.
+SOURCES = ("sources of the training", "other sources")
 
 # Data set -> values (DRAWS,) float64 of its mean, each with other cases drawn.
 Draws = dict[str, Float64]
@@ -78,10 +82,11 @@ def summarise(by_model: Mapping[Any, Sequence[Score]], seed: int) -> dict[str, A
     Returns
     -------
     summary : dict
-        What JSON can hold. `models`: name -> `macro`, `modalities`, `datasets`, `sizes` (of
-        objects in slices), with means `dsc` and `nsd`, median `ms`, number of objects `n`, and
-        `ci95`. `cases`: data set/case -> name -> the same means. `differences`: name -> `macro`,
-        `modalities`, `sizes`: mean and 95 % interval of what the model has more than the first
+        What JSON can hold. `models`: name -> `macro`, `modalities`, `datasets`, `sources` (those of
+        the training and others, if there are both), `sizes` (of objects in slices), with means
+        `dsc` and `nsd`, median `ms`, number of objects `n`, and `ci95`. `cases`: data set/case ->
+        name -> the same means. `differences`: name -> `macro`, `modalities`, `sources`, `sizes`:
+        mean and 95 % interval of what the model has more than the first
         one. Intervals come from a bootstrap over the cases of each data set; a set of one case adds
         no width, and None stands where all are such.
     """
@@ -146,11 +151,11 @@ def ghost_share(scores: Sequence[Score]) -> float:
 
 def _model(scores: Sequence[Score], draws: dict[str, Draws]) -> dict[str, Any]:
     macro = _row(scores, draws)
-    by_modality = _grouped(scores, lambda target: target.case.modality)
     by_set = _grouped(scores, lambda target: target.case.data_set)
     return {
         "macro": {key: macro[key] for key in (*METRICS, "ms")},
-        "modalities": {name: _row(own, draws) for name, own in by_modality.items()},
+        "sources": {name: _row(own, draws) for name, own in _by_source(scores).items()},
+        "modalities": {name: _row(own, draws) for name, own in _by_modality(scores).items()},
         "datasets": {name: _row(own, draws) for name, own in by_set.items()},
     }
 
@@ -180,6 +185,17 @@ def _cases(scores: Mapping[str, Sequence[Score]]) -> dict[str, Any]:
 
 def _sizes(scores: Sequence[Score], seed: int) -> dict[str, Any]:
     return {size: _row(own, _bootstrap(own, seed)) for size, own in _by_size(scores).items() if own}
+
+
+def _by_modality(scores: Sequence[Score]) -> dict[str, list[Score]]:
+    return _grouped(scores, lambda target: target.case.modality)
+
+
+def _by_source(scores: Sequence[Score]) -> dict[str, list[Score]]:
+    """Split scores by whether the training knows the source; nothing where it knows all or none."""
+    known = read_sources()
+    parts = _grouped(scores, lambda target: SOURCES[not known.is_shared(target.case.data_set)])
+    return {name: parts[name] for name in SOURCES} if len(parts) == len(SOURCES) else {}
 
 
 def _size_differences(
@@ -219,13 +235,17 @@ def _differences(
     first_draws: dict[str, Draws],
     other_draws: dict[str, Draws],
 ) -> dict[str, Any]:
-    before = _grouped(first, lambda target: target.case.modality)
-    after = _grouped(other, lambda target: target.case.modality)
+    def compared(group: Callable[[Sequence[Score]], dict[str, list[Score]]]) -> dict[str, Any]:
+        before, after = group(first), group(other)
+        return {
+            name: _compare(own, after[name], first_draws, other_draws)
+            for name, own in before.items()
+        }
+
     return {
         "macro": _compare(first, other, first_draws, other_draws),
-        "modalities": {
-            name: _compare(before[name], after[name], first_draws, other_draws) for name in before
-        },
+        "modalities": compared(_by_modality),
+        "sources": compared(_by_source),
     }
 
 

@@ -36,7 +36,7 @@ def score_table(summary: Mapping[str, Any]) -> Table:
     for name in models:
         table.add_column(name, justify="right", overflow="fold")
     first = next(iter(models.values()))
-    for level in ("datasets", "modalities", "sizes"):
+    for level in ("datasets", "modalities", "sources", "sizes"):
         for key, row in first[level].items():
             cells = [_cell(model[level][key]) for model in models.values()]
             table.add_row(key, str(row["n"]), *cells)
@@ -63,7 +63,9 @@ def difference_table(name: str, difference: Mapping[str, Any], first: str) -> Ta
     )
     for column in ("", "", "difference", "95 % interval", "goal", ""):
         table.add_column(column, justify="right" if column else "left")
-    rows = {"macro": difference["macro"], **difference["modalities"], **difference["sizes"]}
+    rows = {"macro": difference["macro"]}
+    for level in ("modalities", "sources", "sizes"):
+        rows |= difference[level]
     for key, row in rows.items():
         goal = GOALS["modality" if key in difference["modalities"] else "macro"]
         for metric in METRICS:

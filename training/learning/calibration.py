@@ -72,7 +72,7 @@ def quantize_network(config: CalibrationConfig, network: StoredNetwork) -> Store
         raise ModelError(
             "A float network is wanted, or one whose encoder alone is quantised, by the same keys; "
             "this one is not. Give network.pth of a run that began with `python -m "
-            "training.student` or had `float_decoder: true`, or leave --checkpoint out."
+            "training.student` or had `in_float: decoder`, or leave --checkpoint out."
         )
     with progress_bar("cases") as report:
         data = SliceDataset(config, report)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,6 +11,9 @@ from torch import Tensor
 from napari_medsamq.inference.prompt_decoder import dense_prompt
 from training.data.simulated_clicks import next_click, worsen
 from training.models.sam import LiteMedSAM
+
+# A GPU would wait for clicks that are drawn one after the other.
+_SIDE_BY_SIDE = ThreadPoolExecutor(thread_name_prefix="clicks")
 
 
 def correct(
@@ -46,7 +51,7 @@ def correct(
     wanted = masks.cpu().numpy() > 0
     start = None
     if rng.random() < starts:
-        worse = np.stack([worsen(mask, rng) for mask in wanted])
+        worse = np.stack(list(_SIDE_BY_SIDE.map(worsen, wanted, rng.spawn(len(wanted)))))
         start = torch.from_numpy(dense_prompt(worse)).to(boxes)
     answers = [net.segment(embedding, boxes, previous=start)]
     points: list[Tensor] = []
@@ -54,7 +59,8 @@ def correct(
     for _ in range(rounds):
         previous = answers[-1][0].detach().float()
         found = (previous > 0).cpu().numpy()
-        clicks = [next_click(*pair, rng) for pair in zip(found, wanted, strict=True)]
+        drawn = rng.spawn(len(wanted))
+        clicks = list(_SIDE_BY_SIDE.map(next_click, found, wanted, drawn))
         points.append(boxes.new_tensor([(0, 0) if c is None else c[:2] for c in clicks]))
         labels.append(boxes.new_tensor([-1 if c is None else int(c[2]) for c in clicks]))
         answers.append(

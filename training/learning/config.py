@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import (
+    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -30,6 +31,9 @@ class TrainConfig(DataConfig):
     epochs, warmup_epochs, last_epochs : int
         The learning rate rises linearly from 1 % in the warm-up, falls along a cosine, and stays
         where it ends in the last epochs; `epochs` counts all of them.
+    minutes : float
+        How long the stage takes, whatever `epochs` says: the cosine follows the clock. 0 leaves it
+        to `epochs`.
     optimizer : "sgd" or "adamw"
     learning_rate : float
     decoder_rate : float
@@ -49,16 +53,21 @@ class TrainConfig(DataConfig):
         How often each mask is corrected by a click, and learnt from anew.
     starts : float
         How often, with `clicks`, the first answer is that to a mask that is a little wrong.
-    float_decoder : bool
-        Whether a decoder that is quantised learns in floating point again;
-        `python -m training.quantize` then quantises it once more.
-    mask_weight, iou_weight, distill_weight : float
-        Of Dice + BCE, of the error of the predicted IoU, and of the distance to the teacher's
-        embedding. Without distillation no teacher is needed.
+    in_float : "nothing", "decoder" or "both"
+        Which quantised parts learn in floating point again; `python -m training.quantize` then
+        quantises them once more.
+    average : float
+        Decay, per step, of a running mean of the weights, which the stage ends with in place of
+        the last ones; 0 keeps none. In the first steps it is less.
+    mask_weight, iou_weight, distill_weight, answer_weight : float
+        Of Dice + BCE, of the error of the predicted IoU, of the distance to the teacher's
+        embedding, and of the cross entropy to the teacher's answer to the box, which then also
+        stands for the mask where none is known. Without the last two no teacher is needed.
     teacher : Path, optional
-        Checkpoint of MedSAM ViT-B; without it the published LiteMedSAM teaches.
+        Network file, directory of an int8 model, whose weights teach in floating point, or
+        checkpoint of MedSAM ViT-B; without it the published LiteMedSAM teaches.
     teacher_bf16 : bool
-        Whether a teacher on a CPU computes in bfloat16, which not every processor can.
+        Whether a teacher's encoder computes in bfloat16, which not every processor can.
     teacher_cache : Path, optional
         Folder that keeps the teacher's embeddings; pays if `variants` brings images again.
     teacher_cache_gb : float
@@ -76,7 +85,8 @@ class TrainConfig(DataConfig):
 
     trains: Literal["encoder", "decoder", "both"]
     frozen: Several[str] = ()
-    epochs: PositiveInt
+    epochs: PositiveInt = 1
+    minutes: NonNegativeFloat = 0.0
     warmup_epochs: NonNegativeInt = 0
     last_epochs: NonNegativeInt = 0
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -90,10 +100,12 @@ class TrainConfig(DataConfig):
     micro_batch: PositiveInt = 1
     clicks: NonNegativeInt = 0
     starts: Probability = 0.0
-    float_decoder: bool = False
+    in_float: Literal["nothing", "decoder", "both"] = "nothing"
+    average: float = Field(default=0.0, ge=0, lt=1)
     mask_weight: NonNegativeFloat = 1.0
     iou_weight: NonNegativeFloat = 0.0
     distill_weight: NonNegativeFloat = 1.0
+    answer_weight: NonNegativeFloat = 0.0
     teacher: Path | None = None
     teacher_bf16: bool = False
     teacher_cache: Path | None = None
@@ -102,6 +114,11 @@ class TrainConfig(DataConfig):
     bf16: bool = False
     workers: NonNegativeInt = 0
     save_steps: PositiveInt = 50
+
+    @property
+    def taught(self) -> bool:
+        """Whether a teacher is needed."""
+        return self.distill_weight + self.answer_weight > 0
 
     @model_validator(mode="after")
     def _stage_is_possible(self) -> Self:
@@ -132,11 +149,15 @@ class TrainConfig(DataConfig):
             "`distill_weight` teaches the encoder; with `trains: decoder` it has to be 0",
         )
         require(
+            self.answer_weight == 0 or self.mask_weight > 0,
+            "`answer_weight` teaches masks, and with `mask_weight: 0` none are learnt",
+        )
+        require(
             self.batch_norm == "frozen" or self.trains != "decoder",
             "`batch_norm: trained` is for the encoder; with `trains: decoder` it has to be frozen",
         )
         require(
-            not self.unlabelled or self.distill_weight > 0,
-            "`unlabelled` images serve the distillation only; `distill_weight` is 0",
+            not self.unlabelled or self.taught,
+            "`unlabelled` images need a teacher; `distill_weight` and `answer_weight` are 0",
         )
         return self

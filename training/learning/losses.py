@@ -46,6 +46,16 @@ def mask_iou(logits: Tensor, mask: Tensor) -> Tensor:
     return (found & wanted).sum(dim=1) / union.clamp(min=1)
 
 
+def certainty(logits: Tensor) -> Tensor:
+    """Return how little a mask (B, H, W) depends on its threshold: 0 to 1 (B,).
+
+    As Kirillov et al. ("Segment Anything", ICCV 2023) chose masks: the IoU of those at two
+    thresholds; 0 where there is none.
+    """
+    most, least = ((logits > threshold).flatten(1).sum(dim=1) for threshold in (-1.0, 1.0))
+    return least / most.clamp(min=1)
+
+
 def distillation_loss(embedding: Tensor, teacher: Tensor) -> Tensor:
     """Return the mean squared distance (B,) of embeddings (B, 256, 64, 64)."""
     return (embedding.float() - teacher.float()).square().flatten(1).mean(dim=1)
@@ -66,7 +76,8 @@ def batch_losses(
     mask : (B, 256, 256) Tensor
         0 or 1.
     labelled : (B,) Tensor
-        1 where the mask is known, 0 where the image counts for the distillation only.
+        1 where the mask is known, 0 where the image counts for the distillation only; between where
+        the mask is a teacher's.
     teacher : embedding (B, 256, 64, 64); logits (B, 256, 256) or None; or None
         Of the same images and boxes; None without distillation. Without its logits, its embedding
         is followed on all samples alike.
@@ -75,7 +86,7 @@ def batch_losses(
     -------
     losses : dict of str to () Tensor
         `dice`, `bce` and `iou` (of the predicted IoU) if there are logits; `distill` if there is a
-        teacher.
+        teacher, `answer` if it gives logits too, to which the first of the student's are compared.
     """
     embedding, answers = student
     terms: dict[str, Tensor] = {}
@@ -87,8 +98,12 @@ def batch_losses(
         terms["distill"] = distillation_loss(embedding, teacher[0])
         if teacher[1] is not None:
             # A teacher that fails on a sample is not worth following there.
-            trust = torch.where(labelled > 0, mask_iou(teacher[1], mask), 1.0)
+            trust = torch.where(labelled == 1, mask_iou(teacher[1], mask), 1.0)
             terms["distill"] = terms["distill"] * trust
+            if answers:
+                soft = teacher[1].float().sigmoid()
+                sure = torch.where(labelled == 1, trust, labelled)
+                terms["answer"] = cross_entropy_loss(answers[0][0], soft) * sure
     return {name: term.mean() for name, term in terms.items()}
 
 

@@ -48,11 +48,11 @@ class Teacher:
             return embedding, None if boxes is None else self._net.segment(embedding, boxes)[0]
 
 
-def torch_encoder(encoder: nn.Module) -> Encoder:
-    """Run an encoder in PyTorch, without gradients."""
+def torch_encoder(encoder: nn.Module, *, bf16: bool = False) -> Encoder:
+    """Run an encoder in PyTorch, without gradients; with `bf16`, as autocast computes it."""
 
     def encode(image: Tensor) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(image.device.type, torch.bfloat16, enabled=bf16):
             embedding: Tensor = encoder(image)
         return embedding
 
@@ -135,8 +135,8 @@ def fast_encoder(
     model : openvino.Model, optional
         Its encoder as OpenVINO has it, if it was converted before.
     bf16 : bool
-        As in `openvino_encoder`.
+        Whether it computes in bfloat16.
     """
     if processes.device.type == "cpu":
         return openvino_encoder(model or convert_encoder(net), bf16=bf16)
-    return torch_encoder(net.image_encoder.eval().to(processes.device))
+    return torch_encoder(net.image_encoder.eval().to(processes.device), bf16=bf16)

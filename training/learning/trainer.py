@@ -6,6 +6,7 @@ the embeddings of the frozen encoder; or both together.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -24,11 +25,14 @@ from training.data.dataset import SliceDataset
 from training.data.sampler import BalancedSampler
 from training.learning.click_rounds import correct
 from training.learning.config import TrainConfig
-from training.learning.losses import batch_losses
+from training.learning.losses import batch_losses, certainty
 from training.learning.teachers import Encoder, Teacher
 from training.models.sam import LiteMedSAM
 from training.processes import Processes
 from training.quantization.quantized_network import PARTS
+
+# A teacher's mask that depends more on its threshold is not taken.
+_LEAST_SURE = 0.7
 
 
 class TrainedNetwork(nn.Module):
@@ -94,7 +98,7 @@ class Trainer:
     Attributes
     ----------
     step, steps : int
-        How many steps are done, and how many there are.
+        How many steps are done, and how many there are, unless the clock ends the stage.
     """
 
     def __init__(
@@ -127,8 +131,10 @@ class Trainer:
             if processes.count > 1
             else student
         )
+        self._average = None if config.average == 0 else copy.deepcopy(net.state_dict())
         self._steps_per_epoch = sum(self.sampler.quotas.values()) // config.batch_size
         self.step, self.steps = 0, config.epochs * self._steps_per_epoch
+        self._seconds = 0.0
 
     def state(self) -> dict[str, Any]:
         """Return all that later steps depend on."""
@@ -136,16 +142,30 @@ class Trainer:
             "step": self.step,
             "weights": self._net.state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            "average": self._average,
+            "seconds": self._seconds,
         }
+
+    def weights(self) -> dict[str, Any]:
+        """Return the weights that the training ends with: their mean if one is kept."""
+        return self._net.state_dict() if self._average is None else self._average
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on after the step at which `state` was taken; the network has its weights already."""
         self.step = state["step"]
         self._optimizer.load_state_dict(state["optimizer"])
+        self._average, self._seconds = state["average"], state["seconds"]
+
+    @property
+    def done(self) -> float:
+        """How much of the stage is done, from 0 to 1."""
+        if self._config.minutes > 0:
+            return min(1.0, self._seconds / (60 * self._config.minutes))
+        return self.step / self.steps
 
     def run(self) -> Iterator[dict[str, float]]:
         """Train to the end; yield each step's losses, learning rate and seconds."""
-        while self.step < self.steps:
+        while self.done < 1:
             yield from self.train_one_epoch()
 
     def train_one_epoch(self) -> Iterator[dict[str, float]]:
@@ -163,11 +183,15 @@ class Trainer:
             values = self._train_step(batch)
             now = time.perf_counter()
             self.step += 1
+            self._seconds += now - start
             yield {**values, "seconds": now - start}
             start = now
+            if self.done >= 1:
+                return
 
     def _train_step(self, batch: dict[str, Any]) -> dict[str, float]:
-        rate = learning_rate(self._config, self.step, self._steps_per_epoch)
+        by_clock = self.done if self._config.minutes > 0 else None
+        rate = learning_rate(self._config, self.step, self._steps_per_epoch, by_clock)
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["multiple"]
         self._optimizer.zero_grad(set_to_none=True)
@@ -182,7 +206,17 @@ class Trainer:
             learning = [p for group in self._optimizer.param_groups for p in group["params"]]
             nn.utils.clip_grad_norm_(learning, self._config.clip)
         self._optimizer.step()
+        self._follow()
         return {**self._processes.mean(total), "learning_rate": rate}
+
+    def _follow(self) -> None:
+        """Let the mean of the weights follow them, faster while there are few steps."""
+        if self._average is None:
+            return
+        share = max(1 - self._config.average, 9 / (10 + self.step))
+        for name, value in self._net.state_dict().items():
+            if value.is_floating_point():
+                self._average[name].lerp_(value, share)
 
     def _losses(self, batch: dict[str, Any], part: slice, *, last: bool) -> dict[str, Tensor]:
         """Compute a part of the batch forwards and backwards."""
@@ -192,6 +226,8 @@ class Trainer:
         shown = None
         if self._teacher is not None:
             shown = self._teacher(image, boxes if self._decodes else None)
+            if config.answer_weight > 0 and shown[1] is not None:
+                mask, labelled = _answered(mask, labelled, shown[1])
         # Gradients are exchanged once, with those of the last part.
         waits = isinstance(self._student, DistributedDataParallel) and not last
         with self._student.no_sync() if waits else nullcontext():  # type: ignore[operator]
@@ -204,11 +240,20 @@ class Trainer:
                 "bce": config.mask_weight,
                 "iou": config.iou_weight,
                 "distill": config.distill_weight,
+                "answer": config.answer_weight,
             }
             loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
             share = len(boxes) * self._processes.count / config.batch_size
             (loss * share).backward()
         return {"loss": loss.detach(), **{name: value.detach() for name, value in losses.items()}}
+
+
+def _answered(mask: Tensor, labelled: Tensor, answer: Tensor) -> tuple[Tensor, Tensor]:
+    """Take a teacher's masks where none are known, and as far as it is sure of them."""
+    known = labelled > 0
+    mask = torch.where(known[:, None, None], mask, (answer > 0).float())
+    sure = certainty(answer)
+    return mask, torch.where(known, 1.0, torch.where(sure < _LEAST_SURE, 0.0, sure.clamp(max=0.99)))
 
 
 def _measure_statistics(net: LiteMedSAM) -> None:
@@ -255,12 +300,23 @@ def build_optimizer(config: TrainConfig, learns: dict[str, nn.Parameter]) -> tor
     return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=decay)
 
 
-def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
-    """Return the learning rate of a step: linear warm-up from 1 %, cosine, constant end."""
+def learning_rate(
+    config: TrainConfig, step: int, steps_per_epoch: int, by_clock: float | None = None
+) -> float:
+    """Return the learning rate of a step: linear warm-up from 1 %, cosine, constant end.
+
+    With `by_clock`, how much of the stage's minutes are over, the cosine follows them.
+    """
     warmup = config.warmup_epochs * steps_per_epoch
     if step < warmup:
         return config.learning_rate * (0.01 + 0.99 * step / warmup)
+    if by_clock is not None:
+        return _fallen(config, by_clock)
     falling = (config.epochs - config.warmup_epochs - config.last_epochs) * steps_per_epoch
     done = min(1.0, (step - warmup) / falling) if falling else 1.0
+    return _fallen(config, done)
+
+
+def _fallen(config: TrainConfig, done: float) -> float:
     cosine = (1 + math.cos(math.pi * done)) / 2
     return config.learning_rate * (config.final_rate + (1 - config.final_rate) * cosine)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
-from training.checkpoints.network_file import StoredNetwork, continue_story
+from training.checkpoints.network_file import StoredNetwork, continue_story, in_floating_point
 from training.checkpoints.published import lite_medsam_checkpoint
 from training.checkpoints.released import build_lite_medsam, build_medsam
+from training.checkpoints.tensor_files import read_tensors
 from training.console import progress_bar
+from training.conversion.restore import read_start
 from training.data.dataset import SliceDataset
 from training.errors import ConfigError
 from training.files import path_sha256
@@ -23,7 +27,11 @@ from training.processes import Processes
 
 
 def train(
-    config: TrainConfig, run: RunFolder, network: StoredNetwork, processes: Processes
+    config: TrainConfig,
+    run: RunFolder,
+    network: StoredNetwork,
+    processes: Processes,
+    ends: Callable[[], bool] = lambda: False,
 ) -> StoredNetwork:
     """Train a network by a configuration, from the run's last checkpoint on if there is one.
 
@@ -34,6 +42,9 @@ def train(
     network : StoredNetwork
         Where the run started; its weights are changed in place.
     processes : Processes
+    ends : callable
+        Where it says so, the step that was done is the last one: the run then has a checkpoint, to
+        go on from, and a network.
 
     Returns
     -------
@@ -52,7 +63,7 @@ def train(
         # Before the optimiser takes the parameters: Brevitas makes new ones of the ranges it loads.
         network.net.load_state_dict(state["weights"])
     frozen = fast_encoder(network.net, processes) if config.trains == "decoder" else None
-    teacher = _build_teacher(config, processes) if config.distill_weight > 0 else None
+    teacher = _build_teacher(config, processes) if config.taught else None
     try:
         trainer = Trainer(config, network.net, data, teacher, frozen, processes)
     except ValueError as error:
@@ -66,26 +77,28 @@ def train(
     with progress_bar("steps", shown=processes.leads) as report:
         for values in trainer.run():
             run.log(trainer.step, values)
-            report(trainer.step, trainer.steps)
-            if trainer.step % config.save_steps == 0 or trainer.step == trainer.steps:
+            report(trainer.step, max(trainer.step, round(trainer.step / trainer.done)))
+            if trainer.step % config.save_steps == 0 or trainer.done >= 1 or ends():
                 run.write_checkpoint(trainer.state())
+            if ends():
+                break
     run.close()
-    story = continue_story(network.provenance, _describe(config, trainer.steps))
+    story = continue_story(network.provenance, _describe(config, trainer.step))
     if config.clicks:
         # The plugin asks with a mask only those networks that have learnt from one.
         story["prompts"] = "boxes, clicks and masks"
+    network.net.load_state_dict(trainer.weights())
     trained = StoredNetwork(network.net.cpu().eval(), network.quant, story)
     run.write_network(trained)
     return trained
 
 
 def _build_teacher(config: TrainConfig, processes: Processes) -> Teacher:
-    if config.teacher is not None:
-        path = config.teacher
-        net = build_medsam(path)
+    path = config.teacher or lite_medsam_checkpoint()
+    if path.is_dir() or "format" in read_tensors(path):
+        net = in_floating_point(read_start(path)).net
     else:
-        path = lite_medsam_checkpoint()
-        net = build_lite_medsam(path)
+        net = build_medsam(path) if config.teacher else build_lite_medsam(path)
     encoder = fast_encoder(net, processes, bf16=config.teacher_bf16)
     if config.teacher_cache is not None:
         name = f"{path_sha256(path)} {config.teacher_bf16}"
@@ -97,8 +110,9 @@ def _describe(config: TrainConfig, steps: int) -> str:
     """Say in one line what was trained."""
     data = ", ".join(folder.name for folder in config.data)
     weights = f"mask {config.mask_weight:g}, IoU {config.iou_weight:g}"
+    weights += f", teacher's answers {config.answer_weight:g}" if config.answer_weight else ""
     clicks = f", {config.clicks} clicks each" if config.clicks else ""
-    part = f"{config.trains} in floating point" if config.float_decoder else config.trains
+    part = f"{config.trains} in floating point" if config.in_float != "nothing" else config.trains
     return (
         f"{part}: {steps} steps of {config.batch_size} samples of {data}, "
         f"{config.optimizer} {config.learning_rate:g}, {weights}, "
