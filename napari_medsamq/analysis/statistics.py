@@ -21,7 +21,7 @@ PERCENTILES = (5, 25, 50, 75, 95)
 
 # Integers that differ by less are counted one by one, so many at a time as the cache takes;
 # everything else is sorted.
-_MOST_COUNTED, _CHUNK = 2**20, 2**18
+_MOST_COUNTED, _CHUNK = 1 << 20, 1 << 18
 # Distances between all pairs of more points take too long.
 _FEW = 500
 

@@ -185,9 +185,8 @@ def label_header(source: Source, dtype: np.dtype[Any]) -> Any:
     else:
         header = source.header.copy()
     header.set_data_dtype(dtype)
-    for field in ("cal_min", "cal_max", "scl_inter", "intent_code"):
-        header[field] = 0
-    for field in ("intent_p1", "intent_p2", "intent_p3"):
+    intent = "intent_code", "intent_p1", "intent_p2", "intent_p3"
+    for field in ("cal_min", "cal_max", "scl_inter", *intent):
         header[field] = 0
     for field in ("intent_name", "aux_file"):
         header[field] = b""

@@ -252,8 +252,7 @@ def _unplaced(
     units = re.findall(r'"([^"]*)"', fields.get("units", ""))
     scale, more = in_millimetres([units[axis] for axis in spatial] if len(units) == count else [])
     sizes = sizes * (scale or 1.0)
-    affine = np.eye(4)
-    np.fill_diagonal(affine, [*sizes, *[1.0] * (4 - len(sizes))])
+    affine = np.diag([*sizes, *[1.0] * (4 - len(sizes))])
     starts = numbers(fields.get("axismins", ""))
     if len(starts) == count and np.isfinite([starts[axis] for axis in spatial]).all():
         centers = fields.get("centers", fields.get("centerings", "")).split()

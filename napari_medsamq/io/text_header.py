@@ -238,7 +238,7 @@ def _numbered(text: str) -> Iterator[str]:
     first, last, step = (*whole_numbers(" ".join(numbered)), 1)[:3]
     if step == 0 or (last - first) * step < 0:
         raise HeaderError(f"{text[:80]!r} numbers no data file")
-    for number in range(first, last + (1 if step > 0 else -1), step):
+    for number in range(first, last + int(np.sign(step)), step):
         yield _NUMBER.sub(lambda found: f"{number:{found[1]}{found[2]}d}", pattern)  # noqa: B023
 
 

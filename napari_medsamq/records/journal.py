@@ -101,7 +101,7 @@ class Journal:
             raise
         # By kind; whichever thread holds the lock may change it.
         self._last: dict[str, Record] = {}
-        self._lasting, self._hurry = Lock(), Event()
+        self._lasting, self._hurry, self._moment_s = Lock(), Event(), _MOMENT_S
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="medsamq-journal")
         if content is None:
             self.write("volume", _describe(volume, key))
@@ -129,6 +129,8 @@ class Journal:
 
     def close(self) -> None:
         """Wait until everything is written, and let others write, whether it could be or not."""
+        # Also where what is queued would clear `_hurry` again.
+        self._moment_s = 0.0
         self._hurry.set()
         try:
             self._writer.shutdown(wait=True)
@@ -168,7 +170,7 @@ class Journal:
 
     def _append_last(self, kind: str) -> None:
         # Others may come within a moment; whoever has a record to be written does not wait for it.
-        self._hurry.wait(_MOMENT_S)
+        self._hurry.wait(self._moment_s)
         with self._lasting:
             record = self._last.pop(kind)
         self._append(record)

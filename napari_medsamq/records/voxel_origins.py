@@ -12,7 +12,7 @@ import numpy.typing as npt
 from napari_medsamq.annotation.history import Edit
 from napari_medsamq.array_types import Label
 
-_PART = 2**20
+_PART = 1 << 20
 
 
 class Origin(IntEnum):

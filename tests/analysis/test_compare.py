@@ -16,7 +16,18 @@ from grids import ALL_48, grid_affine
 from nifti_labels import TABLE, write
 from typer.testing import CliRunner, Result
 
-from napari_medsamq.analysis.comparison import compare_labels, mean_agreement
+from napari_medsamq.analysis.comparison import (
+    A_GAP,
+    A_MARK,
+    B_GAP,
+    B_MARK,
+    BOTH,
+    compare_labels,
+    describe_agreement,
+    difference_codes,
+    differing_slices,
+    mean_agreement,
+)
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import VolumeError
@@ -88,6 +99,34 @@ def test_balls_agree_as_geometry_says(pair: tuple[Path, Path]) -> None:
     assert 0.4 < own.nsd < 0.7
     assert compare_labels(a.label, b.label, a.volume.spacing.tolist(), SHIFT)[1].nsd == 1
     assert own.only_in is None
+
+
+def test_what_one_label_has_alone_is_patterned_on_slices_of_every_plane() -> None:
+    a, b = np.zeros((2, 12, 250, 14), bool)
+    a[:10, 3:240, :10], b[2:, 3:240, 4:] = True, True
+    codes = difference_codes(a, b)
+    assert (codes[a & b] == BOTH).all()
+    assert not codes[~(a | b)].any()
+    wide = 3  # as 250 voxels are shown
+    z, y, x = np.indices(a.shape)
+    striped = (z + y + x) % (2 * wide) < wide
+    chequered = (z // wide + y // wide + x // wide) % 2 == 0
+    only_a, only_b = a & ~b, b & ~a
+    assert (codes[only_a] == np.where(striped, A_MARK, A_GAP)[only_a]).all()
+    assert (codes[only_b] == np.where(chequered, B_MARK, B_GAP)[only_b]).all()
+    assert differing_slices(codes, 0) == list(range(12))
+    assert differing_slices(codes, 1) == list(range(3, 240))
+    assert not difference_codes(np.zeros((2, 3, 4), bool), np.zeros((2, 3, 4), bool)).any()
+
+
+def test_how_two_labels_agree_is_said_in_a_line() -> None:
+    a, b = np.zeros((2, 3, 4, 5), np.uint16)
+    a[1, 1, :4], b[1, 1, :5], b[0, 0, :3] = 1, 1, 2
+    first, second = compare_labels(a, b, [10.0, 10.0, 10.0], 2.0).values()
+    assert describe_agreement(first, 2.0) == (
+        f"DSC 0.889, NSD {first.nsd:.3f} at 2 mm, +1.00 mL (+25.0 %)"
+    )
+    assert describe_agreement(second, 2.0) == "only B has it (3.00 mL)"
 
 
 def test_the_table_names_labels_and_those_of_one_alone(

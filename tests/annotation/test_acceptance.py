@@ -65,7 +65,8 @@ def test_an_accepted_mask_is_known_until_it_changes(session: AnnotationSession) 
 def test_acceptance_is_one_step_that_can_be_undone(session: AnnotationSession) -> None:
     history, before = session.history, session.label.copy()
     session.accept(0, 1, keys(session, 0, 1, 2))
-    session.accept(0, 1, keys(session, 0, 1, 2, 3))
+    edit = session.accept(0, 1, keys(session, 0, 1, 2, 3))
+    assert edit.name == "acceptance of Label 1, 1 slice"
     history.undo()
     assert accepted(history) == [2], "what was accepted earlier stays so"
     history.redo()

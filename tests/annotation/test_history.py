@@ -137,6 +137,20 @@ def test_what_is_accepted_again_stays_so_when_that_is_undone() -> None:
     assert history.accepted == set()
 
 
+def test_names_that_an_edit_brings_go_with_it_unless_the_user_has_changed_them() -> None:
+    history, nothing = History(SHAPE), np.zeros(0, np.int64)
+    liver, spleen, mine = (LabelStyle(name, "#102030") for name in ("Liver", "Spleen", "Mine"))
+    history.styles[1] = mine
+    marks = LabelMarks(styles={1: liver, 2: spleen, 3: spleen})
+    history.change("load", nothing, nothing.astype(np.uint16), marks=marks)
+    assert history.styles == {1: liver, 2: spleen, 3: spleen}
+    history.styles[3] = mine
+    history.undo()
+    assert history.styles == {1: mine, 3: mine}
+    history.redo()
+    assert history.styles == {1: liver, 2: spleen, 3: mine}
+
+
 def test_what_can_be_undone_and_redone_has_a_name() -> None:
     session = new_session()
     history = session.history
@@ -168,6 +182,45 @@ def test_an_edit_in_the_middle_of_a_stroke_leaves_the_counts_right() -> None:
     assert session.history.voxel_counts == counted(session.label) == {1: 2, 2: 2}
     while session.history.undo():
         assert session.history.voxel_counts == counted(session.label)
+
+
+def test_labels_that_were_changed_past_the_history_are_counted_and_copied_anew() -> None:
+    session = new_session()
+    session.label.reshape(-1)[:] = np.random.default_rng(0).integers(0, 4, session.label.size)
+    session.history.recount()
+    assert session.history.voxel_counts == counted(session.label)
+    for label_id in (1, 2, 3):
+        part, shown = session.history.part(label_id), np.zeros(SHAPE, bool)
+        shown[part.place] = part.mask
+        np.testing.assert_array_equal(shown, session.label == label_id)
+
+
+def test_where_a_propagation_finds_nothing_what_an_earlier_one_found_goes() -> None:
+    session = new_session()
+    session.label.reshape(-1)[10] = 2
+    session.commit(BOX, found_in(0, 1), 1)
+    kept, whole = np.zeros(SHAPE, bool), np.ones(SHAPE[1:], bool)
+    kept[1, 0, 2] = True
+    for index in (0, 1):
+        session.commit_carried(SliceMask(0, index, whole, 0.9, 0, 0), 1, object())
+    stroke(session, {11, 23}, 3)
+    before = session.label.copy()
+    expected = np.where(kept, before, np.where(before == 3, 3, 0))
+    expected.reshape(-1)[:2] = 1
+    edit = session.commit_nothing(0, 1, [0, 1], object(), kept)
+    assert edit is not None
+    np.testing.assert_array_equal(session.label, expected)
+    assert session.commit_nothing(0, 1, [0, 1], object(), kept) is None
+    assert session.history.undo() is edit
+    np.testing.assert_array_equal(session.label, before)
+
+
+def test_what_is_drawn_on_slices_that_nothing_was_carried_to_stays() -> None:
+    session = new_session()
+    session.commit_carried(SliceMask(1, 1, np.ones((2, 4), bool), 0.9, 0, 0), 1, object())
+    stroke(session, {0, 8}, 1)
+    session.commit_nothing(1, 1, range(3), object(), np.zeros(SHAPE, bool))
+    assert np.flatnonzero(session.label).tolist() == [0, 8]
 
 
 def test_a_removed_label_leaves_no_slice_known() -> None:

@@ -105,9 +105,9 @@ def test_another_network_has_to_be_asked_anew(review: Review, history: History) 
 
 def test_boxes_are_moved_within_the_slice() -> None:
     boxes = jittered_boxes([10, 20, 29, 59], (64, 80))
-    assert boxes.shape == (4, 4)
-    np.testing.assert_allclose(boxes[0], [8, 16, 31, 63])
-    np.testing.assert_allclose(boxes[2], [8.8, 17.6, 27.8, 56.6])
+    looser, tighter = [8, 16, 31, 63], [11, 22, 28, 57]
+    back, on = [8.8, 17.6, 27.8, 56.6], [11.2, 22.4, 30.2, 61.4]
+    np.testing.assert_allclose(boxes, [looser, tighter, back, on])
     assert (jittered_boxes([0, 0, 79, 63], (64, 80)) <= [79, 63, 79, 63]).all()
     assert (jittered_boxes([0, 0, 79, 63], (64, 80)) >= 0).all()
 

@@ -91,11 +91,14 @@ def test_published_weights_get_boxes_on_whole_slices_as_they_are_used_to(
     np.testing.assert_array_equal(transform.apply_box(transform.invert_box(found)), found)
 
 
-@pytest.mark.parametrize("box", [[0, 0, 20, 10], [379, 389, 399, 399], [0, 380, 15, 399]])
-def test_at_the_edge_the_part_is_as_large_and_lies_within(box) -> None:
-    crop = Zoom(times=4).transform_around(box, CropTransform((400, 400), SQUARE)).crop
-    assert 0 <= crop.top < crop.bottom <= 400
-    assert 0 <= crop.left < crop.right <= 400
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("box", [[0, 0, 20, 10], [479, 289, 499, 299], [0, 280, 15, 299]])
+def test_at_the_edge_the_part_is_as_large_and_lies_within(box, turned: bool) -> None:
+    height, width = (500, 300) if turned else (300, 500)
+    box = np.reshape(box, (2, 2))[:, ::-1].ravel().tolist() if turned else box
+    crop = Zoom(times=4).transform_around(box, CropTransform((height, width), SQUARE)).crop
+    assert 0 <= crop.top < crop.bottom <= height
+    assert 0 <= crop.left < crop.right <= width
     assert (
         crop.bottom - crop.top
         == crop.right - crop.left

@@ -195,6 +195,43 @@ def test_a_rule_stops_from_its_limit_on(
     assert found is None if words is None else words in str(found)
 
 
+def seen(
+    columns: int = 20, stability: float = 0.9, cosine: float = 1.0, brightness: float = 0.5
+) -> SliceEvidence:
+    """Return what is seen of columns, that looks to some degree like the structure at first."""
+    own = in_frame(np.s_[100 : 100 + columns])
+    appearance = np.zeros(256, np.float32)
+    appearance[:2] = cosine, (1 - cosine**2) ** 0.5
+    return replace(own, stability=stability, appearance=appearance, brightness=brightness)
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "words"),
+    [
+        # Another brightness than on the slice before, and than that and where it was drawn.
+        (seen(stability=0.5, brightness=0.79), seen(brightness=0.79), None),
+        (seen(stability=0.5, brightness=0.82), seen(brightness=0.82), "is another one"),
+        (seen(brightness=0.65), FROM, None),
+        (seen(brightness=0.35), FROM, None),
+        (seen(brightness=0.67), FROM, "at once"),
+        (seen(brightness=0.33), FROM, "at once"),
+        # Smaller than where it was drawn.
+        (seen(4, stability=0.8), seen(4), None),
+        (seen(3, stability=0.8), seen(3), "much smaller"),
+        # Less alike, and with an edge that is less clear.
+        (seen(cosine=0.6), FROM, None),
+        (seen(cosine=0.55), FROM, "look like"),
+        (seen(stability=0.65, cosine=0.7), FROM, None),
+        (seen(stability=0.59, cosine=0.7), FROM, "look like"),
+    ],
+)
+def test_each_sign_of_an_end_weighs_what_was_fitted(
+    now: SliceEvidence, before: SliceEvidence, words: str | None
+) -> None:
+    found = StopRules().reason(now, before, FROM)
+    assert found is None if words is None else words in str(found)
+
+
 @pytest.mark.parametrize(("pixels", "found"), [(7, False), (8, True)])
 def test_between_anchors_a_mask_of_fewer_pixels_is_none(pixels: int, found: bool) -> None:
     masks = straight(4, 8)

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from dicom_slices import SameProcess, write_slices_of
 from grids import rotation
+from scipy.ndimage import map_coordinates
 
 from napari_medsamq.errors import UnevenSlicesError
 from napari_medsamq.io.dicom import reader as _dicom
+from napari_medsamq.io.dicom.even_grid import find_grid, resample_evenly
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.volume import read_volume
 
@@ -144,7 +146,7 @@ def test_rounded_directions_are_at_right_angles(
 def test_missing_slices_are_refused_by_the_files_at_the_gap(
     tmp_path: Path, step: float, decimals: int, count: int, missing: int
 ) -> None:
-    ideal = places(step, count)
+    ideal = places(step, count, origin=-100.0 if missing > 0 else -99.37)
     paths = write(tmp_path, ideal, decimals, SliceThickness=step)
     gone = paths.pop(missing % count)
     gone.unlink()
@@ -197,3 +199,54 @@ def test_places_of_few_thin_slices_that_vary_a_bit_are_no_tilt(tmp_path: Path) -
     affine = read_volume(tmp_path).source.affine
     assert farthest(affine, ideal) <= NEAR
     np.testing.assert_allclose(affine[:2, 2], 0, atol=1e-9)
+
+
+def along_z(*heights: float) -> np.ndarray:
+    return np.array([[0.0, 0.0, height] for height in heights])
+
+
+def test_the_usual_distance_is_the_mean_of_those_alike() -> None:
+    heights = np.round(np.delete(np.arange(12) * 3.3, 5))
+    grid = find_grid(along_z(*heights), np.array([0.0, 0, 1]), ())
+    assert grid.numbers.tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
+    assert (grid.fits, grid.complete, grid.said) == (False, False, False)
+    assert grid.usual == pytest.approx(3.3, abs=0.1)
+    assert grid.count == 12
+    np.testing.assert_allclose(grid.step, [0, 0, 3.3], atol=0.05)
+
+
+def test_missing_slices_are_seen_where_all_might_be_rounded() -> None:
+    grid = find_grid(along_z(0, 0.1, 0.2, 0.4, 0.5), np.array([0.0, 0, 1]), ())
+    assert grid.numbers.tolist() == [0, 1, 2, 4, 5]
+    heights = np.round(99.825 + 3.3 * np.array([0, 1, 2, 3, 5, 6, 7, 8]), 1)
+    grid = find_grid(along_z(*heights), np.array([0.0, 0, 1]), (3.3,))
+    assert (grid.numbers.tolist(), grid.said) == ([0, 1, 2, 3, 5, 6, 7, 8], True)
+    whole = find_grid(along_z(0, 0.1, 0.3, 0.4, 0.5, 0.7), np.array([0.0, 0, 1]), (0.14,))
+    assert whole.numbers.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("even", [True, False])
+def test_shifted_slices_are_interpolated_as_another_program_does(even: bool) -> None:
+    turn, draw = rotation((15, -20, 5)), np.random.default_rng(0)
+    slices = draw.integers(-50, 900, (4, ROWS, COLUMNS)).astype(np.float32)
+    heights = np.array([0, 3, 6, 9]) if even else np.array([0, 2, 6, 9])
+    # In mm: along rows, along columns, and along the normal.
+    shifts = np.outer(heights / 3, [0.7, -1.3])
+    places = np.array([5.0, -7, 11]) + np.column_stack([shifts, heights]) @ turn.T
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = turn * [0.8, 0.6, 1], places[0]
+    found, moved = resample_evenly("a", slices, places, affine, 4)
+    pixels = shifts / [0.8, 0.6]
+    first = np.floor(pixels.min(0))
+    shown = []
+    for plane, (across, down) in zip(slices, pixels - first, strict=True):
+        at = np.indices(found.shape[1:]) - np.reshape([down, across], (2, 1, 1))
+        cval = slices.min()
+        shown.append(map_coordinates(plane, at, order=1, mode="grid-constant", cval=cval))
+    expected = np.stack(shown)
+    if not even:
+        expected[1] = (3 * expected[1] + expected[2]) / 4
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-2)
+    for number in (0, 3):
+        index = [*(pixels[number] - first), number, 1]
+        np.testing.assert_allclose((moved @ index)[:3], places[number], atol=1e-6)

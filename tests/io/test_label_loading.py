@@ -216,6 +216,11 @@ def test_overlapping_segments_of_slicer_are_refused(tmp_path: Path, volume: Volu
     path = slicer(tmp_path / "a.seg.nrrd", [(drawn() == 1).astype(np.uint8), second], **keys)
     with pytest.raises(VolumeError, match=r"2 voxels are both Tumour and others, Liver first"):
         read_label(path, volume)
+    # The other way round, the voxels of the later one that come first are free.
+    keys = of_segments(("Tumour", 0, 1), ("Liver", 1, 1))
+    path = slicer(tmp_path / "c.seg.nrrd", [second, (drawn() == 1).astype(np.uint8)], **keys)
+    with pytest.raises(VolumeError, match=r"2 voxels are both Liver and others, Tumour first"):
+        read_label(path, volume)
     keys = of_segments(("Liver", 7, 1), ("Tumour", 1, 1))
     with pytest.raises(VolumeError, match="what cannot be"):
         read_label(slicer(tmp_path / "b.seg.nrrd", [drawn(), second], **keys), volume)
@@ -375,7 +380,7 @@ OF_OTHERS = [
 
 
 def with_extension(path: Path, code: int, content: bytes, *, length: int | None = None) -> Path:
-    """Write a NIfTI label with one extension of a code, whose length may be said wrongly."""
+    """Write a NIfTI label with an extension of a code, whose length may be said wrongly."""
     save(path, drawn())
     whole = path.read_bytes()
     size = (len(content) + 8 + 15) // 16 * 16
@@ -415,6 +420,14 @@ def test_a_table_of_labels_is_read_in_either_byte_order(
     np.testing.assert_array_equal(found.volume.to_source(found.label), drawn())
 
 
+def test_a_table_behind_one_that_nobody_can_read_is_read(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(drawn().astype(np.uint8), np.eye(4))
+    for content in (b"<LabelTable", TABLE, b"<!DOCTYPE x><LabelTable/>", TABLE.replace(b"1", b"5")):
+        image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", content))
+    nib.save(image, tmp_path / "label.nii")
+    assert sorted(read_label_file(tmp_path / "label.nii").named) == [1, 5]
+
+
 @pytest.mark.parametrize("length", [-16, 0, 8, 2**31 - 1, 4096])
 def test_a_length_of_an_extension_that_cannot_be(
     tmp_path: Path, volume: Volume, length: int
@@ -422,6 +435,18 @@ def test_a_length_of_an_extension_that_cannot_be(
     path = with_extension(tmp_path / "label.nii", 0, TABLE, length=length)
     assert read_label_file(path).named == {}
     np.testing.assert_array_equal(volume.to_source(read_label(path, volume).label), drawn())
+
+
+def test_voxels_are_no_table_of_labels(tmp_path: Path) -> None:
+    """A header may say that extensions follow where the voxels do."""
+    voxels = np.frombuffer(struct.pack("<ii", 96, 0) + TABLE.ljust(88), np.uint8)
+    path = tmp_path / "label.nii"
+    save(path, voxels.reshape(4, 4, 6, order="F"))
+    whole = bytearray(path.read_bytes())
+    assert whole[348:].endswith(voxels.tobytes())
+    whole[348] = 1
+    path.write_bytes(whole)
+    assert read_label_file(path).named == {}
 
 
 def loaded(volume: Volume, **segments: Segment) -> LabelFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 
@@ -292,3 +293,112 @@ def test_what_means_nothing_for_a_file_is_refused(tmp_path: Path, option: dict) 
     path = write_nifti(tmp_path / "a.nii")
     with pytest.raises(VolumeError, match=f"--{next(iter(option))} means nothing"):
         read_volume(path, **option)
+
+
+def ascii_nrrd(path: Path, kind: str, figures: str) -> Path:
+    head = f"NRRD0004\ntype: {kind}\ndimension: 3\nsizes: 3 1 1\nencoding: ascii\n\n"
+    path.write_text(head + figures + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "figures", "expected"),
+    [
+        ("int64", f"{2**62 + 1} -5 7", [2**62 + 1, -5, 7]),
+        ("uint64", f"{2**63 + 1}, 5, 7", [2**63 + 1, 5, 7]),
+        ("short", "-3, 4\n5", [-3, 4, 5]),
+        ("float", "1.5 -2e3 0.25", [1.5, -2000, 0.25]),
+    ],
+)
+def test_voxels_in_figures_are_exact(
+    tmp_path: Path, kind: str, figures: str, expected: list[float]
+) -> None:
+    volume = read_volume(ascii_nrrd(tmp_path / "a.nrrd", kind, figures))
+    assert volume.to_source(volume.data).ravel().tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "figures"),
+    [("uchar", "1 2 300"), ("short", "1 2.5 3"), ("short", "1 two 3"), ("uchar", "1 -2 3")],
+)
+def test_figures_of_another_type_are_refused(tmp_path: Path, kind: str, figures: str) -> None:
+    with pytest.raises(VolumeError, match="its voxels are no numbers"):
+        read_volume(ascii_nrrd(tmp_path / "a.nrrd", kind, figures))
+
+
+NRRD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 6 5 4\nendian: little\n"
+
+
+@pytest.mark.parametrize("detached", [False, True])
+@pytest.mark.parametrize(
+    ("encoding", "skips", "before"),
+    [
+        ("raw", "byte skip: -1", b"any number of bytes"),
+        ("raw", "byte skip: 5", b"12345"),
+        ("raw", "line skip: 2", b"one\ntwo\n"),
+        ("raw", "line skip: 1\nbyte skip: 3", b"a line\n123"),
+        ("gzip", "byte skip: 4", b"1234"),  # of what is unpacked
+        ("gzip", "line skip: 1", b""),
+    ],
+)
+def test_what_an_nrrd_skips_is_no_voxel(
+    tmp_path: Path, encoding: str, skips: str, before: bytes, detached: bool
+) -> None:
+    head = f"{NRRD}encoding: {encoding}\n{skips}\n"
+    content = before + COUNTING.astype("<i2").tobytes()
+    if encoding == "gzip":
+        content = b"line\n" * ("line" in skips) + gzip.compress(content)
+    if detached:
+        (tmp_path / "a.raw").write_bytes(content)
+        (tmp_path / "a.nhdr").write_text(f"{head}data file: a.raw\n")
+    else:
+        (tmp_path / "a.nrrd").write_bytes(f"{head}\n".encode() + content)
+    volume = read_volume(tmp_path / ("a.nhdr" if detached else "a.nrrd"))
+    np.testing.assert_array_equal(volume.to_source(volume.data), COUNTING.transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "skips", "words"),
+    [
+        ("raw", "byte skip: -2", "skips"),
+        ("raw", "line skip: -1", "skips"),
+        ("raw", "line skip: 1000", "no 1000 lines"),
+        ("gzip", "byte skip: -1", "last bytes"),
+    ],
+)
+def test_what_an_nrrd_cannot_skip_is_refused(
+    tmp_path: Path, encoding: str, skips: str, words: str
+) -> None:
+    head = f"{NRRD}encoding: {encoding}\n{skips}\n\n".encode()
+    (tmp_path / "a.nrrd").write_bytes(head + COUNTING.astype("<i2").tobytes())
+    with pytest.raises(VolumeError, match=words):
+        read_volume(tmp_path / "a.nrrd")
+
+
+def nrrd_affine(path: Path, fields: str, sizes: str) -> np.ndarray:
+    head = f"NRRD0004\ntype: short\ndimension: {len(sizes.split())}\nsizes: {sizes}\n"
+    count = int(np.prod([int(size) for size in sizes.split()]))
+    voxels = np.arange(count, dtype="<i2").tobytes()
+    path.write_bytes(f"{head}{fields}encoding: raw\nendian: little\n\n".encode() + voxels)
+    return read_volume(path).source.affine
+
+
+def test_an_nrrd_of_one_slice_lies_where_it_says(tmp_path: Path) -> None:
+    turned = grid_affine((0, 1, 2), (1, 1, 1), (10, -20, 30), (0.5, 0.7, 1.0))
+    vectors = " ".join(f"({x!r},{y!r},{z!r})" for x, y, z in turned[:3, :2].T.tolist())
+    place = f"space directions: {vectors}\nspace origin: (1,2,3)\n"
+    found = nrrd_affine(tmp_path / "a.nrrd", f"space: left-posterior-superior\n{place}", "6 5")
+    turned[:3, 3] = 1, 2, 3
+    np.testing.assert_allclose(found, turned, atol=1e-9)
+
+
+@pytest.mark.parametrize(("centers", "half"), [("node", 0.0), ("cell", 0.5)])
+def test_an_nrrd_begins_where_its_axes_do(tmp_path: Path, centers: str, half: float) -> None:
+    fields = (
+        f"spacings: 0.5 0.7 3\naxis mins: 2 -4 5\ncenters: {' '.join([centers] * 3)}\n"
+        'units: "cm" "cm" "cm"\n'
+    )
+    found = nrrd_affine(tmp_path / "a.nrrd", fields, "6 5 4")
+    sizes = np.array([5.0, 7, 30])
+    np.testing.assert_allclose(np.diag(found), [*sizes, 1])
+    np.testing.assert_allclose(found[:3, 3], [20, -40, 50] + half * sizes)

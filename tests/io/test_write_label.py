@@ -60,11 +60,18 @@ def test_the_header_is_the_images_but_for_its_intensities(tmp_path: Path, units:
     source = write_nifti(
         tmp_path / "a.nii", affine_lps=grid_affine((2, 0, 1), (1, -1, 1)), codes=(0, 2)
     )
+    image = nib.load(source)
+    numbers = ("cal_min", "cal_max", "intent_code", "intent_p1", "intent_p2", "intent_p3")
+    for number, field in enumerate(numbers, start=3):
+        image.header[field] = number
+    image.header["intent_name"] = b"someone's name"
+    nib.save(nib.Nifti1Image(np.array(image.dataobj), None, image.header), source)
     content = bytearray(source.read_bytes())
     content[123] = units
     source.write_bytes(content)
     volume = read_volume(source)
     write_label(tmp_path / "label.nii", label_at(volume, (1, 2, 3)), volume)
+    assert [nib.load(tmp_path / "label.nii").header[field] for field in numbers] == [0] * 6
     saved = nifti_oracle.parse(tmp_path / "label.nii")
     assert (saved.units, saved.sform_code, saved.qform_code) == (units, 2, 0)
     assert (saved.scaling, saved.cal, saved.descrip) == ((1, 0), (0, 0), "MedSAMQ label")

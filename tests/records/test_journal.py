@@ -159,6 +159,22 @@ def test_what_is_seen_is_written_whenever_it_changes(tmp_path: Path) -> None:
     assert seen(again).seen.zoom is None
 
 
+def test_whether_the_network_sees_what_the_user_sees_is_written(tmp_path: Path) -> None:
+    work = Work(tmp_path)
+    work.session.event.emit("seen", {"shared": False})
+    work.session.window = WindowLevel(30, 40)
+    work.recorder.close()
+    assert not seen(work).shared
+    again = Work(tmp_path, read_journal(work.path))
+    again.session.window = WindowLevel(50, 60)
+    again.recorder.close()
+    assert (seen(again).shared, seen(again).window) == (False, WindowLevel(50, 60))
+    last = Work(tmp_path, read_journal(work.path))
+    last.session.event.emit("seen", {"shared": True})
+    last.recorder.close()
+    assert seen(last).shared
+
+
 def test_of_many_changes_at_once_the_last_one_is_written(tmp_path: Path) -> None:
     work = Work(tmp_path)
     for level in range(200):
@@ -168,6 +184,18 @@ def test_of_many_changes_at_once_the_last_one_is_written(tmp_path: Path) -> None
     records = read_journal(work.path).records
     assert sum(record.content["kind"] == "seen" for record in records) <= 3
     assert seen(work).window == WindowLevel(199, 300)
+
+
+def test_the_end_of_a_journal_waits_for_no_further_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOMENT_S", 60.0)
+    work = Work(tmp_path)
+    work.session.window = WindowLevel(30, 40)
+    start = time.monotonic()
+    work.recorder.close()
+    assert time.monotonic() - start < 30
+    assert seen(work).window == WindowLevel(30, 40)
 
 
 def test_journals_of_before_tell_what_was_seen_by_their_edits(tmp_path: Path) -> None:

@@ -130,6 +130,13 @@ def test_what_the_network_gives_again_is_its_own(session: AnnotationSession) -> 
     assert origins(session) == {1: OriginCounts(64, 0, 0, 0, 0)}
 
 
+def test_what_the_network_gives_another_label_was_not_removed(session: AnnotationSession) -> None:
+    box(session)
+    stroke(session, np.s_[3, 5:8, 3:5], 0)
+    box(session, replace(BOX, y1=8), 2)
+    assert origins(session) == {1: OriginCounts(32, 0, 0, 0, 0), 2: OriginCounts(32, 0, 0, 0, 0)}
+
+
 def test_an_operation_is_told_from_a_hand_and_from_the_network(session: AnnotationSession) -> None:
     box(session)
     stroke(session, np.s_[3, 8:10, 5:7], 0)
@@ -194,7 +201,9 @@ def test_shares_add_up_to_one(session: AnnotationSession) -> None:
     box(session)
     stroke(session, np.s_[3, 5:8, 3:5], 0)
     stroke(session, np.s_[2, 0, 0:3], 1)
+    session.label[0, 0, :3] = 1
     found = origins(session)[1].as_dict()["share"]
+    assert found["unknown"] == pytest.approx(3 / 64)
     assert sum(found[key] for key in ("model", "hand", "operation", "unknown")) == pytest.approx(1)
     assert found["removed"] == pytest.approx(6 / 64)
 

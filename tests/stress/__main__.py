@@ -9,6 +9,7 @@ from tests.stress.batch import batch
 from tests.stress.dicom import dicom
 from tests.stress.faults import faults
 from tests.stress.geometry import geometry
+from tests.stress.mutants import mutants
 from tests.stress.walk import walk
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -17,6 +18,7 @@ app.command("batch")(batch)
 app.command("dicom")(dicom)
 app.command("faults")(faults)
 app.command("geometry")(geometry)
+app.command("mutants")(mutants)
 app.command("walk")(walk)
 
 if __name__ == "__main__":
