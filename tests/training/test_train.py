@@ -206,7 +206,9 @@ def test_a_rounded_network_goes_on_in_floating_point_as_if_it_were_not_rounded(
 
 
 def test_the_mean_of_the_weights_follows_them(cases: Path) -> None:
-    plain, mean = (trainer(cases, "learning_rate=1e-2", *keys) for keys in ((), ("average=0.9",)))
+    plain, mean = (
+        trainer(cases, "learning_rate=1e-2", "epochs=1", *keys) for keys in ((), ("average=0.9",))
+    )
     name = "mask_decoder.iou_token.weight"
     path = [small_network().net.state_dict()[name]]
     for _ in plain.run():
@@ -304,16 +306,16 @@ def test_embeddings_alone_are_taught_without_a_decoder(
     assert step["loss"] == step["distill"] == pytest.approx(float(far.mean()), rel=1e-3)
 
 
-@pytest.mark.parametrize("logit", [6.0, 0.5])
+@pytest.mark.parametrize(("logit", "epochs"), [(6.0, 6), (0.5, 2)])
 def test_a_teacher_answers_where_no_mask_is_known_if_it_is_sure(
-    cases: Path, tmp_path: Path, logit: float
+    cases: Path, tmp_path: Path, logit: float, epochs: int
 ) -> None:
     for path in sorted(cases.glob("CT/A/*.npz")):
         bare = tmp_path / path.relative_to(cases)
         bare.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(bare, imgs=np.load(path)["imgs"], spacing=np.ones(3))
     keys = ("trains=both", "unlabelled=true", "anywhere=true", "answer_weight=1", "clicks=1")
-    settings = config(tmp_path, *keys, "learning_rate=1e-3", "epochs=8")
+    settings = config(tmp_path, *keys, "learning_rate=1e-3", f"epochs={epochs}")
     asked: list[torch.Tensor] = []
 
     def teacher(image: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -203,6 +203,7 @@ def test_the_network_may_keep_its_own_window(dock, engine):
     assert switch(dock).isChecked()
 
 
+@pytest.mark.canvas
 def test_the_switch_belongs_to_the_volume(dock):
     first = dock.workspace
     switch(dock).click()
