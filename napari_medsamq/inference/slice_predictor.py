@@ -126,7 +126,7 @@ def gather_evidence(
 
 
 def stability_of(logits: Float32) -> float:
-    """Return the stability of logits (256, 256)."""
+    """Return the stability of logits (H, W), as Kirillov et al. (ICCV 2023) choose masks by it."""
     inner, outer = (int(np.count_nonzero(logits > limit)) for limit in (1, -1))
     return inner / max(1, outer)
 

@@ -46,7 +46,7 @@ def mask_iou(logits: Tensor, mask: Tensor) -> Tensor:
     return (found & wanted).sum(dim=1) / union.clamp(min=1)
 
 
-def certainty(logits: Tensor) -> Tensor:
+def mask_stability(logits: Tensor) -> Tensor:
     """Return how little a mask (B, H, W) depends on its threshold: 0 to 1 (B,).
 
     As Kirillov et al. ("Segment Anything", ICCV 2023) chose masks: the IoU of those at two

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from napari_medsamq.array_types import Bool, Float32
-from napari_medsamq.inference.crop import tight_box
 from napari_medsamq.inference.preprocess import prepare_slice
+from napari_medsamq.inference.slice_predictor import stability_of
 from training.checkpoints.network_file import StoredNetwork
 from training.data.cases import Label, NpzCase, find_cases, seeded_rng
 from training.data.slice_cache import (
@@ -38,8 +38,7 @@ _SIDES, _LOOSE = (12, 160), 4
 _LEAST_PIXELS, _MOST_OF_SLICE = 60, 0.4
 _LEAST_IOU = 0.75  # as the network predicts it
 _LEAST_AGREEMENT = 0.9  # IoU of the masks of a slice and of the mirrored one
-_LEAST_STABILITY = 0.85  # IoU of the masks at these two thresholds
-_THRESHOLDS = (-1.0, 1.0)
+_LEAST_STABILITY = 0.85
 _MOST_OVERLAP = 0.1
 
 
@@ -134,7 +133,7 @@ def find_objects(
         pair = [logits[: frame[0], : frame[1]].numpy() for logits in (one, two)]
         mean: Float32 = (pair[0] + pair[1]) / 2
         agreement = _iou(pair[0] > 0, pair[1] > 0)
-        stability = _iou(*(mean > threshold for threshold in _THRESHOLDS))
+        stability = stability_of(mean)
         if agreement > _LEAST_AGREEMENT and stability > _LEAST_STABILITY and _fits(mean > 0):
             found.append((agreement * stability, mean))
     return _apart([logits for _, logits in sorted(found, key=lambda own: -own[0])])
@@ -185,8 +184,8 @@ def _fits(mask: Bool) -> bool:
 
 def _around(mask: Bool, rng: np.random.Generator, frame: tuple[int, int]) -> list[int]:
     """Return a box around a mask, each side a little loose."""
-    box = tight_box(mask)
-    assert box is not None
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    box = (x, y, x + width - 1, y + height - 1)
     most = (frame[1] - 1, frame[0] - 1) * 2
     loose = rng.integers(0, _LOOSE, 4, endpoint=True) * (-1, -1, 1, 1)
     return [int(np.clip(side + by, 0, end)) for side, by, end in zip(box, loose, most, strict=True)]

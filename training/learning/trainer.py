@@ -25,7 +25,7 @@ from training.data.dataset import SliceDataset
 from training.data.sampler import BalancedSampler
 from training.learning.click_rounds import correct
 from training.learning.config import TrainConfig
-from training.learning.losses import batch_losses, certainty
+from training.learning.losses import batch_losses, mask_stability
 from training.learning.teachers import Encoder, Teacher
 from training.models.sam import LiteMedSAM
 from training.processes import Processes
@@ -252,7 +252,7 @@ def _answered(mask: Tensor, labelled: Tensor, answer: Tensor) -> tuple[Tensor, T
     """Take a teacher's masks where none are known, and as far as it is sure of them."""
     known = labelled > 0
     mask = torch.where(known[:, None, None], mask, (answer > 0).float())
-    sure = certainty(answer)
+    sure = mask_stability(answer)
     return mask, torch.where(known, 1.0, torch.where(sure < _LEAST_SURE, 0.0, sure.clamp(max=0.99)))
 
 

@@ -16,6 +16,8 @@ from napari_medsamq.errors import UnevenSlicesError, VolumeError
 from napari_medsamq.io.dicom.even_grid import TILT_DEG, EvenGrid, find_grid, tilt_deg
 from napari_medsamq.io.source import Array, VolumePart
 
+# What a copy has in common with the slice, or one of them.
+_IDENTIFIERS = ("uid", "instance")
 # Of directions: decimals beyond which they are exact, and the least that can be told from a tilt.
 _DECIMALS = range(2, 6)
 # By how many radians a normal is off for each unit by which the directions' numbers are.
@@ -220,13 +222,16 @@ def without_copies(
         alike[frame.number, str(frame.place), frame.size].append(frame)
     copies = set()
     for group in alike.values():
+        counts = Counter((name, frame.head[name]) for frame in group for name in _IDENTIFIERS)
         known: set[object] = set()
-        for frame in group if len(group) > 1 else ():
+        for frame in group:
+            shared = [name for name in _IDENTIFIERS if counts[name, frame.head[name]] > 1]
+            if not shared:  # as slices of several volumes: their pixels need not be read
+                continue
             pixels = stored(frame)
             digest = hashlib.sha256(pixels.tobytes()).digest()
-            names = {(digest, "UID", frame.head["uid"])}
-            if np.ptp(pixels):
-                names.add((digest, "instance", frame.head["instance"]))
+            told = shared if np.ptp(pixels) else [name for name in shared if name == "uid"]
+            names = {(digest, name, frame.head[name]) for name in told}
             if names & known:
                 copies.add(id(frame))
             known |= names
