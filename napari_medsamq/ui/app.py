@@ -9,18 +9,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import napari
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication
 
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.io.modality import Modality
 from napari_medsamq.io.source import Selection
+from napari_medsamq.ui.app_window import AppWindow
 from napari_medsamq.ui.dock import MedSAMQWidget
 from napari_medsamq.ui.preferences import DockOptions
 from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.workflows.parsing import parse_box
 
 _POLL_MS = 50
+# Of the window that `--screenshot` takes a picture of, where the screen allows.
+_PICTURE = 1400, 900
 
 # As it is typed, with number and name ("" for the usual one) of its label.
 Box = tuple[str, tuple[int, str]]
@@ -58,11 +61,15 @@ def run(
     # A picture of the window is no work that anybody wants to go on with.
     passing = TemporaryDirectory(ignore_cleanup_errors=True)
     journals = None if screenshot is None else Path(passing.name)
-    viewer = napari.Viewer(title="MedSAM-Q")
-    viewer.window.resize(1400, 900)
+    viewer = napari.Viewer(title="MedSAM-Q", show=False)
     options = DockOptions(ask=screenshot is None, journals=journals)
     dock = MedSAMQWidget(viewer, model, device=device, options=options)
-    viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
+    frame = viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
+    window = AppWindow(frame, viewer.window.window_menu)
+    # At each start napari says that PyQt5 nears the end of its support, as the first page does.
+    with notification_manager.notification_ready.blocker():
+        viewer.window.show()
+    window.show(None if screenshot is None else _PICTURE)
     read = (
         None
         if path is None
@@ -119,10 +126,5 @@ def _steps(
             workspace.prompts.ask(Request(box, label_id))
             yield
     if screenshot is not None:
-        # Notifications would cover the picture.
-        for shown in QApplication.allWidgets():
-            if type(shown).__name__ == "NapariQtNotification":
-                shown.close()
-        yield
         viewer.screenshot(str(screenshot), canvas_only=False, flash=False)
         viewer.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent
 from qtpy.QtWidgets import QScrollBar, QWidget
@@ -27,7 +28,7 @@ class ReadyBar(QWidget):
         """Follow a slider; None hides the bar."""
         if slider is self._slider:
             return
-        if self._slider is not None:
+        if self._slider is not None and isalive(self._slider):
             self._slider.removeEventFilter(self)
         self._slider = slider
         if slider is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 
 from napari_medsamq.errors import MedSAMQError
@@ -48,8 +49,9 @@ class PrefetchTool(BackgroundTool):
     def close(self) -> None:
         """Encode no more."""
         super().close()
-        self.bar.attach(None)
-        self.bar.deleteLater()
+        if isalive(self.bar):  # the window that it was in may be gone
+            self.bar.attach(None)
+            self.bar.deleteLater()
 
     def pause(self) -> None:
         """Encode nothing while the mouse drags."""

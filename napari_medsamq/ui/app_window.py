@@ -1,0 +1,70 @@
+"""napari's main window as the window of an application: the picture has the room."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QMenu
+
+_TITLE = "napari's layers and their controls"
+
+
+class AppWindow(QObject):
+    """Folds away what napari shows beside the picture; an entry of a menu brings it back.
+
+    napari keeps which of its panels are shown for its next start. So they are shown again when the
+    window closes, and a napari that is started by itself is as it was.
+
+    Parameters
+    ----------
+    dock : QDockWidget
+        In the window, which is made in part of panels of napari's on its left.
+    menu : QMenu
+        Gets the entry.
+    """
+
+    def __init__(self, dock: QDockWidget, menu: QMenu) -> None:
+        window = dock.parentWidget()
+        if not isinstance(window, QMainWindow):
+            raise ValueError("the dock has to be in napari's window")
+        super().__init__(window)
+        self._window = window
+        self._panels = [
+            panel
+            for panel in window.findChildren(QDockWidget)
+            if window.dockWidgetArea(panel) == Qt.DockWidgetArea.LeftDockWidgetArea
+        ]
+        self._entry = menu.addAction(_TITLE)
+        self._entry.setCheckable(True)
+        self._entry.toggled.connect(self._show_panels)
+        window.installEventFilter(self)
+
+    def show(self, size: tuple[int, int] | None) -> None:
+        """Fold the panels away, and fill the screen, or take a size if the screen is as large."""
+        self._show_panels(False)
+        # What napari says beside, of a layer that the user need not know, is said in the dock.
+        self._window.statusBar().hide()
+        if size is None:
+            self._window.showMaximized()
+            return
+        self._window.showNormal()
+        around = self._window.frameSize() - self._window.size()
+        room = self._window.screen().availableGeometry().size() - around
+        self._window.resize(QSize(*size).boundedTo(room))
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (Qt's name)
+        """Show napari's panels once more when the window closes."""
+        if watched is self._window and event.type() == QEvent.Type.Close:
+            self._show_panels(True)
+            self._window.statusBar().show()
+            # The user may be asked, and may want to go on.
+            QTimer.singleShot(0, self._fold_again)
+        return False
+
+    def _fold_again(self) -> None:
+        if self._window.isVisible():
+            self._show_panels(self._entry.isChecked())
+            self._window.statusBar().hide()
+
+    def _show_panels(self, shown: bool) -> None:
+        for panel in self._panels:
+            panel.setVisible(shown)
