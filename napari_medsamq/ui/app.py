@@ -65,7 +65,7 @@ def run(
     options = DockOptions(ask=screenshot is None, journals=journals)
     dock = MedSAMQWidget(viewer, model, device=device, options=options)
     frame = viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
-    window = AppWindow(frame, viewer.window.window_menu)
+    window = AppWindow(frame, viewer.window.window_menu, dock.may_close)
     # At each start napari says that PyQt5 nears the end of its support, as the first page does.
     with notification_manager.notification_ready.blocker():
         viewer.window.show()

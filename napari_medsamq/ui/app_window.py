@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QMenu
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QMenu, QWidget
 
 _TITLE = "napari's layers and their controls"
 
@@ -20,18 +22,28 @@ class AppWindow(QObject):
         In the window, which is made in part of panels of napari's on its left.
     menu : QMenu
         Gets the entry.
+    may_close : callable
+        Asked when the user closes the window.
     """
 
-    def __init__(self, dock: QDockWidget, menu: QMenu) -> None:
+    def __init__(
+        self, dock: QDockWidget, menu: QMenu, may_close: Callable[[], bool] = lambda: True
+    ) -> None:
         window = dock.parentWidget()
         if not isinstance(window, QMainWindow):
             raise ValueError("the dock has to be in napari's window")
         super().__init__(window)
-        self._window = window
-        self._panels = [
+        self._window, self._dock, self._may_close = window, dock, may_close
+        self._panels: list[QWidget] = [
             panel
             for panel in window.findChildren(QDockWidget)
             if window.dockWidgetArea(panel) == Qt.DockWidgetArea.LeftDockWidgetArea
+        ]
+        # Ours says more than napari's slider.
+        self._panels += [
+            panel
+            for panel in window.centralWidget().findChildren(QWidget)
+            if type(panel).__name__ == "QtDims"
         ]
         self._entry = menu.addAction(_TITLE)
         self._entry.setCheckable(True)
@@ -43,6 +55,7 @@ class AppWindow(QObject):
         self._show_panels(False)
         # What napari says beside, of a layer that the user need not know, is said in the dock.
         self._window.statusBar().hide()
+        self._dock.setTitleBarWidget(QWidget())
         if size is None:
             self._window.showMaximized()
             return
@@ -54,11 +67,20 @@ class AppWindow(QObject):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (Qt's name)
         """Show napari's panels once more when the window closes."""
         if watched is self._window and event.type() == QEvent.Type.Close:
+            if event.spontaneous():
+                # In napari's place, which asks without a word about what is unsaved.
+                event.ignore()
+                QTimer.singleShot(0, self._ask)
+                return True
             self._show_panels(True)
             self._window.statusBar().show()
             # The user may be asked, and may want to go on.
             QTimer.singleShot(0, self._fold_again)
         return False
+
+    def _ask(self) -> None:
+        if self._may_close():
+            self._window.close()
 
     def _fold_again(self) -> None:
         if self._window.isVisible():

@@ -16,6 +16,8 @@ from napari_medsamq.io.files import as_file_name
 from napari_medsamq.io.label_writer import label_formats
 from napari_medsamq.ui.canvas.planes import PLANES, range_without, turn_viewer
 from napari_medsamq.ui.forms.help_dialog import HelpKey
+from napari_medsamq.ui.forms.label_form import StructureRow
+from napari_medsamq.ui.forms.tool_rail import BOX, BRUSH, ERASER, MOVE, POINT
 from napari_medsamq.ui.key_focus import KeyFocus
 from napari_medsamq.ui.messages import describe_volume
 from napari_medsamq.ui.shortcuts import Key
@@ -27,6 +29,7 @@ from napari_medsamq.ui.tools.measure import MeasureTool
 from napari_medsamq.ui.tools.model import ModelChooser, ModelTool
 from napari_medsamq.ui.tools.nudge import NudgeTool
 from napari_medsamq.ui.tools.orientation_letters import OrientationLetters
+from napari_medsamq.ui.tools.pointer import PointerTool
 from napari_medsamq.ui.tools.prefetch import PrefetchTool
 from napari_medsamq.ui.tools.preview import PreviewTool
 from napari_medsamq.ui.tools.propagate import PropagateTool
@@ -34,10 +37,14 @@ from napari_medsamq.ui.tools.repair import RepairTool
 from napari_medsamq.ui.tools.review import ReviewTool
 from napari_medsamq.ui.tools.save_load import SaveLoadTool
 from napari_medsamq.ui.tools.segment import SegmentTool
+from napari_medsamq.ui.tools.slices import SliceTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 from napari_medsamq.ui.tools.undo import UndoTool
 from napari_medsamq.ui.tools.view_3d import View3DTool
 from napari_medsamq.ui.tools.window_level import WindowLevelTool
+
+# Modes of the label layer.
+_BRUSHES = {BRUSH: "paint", ERASER: "erase"}
 
 
 class Controller(Tool):
@@ -80,6 +87,7 @@ class Controller(Tool):
         self.click = ClickTool(context)
         self.nudge = NudgeTool(context)
         self.propagate = PropagateTool(context)
+        self.slices = SliceTool(context, self.propagate)
         self.undo = UndoTool(context, self.segment, self.propagate)
         self.review = ReviewTool(context, self.propagate)
         self.repair = RepairTool(context, self.propagate)
@@ -88,6 +96,7 @@ class Controller(Tool):
         self.save_load = SaveLoadTool(context)
         self.orientation = OrientationLetters(context)
         self.view_3d = View3DTool(context)
+        self.pointer = PointerTool(context)
         self.follow_up = FollowUpTool(context)
         self.compare = CompareTool(context, self.click)
         self._tools = [part for part in vars(self).values() if isinstance(part, Tool)]
@@ -148,8 +157,8 @@ class Controller(Tool):
     def _follow_all(self) -> None:
         dock, workspace, layers = self._dock, self.workspace, self._viewer.layers
         self.follow(self.show_plane, dock.volume.plane_requested)
-        self.follow(self.draw, dock.segment.draw_requested)
-        self.follow(self._help.show, dock.segment.help_requested)
+        self.follow(self.take, dock.rail.tool_requested)
+        self.follow(self._help.show, dock.volume.help_requested)
         self.follow(dock.guide.asked, workspace.prompts.requested)
         self.follow(self._on_plane, self.view.plane_changed)
         self.follow(self._show_volume, self.model.ended)
@@ -164,6 +173,7 @@ class Controller(Tool):
             self._show_mode,
             self.click.changed,
             workspace.boxes.events.mode,
+            workspace.labels.events.mode,
             layers.selection.events.active,
         )
         for action in self._viewer.window.file_menu.actions():
@@ -172,11 +182,30 @@ class Controller(Tool):
 
     # -- boxes and masks --------------------------------------------------------------------------
 
+    def take(self, tool: str) -> None:
+        """Take a tool in hand, one of `tool_rail.TOOLS`."""
+        self.draw(tool == BOX)
+        if tool == POINT:
+            self.click.switch(True)
+        elif tool in _BRUSHES:
+            self._viewer.layers.selection.active = self.workspace.labels
+            self.workspace.labels.mode = _BRUSHES[tool]
+            self._show_mode()
+
+    @property
+    def tool(self) -> str:
+        """The tool in hand."""
+        labels = self.workspace.labels
+        if self._viewer.layers.selection.active is labels:
+            return next((tool for tool, mode in _BRUSHES.items() if mode == labels.mode), MOVE)
+        return BOX if self.drawing else POINT if self.click.active else MOVE
+
     def draw(self, drawing: bool) -> None:
         """Let a drag on the canvas draw a box, or move the picture."""
         self.compare.leave(back=False)
         self.workspace.add_to(self._viewer)
         self._viewer.layers.selection.active = self.workspace.boxes
+        self.click.switch(False)
         self.workspace.boxes.mode = "add_rectangle" if drawing else "pan_zoom"
 
     def toggle_drawing(self) -> None:
@@ -190,7 +219,7 @@ class Controller(Tool):
         return boxes.mode == "add_rectangle" and self._viewer.layers.selection.active is boxes
 
     def _show_propagating(self) -> None:
-        self._dock.segment.show_propagating(self.propagate.active)
+        self._dock.rail.show_propagating(self.propagate.active)
         self._show_session()
 
     def _on_napari_saved(self) -> None:
@@ -254,18 +283,19 @@ class Controller(Tool):
     def _show_session(self) -> None:
         history = self.session.history
         own_ml = voxel_ml(self.session.volume.spacing)
-        rows = [
-            (label_id, self.session.style(label_id), count, count * own_ml)
-            for label_id, count in history.voxel_counts.items()
-        ]
-        label_id = self.workspace.label_id
-        self._dock.label.show_label(label_id, self.session.style(label_id))
-        self._dock.label.show_labels(rows)
-        self._dock.segment.show_history(history.undo_name, history.redo_name)
+        label_id, counts = self.workspace.label_id, history.voxel_counts
+        self._dock.label.show_structures(
+            [
+                StructureRow(used, self.session.style(used), counts.get(used, 0) * own_ml)
+                for used in sorted({*self.session.styles, label_id})
+            ],
+            label_id,
+        )
+        self._dock.show_history(history.undo_name, history.redo_name)
         self._show_mode()
 
     def _show_mode(self) -> None:
         # Whoever draws, paints or takes another tool in hand does not click.
         if self.click.active and self.workspace.boxes.mode != "pan_zoom":
             self.click.switch(False)
-        self._dock.segment.show_mode(self.drawing, self.click.active)
+        self._dock.rail.show_tool(self.tool)

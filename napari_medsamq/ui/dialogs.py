@@ -1,7 +1,8 @@
-"""Questions: which of several volumes is meant, and whether to go on with earlier work."""
+"""Questions: which volume is meant, whether to go on with earlier work, and to save it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -35,6 +36,32 @@ def ask_selection(parent: QWidget, error: BaseException, selection: Selection) -
         if buttons.Yes == QMessageBox.question(parent, "Uneven slices", unguessed(question)):
             return replace(selection, resample=True)
     return None
+
+
+def ask_unsaved(parent: QWidget, changed: Sequence[str], *, kept: bool) -> bool | None:
+    """Ask whether to save before the window closes; None for staying.
+
+    Parameters
+    ----------
+    parent : QWidget
+    changed : sequence of str
+        What has changed since the last save.
+    kept : bool
+        Whether it will be there again when the volume is opened again.
+    """
+    again = "It is kept: open the volume again to go on." if kept else "It is lost if not saved."
+    box = QMessageBox(QMessageBox.Icon.Question, "Save before you leave?", "", parent=parent)
+    box.setTextFormat(Qt.TextFormat.PlainText)
+    box.setText(plain(f"{', '.join(changed)}: changed since the last save."))
+    box.setInformativeText(again)
+    save = box.addButton("Save", QMessageBox.ButtonRole.AcceptRole)
+    leave = box.addButton("Close without saving", QMessageBox.ButtonRole.DestructiveRole)
+    cancel = box.addButton("Cancel", QMessageBox.ButtonRole.RejectRole)
+    box.setEscapeButton(cancel)
+    box.setDefaultButton(save)
+    box.exec()
+    answer = box.clickedButton() if isalive(box) else None
+    return True if answer is save else False if answer is leave else None
 
 
 def ask_resume(

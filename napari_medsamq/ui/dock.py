@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
-from napari.utils.notifications import show_warning
-from qtpy.QtCore import QEvent, QTimer
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QMessageBox, QVBoxLayout, QWidget
 
 from napari_medsamq.errors import MedSAMQError
@@ -17,12 +17,14 @@ from napari_medsamq.inference.backend import CPU
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.io.modality import Modality
 from napari_medsamq.io.source import Selection
-from napari_medsamq.plain_text import unguessed
 from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.ui import preferences
-from napari_medsamq.ui.canvas.canvas_widget import canvas_widget
+from napari_medsamq.ui.canvas.canvas_widget import canvas_widget, main_window
+from napari_medsamq.ui.canvas.picture_corners import PictureCorners
 from napari_medsamq.ui.canvas.planes import PLANES
+from napari_medsamq.ui.canvas.slice_bar import BAR_HEIGHT, SliceBar
 from napari_medsamq.ui.controller import Controller
+from napari_medsamq.ui.dialogs import ask_unsaved
 from napari_medsamq.ui.forms.dock_form import DockForm
 from napari_medsamq.ui.forms.guide import OPEN
 from napari_medsamq.ui.open_volume import Opener
@@ -90,7 +92,8 @@ class MedSAMQWidget(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.form)
-        layout.addWidget(self.form.status_line)
+        # Not held, as they belong to napari's window, and end with it.
+        self._corners: ref[PictureCorners] | None = None
         self.form.show_status("Loading the network…")
         self._compute = Worker("medsamq-compute", self)
         self._files = Worker("medsamq-files", self)
@@ -143,14 +146,33 @@ class MedSAMQWidget(QWidget):
         self.failure = None
         self._opener.open_path(path, modality=modality, selection=selection)
 
+    def may_close(self) -> bool:
+        """Tell whether nothing is left to be saved, or the user does not want to save it.
+
+        Who wants to, saves now, and may ask again once nothing is at work.
+        """
+        changed = [own for own in self.workspaces if own.unsaved]
+        if not changed or self._controller is None:
+            return True
+        names = [name for own in changed for name in own.unsaved]
+        saves = ask_unsaved(self, names, kept=all(own.keeps_work for own in changed))
+        if saves:
+            if self._controller.workspace not in changed:
+                self._take(changed[0])
+            self._controller.save_load.save_again()
+        return saves is False
+
     def reset_choices(self, event: object = None) -> None:
         """Follow the viewer's layers in the layer menu; napari calls this by name."""
         self.form.volume.reset_layers()
 
     def event(self, event: QEvent) -> bool:
         """Stop the threads when napari takes the widget out of its dock."""
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self._shut_down()
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parent() is None:
+                self._shut_down()
+            else:  # once the dock is in napari's window
+                QTimer.singleShot(0, self._lay_out_bars)
         return bool(super().event(event))
 
     def closeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
@@ -158,9 +180,39 @@ class MedSAMQWidget(QWidget):
         self._shut_down()
         super().closeEvent(event)
 
+    def _lay_out_bars(self) -> None:
+        """Lay tools and messages at the window's edges, and buttons about the view on it."""
+        window = main_window(self)
+        if self._corners is not None or window is None or not self._compute.running:
+            return
+        form = self.form
+        for bar, area in (
+            (form.rail, Qt.ToolBarArea.LeftToolBarArea),
+            (form.messages, Qt.ToolBarArea.BottomToolBarArea),
+        ):
+            bar.setObjectName(bar.windowTitle())
+            window.addToolBar(area, bar)
+            bar.show()
+        volume = form.volume
+        corners = PictureCorners(
+            canvas_widget(form), volume.window_level.presets, volume.planes, BAR_HEIGHT + 8
+        )
+        self._corners = ref(corners)
+
+    def _take_in_bars(self) -> None:
+        corners = None if self._corners is None else self._corners()
+        window = main_window(self.form.rail) if isalive(self.form.rail) else None
+        if corners is None or window is None:
+            return
+        corners.release(self)
+        for bar in (self.form.rail, self.form.messages):
+            window.removeToolBar(bar)
+            bar.setParent(self)
+
     def _shut_down(self) -> None:
         if not self._compute.running:
             return
+        self._take_in_bars()
         _stop(self._compute, self._files)
         self._opener.close()
         self._viewer.layers.selection.events.active.disconnect(self._on_active_layer)
@@ -239,16 +291,19 @@ class MedSAMQWidget(QWidget):
             self._take(workspace)
 
     def _take(self, workspace: Workspace) -> None:
+        self._lay_out_bars()
         if self._controller is not None:
             self._controller.close()
+        canvas = canvas_widget(self.form)
         context = ToolContext(
             parent=self,
             viewer=self._viewer,
-            canvas=canvas_widget(self.form),
+            canvas=canvas,
             dock=self.form,
             workspace=workspace,
             workspaces=self.workspaces,
             view=ViewState(self._viewer, workspace.labels),
+            bar=SliceBar(canvas),
             compute=self._compute,
             files=self._files,
             prefetch=preferences.prefetches() if self._prefetch is None else self._prefetch,
@@ -257,11 +312,8 @@ class MedSAMQWidget(QWidget):
         self._controller.volume_closed.connect(self._on_closed)
         volume = workspace.session.volume
         self.form.guide.done(OPEN)
-        self.form.show_status(
-            f"Press {self._names['draw']}, then drag a box around a structure of {volume.name}."
-        )
-        for warning in volume.warnings:
-            show_warning(unguessed(f"{volume.name}: {warning}"))
+        begin = f"Press {self._names['draw']}, then drag a box around a structure of {volume.name}."
+        self.form.show_status(" ".join([*volume.warnings, begin]))
 
 
 def _stop(compute: Worker, files: Worker) -> None:

@@ -35,6 +35,8 @@ _NAMES = {
     Qt.Key.Key_Right: "Right",
     Qt.Key.Key_Up: "Up",
     Qt.Key.Key_Down: "Down",
+    Qt.Key.Key_PageUp: "PageUp",
+    Qt.Key.Key_PageDown: "PageDown",
     **{getattr(Qt.Key, f"Key_F{number}"): f"F{number}" for number in range(1, 13)},
 }
 _ENTER = (Qt.Key.Key_Return, Qt.Key.Key_Enter)

@@ -31,21 +31,30 @@ def describe_volume(volume: Volume) -> str:
     return f"{size} voxels\n{spacing} mm (x, y, z)\n{volume.modality}: {known}"
 
 
-def report_masks(name: str, masks: Sequence[SliceMask]) -> str:
-    """Say what the masks of a box for a label of that name are."""
-    refined = "refined by zooming in, " if any(mask.zoomed for mask in masks) else ""
+def report_masks(name: str, masks: Sequence[SliceMask], gained_ml: float, all_ml: float) -> str:
+    """Say what the masks of a box have done to a label of that name."""
+    where = "this slice" if len(masks) == 1 else _slices(len(masks))
+    return f"{name}: {gained_ml:+,.1f} mL on {where}, {all_ml:,.1f} mL in all."
+
+
+def describe_masks(masks: Sequence[SliceMask]) -> str:
+    """Say how masks came about: for those who ask."""
+    if not masks:
+        return ""
+    took = sum(mask.encode_ms + mask.decode_ms for mask in masks)
+    refined = ", refined by zooming in" if any(mask.zoomed for mask in masks) else ""
     return (
-        f"{name}: {sum(int(mask.mask.sum()) for mask in masks):,} voxels on {_slices(len(masks))}, "
-        f"{refined}"
+        f"{sum(int(mask.mask.sum()) for mask in masks):,} voxels{refined}\n"
         f"encode {sum(mask.encode_ms for mask in masks):.0f} ms, "
         f"decode {sum(mask.decode_ms for mask in masks):.0f} ms, "
-        f"predicted IoU {np.mean([mask.iou for mask in masks]):.2f}."
+        f"{took / len(masks):.0f} ms a slice\n"
+        f"predicted IoU {np.mean([mask.iou for mask in masks]):.2f}"
     )
 
 
 def report_progress(name: str, masks: Sequence[SliceMask]) -> str:
     """Say how far a propagation has come."""
-    at = f", at slice {masks[-1].index}" if masks else ""
+    at = f", at slice {masks[-1].index + 1}" if masks else ""
     return f"Propagating {name}: {_slices(len(masks))}{at}. Esc stops it."
 
 
@@ -73,13 +82,12 @@ def report_carried(
         mask that it did not come to.
     """
     text = f"{name}: {_slices(len(masks))} by propagation"
-    if masks:
-        took = sum(mask.encode_ms + mask.decode_ms for mask in masks)
-        text += f", {took / len(masks):.0f} ms each"
     text += "; you stopped it." if stopped else "."
     for stop in stops:
         if stop.reason:
-            text += f" {_WAYS[stop.direction]} it ended before slice {stop.index}: {stop.reason}."
+            text += (
+                f" {_WAYS[stop.direction]} it ended before slice {stop.index + 1}: {stop.reason}."
+            )
     if accepted:
         text += f" {_slices(accepted)} that you accepted stayed as they were."
     if emptied:

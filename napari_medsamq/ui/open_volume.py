@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
-from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QInputDialog, QWidget
 
@@ -294,9 +293,7 @@ class Opener(QObject):
             journal = Journal(past.path, volume, past.key, content, self._lost.emit)
             recorder = Recorder(session, journal, restored)
             if journal.kept is not None:
-                show_info(
-                    unguessed(f"The earlier work on {volume.name} was kept as {journal.kept}.")
-                )
+                self.said.emit(f"The earlier work on {volume.name} was kept as {journal.kept}.")
         except JournalChangedError:
             # The question was about what is old by now.
             self._prepare(volume, layer)

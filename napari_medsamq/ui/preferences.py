@@ -87,6 +87,11 @@ def palette() -> tuple[str, ...]:
     return PALETTES[_settings().display.palette]
 
 
+def wheel_zooms() -> bool:
+    """Return whether the wheel zooms, and shows other slices with Ctrl held down only."""
+    return str(_settings().display.wheel) == "zooms"
+
+
 def keys() -> dict[str, str]:
     """Return the keys that were chosen, as they were written, by name."""
     return {name: str(key) for name, key in _settings().keys.model_dump().items()}

@@ -9,6 +9,7 @@ from typing import Any
 
 from napari_medsamq.errors import MedSAMQError, PreferenceError
 from napari_medsamq.ui.canvas.planes import PLANES
+from napari_medsamq.ui.forms.tool_rail import BRUSH, ERASER, MOVE
 from napari_medsamq.ui.forms.volume_form import FIRST_PLANE_KEY
 from napari_medsamq.ui.tools.nudge import ARROWS
 
@@ -46,6 +47,14 @@ def _nudges(arrow: str, words: str, *, resize: bool) -> Key:
     return Key(words, lambda controller: controller.nudge.nudge(arrow, resize=resize))
 
 
+def _takes(tool: str, words: str, name: str) -> Key:
+    return Key(words, lambda controller: controller.take(tool), name)
+
+
+def _chooses(place: int) -> Key:
+    return Key("Take this structure in hand", lambda controller: controller.labels.choose(place))
+
+
 def _stop(controller: Any) -> None:
     controller.propagate.stop()
     controller.follow_up.stop()
@@ -54,20 +63,29 @@ def _stop(controller: Any) -> None:
 
 # In napari's notation, in the order of the work. `napari.yaml` lists those that have a name.
 KEYS = {
+    # First, as a preference may give a digit another meaning.
+    **{str(number): _chooses(number - 1) for number in range(1, 10)},
     **{f"F{number + FIRST_PLANE_KEY}": _shows(number) for number in range(len(PLANES))},
+    "PageDown": Key("Next slice", lambda controller: controller.slices.step(1)),
+    "PageUp": Key("Slice before", lambda controller: controller.slices.step(-1)),
     "W": Key(
         "Next window preset", lambda controller: controller.window_level.next_preset(), "window"
     ),
     "B": Key(
-        "Draw boxes, or move the picture", lambda controller: controller.toggle_drawing(), "draw"
+        "Draw boxes and click, or move the picture",
+        lambda controller: controller.toggle_drawing(),
+        "draw",
     ),
     "P": Key("Propagate the label", lambda controller: controller.propagate.start(), "propagate"),
     "Escape": Key("Stop what is on its way, end the comparison", _stop),
     "C": Key(
-        "Correct by clicks, or stop that",
+        "Click alone, drags move the picture, or stop that",
         lambda controller: controller.click.switch(not controller.click.active),
         "click",
     ),
+    "G": _takes(BRUSH, "Brush", "brush"),
+    "X": _takes(ERASER, "Eraser", "eraser"),
+    "M": _takes(MOVE, "Move the picture", "move"),
     "R": Key(
         "Improve the mask on this slice",
         lambda controller: controller.click.improve(),

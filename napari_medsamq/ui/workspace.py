@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -55,6 +56,8 @@ class Workspace:
         Of the scan that this one was compared with last, if any.
     saved_to : Path or None
         Where the label was saved last.
+    saved_edits : tuple of Edit
+        What had been done by then.
     shares_window : bool
         Whether the network sees what the user sees, or always the session's standard window.
     reviews : dict of (int, int) to Review
@@ -91,6 +94,7 @@ class Workspace:
         self.left_at: dict[int, float] = {}
         self.prior: list[PriorLabel] = []
         self.saved_to: Path | None = None
+        self.saved_edits: tuple[Edit, ...] = session.history.edits
         self.shares_window = True
         self.prompts = PromptList(session)
         self.reviews: dict[tuple[int, int], Review] = {}
@@ -154,6 +158,21 @@ class Workspace:
     def keeps_work(self) -> bool:
         """Whether what was done will be there again when the volume is opened again."""
         return self._recorder is not None and self._recorder.works
+
+    @property
+    def unsaved(self) -> list[str]:
+        """The names of the structures that have changed since the last save."""
+        before, now = self.saved_edits, self.session.history.edits
+        same = sum(
+            1 for _ in takewhile(lambda two: two[0] is two[1], zip(before, now, strict=False))
+        )
+        ids = {
+            int(label_id)
+            for edit in (*before[same:], *now[same:])
+            for ids in (edit.before, edit.after)
+            for label_id in np.unique(ids)
+        }
+        return [self.session.style(label_id).name for label_id in sorted(ids - {0})]
 
     def close(self) -> None:
         """Take the layers out of the viewer, and forget what waits; the journal keeps the work.

@@ -18,7 +18,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QPushButton
+from qtpy.QtWidgets import QAbstractButton, QApplication
 from scripted_engine import ScriptedEngine, load_instead, whole_box
 
 from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
@@ -125,10 +125,26 @@ class Window:
         QTest.qWait(50)
 
     def button(self, words):
-        """The one button of the dock whose text begins with some words."""
-        buttons = self.dock.findChildren(QPushButton)
-        (found,) = [button for button in buttons if button.text().startswith(words)]
+        """The one button of the window whose text or name begins with some words."""
+        buttons = self.dock_frame.parentWidget().findChildren(QAbstractButton)
+        (found,) = [
+            button
+            for button in buttons
+            if (button.text() or button.accessibleName()).startswith(words)
+        ]
         return found
+
+    def entry(self, words):
+        """The one entry of the volume's menu that begins with some words."""
+        entries = self.dock.form.volume.menu.actions()
+        (found,) = [entry for entry in entries if entry.text().startswith(words)]
+        return found
+
+    def structures(self):
+        """What the list of structures shows: names with mL, and which one is in hand."""
+        table = self.dock.form.label._table
+        rows = [(name, volume) for name, volume, *_ in table.rows]
+        return rows, rows[table.currentRow()][0]
 
     def press(self, key, modifier=PLAIN):
         """Press a key with the canvas in focus."""

@@ -65,7 +65,7 @@ def test_the_clicks_are_seen(clicking):
 
 
 def test_alt_and_click_removes_too(clicking):
-    click(clicking, TOO_MUCH, modifier=ALT)
+    click(clicking, TOO_MUCH, RIGHT)
     clicking.wait()
     assert clicking.session.label[TOO_MUCH] == 0
 
@@ -170,14 +170,14 @@ def test_a_drag_still_moves_the_picture(clicking):
 
 
 def test_the_key_and_the_button_switch_it_and_other_tools_end_it(clicking):
-    push = clicking.button("Correct by clicks")
+    push = clicking.button("Point")
     assert push.isChecked()
     clicking.press(Qt.Key.Key_B)
     assert not push.isChecked()
-    assert clicking.button("Draw boxes").isChecked()
+    assert clicking.button("Box").isChecked()
     push.click()
     assert push.isChecked()
-    assert not clicking.button("Draw boxes").isChecked()
+    assert not clicking.button("Box").isChecked()
     clicking.press(Qt.Key.Key_C)
     click(clicking, MISSING)
     clicking.wait()
@@ -231,3 +231,55 @@ def test_on_the_other_planes_too(clicking):
     click(clicking, (17, 30, 40))
     clicking.wait()
     assert clicking.session.label[17, 30, 40] == 1
+
+
+def test_boxes_are_drawn_and_corrected_by_one_tool(dock):
+    dock.drag(*BOX)
+    dock.wait()
+    assert dock.button("Box").isChecked()
+    click(dock, MISSING)
+    dock.wait()
+    click(dock, TOO_MUCH, RIGHT)
+    dock.wait()
+    assert dock.session.label[MISSING] == 1
+    assert dock.session.label[TOO_MUCH] == 0
+    (prompt,) = dock.session.history.prompts
+    assert prompt.box.clicks == (Click(40, 46, True), Click(30, 20, False))
+    assert dock.workspace.boxes.nshapes == 1
+    assert dock.button("Box").isChecked(), "the tool stays in hand"
+
+
+@pytest.mark.parametrize("key", [Qt.Key.Key_B, Qt.Key.Key_M])
+def test_a_click_with_alt_takes_what_is_under_it(dock, key):
+    dock.drag(*BOX)
+    dock.wait()
+    dock.workspace.show_label(2)
+    dock.press(key)
+    before = dock.session.label.copy()
+    click(dock, TOO_MUCH, modifier=ALT)
+    dock.wait()
+    assert dock.workspace.label_id == 1
+    assert dock.dock.status == "Label 1 is in hand."
+    click(dock, (12, 2, 2), modifier=ALT)
+    dock.wait()
+    assert dock.workspace.label_id == 1
+    np.testing.assert_array_equal(dock.session.label, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "mode"),
+    [("Brush", Qt.Key.Key_G, "paint"), ("Erase", Qt.Key.Key_X, "erase")],
+)
+def test_the_brush_is_a_tool_beside_the_others(dock, name, key, mode):
+    dock.press(key)
+    assert dock.workspace.labels.mode == mode
+    assert dock.viewer.layers.selection.active is dock.workspace.labels
+    assert dock.button(name).isChecked()
+    assert not dock.button("Box").isChecked()
+    dock.press(Qt.Key.Key_B)
+    assert dock.button("Box").isChecked()
+    assert not dock.button(name).isChecked()
+    dock.button(name).click()
+    assert dock.workspace.labels.mode == mode
+    dock.press(Qt.Key.Key_M)
+    assert dock.button("Move").isChecked()

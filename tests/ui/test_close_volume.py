@@ -58,7 +58,7 @@ def test_a_closed_volume_is_gone_and_its_work_kept(drawn, phantom, monkeypatch, 
     assert drawn.dock.workspaces == []
     assert drawn.dock.controller is None
     assert "phantom was closed. What was done to it is kept" in drawn.dock.status
-    assert not drawn.button("Close volume").isEnabled()
+    assert not drawn.entry("Close volume").isEnabled()
     # Keys and the dock itself go on without one.
     drawn.press(Qt.Key.Key_B)
     drawn.close_dock()
@@ -134,7 +134,7 @@ def test_closing_in_the_middle_of_a_mask_writes_nothing(drawn, engine):
     engine.open.clear()
     drawn.viewer.dims.set_point(0, 6 * 3.0)
     drawn.drag((6, 16, 24), (6, 47, 55))
-    drawn.button("Close volume").click()
+    drawn.entry("Close volume").trigger()
     QTest.qWait(20)
     engine.open.set()
     drawn.wait()

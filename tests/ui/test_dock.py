@@ -73,7 +73,7 @@ def test_a_box_may_be_dragged_in_any_direction(dock):
 def test_a_click_without_a_drag_only_takes_the_focus(dock, shake):
     dock.viewer.window._qt_window.activateWindow()
     dock.qtbot.waitUntil(lambda: QApplication.activeWindow() is not None)
-    dock.dock.form.label._name.setFocus()
+    dock.button("+ New").click()
     before, place = dock.dock.status, dock.pixel(BOX[0])
     dock.mouse(QEvent.Type.MouseMove, place, Qt.MouseButton.NoButton, Qt.MouseButton.NoButton)
     QTest.mousePress(dock.native, Qt.MouseButton.LeftButton, pos=QPointF(*place).toPoint())
@@ -175,7 +175,7 @@ def test_two_labels_side_by_side_and_one_removed(dock):
     taken = first - count(dock)
     assert taken > 0
     assert f"{taken} voxels were taken from Label 1" in dock.dock.status
-    dock.button("Remove label").click()
+    dock.dock.form.label.menu_of(1).actions()[-1].trigger()
     assert count(dock, 2) == 0
     dock.button("Undo").click()
     dock.button("Undo").click()
@@ -709,14 +709,14 @@ def test_a_moved_box_that_is_deleted_before_its_answer_is_gone(dock, engine):
 def test_a_removed_label_does_not_come_back_by_a_late_answer(dock, engine):
     engine.open.clear()
     dock.drag(*BOX)
-    dock.button("Remove label").click()
+    dock.dock.form.label.menu_of(0).actions()[-1].trigger()
     engine.open.set()
     dock.wait()
     assert not dock.session.label.any()
 
 
 def test_the_draw_button_says_what_a_drag_will_do(dock):
-    draw = dock.button("Draw boxes")
+    draw = dock.button("Box")
     assert draw.isChecked()
     dock.viewer.layers.selection.active = dock.workspace.image
     assert not draw.isChecked()
@@ -794,9 +794,9 @@ def test_saving_under_a_name_without_ending_asks_before_it_replaces(dock, tmp_pa
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: name)
     answers = [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
     monkeypatch.setattr(QMessageBox, "question", lambda *_: answers.pop(0))
-    dock.button("Save label").click()
+    dock.entry("Save label").trigger()
     dock.wait()
     assert target.read_bytes() == b"hours of work"
-    dock.button("Save label").click()
+    dock.entry("Save label").trigger()
     dock.wait()
     assert nib.load(target).shape == (80, 64, 24)

@@ -53,7 +53,7 @@ class Actions:
 def test_a_new_user_saves_a_corrected_label_in_twelve_actions(window, tmp_path, monkeypatch):
     target = tmp_path / "liver.nii.gz"
     monkeypatch.setattr(
-        "napari_medsamq.ui.forms.segment_form.QFileDialog.getSaveFileName",
+        "napari_medsamq.ui.forms.label_files.QFileDialog.getSaveFileName",
         lambda *_: (str(target), ""),
     )
     guide, user = window.dock.form.guide, Actions(window)

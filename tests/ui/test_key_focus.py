@@ -14,8 +14,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_medsamq.ui.forms.segment_form import TO_VIEW
-
 pytestmark = pytest.mark.shown
 BOX = ((12, 16, 24), (12, 47, 55))
 LEFT = Qt.MouseButton.LeftButton
@@ -57,8 +55,17 @@ def cell(window, column):
     return table.viewport(), table.visualItemRect(table.item(0, column)).center()
 
 
-def press_mouse(window, target, place=None):
+def show(window, target):
+    """Bring a control of the dock into sight."""
+    window.dock.form.show_tab(target)
+    if window.dock.form.volume._advanced.isAncestorOf(target):
+        window.dock.form.volume._advanced.show()
     window.dock.form.ensureWidgetVisible(target)
+    QTest.qWait(5)
+
+
+def press_mouse(window, target, place=None):
+    show(window, target)
     QTest.qWait(5)
     QTest.mouseClick(target, LEFT, pos=place or target.rect().center())
     QTest.qWait(20)
@@ -73,7 +80,7 @@ def up_arrow(spin):
 
 def choose(window, combo, text):
     """Open a list with the mouse, and click on a line of it."""
-    window.dock.form.ensureWidgetVisible(combo)
+    show(window, combo)
     option = QStyleOptionComboBox()
     combo.initStyleOption(option)
     part = QStyle.SubControl.SC_ComboBoxArrow
@@ -100,8 +107,34 @@ def type_number(window, spin, text):
     QTest.qWait(20)
 
 
+def name_structure(window):
+    press_mouse(window, window.button("+ New"))
+    assert form(window)._name.hasFocus()
+    QTest.keyClicks(QApplication.focusWidget(), "Spleen")
+    press(Qt.Key.Key_Return)
+    QTest.qWait(20)
+    assert window.session.style(window.workspace.label_id).name == "Spleen"
+
+
+def tolerance(window):
+    return window.dock.form.compare._tolerance.native
+
+
+def level(window):
+    return window.dock.form.volume.window_level._level.native
+
+
+def leave_menu(window):
+    volume = window.dock.form.volume
+    volume.menu.popup(volume.mapToGlobal(QPoint(0, 0)))
+    window.qtbot.waitUntil(volume.menu.isVisible)
+    QTest.keyClick(volume.menu, Qt.Key.Key_Escape)
+    QTest.qWait(20)
+
+
 def end_follow_up(window):
     prior = window.dock.form.prior
+    window.dock.form.show_tab(prior)
     prior.begin("label.nii.gz", [], None)
     QTest.qWait(20)
     prior._images.setFocus()
@@ -118,34 +151,47 @@ def click_layer(window):
 
 
 WAYS = {
-    "a row of the table": lambda w: press_mouse(w, *cell(w, 1)),
-    "a lock": lambda w: press_mouse(w, *cell(w, 4)),
-    "an arrow beside the number": lambda w: press_mouse(
-        w, form(w)._id.native, up_arrow(form(w)._id.native).center()
+    "a structure": lambda w: press_mouse(w, *cell(w, 0)),
+    "an eye": lambda w: press_mouse(w, *cell(w, 2)),
+    "a lock": lambda w: press_mouse(w, *cell(w, 3)),
+    "a tool": lambda w: press_mouse(w, w.button("Move")),
+    "a tab": lambda w: press_mouse(w, w.dock.form.tabs.tabBar(), QPoint(60, 8)),
+    "a plane": lambda w: press_mouse(w, w.button("Axial")),
+    "the volume's menu": leave_menu,
+    "an arrow beside a number": lambda w: press_mouse(
+        w, tolerance(w), up_arrow(tolerance(w)).center()
     ),
-    "a box to tick": lambda w: press_mouse(w, w.dock.form.segment._zoom, QPoint(8, 8)),
-    "a button": lambda w: press_mouse(w, w.dock.form.segment._undo),
-    "a list": lambda w: choose(w, w.dock.form.segment._way, TO_VIEW),
-    "a name": lambda w: choose(w, form(w)._name, "Spleen"),
-    "a level": lambda w: type_number(w, w.dock.form.volume.window_level._level.native, "60"),
-    "a number": lambda w: type_number(w, form(w)._id.native, "12"),
+    "a box to tick": lambda w: press_mouse(w, w.dock.form.volume._zoom, QPoint(8, 8)),
+    "a button": lambda w: press_mouse(w, w.button("Undo")),
+    "a list": lambda w: choose(w, w.dock.form.check._choice.native, "Grow"),
+    "a name": name_structure,
+    "a level": lambda w: type_number(w, level(w), "60"),
+    "a number": lambda w: type_number(w, tolerance(w), "12"),
     "the end of a follow-up": end_follow_up,
     "nothing of the dock": lambda w: press_mouse(w, w.dock.form.viewport(), QPoint(2, 2)),
-    "the line about what happened": lambda w: press_mouse(w, w.dock.form.status_line.viewport()),
+    "the line about what happened": lambda w: press_mouse(w, w.dock.form.messages.line.viewport()),
     "napari's list of layers": click_layer,
 }
 
 
 # After these the canvas has the focus again by itself.
-CHOICES = ("a name", "a level", "a number", "a lock", "a button", "the end of a follow-up")
+CHOICES = (
+    "a name",
+    "a level",
+    "a number",
+    "a lock",
+    "a button",
+    "a tool",
+    "the end of a follow-up",
+    "the line about what happened",
+)
 
 
 def test_keys_mean_the_same_whatever_was_clicked_on(desk):
-    named = {"a name": "Spleen", "a number": "Label 12"}
     for way, act in WAYS.items():
         act(desk)
         assert desk.native.hasFocus() or way not in CHOICES, way
-        name = form(desk)._name.currentText()
+        names = [style.name for style in desk.session.styles.values()]
         for active in (True, False):
             press(Qt.Key.Key_C)
             desk.wait()
@@ -153,16 +199,15 @@ def test_keys_mean_the_same_whatever_was_clicked_on(desk):
         for drawing in (True, False):
             press(Qt.Key.Key_B)
             assert desk.dock.controller.drawing == drawing, way
-        assert form(desk)._name.currentText() == name == named.get(way, name)
+        assert [style.name for style in desk.session.styles.values()] == names, way
         enter(desk)
         assert desk.native.hasFocus(), way
 
 
 def test_what_is_typed_in_a_name_is_its_text(desk):
     field = form(desk)._name
-    press_mouse(desk, field.lineEdit())
+    press_mouse(desk, desk.button("+ New"))
     assert field.hasFocus()
-    field.lineEdit().selectAll()
     QTest.keyClicks(QApplication.focusWidget(), "cbnP")
     enter(desk)
     assert field.hasFocus(), "someone types"
@@ -170,18 +215,21 @@ def test_what_is_typed_in_a_name_is_its_text(desk):
     press(Qt.Key.Key_Return)
     QTest.qWait(20)
     assert desk.native.hasFocus()
-    assert desk.session.style(1).name == "cbnP 2"
+    assert desk.session.style(2).name == "cbnP 2"
     assert not desk.dock.controller.click.active
     assert not desk.dock.controller.drawing
 
 
 def test_escape_takes_back_what_was_typed_and_leaves(desk):
-    field = form(desk)._name
-    press_mouse(desk, field.lineEdit())
+    table, place = cell(desk, 0)
+    QTest.mouseClick(table, LEFT, pos=place)
+    QTest.mouseDClick(table, LEFT, pos=place)
+    assert form(desk)._name.hasFocus()
     QTest.keyClicks(QApplication.focusWidget(), "x")
     press(Qt.Key.Key_Escape)
     assert desk.native.hasFocus()
-    assert field.currentText() == desk.session.style(1).name == "Label 1"
+    assert form(desk)._name.isHidden()
+    assert desk.session.style(1).name == "Label 1"
     level = desk.dock.form.volume.window_level._level.native
     before = level.value()
     press_mouse(desk, level.lineEdit())
@@ -216,9 +264,10 @@ def test_all_controls_are_reached_by_tab(desk):
                 widget.parent() is not None and "Container" in type(widget.parent()).__name__
             )
             assert policy & Qt.FocusPolicy.TabFocus or inside_list, widget
-    view.segment._draw.setFocus(Qt.FocusReason.TabFocusReason)
+    first = desk.button("+ New")
+    first.setFocus(Qt.FocusReason.TabFocusReason)
     press(Qt.Key.Key_Tab)
-    assert QApplication.focusWidget() is not view.segment._draw
+    assert QApplication.focusWidget() is not first
     assert view.isAncestorOf(QApplication.focusWidget())
     press(Qt.Key.Key_C)
     desk.wait()

@@ -1,5 +1,7 @@
 """Labels are saved in a format of choice, and label files are loaded, in the dock."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from dicom_series import write_series
@@ -12,9 +14,9 @@ from napari_medsamq.io.labels import read_label
 BOX = ((12, 16, 24), (12, 47, 55))
 
 
-def formats(window):
-    box = window.dock.form.segment._format
-    return [box.itemText(n) for n in range(box.count())]
+def formats(suggested):
+    """The formats that a dialog offered."""
+    return [known.rsplit(" (", 1)[0] for known in suggested.split(";;")]
 
 
 @pytest.fixture
@@ -22,10 +24,10 @@ def answer(monkeypatch):
     """Answer the file dialogs with a path, and return what they suggested."""
     suggested = []
 
-    def prepare(path):
+    def prepare(path, number=0):
         def ask(_parent, _title, suggestion, patterns):
             suggested.append((suggestion, patterns))
-            return str(path), ""
+            return str(path), patterns.split(";;")[number]
 
         monkeypatch.setattr(QFileDialog, "getSaveFileName", ask)
         monkeypatch.setattr(QFileDialog, "getOpenFileName", ask)
@@ -38,15 +40,12 @@ def test_a_label_is_saved_for_slicer_and_loaded_again(dock, tmp_path, answer, ca
     dock.drag(*BOX)
     dock.wait()
     drawn = dock.session.label.copy()
-    dock.dock.form.label._name.lineEdit().setText("Liver")
-    dock.dock.form.label._name.lineEdit().editingFinished.emit()
-    assert formats(dock) == ["NIfTI", "3D Slicer segmentation"]
-    suggested = answer(tmp_path / "liver")
-    dock.dock.form.segment._format.setCurrentIndex(1)
-    dock.button("Save label").click()
+    dock.session.set_style(1, replace(dock.session.style(1), name="Liver"))
+    suggested = answer(tmp_path / "liver.nii.gz", 1)
+    dock.entry("Save label").trigger()
     dock.wait()
-    assert suggested[0][0].endswith("phantom_label.seg.nrrd")
-    assert suggested[0][1] == "3D Slicer segmentation (*.seg.nrrd)"
+    assert suggested[0][0].endswith("phantom_label.nii.gz")
+    assert formats(suggested[0][1]) == ["NIfTI", "3D Slicer segmentation"]
     assert "Saved and verified" in dock.dock.status
     path = tmp_path / "liver.seg.nrrd"
     assert read_label(path, dock.session.volume).segments[1].name == "Liver"
@@ -54,12 +53,12 @@ def test_a_label_is_saved_for_slicer_and_loaded_again(dock, tmp_path, answer, ca
     answer(path)
     dock.session.history.undo()
     dock.session.set_style(1, dock.session.style(1).default(1))
-    dock.button("Load label").click()
+    dock.entry("Load label").trigger()
     dock.wait()
     np.testing.assert_array_equal(dock.session.label, drawn)
     assert dock.session.style(1).name == "Liver"
     assert f"Loaded Liver: {np.count_nonzero(drawn):,} voxels." in dock.dock.status
-    dock.button("Load label").click()
+    dock.entry("Load label").trigger()
     dock.wait()
     assert "Liver is number 2, as 1 was taken." in dock.dock.status
     assert list(dock.session.history.voxel_counts) == [2]
@@ -71,12 +70,12 @@ def test_a_file_that_is_no_label_of_the_volume_changes_nothing(dock, tmp_path, a
     path = tmp_path / "notes.nii"
     path.write_text("not a label")
     answer(path)
-    dock.button("Load label").click()
+    dock.entry("Load label").trigger()
     dock.wait()
     assert "cannot be read as NIfTI" in dock.dock.status
     assert dock.session.history.undo_name is None
     answer("")
-    dock.button("Load label").click()
+    dock.entry("Load label").trigger()
     dock.wait()
     assert "cannot be read as NIfTI" in dock.dock.status
 
@@ -85,22 +84,21 @@ def test_a_series_can_be_labelled_in_dicom(engine, window, tmp_path, answer):
     voxels = np.zeros((40, 36, 6), np.int16)
     voxels[8:30, 8:28] = 100
     window.open(write_series(tmp_path / "series", voxels, np.diag([1.0, 1, 3, 1])))
-    assert formats(window)[2:] == [
-        "DICOM structure set (RTSTRUCT)",
-        "DICOM segmentation (SEG)",
-    ]
     session = window.session
     label = (session.volume.data > 50).astype(np.uint8)
     given = tmp_path / "given.dcm"
     write_label(given, label, session.volume, {1: Segment("Spleen", "#0072B2")})
     answer(given)
-    window.button("Load label").click()
+    window.entry("Load label").trigger()
     window.wait()
     assert "Loaded Spleen" in window.dock.status
     for index in (2, 3):
-        answer(tmp_path / "out")
-        window.dock.form.segment._format.setCurrentIndex(index)
-        window.button("Save label").click()
+        suggested = answer(tmp_path / "out", index)
+        window.entry("Save label").trigger()
         window.wait()
+        assert formats(suggested[-1][1])[2:] == [
+            "DICOM structure set (RTSTRUCT)",
+            "DICOM segmentation (SEG)",
+        ]
     assert (tmp_path / "out.rtstruct.dcm").exists()
     np.testing.assert_array_equal(read_label(tmp_path / "out.dcm", session.volume).label, label)

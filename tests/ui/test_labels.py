@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QPushButton, QTableWidget
-
-from napari_medsamq.io.terminology import ORGANS
+from qtpy.QtWidgets import QTableWidget
 
 BOX = ((12, 16, 24), (12, 47, 55))
+COLUMNS = {"Show": 2, "Lock": 3}
 NEXT = ((12, 16, 40), (12, 47, 70))
 
 
@@ -17,7 +16,7 @@ def two(dock):
     """A label, and the dock ready to draw another one that laps over it."""
     dock.drag(*BOX)
     dock.wait()
-    form(dock)._id.value = 2
+    form(dock).label_requested.emit(2)
     return dock
 
 
@@ -26,19 +25,13 @@ def form(window):
 
 
 def check(window, label_id, column):
-    """Click the check box of a label in a column."""
+    """Click the eye or the lock of a structure."""
     (table,) = form(window).findChildren(QTableWidget)
-    titles = [table.horizontalHeaderItem(n).text() for n in range(table.columnCount())]
     (row,) = [
-        n
-        for n in range(table.rowCount())
-        if table.item(n, titles.index("Label")).text().startswith(f"{label_id} ")
+        n for n in range(table.rowCount()) if f"Number {label_id} " in table.item(n, 0).toolTip()
     ]
-    place = table.visualItemRect(table.item(row, titles.index(column)))
-    # The box itself is at the left of its cell.
-    point = place.center()
-    point.setX(place.left() + 10)
-    QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=point)
+    place = table.visualItemRect(table.item(row, COLUMNS[column]))
+    QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place.center())
     QTest.qWait(20)
 
 
@@ -120,7 +113,7 @@ def test_a_moved_box_of_a_locked_label_goes_back(two):
 def test_a_locked_label_is_propagated_only_where_it_has_no_voxels(two):
     drawn = np.array([two.session.label[:13].size])
     two.session.history.change("drawn", drawn, np.ones(1, np.uint16), two.session.history.prompts)
-    form(two)._id.value = 1
+    form(two).label_requested.emit(1)
     check(two, 1, "Lock")
     before = two.session.label.copy()
     two.press(Qt.Key.Key_P)
@@ -146,25 +139,66 @@ def test_a_hidden_label_is_not_seen_and_not_lost(two):
     assert labels.colormap.color_dict[1][3] == 1
 
 
-def test_a_name_is_chosen_from_the_list_or_typed(two):
+def test_a_structure_is_made_by_its_name(two):
+    two.button("+ New").click()
     name = form(two)._name
-    index = ORGANS.index("Spleen")
-    name.setCurrentIndex(index)
-    name.activated.emit(index)
-    assert two.session.style(2).name == "Spleen"
-    name.lineEdit().selectAll()
-    QTest.keyClicks(name.lineEdit(), "Accessory spleen")
-    QTest.keyClick(name.lineEdit(), Qt.Key.Key_Return)
-    assert two.session.style(2).name == "Accessory spleen"
-    form(two)._id.value = 1
-    assert name.currentText() == "Label 1"
+    assert not name.isHidden()
+    QTest.keyClicks(name, "kid")
+    listed = name.completer().completionModel()
+    found = [listed.index(row, 0).data() for row in range(listed.rowCount())]
+    assert found == ["Right kidney", "Left kidney"]
+    name.completer().activated[str].emit(found[1])
+    assert name.isHidden()
+    # The one that had no name and no voxels has it now.
+    assert two.structures() == ([("Label 1", "1.1"), ("Left kidney", "0.0")], "Left kidney")
+    assert two.workspace.label_id == 2
+    two.button("+ New").click()
+    QTest.keyClicks(name, "Accessory spleen")
+    QTest.keyClick(name, Qt.Key.Key_Return)
+    assert two.session.style(3).name == "Accessory spleen"
+    assert two.workspace.label_id == 3
+    two.button("+ New").click()
+    QTest.keyClicks(name, "left KIDNEY")
+    QTest.keyClick(name, Qt.Key.Key_Return)
+    assert two.workspace.label_id == 2, "there is one of that name"
+    two.button("+ New").click()
+    QTest.keyClick(name, Qt.Key.Key_Return)
+    assert len(two.structures()[0]) == 3, "nothing was named"
     assert np.unique(two.session.label).tolist() == [0, 1]
 
 
-def test_a_locked_label_is_not_removed_by_the_button(two):
+def test_a_structure_is_renamed(two):
+    (table,) = form(two).findChildren(QTableWidget)
+    table.cellDoubleClicked.emit(0, 0)
+    name = form(two)._name
+    assert name.text() == "Label 1"
+    QTest.keyClicks(name, "Liver")
+    QTest.keyClick(name, Qt.Key.Key_Return)
+    assert two.session.style(1).name == "Liver"
+    assert name.isHidden()
+
+
+def test_digits_and_clicks_take_a_structure_in_hand(two):
+    two.drag(*NEXT)
+    two.wait()
+    (table,) = form(two).findChildren(QTableWidget)
+    assert two.structures()[1] == "Label 2"
+    two.press(Qt.Key.Key_1)
+    assert two.workspace.label_id == 1
+    assert two.structures()[1] == "Label 1"
+    two.press(Qt.Key.Key_9)
+    assert two.workspace.label_id == 1, "there is none"
+    place = table.visualItemRect(table.item(1, 0)).center()
+    QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    assert two.workspace.label_id == 2
+    table.setCurrentCell(0, 3)
+    QTest.keyClick(table, Qt.Key.Key_Space)
+    assert two.session.style(1).locked
+
+
+def test_a_locked_label_is_not_removed_by_the_menu(two):
     check(two, 1, "Lock")
-    form(two)._id.value = 1
-    (remove,) = [b for b in form(two).findChildren(QPushButton) if b.text() == "Remove label"]
-    remove.click()
+    (remove,) = [a for a in form(two).menu_of(0).actions() if a.text() == "Remove"]
+    remove.trigger()
     assert "locked" in two.dock.status
     assert counts(two)[1] > 0

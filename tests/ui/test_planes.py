@@ -9,7 +9,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QLabel
 
 from napari_medsamq.ui.canvas.planes import PLANES
-from napari_medsamq.ui.canvas.review_strip import STRIP_HEIGHT
+from napari_medsamq.ui.canvas.slice_bar import BAR_HEIGHT
 
 ALT, CONTROL = Qt.KeyboardModifier.AltModifier, Qt.KeyboardModifier.ControlModifier
 KEYS = (Qt.Key.Key_F2, Qt.Key.Key_F3, Qt.Key.Key_F4)
@@ -160,8 +160,8 @@ def test_letters_stay_at_the_edges_of_the_canvas(straight):
         assert 0 < left.left() < 15
         assert 0 < width - right.right() < 15
         assert 0 < top.top() < 15
-        # Below it is room for the strip of slices to check.
-        assert 0 < height - STRIP_HEIGHT - bottom.bottom() < 15
+        # Below it is room for the bar of slices.
+        assert 0 < height - BAR_HEIGHT - bottom.bottom() < 15
         for beside in (left, right):
             assert abs(beside.center().y() - height / 2) <= 2
         for above in (top, bottom):

@@ -9,7 +9,6 @@ from qtpy.QtTest import QTest
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.ui.canvas.preview_layer import striped
-from napari_medsamq.ui.canvas.ready_bar import slice_slider
 
 BOX = ((12, 16, 24), (12, 47, 55))
 NONE = Qt.MouseButton.NoButton
@@ -192,7 +191,7 @@ def test_all_slices_are_ready_before_a_box_is_drawn(ahead, engine):
     ahead.drag(*BOX)
     ahead.wait()
     assert engine.encoded == 24
-    assert "encode 0 ms" in ahead.dock.status
+    assert "encode 0 ms" in ahead.dock.form.messages.line.toolTip()
 
 
 def test_the_slice_in_view_comes_first_and_more_lie_ahead(engine, window, phantom):
@@ -262,20 +261,16 @@ def test_nothing_is_encoded_ahead_during_a_drag(engine, window, phantom):
 
 
 @pytest.mark.shown
-def test_the_bar_along_the_slider_shows_what_is_ready(ahead):
-    bar = ahead.dock.controller.prefetch.bar
+def test_the_bar_of_slices_shows_what_is_ready(ahead):
+    bar = ahead.dock.controller.slices.bar
     assert bar.ready.tolist() == [True] * 24
-    slider = slice_slider(ahead.dock.window(), 24)
     assert bar.isVisible()
-    assert bar.parentWidget() is slider.parentWidget()
-    assert (bar.x(), bar.width()) == (slider.x(), slider.width())
     picture = bar.grab().toImage()
-    assert picture.pixelColor(picture.width() // 2, 1).name().upper() == "#56B4E9"
+    cell = bar.cell(18)
+    assert picture.pixelColor(cell.center().x(), 3).name().upper() == "#56B4E9"
     ahead.dock.controller.show_plane(1)
     settle(ahead)
-    slider = slice_slider(ahead.dock.window(), 64)
-    assert bar.parentWidget() is slider.parentWidget()
-    assert "ready for a box" in bar.toolTip()
+    assert bar.ready.size == 64
     ahead.close_dock()
     assert not isalive(bar)
 

@@ -15,7 +15,7 @@ from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.plugin import SAMPLES, image_layer
 from napari_medsamq.records.provenance import read_provenance
-from napari_medsamq.ui.forms.segment_form import WAYS
+from napari_medsamq.ui.forms.tool_rail import WAYS
 
 PLAIN = Qt.KeyboardModifier.NoModifier
 BOX = ((10, 192, 110), (10, 384, 268))
@@ -94,8 +94,8 @@ def test_a_better_box_has_only_its_neighbourhood_made_anew(liver):
 )
 def test_it_goes_where_it_is_asked_to(liver, way, wanted):
     liver.viewer.dims.set_point(0, 14 * 2.0)
-    liver.dock.form.segment._way.setCurrentIndex(WAYS.index(way))
-    liver.dock.form.segment._propagate.click()
+    menu = liver.button("Propagate").menu()
+    menu.actions()[WAYS.index(way)].trigger()
     settle(liver)
     assert slices(liver) == list(wanted)
 
@@ -145,7 +145,7 @@ def test_slices_appear_one_by_one_and_escape_stops_within_100_ms(slow):
     slow.qtbot.waitUntil(lambda: len(slices(slow)) > 6, timeout=20_000)
     assert slow.dock.controller.propagate.active
     assert "Propagating" in slow.dock.status
-    assert slow.dock.form.segment._propagate.text().startswith("Stop")
+    assert slow.button("Stop").isEnabled()
     # The window's own time, which other programs on the computer do not add to.
     begun = time.thread_time()
     slow.press(Qt.Key.Key_Escape)
@@ -156,7 +156,7 @@ def test_slices_appear_one_by_one_and_escape_stops_within_100_ms(slow):
     assert slices(slow) == stopped
     assert len(stopped) < 60
     assert "you stopped it" in slow.dock.status
-    assert slow.dock.form.segment._propagate.text().startswith("Propagate")
+    assert slow.button("Propagate").isEnabled()
 
 
 def test_what_is_accepted_in_the_middle_stays(slow):

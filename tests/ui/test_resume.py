@@ -56,9 +56,7 @@ def worked(dock):
     """A box, another one of a named label that was undone, and a brush stroke."""
     dock.drag(*BOX)
     dock.wait()
-    dock.dock.form.label._id.value = 2
-    dock.dock.form.label._name.setEditText("Spleen")
-    dock.dock.form.label._ask_for_style()
+    dock.dock.form.label.new_requested.emit("Spleen")
     dock.drag((12, 20, 10), (12, 40, 20))
     dock.wait()
     dock.dock.controller.undo.undo()
@@ -163,7 +161,7 @@ def test_what_was_set_comes_back_whether_or_not_anything_was_drawn(dock, phantom
     tumour = style(dock, name="Tumour", color="#123456", locked=True)
     hidden = style(dock, 4, name="Vein", visible=False)
     dock.workspace.image.contrast_limits = (-500, 700)
-    dock.dock.form.segment.zoom_requested.emit(False)
+    dock.dock.form.volume.zoom_requested.emit(False)
     if draws:
         dock.drag(*BOX)
         dock.wait()
@@ -182,7 +180,7 @@ def test_what_was_set_comes_back_whether_or_not_anything_was_drawn(dock, phantom
         assert session.window.limits == (-500, 700)
         assert tuple(dock.workspace.image.contrast_limits) == (-500, 700)
         assert session.zoom is None
-        assert not dock.dock.form.segment._zoom.isChecked()
+        assert not dock.dock.form.volume._zoom.isChecked()
 
 
 def test_what_is_seen_comes_back_without_a_question(dock, phantom, answer):

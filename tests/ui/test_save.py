@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QCheckBox, QFileDialog, QPushButton
+from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_medsamq.errors import SaveError
 
@@ -25,9 +25,8 @@ def drawn(dock, tmp_path, monkeypatch):
     return dock
 
 
-def push(dock, kind, text):
-    (found,) = (push for push in dock.dock.findChildren(kind) if push.text().startswith(text))
-    found.click()
+def push(dock, text):
+    dock.entry(text).trigger()
     dock.wait()
 
 
@@ -36,7 +35,7 @@ def beside(tmp_path: Path) -> list[str]:
 
 
 def test_a_saved_label_says_how_it_came_about(drawn, tmp_path):
-    push(drawn, QPushButton, "Save label")
+    push(drawn, "Save label")
     assert beside(tmp_path) == ["liver.nii.gz", "liver.provenance.json"]
     found = json.loads((tmp_path / "liver.provenance.json").read_text())
     (label,) = found["labels"]
@@ -52,7 +51,7 @@ def test_a_stroke_counts_as_by_hand(drawn, tmp_path):
     drawn.viewer.layers.selection.active = layer
     layer.mode = "paint"
     drawn.drag((12, 4, 6), (12, 4, 12))
-    push(drawn, QPushButton, "Save label")
+    push(drawn, "Save label")
     found = json.loads((tmp_path / "liver.provenance.json").read_text())
     voxels = found["labels"][0]["origin"]["voxels"]
     assert voxels["hand"] > 0
@@ -61,20 +60,20 @@ def test_a_stroke_counts_as_by_hand(drawn, tmp_path):
 
 
 def test_a_report_is_written_where_the_box_is_ticked(drawn, tmp_path):
-    push(drawn, QCheckBox, "With a report")
-    push(drawn, QPushButton, "Save label")
+    push(drawn, "Save with a report")
+    push(drawn, "Save label")
     assert beside(tmp_path) == ["liver.nii.gz", "liver.provenance.json", "liver.report.html"]
     assert "Report: liver.report.html" in drawn.dock.status
     text = (tmp_path / "liver.report.html").read_text(encoding="utf-8")
     assert text.count("<figure>") == 1
-    push(drawn, QPushButton, "Save label")
+    push(drawn, "Save label")
     assert "Report: liver.report.html" in drawn.dock.status
 
 
 def test_another_programs_page_is_kept_and_told(drawn, tmp_path):
     (tmp_path / "liver.report.html").write_text("mine")
-    push(drawn, QCheckBox, "With a report")
-    push(drawn, QPushButton, "Save label")
+    push(drawn, "Save with a report")
+    push(drawn, "Save label")
     assert "Saved and verified" in drawn.dock.status
     assert "There is no report" in drawn.dock.status
     assert (tmp_path / "liver.report.html").read_text() == "mine"
@@ -82,7 +81,7 @@ def test_another_programs_page_is_kept_and_told(drawn, tmp_path):
 
 def test_a_label_is_saved_also_where_its_provenance_cannot_be(drawn, tmp_path):
     (tmp_path / "liver.provenance.json").write_text("{}")
-    push(drawn, QPushButton, "Save label")
+    push(drawn, "Save label")
     assert "Saved and verified" in drawn.dock.status
     assert "its provenance is not" in drawn.dock.status
     saved = np.asarray(nib.load(tmp_path / "liver.nii.gz").dataobj)
@@ -116,12 +115,14 @@ def saved(window, path):
 
 @pytest.mark.shown
 def test_the_key_saves_the_label_and_again_to_the_same_file(drawn, asked, tmp_path):
-    form = drawn.dock.form
-    for index, place in ((12, drawn.native), (6, form.label._name), (9, form.segment._draw)):
+    name, box = drawn.dock.form.label._name, drawn.button("Box")
+    for index, place in ((12, drawn.native), (6, name), (9, box)):
         if index != 12:
             drawn.viewer.dims.set_point(0, index * 3.0)
             drawn.drag((index, 15, 20), (index, 45, 60))
             drawn.wait()
+        if place is name:
+            drawn.button("+ New").click()
         place.setFocus()
         save_by_key(drawn)
         assert asked == ["Save the label"]

@@ -100,19 +100,17 @@ def test_questions_about_a_volume_are_no_html(parent, monkeypatch, error):
 
 def test_what_the_dock_tells_of_is_no_html(qtbot, monkeypatch):
     shown = []
-    monkeypatch.setattr(dock_form, "show_error", shown.append)
     form = dock_form.DockForm(("Axial", "Coronal", "Sagittal"), key_names(KEYS))
     qtbot.addWidget(form)
-    form.segment.show_files(Path("label"), (SimpleNamespace(title="NIfTI", suffixes=(".nii",)),))
+    form.files.show_files(Path("label"), (SimpleNamespace(title="NIfTI", suffixes=(".nii",)),))
     form.show_failure(PromptError(f"{EVIL}\x1b: no."))
-    assert not rich(shown[0])
     assert form.status == f"{EVIL}\\x1b: no."
-    form.segment.show_history(EVIL, None)
-    assert not rich(form.segment._undo.toolTip())
+    form.rail.show_history(EVIL, None)
+    assert not rich(form.rail._undo.toolTip())
     form.compare.show_agreement([[EVIL, "1"]])
     assert not rich(form.compare._table.item(0, 0).toolTip())
     monkeypatch.setattr(QMessageBox, "question", lambda *told: shown.append(told[2]))
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: ("<b>x<", ""))
     monkeypatch.setattr(Path, "exists", lambda _: True)
-    form.segment.ask_for_target()
-    assert not rich(shown[1])
+    form.files.ask_for_target()
+    assert not rich(shown[0])

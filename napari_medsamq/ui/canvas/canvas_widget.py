@@ -21,15 +21,21 @@ def canvas_widget(inside: QWidget) -> QWidget:
     ValueError
         If the widget is not in a window with a canvas.
     """
-    parent: QWidget | None = inside
-    while parent is not None and not isinstance(parent, QMainWindow):
-        parent = parent.parentWidget()
-    centre = None if parent is None else parent.centralWidget()
+    window = main_window(inside)
+    centre = None if window is None else window.centralWidget()
     if centre is not None:
         for widget in centre.findChildren(QWidget):
             if widget.inherits("QOpenGLWidget"):
                 return widget
     raise ValueError("the widget has to be in napari's window, with its canvas")
+
+
+def main_window(inside: QWidget) -> QMainWindow | None:
+    """Return napari's window that a widget belongs to."""
+    parent: QWidget | None = inside
+    while parent is not None and not isinstance(parent, QMainWindow):
+        parent = parent.parentWidget()
+    return parent
 
 
 class PaintHold(QObject):

@@ -212,8 +212,8 @@ def drawn_box(corners: npt.NDArray[np.floating], axis: int, shape: tuple[int, ..
     index = int(np.rint(corners[0, axis]))
     if not 0 <= index < shape[axis]:
         raise PromptError(
-            f"The slice in view lies outside this volume, whose slices run from 0 to "
-            f"{shape[axis] - 1}. Move the slider below the picture until the volume is seen."
+            f"The slice in view lies outside this volume, which has {shape[axis]} "
+            "slices. Move the slider below the picture until the volume is seen."
         )
     return BoxPrompt.from_corners(axis, index, in_plane.min(axis=0), in_plane.max(axis=0), shape)
 

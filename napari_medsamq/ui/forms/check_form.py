@@ -7,39 +7,53 @@ from functools import partial
 
 from magicgui.widgets import ComboBox, Container, FloatSpinBox, SpinBox
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QGroupBox
+from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_medsamq.annotation.repairs import REPAIRS, Number, Repair
-from napari_medsamq.ui.forms.elements import button, lay_out, narrow, number_field, wrapping_label
+from napari_medsamq.ui.forms.elements import (
+    button,
+    lay_out,
+    make_primary,
+    narrow,
+    number_field,
+    wrapping_label,
+)
 from napari_medsamq.ui.key_focus import by_tab_alone
 
 
-class CheckForm(QGroupBox):
+class CheckForm(QWidget):
     """What is known of the slice in view, the way to the next doubtful one, and repairs."""
 
     step_requested = Signal(int)
     accept_requested = Signal()
     accept_seen_requested = Signal()
+    improve_requested = Signal()
     repair_requested = Signal(object, object)  # Repair, list of float
 
     def __init__(self, keys: Mapping[str, str]) -> None:
-        super().__init__("4. Check and repair")
+        super().__init__()
         self._slice = wrapping_label("The slice in view")
         key, ask = keys["doubtful"], self.step_requested.emit
         tip = "Show the next slice towards {} numbers whose mask the network is not sure of"
-        back = button(f"Doubtful ◀  (Shift+{key})", partial(ask, -1), tip.format("lower"))
-        ahead = button(f"Doubtful ▶  ({key})", partial(ask, 1), tip.format("higher"))
+        back = button(f"◀ Look  (Shift+{key})", partial(ask, -1), tip.format("lower"))
+        ahead = button(f"Look ▶  ({key})", partial(ask, 1), tip.format("higher"))
         accept = button(
             f"Accept slice  ({keys['accept']})",
             self.accept_requested.emit,
             "Mark the label's mask on the slice in view as checked;\n"
             "propagation leaves it as it is",
         )
+        make_primary(accept)
         accept_seen = button(
-            f"Accept all seen  (Shift+{keys['accept']})",
+            f"Accept seen  (Shift+{keys['accept']})",
             self.accept_seen_requested.emit,
             "Mark all masks of the label as checked that you have seen as they are now.\n"
-            "In the strip below the picture, those that you have not seen are half as high.",
+            "In the bar below the picture, those that you have not seen are half as high.",
+        )
+        improve = button(
+            f"Improve mask  ({keys['improve']})",
+            self.improve_requested.emit,
+            "Let the network improve the label's mask on this slice, drawn or propagated",
         )
         self._choice = ComboBox(label="Repair", choices=[repair.title for repair in REPAIRS])
         self._choice.changed.connect(self._show_numbers)
@@ -51,8 +65,10 @@ class CheckForm(QGroupBox):
         lay_out(
             self,
             self._slice,
-            (back, ahead),
-            (accept, accept_seen),
+            (accept, ahead),
+            (accept_seen, back),
+            improve,
+            QLabel("Repair the whole structure"),
             self._choice.native,
             self._numbers.native,
             self._apply,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from magicgui.widgets import FloatSpinBox
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QGroupBox
+from qtpy.QtWidgets import QWidget
 
 from napari_medsamq.analysis.comparison import DEFAULT_TOLERANCE_MM
 from napari_medsamq.ui.forms.elements import (
@@ -38,7 +38,7 @@ _COLUMNS = {
 }
 
 
-class CompareForm(QGroupBox):
+class CompareForm(QWidget):
     """Two labels to compare, four ways to see them, and how they agree.
 
     Parameters
@@ -54,7 +54,7 @@ class CompareForm(QGroupBox):
     file_requested = Signal(Path)
 
     def __init__(self, keys: Mapping[str, str]) -> None:
-        super().__init__("6. Compare")
+        super().__init__()
         self._choices = (
             menu("Label A of the comparison", "A label of this volume"),
             menu(
@@ -89,7 +89,7 @@ class CompareForm(QGroupBox):
         }
         end = button("Leave  (Esc)", self.end_requested.emit)
         differs = keys["differs"]
-        back = button(f"Differs ◀  (Shift+{differs})", partial(self.step_requested.emit, -1))
+        back = button(f"◀ Differs  (Shift+{differs})", partial(self.step_requested.emit, -1))
         ahead = button(f"Differs ▶  ({differs})", partial(self.step_requested.emit, 1))
         self._while_active = (*self._states.values(), end, back, ahead)
         self._legend = wrapping_label("Comparison")
@@ -97,13 +97,13 @@ class CompareForm(QGroupBox):
         for column, told in enumerate(_COLUMNS.values()):
             self._table.horizontalHeaderItem(column).setToolTip(told)
         # Some rows have two lines of text, some one.
-        self._table.setFixedHeight(6 * self._table.fontMetrics().height() + 40)
+        self._table.setFixedHeight(5 * self._table.fontMetrics().height() + 40)
         one, other, overlaid, differences = self._states.values()
         grid = lay_out(
             self,
             row("A", self._choices[0]),
             row("B", self._choices[1]),
-            (file, row("Within, mm", self._tolerance.native)),
+            (file, row("Tolerance", self._tolerance.native)),
             (compare, end),
             (one, other),
             (overlaid, differences),

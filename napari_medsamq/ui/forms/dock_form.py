@@ -1,47 +1,38 @@
-"""All of the dock's forms: signals out, setters in. Knows neither the session nor the viewer."""
+"""All of the window's forms: signals out, setters in. Knows neither the session nor the viewer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import ceil
 from pathlib import Path
 
 from napari.layers import Image
-from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent, QObject, QSize
-from qtpy.QtGui import QResizeEvent, QTextDocument
-from qtpy.QtWidgets import (
-    QFrame,
-    QScrollArea,
-    QSizePolicy,
-    QTextEdit,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QEvent, QObject
+from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
 
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.io.label_writer import LabelFormat
-from napari_medsamq.plain_text import plain, unguessed
 from napari_medsamq.ui.forms.check_form import CheckForm
 from napari_medsamq.ui.forms.compare_form import CompareForm
 from napari_medsamq.ui.forms.guide import Guide
+from napari_medsamq.ui.forms.label_files import LabelFiles
 from napari_medsamq.ui.forms.label_form import LabelForm
 from napari_medsamq.ui.forms.measure_form import MeasureForm
+from napari_medsamq.ui.forms.message_bar import MessageBar
 from napari_medsamq.ui.forms.prior_form import PriorForm
-from napari_medsamq.ui.forms.segment_form import SegmentForm
+from napari_medsamq.ui.forms.tool_rail import ToolRail
 from napari_medsamq.ui.forms.volume_form import VolumeForm
 from napari_medsamq.ui.key_focus import by_tab_alone
 
 # Of the screen's width.
 _LARGEST_SHARE = 0.4
-_STATUS_LINES = 3
+_GRID = 8
 
 
 class DockForm(QScrollArea):
-    """Everything the user sees in the dock, from top to bottom in the order of the work.
+    """Everything the user sees in the dock, and the bars at the edges of the window.
 
     Signals, those of its forms included, carry what the user asks for; the form changes only
-    when a setter says so. It scrolls, so that the dock fits a small screen.
+    when a setter says so. It scrolls where it has to, with large text on a small screen.
 
     Parameters
     ----------
@@ -52,40 +43,58 @@ class DockForm(QScrollArea):
     Attributes
     ----------
     volume : VolumeForm
-    prior : PriorForm
     label : LabelForm
-    segment : SegmentForm
     check : CheckForm
     measure : MeasureForm
     compare : CompareForm
+    prior : PriorForm
+    tabs : QTabWidget
+        Of the last ones.
+    files : LabelFiles
     guide : Guide
         Hidden until it is asked for.
-    status_line : StatusLine
-        To be laid out beside the view, for it must always be seen.
+    rail : ToolRail
+        To be laid out at the picture.
+    messages : MessageBar
+        To be laid out below all.
     """
 
     def __init__(self, planes: tuple[str, ...], keys: Mapping[str, str]) -> None:
         super().__init__()
         self.volume = VolumeForm(planes, keys)
+        self.files = LabelFiles(self)
+        self.volume.fill_menu(self.files.entries)
         self.prior = PriorForm()
         self.label = LabelForm()
-        self.segment = SegmentForm(keys)
         self.check = CheckForm(keys)
         self.measure = MeasureForm()
         self.compare = CompareForm(keys)
+        self.rail = ToolRail(keys)
+        self.messages = MessageBar()
         self.guide = Guide(keys)
         self.guide.hide()
-        self.status_line = StatusLine()
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        for title, forms in (
+            ("Check", (self.check,)),
+            ("Measure", (self.measure,)),
+            ("Compare", (self.prior, self.compare)),
+        ):
+            self.tabs.addTab(_page(*forms), title)
+        self.tabs.currentChanged.connect(self._fit_tabs)
+        self._fit_tabs()
         # Of no use without a volume.
-        self._work = self.label, self.segment, self.check, self.measure, self.compare
+        self._work = self.label, self.check, self.measure, self.compare, self.rail
         content = QWidget()
         layout = QVBoxLayout(content)
-        for form in (self.guide, self.volume, self.prior, *self._work):
+        layout.setContentsMargins(_GRID, _GRID, _GRID, _GRID)
+        layout.setSpacing(_GRID)
+        for form in (self.volume, self.guide, self.label, self.tabs):
             layout.addWidget(form)
         layout.addStretch(1)
         self.setWidget(content)
         self.setWidgetResizable(True)
-        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.setFrameShape(QFrame.Shape.NoFrame)
         content.installEventFilter(self)
         by_tab_alone(self)
         self.set_open(False)
@@ -102,6 +111,22 @@ class DockForm(QScrollArea):
             self.setMinimumWidth(min(wide, most))
         return bool(super().eventFilter(watched, event))
 
+    def _fit_tabs(self) -> None:
+        """Have the pages take the height of that in sight, not of the highest one."""
+        policy = QSizePolicy.Policy
+        for number in range(self.tabs.count()):
+            seen = number == self.tabs.currentIndex()
+            page = self.tabs.widget(number)
+            page.setSizePolicy(policy.Preferred, policy.Preferred if seen else policy.Ignored)
+
+    def show_tab(self, form: QWidget) -> None:
+        """Show the page that a form is on."""
+        page: QWidget | None = form
+        while page is not None and self.tabs.indexOf(page) < 0:
+            page = page.parentWidget()
+        if page is not None:
+            self.tabs.setCurrentWidget(page)
+
     def show_volume(
         self,
         layer: Image,
@@ -111,61 +136,45 @@ class DockForm(QScrollArea):
         formats: tuple[LabelFormat, ...],
     ) -> None:
         """Show the open volume; saving suggests `target` with the suffix of one of `formats`."""
-        self.segment.show_files(target, formats)
+        self.files.show_files(target, formats)
         self.volume.show_volume(layer, facts, modality)
         self.set_open(True)
 
     @property
     def status(self) -> str:
         """The line about what just happened."""
-        return str(self.status_line.toPlainText())
+        return self.messages.text
 
-    def show_status(self, text: str) -> None:
-        """Show a line about what just happened."""
-        self.status_line.setPlainText(plain(text, lists=True))
+    def show_status(self, text: str, details: str = "") -> None:
+        """Show a line about what just happened, with details for those who ask."""
+        self.messages.show_text(text, details)
 
     def show_failure(self, error: BaseException) -> None:
-        """Tell what went wrong; a defect of the program keeps its traceback."""
-        self.show_status(str(error))
+        """Tell what was refused, and why; a defect of the program keeps its traceback."""
+        self.messages.show_text(str(error), refused=True)
         if not isinstance(error, MedSAMQError):
             raise error
-        show_error(unguessed(str(error)))
 
     def set_open(self, is_open: bool) -> None:
         """Allow what needs an open volume."""
         self.volume.set_open(is_open)
         for form in self._work:
             form.setEnabled(is_open)
-        self.segment.show_history(None, None)
+        self.show_history(None, None)
+
+    def show_history(self, undo: str | None, redo: str | None) -> None:
+        """Show what undo and redo would do; None where there is nothing."""
+        self.rail.show_history(undo, redo)
+        self.messages.show_undo(undo)
 
 
-class StatusLine(QTextEdit):
-    """Whole sentences in room for three lines, which they never change; more of them scroll.
-
-    A label as high as its text would move all that is below it with each new text.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setReadOnly(True)
-        self.setTabChangesFocus(True)
-        self.setAccessibleName("Status")
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
-        """Ask for the height again: only now it is known what the theme puts around the text."""
-        super().resizeEvent(event)
-        self.updateGeometry()
-
-    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
-        """Return a size for the lines, however large the text is."""
-        # Measured, as lines are laid out taller than the font's own line spacing.
-        lines = QTextDocument("\n" * (_STATUS_LINES - 1))
-        lines.setDefaultFont(self.font())
-        around = self.height() - self.viewport().height()
-        return QSize(super().sizeHint().width(), ceil(lines.size().height()) + around)
-
-    def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
-        """Return the same height."""
-        return QSize(0, self.sizeHint().height())
+def _page(*forms: QWidget) -> QWidget:
+    page = QWidget()
+    layout = QVBoxLayout(page)
+    layout.setContentsMargins(0, _GRID, 0, 0)
+    for form in forms:
+        layout.addWidget(form)
+        if form.layout() is not None and len(forms) == 1:
+            form.layout().setContentsMargins(0, 0, 0, 0)
+    layout.addStretch(1)
+    return page

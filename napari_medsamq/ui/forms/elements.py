@@ -27,6 +27,7 @@ from qtpy.QtWidgets import (
 
 from napari_medsamq.io.readers import IMAGE_SUFFIXES, LABEL_SUFFIXES
 from napari_medsamq.plain_text import unguessed
+from napari_medsamq.ui.forms.icons import LIT
 
 _LINE_MARGIN = 8
 # Of dialogs that ask for files.
@@ -66,6 +67,14 @@ def button(text: str, slot: Callable[[], object], tip: str = "") -> QPushButton:
     result.setToolTip(tip)
     result.clicked.connect(lambda: slot())
     return result
+
+
+def make_primary(push: QPushButton) -> None:
+    """Fill a button: the one thing to do next."""
+    push.setStyleSheet(
+        "QPushButton:enabled { background-color: " + LIT + "; color: white; font-weight: bold; }"
+        "QPushButton:enabled:hover { background-color: #0086D1; }"
+    )
 
 
 def toggle(text: str, slot: Callable[[bool], object], tip: str = "") -> QPushButton:

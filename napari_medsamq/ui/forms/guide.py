@@ -14,8 +14,8 @@ STEPS = (
     "Open a volume: the sample below, a file, or a DICOM folder dropped on the window.",
     "Press {draw} and drag a box around a structure. Its mask follows the mouse.",
     "Press {propagate}: the mask is carried through the slices until the structure ends.",
-    "Look at the strip below the picture. {doubtful} leads to doubtful slices: click on what is "
-    "missing after {click}, right-click on what is too much, or draw a better box.",
+    "Look at the bar below the picture. {doubtful} leads to doubtful slices: click on what is "
+    "missing, right-click on what is too much, or draw a better box.",
     "Save the label: it has exactly the grid of the source. Everything is also recorded, so that "
     "nothing is lost if the program ends.",
 )
@@ -42,7 +42,7 @@ class Guide(QGroupBox):
         end = button(
             "End", self.ended.emit, "Show the first steps no more; the preferences bring them back"
         )
-        lay_out(self, self._text, row(self._sample, self._next, end))
+        lay_out(self, self._text, self._sample, row(self._next, end))
         self._step = 0
         self._show()
 

@@ -27,12 +27,14 @@ _PICTURE, _LINK = r"!\[[^\]]*\]\([^)]*\)", r"\[([^\]]+)\]\([^)]*\)"
 _LARGEST_SHARE = 0.9
 # What is done with the mouse has no key of its own.
 _MOUSE = (
-    ("Drag", "Draw a box while boxes are drawn; else move the picture"),
+    ("Drag", "Draw a box with that tool in hand; else move the picture"),
     ("Ctrl + drag", "Change level (up, down) and width (left, right) of the window"),
-    ("Click", "What is missing, while clicks correct; on the strip below: go to a slice"),
-    ("Right or Alt + click", "What does not belong, while clicks correct"),
-    ("Shift + drag", "Several clicks along the way, while clicks correct"),
-    ("Wheel + Ctrl", "Scroll through the slices"),
+    ("Click", "What is missing in the mask; on the bar below: go to a slice"),
+    ("Right click", "What does not belong in the mask"),
+    ("Alt + click", "Take the structure under the mouse in hand"),
+    ("Shift + drag", "Several clicks along the way, with the tool Point in hand"),
+    ("Wheel", "Next slice, or slice before; the arrow keys do so, too"),
+    ("Ctrl + wheel", "Zoom"),
 )
 
 

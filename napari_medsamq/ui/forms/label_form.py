@@ -1,144 +1,206 @@
-"""The form about the labels: which one the next box is for, and which there are."""
+"""The list of structures: which one is in hand, and which there are."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
-from magicgui.widgets import SpinBox
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtCore import QPoint, QSignalBlocker, Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QKeyEvent, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QColorDialog,
-    QComboBox,
-    QGroupBox,
-    QSizePolicy,
+    QCompleter,
+    QLabel,
+    QLineEdit,
+    QMenu,
     QTableWidgetItem,
+    QWidget,
 )
 
 from napari_medsamq.annotation.history import LabelStyle
-from napari_medsamq.io.label_format import MAX_LABEL_ID
 from napari_medsamq.io.terminology import ORGANS
-from napari_medsamq.ui.forms.elements import Table, button, lay_out, menu, number_field, row
+from napari_medsamq.ui.forms.elements import Table, button, lay_out, row
+from napari_medsamq.ui.forms.icons import icon
 
-_COLUMNS = ("Show", "Label", "Voxels", "mL", "Lock")
-# Of the table; and letters of a name that are seen at least.
-_LINES, _NAME_LENGTH = 4, 7
-# Columns of check boxes, and what of a style they set.
-_CHECKED = {"Show": "visible", "Lock": "locked"}
+_NAME, _VOLUME, _SHOWN, _LOCKED = range(4)
+_COLUMNS = ("Structure", "mL", "", "")
+_LINES = 5
+# Columns that a click changes: what of a style they set, its icon if so and if not, and in words.
+_TOGGLES = {
+    _SHOWN: ("visible", "eye", "hidden", "Shown"),
+    _LOCKED: ("locked", "locked", "open", "Locked"),
+}
 
 
-class LabelForm(QGroupBox):
-    """Which label the next box is for, and the labels of this volume."""
+@dataclass(frozen=True)
+class StructureRow:
+    """A line of the list.
+
+    Attributes
+    ----------
+    label_id : int
+    style : LabelStyle
+    millilitres : float
+    """
+
+    label_id: int
+    style: LabelStyle
+    millilitres: float
+
+
+class LabelForm(QWidget):
+    """The structures of this volume; the selected one is that which the next box is for."""
 
     label_requested = Signal(int)
+    new_requested = Signal(str)  # its name
     style_requested = Signal(int, LabelStyle)
     remove_requested = Signal(int)
 
     def __init__(self) -> None:
-        super().__init__("2. Label")
-        self._style = LabelStyle.default(1)
-        self._color = self._style.color
-        self._rows: list[tuple[int, LabelStyle]] = []
-        self._id = number_field(SpinBox, "Number of the label", min=1, max=MAX_LABEL_ID, value=1)
-        self._id.native.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-        # Typing 12 must not pass through 1.
-        self._id.native.setKeyboardTracking(False)
-        self._id.changed.connect(self.label_requested.emit)
-        # A name of one's own, or one of those that are used most.
-        self._name = menu("Name")
-        self._name.setEditable(True)
-        self._name.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
-        self._name.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        super().__init__()
+        self._rows: list[StructureRow] = []
+        self._in_hand = 1
+        # What is being named: a structure, or a new one.
+        self._named: int | None = None
+        title = QLabel("<b>Structures</b>")
+        new = button(
+            "+ New", partial(self._ask_for_name, None), "Another structure: its name is asked for"
         )
-        self._name.setMinimumContentsLength(_NAME_LENGTH)
-        self._name.addItems(ORGANS)
-        self._name.lineEdit().editingFinished.connect(self._ask_for_style)
-        self._name.activated.connect(self._ask_for_style)
-        self._pick_color = button("Colour…", self._ask_for_color)
-        remove = button(
-            "Remove label",
-            self._ask_for_removal,
-            "Clear all voxels and boxes of this label (undo restores them)",
-        )
+        self._name = QLineEdit()
+        self._name.setAccessibleName("Name of the structure")
+        self._name.setPlaceholderText("Its name, then Enter")
+        completer = QCompleter(ORGANS, self)
+        completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
+        completer.setFilterMode(Qt.MatchFlag.MatchContains)
+        completer.activated[str].connect(self._on_chosen)
+        self._name.setCompleter(completer)
+        self._name.editingFinished.connect(self._on_named)
+        self._name.hide()
         self._table = self._build_table()
-        lay_out(
-            self,
-            row("Number", self._id.native, "Name", self._name),
-            row(self._pick_color, remove),
-            self._table,
-        )
+        grid = lay_out(self, row(title, "", new), self._table, self._name)
+        grid.setContentsMargins(0, 0, 0, 0)
 
     def _build_table(self) -> Table:
-        table = Table("Labels of this volume", _COLUMNS, _LINES, _COLUMNS.index("Label"))
-        table.setToolTip("Click a label to draw for it. Nothing takes voxels of a locked one.")
+        table = _StructureTable("Structures of this volume", _COLUMNS, _LINES, _NAME)
+        table.horizontalHeader().hide()
+        table.setShowGrid(False)
+        table.setToolTip("Click a structure to draw for it, or press 1 to 9.")
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        table.cellClicked.connect(self._choose_row)
-        table.itemChanged.connect(self._on_check)
+        table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        table.customContextMenuRequested.connect(self._open_menu)
+        table.cellClicked.connect(self._on_cell)
+        table.pressed_on.connect(self._on_cell)
+        table.cellDoubleClicked.connect(self._on_double_click)
         return table
 
-    def _ask_for_color(self) -> None:
-        color = QColorDialog.getColor(QColor(self._color), self, "Colour of this label")
+    def choose(self, place: int) -> None:
+        """Ask for the structure in a line of the list, from 0."""
+        if place < len(self._rows):
+            self.label_requested.emit(self._rows[place].label_id)
+
+    def _on_cell(self, line: int, column: int) -> None:
+        found = self._rows[line]
+        if column in _TOGGLES:
+            attribute = _TOGGLES[column][0]
+            changed = replace(found.style, **{attribute: not getattr(found.style, attribute)})
+            self.style_requested.emit(found.label_id, changed)
+        else:
+            self.label_requested.emit(found.label_id)
+
+    def _on_double_click(self, line: int, column: int) -> None:
+        if column not in _TOGGLES:
+            self._ask_for_name(self._rows[line])
+
+    def _open_menu(self, place: QPoint) -> None:
+        line = self._table.rowAt(place.y())
+        if line >= 0:
+            self.menu_of(line).popup(self._table.viewport().mapToGlobal(place))
+
+    def menu_of(self, line: int) -> QMenu:
+        """Return the menu of a line: what is done to a structure as a whole."""
+        menu, found = QMenu(self), self._rows[line]
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.addAction("Rename…", partial(self._ask_for_name, found))
+        menu.addAction("Colour…", partial(self._ask_for_color, found))
+        menu.addSeparator()
+        menu.addAction("Remove", partial(self.remove_requested.emit, found.label_id))
+        return menu
+
+    def _ask_for_color(self, found: StructureRow) -> None:
+        color = QColorDialog.getColor(QColor(found.style.color), self, "Colour of this structure")
         if color.isValid():
-            self._color = color.name()
-            self._ask_for_style()
+            self.style_requested.emit(found.label_id, replace(found.style, color=color.name()))
 
-    def _ask_for_style(self) -> None:
-        style = replace(self._style, name=self._name.currentText(), color=self._color)
-        self.style_requested.emit(self._id.value, style)
+    def _ask_for_name(self, found: StructureRow | None) -> None:
+        self._named = None if found is None else found.label_id
+        self._name.setText("" if found is None else found.style.name)
+        self._name.selectAll()
+        self._name.show()
+        self._name.setFocus()
 
-    def _ask_for_removal(self) -> None:
-        self.remove_requested.emit(self._id.value)
+    def _on_chosen(self, name: str) -> None:
+        self._name.setText(name)
+        self._on_named()
 
-    def _choose_row(self, row: int, column: int) -> None:
-        if _COLUMNS[column] not in _CHECKED:
-            self.label_requested.emit(self._rows[row][0])
+    def _on_named(self) -> None:
+        if self._name.isHidden():
+            return
+        # Once, though hiding a field ends what is written in it once more.
+        name, named = self._name.text().strip(), self._named
+        self._name.completer().popup().hide()
+        self._name.hide()
+        if not name:
+            return
+        if named is None:
+            self.new_requested.emit(name)
+            return
+        found = next((one for one in self._rows if one.label_id == named), None)
+        if found is not None and found.style.name != name:
+            self.style_requested.emit(named, replace(found.style, name=name))
 
-    def _on_check(self, item: QTableWidgetItem) -> None:
-        column = _COLUMNS[item.column()]
-        if column in _CHECKED:
-            label_id, style = self._rows[item.row()]
-            checked = item.checkState() == Qt.CheckState.Checked
-            self.style_requested.emit(label_id, replace(style, **{_CHECKED[column]: checked}))
-
-    def show_label(self, label_id: int, style: LabelStyle) -> None:
-        """Show the label that the next box will be drawn for."""
-        self._style, self._color = style, style.color
-        with self._id.changed.blocked():
-            self._id.value = label_id
-        with QSignalBlocker(self._name):
-            self._name.setEditText(style.name)
-            self._name.lineEdit().setCursorPosition(0)
-        self._pick_color.setIcon(_swatch(style.color))
-
-    def show_labels(self, rows: list[tuple[int, LabelStyle, int, float]]) -> None:
-        """List the labels in use: id, style, voxels, millilitres."""
+    def show_structures(self, rows: Sequence[StructureRow], in_hand: int) -> None:
+        """List the structures, that in hand among them."""
+        self._rows, self._in_hand = list(rows), in_hand
+        color = self.palette().text().color()
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         with QSignalBlocker(self._table):
-            self._rows = [(label_id, style) for label_id, style, _, _ in rows]
             self._table.setRowCount(len(rows))
-            for row, (label_id, style, voxels, millilitres) in enumerate(rows):
-                texts = ("", f"{label_id}  {style.name}", f"{voxels:,}", f"{millilitres:,.2f}", "")
-                for column, text in enumerate(texts):
-                    item = QTableWidgetItem(text)
-                    item.setTextAlignment(right)
-                    self._table.setItem(row, column, item)
-                name = self._table.item(row, _COLUMNS.index("Label"))
-                name.setIcon(_swatch(style.color))
-                name.setTextAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-                for title, attribute in _CHECKED.items():
-                    self._show_check(row, title, checked=getattr(style, attribute))
+            for line, found in enumerate(rows):
+                name = QTableWidgetItem(_swatch(found.style.color), found.style.name)
+                name.setToolTip(f"Number {found.label_id} in a saved file")
+                volume = QTableWidgetItem(f"{found.millilitres:,.1f}")
+                volume.setTextAlignment(right)
+                for column, item in ((_NAME, name), (_VOLUME, volume)):
+                    self._table.setItem(line, column, item)
+                for column, (attribute, yes, no, words) in _TOGGLES.items():
+                    holds = getattr(found.style, attribute)
+                    item = QTableWidgetItem(icon(yes if holds else no, color), "")
+                    said = words if holds else f"Not {words.lower()}"
+                    item.setData(Qt.ItemDataRole.AccessibleTextRole, said)
+                    item.setToolTip(f"{said}: click to change it")
+                    self._table.setItem(line, column, item)
+            places = [line for line, found in enumerate(rows) if found.label_id == in_hand]
+            if places:
+                self._table.setCurrentCell(places[0], _NAME)
 
-    def _show_check(self, row: int, title: str, *, checked: bool) -> None:
-        item = self._table.item(row, _COLUMNS.index(title))
-        item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
-        item.setCheckState(Qt.CheckState.Checked if checked else Qt.CheckState.Unchecked)
-        item.setData(Qt.ItemDataRole.AccessibleTextRole, f"{title}: {'yes' if checked else 'no'}")
+
+class _StructureTable(Table):
+    """A list whose cells are pressed by the space bar, too."""
+
+    pressed_on = Signal(int, int)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 (Qt's name)
+        """Take Space as a click on the cell, and F2 as usual for the planes."""
+        if event.key() in (Qt.Key.Key_Space, Qt.Key.Key_Return) and self.currentRow() >= 0:
+            self.pressed_on.emit(self.currentRow(), self.currentColumn())
+        else:
+            super().keyPressEvent(event)
 
 
 def _swatch(color: str) -> QIcon:
-    pixmap = QPixmap(12, 12)
+    pixmap = QPixmap(14, 14)
     pixmap.fill(QColor(color))
     return QIcon(pixmap)

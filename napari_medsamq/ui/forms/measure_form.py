@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QRect, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QPainter, QPaintEvent
-from qtpy.QtWidgets import QApplication, QFileDialog, QGroupBox, QSizePolicy, QWidget
+from qtpy.QtWidgets import QApplication, QFileDialog, QSizePolicy, QWidget
 
 from napari_medsamq.analysis.statistics import LabelStatistics
 from napari_medsamq.errors import SaveError
@@ -38,8 +38,8 @@ class Histogram(QWidget):
         self.setAccessibleName("Histogram of the label's intensities")
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
-        """Return a size of five lines of text, however large that is."""
-        return QSize(0, 5 * self.fontMetrics().height())
+        """Return a size of four lines of text, however large that is."""
+        return QSize(0, 4 * self.fontMetrics().height())
 
     def show_bars(self, bars: Bars, voxels: int, color: str) -> None:
         """Show how the intensities of so many voxels are spread, in the label's colour."""
@@ -69,14 +69,14 @@ class Histogram(QWidget):
         painter.end()
 
 
-class MeasureForm(QGroupBox):
+class MeasureForm(QWidget):
     """Size, intensities and diameters of the label in hand; of all labels as a file."""
 
     said = Signal(str)  # what was done, or why it was not
     shown = Signal()  # numbers
 
     def __init__(self) -> None:
-        super().__init__("5. Measure")
+        super().__init__()
         self._target = Path("statistics.csv")
         self._all: Mapping[int, tuple[str, LabelStatistics]] = {}
         self._prior: Mapping[int, float] = {}

@@ -1,39 +1,54 @@
-"""The form about the volume."""
+"""The line about the volume, the menu behind it, and what is seldom changed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from magicgui.widgets import ComboBox, Container, Widget, create_widget
 from napari.layers import Image
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QButtonGroup, QGroupBox, QPushButton, QWidget
+from napari.utils.history import get_open_history, update_open_history
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtGui import QAction
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QFileDialog,
+    QHBoxLayout,
+    QMenu,
+    QSizePolicy,
+    QToolButton,
+    QWidget,
+)
 
 from napari_medsamq.io.modality import MODALITIES
 from napari_medsamq.ui.forms.elements import (
     IMAGE_FILES,
     LABEL_FILES,
     button,
-    file_button,
-    folder_button,
+    check_box,
     lay_out,
     row,
     wrapping_label,
 )
+from napari_medsamq.ui.forms.icons import LIT
 from napari_medsamq.ui.forms.model_menu import ModelBox
 from napari_medsamq.ui.forms.window_level_form import WindowLevelForm
+from napari_medsamq.ui.key_focus import by_tab_alone
 
 FIRST_PLANE_KEY = 2  # F2; F1 is help everywhere
 
 
-class VolumeForm(QGroupBox):
-    """Which volume is open, what it is, how it is windowed, and which plane is shown.
+class VolumeForm(QWidget):
+    """Which volume is open, and a menu of what is done with volumes.
 
     Attributes
     ----------
     model : ModelBox
     window_level : WindowLevelForm
+    planes : QWidget
+        Which plane is shown: to be laid on the picture.
+    menu : QMenu
     """
 
     open_requested = Signal(Path)
@@ -43,9 +58,11 @@ class VolumeForm(QGroupBox):
     close_requested = Signal()
     modality_requested = Signal(str)
     plane_requested = Signal(int)
+    zoom_requested = Signal(bool)
+    help_requested = Signal()
 
     def __init__(self, planes: tuple[str, ...], keys: Mapping[str, str]) -> None:
-        super().__init__("1. Volume")
+        super().__init__()
         self._layer = create_widget(annotation=Image, label="Layer", options={"nullable": True})
         self._modality = ComboBox(label="Modality", choices=MODALITIES)
         self._layer.changed.connect(self.layer_requested.emit)
@@ -53,44 +70,118 @@ class VolumeForm(QGroupBox):
         self.model = ModelBox()
         self.window_level = WindowLevelForm(keys)
         self._facts = wrapping_label("About the volume")
-        self._follow_up = file_button(
-            "Follow-up…",
-            "The label of the prior scan",
-            LABEL_FILES,
-            self.prior_requested.emit,
-            "Take the label of a prior scan of this patient: its names, colours and boxes",
+        self._zoom = check_box(
+            "Zoom in on small structures",
+            "Ticked: for a box of less than a quarter of the slice, the network is shown what lies "
+            "around it, enlarged, once you let go of the mouse.\nNot ticked: always whole slices.",
         )
+        self._zoom.toggled.connect(self.zoom_requested.emit)
         self._run = button(
             "", self.run_requested.emit, "Segment the boxes of the prior scan as they are now"
         )
-        self._close = button(
-            "Close volume",
-            self.close_requested.emit,
-            "Take the volume and its layers out of the window. What you did is kept, and there\n"
-            "again when you open it; save the label for other programs.",
-        )
-        self._planes = QButtonGroup(self)
-        turns = [QPushButton(f"{name} F{n}") for n, name in enumerate(planes, FIRST_PLANE_KEY)]
-        for number, (turn, name) in enumerate(zip(turns, planes, strict=True)):
-            turn.setCheckable(True)
-            turn.setToolTip(f"Show and draw on {name.lower()} slices")
-            self._planes.addButton(turn, number)
-        self._planes.idClicked.connect(self.plane_requested.emit)
-        title = "Open a folder with one DICOM series"
+        self.planes = self._build_planes(planes)
+        self.menu = QMenu(self)
+        self.menu.setToolTipsVisible(True)
+        self._title = QToolButton()
+        self._title.setText("Open…")
+        self._title.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self._title.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+        self._title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self._title.setAccessibleName("Volume")
+        self._title.setMenu(self.menu)
+        self._advanced = QWidget()
         lay_out(
-            self,
-            row(
-                file_button("Open file…", "Open a volume", IMAGE_FILES, self.open_requested.emit),
-                folder_button("Open DICOM folder…", title, self.open_requested.emit),
-            ),
-            row(self._follow_up, self._run, self._close),
+            self._advanced,
             _fields(self._layer, self._modality),
             self._facts,
             row("Network", self.model),
             self.window_level,
-            row(*turns),
-        )
+            self._zoom,
+        ).setContentsMargins(0, 0, 0, 0)
+        self._advanced.hide()
+        for widget in (self.planes, self.window_level.presets):
+            by_tab_alone(widget)
+        grid = lay_out(self, self._title, self._advanced, self._run)
+        grid.setContentsMargins(0, 0, 0, 0)
         self.show_waiting(0)
+
+    def _build_planes(self, names: tuple[str, ...]) -> QWidget:
+        self._planes = QButtonGroup(self)
+        result = QWidget()
+        result.setStyleSheet(
+            f"QToolButton {{ padding: 4px 8px; }} "
+            f"QToolButton:checked {{ background-color: {LIT}; color: white; }}"
+        )
+        layout = QHBoxLayout(result)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        for number, name in enumerate(names):
+            turn = QToolButton()
+            turn.setText(f"{name} F{number + FIRST_PLANE_KEY}")
+            turn.setCheckable(True)
+            turn.setToolTip(f"Show and draw on {name.lower()} slices")
+            self._planes.addButton(turn, number)
+            layout.addWidget(turn)
+        self._planes.idClicked.connect(self.plane_requested.emit)
+        return result
+
+    def fill_menu(self, files: Sequence[QAction]) -> None:
+        """Fill the menu, with the entries about the label's files among its own."""
+        add = self.menu.addAction
+        add("Open file…", self._ask_for_file)
+        add("Open DICOM folder…", self._ask_for_folder)
+        self._close = add("Close volume", self.close_requested.emit)
+        self._close.setToolTip(
+            "Take the volume and its layers out of the window. What you did is kept, and there\n"
+            "again when you open it; save the label for other programs."
+        )
+        self.menu.addSeparator()
+        self.menu.addActions(files)
+        self.menu.addSeparator()
+        self._follow_up = add("Follow-up…", self._ask_for_prior)
+        self._follow_up.setToolTip(
+            "Take the label of a prior scan of this patient: its names, colours and boxes"
+        )
+        self._kinds = self.menu.addMenu("Modality")
+        for modality in MODALITIES:
+            self._kinds.addAction(modality, partial(self.modality_requested.emit, modality))
+        advanced = add("Network, window, layer")
+        advanced.setCheckable(True)
+        advanced.setToolTip("What is seldom changed, below this line")
+        advanced.toggled.connect(self._advanced.setVisible)
+        self.menu.addSeparator()
+        add("Keys and manual  (?)", self.help_requested.emit)
+        self._needs_volume = (self._close, *files, self._follow_up, self._kinds.menuAction())
+
+    def _ask_for_file(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(
+            self, "Open a volume", get_open_history()[0], IMAGE_FILES
+        )
+        self._open(name)
+
+    def _ask_for_folder(self) -> None:
+        self._open(
+            QFileDialog.getExistingDirectory(
+                self, "Open a folder with one DICOM series", get_open_history()[0]
+            )
+        )
+
+    def _open(self, name: str) -> None:
+        if name:
+            update_open_history(name)
+            self.open_requested.emit(Path(name))
+
+    def _ask_for_prior(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(
+            self, "The label of the prior scan", get_open_history()[0], LABEL_FILES
+        )
+        if name:
+            self.prior_requested.emit(Path(name))
+
+    def show_zoom(self, zoom: bool) -> None:
+        """Show whether small structures are zoomed in on."""
+        with QSignalBlocker(self._zoom):
+            self._zoom.setChecked(zoom)
 
     def show_waiting(self, count: int) -> None:
         """Show how many boxes of a prior scan wait to be segmented."""
@@ -102,8 +193,12 @@ class VolumeForm(QGroupBox):
         self._layer.reset_choices()
 
     def show_volume(self, layer: Image, facts: str, modality: str) -> None:
-        """Show the open volume; `facts` is a line or two about it."""
+        """Show the open volume; `facts` are its lines, the first one in short."""
         self._facts.setText(facts)
+        size, _, known = facts.split("\n")[:3]
+        self._title.setText(f"{layer.name} · {modality} · {size.removesuffix(' voxels')}")
+        self._title.setToolTip(f"{layer.name}\n{facts}")
+        self._title.setProperty("doubtful", "change it" in known or "choose" in known)
         with self._layer.changed.blocked():
             self._layer.value = layer
         with self._modality.changed.blocked():
@@ -116,12 +211,14 @@ class VolumeForm(QGroupBox):
     def set_open(self, is_open: bool) -> None:
         """Allow what needs an open volume."""
         self._modality.enabled = is_open
-        self._follow_up.setEnabled(is_open)
-        self._close.setEnabled(is_open)
+        for entry in self._needs_volume:
+            entry.setEnabled(is_open)
         for plane_button in self._planes.buttons():
             plane_button.setEnabled(is_open)
+        self.planes.setVisible(is_open)
         if not is_open:
             self.window_level.show_presets(())
+            self._title.setText("Open a volume…")
             self._facts.setText("Open a volume, or drop a file or a DICOM folder on the window.")
 
 

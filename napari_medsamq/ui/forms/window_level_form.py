@@ -34,6 +34,11 @@ class WindowLevelForm(QWidget):
     ----------
     keys : mapping of str to str
         By the names of their preferences.
+
+    Attributes
+    ----------
+    presets : QPushButton
+        Opens the menu of presets: to be laid on the picture.
     """
 
     window_requested = Signal(WindowLevel)
@@ -42,12 +47,12 @@ class WindowLevelForm(QWidget):
 
     def __init__(self, keys: Mapping[str, str]) -> None:
         super().__init__()
-        self._presets: tuple[Preset, ...] = ()
-        self._choose = QPushButton()
-        self._choose.setToolTip(f"Windows with names; {keys['window']} takes the next one. {_DRAG}")
-        self._choose.setAccessibleName("Window")
+        self._offered: tuple[Preset, ...] = ()
+        self.presets = QPushButton()
+        self.presets.setToolTip(f"Windows with names; {keys['window']} takes the next one. {_DRAG}")
+        self.presets.setAccessibleName("Window")
         self._menu = QMenu(self)
-        self._choose.setMenu(self._menu)
+        self.presets.setMenu(self._menu)
         self._level, self._width = (
             number_field(FloatSpinBox, name, _DRAG, min=least, max=_LARGEST)
             for name, least in (("Level", -_LARGEST), ("Width", 1 / _LARGEST))
@@ -64,7 +69,6 @@ class WindowLevelForm(QWidget):
         self._sharing.toggled.connect(self.sharing_requested.emit)
         grid = lay_out(
             self,
-            row(f"Window  ({keys['window']})", self._choose),
             row("Level", self._level.native, "Width", self._width.native),
             self._sharing,
         )
@@ -75,7 +79,7 @@ class WindowLevelForm(QWidget):
 
     def show_presets(self, presets: tuple[Preset, ...]) -> None:
         """Offer presets; without any, as for colours, the form does nothing."""
-        self._presets = presets
+        self._offered = presets
         self._menu.clear()
         for preset in presets:
             # What follows a tab stands in a column of its own.
@@ -85,6 +89,7 @@ class WindowLevelForm(QWidget):
         self._menu.addSeparator()
         self._menu.addAction("Fit to the slice in view", self.fit_requested.emit)
         self.setEnabled(bool(presets))
+        self.presets.setVisible(bool(presets) and self.presets.parent() is not None)
 
     def _emit_window(self, window: WindowLevel, checked: bool) -> None:
         self.window_requested.emit(window)
@@ -98,9 +103,9 @@ class WindowLevelForm(QWidget):
                 field.native.setDecimals(decimals)
                 field.native.setSingleStep(window.width / 40)
             self._level.value, self._width.value = window.level, window.width
-        shown = preset_of(window, self._presets)
-        self._choose.setText("Custom" if shown is None else shown.name)
-        for preset, action in zip(self._presets, self._menu.actions(), strict=False):
+        shown = preset_of(window, self._offered)
+        self.presets.setText("Custom" if shown is None else shown.name)
+        for preset, action in zip(self._offered, self._menu.actions(), strict=False):
             action.setChecked(preset is shown)
 
     def show_sharing(self, sharing: bool, other: WindowLevel) -> None:

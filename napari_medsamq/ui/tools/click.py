@@ -26,9 +26,10 @@ _SCRIBBLED = 5
 
 
 class ClickTool(Tool):
-    """Turns clicks into requests while it is switched on; drags still move the picture.
+    """Turns clicks into requests, while boxes are drawn or while it is switched on.
 
-    A drag with Shift is a scribble: several clicks at once.
+    While it is switched on, drags move the picture, and a drag with Shift is a scribble: several
+    clicks at once. A click with Alt takes the structure under the mouse in hand, at any time.
 
     Parameters
     ----------
@@ -46,8 +47,7 @@ class ClickTool(Tool):
         super().__init__(context)
         self.active = False
         self._viewer.mouse_drag_callbacks.append(self._follow_mouse)
-        self.follow(self.switch, self._dock.segment.click_requested)
-        self.follow(self.improve, self._dock.segment.improve_requested)
+        self.follow(self.improve, self._dock.check.improve_requested)
 
     def close(self) -> None:
         """Take no more clicks."""
@@ -81,13 +81,15 @@ class ClickTool(Tool):
 
     def _follow_mouse(self, viewer: Viewer, event: Any) -> Iterator[None]:
         start, button = np.array(event.pos), event.button
-        positive = button == _LEFT and "Alt" not in event.modifiers
-        scribbles = "Shift" in event.modifiers
         layer = viewer.layers.selection.active
-        # A tool in hand keeps its clicks.
+        # A tool of napari's in hand keeps its clicks.
         idle = layer is None or layer.mode == "pan_zoom"
+        draws = layer is self._workspace.boxes and layer.mode == "add_rectangle"
+        picks = "Alt" in event.modifiers and (idle or draws)
+        draws = draws and self._is_there  # else there is nothing to correct, and it begins a box
+        scribbles = "Shift" in event.modifiers and idle and not picks
         # A click on solids turns them.
-        if not (self.active and idle) or button > _RIGHT or self._view.solid:
+        if not (picks or draws or (self.active and idle)) or button > _RIGHT or self._view.solid:
             return
         camera, path = viewer.scene.camera, [event.position]
         moves = camera.mouse_pan, camera.mouse_zoom
@@ -105,10 +107,32 @@ class ClickTool(Tool):
             path = [path[number] for number in chosen]
         elif np.linalg.norm(np.array(event.pos) - start) > STILL:
             return
+        elif picks:
+            self._pick(event.position)
+            return
         else:
             path = [event.position]
         # Places that are the same pixel are one click.
-        self._request(tuple(dict.fromkeys(self._click(place, positive) for place in path)))
+        clicks = (self._click(place, button == _LEFT) for place in path)
+        self._request(tuple(dict.fromkeys(clicks)))
+
+    @property
+    def _is_there(self) -> bool:
+        """Whether the structure in hand has a mask on the slice in view."""
+        plane = self._session.slice(self._view.axis, self._view.index)
+        return bool((plane == self._workspace.label_id).any())
+
+    def _pick(self, position: Any) -> None:
+        """Take the structure at a place in hand."""
+        place = tuple(np.rint(self._workspace.labels.world_to_data(position))[-3:].astype(int))
+        label = self._session.label
+        inside = all(0 <= at < size for at, size in zip(place, label.shape, strict=True))
+        found = int(label[place]) if inside else 0
+        if found:
+            self._workspace.show_label(found)
+            self._say(f"{self._session.style(found).name} is in hand.")
+        else:
+            self._say("There is no structure under the mouse.")
 
     def _click(self, position: Any, positive: bool) -> Click:
         axis = self._view.axis

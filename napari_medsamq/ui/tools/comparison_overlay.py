@@ -22,7 +22,7 @@ from napari_medsamq.analysis.comparison import (
     differing_slices,
 )
 from napari_medsamq.ui.canvas.planes import turn_viewer
-from napari_medsamq.ui.canvas.review_strip import STRIP_HEIGHT
+from napari_medsamq.ui.canvas.slice_bar import BAR_HEIGHT
 from napari_medsamq.ui.forms.compare_form import DIFFERENCES, OVERLAID, A, B
 from napari_medsamq.ui.tools.click import ClickTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
@@ -181,7 +181,7 @@ class ComparisonOverlay(Tool):
             return f"No slice {where} this one on which they differ."
         index = min(ahead) if way > 0 else max(ahead)
         self._view.show(axis, index)
-        return f"Slice {index}: A and B differ; {len(ahead) - 1} more {where}."
+        return f"Slice {index + 1}: A and B differ; {len(ahead) - 1} more {where}."
 
     def leave(self, *, back: bool = True) -> None:
         """Show labels and boxes again.
@@ -273,7 +273,7 @@ class _Caption(QLabel):
 
     def _place(self) -> None:
         self.adjustSize()
-        self.move(8, self._canvas.height() - self.height() - STRIP_HEIGHT - 16)
+        self.move(8, self._canvas.height() - self.height() - BAR_HEIGHT - 16)
 
 
 def _colors(state: str) -> DirectLabelColormap:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from napari_medsamq.annotation.history import LabelStyle
@@ -21,9 +22,24 @@ class LabelTable(Tool):
         super().__init__(context)
         form = self._dock.label
         self.follow(self._workspace.show_label, form.label_requested)
+        self.follow(self._on_new, form.new_requested)
         self.follow(self._on_style, form.style_requested)
         self.follow(self._on_remove, form.remove_requested)
         self.follow(self._on_selected, self._workspace.labels.events.selected_label)
+
+    def choose(self, place: int) -> None:
+        """Take the structure in a line of the list in hand, from 0."""
+        self._dock.label.choose(place)
+
+    def _on_new(self, name: str) -> None:
+        session, workspace = self._session, self._workspace
+        called = {style.name.casefold(): number for number, style in session.styles.items()}
+        label_id = called.get(name.casefold())
+        if label_id is None:
+            taken = {*session.styles, *(wait.label_id for wait in workspace.prompts.waiting)}
+            label_id = next(n for n in range(1, len(taken) + 2) if n not in taken)
+            session.set_style(label_id, replace(session.style(label_id), name=name))
+        workspace.show_label(label_id)
 
     def _on_style(self, label_id: int, style: LabelStyle) -> None:
         self._session.set_style(label_id, style)

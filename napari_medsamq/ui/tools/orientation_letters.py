@@ -10,7 +10,7 @@ from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QLabel
 
 from napari_medsamq.geometry import axis_codes, is_oblique, obliquity
-from napari_medsamq.ui.canvas.review_strip import STRIP_HEIGHT
+from napari_medsamq.ui.canvas.slice_bar import BAR_HEIGHT
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
 _OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "I": "S", "S": "I"}
@@ -171,7 +171,7 @@ class OrientationLetters(Tool):
                 "left": (_MARGIN, along // 2),
                 "right": (across - _MARGIN, along // 2),
                 "top": (across // 2, _MARGIN),
-                "bottom": (across // 2, along - _MARGIN - STRIP_HEIGHT),
+                "bottom": (across // 2, along - _MARGIN - BAR_HEIGHT),
             }
             label.move(*place[edge])
         self._badge.move(_MARGIN, _MARGIN)

@@ -5,12 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-from qtpy.compat import isalive
-from qtpy.QtCore import QTimer
 
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.embeddings import nearest_slices
-from napari_medsamq.ui.canvas.ready_bar import ReadyBar, slice_slider
 from napari_medsamq.ui.tools.tool import BackgroundTool, Job, Then, ToolContext
 
 # Scrolling redraws the canvas, and both want the same cores.
@@ -28,8 +25,6 @@ class PrefetchTool(BackgroundTool):
     ----------
     paused : bool
         While the mouse drags, and where nothing is wanted ahead.
-    bar : ReadyBar
-        At the slider of the slices.
     """
 
     def __init__(self, context: ToolContext) -> None:
@@ -38,20 +33,13 @@ class PrefetchTool(BackgroundTool):
         self.paused = not self._ahead
         self._axis = self._index = 0
         self._forwards = True
-        self.bar = ReadyBar()
+        self._bar = context.bar
         workspace = self._workspace
         self.follow(self.pause, workspace.box_layer.began)
         self.follow(self.resume, workspace.box_layer.ended)
         self.follow(self.refresh, workspace.image.events.contrast_limits, workspace.seen_changed)
         self.follow(self._on_view, self._view.changed)
         self._on_view()
-
-    def close(self) -> None:
-        """Encode no more."""
-        super().close()
-        if isalive(self.bar):  # the window that it was in may be gone
-            self.bar.attach(None)
-            self.bar.deleteLater()
 
     def pause(self) -> None:
         """Encode nothing while the mouse drags."""
@@ -73,15 +61,6 @@ class PrefetchTool(BackgroundTool):
             self._forwards = index > self._index
         self._axis, self._index = axis, index
         self.refresh()
-        # The slider of another plane is laid out once the event loop is back.
-        QTimer.singleShot(0, self._attach_bar)
-
-    def _attach_bar(self) -> None:
-        if self.closed:
-            return
-        count = self._session.label.shape[self._view.axis]
-        shown = self._ahead and not self._view.solid
-        self.bar.attach(slice_slider(self._canvas.window(), count) if shown else None)
 
     def _next_job(self) -> tuple[Job, Then] | None:
         if self.paused:
@@ -104,4 +83,5 @@ class PrefetchTool(BackgroundTool):
         session, axis = self._session, self._axis
         count = session.label.shape[axis]
         predictor = session.predictor(axis)
-        self.bar.show_ready(np.array([predictor.is_ready(index) for index in range(count)]))
+        ready = [self._ahead and predictor.is_ready(index) for index in range(count)]
+        self._bar.show_ready(np.array(ready))

@@ -19,8 +19,8 @@ from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.propagation import Gap, Stop, gaps
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.ui.forms.guide import PROPAGATE
-from napari_medsamq.ui.forms.segment_form import DOWN, TO_VIEW, UP
-from napari_medsamq.ui.messages import report_carried, report_progress
+from napari_medsamq.ui.forms.tool_rail import BOTH_WAYS, DOWN, TO_VIEW, UP
+from napari_medsamq.ui.messages import describe_masks, report_carried, report_progress
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
 # How long the compute thread goes on before it looks whether anything else is wanted.
@@ -77,14 +77,15 @@ class PropagateTool(Tool):
     """
 
     changed = Signal()  # it has begun or ended
+    carried = Signal(list)  # the slices that have come last
 
     def __init__(self, context: ToolContext) -> None:
         super().__init__(context)
         self._run: _Run | None = None
         # What each gap held when it was filled last.
         self._done: dict[LabelGap, tuple[object, ...]] = {}
-        self.follow(self.start, self._dock.segment.propagate_requested)
-        self.follow(self.stop, self._dock.segment.stop_requested)
+        self.follow(self.start, self._dock.rail.propagate_requested)
+        self.follow(self.stop, self._dock.rail.stop_requested)
 
     def close(self) -> None:
         """Stop, and begin no more."""
@@ -96,12 +97,12 @@ class PropagateTool(Tool):
         """Whether a propagation is on its way."""
         return self._run is not None
 
-    def start(self, way: str | None = None) -> None:
-        """Carry the label that is drawn for across the plane in view; see `segment_form.WAYS`."""
+    def start(self, way: str = BOTH_WAYS) -> None:
+        """Carry the label that is drawn for across the plane in view; see `tool_rail.WAYS`."""
         axis, shown = self._view.axis, self._view.index
         last = self._session.label.shape[axis] - 1
         ends = {UP: (last, last), DOWN: (0, 0), TO_VIEW: (shown, shown)}
-        first, last = ends.get(way or self._dock.segment.way, (0, last))
+        first, last = ends.get(way, (0, last))
         self._workspace.strokes.after_stroke(partial(self._start, axis, first, last), self._compute)
 
     def _start(self, axis: int, first: int, last: int) -> None:
@@ -207,6 +208,7 @@ class PropagateTool(Tool):
                 run.masks.append(item)
         name = session.style(snapshot.label_id).name
         if found:
+            self.carried.emit([item.index for item in found if isinstance(item, SliceMask)])
             self._say(report_progress(name, run.masks))
         else:
             try:
@@ -297,7 +299,8 @@ class PropagateTool(Tool):
                 accepted=run.accepted,
                 emptied=run.emptied,
                 older=self._older(run),
-            )
+            ),
+            describe_masks(run.masks),
         )
         self.changed.emit()
 

@@ -13,7 +13,6 @@ from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import MedSAMQError, PromptError
 from napari_medsamq.inference.slice_predictor import SlicePredictor
 from napari_medsamq.io.label_format import used_ids
-from napari_medsamq.ui.canvas.review_strip import ReviewStrip
 from napari_medsamq.ui.tools.propagate import PropagateTool
 from napari_medsamq.ui.tools.tool import BackgroundTool, Job, Then, ToolContext
 
@@ -36,7 +35,6 @@ class ReviewTool(BackgroundTool):
     ----------
     automatic_checks : bool
         Whether slices are checked without being asked for.
-    strip : ReviewStrip
     """
 
     def __init__(self, context: ToolContext, propagate: PropagateTool) -> None:
@@ -47,8 +45,8 @@ class ReviewTool(BackgroundTool):
         self._stale = True
         # What the network is and sees; how sure it was of anything else is forgotten.
         self._seen = self._seeing()
-        self.strip = ReviewStrip(self._canvas, self.describe)
-        self.strip.chosen.connect(self._go_to)
+        self._bar = context.bar
+        self._bar.describe = self.describe
         workspace, view, form = self._workspace, self._view, self._dock.check
         self.follow(self.refresh, workspace.changed, workspace.seen_changed, view.plane_changed)
         self.follow(self._show, view.changed)
@@ -56,11 +54,6 @@ class ReviewTool(BackgroundTool):
         self.follow(self.accept, form.accept_requested)
         self.follow(self.accept_seen, form.accept_seen_requested)
         self.refresh()
-
-    def close(self) -> None:
-        """Check no more, and take the strip away."""
-        super().close()
-        self.strip.close_strip()
 
     def refresh(self) -> None:
         """Look again: label, label in hand, plane, model, window or zoom has changed."""
@@ -81,11 +74,14 @@ class ReviewTool(BackgroundTool):
         """Say in a line what is known of a slice."""
         found = self.review.grade(index)
         if found is None:
-            return f"Slice {index}: no mask of this label"
+            # Masks of a propagation on its way are looked at once it rests.
+            there = (self._session.slice(self._view.axis, index) == self._workspace.label_id).any()
+            known = "not checked yet" if there else "no mask of this structure"
+            return f"Slice {index + 1}: {known}"
         sure = self.review.confidence(index)
         number = "" if sure is None else f", confidence {sure:.2f}"
         unseen = index not in self.review.seen and found != Grade.accepted
-        return f"Slice {index}: {found}{number}{', not seen yet' * unseen}"
+        return f"Slice {index + 1}: {found}{number}{', not seen yet' * unseen}"
 
     def step(self, way: int) -> None:
         """Show the next slice that needs a look, towards higher (1) or lower (-1) slices."""
@@ -96,7 +92,11 @@ class ReviewTool(BackgroundTool):
             where = "above" if way > 0 else "below"
             state = "are still being checked" if self._checking else "are not checked"
             rest = f"; {waiting} slices {state}" if waiting else ""
-            self._say(f"No doubtful slice {where} this one{rest}.")
+            sure = len(grades) > 0 and {*grades} <= {Grade.sure, Grade.accepted}
+            everything = f"All {len(grades)} slices are sure or accepted"
+            none = "There is no mask to be checked yet"
+            text = everything if sure else f"No doubtful slice {where} this one"
+            self._say(f"{text if grades else none}{rest}.")
             return
         self._go_to(found)
         self._say(f"{self.describe(found)}. Correct it, or accept it.")
@@ -141,7 +141,7 @@ class ReviewTool(BackgroundTool):
             self._say(f"{error}{stopped}")
             return
         self._workspace.refresh()
-        what = f"slice {next(iter(masks))}" if len(masks) == 1 else f"{len(masks)} slices"
+        what = f"slice {next(iter(masks)) + 1}" if len(masks) == 1 else f"{len(masks)} slices"
         unseen = len(review.unseen)
         rest = f" {unseen} with a mask {'has' if unseen == 1 else 'have'} not been seen yet."
         self._say(
@@ -214,7 +214,7 @@ class ReviewTool(BackgroundTool):
         flat = self._view.solid or len(review.slices) < LEAST_SLICES
         grades = [None if flat else review.grade(index) for index in range(count)]
         unseen = [index for index in review.unseen if grades[index] != Grade.accepted]
-        self.strip.show_grades(grades, here, unseen)
+        self._bar.show_grades(grades, unseen)
         self._dock.check.show_slice(self.describe(here))
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from napari.utils.notifications import show_info
-
+from napari_medsamq.annotation.history import Edit
 from napari_medsamq.annotation.label_import import import_label
 from napari_medsamq.errors import MedSAMQError, SaveError
 from napari_medsamq.io.labels import LabelFile, read_label
-from napari_medsamq.plain_text import unguessed
 from napari_medsamq.records.provenance import LabelSnapshot, Saved, save_with_provenance
 from napari_medsamq.records.report import make_report, report_path, write_report
 from napari_medsamq.ui.forms.guide import SAVE
@@ -28,13 +26,14 @@ class SaveLoadTool(Tool):
 
     def __init__(self, context: ToolContext) -> None:
         super().__init__(context)
-        self.follow(self.save, self._dock.segment.save_requested)
-        self.follow(self.load, self._dock.segment.load_requested)
+        self.follow(self.save, self._dock.files.save_requested)
+        self.follow(self.save_again, self._dock.rail.save_requested)
+        self.follow(self.load, self._dock.files.load_requested)
 
     def save_again(self) -> None:
         """Save the label to the file it was saved to last; the first time the user is asked."""
         if self._workspace.saved_to is None:
-            self._dock.segment.ask_for_target()
+            self._dock.files.ask_for_target()
         else:
             self.save(self._workspace.saved_to)
 
@@ -44,13 +43,15 @@ class SaveLoadTool(Tool):
 
     def _save(self, path: Path) -> None:
         # Taken down now, so that drawing may go on while the file is written.
-        snapshot, wants_report = LabelSnapshot.of(self._session), self._dock.segment.wants_report
+        snapshot, wants_report = LabelSnapshot.of(self._session), self._dock.files.wants_report
         self._say(f"Saving {path.name}…")
         job = partial(_save_with_report, path, snapshot, wants_report)
-        self._files.submit(job, self._on_saved, self._fail)
+        edits = self._session.history.edits
+        self._files.submit(job, partial(self._on_saved, edits), self._fail)
 
-    def _on_saved(self, result: tuple[Saved, str]) -> None:
+    def _on_saved(self, edits: tuple[Edit, ...], result: tuple[Saved, str]) -> None:
         saved, report = result
+        self._workspace.saved_edits = edits
         receipt = saved.receipt
         self._workspace.saved_to = receipt.path
         self._session.event.emit("save", {"path": str(receipt.path), "sha256": receipt.sha256})
@@ -58,7 +59,6 @@ class SaveLoadTool(Tool):
         text = f"Saved and verified: {receipt.path} ({voxels:,} voxels).{report}"
         self._dock.guide.done(SAVE)
         self._say(text)
-        show_info(unguessed(text))
         if saved.problem:
             self._fail(SaveError(f"{text} {saved.problem}"))
 

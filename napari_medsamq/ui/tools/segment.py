@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import takewhile
 
+import numpy as np
+
 from napari_medsamq.annotation.click_target import describe_clicks
 from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.geometry import voxel_ml
 from napari_medsamq.inference.slice_predictor import SliceMask
-from napari_medsamq.ui.messages import report_masks
+from napari_medsamq.ui.messages import describe_masks, report_masks
 from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.ui.tools.model import ModelTool
 from napari_medsamq.ui.tools.preview import PreviewTool
@@ -94,9 +97,15 @@ class SegmentTool(Tool):
         if edit is not None:
             box, replaces, label_id = request.box, request.replaces, request.label_id
             clicks = describe_clicks(session, box, replaces, label_id, masks, edit)
-            text = report_masks(session.style(label_id).name, masks)
+            gained = np.count_nonzero(edit.after == label_id)
+            gained -= np.count_nonzero(edit.before == label_id)
+            unit = voxel_ml(session.volume.spacing)
+            total = session.history.voxel_counts.get(label_id, 0)
+            name = session.style(label_id).name
+            text = report_masks(name, masks, gained * unit, total * unit)
             # What the user has to know comes first.
-            self._say(f"{clicks} {text}".strip() + session.describe_overlap(counts, committed=True))
+            said = f"{clicks} {text}".strip() + session.describe_overlap(counts, committed=True)
+            self._say(said, describe_masks(masks))
 
     def _on_failure(self, request: Request, error: BaseException) -> None:
         self._workspace.prompts.drop(request)

@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
 from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.ui.canvas.slice_bar import SliceBar
 from napari_medsamq.ui.forms.dock_form import DockForm
 from napari_medsamq.ui.view_state import ViewState
 from napari_medsamq.ui.worker import Worker
@@ -42,6 +43,8 @@ class ToolContext:
         All that are open in the viewer.
     view : ViewState
         Which slice of it is in view.
+    bar : SliceBar
+        The slices of the plane in view.
     compute, files : Worker
         Threads for the network, and for reading, measuring and saving.
     prefetch : bool
@@ -55,6 +58,7 @@ class ToolContext:
     workspace: Workspace
     workspaces: list[Workspace]
     view: ViewState
+    bar: SliceBar
     compute: Worker
     files: Worker
     prefetch: bool

@@ -25,8 +25,9 @@ class UndoTool(Tool):
     ) -> None:
         super().__init__(context)
         self._segment, self._propagate = segment, propagate
-        self.follow(self.undo, self._dock.segment.undo_requested)
-        self.follow(self.redo, self._dock.segment.redo_requested)
+        rail = self._dock.rail
+        self.follow(self.undo, rail.undo_requested, self._dock.messages.undo_requested)
+        self.follow(self.redo, rail.redo_requested)
 
     def undo(self) -> None:
         """Take back the last edit, or the last box while it is being segmented."""
@@ -46,4 +47,5 @@ class UndoTool(Tool):
 
     def _show(self, what: str, edit: Edit | None) -> None:
         self._workspace.refresh()
-        self._say(f"{what}: {edit.name}." if edit else "Nothing to do there.")
+        nothing = "There is nothing to undo." if what == "Undone" else "There is nothing to redo."
+        self._say(f"{what}: {edit.name}." if edit else nothing)

@@ -46,7 +46,7 @@ class WindowLevelTool(Tool):
         self.follow(self.show, self._form.window_requested)
         self.follow(self.fit, self._form.fit_requested)
         self.follow(self.share, self._form.sharing_requested)
-        self.follow(self.zoom_in, self._dock.segment.zoom_requested)
+        self.follow(self.zoom_in, self._dock.volume.zoom_requested)
         self.follow(self._on_contrast_limits, self._workspace.image.events.contrast_limits)
         self._canvas.installEventFilter(self)
         self.refresh(adopt=layer_volume(self._workspace.image) is not None)
@@ -81,7 +81,7 @@ class WindowLevelTool(Tool):
                 self.show(self._session.window)
             self._on_contrast_limits()
         self._form.show_sharing(workspace.shares_window, self._session.standard_window)
-        self._dock.segment.show_zoom(self._session.zoom is not None)
+        self._dock.volume.show_zoom(self._session.zoom is not None)
 
     def zoom_in(self, zooms: bool) -> None:
         """Let the network see small structures enlarged, or always whole slices."""

@@ -1,0 +1,130 @@
+"""The slim bar at the picture: which tool is in hand, propagation, steps back, and saving."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QMenu, QToolBar, QToolButton
+
+from napari_medsamq.plain_text import unguessed
+from napari_medsamq.ui.forms.icons import IconButton
+from napari_medsamq.ui.key_focus import by_tab_alone
+
+BOX, POINT, BRUSH, ERASER, MOVE = TOOLS = ("box", "point", "brush", "eraser", "move")
+BOTH_WAYS, UP, DOWN, TO_VIEW = "both ways", "up", "down", "to the slice in view"
+WAYS = (BOTH_WAYS, UP, DOWN, TO_VIEW)
+# What each tool is called, the preference with its key, and what it does.
+_TOOLS = {
+    BOX: (
+        "Box",
+        "draw",
+        "Drag a box around a structure: its mask follows the mouse. Click on what\n"
+        "is missing, with the right button on what is too much.",
+    ),
+    POINT: (
+        "Point",
+        "click",
+        "Click on what is missing, with the right button on what is too much.\n"
+        "A drag moves the picture, with Shift it is several clicks.",
+    ),
+    BRUSH: ("Brush", "brush", "Paint the structure in hand; [ and ] change the size."),
+    ERASER: ("Erase", "eraser", "Wipe away the structure in hand; [ and ] change the size."),
+    MOVE: ("Move", "move", "A drag moves the picture."),
+}
+
+
+class ToolRail(QToolBar):
+    """One button a tool, of which that in hand is lit, and what is done with what they made.
+
+    Parameters
+    ----------
+    keys : mapping of str to str
+        By the names of their preferences, to be written on the buttons.
+    """
+
+    tool_requested = Signal(str)
+    propagate_requested = Signal(str)  # one of `WAYS`
+    stop_requested = Signal()
+    undo_requested = Signal()
+    redo_requested = Signal()
+    save_requested = Signal()
+
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        super().__init__("MedSAM-Q tools")
+        self.setMovable(False)
+        self.setOrientation(Qt.Orientation.Vertical)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
+        self._propagating = False
+        self._tools = {
+            tool: IconButton(tool, name, keys[key], tip, partial(self.tool_requested.emit, tool))
+            for tool, (name, key, tip) in _TOOLS.items()
+        }
+        for button in self._tools.values():
+            button.setCheckable(True)
+            self.addWidget(button)
+        self.addSeparator()
+        self._propagate = IconButton(
+            "propagate",
+            "Propagate",
+            keys["propagate"],
+            "Carry the structure from where it was drawn through the slices of this plane,\n"
+            "until it ends. Hold the button down for one direction alone.",
+            self._on_propagate,
+        )
+        ways = QMenu(self)
+        for way in WAYS:
+            ways.addAction(f"Propagate {way}", partial(self.propagate_requested.emit, way))
+        self._propagate.setMenu(ways)
+        self._propagate.setPopupMode(QToolButton.ToolButtonPopupMode.DelayedPopup)
+        self.addWidget(self._propagate)
+        self.addSeparator()
+        self._undo = IconButton("undo", "Undo", "Ctrl+Z", "", self.undo_requested.emit)
+        self._redo = IconButton("redo", "Redo", "Ctrl+Shift+Z", "", self.redo_requested.emit)
+        save = IconButton(
+            "save",
+            "Save label",
+            "Ctrl+S",
+            "Save the structures on the image's own grid, again to the same file.\n"
+            "The menu above the structures saves to another one.",
+            self.save_requested.emit,
+        )
+        self.addWidget(self._undo)
+        self.addWidget(self._redo)
+        self.addSeparator()
+        self.addWidget(save)
+        by_tab_alone(self)
+
+    def _on_propagate(self) -> None:
+        if self._propagating:
+            self.stop_requested.emit()
+        else:
+            self.propagate_requested.emit(BOTH_WAYS)
+
+    def show_tool(self, tool: str) -> None:
+        """Show which tool is in hand."""
+        for name, button in self._tools.items():
+            button.setChecked(name == tool)
+
+    @property
+    def tool(self) -> str:
+        """The tool that is shown as the one in hand."""
+        return next(name for name, button in self._tools.items() if button.isChecked())
+
+    def show_propagating(self, propagating: bool) -> None:
+        """Show whether a propagation is on its way; the button then stops it."""
+        self._propagating = propagating
+        self._propagate.shape = "stop" if propagating else "propagate"
+        self._propagate.setAccessibleName("Stop" if propagating else "Propagate")
+        self._propagate.update()
+
+    def show_history(self, undo: str | None, redo: str | None) -> None:
+        """Show what undo and redo would do; None where there is nothing."""
+        parts = (
+            (self._undo, undo, "Undo", "Ctrl+Z"),
+            (self._redo, redo, "Redo", "Ctrl+Shift+Z"),
+        )
+        for push, name, verb, key in parts:
+            push.setEnabled(name is not None)
+            push.setToolTip(unguessed(f"{verb}  ({key})\n{name or 'nothing'}"))
