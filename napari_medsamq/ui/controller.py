@@ -29,6 +29,7 @@ from napari_medsamq.ui.tools.measure import MeasureTool
 from napari_medsamq.ui.tools.model import ModelChooser, ModelTool
 from napari_medsamq.ui.tools.nudge import NudgeTool
 from napari_medsamq.ui.tools.orientation_letters import OrientationLetters
+from napari_medsamq.ui.tools.outlines import OutlineTool
 from napari_medsamq.ui.tools.pointer import PointerTool
 from napari_medsamq.ui.tools.prefetch import PrefetchTool
 from napari_medsamq.ui.tools.preview import PreviewTool
@@ -97,6 +98,7 @@ class Controller(Tool):
         self.orientation = OrientationLetters(context)
         self.view_3d = View3DTool(context)
         self.pointer = PointerTool(context)
+        self.outlines = OutlineTool(context)
         self.follow_up = FollowUpTool(context)
         self.compare = CompareTool(context, self.click)
         self._tools = [part for part in vars(self).values() if isinstance(part, Tool)]

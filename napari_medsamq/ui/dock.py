@@ -106,7 +106,10 @@ class MedSAMQWidget(QWidget):
             self, napari_viewer, self._compute, self._files, self.engines, self.workspaces, options
         )
         self._opener.opened.connect(self._take)
-        self._opener.said.connect(self.form.show_status)
+        # What the user is to read once a volume is open, in front of what to do next.
+        self._refused, self._told = [str(error) for error in refused], list[str]()
+        self._opener.said.connect(self._on_said)
+        self._opener.noted.connect(self._told.append)
         self._opener.failed.connect(self._on_failed)
         self.form.volume.open_requested.connect(self.open_path)
         self.form.volume.layer_requested.connect(self._opener.open_layer)
@@ -117,8 +120,6 @@ class MedSAMQWidget(QWidget):
         napari_viewer.layers.selection.events.active.connect(self._on_active_layer)
         for key, action in self._keys.items():
             napari_viewer.bind_key(key, self._on_key(action.act), overwrite=True)
-        for error in refused:
-            self.form.show_failure(error)
 
     @property
     def busy(self) -> bool:
@@ -224,8 +225,16 @@ class MedSAMQWidget(QWidget):
         # that must not touch them.
         self.deleteLater()
 
+    def _on_said(self, text: str) -> None:
+        self._told.clear()
+        self._show(text, self._refused)
+
+    def _show(self, text: str, refused: list[str]) -> None:
+        self.form.messages.show_text(" ".join([*refused, text]), refused=bool(refused))
+
     def _on_failed(self, error: BaseException) -> None:
         self.failure = error
+        self._told.append(str(error))
         self.form.show_failure(error)
 
     def _close_volume(self) -> None:
@@ -313,7 +322,9 @@ class MedSAMQWidget(QWidget):
         volume = workspace.session.volume
         self.form.guide.done(OPEN)
         begin = f"Press {self._names['draw']}, then drag a box around a structure of {volume.name}."
-        self.form.show_status(" ".join([*volume.warnings, begin]))
+        self._show(begin, [*self._refused, *self._told, *volume.warnings])
+        self._refused.clear()
+        self._told.clear()
 
 
 def _stop(compute: Worker, files: Worker) -> None:

@@ -59,7 +59,8 @@ class Opener(QObject):
     """
 
     opened = Signal(Workspace)
-    said = Signal(str)
+    said = Signal(str)  # what goes on
+    noted = Signal(str)  # what the user has to know of a volume that is then opened
     failed = Signal(object)
     _lost = Signal(object)
 
@@ -293,7 +294,7 @@ class Opener(QObject):
             journal = Journal(past.path, volume, past.key, content, self._lost.emit)
             recorder = Recorder(session, journal, restored)
             if journal.kept is not None:
-                self.said.emit(f"The earlier work on {volume.name} was kept as {journal.kept}.")
+                self.noted.emit(f"The earlier work on {volume.name} was kept as {journal.kept}.")
         except JournalChangedError:
             # The question was about what is old by now.
             self._prepare(volume, layer)

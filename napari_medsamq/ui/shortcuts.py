@@ -114,6 +114,11 @@ KEYS = {
         "differs",
     ),
     "Shift-K": Key("Slice before that differs", lambda controller: controller.compare.step(-1)),
+    "O": Key(
+        "Structures filled, as outlines, or hidden",
+        lambda controller: controller.outlines.next(),
+        "outlines",
+    ),
     "V": Key(
         "Show labels as solids, or slices",
         lambda controller: controller.view_3d.toggle(),

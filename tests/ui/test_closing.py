@@ -20,8 +20,7 @@ def asked(monkeypatch):
         return answers.pop(0)
 
     monkeypatch.setattr(dock_module, "ask_unsaved", ask)
-    found_answers = found, answers
-    return found_answers
+    return found, answers
 
 
 def test_nothing_is_asked_where_nothing_was_done(dock, asked):

@@ -276,7 +276,7 @@ def test_a_journal_of_the_window_replays_to_the_same_voxels(window, tmp_path):
     window.wait()
     window.drag((10, 300, 150), (10, 340, 190))
     window.wait()
-    assert "refined" in window.dock.status
+    assert "refined" in window.dock.form.messages.line.toolTip()
     window.press(Qt.Key.Key_C)
     window.wait()
     window.click((10, 250, 260))

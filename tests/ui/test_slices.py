@@ -1,6 +1,5 @@
 """Slices are turned by wheel, keys and the bar below the picture, and counted from one."""
 
-import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
@@ -48,7 +47,6 @@ def test_the_wheel_shows_other_slices(dock):
     assert view(dock).index == 23
 
 
-@pytest.mark.canvas
 def test_the_wheel_zooms_with_control(dock):
     camera = dock.viewer.scene.camera
     before = camera.zoom
@@ -59,7 +57,6 @@ def test_the_wheel_zooms_with_control(dock):
     assert view(dock).index == 13
 
 
-@pytest.mark.canvas
 def test_a_preference_has_the_wheel_zoom(engine, window, phantom, settings):
     settings.display.wheel = "zooms"
     window.open(phantom.volume.path)
@@ -98,7 +95,7 @@ def test_a_drag_along_the_bar_shows_the_slices(dock):
         assert bar(dock).slice_at(bar(dock).cell(index).center().x()) == index
 
 
-def test_the_bar_fills_while_a_propagation_is_on_its_way_and_stops_it(dock):
+def test_the_bar_fills_while_a_propagation_is_on_its_way(dock):
     dock.drag((12, 16, 24), (12, 47, 55))
     dock.wait()
     seen = []
@@ -110,9 +107,18 @@ def test_the_bar_fills_while_a_propagation_is_on_its_way_and_stops_it(dock):
     assert seen
     assert all(seen)
     assert not bar(dock)._stop.isVisibleTo(bar(dock))
-    dock.dock.controller.undo.undo()
+
+
+def test_the_bar_stops_a_propagation(dock, engine):
+    dock.drag((12, 16, 24), (12, 47, 55))
+    dock.wait()
+    tool = dock.dock.controller.propagate
+    engine.open.clear()
     dock.press(Qt.Key.Key_P)
     assert tool.active
     bar(dock)._stop.click()
     assert not tool.active
+    assert not bar(dock)._stop.isVisibleTo(bar(dock))
+    engine.open.set()
     dock.wait()
+    assert "you stopped it" in dock.dock.status

@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QApplication
 
 from napari_medsamq.ui import preferences
 from napari_medsamq.ui.canvas.slice_bar import SliceBar
 from napari_medsamq.ui.tools.propagate import PropagateTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
-# Of a wheel that clicks into place.
-_NOTCH = 120
+# Of a wheel that clicks into place; and how much larger a notch makes the picture.
+_NOTCH, _ZOOM = 120, 1.15
 _ZOOMS = Qt.KeyboardModifier.ControlModifier
 
 
@@ -64,21 +63,28 @@ class SliceTool(Tool):
         held = event.modifiers()
         if self._view.solid or held & ~_ZOOMS:
             return False
-        if (held == _ZOOMS) != self._wheel_zooms:
-            if held != _ZOOMS:
-                return False
-            # napari zooms by the wheel alone.
-            QApplication.sendEvent(watched, _without_modifiers(event))
-            return True
         turned = event.angleDelta().y() * (-1 if event.inverted() else 1)
-        if turned * self._turned < 0:
-            self._turned = 0
-        self._turned += turned
-        notches = int(self._turned / _NOTCH)
-        self._turned -= notches * _NOTCH
-        self.step(-notches)
+        if (held == _ZOOMS) != self._wheel_zooms:
+            self._zoom(turned / _NOTCH)
+        else:
+            if turned * self._turned < 0:
+                self._turned = 0
+            self._turned += turned
+            notches = int(self._turned / _NOTCH)
+            self._turned -= notches * _NOTCH
+            self.step(-notches)
         event.accept()
         return True
+
+    def _zoom(self, notches: float) -> None:
+        """Zoom in on what is under the mouse."""
+        viewer, camera = self._viewer, self._viewer.scene.camera
+        shown = list(viewer.dims.displayed)
+        place = np.array(viewer.cursor.position)[shown]
+        centre, factor = np.array(camera.center), _ZOOM**notches
+        camera.zoom *= factor
+        centre[-len(shown) :] += (place - centre[-len(shown) :]) * (1 - 1 / factor)
+        camera.center = tuple(centre.tolist())
 
     def _show_slice(self, index: int) -> None:
         self._view.show(self._view.axis, index)
@@ -100,16 +106,3 @@ class SliceTool(Tool):
 
     def _show_propagating(self) -> None:
         self.bar.show_propagating(self._propagate.active)
-
-
-def _without_modifiers(event: QWheelEvent) -> QWheelEvent:
-    return QWheelEvent(
-        event.position(),
-        event.globalPosition(),
-        event.pixelDelta(),
-        event.angleDelta(),
-        event.buttons(),
-        Qt.KeyboardModifier.NoModifier,
-        event.phase(),
-        event.inverted(),
-    )
