@@ -14,7 +14,7 @@ from napari_medsamq.geometry import voxel_ml
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.io.files import as_file_name
 from napari_medsamq.io.label_writer import label_formats
-from napari_medsamq.ui.canvas.planes import PLANES, range_without, turn_viewer
+from napari_medsamq.ui.canvas.planes import PLANES, range_without
 from napari_medsamq.ui.forms.help_dialog import HelpKey
 from napari_medsamq.ui.forms.label_form import StructureRow
 from napari_medsamq.ui.forms.tool_rail import BOX, BRUSH, ERASER, MOVE, POINT
@@ -28,9 +28,6 @@ from napari_medsamq.ui.tools.label_table import LabelTable
 from napari_medsamq.ui.tools.measure import MeasureTool
 from napari_medsamq.ui.tools.model import ModelChooser, ModelTool
 from napari_medsamq.ui.tools.nudge import NudgeTool
-from napari_medsamq.ui.tools.orientation_letters import OrientationLetters
-from napari_medsamq.ui.tools.outlines import OutlineTool
-from napari_medsamq.ui.tools.pointer import PointerTool
 from napari_medsamq.ui.tools.prefetch import PrefetchTool
 from napari_medsamq.ui.tools.preview import PreviewTool
 from napari_medsamq.ui.tools.propagate import PropagateTool
@@ -38,10 +35,13 @@ from napari_medsamq.ui.tools.repair import RepairTool
 from napari_medsamq.ui.tools.review import ReviewTool
 from napari_medsamq.ui.tools.save_load import SaveLoadTool
 from napari_medsamq.ui.tools.segment import SegmentTool
-from napari_medsamq.ui.tools.slices import SliceTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 from napari_medsamq.ui.tools.undo import UndoTool
-from napari_medsamq.ui.tools.view_3d import View3DTool
+from napari_medsamq.ui.tools.view.orientation_letters import OrientationLetters
+from napari_medsamq.ui.tools.view.outlines import OutlineTool
+from napari_medsamq.ui.tools.view.pointer import PointerTool
+from napari_medsamq.ui.tools.view.slices import SliceTool
+from napari_medsamq.ui.tools.view.view_3d import View3DTool
 from napari_medsamq.ui.tools.window_level import WindowLevelTool
 
 # Modes of the label layer.
@@ -151,7 +151,7 @@ class Controller(Tool):
             other.show(other is workspace)
         self._keep_range()
         viewer.layers.selection.active = workspace.boxes
-        turn_viewer(viewer, workspace.plane, workspace.labels)
+        self.turn(workspace.plane)
         for axis, position in enumerate(self.view.point):
             wanted = workspace.place(axis, workspace.left_at.get(axis, position))
             viewer.dims.set_point(viewer.dims.ndim - 3 + axis, wanted)
@@ -252,7 +252,7 @@ class Controller(Tool):
         """Show axial (0), coronal (1) or sagittal (2) slices in radiological convention."""
         self.workspace.add_to(self._viewer)
         self.view_3d.leave()
-        turn_viewer(self._viewer, PLANES[number], self.workspace.labels)
+        self.turn(PLANES[number])
 
     def _on_plane(self) -> None:
         self.workspace.show_plane(self.view.plane)

@@ -24,7 +24,7 @@ from napari_medsamq.plugin import VOLUME
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.records.recording import Recorder
 from napari_medsamq.ui.canvas.label_strokes import LabelStrokes
-from napari_medsamq.ui.canvas.planes import Plane, finest_plane
+from napari_medsamq.ui.canvas.planes import Plane, body_box, finest_plane
 from napari_medsamq.ui.canvas.prompt_layers import BoxLayer, marks_layer, show_clicks
 from napari_medsamq.ui.prompt_list import PromptList, Request
 from napari_medsamq.workflows.follow_up import PriorLabel
@@ -66,6 +66,8 @@ class Workspace:
         The boxes, those that wait for their masks too.
     plane : Plane
         In which the user left it, or is to see it first.
+    body : (2, 3) int
+        First and last voxels of the box that the patient lies in.
     box_layer : BoxLayer
         Shows the boxes, and tells what the mouse does to them.
     strokes : LabelStrokes
@@ -119,6 +121,7 @@ class Workspace:
         self.box_layer = BoxLayer(self.boxes, session.label.shape)
         self._colors: dict[int, str] = {}
         self.plane = finest_plane(volume)
+        self.body = body_box(volume)
         self.strokes = LabelStrokes(session, self.labels, self.refresh, self.refused.emit)
         self.preview.events.visible.connect(self._on_content)
         self.marks.events.data.connect(self._on_content)

@@ -23,7 +23,7 @@ def test_a_small_box_is_zoomed_in_on_when_the_mouse_lets_go(dock, engine):
     assert shown
     assert set(shown) == {1}, "previews are of the whole slice, encoded once"
     assert engine.encoded == 2
-    assert "refined by zooming in" in dock.dock.status
+    assert "refined by zooming in" in dock.dock.form.messages.line.toolTip()
     found = np.argwhere(dock.session.label)
     np.testing.assert_allclose(found.min(0), SMALL[0], atol=1)
     np.testing.assert_allclose(found.max(0), SMALL[1], atol=1)
@@ -66,7 +66,7 @@ def test_a_large_box_is_not(dock, engine):
     dock.drag(*LARGE)
     dock.wait()
     assert engine.encoded == 1
-    assert "refined" not in dock.dock.status
+    assert "refined" not in dock.dock.form.messages.line.toolTip()
 
 
 def test_it_can_be_switched_off_for_a_volume(dock, engine):

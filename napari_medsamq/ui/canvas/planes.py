@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from math import inf, nextafter
 from typing import TYPE_CHECKING
 
+import cv2
+import numpy as np
+import numpy.typing as npt
+
 from napari_medsamq.io.volume import Volume
+from napari_medsamq.ui.canvas.slice_bar import BAR_HEIGHT
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -19,6 +24,11 @@ if TYPE_CHECKING:
 
 # So near a number of steps is one.
 _WHOLE = 1e-6
+# A volume is looked at in so many steps along each axis to find the patient. HU of air and lungs
+# lie below the one, and intensities of what is around a patient in a MR below the other, a share.
+_COARSE, _AIR, _DARK = 128, -300, 0.1
+# Of the room: letters lie on the rest.
+_FILLED = 0.94
 
 
 @dataclass(frozen=True)
@@ -64,8 +74,51 @@ def finest_plane(volume: Volume) -> Plane:
     return next(own for own, side in zip(PLANES, sides, strict=True) if side <= 1.05 * min(sides))
 
 
-def turn_viewer(viewer: ViewerModel, plane: Plane, layer: Layer) -> None:
-    """Show the slices of a plane, and all of a layer."""
+def body_box(volume: Volume) -> npt.NDArray[np.int64]:
+    """Return the box (2, 3) of voxels, its first and its last ones, that the patient lies in.
+
+    Air around is left out, and so is what is as thin as a table; where there is nothing else, the
+    box is the whole volume.
+    """
+    shape = np.array(volume.data.shape[:3])
+    whole = np.array([np.zeros(3, int), shape - 1])
+    if volume.data.ndim > len(PLANES):
+        return whole
+    step = np.maximum(1, shape // _COARSE)
+    coarse = volume.data[:: step[0], :: step[1], :: step[2]]
+    if volume.hounsfield:
+        inside = coarse > _AIR
+    else:
+        low, high = np.percentile(coarse, (1, 99))
+        inside = coarse > low + _DARK * (high - low)
+    kernel = np.ones((3, 3), np.uint8)
+    opened = [cv2.morphologyEx(one.astype(np.uint8), cv2.MORPH_OPEN, kernel) for one in inside]
+    places = np.nonzero(np.array(opened))
+    if not places[0].size:
+        return whole
+    first, last = (np.array([edge(own) for own in places]) * step for edge in (np.min, np.max))
+    return np.array([first, np.minimum(last + step - 1, shape - 1)])
+
+
+def turn_viewer(
+    viewer: ViewerModel,
+    plane: Plane,
+    layer: Layer,
+    body: npt.NDArray[np.int64] | None = None,
+    room: tuple[int, int] = (0, 0),
+) -> None:
+    """Show the slices of a plane, as large as there is room for a part of a layer.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    plane : Plane
+    layer : Layer
+    body : (2, 3) int, optional
+        First and last voxels of the part; all of the layer without it.
+    room : (int, int)
+        Columns and rows of the canvas, from its upper left corner, that nothing lies on.
+    """
     # Layers with more axes, a time series say, put theirs in front of ours.
     extra = viewer.dims.ndim - len(plane.order)
     viewer.dims.order = (*range(extra), *(axis + extra for axis in plane.order))
@@ -73,6 +126,18 @@ def turn_viewer(viewer: ViewerModel, plane: Plane, layer: Layer) -> None:
     # Other volumes may be larger, or lie elsewhere. napari fits to single layers only where they
     # have all of its axes.
     viewer.reset_view(layers=None if extra else [layer])
+    if extra or body is None or min(room) <= 0:
+        return
+    camera, (rows, columns) = viewer.scene.camera, plane.order[1:]
+    scale, start = np.array(layer.scale), np.array(layer.translate)
+    sides = (body[1] - body[0] + 1) * scale
+    middle = start + body.mean(axis=0) * scale
+    zoom = min(room[0] / sides[columns], room[1] / sides[rows]) * _FILLED
+    # What lies on the canvas lies at its lower end.
+    lower = (plane.orientation[0] == "down") - (plane.orientation[0] == "up")
+    beside = lower * BAR_HEIGHT / 2 / zoom
+    camera.zoom = zoom
+    camera.center = (0.0, float(middle[rows] + beside), float(middle[columns]))
 
 
 def range_without(

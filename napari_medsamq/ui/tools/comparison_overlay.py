@@ -21,7 +21,6 @@ from napari_medsamq.analysis.comparison import (
     Agreement,
     differing_slices,
 )
-from napari_medsamq.ui.canvas.planes import turn_viewer
 from napari_medsamq.ui.canvas.slice_bar import BAR_HEIGHT
 from napari_medsamq.ui.forms.compare_form import DIFFERENCES, OVERLAID, A, B
 from napari_medsamq.ui.tools.click import ClickTool
@@ -212,7 +211,7 @@ class ComparisonOverlay(Tool):
         viewer = self._viewer
         viewer.dims.ndisplay = 2
         if self._view.plane != before["plane"]:
-            turn_viewer(viewer, before["plane"], self._workspace.labels)
+            self.turn(before["plane"])
         if len(before["order"]) == viewer.dims.ndim:
             viewer.dims.order = before["order"]
             viewer.dims.point = before["point"]

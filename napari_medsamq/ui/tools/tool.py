@@ -11,7 +11,8 @@ from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
 from napari_medsamq.errors import MedSAMQError
-from napari_medsamq.ui.canvas.slice_bar import SliceBar
+from napari_medsamq.ui.canvas.planes import Plane, turn_viewer
+from napari_medsamq.ui.canvas.slice_bar import BAR_HEIGHT, SliceBar
 from napari_medsamq.ui.forms.dock_form import DockForm
 from napari_medsamq.ui.view_state import ViewState
 from napari_medsamq.ui.worker import Worker
@@ -85,6 +86,12 @@ class Tool(QObject):
         self._say, self._fail = context.dock.show_status, context.dock.show_failure
         self._followed: list[tuple[Any, Callable[..., None]]] = []
         self.closed = False
+
+    def turn(self, plane: Plane) -> None:
+        """Show the slices of a plane."""
+        workspace, canvas = self._workspace, self._canvas
+        room = canvas.width(), canvas.height() - BAR_HEIGHT
+        turn_viewer(self._viewer, plane, workspace.labels, workspace.body, room)
 
     def follow(self, slot: Callable[..., None], *signals: Any) -> None:
         """Have a slot called by signals, Qt's, napari's or psygnal's, until the tool is closed."""

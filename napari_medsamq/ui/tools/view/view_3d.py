@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_medsamq.ui.canvas.planes import turn_viewer
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
 # From the front with the head up, along the array axes (z, y, x), which run towards head, back and
@@ -38,7 +37,7 @@ class View3DTool(Tool):
         if self._view.solid:
             self.leave()
             point = self._viewer.dims.point
-            turn_viewer(self._viewer, self._view.plane, self._workspace.labels)
+            self.turn(self._view.plane)
             self._viewer.dims.point = point
             return
         viewer, workspace = self._viewer, self._workspace
