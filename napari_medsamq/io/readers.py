@@ -26,6 +26,8 @@ IMAGE_SUFFIXES = (*_VOLUMES, ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 LABEL_SUFFIXES = tuple(own for own in IMAGE_SUFFIXES if own not in (".npz", ".jpg", ".jpeg"))
 # Of a folder, before it is said to hold no DICOM.
 _LOOKED_AT = 300
+# What lies beside a label that was saved here.
+_PROVENANCE = ".provenance.json"
 
 
 def can_read(path: Path) -> bool:
@@ -35,6 +37,23 @@ def can_read(path: Path) -> bool:
     # Those of the folder itself come before those of its subfolders.
     entries = islice(path.rglob("*"), _LOOKED_AT)
     return any(entry.is_file() and is_dicom(entry) for entry in entries)
+
+
+def next_scan(path: Path) -> Path | None:
+    """Return the scan that follows in the same folder, by name; None after the last one.
+
+    It is a file where this one is a file, and a DICOM folder where it is a folder. Labels that were
+    saved beside the scans, which a provenance tells, are none.
+    """
+    labels = tuple(
+        own.name.removesuffix(_PROVENANCE) + "." for own in path.parent.glob(f"*{_PROVENANCE}")
+    )
+    later = (
+        own
+        for own in sorted(path.parent.iterdir())
+        if own.name > path.name and own.is_dir() == path.is_dir()
+    )
+    return next((own for own in later if can_read(own) and not own.name.startswith(labels)), None)
 
 
 def files_of(path: Path) -> tuple[Path, ...]:

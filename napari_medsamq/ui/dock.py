@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -16,6 +16,7 @@ from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.backend import CPU
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.io.modality import Modality
+from napari_medsamq.io.readers import next_scan
 from napari_medsamq.io.source import Selection
 from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.ui import preferences
@@ -114,6 +115,7 @@ class MedSAMQWidget(QWidget):
         self.form.volume.open_requested.connect(self.open_path)
         self.form.volume.layer_requested.connect(self._opener.open_layer)
         self.form.volume.close_requested.connect(self._close_volume)
+        self.form.volume.next_requested.connect(self._open_next)
         self.form.guide.setVisible(options.ask and preferences.shows_guide())
         self.form.guide.sample_requested.connect(partial(self.open_path, SAMPLES / "ct.nii.gz"))
         self.form.guide.ended.connect(self._end_guide)
@@ -152,7 +154,10 @@ class MedSAMQWidget(QWidget):
 
         Who wants to, saves now, and may ask again once nothing is at work.
         """
-        changed = [own for own in self.workspaces if own.unsaved]
+        return self._may_leave(self.workspaces)
+
+    def _may_leave(self, workspaces: Sequence[Workspace]) -> bool:
+        changed = [own for own in workspaces if own.unsaved]
         if not changed or self._controller is None:
             return True
         names = [name for own in changed for name in own.unsaved]
@@ -250,6 +255,18 @@ class MedSAMQWidget(QWidget):
             if buttons.Yes != QMessageBox.question(self, "Close volume?", question):
                 return
         workspace.close()
+
+    def _open_next(self) -> None:
+        if self._controller is None:
+            return
+        workspace = self._controller.workspace
+        path = workspace.session.volume.path
+        following = None if path is None else next_scan(path)
+        if following is None:
+            self.form.show_status("This is the last scan in its folder.")
+        elif self._may_leave([workspace]):
+            workspace.close()
+            self.open_path(following)
 
     def _on_closed(self) -> None:
         """The volume in use was closed: another open one is shown."""

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
     QMainWindow,
     QPlainTextEdit,
     QTextEdit,
+    QToolBar,
     QWidget,
 )
 
@@ -198,6 +199,12 @@ def by_tab_alone(inside: QWidget) -> None:
                 control.setFocusPolicy(Qt.FocusPolicy.TabFocus)
             if isinstance(control, QAbstractSpinBox):
                 control.lineEdit().installEventFilter(_Typing(control))
+
+
+def name_the_rest(bar: QToolBar) -> None:
+    """Name, for screen readers, the button of a bar that opens what has no room in it."""
+    for button in bar.findChildren(QAbstractButton, "qt_toolbar_ext_button"):
+        button.setAccessibleName("More")
 
 
 def types_text(widget: QObject | None) -> bool:

@@ -48,11 +48,13 @@ def controls(root):
 
 def test_every_control_of_the_dock_has_a_name(dock):
     dock.dock.form.guide.show()
-    form = dock.dock.form.check
+    view, form = dock.dock.form, dock.dock.form.check
     nameless, seen = set(), 0
     for repair in REPAIRS:
         form._choice.value = repair.title
-        for widget in controls(dock.dock_frame.parentWidget()):
+        volume, messages = view.volume, view.messages
+        parts = dock.dock, view.rail, messages, volume.planes, volume.window_level.presets
+        for widget in (own for part in parts for own in controls(part)):
             seen += 1
             if not spoken(widget):
                 nameless.add(f"{type(widget).__name__} in {type(widget.parent()).__name__}")

@@ -67,7 +67,7 @@ def place(dock, answer):
 
     def with_label(path):
         answer(path)
-        click(dock, "Follow-up")
+        dock.entry("Follow-up").trigger()
         dock.wait()
         if images(dock).isVisibleTo(dock.dock):
             click(dock, "Place boxes")
@@ -277,7 +277,7 @@ def moved(window, engine, tmp_path):
 
 def test_a_patient_who_has_moved_is_found_by_the_image_beside_the_label(moved, answer, tmp_path):
     answer(tmp_path / "prior" / "abdomen_label.nii.gz")
-    click(moved, "Follow-up")
+    moved.entry("Follow-up").trigger()
     moved.wait()
     assert images(moved).currentText() == "file: abdomen.nii.gz"
     assert moved.workspace.prompts.waiting == []
@@ -299,7 +299,7 @@ def test_a_patient_who_has_moved_is_found_by_the_image_beside_the_label(moved, a
 
 def test_without_the_image_boxes_lie_where_the_patient_lay(moved, answer, tmp_path):
     answer(tmp_path / "prior" / "abdomen_label.nii.gz")
-    click(moved, "Follow-up")
+    moved.entry("Follow-up").trigger()
     moved.wait()
     QTest.keyClick(images(moved), Qt.Key.Key_Home)
     assert images(moved).currentText() == prior_form.NO_IMAGE
@@ -319,7 +319,7 @@ def test_an_open_layer_can_be_the_image(moved, answer, tmp_path):
     moved.wait()
     assert moved.workspace.image is new
     answer(label)
-    click(moved, "Follow-up")
+    moved.entry("Follow-up").trigger()
     moved.wait()
     menu = images(moved)
     assert [menu.itemText(n) for n in range(menu.count())] == [
@@ -365,7 +365,7 @@ def test_a_registration_can_be_stopped(moved, answer, tmp_path, monkeypatch, way
 
     monkeypatch.setattr(followup, "register", slow)
     answer(tmp_path / "prior" / "abdomen_label.nii.gz")
-    click(moved, "Follow-up")
+    moved.entry("Follow-up").trigger()
     moved.wait()
     click(moved, "Place boxes")
     moved.qtbot.waitUntil(begun.is_set)
@@ -387,7 +387,7 @@ def test_an_image_that_does_not_fit_places_nothing(moved, answer, tmp_path):
     far[:3, 3] = 900
     other = write_nifti(tmp_path / "other.nii.gz", textured(), far)
     answer(tmp_path / "prior" / "abdomen_label.nii.gz", other)
-    click(moved, "Follow-up")
+    moved.entry("Follow-up").trigger()
     moved.wait()
     click(moved, "Image file")
     assert images(moved).currentText() == "file: other.nii.gz"

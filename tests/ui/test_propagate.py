@@ -174,7 +174,7 @@ def test_what_is_accepted_in_the_middle_stays(slow):
     slow.press(Qt.Key.Key_A)
     accepted = session.label.copy()
     assert (accepted[55] == before[55]).all()
-    assert "slice 55 accepted" in slow.dock.status
+    assert "slice 56 accepted" in slow.dock.status
     assert "The propagation was stopped" in slow.dock.status
     slow.wait()
     np.testing.assert_array_equal(session.label, accepted)

@@ -9,7 +9,7 @@ from qtpy.QtGui import QResizeEvent, QTextDocument
 from qtpy.QtWidgets import QFrame, QLabel, QSizePolicy, QTextEdit, QToolBar, QToolButton
 
 from napari_medsamq.plain_text import plain, unguessed
-from napari_medsamq.ui.key_focus import by_tab_alone
+from napari_medsamq.ui.key_focus import by_tab_alone, name_the_rest
 
 _LINES = 2
 # What is under the mouse may change it without a move of what is beside it.
@@ -40,6 +40,7 @@ class MessageBar(QToolBar):
         self.addWidget(self._undo)
         self.addWidget(self._place)
         by_tab_alone(self)
+        name_the_rest(self)
         self.show_undo(None)
 
     @property

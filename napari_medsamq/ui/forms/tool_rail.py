@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QMenu, QToolBar, QToolButton
 
 from napari_medsamq.plain_text import unguessed
 from napari_medsamq.ui.forms.icons import IconButton
-from napari_medsamq.ui.key_focus import by_tab_alone
+from napari_medsamq.ui.key_focus import by_tab_alone, name_the_rest
 
 BOX, POINT, BRUSH, ERASER, MOVE = TOOLS = ("box", "point", "brush", "eraser", "move")
 BOTH_WAYS, UP, DOWN, TO_VIEW = "both ways", "up", "down", "to the slice in view"
@@ -95,6 +95,7 @@ class ToolRail(QToolBar):
         self.addSeparator()
         self.addWidget(save)
         by_tab_alone(self)
+        name_the_rest(self)
 
     def _on_propagate(self) -> None:
         if self._propagating:

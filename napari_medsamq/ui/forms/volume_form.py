@@ -56,6 +56,7 @@ class VolumeForm(QWidget):
     run_requested = Signal()
     layer_requested = Signal(object)
     close_requested = Signal()
+    next_requested = Signal()
     modality_requested = Signal(str)
     plane_requested = Signal(int)
     zoom_requested = Signal(bool)
@@ -130,6 +131,8 @@ class VolumeForm(QWidget):
         add = self.menu.addAction
         add("Open file…", self._ask_for_file)
         add("Open DICOM folder…", self._ask_for_folder)
+        self._next = add("Next scan in this folder", self.next_requested.emit)
+        self._next.setToolTip("Close this volume, and open the file or DICOM folder after it")
         self._close = add("Close volume", self.close_requested.emit)
         self._close.setToolTip(
             "Take the volume and its layers out of the window. What you did is kept, and there\n"
@@ -151,7 +154,13 @@ class VolumeForm(QWidget):
         advanced.toggled.connect(self._advanced.setVisible)
         self.menu.addSeparator()
         add("Keys and manual  (?)", self.help_requested.emit)
-        self._needs_volume = (self._close, *files, self._follow_up, self._kinds.menuAction())
+        self._needs_volume = (
+            self._next,
+            self._close,
+            *files,
+            self._follow_up,
+            self._kinds.menuAction(),
+        )
 
     def _ask_for_file(self) -> None:
         name, _ = QFileDialog.getOpenFileName(

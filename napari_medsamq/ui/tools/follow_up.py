@@ -171,8 +171,9 @@ class FollowUpTool(Tool):
         chosen = layers[0] if path is not None and layers else path
         name = prior.label.volume.name
         self._dock.prior.begin(name, self._images(), chosen)
+        self._dock.show_tab(self._dock.prior)
         self._say(
-            f"{name} is read. Choose the image it was drawn on, or none, below the volume, and "
+            f"{name} is read. Choose the image it was drawn on, or none, on the page Compare, and "
             "press 'Place boxes'."
         )
 
@@ -243,7 +244,7 @@ def _describe(labels: list[PriorLabel]) -> str:
     count = len(labels) - len(outside)
     text = (
         f"{count} box{'' if count == 1 else 'es'} from the prior scan, each on its middle slice. "
-        "Move, resize or delete those that do not fit, then press 'Segment' below the file buttons."
+        "Move, resize or delete those that do not fit, then press 'Segment' above the structures."
         if count
         else "No label of the prior scan lies within this volume."
     )
