@@ -12,10 +12,9 @@ from napari_medsamq.plugin import SAMPLES
 BOX = ((12, 16, 24), (12, 47, 55))
 
 
-def click(window, text):
-    push = window.button(text)
-    window.dock.form.ensureWidgetVisible(push)
-    QTest.mouseClick(push, Qt.MouseButton.LeftButton)
+def choose(window, text):
+    """Choose an entry of the volume's menu."""
+    window.entry(text).trigger()
     QTest.qWait(50)
     window.wait()
 
@@ -51,7 +50,7 @@ def test_a_closed_volume_is_gone_and_its_work_kept(drawn, phantom, monkeypatch, 
     voxels = int(drawn.session.label.sum())
     assert voxels > 0
     if how == "button":
-        click(drawn, "Close volume")
+        choose(drawn, "Close volume")
     else:
         delete(drawn, drawn.workspace.image)
     assert len(drawn.viewer.layers) == 0
@@ -111,9 +110,9 @@ def test_a_volume_whose_work_is_not_recorded_is_not_closed_unasked(drawn, monkey
     assert "is not recorded, so the volume stays" in drawn.dock.status
     answers = [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
     monkeypatch.setattr(QMessageBox, "question", lambda *_: answers.pop(0))
-    click(drawn, "Close volume")
+    choose(drawn, "Close volume")
     assert drawn.session.label.any()
-    click(drawn, "Close volume")
+    choose(drawn, "Close volume")
     assert drawn.dock.controller is None
     assert len(drawn.viewer.layers) == 0
 
@@ -124,7 +123,7 @@ def test_an_image_of_someone_else_stays_when_its_volume_is_closed(engine, window
     layer = window.viewer.add_image(grey, name="theirs")
     window.dock.form.volume.layer_requested.emit(layer)
     window.wait()
-    click(window, "Close volume")
+    choose(window, "Close volume")
     assert list(window.viewer.layers) == [layer]
 
 
@@ -169,7 +168,7 @@ def test_the_slider_counts_the_slices_of_the_volume_in_hand(dock):
     dock.viewer.add_image(np.zeros((40, 64, 80)), scale=(3, 0.7, 0.5))
     assert [bar.maximum() for bar in sliders(dock)] == [39]
     dock.drag((13, 16, 24), (13, 47, 55))
-    click(dock, "Close volume")
+    choose(dock, "Close volume")
     assert dock.workspace is second
     kinds = [layer for layer in dock.viewer.layers if isinstance(layer, Image)]
     assert first.image not in kinds

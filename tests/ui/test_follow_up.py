@@ -167,11 +167,11 @@ def test_undo_takes_back_what_was_done_last_while_boxes_wait(dock, engine, prior
     engine.open.set()
     dock.wait()
     np.testing.assert_array_equal(dock.session.label, label)
-    click(dock, "Undo")
+    dock.button("Undo").click()
     assert "Undone: box for" in dock.dock.status
     assert not dock.session.label.any()
     assert prompts.held == waiting
-    click(dock, "Redo")
+    dock.button("Redo").click()
     np.testing.assert_array_equal(dock.session.label, label)
     dock.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert dock.workspace.prompts.waiting == waiting
@@ -183,8 +183,8 @@ def test_undo_takes_back_what_was_done_last_while_boxes_wait(dock, engine, prior
 
 
 def change_modality(window):
-    (menu,) = [menu for menu in window.dock.findChildren(QComboBox) if menu.findText("MR") >= 0]
-    QTest.keyClick(menu, Qt.Key.Key_M)
+    (entry,) = [own for own in window.entry("Modality").menu().actions() if own.text() == "MR"]
+    entry.trigger()
     window.wait()
     assert window.session.volume.modality == "MR"
 
