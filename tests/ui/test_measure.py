@@ -8,10 +8,10 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
+    QAbstractButton,
     QApplication,
     QDialog,
     QLabel,
-    QPushButton,
     QTabBar,
     QTextBrowser,
 )
@@ -126,9 +126,12 @@ def test_the_manual_is_read_beside_the_keys(dock):
 
 
 def test_every_key_with_a_button_is_written_on_it(dock):
-    texts = " ".join(b.text() for b in dock.dock.findChildren(QPushButton))
+    buttons = dock.dock_frame.parentWidget().findChildren(QAbstractButton)
+    entries = dock.dock.form.volume.menu.actions()
+    # On a tool its letter is drawn, and said where the mouse rests.
+    texts = " ".join(own.text() + own.toolTip() for own in (*buttons, *entries))
     for key in (
-        *("B", "C", "R", "P", "N", "Shift+N", "A", "E", "D", "K", "Shift+K"),
+        *("B", "C", "G", "X", "M", "R", "P", "N", "Shift+N", "A", "E", "D", "K", "Shift+K"),
         *("Ctrl+Z", "Ctrl+Shift+Z", "?"),
     ):
         assert f"({key})" in texts

@@ -6,7 +6,7 @@ import pytest
 from conftest import MOVE_MS, PLAIN
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QCheckBox, QMenu, QPushButton
+from qtpy.QtWidgets import QCheckBox, QMenu
 
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
 from napari_medsamq.inference.window_presets import CT_PRESETS
@@ -33,7 +33,7 @@ def shown(window):
 
 
 def named(window):
-    return form(window).findChild(QPushButton).text()
+    return form(window).presets.text()
 
 
 def switch(window):
