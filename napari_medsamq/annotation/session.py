@@ -12,7 +12,7 @@ from napari_medsamq.inference.embeddings import DEFAULT_BUDGET, EMBEDDING_BYTES
 from napari_medsamq.inference.engine import Engine
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
-from napari_medsamq.inference.propagation import Gap, MaskCarrier, Stop, segment_box_3d
+from napari_medsamq.inference.propagation import Gap, MaskCarrier, Stop, segment_box_3d, stop_rules
 from napari_medsamq.inference.slice_predictor import PredictorMemory, SliceMask, SlicePredictor
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.palettes import OKABE_ITO
@@ -172,7 +172,9 @@ class AnnotationSession(LabelModel):
                 f"The slices {first} to {last} have to hold those that are known, {min(known)} to "
                 f"{max(known)}, and lie within 0 to {count - 1}. Choose others."
             )
-        return MaskCarrier(self.predictor(axis)).carry(anchors, first, last, done)
+        predictor = self.predictor(axis)
+        rules = stop_rules(predictor.network_state.carry_prompt)
+        return MaskCarrier(predictor, rules).carry(anchors, first, last, done)
 
     @property
     def slices_kept(self) -> int:
@@ -182,9 +184,7 @@ class AnnotationSession(LabelModel):
     @property
     def carry_prompt(self) -> CarryPrompt:
         """What `carry` asks the network with."""
-        if self._carry_prompt is not None:
-            return self._carry_prompt
-        return CarryPrompt.box_and_mask if self.engine.spec.takes_masks else CarryPrompt.box
+        return self._carry_prompt or self.engine.spec.carry_prompt
 
     def network_state(self) -> NetworkState:
         """Return what the network is and sees now, for those who want to ask it again."""

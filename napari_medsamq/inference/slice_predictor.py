@@ -80,6 +80,8 @@ class SliceEvidence:
         Mean of the embedding within the mask, of length 1.
     brightness, spread : float
         Mean and standard deviation of the windowed intensities within the mask, from 0 to 1.
+    iou : float
+        Intersection over union that the network predicts for its mask; 1 for a known one.
     """
 
     mask: Bool
@@ -88,6 +90,7 @@ class SliceEvidence:
     appearance: Float32
     brightness: float
     spread: float
+    iou: float = 1.0
 
     @property
     def area(self) -> int:
@@ -242,24 +245,36 @@ class SlicePredictor:
         xyxy : (4,) float
             In slice pixels.
         before : (H, W) bool
-            Mask of the slice before, for `CarryPrompt.box_and_mask`.
+            Mask of the slice before, for any `CarryPrompt` but `box`.
 
         Returns
         -------
         answer : SliceMask
         evidence : SliceEvidence
-            Of the box alone, also where the mask before was asked with: that makes every edge
-            sharp, where the structure has ended too.
+            With `CarryPrompt.box_and_mask`, of the box alone: the mask makes every edge sharp,
+            where the structure has ended too.
         """
         transform = self.transform_around(xyxy)
-        answer, logits, embedding = self._decode(index, transform, xyxy)
+        carry_prompt = self.network_state.carry_prompt
+        shows_mask = carry_prompt is not CarryPrompt.box and bool(
+            transform.apply_mask(before).any()
+        )
+        carried = carry_prompt is CarryPrompt.carried
+        answer, logits, embedding = self._decode(
+            index,
+            transform,
+            xyxy,
+            start=before if carried and shows_mask else None,
+            carried=carried,
+        )
         height, width = transform.resize.frame
         found = logits > 0
         found[height:] = found[:, width:] = False
         stability = stability_of(logits[:height, :width])
-        evidence = self._evidence(index, answer.mask, found, stability, embedding)
-        led_by_mask = self.network_state.carry_prompt is CarryPrompt.box_and_mask
-        if led_by_mask and transform.apply_mask(before).any():
+        evidence = replace(
+            self._evidence(index, answer.mask, found, stability, embedding), iou=answer.iou
+        )
+        if shows_mask and not carried:
             # Asked apart: the decoder is told once for all prompts whether masks come with them.
             led, led_logits, _ = self._decode(index, transform, xyxy, start=before)
             answer = replace(
@@ -318,13 +333,15 @@ class SlicePredictor:
         xyxy: npt.ArrayLike,
         clicks: Sequence[Click] = (),
         start: Bool | None = None,
+        *,
+        carried: bool = False,
     ) -> tuple[SliceMask, Float32, Float32]:
         with self.memory.lock:
             embedding, encode_ms = self._embedding(index, transform)
             begun = perf_counter()
             key = self._key(index, transform)
             logits, iou = self.memory.decoder.decode(
-                self.engine, embedding, transform, xyxy, clicks, start, place=key
+                self.engine, embedding, transform, xyxy, clicks, start, place=key, carried=carried
             )
             mask = transform.invert_mask(logits)
             decode_ms = (perf_counter() - begun) * 1000
