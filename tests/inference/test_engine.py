@@ -213,7 +213,7 @@ def spec(**changes: Any) -> Callable[[Path], None]:
         (text('{"name": "tin'), "model.json", "Install the model again"),
         (text("\x00\xff"), "model.json", "Install the model again"),
         (text("[]"), "model.json", "export the model again"),
-        (spec(format_version=3), "model.json", "Update napari-medsamq or export"),
+        (spec(format_version=4), "model.json", "Update napari-medsamq or export"),
         (spec(bits=None), "model.json", "Export the model again"),
         (spec(colour="blue"), "model.json", "Export the model again"),
         (spec(preprocessing={"resize": "cubic"}), "model.json", "Export the model again"),

@@ -86,11 +86,11 @@ def train(
                 break
     run.close()
     story = continue_story(network.provenance, _describe(config, trainer.step))
-    if config.clicks:
-        # The plugin asks with a mask only those networks that have learnt from one.
-        story["prompts"] = "boxes, clicks and masks"
+    # The plugin asks only for what a network has learnt.
     if config.runs:
         story["prompts"] = "boxes, clicks, masks and carried boxes"
+    elif config.clicks:
+        story.setdefault("prompts", "boxes, clicks and masks")
     network.net.load_state_dict(trainer.weights())
     trained = StoredNetwork(network.net.cpu().eval(), network.quant, story)
     run.write_network(trained)
