@@ -25,7 +25,10 @@ from napari_medsamq.inference.backend import (
 from napari_medsamq.inference.model_choice import default_model
 from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.io.modality import Modality
+from napari_medsamq.prompts import CarryPrompt
 
+# The highest label of points of boxes that are drawn; those of carried ones come after it.
+_DRAWN = 3
 _CHANNELS_LAST = (1, 64, 64, 256)
 
 
@@ -148,8 +151,13 @@ class OpenVINOEngine:
         Raises
         ------
         ModelError
-            If OpenVINO fails, out of memory say.
+            If OpenVINO fails, out of memory say, or for carried boxes that it has not learnt.
         """
+        if point_labels.max() > _DRAWN and self.spec.carry_prompt is not CarryPrompt.carried:
+            raise ModelError(
+                f"The network {self.spec.name} has not learnt boxes that are carried from slice to "
+                "slice. Choose another model, or carry by boxes."
+            )
         request = self._decoder
         inputs = {
             # Without a copy if it comes from `encode`.

@@ -161,6 +161,15 @@ def edit_spec(directory: Path, **changes: Any) -> None:
     path.write_text(json.dumps({name: value for name, value in spec.items() if value is not None}))
 
 
+def test_carried_boxes_are_refused_by_a_network_that_has_not_learnt_them(
+    engine: OpenVINOEngine, embeddings: dict[str, np.ndarray]
+) -> None:
+    corners, labels = box_points([10, 20, 60, 70], carried=True)
+    assert labels.tolist() == [[4, 5]]
+    with pytest.raises(ModelError, match="has not learnt boxes that are carried"):
+        engine.decode(embeddings["ct_abdomen"], corners, labels)
+
+
 def test_a_directory_that_keeps_the_contract_is_accepted(tiny: Path) -> None:
     engine = OpenVINOEngine(tiny)
     assert engine.spec == ModelSpec.read(tiny)

@@ -20,11 +20,13 @@ from napari_medsamq.inference.engine import Engine
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.medsam_case import read_arrays
 from napari_medsamq.io.volume import read_volume
-from napari_medsamq.prompts import BoxPrompt, CarryPrompt, Click
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt, Click
 from training.data.cases import NpzCase, find_cases, reference
 from training.data.simulated_clicks import next_click
 from training.evaluation.confidence_study import check_slices, mend_worst, pair_checks
+from training.evaluation.interactive import Correction, begin, correct
 from training.evaluation.protocol import (
+    MIN_PIXELS,
     Label,
     Protocol,
     Target,
@@ -85,7 +87,7 @@ class ModelMode:
     def __str__(self) -> str:
         marks = {
             f"{self.looser:+.0%}": self.protocol is Protocol.loose,
-            f", clicks: {self.clicks}": self.protocol is Protocol.clicks,
+            f", clicks: {self.clicks}": self.protocol in (Protocol.clicks, Protocol.interactive),
             ", 3D box": self.by_3d_box,
             f", {self.prompt}": self.prompt is not None,
             ", worst slice boxed anew": self.mends,
@@ -131,7 +133,7 @@ def list_modes(
             found += [replace(plain, prompt=prompt) for prompt in prompts]
         elif protocol is Protocol.loose:
             found += [replace(plain, looser=share) for share in LOOSE]
-        elif protocol is Protocol.clicks:
+        elif protocol in (Protocol.clicks, Protocol.interactive):
             found += [replace(plain, clicks=count) for count in CLICKS]
         else:
             found.append(plain)
@@ -268,11 +270,14 @@ class _Memory:
     ----------
     answers : dict of Target to list of (BoxPrompt, SliceMask)
         What was asked and found with no click, one, two ...
+    corrections : dict of Target to list of Correction
+        The same of volumes.
     encode_ms : dict of int to float
         What encoding each slice took.
     """
 
     answers: dict[Target, list[tuple[BoxPrompt, SliceMask]]] = field(default_factory=dict)
+    corrections: dict[Target, list[Correction]] = field(default_factory=dict)
     encode_ms: dict[int, float] = field(default_factory=dict)
 
 
@@ -323,6 +328,8 @@ class _ModelRun:
         self._sure = []
         if isinstance(target.box, BoxPrompt):
             return [self._slice_mask(target, target.box, label)]
+        if self.mode.protocol is Protocol.interactive:
+            return self._corrected(target, target.box, label).masks
         if not self.mode.propagates:
             return list(self._session.segment(target.box))
         (first,) = self._session.segment(middle_box(target, label, self._seed))
@@ -340,6 +347,16 @@ class _ModelRun:
             masks = mend_worst(self._session, masks, self._sure, target, label, self._seed)
             self._sure = []
         return masks
+
+    def _corrected(self, target: Target, box: BoxPrompt3D, label: Label) -> Correction:
+        found = self._memory.corrections.setdefault(target, [])
+        if not found:
+            found.append(begin(self._session, box))
+        while len(found) <= self.mode.clicks:
+            found.append(correct(self._session, found[-1], box, label == target.label_id))
+        for answer in found[self.mode.clicks].asked:
+            self._note_encoding(answer)
+        return found[self.mode.clicks]
 
     def _slice_mask(self, target: Target, box: BoxPrompt, label: Label) -> SliceMask:
         wanted = label[box.index] == target.label_id
@@ -378,4 +395,10 @@ class _ModelRun:
 
 def _count_slices(reference: Bool, mask: Bool) -> dict[str, int]:
     found, wanted = mask.any((1, 2)), reference.any((1, 2))
-    return {"ghosts": int(np.sum(found & ~wanted)), "slices": int(np.sum(found))}
+    missed = ~found & (reference.sum((1, 2)) >= MIN_PIXELS)
+    return {
+        "ghosts": int(np.sum(found & ~wanted)),
+        "slices": int(np.sum(found)),
+        "missed": int(np.sum(missed)),
+        "wanted": int(np.sum(wanted)),
+    }
