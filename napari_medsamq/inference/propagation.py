@@ -69,6 +69,10 @@ def segment_box_3d(predictor: SlicePredictor, box: BoxPrompt3D) -> Iterator[Slic
 
 
 def _next_box(predictor: SlicePredictor, mask: Bool, otherwise: Float64) -> Float64:
+    """Return the box (4,) XYXY around a mask (H, W) bool, as it is carried to the next slice.
+
+    In slice pixels; `otherwise` where the mask is empty, or too small to be seen by the network.
+    """
     around = tight_box(mask)
     if around is None:
         return otherwise
@@ -81,11 +85,11 @@ def _next_box(predictor: SlicePredictor, mask: Bool, otherwise: Float64) -> Floa
     return transform.invert_box(np.clip(wider, 0, FRAME))
 
 
-def _anchor_box(predictor: SlicePredictor, mask: Bool) -> Float64:
+def known_box(predictor: SlicePredictor, mask: Bool) -> Float64:
     """Return the box around a known mask, also where that is too small to be seen in the frame."""
     around = tight_box(mask)
     if around is None:
-        raise ValueError("an anchor is a mask that is not empty")
+        raise ValueError("a known mask is not empty")
     return _next_box(predictor, mask, around)
 
 
@@ -321,7 +325,7 @@ class MaskCarrier:
     def _bridge(
         self, anchors: Mapping[int, Bool], near: int, far: int, slices: range
     ) -> Iterator[SliceMask]:
-        start, goal = (_anchor_box(self.predictor, anchors[index]) for index in (near, far))
+        start, goal = (known_box(self.predictor, anchors[index]) for index in (near, far))
         previous = anchors[near]
         for index in slices:
             share = (index - near) / (far - near)
@@ -336,7 +340,7 @@ class MaskCarrier:
         self, start: Bool, at: int, slices: range, direction: Direction
     ) -> Iterator[SliceMask | Stop]:
         anchor = before = self.predictor.observe(at, start)
-        mask, first_box = start, _anchor_box(self.predictor, start)
+        mask, first_box = start, known_box(self.predictor, start)
         for index in slices:
             box = _next_box(self.predictor, mask, first_box)
             answer, now = self.predictor.segment_and_observe(index, box, mask)

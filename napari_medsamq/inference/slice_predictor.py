@@ -18,7 +18,12 @@ from napari_medsamq.inference.crop import CropTransform, tight_box
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES, EmbeddingCache
 from napari_medsamq.inference.engine import Engine, box_points
 from napari_medsamq.inference.network_state import NetworkState
-from napari_medsamq.inference.prompt_decoder import PromptDecoder, follow_clicks, with_clicks
+from napari_medsamq.inference.prompt_decoder import (
+    MASK_LOGIT,
+    PromptDecoder,
+    follow_clicks,
+    with_clicks,
+)
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import CarryPrompt, Click
 
@@ -285,6 +290,24 @@ class SlicePredictor:
                 decode_ms=answer.decode_ms + led.decode_ms,
             )
         return answer, evidence
+
+    def ask_again(self, index: int, xyxy: npt.ArrayLike, mask: Bool) -> Float32:
+        """Return logits (H, W) for a structure whose mask (H, W) bool is nearly right.
+
+        The network is asked as if mask and box (4,) XYXY came from the next slice, so that it may
+        leave them. Beside the part of the slice that it is shown, logits are -6.
+
+        Raises
+        ------
+        ModelError
+            If the network fails, or has not learnt carried boxes.
+        """
+        transform = self.transform_around(xyxy)
+        start = mask if transform.apply_mask(mask).any() else None
+        _, found, _ = self._decode(index, transform, xyxy, start=start, carried=True)
+        logits = np.full(mask.shape, -MASK_LOGIT, np.float32)
+        logits[transform.place] = transform.resize.invert_logits(found)
+        return logits
 
     def observe(self, index: int, mask: Bool) -> SliceEvidence:
         """Observe what is within a known mask (H, W) bool of a slice, empty or not."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby, product
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 
 import numpy as np
 
@@ -61,6 +62,8 @@ class ModelMode:
         What a propagation asks with; None for the plugin's own way.
     mends : bool
         Whether the least sure slice is boxed anew.
+    refines : bool
+        Whether all three planes are asked about what was carried.
     tight : bool
         Whether boxes are tight.
     looser : float
@@ -75,6 +78,7 @@ class ModelMode:
     by_3d_box: bool = False
     prompt: CarryPrompt | None = None
     mends: bool = False
+    refines: bool = False
     tight: bool = False
     looser: float = 0.0
     clicks: int = 0
@@ -91,6 +95,7 @@ class ModelMode:
             ", 3D box": self.by_3d_box,
             f", {self.prompt}": self.prompt is not None,
             ", worst slice boxed anew": self.mends,
+            ", refined in 3D": self.refines,
             ", tight": self.tight,
         }
         return self.name + "".join(mark for mark, holds in marks.items() if holds)
@@ -108,6 +113,7 @@ def list_modes(
     zoom: bool = False,
     tight: bool = False,
     prompts: Sequence[CarryPrompt | None] = (None,),
+    refines: bool = False,
 ) -> list[ModelMode]:
     """List how models are asked by a protocol.
 
@@ -124,13 +130,17 @@ def list_modes(
         Whether each is also scored with boxes that are tight, in 2D.
     prompts : sequence of CarryPrompt
         What a propagation asks with, each scored on its own; None for the plugin's own way.
+    refines : bool
+        Whether each propagation is also scored after all three planes were asked.
     """
     found = []
     for zooms, name in product((False, True)[: 1 + zoom], models):
         plain = ModelMode(name, protocol, zooms)
         if protocol is Protocol.propagate:
             found += [replace(plain, by_3d_box=True)]
-            found += [replace(plain, prompt=prompt) for prompt in prompts]
+            carried = [replace(plain, prompt=prompt) for prompt in prompts]
+            found += carried
+            found += [replace(own, refines=True) for own in carried if refines]
         elif protocol is Protocol.loose:
             found += [replace(plain, looser=share) for share in LOOSE]
         elif protocol in (Protocol.clicks, Protocol.interactive):
@@ -314,11 +324,16 @@ class _ModelRun:
             mask = np.zeros(label.shape, bool)
             for answer in masks:
                 mask[answer.index] = answer.mask
+        ms = sum(self._ms(answer) for answer in masks)
+        if self.mode.refines and mask.any():
+            begun = perf_counter()
+            mask = _refined(self._session, mask)
+            ms += (perf_counter() - begun) * 1000
         return Score(
             target,
             dsc=dsc(reference, mask),
             nsd=nsd(reference, mask, spacing.tolist(), TOLERANCE_MM),
-            ms=sum(self._ms(answer) for answer in masks),
+            ms=ms,
             share=None if target.index is None else float(reference.mean()),
             checks=pair_checks(masks, self._sure, target, label) if self._sure else (),
             **({} if target.index is not None else _count_slices(reference, mask)),
@@ -402,3 +417,13 @@ def _count_slices(reference: Bool, mask: Bool) -> dict[str, int]:
         "missed": int(np.sum(missed)),
         "wanted": int(np.sum(wanted)),
     }
+
+
+def _refined(session: AnnotationSession, mask: Bool) -> Bool:
+    steps = session.refine(mask)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            refined: Bool = end.value
+            return refined
