@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.preprocess import BoxRule
 from napari_medsamq.io.files import file_hash, write_whole
+
+NetworkPart = Literal["encoder", "decoder"]
 
 FORMAT_VERSION = 2
 FLOAT_BITS = 32
