@@ -87,6 +87,7 @@ class ScriptedEngine:
         iou: float = 0.9,
     ) -> None:
         self.spec = ModelSpec(name="fake", bits=32, sha256={}, provenance={})
+        self.floating: tuple[str, ...] = ()
         self.answer, self.follow, self.led = answer, follow, led
         self.sees, self.iou = sees, iou
         self.open = threading.Event()
