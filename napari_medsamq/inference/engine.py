@@ -14,16 +14,16 @@ from napari_medsamq.array_types import Float32
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.backend import (
     CPU,
-    NetworkPart,
     channels_last,
     compile_config,
     compile_part,
+    in_floating_point,
     last_line,
     read_part,
     without_mask,
 )
-from napari_medsamq.inference.model_choice import default_model
-from napari_medsamq.inference.model_spec import ModelSpec
+from napari_medsamq.inference.model_choice import default_model, floating_parts
+from napari_medsamq.inference.model_spec import FLOAT_BITS, ModelSpec, NetworkPart
 from napari_medsamq.io.modality import Modality
 from napari_medsamq.prompts import CarryPrompt
 
@@ -69,6 +69,11 @@ class OpenVINOEngine:
         Whether OpenVINO may bind its threads to cores, which it counts from the first: not where
         several processes share the cores, as all would be bound to the same ones.
 
+    Attributes
+    ----------
+    floating : tuple of "encoder" and "decoder"
+        The parts of an 8-bit model that are computed in floating point, as `floating_parts` says.
+
     Raises
     ------
     ModelError
@@ -89,13 +94,18 @@ class OpenVINOEngine:
         self.spec = ModelSpec.read(self.directory)
         self.spec.verify(self.directory)
         self.device = device
+        self.floating = floating_parts() if device == CPU and self.spec.bits < FLOAT_BITS else ()
         self._config = compile_config(device, threads, precision, pinned)
-        encoder = channels_last(read_part(self.directory, "encoder"), output=True)
+        encoder = channels_last(self._read("encoder"), output=True)
         self._encoder = self._compile("encoder", encoder)
-        decoder = channels_last(without_mask(read_part(self.directory, "decoder")))
+        decoder = channels_last(without_mask(self._read("decoder")))
         self._decoder = self._compile("decoder", decoder)
         self._masked_decoder: ov.InferRequest | None = None
         self._lock = Lock()
+
+    def _read(self, part: NetworkPart) -> ov.Model:
+        model = read_part(self.directory, part)
+        return in_floating_point(model) if part in self.floating else model
 
     def _compile(self, part: NetworkPart, model: ov.Model) -> ov.InferRequest:
         return compile_part(self.directory, part, model, self.device, self._config)
@@ -167,7 +177,7 @@ class OpenVINOEngine:
         }
         if mask_input is not None:
             if self._masked_decoder is None:
-                model = channels_last(read_part(self.directory, "decoder"))
+                model = channels_last(self._read("decoder"))
                 self._masked_decoder = self._compile("decoder", model)
             request = self._masked_decoder
             inputs |= {"mask_input": mask_input, "has_mask_input": np.ones(1, np.float32)}

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.preprocess import BoxRule
 from napari_medsamq.io.files import file_hash, write_whole
 from napari_medsamq.prompts import CarryPrompt
+
+NetworkPart = Literal["encoder", "decoder"]
 
 FORMAT_VERSION = 3
 FLOAT_BITS = 32

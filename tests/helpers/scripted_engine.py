@@ -96,6 +96,7 @@ class ScriptedEngine:
         prompts: str = "boxes",
     ) -> None:
         self.spec = ModelSpec(name="fake", bits=32, sha256={}, provenance={"prompts": prompts})
+        self.floating: tuple[str, ...] = ()
         self.answer, self.follow, self.led = answer, follow, led
         self.sees, self.iou = sees, iou
         self.open = threading.Event()

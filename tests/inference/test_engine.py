@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from napari_medsamq.errors import ModelError
 from napari_medsamq.inference import backend as networks
 from napari_medsamq.inference import engine as module
 from napari_medsamq.inference.engine import Engines, OpenVINOEngine, box_points
-from napari_medsamq.inference.model_choice import shipped_models
+from napari_medsamq.inference.model_choice import MODELS, shipped_models
 from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.inference.preprocess import ResizeLongestSide
 
@@ -330,3 +331,50 @@ assert seen
         [sys.executable, "-X", "faulthandler", "-c", code], capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr.decode()
+
+
+def masks_of(engine: OpenVINOEngine) -> np.ndarray:
+    """The masks of all stored boxes, on a CT and an MR."""
+    return np.concatenate(
+        [
+            engine.decode(
+                engine.encode(published_image(case)),
+                *box_points(stored(f"{case}_slice")["boxes256"]),
+            )[0]
+            > 0
+            for case in CASES
+        ]
+    )
+
+
+@pytest.mark.skipif(networks.platform.machine() != "x86_64", reason="limits instructions of x86")
+@pytest.mark.parametrize(("limit", "floating"), [("AVX2", ["decoder"]), ("AVX2_VNNI", [])])
+def test_a_processor_without_dot_products_gives_the_same_masks(
+    limit: str, floating: list[str], tmp_path: Path
+) -> None:
+    code = f"""
+import sys, json
+sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1] / "helpers")]!r}
+import numpy as np
+from test_engine import MODELS, OpenVINOEngine, masks_of
+engine = OpenVINOEngine(MODELS / "medsamq-fast")
+np.save({str(tmp_path / "masks.npy")!r}, masks_of(engine))
+print(json.dumps(engine.floating))
+"""
+    limited = {**os.environ, "ONEDNN_MAX_CPU_ISA": limit}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, env=limited, text=True
+    )
+    assert json.loads(done.stdout) == floating
+    native = masks_of(OpenVINOEngine(MODELS / "medsamq-fast"))
+    found = [dsc(*pair) for pair in zip(np.load(tmp_path / "masks.npy"), native, strict=True)]
+    assert np.mean(found) >= 0.98
+
+
+def test_a_processor_that_openvino_cannot_use_is_refused_in_words(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "cpu_features", lambda: frozenset({"sse4_2"}))
+    monkeypatch.setattr(networks.platform, "machine", lambda: "AMD64")
+    with pytest.raises(ModelError, match=r"has no AVX2.*Use a computer"):
+        OpenVINOEngine(tiny)
