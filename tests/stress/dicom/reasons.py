@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tests.stress.dicom_breaks import LOST
-from tests.stress.dicom_draw import NO_SLOPE, Made
-from tests.stress.dicom_readings import Reading
-from tests.stress.image_comparison import (
+from tests.stress.dicom.breaks import LOST
+from tests.stress.dicom.draw import NO_SLOPE, Made
+from tests.stress.dicom.image_comparison import (
     ROUNDING,
     TOLERANCE_MM,
     Difference,
@@ -18,6 +17,7 @@ from tests.stress.image_comparison import (
     aligned,
     pair,
 )
+from tests.stress.dicom.readings import Reading
 
 _UNEVEN = "UnevenSlicesError"
 

@@ -10,8 +10,8 @@ from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
-from tests.stress.dicom_draw import DrawnSeries
-from tests.stress.dicom_tags import put, take
+from tests.stress.dicom.draw import DrawnSeries
+from tests.stress.dicom.tags import put, take
 
 LOST = "do not say where they lie"
 
