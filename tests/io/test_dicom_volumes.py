@@ -227,6 +227,29 @@ def test_uneven_volumes_are_told_apart_though_their_places_vary_a_bit(tmp_path: 
         np.testing.assert_array_equal(resampled.data[[0, 1, 3, 4, 5]], voxels)
 
 
+def test_times_tell_such_volumes_apart_only_if_each_has_a_slice_at_every_place(
+    tmp_path: Path,
+) -> None:
+    heights = [0.0, 3.0, 9.0, 12.0, 15.0]
+    for prefix, voxels, time, bit in (("a", ONE, 0, 0.0), ("b", OTHER, 30, 0.02)):
+        place = [[-10, 20, height + bit] for height in heights]
+        at = [f"{101500 + time + n}" for n in range(COUNT)]
+        write_slices_of(
+            tmp_path, voxels, prefix, TriggerTime=time, ContentTime=at, ImagePositionPatient=place
+        )
+    call_by_number(tmp_path)
+    assert list(choices(tmp_path).values()) == [
+        "TriggerTime 0.0, 5 slices",
+        "TriggerTime 30.0, 5 slices",
+    ]
+    for volume, voxels in ((1, ONE), (2, OTHER)):
+        resampled = read_volume(tmp_path, volume=volume, resample=True)
+        np.testing.assert_array_equal(resampled.data[[0, 1, 3, 4, 5]], voxels)
+    min(tmp_path.iterdir()).unlink()
+    with pytest.raises(UnevenSlicesError, match=r"0\.02 mm apart"):
+        read_volume(tmp_path)
+
+
 # --- volumes that do not lie at the same places ---
 
 

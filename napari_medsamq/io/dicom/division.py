@@ -110,10 +110,17 @@ def divided(frames: list[Frame]) -> Division:
 def _by_near_places(frames: Sequence[Frame]) -> Division | None:
     """Divide uneven volumes that lie at the same places but for a bit."""
     places = number_places(frames, _NEAR_PLACE)
-    crowd = max(Counter(places.values()).values())
+    counts = Counter(places.values())
+    crowd = max(counts.values())
     for division in _divisions(frames, _COMMON, crowd):
         if len(division.groups) <= crowd and _is_alone(division, places):
             return division
+    # What may differ within a volume tells those apart that each have a slice at every place.
+    if len(counts) > 1 and set(counts.values()) == {crowd}:
+        for division in _divisions(frames, None, crowd):
+            full = len(division.groups) == crowd and _is_alone(division, places)
+            if full and not division.private:
+                return division
     return None
 
 

@@ -162,6 +162,19 @@ def _differ_by_one(case: Case, one: Disagreement) -> bool:
     return _shows(case, one, told)
 
 
+def _largest_differ(case: Case, one: Disagreement) -> bool:
+    """Tell whether a slice's largest values differ, and all by one and the same number."""
+
+    def told(ours: np.ndarray, theirs: np.ndarray) -> bool:
+        off = ours - theirs
+        large = off > max(off.max() / 2, 0)
+        lost = off.max() - off[large].min(initial=off.max()), np.abs(off[~large]).max(initial=0)
+        apart = ours[~large].max(initial=-np.inf) < ours[large].min(initial=np.inf)
+        return bool(apart and max(lost) <= 1e-4 * off.max())
+
+    return _shows(case, one, told)
+
+
 def _add_up(case: Case, one: Disagreement) -> bool:
     """Tell whether the values of a slice add up to one and the same number."""
 
@@ -268,6 +281,11 @@ REASONS = {
     "12 bits": Reason(
         "dcm2niix takes signed values of 12 bits for unsigned ones, too large by 4096",
         _when(("values",), _has("stored", "12 bits signed"), _differ_by_one),
+    ),
+    "32 bits": Reason(
+        "dcm2niix takes unsigned values of 32 bits for signed ones: the upper half is too small by "
+        "2^32 times the slope",
+        _when(("values",), _has("stored", "32 bits unsigned"), _largest_differ),
     ),
     "bits above": Reason(
         "dcm2niix takes along what lies in the bits above the stored ones",
