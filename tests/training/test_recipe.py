@@ -85,7 +85,7 @@ def test_a_stage_ends_by_the_clock(
 
 
 def test_a_run_that_is_asked_to_end_has_a_network_and_goes_on(cases: Path, tmp_path: Path) -> None:
-    settings = config(cases, "epochs=1")
+    settings = config(cases, "epochs=1", "average=0.9")
     run = RunFolder(tmp_path / "run", settings, resume=False, leads=True)
     with asked_to_end() as ends:
         assert not ends()
@@ -96,6 +96,9 @@ def test_a_run_that_is_asked_to_end_has_a_network_and_goes_on(cases: Path, tmp_p
     again = RunFolder(tmp_path / "run", settings, resume=True, leads=True)
     trained = train(settings, again, small_network(one_look=True), ALONE)
     assert "decoder: 3 steps" in trained.provenance["training"]
+    whole = RunFolder(tmp_path / "whole", settings, resume=False, leads=True)
+    wanted = train(settings, whole, small_network(one_look=True), ALONE).net.state_dict()
+    assert all(torch.equal(wanted[name], own) for name, own in trained.net.state_dict().items())
 
 
 def start(*arguments: object) -> Result:
