@@ -93,6 +93,9 @@ def test_series_of_one_uid_or_none_are_told_apart(
         assert volume.name.startswith(f"{tmp_path.name} [{number} of 2")
         if name in ("SeriesNumber", "SeriesDescription", "PatientID"):
             assert str(value) in volume.name
+        # Neither free text nor a patient gets into what is kept of a label.
+        (part,) = volume.parts
+        assert (str(value) in part.anonymous) == (name in ("SeriesNumber", "Modality"))
 
 
 def test_a_series_without_a_uid_is_read_and_told(tmp_path: Path) -> None:
@@ -234,9 +237,8 @@ def test_times_tell_such_volumes_apart_only_if_each_has_a_slice_at_every_place(
     for prefix, voxels, time, bit in (("a", ONE, 0, 0.0), ("b", OTHER, 30, 0.02)):
         place = [[-10, 20, height + bit] for height in heights]
         at = [f"{101500 + time + n}" for n in range(COUNT)]
-        write_slices_of(
-            tmp_path, voxels, prefix, TriggerTime=time, ContentTime=at, ImagePositionPatient=place
-        )
+        tags = {"AcquisitionNumber": [1, 1, 1, 2, 2], "TriggerTime": time, "ContentTime": at}
+        write_slices_of(tmp_path, voxels, prefix, **tags, ImagePositionPatient=place)
     call_by_number(tmp_path)
     assert list(choices(tmp_path).values()) == [
         "TriggerTime 0.0, 5 slices",
