@@ -234,15 +234,15 @@ def test_times_tell_such_volumes_apart_only_if_each_has_a_slice_at_every_place(
     tmp_path: Path,
 ) -> None:
     heights = [0.0, 3.0, 9.0, 12.0, 15.0]
-    for prefix, voxels, time, bit in (("a", ONE, 0, 0.0), ("b", OTHER, 30, 0.02)):
+    for prefix, voxels, number, bit in (("a", ONE, 1, 0.0), ("b", OTHER, 2, 0.02)):
         place = [[-10, 20, height + bit] for height in heights]
-        at = [f"{101500 + time + n}" for n in range(COUNT)]
-        tags = {"AcquisitionNumber": [1, 1, 1, 2, 2], "TriggerTime": time, "ContentTime": at}
+        at = [f"{101500 + 30 * number + n}" for n in range(COUNT)]
+        tags = {"TriggerTime": [0, 0, 0, 9, 9], "AcquisitionNumber": number, "ContentTime": at}
         write_slices_of(tmp_path, voxels, prefix, **tags, ImagePositionPatient=place)
     call_by_number(tmp_path)
     assert list(choices(tmp_path).values()) == [
-        "TriggerTime 0.0, 5 slices",
-        "TriggerTime 30.0, 5 slices",
+        "AcquisitionNumber 1, 5 slices",
+        "AcquisitionNumber 2, 5 slices",
     ]
     for volume, voxels in ((1, ONE), (2, OTHER)):
         resampled = read_volume(tmp_path, volume=volume, resample=True)
@@ -253,6 +253,29 @@ def test_times_tell_such_volumes_apart_only_if_each_has_a_slice_at_every_place(
 
 
 # --- volumes that do not lie at the same places ---
+
+
+@pytest.mark.parametrize("shift", [1.5, 18.0], ids=["between", "above"])
+def test_what_is_the_same_in_a_whole_volume_parts_uneven_ones_too(
+    tmp_path: Path, shift: float
+) -> None:
+    heights = np.array([0.0, 3.0, 9.0, 12.0, 15.0])
+    for prefix, voxels, place in (("a", ONE, heights), ("b", OTHER, heights + shift)):
+        places = [[-10, 20, height] for height in place.tolist()]
+        write_slices_of(tmp_path, voxels, prefix, ImagePositionPatient=places)
+    # One slice of another kind, and the others, are no two volumes.
+    for n, path in enumerate(tmp_path.iterdir()):
+        change(path, "SIEMENS MR HEADER", (0x0019, 0x100C), "IS", 0 if n else 800)
+    with pytest.raises(UnevenSlicesError, match="the 10 slices"):
+        read_volume(tmp_path)
+    for prefix, value in (("a", 0), ("b", 800)):
+        for path in tmp_path.glob(f"{prefix}*"):
+            change(path, "SIEMENS MR HEADER", (0x0019, 0x100C), "IS", value)
+    for volume, voxels in ((1, ONE), (2, OTHER)):
+        with pytest.raises(UnevenSlicesError, match=r"6 mm between slices 2 and 3"):
+            read_volume(tmp_path, volume=volume)
+        resampled = read_volume(tmp_path, volume=volume, resample=True)
+        np.testing.assert_array_equal(resampled.data[[0, 1, 3, 4, 5]], voxels)
 
 
 @pytest.mark.parametrize(

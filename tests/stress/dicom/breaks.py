@@ -55,11 +55,12 @@ def _written(name: str, text: str) -> Breaks:
 
 
 def _all_lose(name: str) -> Breaks:
-    """Return what takes from all slices what says where they lie."""
+    """Return what takes from all slices what says where they lie; one alone is then a picture."""
 
     def lose(drawn: DrawnSeries, volumes: Volumes) -> None:
-        _change(volumes, lambda dataset: take(dataset, name))
-        drawn.made.refusal = LOST
+        if len(volumes) > 1 or len(volumes[0]) > 1:
+            _change(volumes, lambda dataset: take(dataset, name))
+            drawn.made.refusal = LOST
 
     return lose
 

@@ -184,8 +184,10 @@ def _add_up(case: Case, one: Disagreement) -> bool:
     return _shows(case, one, told)
 
 
-def _same_slices(case: Case, _: Disagreement) -> bool:
+def _same_slices(case: Case, one: Disagreement) -> bool:
     """Tell whether all slices of theirs are among ours."""
+    if case.made.kind == "enhanced" and case.made.traits.get("scale") == "per slice":
+        return _same_but_for_scale(case, one)  # they take those of other frames
     theirs, ours = _all_pages(case.theirs), _all_pages(case.ours)
     if _takes_other_values(case.made):
         # As to their size.
