@@ -351,3 +351,16 @@ def test_a_crash_and_a_hang_of_the_reader_are_errors(
     write_series(tmp_path)
     with pytest.raises(VolumeError, match=rf"896\.dcm: made the DICOM reader {word}"):
         read_volume(tmp_path)
+
+
+def test_a_reader_that_ends_before_it_is_asked_names_the_first_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_decoder, "_PROGRAM", "")
+    # More than a pipe takes unread.
+    paths = [tmp_path / f"{n}{'x' * 200}" for n in range(1000)]
+    with (
+        _decoder.Decoder(tmp_path) as decoder,
+        pytest.raises(VolumeError, match=rf"{paths[0]}: made the DICOM reader crash"),
+    ):
+        next(decoder.headers(paths))
