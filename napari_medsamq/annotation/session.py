@@ -12,7 +12,7 @@ from napari_medsamq.inference.embeddings import DEFAULT_BUDGET, EMBEDDING_BYTES
 from napari_medsamq.inference.engine import Engine
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
-from napari_medsamq.inference.propagation import Gap, MaskCarrier, Stop, segment_box_3d, stop_rules
+from napari_medsamq.inference.propagation import Gap, MaskCarrier, Stop, segment_box_3d
 from napari_medsamq.inference.refinement import refine_in_3d
 from napari_medsamq.inference.slice_predictor import PredictorMemory, SliceMask, SlicePredictor
 from napari_medsamq.io.volume import Volume
@@ -173,9 +173,7 @@ class AnnotationSession(LabelModel):
                 f"The slices {first} to {last} have to hold those that are known, {min(known)} to "
                 f"{max(known)}, and lie within 0 to {count - 1}. Choose others."
             )
-        predictor = self.predictor(axis)
-        rules = stop_rules(predictor.network_state.carry_prompt)
-        return MaskCarrier(predictor, rules).carry(anchors, first, last, done)
+        return MaskCarrier(self.predictor(axis)).carry(anchors, first, last, done)
 
     def refine(self, mask: Bool) -> Generator[int, None, Bool]:
         """Ask all three planes about a structure that was carried along one; nothing is committed.

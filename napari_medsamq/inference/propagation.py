@@ -187,37 +187,6 @@ class StopRules:
         return max(log_odds, key=lambda words: log_odds[words] - _USUAL[words])
 
 
-@dataclass(frozen=True)
-class LearntStopRules:
-    """When to stop a network that has learnt to carry: it predicts an IoU of 0 beyond the end.
-
-    Attributes
-    ----------
-    least_area : int
-        As in `StopRules`.
-    least_iou : float
-        Predicted intersection over union below which the structure has ended.
-    """
-
-    least_area: int = 8
-    least_iou: float = 0.6
-
-    def reason(
-        self, now: SliceEvidence, before: SliceEvidence, anchor: SliceEvidence
-    ) -> str | None:
-        """Say why to stop before a slice, as `StopRules.reason` does."""
-        if now.pixels < self.least_area:
-            return "nothing was found"
-        if now.iou < self.least_iou:
-            return "the network does not find the structure any more"
-        return None
-
-
-def stop_rules(carry_prompt: CarryPrompt) -> StopRules | LearntStopRules:
-    """Return the rules for a network that is asked in this way."""
-    return LearntStopRules() if carry_prompt is CarryPrompt.carried else StopRules()
-
-
 _EDGE, _APPEARANCE = "the mask has no clear edge any more", "it does not look like the structure"
 _SIZE = "the mask is much smaller than where it was drawn"
 _BRIGHT, _CHANGE = "its brightness is another one", "its brightness changed at once"
@@ -254,11 +223,11 @@ class MaskCarrier:
     Attributes
     ----------
     predictor : SlicePredictor
-    rules : StopRules or LearntStopRules
+    rules : StopRules
     """
 
     predictor: SlicePredictor
-    rules: StopRules | LearntStopRules = field(default_factory=StopRules)
+    rules: StopRules = field(default_factory=StopRules)
 
     def carry(
         self,

@@ -85,8 +85,6 @@ class SliceEvidence:
         Mean of the embedding within the mask, of length 1.
     brightness, spread : float
         Mean and standard deviation of the windowed intensities within the mask, from 0 to 1.
-    iou : float
-        Intersection over union that the network predicts for its mask; 1 for a known one.
     """
 
     mask: Bool
@@ -95,7 +93,6 @@ class SliceEvidence:
     appearance: Float32
     brightness: float
     spread: float
-    iou: float = 1.0
 
     @property
     def area(self) -> int:
@@ -276,9 +273,7 @@ class SlicePredictor:
         found = logits > 0
         found[height:] = found[:, width:] = False
         stability = stability_of(logits[:height, :width])
-        evidence = replace(
-            self._evidence(index, answer.mask, found, stability, embedding), iou=answer.iou
-        )
+        evidence = self._evidence(index, answer.mask, found, stability, embedding)
         if shows_mask and not carried:
             # Asked apart: the decoder is told once for all prompts whether masks come with them.
             led, led_logits, _ = self._decode(index, transform, xyxy, start=before)

@@ -521,16 +521,3 @@ def test_a_network_that_has_learnt_to_carry_is_asked_once_with_both() -> None:
     # Boxes that are drawn are asked about as ever.
     list(session.segment(BOX))
     assert (engine.decoded, engine.carried) == (4, 3)
-
-
-@pytest.mark.parametrize(("iou", "stops"), [(0.81, False), (0.79, True)])
-def test_it_stops_where_it_says_that_the_structure_is_not_there(iou: float, stops: bool) -> None:
-    array = np.full((6, 16, 14), 200, np.int16)
-    array[:, :4] = 10
-    engine = ScriptedEngine(led=True, iou=iou, prompts=LEARNT)
-    session = AnnotationSession(volume_from_slices(array, (1, 1, 1), "all"), engine, IDENTITY)
-    drawn = np.zeros((16, 14), bool)
-    drawn[5:14, 3:11] = True
-    up, down = (item for item in session.carry(0, {2: drawn}, 1, 3) if isinstance(item, Stop))
-    assert ((up.index, down.index) == (3, 1)) == stops
-    assert ("does not find" in up.reason) == stops
