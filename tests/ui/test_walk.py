@@ -30,8 +30,10 @@ def test_a_drag_on_the_sample_becomes_a_saved_liver_mask(window, tmp_path):
     assert label[10, 290, 160] == 1, "the middle of the liver"
     assert not label[10, 290, 380], "the spleen, on the other side"
     assert np.count_nonzero(label) == np.count_nonzero(label[10])
-    assert "encode" in window.dock.status
-    assert "ms" in window.dock.status
+    told = window.dock.form.messages.line.toolTip()
+    assert "encode" in told
+    assert "ms" in told
+    assert "mL on this slice" in window.dock.status
 
     target = tmp_path / "liver.nii.gz"
     window.dock.controller.save_load.save(target)
