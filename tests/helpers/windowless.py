@@ -8,6 +8,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QWidget
 
+from napari_medsamq.ui.canvas.slice_bar import SliceBar
 from napari_medsamq.ui.forms.dock_form import DockForm
 from napari_medsamq.ui.shortcuts import KEYS, key_names
 from napari_medsamq.ui.tools.tool import ToolContext
@@ -20,14 +21,16 @@ def tool_context(workspace: Workspace, worker: Any, failures: list[BaseException
     viewer, dock = ViewerModel(), DockForm(("a", "b", "c"), key_names(KEYS))
     dock.show_failure = failures.append
     viewer.add_layer(workspace.image)
+    canvas = QWidget()
     return ToolContext(
         parent=QObject(),
         viewer=viewer,
-        canvas=QWidget(),
+        canvas=canvas,
         dock=dock,
         workspace=workspace,
         workspaces=[workspace],
         view=ViewState(viewer, workspace.labels),
+        bar=SliceBar(canvas),
         compute=worker,
         files=worker,
         prefetch=True,

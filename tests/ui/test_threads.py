@@ -11,7 +11,6 @@ import pytest
 from held_worker import HeldWorker
 from napari.layers import Image
 from qtpy.QtCore import QObject, Qt
-from qtpy.QtWidgets import QCheckBox
 from scripted_engine import ScriptedEngine
 from windowless import tool_context
 
@@ -166,7 +165,7 @@ def test_how_sure_another_network_was_is_not_told(desk, reviewer, change):
     # As the window does it: the next check waits until the user rests.
     desk.workspace.seen_changed.emit()
     deliver()
-    assert reviewer.describe(3) == "Slice 3: not checked yet"
+    assert reviewer.describe(3) == "Slice 4: not checked yet"
 
 
 def test_how_sure_the_network_is_is_told(desk, reviewer):
@@ -260,7 +259,7 @@ def test_of_two_models_wanted_at_once_each_is_loaded_in_its_turn(desk, monkeypat
 
 
 def test_a_label_is_saved_as_it_was_when_that_was_asked_for(desk, tmp_path):
-    (report,) = [own for own in desk.dock.findChildren(QCheckBox) if "report" in own.text()]
+    (report,) = [own for own in desk.dock.files.entries if "report" in own.text()]
     report.setChecked(True)
     SaveLoadTool(desk.context).save(tmp_path / "label.nii.gz")
     wanted = desk.session.label.copy()
