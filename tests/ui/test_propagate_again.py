@@ -42,7 +42,7 @@ class Bar:
         self.workspace = Workspace(self.session, Image(self.volume.data))
         self.worker, self.said = HeldWorker(), []
         self.context = tool_context(self.workspace, self.worker, self.said)
-        self.context.dock.show_status = self.said.append
+        self.context.dock.show_status = lambda text, details="": self.said.append(text)
         self.propagator = PropagateTool(self.context)
         self.draw(BoxPrompt(axis, 3, 3, 5, 10, 12))
 
