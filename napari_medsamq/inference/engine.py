@@ -28,7 +28,10 @@ from napari_medsamq.inference.floating_point import in_floating_point
 from napari_medsamq.inference.model_choice import default_model, floating_parts
 from napari_medsamq.inference.model_spec import FLOAT_BITS, ModelSpec, NetworkPart
 from napari_medsamq.io.modality import Modality
+from napari_medsamq.prompts import CarryPrompt
 
+# The highest label of points of boxes that are drawn; those of carried ones come after it.
+_DRAWN = 3
 _CHANNELS_LAST = (1, 64, 64, 256)
 
 
@@ -151,7 +154,7 @@ class OpenVINOEngine:
         point_coords : (N, P, 2) float32
             x, y in pixels of the 256 px frame.
         point_labels : (N, P) float32
-            0/1 negative/positive point, 2/3 the corners of a box, -1 padding
+            0/1 negative/positive point, 2/3 the corners of a box, 4/5 of a carried one, -1 padding
             (the meaning SAM's ONNX export gives them).
         mask_input : (N, 1, 256, 256) float32, optional
             Logits of a previous mask as dense prompt.
@@ -166,8 +169,13 @@ class OpenVINOEngine:
         Raises
         ------
         ModelError
-            If OpenVINO fails, out of memory say.
+            If OpenVINO fails, out of memory say, or for carried boxes that it has not learnt.
         """
+        if point_labels.max() > _DRAWN and self.spec.carry_prompt is not CarryPrompt.carried:
+            raise ModelError(
+                f"The network {self.spec.name} has not learnt boxes that are carried from slice to "
+                "slice. Choose another model, or carry by boxes."
+            )
         request = self._decoder
         inputs = {
             # Without a copy if it comes from `encode`.
@@ -263,19 +271,21 @@ class Engines:
             return self._loaded[directory]
 
 
-def box_points(boxes: npt.ArrayLike) -> tuple[Float32, Float32]:
+def box_points(boxes: npt.ArrayLike, *, carried: bool = False) -> tuple[Float32, Float32]:
     """Write box prompts as the two labelled points that the decoder takes.
 
     Parameters
     ----------
     boxes : (N, 4) array_like
         XYXY in pixels of the 256 px frame.
+    carried : bool
+        Whether they are those of a neighbouring slice, for a network that has learnt such ones.
 
     Returns
     -------
     point_coords : (N, 2, 2) float32
     point_labels : (N, 2) float32
-        2 for the upper left, 3 for the lower right corner.
+        2 for the upper left, 3 for the lower right corner; 4 and 5 where they are carried.
     """
     corners = np.asarray(boxes, dtype=np.float32).reshape(-1, 2, 2)
-    return corners, np.tile(np.array([2, 3], np.float32), (len(corners), 1))
+    return corners, np.tile(np.array([4, 5] if carried else [2, 3], np.float32), (len(corners), 1))

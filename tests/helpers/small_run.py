@@ -38,21 +38,44 @@ class SmallEncoder(nn.Module):
         return embedding
 
 
-def small_net() -> LiteMedSAM:
+class OneLookDecoder(nn.Module):
+    """In place of the mask decoder: the prompt, multiplied once with each place of the image.
+
+    A step with it takes a tenth of the time: for tests of what is around the network.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prompt = nn.Linear(256, 32)
+        self.place = nn.Linear(256, 32)
+        self.iou = nn.Linear(256, 1)
+
+    def forward(self, image: Tensor, image_pe: Tensor, prompt: Tensor) -> tuple[Tensor, Tensor]:
+        """As `MaskDecoder.forward`."""
+        asked = prompt.mean(1)
+        logits = self.place(image + image_pe) @ self.prompt(asked)[..., None]
+        whole = nn.functional.interpolate(logits.reshape(-1, 1, 64, 64), scale_factor=4)
+        return whole[:, 0], self.iou(asked)[:, 0]
+
+
+def small_net(*, one_look: bool = False) -> LiteMedSAM:
     """Build the float network; always the same weights."""
     torch.manual_seed(0)
-    return LiteMedSAM(SmallEncoder()).eval()
+    net = LiteMedSAM(SmallEncoder())
+    if one_look:
+        net.mask_decoder = OneLookDecoder()
+    return net.eval()
 
 
-def small_network(parts: str = "both") -> StoredNetwork:
+def small_network(parts: str = "both", *, one_look: bool = False) -> StoredNetwork:
     """Build it quantised and calibrated; one of its own for each caller, and always the same."""
-    return deepcopy(_calibrated(parts))
+    return deepcopy(_calibrated(parts, one_look))
 
 
 @cache
-def _calibrated(parts: str) -> StoredNetwork:
+def _calibrated(parts: str, one_look: bool) -> StoredNetwork:
     config = QuantConfig(parts=parts)  # type: ignore[arg-type]
-    net = quantize(small_net(), config)
+    net = quantize(small_net(one_look=one_look), config)
     image, box = torch.rand(1, 3, 256, 256), torch.tensor([[60.0, 60, 180, 180]])
     calibrate(net, lambda _: net(image, box), [0], correct_bias=False)
     return StoredNetwork(net, config, {"source": "test"})

@@ -162,6 +162,15 @@ def edit_spec(directory: Path, **changes: Any) -> None:
     path.write_text(json.dumps({name: value for name, value in spec.items() if value is not None}))
 
 
+def test_carried_boxes_are_refused_by_a_network_that_has_not_learnt_them(
+    engine: OpenVINOEngine, embeddings: dict[str, np.ndarray]
+) -> None:
+    corners, labels = box_points([10, 20, 60, 70], carried=True)
+    assert labels.tolist() == [[4, 5]]
+    with pytest.raises(ModelError, match="has not learnt boxes that are carried"):
+        engine.decode(embeddings["ct_abdomen"], corners, labels)
+
+
 def test_a_directory_that_keeps_the_contract_is_accepted(tiny: Path) -> None:
     engine = OpenVINOEngine(tiny)
     assert engine.spec == ModelSpec.read(tiny)
@@ -214,7 +223,7 @@ def spec(**changes: Any) -> Callable[[Path], None]:
         (text('{"name": "tin'), "model.json", "Install the model again"),
         (text("\x00\xff"), "model.json", "Install the model again"),
         (text("[]"), "model.json", "export the model again"),
-        (spec(format_version=3), "model.json", "Update napari-medsamq or export"),
+        (spec(format_version=4), "model.json", "Update napari-medsamq or export"),
         (spec(bits=None), "model.json", "Export the model again"),
         (spec(colour="blue"), "model.json", "Export the model again"),
         (spec(preprocessing={"resize": "cubic"}), "model.json", "Export the model again"),

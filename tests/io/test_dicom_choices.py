@@ -73,6 +73,30 @@ def test_several_studies_are_told_apart(tmp_path: Path) -> None:
     }
 
 
+def test_a_study_without_a_description_is_told_by_the_end_of_its_uid(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", StudyInstanceUID="1.2.840.123456789012")
+    write_series(tmp_path / "b", StudyInstanceUID="1.2.9", SeriesInstanceUID="1.2.9.1")
+    with pytest.raises(ChoiceError) as error:
+        read_volume(tmp_path)
+    assert error.value.choices == {
+        "1.2.3.2": "made up, CT, 5 slices, study ...123456789012",
+        "1.2.9.1": "made up, CT, 5 slices, study ...1.2.9",
+    }
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(1, "(x0.dcm: holds no image)"), (3, "image)"), (4, "image, ...)")]
+)
+def test_of_files_that_cannot_be_read_three_are_named(
+    tmp_path: Path, count: int, said: str
+) -> None:
+    for n in range(count):
+        (write_series(tmp_path) / f"x{n}.dcm").write_bytes(bytes(128) + b"DICM" + bytes(9))
+    (warning,) = read_volume(tmp_path).warnings
+    assert f"{count} files of the folder are no readable images" in warning
+    assert said in warning
+
+
 def test_a_file_is_of_the_series_that_was_named(tmp_path: Path) -> None:
     write_series(tmp_path)
     assert read_volume(tmp_path / "900.dcm", series="1.2.3.2").data.shape == (1, 20, 24)
@@ -103,8 +127,9 @@ def test_an_enhanced_file_with_a_gap_is_refused(tmp_path: Path) -> None:
     frames = list(dataset.PerFrameFunctionalGroupsSequence)
     frames[0].PlanePositionSequence[0].ImagePositionPatient = [-10, 20, 30]
     save(dataset, tmp_path / "a.dcm")
-    with pytest.raises(UnevenSlicesError, match="slices are missing"):
+    with pytest.raises(UnevenSlicesError, match="slices are missing") as error:
         read_volume(tmp_path / "a.dcm")
+    assert "between frame 2 of a.dcm and frame 1 of a.dcm" in str(error.value)
 
 
 def test_an_enhanced_file_of_several_echoes(tmp_path: Path) -> None:
@@ -326,3 +351,16 @@ def test_a_crash_and_a_hang_of_the_reader_are_errors(
     write_series(tmp_path)
     with pytest.raises(VolumeError, match=rf"896\.dcm: made the DICOM reader {word}"):
         read_volume(tmp_path)
+
+
+def test_a_reader_that_ends_before_it_is_asked_names_the_first_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_decoder, "_PROGRAM", "")
+    # More than a pipe takes unread.
+    paths = [tmp_path / f"{n}{'x' * 200}" for n in range(1000)]
+    with (
+        _decoder.Decoder(tmp_path) as decoder,
+        pytest.raises(VolumeError, match=rf"{paths[0]}: made the DICOM reader crash"),
+    ):
+        next(decoder.headers(paths))

@@ -222,9 +222,27 @@ def _says_video(dataset: Dataset, path: Path) -> None:
     packed(dataset, path, MPEG2MPHL)
 
 
+def _says_two_samples(dataset: Dataset, path: Path) -> None:
+    dataset.SamplesPerPixel = 2
+    save(dataset, path)
+
+
+def _says_four_samples(dataset: Dataset, path: Path) -> None:
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 4, "CMYK"
+    save(dataset, path)
+
+
+def _says_12_bits(dataset: Dataset, path: Path) -> None:
+    dataset.BitsAllocated = 12
+    save(dataset, path)
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [
+        (_says_two_samples, "with 2 values of 8 bits each"),
+        (_says_four_samples, "with 4 values of 8 bits each"),
+        (_says_12_bits, "with 1 values of 12 bits each"),
         (_says_native, "Explicit VR Little Endian, but its pixels are compressed"),
         (_says_packed, "RLE Lossless, but its pixels are not compressed"),
         (_says_video, "transfer syntax is MPEG2 .*, which this program cannot read: export"),

@@ -152,6 +152,8 @@ def test_one_volume_of_a_file_is_referred_to_by_its_own_frames(tmp_path: Path, n
     rt = pydicom.dcmread(tmp_path / "a.rtstruct.dcm")
     for contour in rt.ROIContourSequence[0].ContourSequence:
         assert contour.ContourImageSequence[0].ReferencedFrameNumber in own
+    # Two more series of the study, which viewers list by number.
+    assert (seg.SeriesNumber, rt.SeriesNumber) == (100, 101)
 
 
 def test_one_volume_of_a_series_is_referred_to_by_its_own_files(tmp_path: Path) -> None:

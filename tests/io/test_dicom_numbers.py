@@ -242,6 +242,36 @@ def test_a_modality_table_that_is_too_short_is_refused(tmp_path: Path) -> None:
         read_volume(save(dataset, tmp_path / "a.dcm"))
 
 
+def test_a_modality_table_of_an_odd_number_of_bytes_is_padded(tmp_path: Path) -> None:
+    dataset = slice_of(VOXELS % 5 - 1024, 2)
+    dataset.Modality = "MR"
+    values = [200, 3, 90, 17, 5]
+    add_table(dataset, values, bits=8)
+    write(dataset.ModalityLUTSequence[0], "LUTData", bytes([*values, 0]), "OW")
+    volume = read_volume(save(dataset, tmp_path / "a.dcm"))
+    np.testing.assert_array_equal(volume.data[0], np.array(values)[dataset.pixel_array])
+
+
+@pytest.mark.parametrize(
+    ("bits", "signed", "slope", "intercept", "kind"),
+    [
+        # Each value, and none beyond, is one of int16.
+        (15, False, "1", "-1", np.int16),
+        (16, True, "-1", "-1", np.int16),
+        (15, False, "1", "1", np.uint16),
+        (16, True, "1", "-1", np.int32),
+        (16, True, "0.5", "0", np.float32),
+    ],
+)
+def test_values_have_the_smallest_type_that_holds_all_that_there_may_be(
+    tmp_path: Path, bits: int, signed: bool, slope: str, intercept: str, kind: type
+) -> None:
+    dataset = slice_of(VOXELS, 2)
+    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = bits, bits - 1, int(signed)
+    dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
+    assert read_volume(save(dataset, tmp_path / "a.dcm")).data.dtype == kind
+
+
 def test_doses_are_scaled(tmp_path: Path) -> None:
     dataset = slice_of(VOXELS, 2)
     dataset.Modality, dataset.DoseGridScaling = "RTDOSE", "0.25"

@@ -93,6 +93,9 @@ def test_series_of_one_uid_or_none_are_told_apart(
         assert volume.name.startswith(f"{tmp_path.name} [{number} of 2")
         if name in ("SeriesNumber", "SeriesDescription", "PatientID"):
             assert str(value) in volume.name
+        # Neither free text nor a patient gets into what is kept of a label.
+        (part,) = volume.parts
+        assert (str(value) in part.anonymous) == (name in ("SeriesNumber", "Modality"))
 
 
 def test_a_series_without_a_uid_is_read_and_told(tmp_path: Path) -> None:
@@ -227,7 +230,52 @@ def test_uneven_volumes_are_told_apart_though_their_places_vary_a_bit(tmp_path: 
         np.testing.assert_array_equal(resampled.data[[0, 1, 3, 4, 5]], voxels)
 
 
+def test_times_tell_such_volumes_apart_only_if_each_has_a_slice_at_every_place(
+    tmp_path: Path,
+) -> None:
+    heights = [0.0, 3.0, 9.0, 12.0, 15.0]
+    for prefix, voxels, number, bit in (("a", ONE, 1, 0.0), ("b", OTHER, 2, 0.02)):
+        place = [[-10, 20, height + bit] for height in heights]
+        at = [f"{101500 + 30 * number + n}" for n in range(COUNT)]
+        tags = {"TriggerTime": [0, 0, 0, 9, 9], "AcquisitionNumber": number, "ContentTime": at}
+        write_slices_of(tmp_path, voxels, prefix, **tags, ImagePositionPatient=place)
+    call_by_number(tmp_path)
+    assert list(choices(tmp_path).values()) == [
+        "AcquisitionNumber 1, 5 slices",
+        "AcquisitionNumber 2, 5 slices",
+    ]
+    for volume, voxels in ((1, ONE), (2, OTHER)):
+        resampled = read_volume(tmp_path, volume=volume, resample=True)
+        np.testing.assert_array_equal(resampled.data[[0, 1, 3, 4, 5]], voxels)
+    min(tmp_path.iterdir()).unlink()
+    with pytest.raises(UnevenSlicesError, match=r"0\.02 mm apart"):
+        read_volume(tmp_path)
+
+
 # --- volumes that do not lie at the same places ---
+
+
+@pytest.mark.parametrize("shift", [1.5, 18.0], ids=["between", "above"])
+def test_what_is_the_same_in_a_whole_volume_parts_uneven_ones_too(
+    tmp_path: Path, shift: float
+) -> None:
+    heights = np.array([0.0, 3.0, 9.0, 12.0, 15.0])
+    for prefix, voxels, place in (("a", ONE, heights), ("b", OTHER, heights + shift)):
+        places = [[-10, 20, height] for height in place.tolist()]
+        write_slices_of(tmp_path, voxels, prefix, ImagePositionPatient=places)
+    # One slice of another kind, and the others, are no two volumes.
+    for n, path in enumerate(tmp_path.iterdir()):
+        change(path, "SIEMENS MR HEADER", (0x0019, 0x100C), "IS", 0 if n else 800)
+    with pytest.raises(UnevenSlicesError, match="the 10 slices"):
+        read_volume(tmp_path)
+    for prefix, value in (("a", 0), ("b", 800)):
+        for path in tmp_path.glob(f"{prefix}*"):
+            change(path, "SIEMENS MR HEADER", (0x0019, 0x100C), "IS", value)
+    for volume, voxels in ((1, ONE), (2, OTHER)):
+        with pytest.raises(UnevenSlicesError, match=r"6 mm between slices 2 and 3"):
+            read_volume(tmp_path, volume=volume)
+        resampled = read_volume(tmp_path, volume=volume, resample=True)
+        np.testing.assert_array_equal(resampled.data[[0, 1, 3, 4, 5]], voxels)
 
 
 @pytest.mark.parametrize(

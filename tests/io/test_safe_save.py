@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from sources import COUNTING, label_at, names_in, volume_of
 
 from napari_medsamq.errors import SaveError
 from napari_medsamq.io import nifti
-from napari_medsamq.io.files import as_file_name
+from napari_medsamq.io.files import as_file_name, provenance_path
 from napari_medsamq.io.label_writer import write_label
 
 
@@ -189,6 +190,16 @@ def test_a_killed_save_leaves_the_old_or_the_new_file(
     assert child.returncode == -signal.SIGKILL
     saved = nifti_oracle.parse(path)
     np.testing.assert_array_equal(saved.data, (COUNTING > 0) * survivor)
+
+
+def test_what_lies_beside_a_label_of_a_long_name_is_found_by_its_whole_name(
+    tmp_path: Path,
+) -> None:
+    names = ["x" * 245 + ".nii.gz", "x" * 244 + "y.nii.gz"]
+    found = [provenance_path(tmp_path / name).name for name in names]
+    marks = [hashlib.sha256(name.encode()).hexdigest()[:8] for name in names]
+    assert found == [f"{'x' * 230}-{mark}.provenance.json" for mark in marks]
+    assert {len(name) for name in found} == {255}
 
 
 def test_a_name_becomes_that_of_a_file_on_any_system() -> None:

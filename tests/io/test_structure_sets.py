@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import VolumeError
+from napari_medsamq.io.dicom import rtstruct_reader
 from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import on_common_grid, read_label, read_label_file
@@ -131,7 +132,8 @@ def test_points_and_open_lines_enclose_nothing_and_that_is_said(
     series: Volume, tmp_path: Path
 ) -> None:
     line = rectangle(AFFINE, (3, 3), (9, 9), 2)
-    marks = [(line[:1], "POINT"), (line, "OPEN_PLANAR"), (line, "OPEN_NONPLANAR")]
+    there_and_back = line[[0, 1, 1, 0]]
+    marks = [(line[:1], "POINT"), (line, "OPEN_PLANAR"), there_and_back]
     structures = [("Marks", marks), ("Liver", stacked((3, 3), (9, 9), [4])), ("Nothing", [])]
     found = read_label(write_structures(tmp_path / "a.dcm", structures), series)
     np.testing.assert_array_equal(series.to_source(found.label) > 0, boxed([4], (3, 3), (9, 9)))
@@ -166,6 +168,27 @@ def test_contours_across_the_slices_are_resampled_and_that_is_said(
     assert "was resampled" in found.notes[0]
     size = np.count_nonzero(found.label) * 4.5
     assert size == pytest.approx(10 * 15 * 9, rel=0.1)
+
+
+def test_a_structure_of_no_image_is_drawn_as_finely_as_its_size_needs(tmp_path: Path) -> None:
+    small = np.diag([0.1, 0.1, 2.0, 1.0])
+    structures = [("Clip", [rectangle(small, (0, 0), (23, 6), k) for k in (3, 4)])]
+    found = read_label_file(write_structures(tmp_path / "a.dcm", structures, digits=3)).volume
+    size = np.prod(found.spacing) * np.count_nonzero(found.data)
+    assert size == pytest.approx(2.4 * 0.7 * 4, rel=0.02)
+
+
+def test_the_last_number_is_given_to_a_structure_too(
+    series: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rtstruct_reader, "MAX_LABEL_ID", 3)
+    structures = [(name, stacked((n, 3), (n, 5), [n])) for n, name in enumerate("abc", start=2)]
+    path = write_structures(tmp_path / "a.dcm", structures, numbers=(1, 9, 2))
+    assert {n: s.name for n, s in read_label(path, series).segments.items()} == {
+        1: "a",
+        3: "b",
+        2: "c",
+    }
 
 
 def test_numbers_that_are_none_become_others_and_names_stay(series: Volume, tmp_path: Path) -> None:

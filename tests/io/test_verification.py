@@ -246,6 +246,17 @@ def names_change_places(sequence: str, keyword: str) -> Damage:
     return on_dicom(apply)
 
 
+def lighter(segment: pydicom.Dataset) -> None:
+    """By the least that is seen: 1 % of all."""
+    light, *rest = segment.RecommendedDisplayCIELabValue
+    segment.RecommendedDisplayCIELabValue = [light + 655, *rest]
+
+
+def bluer(roi: pydicom.Dataset) -> None:
+    red, green, blue = roi.ROIDisplayColor
+    roi.ROIDisplayColor = [red, green, (int(blue) + 1) % 256]
+
+
 def contours(rt: pydicom.Dataset) -> Iterator[pydicom.Dataset]:
     for roi in rt.ROIContourSequence:
         yield from roi.ContourSequence
@@ -347,6 +358,11 @@ WRONG: dict[str, dict[str, Damage]] = {
         "another name": renamed("SegmentSequence", "SegmentLabel"),
         "names swapped": names_change_places("SegmentSequence", "SegmentLabel"),
         "another number": names_change_places("SegmentSequence", "TrackingID"),
+        "another colour": on_dicom(lambda seg: lighter(seg.SegmentSequence[-1])),
+        "colours swapped": names_change_places("SegmentSequence", "RecommendedDisplayCIELabValue"),
+        "no colour": on_dicom(
+            lambda seg: seg.SegmentSequence[-1].pop("RecommendedDisplayCIELabValue")
+        ),
         "a slice missing": on_dicom(without_last_frame),
         "cut short": cut_short,
     },
@@ -359,6 +375,9 @@ WRONG: dict[str, dict[str, Damage]] = {
         "another name": renamed("StructureSetROISequence", "ROIName"),
         "names swapped": names_change_places("StructureSetROISequence", "ROIName"),
         "numbers swapped": names_change_places("ROIContourSequence", "ReferencedROINumber"),
+        "another colour": on_dicom(lambda rt: bluer(rt.ROIContourSequence[-1])),
+        "colours swapped": names_change_places("ROIContourSequence", "ROIDisplayColor"),
+        "no colour": on_dicom(lambda rt: rt.ROIContourSequence[-1].pop("ROIDisplayColor")),
         "a contour missing": on_dicom(without_last_contour),
         "a contour twice": on_dicom(one_contour_twice),
         "a contour more": on_dicom(one_more_contour),

@@ -6,10 +6,10 @@ import typer
 
 from tests.stress.bad_files import bad_files
 from tests.stress.batch import batch
-from tests.stress.dicom import dicom
+from tests.stress.dicom.command import dicom
 from tests.stress.faults import faults
 from tests.stress.geometry import geometry
-from tests.stress.mutants import mutants
+from tests.stress.mutants.command import mutants
 from tests.stress.walk import walk
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ pytest.importorskip("matplotlib")
 
 import torch
 import typer
-from small_run import SmallEncoder, write_cases
+from small_run import OneLookDecoder, SmallEncoder, write_cases
 from torch import nn
 from typer.testing import CliRunner
 
@@ -34,11 +33,10 @@ from training.ablation.folder import AblationFolder
 from training.ablation.methods import NetworkFactory, part_of, scaled_quotas
 from training.ablation.rows import ROWS, TABLES, AblationConfig, AblationRow, choose_rows
 from training.config import load_config
-from training.conversion import to_openvino
-from training.conversion.qcdq import is_quantized
 from training.data.config import DataConfig
 from training.data.dataset import SliceDataset
 from training.errors import ConfigError, DataError
+from training.models import sam
 from training.models.sam import ENCODERS, PUBLISHED, LiteMedSAM
 from training.models.tiny_vit import MBConv, Mlp, PatchMerging, TinyViT, WindowAttention
 from training.processes import Processes
@@ -70,10 +68,7 @@ class BlockEncoder(SmallEncoder):
 
 def build() -> LiteMedSAM:
     torch.manual_seed(0)
-    net = LiteMedSAM(BlockEncoder()).eval()
-    # Untrained, it finds nothing; so, everything.
-    nn.init.constant_(net.mask_decoder.output_hypernetworks_mlps[0].layers[-1].bias, 1.0)
-    return net
+    return LiteMedSAM(BlockEncoder()).eval()
 
 
 def config(cases: Path, *keys: str) -> AblationConfig:
@@ -114,19 +109,9 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def use_small_networks(patch: pytest.MonkeyPatch) -> None:
-    """Read networks with the small encoder, and trace each decoder once, which takes longest."""
+    """Build and read small networks; that real decoders become models is another test's matter."""
     patch.setitem(ENCODERS, PUBLISHED, BlockEncoder)
-    traced: dict[bytes, Any] = {}
-
-    def convert(net: LiteMedSAM) -> Any:
-        values = net.mask_decoder.state_dict().values()
-        weights = b"".join(value.numpy().tobytes() for value in values)
-        key = hashlib.sha256(weights).digest() + bytes([is_quantized(net)])
-        if key not in traced:
-            traced[key] = to_openvino.convert_decoder(net)
-        return traced[key]
-
-    patch.setattr(ablation_methods, "convert_decoder", convert)
+    patch.setattr(sam, "MaskDecoder", lambda _hidden: OneLookDecoder())
     # Whether it finds the right strength is another test's matter.
     patch.setattr(ablation_methods, "match_latency", lambda ratio, most: 8 if ratio(8) > 0 else 0)
     patch.setattr(comparison, "measure", fake_times)

@@ -63,10 +63,10 @@ def test_the_time_is_divided_by_shares() -> None:
 
 def test_folds_are_those_of_the_data_and_judge_what_they_left_out(cases: Path) -> None:
     assert known_folds([cases]) == [0, 2]
-    found = score_fold(small_network(), config(cases), 2, ALONE)
+    found = score_fold(small_network(one_look=True), config(cases), 2, ALONE)
     assert list(found) == ["MR/STS"]
     assert 0 <= found["MR/STS"] <= 1
-    assert found == score_fold(small_network(), config(cases), 2, ALONE)
+    assert found == score_fold(small_network(one_look=True), config(cases), 2, ALONE)
 
 
 def test_a_stage_ends_by_the_clock(
@@ -76,7 +76,7 @@ def test_a_stage_ends_by_the_clock(
     monkeypatch.setattr(trainer.time, "perf_counter", lambda: next(seconds))
     settings = config(cases, "minutes=0.05", "average=0.9")
     run = RunFolder(tmp_path / "run", settings, resume=False, leads=True)
-    trained = train(settings, run, small_network(), ALONE)
+    trained = train(settings, run, small_network(one_look=True), ALONE)
     assert "decoder: 6 steps" in trained.provenance["training"]  # 3 seconds
     rates = np.genfromtxt(tmp_path / "run/log.csv", delimiter=",", names=True)["learning_rate"]
     assert rates[0] == pytest.approx(1e-4)
@@ -85,17 +85,20 @@ def test_a_stage_ends_by_the_clock(
 
 
 def test_a_run_that_is_asked_to_end_has_a_network_and_goes_on(cases: Path, tmp_path: Path) -> None:
-    settings = config(cases, "epochs=1")
+    settings = config(cases, "epochs=1", "average=0.9")
     run = RunFolder(tmp_path / "run", settings, resume=False, leads=True)
     with asked_to_end() as ends:
         assert not ends()
         os.kill(os.getpid(), signal.SIGTERM)
-        train(settings, run, small_network(), ALONE, ends)
+        train(settings, run, small_network(one_look=True), ALONE, ends)
     assert run.network.exists()
     assert run.read_checkpoint()["step"] == 1
     again = RunFolder(tmp_path / "run", settings, resume=True, leads=True)
-    trained = train(settings, again, small_network(), ALONE)
+    trained = train(settings, again, small_network(one_look=True), ALONE)
     assert "decoder: 3 steps" in trained.provenance["training"]
+    whole = RunFolder(tmp_path / "whole", settings, resume=False, leads=True)
+    wanted = train(settings, whole, small_network(one_look=True), ALONE).net.state_dict()
+    assert all(torch.equal(wanted[name], own) for name, own in trained.net.state_dict().items())
 
 
 def start(*arguments: object) -> Result:

@@ -20,7 +20,7 @@ pytest.importorskip("tensorboard")
 
 import torch
 from brevitas.graph.calibrate import quantization_status_manager
-from small_run import KEYS, small_net, small_network, write_cases
+from small_run import KEYS, SmallEncoder, small_net, small_network, write_cases
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
 
@@ -48,7 +48,7 @@ from training.learning.run_folder import RunFolder
 from training.learning.teachers import Teacher, torch_encoder
 from training.learning.trainer import Trainer, choose_parameters, learning_rate
 from training.learning.training_run import train
-from training.models.sam import build_fast_medsam
+from training.models.sam import ENCODERS, PUBLISHED, build_fast_medsam
 from training.models.vit import Attention
 from training.processes import Processes
 from training.quantization.quantized_network import QuantConfig, calibrate, quantize
@@ -66,14 +66,14 @@ def config(cases: Path, *keys: str) -> TrainConfig:
     return load_config(TrainConfig, overrides=[f"data={cases}", *KEYS, *keys])
 
 
-def trainer(cases: Path, *keys: str) -> Trainer:
+def trainer(cases: Path, *keys: str, one_look: bool = True) -> Trainer:
     settings = config(cases, *keys)
     teacher = None
     if settings.distill_weight:
-        net = small_net()
+        net = small_net(one_look=one_look)
         teacher = Teacher(net, ALONE.device, torch_encoder(net.image_encoder))
     frozen = None
-    network = small_network()
+    network = small_network(one_look=one_look)
     if settings.trains == "decoder":
         frozen = torch_encoder(network.net.image_encoder)
     return Trainer(settings, network.net, SliceDataset(settings), teacher, frozen, ALONE)
@@ -97,15 +97,23 @@ def losses(folder: Path) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("trains", ["encoder", "decoder", "both"])
-def test_each_stage_learns_and_changes_only_its_part(cases: Path, trains: str) -> None:
+@pytest.mark.parametrize(
+    ("trains", "one_look"),
+    [("encoder", True), ("decoder", True), ("both", True), ("both", False)],
+)
+def test_each_stage_learns_and_changes_only_its_part(
+    cases: Path, trains: str, one_look: bool
+) -> None:
     distil = "distill_weight=0" if trains == "decoder" else "distill_weight=1"
-    used = trainer(cases, f"trains={trains}", distil, "learning_rate=1e-3", "epochs=2", "flip=0")
+    epochs = "epochs=2" if one_look else "epochs=1"
+    keys = (f"trains={trains}", distil, "learning_rate=1e-3", epochs, "flip=0")
+    used = trainer(cases, *keys, one_look=one_look)
     before = {name: value.clone() for name, value in used._net.state_dict().items()}
     seen = list(used.run())
-    assert len(seen) == used.steps == 6
-    mean = [sum(step["dice"] for step in part) / 3 for part in (seen[:3], seen[-3:])]
-    assert mean[1] < mean[0]
+    assert len(seen) == used.steps == (6 if one_look else 3)
+    third = len(seen) // 3
+    first, last = (sum(step["dice"] for step in part) for part in (seen[:third], seen[-third:]))
+    assert last < first
     changed = {
         name.split(".")[0]
         for name, value in used._net.state_dict().items()
@@ -124,12 +132,12 @@ def test_each_stage_learns_and_changes_only_its_part(cases: Path, trains: str) -
 @pytest.mark.slow
 def test_clicks_are_learnt_from_and_drawn_alike_each_time(cases: Path) -> None:
     asked = ("trains=decoder", "distill_weight=0", "clicks=2", "learning_rate=1e-3", "flip=0")
-    seen = list(trainer(cases, *asked, "epochs=2").run())
+    seen = list(trainer(cases, *asked, "epochs=2", one_look=False).run())
     mean = [sum(step["dice"] for step in part) / 3 for part in (seen[:3], seen[-3:])]
     assert mean[1] < mean[0]
-    again = list(islice(trainer(cases, *asked, "epochs=2").run(), 2))
+    again = list(islice(trainer(cases, *asked, "epochs=2", one_look=False).run(), 2))
     assert [step["loss"] for step in again] == [step["loss"] for step in seen[:2]]
-    without = next(trainer(cases, *asked, "clicks=0", "epochs=2").run())
+    without = next(trainer(cases, *asked, "clicks=0", "epochs=2", one_look=False).run())
     assert without["dice"] != seen[0]["dice"]
 
 
@@ -158,7 +166,10 @@ def test_a_mask_to_begin_with_is_a_little_wrong(cases: Path) -> None:
     assert first[0] != first[1]
 
 
-def test_a_decoder_learns_in_floating_point_and_is_quantised_again(cases: Path) -> None:
+def test_a_decoder_learns_in_floating_point_and_is_quantised_again(
+    cases: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENCODERS, PUBLISHED, SmallEncoder)
     given = small_network()
     decoders = {"image_encoder.*": 8, "mask_decoder.iou*": 7, "*.final_attn*": 6}
     alone = encoder_alone(QuantConfig(overrides=decoders), given.net)
@@ -209,8 +220,8 @@ def test_the_mean_of_the_weights_follows_them(cases: Path) -> None:
     plain, mean = (
         trainer(cases, "learning_rate=1e-2", "epochs=1", *keys) for keys in ((), ("average=0.9",))
     )
-    name = "mask_decoder.iou_token.weight"
-    path = [small_network().net.state_dict()[name]]
+    name = "mask_decoder.place.weight"
+    path = [small_network(one_look=True).net.state_dict()[name]]
     for _ in plain.run():
         path.append(plain.weights()[name].clone())
     list(mean.run())
@@ -222,7 +233,10 @@ def test_the_mean_of_the_weights_follows_them(cases: Path) -> None:
     assert not torch.equal(wanted, path[-1])
 
 
-def test_the_mean_lies_between_a_network_before_and_after_training() -> None:
+def test_the_mean_lies_between_a_network_before_and_after_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(ENCODERS, PUBLISHED, SmallEncoder)
     before, after = small_network(), in_floating_point(small_network(), "decoder")
     weight = "image_encoder.conv.weight"
     ends = [own.net.state_dict()[weight].clone() for own in (before, after)]
@@ -295,7 +309,7 @@ def test_embeddings_alone_are_taught_without_a_decoder(
     cases: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used = trainer(cases, "trains=encoder", "mask_weight=0", "iou_weight=0", "distill_weight=1")
-    net = small_network().net
+    net = small_network(one_look=True).net
     monkeypatch.setattr(type(used._net), "segment", lambda *_: pytest.fail("decoded"))
     batch = [used._data[draw]["image"] for draw in list(used.sampler)[:2]]
     step = next(used.run())
@@ -306,10 +320,11 @@ def test_embeddings_alone_are_taught_without_a_decoder(
     assert step["loss"] == step["distill"] == pytest.approx(float(far.mean()), rel=1e-3)
 
 
-@pytest.mark.parametrize(("logit", "epochs"), [(6.0, 6), (0.5, 2)])
+@pytest.mark.parametrize(("logits", "epochs"), [((6.0, 6.0), 6), ((6.0, 0.5), 1), ((0.5, 0.5), 2)])
 def test_a_teacher_answers_where_no_mask_is_known_if_it_is_sure(
-    cases: Path, tmp_path: Path, logit: float, epochs: int
+    cases: Path, tmp_path: Path, logits: tuple[float, float], epochs: int
 ) -> None:
+    """Of its masks even and odd columns may be sure; if but one kind is, it is not sure enough."""
     for path in sorted(cases.glob("CT/A/*.npz")):
         bare = tmp_path / path.relative_to(cases)
         bare.parent.mkdir(parents=True, exist_ok=True)
@@ -320,19 +335,20 @@ def test_a_teacher_answers_where_no_mask_is_known_if_it_is_sure(
 
     def teacher(image: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         asked.append(boxes)
-        bright = (image[:, 0] > 0.6).float()
-        return image.new_zeros(len(image), 256, 64, 64), (2 * bright - 1) * logit
+        answer = torch.where(image[:, 0] > 0.6, torch.tensor(logits).repeat(128), -6.0)
+        return image.new_zeros(len(image), 256, 64, 64), answer
 
-    used = Trainer(settings, small_network().net, SliceDataset(settings), teacher, None, ALONE)
+    net = small_network(one_look=True).net
+    used = Trainer(settings, net, SliceDataset(settings), teacher, None, ALONE)
     seen = list(used.run())
     boxes = torch.cat(asked)
     assert (boxes[:, :2] >= 0).all()
     assert (boxes[:, 2:] <= 255).all()
     assert len(boxes.unique(dim=0)) == len(boxes)  # each one drawn anew, and not the whole slice
-    if logit > 1:
+    if min(logits) > 1:
         assert seen[-1]["answer"] < seen[0]["answer"]
         assert seen[-1]["dice"] < seen[0]["dice"]
-    else:  # its masks come and go with the threshold
+    else:  # its masks, or half of them, come and go with the threshold
         assert all(step["answer"] == step["dice"] == step["iou"] == 0 for step in seen)
 
 
@@ -351,7 +367,7 @@ def test_batch_norms_measure_anew_only_where_that_is_wanted(cases: Path) -> None
 
 
 def test_frozen_layers_stay(cases: Path) -> None:
-    net = small_network().net
+    net = small_network(one_look=True).net
     learns = choose_parameters(
         net, config(cases, "trains=both", "frozen=[image_encoder.conv.*, mask_decoder.iou*]")
     )
@@ -426,7 +442,7 @@ def test_two_processes_learn_what_one_does(cases: Path, tmp_path: Path) -> None:
 def test_a_run_never_replaces_another(cases: Path, tmp_path: Path) -> None:
     settings = config(cases, "epochs=1")
     run = RunFolder(tmp_path / "run", settings, resume=False, leads=True)
-    train(settings, run, small_network(), ALONE)
+    train(settings, run, small_network(one_look=True), ALONE)
     network = read_tensors(tmp_path / "run/network.pth")
     assert "decoder: 3 steps of 2 samples" in network["provenance"]
     with pytest.raises(ConfigError, match="--resume"):

@@ -88,7 +88,8 @@ def divided(frames: list[Frame]) -> Division:
         if few and all(map(_is_even, groups)) and not (division.private and crowd == 1):
             return division
     if crowd == 1:
-        return _by_near_places(frames) or whole
+        apart = None if _is_even(frames) else _by_what_is_common(frames, places)
+        return _by_near_places(frames) or apart or whole
     # Of which not each is complete: the one that is chosen is told to be uneven. What files are
     # called is then too little.
     for division in _divisions(frames, names, most):
@@ -110,9 +111,29 @@ def divided(frames: list[Frame]) -> Division:
 def _by_near_places(frames: Sequence[Frame]) -> Division | None:
     """Divide uneven volumes that lie at the same places but for a bit."""
     places = number_places(frames, _NEAR_PLACE)
-    crowd = max(Counter(places.values()).values())
+    counts = Counter(places.values())
+    crowd = max(counts.values())
     for division in _divisions(frames, _COMMON, crowd):
         if len(division.groups) <= crowd and _is_alone(division, places):
+            return division
+    # What may differ within a volume tells those apart that each have a slice at every place.
+    if len(counts) > 1 and set(counts.values()) == {crowd}:
+        for division in _divisions(frames, None, crowd):
+            full = len(division.groups) == crowd and _is_alone(division, places)
+            if full and not division.private:
+                return division
+    return None
+
+
+def _by_what_is_common(frames: Sequence[Frame], places: dict[int, int]) -> Division | None:
+    """Divide uneven volumes by what all slices of one have in common, if each may well be one.
+
+    They then have equally many slices, or none lies between those of another.
+    """
+    for division in _divisions(frames, _COMMON, len(frames) // 2):
+        groups = [group for _, group in division.groups]
+        sizes = {len(group) for group in groups}
+        if min(sizes) > 1 and (len(sizes) == 1 or _are_in_one_piece(groups, places)):
             return division
     return None
 

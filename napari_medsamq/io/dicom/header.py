@@ -137,7 +137,7 @@ def read_header(path: Path) -> dict[str, Any]:
         stored = {name: dataset.get(name) for name in PIXEL_TAGS}
         samples = int(stored["SamplesPerPixel"] or 1)
         bits = int(stored["BitsAllocated"] or 0)
-        if min(frames, rows, columns) < 1 or samples not in (1, 3, 4) or bits not in _BITS:
+        if min(frames, rows, columns) < 1 or samples not in (1, 3) or bits not in _BITS:
             raise ValueError(
                 f"{frames} frames of {rows} x {columns} with {samples} values of {bits} bits each"
             )

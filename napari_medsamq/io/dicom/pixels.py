@@ -75,9 +75,9 @@ class Pixels:
             if array.dtype != np.uint8:
                 array = (array >> 8 if array.max() > 255 else array).astype(np.uint8)
         shape = (plain.Rows, plain.Columns)
-        if array.shape not in (shape, (*shape, 3), (*shape, 4)):
+        if array.shape not in (shape, (*shape, 3)):
             raise ValueError(f"pixels of shape {array.shape} instead of {shape}")
-        return np.ascontiguousarray(array[..., :3] if array.ndim == 3 else array)
+        return np.ascontiguousarray(array)
 
     def _by_gdcm(self, failed: str) -> np.ndarray[Any, Any]:
         self._plain.save_as(self._file, enforce_file_format=True)

@@ -107,6 +107,10 @@ class RTStruct(DicomLabel):
         try:
             back = pydicom.dcmread(path)
             names = {int(roi.ROINumber): str(roi.ROIName) for roi in back.StructureSetROISequence}
+            colors = {
+                int(roi.ReferencedROINumber): tuple(map(int, roi.ROIDisplayColor))
+                for roi in back.ROIContourSequence
+            }
             contours = [
                 (
                     int(roi.ReferencedROINumber),
@@ -119,6 +123,8 @@ class RTStruct(DicomLabel):
             raise Mismatch(f"cannot be read back ({error})") from error
         if names != {n: long_string(segment.name) for n, segment in self._segments.items()}:
             raise Mismatch("has other names than the label")
+        if colors != {n: segment.rgb for n, segment in self._segments.items()}:
+            raise Mismatch("has other colours than the label")
         frames = read_frames(self._source)
         wanted = [(n, *own) for n in self._segments for own in self._outlined(n, frames)]
         if [(n, own.shape) for n, own in contours] != [(n, own.shape) for n, _, own in wanted]:

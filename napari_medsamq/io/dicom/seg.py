@@ -116,20 +116,26 @@ class DicomSeg(DicomLabel):
         written.save_as(file, enforce_file_format=True)
 
     def _verify(self, path: Path) -> None:
+        from highdicom.color import CIELabColor
         from highdicom.seg import segread
 
         frames = read_frames(self._source)
         try:
             back = segread(path)
             label = self._united(back, frames)
-            told = [(str(item.SegmentLabel), str(item.TrackingID)) for item in back.SegmentSequence]
+            told = [
+                (str(own.SegmentLabel), str(own.TrackingID), [*own.RecommendedDisplayCIELabValue])
+                for own in back.SegmentSequence
+            ]
         except _REFUSED as error:
             raise Mismatch(f"cannot be read back ({error})") from error
         if not np.array_equal(label, self._array):
             raise Mismatch("has other voxels than the label")
-        segments = self._segments.items()
-        if told != [(long_string(segment.name), _tracking(n)) for n, segment in segments]:
-            raise Mismatch("has other names or numbers than the label")
+        if told != [
+            (long_string(own.name), _tracking(n), [*CIELabColor.from_rgb(*own.rgb).value])
+            for n, own in self._segments.items()
+        ]:
+            raise Mismatch("has other names, numbers or colours than the label")
 
     def _united(self, back: Segmentation, frames: list[SourceFrame]) -> Array:
         """Bring the frames of a file together, each on the slice whose place it has."""

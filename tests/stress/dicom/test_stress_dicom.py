@@ -13,9 +13,9 @@ import pytest
 import typer
 
 from tests.helpers.grids import ALL_48, grid_affine
-from tests.stress import dicom as command
-from tests.stress.dicom_readings import Reading, read_ours
-from tests.stress.image_comparison import Image, compare
+from tests.stress.dicom import command
+from tests.stress.dicom.image_comparison import Image, compare
+from tests.stress.dicom.readings import Reading, read_ours
 
 needs_dcm2niix = pytest.mark.skipif(shutil.which(command.PROGRAM) is None, reason="no dcm2niix")
 VALUES = np.random.default_rng(0).integers(0, 4000, (4, 5, 6)).astype(float)

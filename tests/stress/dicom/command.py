@@ -1,4 +1,4 @@
-"""Made-up DICOM series, read by this program and by dcm2niix."""
+"""The command: makes series, has both programs read them, and says where they differ."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from typing import Annotated, Any
 import typer
 from platformdirs import user_cache_path
 
-from tests.stress.dicom_maker import make_series
-from tests.stress.dicom_readings import read_ours, read_theirs
-from tests.stress.dicom_reasons import REASONS, Case, disagreements, explain
+from tests.stress.dicom.maker import make_series
+from tests.stress.dicom.readings import read_ours, read_theirs
+from tests.stress.dicom.reasons import REASONS, Case, disagreements, explain
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROGRAM = "dcm2niix"
 _SPACE = 200 << 20
 
@@ -64,7 +64,8 @@ def dicom(
 def _state(program: str) -> str:
     """Return what changes with the code, and with dcm2niix: results of another one are no use."""
     digest = hashlib.sha256(Path(program).read_bytes())
-    for path in sorted((*ROOT.glob("napari_medsamq/io/**/*.py"), *ROOT.glob("tests/stress/*.py"))):
+    ours = ("napari_medsamq/io/**/*.py", "tests/stress/dicom/*.py", "tests/stress/samples.py")
+    for path in sorted(path for pattern in ours for path in ROOT.glob(pattern)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 

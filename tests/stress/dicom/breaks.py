@@ -10,8 +10,8 @@ from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
-from tests.stress.dicom_draw import DrawnSeries
-from tests.stress.dicom_tags import put, take
+from tests.stress.dicom.draw import DrawnSeries
+from tests.stress.dicom.tags import put, take
 
 LOST = "do not say where they lie"
 
@@ -55,11 +55,12 @@ def _written(name: str, text: str) -> Breaks:
 
 
 def _all_lose(name: str) -> Breaks:
-    """Return what takes from all slices what says where they lie."""
+    """Return what takes from all slices what says where they lie; one alone is then a picture."""
 
     def lose(drawn: DrawnSeries, volumes: Volumes) -> None:
-        _change(volumes, lambda dataset: take(dataset, name))
-        drawn.made.refusal = LOST
+        if len(volumes) > 1 or len(volumes[0]) > 1:
+            _change(volumes, lambda dataset: take(dataset, name))
+            drawn.made.refusal = LOST
 
     return lose
 

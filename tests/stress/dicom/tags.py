@@ -10,7 +10,7 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.tag import Tag
 
-from tests.stress.dicom_packing import Scale
+from tests.stress.dicom.packing import Scale
 
 
 def take(dataset: Dataset, *names: str) -> None:

@@ -18,7 +18,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from tests.stress.image_comparison import ROUNDING, Image
+from tests.stress.dicom.image_comparison import ROUNDING, Image
 from tests.stress.samples import compress, save, slice_of
 
 SYNTAXES = {

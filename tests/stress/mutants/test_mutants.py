@@ -12,8 +12,8 @@ import typer
 pytest.importorskip("cosmic_ray")
 pytest.importorskip("coverage")
 
-from tests.stress import mutants
-from tests.stress.changes import Change, changes_of, draw_changes
+from tests.stress.mutants import command as mutants
+from tests.stress.mutants.changes import Change, changes_of, draw_changes
 
 # Only what is marked may be changed.
 SOURCE = '''"""A docstring with 1 number."""
@@ -92,10 +92,12 @@ def test_what_no_test_notices_is_found_and_what_is_known_is_not_tried_again(
 ) -> None:
     (tmp_path / "napari_medsamq").mkdir()
     (tmp_path / "napari_medsamq" / "__init__.py").touch()
-    for name in ("io", "stress"):
-        (tmp_path / "tests" / name).mkdir(parents=True)
-    for name in ("__init__.py", "reached_lines.py"):
-        shutil.copy(Path(mutants.__file__).with_name(name), tmp_path / "tests" / "stress")
+    (tmp_path / "tests" / "io").mkdir(parents=True)
+    plugin = tmp_path / "tests" / "stress" / "mutants"
+    plugin.mkdir(parents=True)
+    for folder in (plugin.parent, plugin):
+        (folder / "__init__.py").touch()
+    shutil.copy(Path(mutants.__file__).with_name("reached_lines.py"), plugin)
     (tmp_path / MODULE).write_text(BOTH)
     (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\nmarkers = ['slow']\n")
     equivalent = tmp_path / "equivalent.toml"

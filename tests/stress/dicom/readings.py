@@ -17,7 +17,7 @@ import numpy as np
 
 from napari_medsamq.errors import ChoiceError, UnevenSlicesError, VolumeError
 from napari_medsamq.io.volume import Volume, read_volume
-from tests.stress.image_comparison import ROUNDING, Image
+from tests.stress.dicom.image_comparison import ROUNDING, Image
 
 _RAS = np.diag([-1.0, -1, 1, 1])
 _NO_SUCH = 10**6

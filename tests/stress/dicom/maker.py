@@ -13,10 +13,11 @@ from pydicom import dcmread
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import BasicTextSRStorage, EnhancedMRImageStorage
 
-from tests.stress.dicom_breaks import BROKEN, Slice
-from tests.stress.dicom_draw import MAKERS, DrawnSeries, Made
-from tests.stress.dicom_packing import Scale, image_of
-from tests.stress.dicom_tags import (
+from tests.stress.dicom.breaks import BROKEN, Slice
+from tests.stress.dicom.draw import MAKERS, DrawnSeries, Made
+from tests.stress.dicom.image_comparison import Image
+from tests.stress.dicom.packing import Scale, image_of
+from tests.stress.dicom.tags import (
     APART,
     DIMENSIONS,
     OF_FRAMES,
@@ -30,7 +31,6 @@ from tests.stress.dicom_tags import (
     take,
     times_of,
 )
-from tests.stress.image_comparison import Image
 
 
 def make_series(folder: Path, seed: int, number: int) -> Made:

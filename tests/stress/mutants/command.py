@@ -1,4 +1,4 @@
-"""Single changes to the code: whether a test notices them."""
+"""The command: draws changes, runs the tests that reach them, and keeps what came of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ import typer
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EQUIVALENT = Path(__file__).with_name("equivalent_changes.toml")
 # What a label is made, judged, saved and read again with, and what reads DICOM.
 _CORE = {
@@ -203,7 +203,7 @@ def mutants(
 
 
 def _run(folder: Path, modules: list[str], count: int, seed: int, processes: int) -> None:
-    from tests.stress.changes import Change, draw_changes
+    from tests.stress.mutants.changes import Change, draw_changes
 
     copies = Copies.make(folder, processes)
     reached = Reached.make(copies, folder)
@@ -311,11 +311,11 @@ def _failed_test(
 
 
 def _write_map(answers: Mapping[str, Path], copy: Path, file: str) -> str:
-    from tests.stress.reached_lines import environment
+    from tests.stress.mutants.reached_lines import environment
 
     with TemporaryDirectory() as folder:
         told = environment(Path(folder), answers[file])
-        return _pytest(copy, ["-p", "tests.stress.reached_lines", file], told, None)[1]
+        return _pytest(copy, ["-p", "tests.stress.mutants.reached_lines", file], told, None)[1]
 
 
 def _pytest(

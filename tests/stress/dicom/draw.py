@@ -13,9 +13,9 @@ from pydicom import Dataset
 from pydicom.uid import CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage
 
 from tests.helpers.grids import ALL_48, grid_affine
-from tests.stress.dicom_packing import SYNTAXES, Packing, Scale
-from tests.stress.dicom_tags import take
-from tests.stress.image_comparison import Image
+from tests.stress.dicom.image_comparison import Image
+from tests.stress.dicom.packing import SYNTAXES, Packing, Scale
+from tests.stress.dicom.tags import take
 from tests.stress.samples import slice_of
 
 _CLASSES = {

@@ -1,0 +1,1 @@
+"""Single changes to the code: whether a test notices them."""
