@@ -18,11 +18,13 @@ class CarryPrompt(StrEnum):
     """What the network is asked with on a slice that a structure is carried to.
 
     The box around the mask on the slice before; or that alone, and then with the mask itself as
-    dense prompt, and the structure is what both answers have in common.
+    dense prompt, and the structure is what both answers have in common; or both at once, of a
+    network that has learnt that they come from another slice.
     """
 
     box = "box"
     box_and_mask = "box+mask"
+    carried = "carried box+mask"
 
 
 @dataclass(frozen=True)

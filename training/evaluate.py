@@ -48,9 +48,10 @@ def main(
         typer.Option(
             help="2d: objects in single slices. loose: the same, by boxes that are 0 to 20 % "
             "larger. clicks: the same, corrected by 1 to 5 clicks where the mask is wrong. 3d: "
-            "volumes, by the case's 3D boxes. propagate: volumes, by a box on the middle slice, "
-            "beside 3d. confidence: the same, with the confidence of each slice, and with the "
-            "least sure one boxed anew."
+            "volumes, by the case's 3D boxes. interactive: the same, corrected by 1 to 5 clicks, "
+            "each in the middle of the largest error. propagate: volumes, by a box on the middle "
+            "slice, beside 3d. confidence: the same, with the confidence of each slice, and with "
+            "the least sure one boxed anew."
         ),
     ] = Protocol.slices,
     limit: Annotated[
@@ -88,6 +89,13 @@ def main(
             "does."
         ),
     ] = None,
+    refine: Annotated[
+        bool,
+        typer.Option(
+            "--refine",
+            help="Also score propagations after all three planes were asked about them.",
+        ),
+    ] = False,
     plot: Annotated[
         Path | None,
         typer.Option(help="Draw the DSC by size of the objects as a picture (2D protocols)."),
@@ -135,6 +143,11 @@ def main(
                 protocol is Protocol.propagate,
                 "--prompt is for --protocol propagate, which carries masks on",
             ),
+            (
+                refine,
+                protocol is Protocol.propagate,
+                "--refine is for --protocol propagate, which carries masks on",
+            ),
         ):
             if asked and not possible:
                 raise ConfigError(f"{refusal}.")
@@ -142,7 +155,9 @@ def main(
             _check_target(path)
         engines = _engines(model)
         prompts: list[CarryPrompt | None] = list(dict.fromkeys(prompt or [])) or [None]
-        modes = list_modes(engines, protocol, zoom=zoom, tight=tight, prompts=prompts)
+        modes = list_modes(
+            engines, protocol, zoom=zoom, tight=tight, prompts=prompts, refines=refine
+        )
         with progress_bar("objects") as report:
             evaluation = score_models(data_dir, engines, modes, seed, limit, report)
         summary = summarise(evaluation.scores, seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 
 from napari_medsamq.annotation.label_model import LabelModel
 from napari_medsamq.array_types import Bool
@@ -13,6 +13,7 @@ from napari_medsamq.inference.engine import Engine
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
 from napari_medsamq.inference.propagation import Gap, MaskCarrier, Stop, segment_box_3d
+from napari_medsamq.inference.refinement import refine_in_3d
 from napari_medsamq.inference.slice_predictor import PredictorMemory, SliceMask, SlicePredictor
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.palettes import OKABE_ITO
@@ -174,6 +175,35 @@ class AnnotationSession(LabelModel):
             )
         return MaskCarrier(self.predictor(axis)).carry(anchors, first, last, done)
 
+    def refine(self, mask: Bool) -> Generator[int, None, Bool]:
+        """Ask all three planes about a structure that was carried along one; nothing is committed.
+
+        Parameters
+        ----------
+        mask : (z, y, x) bool
+            Not empty.
+
+        Returns
+        -------
+        refined : generator
+            As `refinement.refine_in_3d`: yields how many slices are left, returns the mask.
+
+        Raises
+        ------
+        PromptError
+            If the network has not learnt masks of neighbouring slices, or nothing is there.
+        """
+        if self.engine.spec.carry_prompt is not CarryPrompt.carried:
+            raise PromptError(
+                f"The network {self.engine.spec.name} has not learnt to carry masks, which it is "
+                "refined by. Choose medsamq-fast."
+            )
+        if not mask.any():
+            raise PromptError(
+                "There is no mask to refine. Draw a box around the structure, and propagate it."
+            )
+        return refine_in_3d([self.predictor(axis) for axis in range(mask.ndim)], mask)
+
     @property
     def slices_kept(self) -> int:
         """How many slices there is room to keep the embeddings of."""
@@ -182,9 +212,7 @@ class AnnotationSession(LabelModel):
     @property
     def carry_prompt(self) -> CarryPrompt:
         """What `carry` asks the network with."""
-        if self._carry_prompt is not None:
-            return self._carry_prompt
-        return CarryPrompt.box_and_mask if self.engine.spec.takes_masks else CarryPrompt.box
+        return self._carry_prompt or self.engine.spec.carry_prompt
 
     def network_state(self) -> NetworkState:
         """Return what the network is and sees now, for those who want to ask it again."""

@@ -139,14 +139,21 @@ def _model(engines: Engines, directory: Path, modalities: list[Modality]) -> Fin
     name = f"Model for {', '.join(modalities)}"
     facts: dict[str, Any] = {"model": directory.name, "modalities": modalities, "device": CPU}
     try:
-        times = time_steps(engines.load(directory))
+        engine = engines.load(directory)
+        floating = engine.floating
+        times = time_steps(engine)
     except ModelError as error:
         cure = "Install the program again: pip install --force-reinstall --no-deps napari-medsamq"
         return Finding(name, Level.problem, str(error), cure, facts)
-    facts |= {"encode_ms": times.encode_ms, "decode_ms": times.decode_ms}
+    facts |= {
+        "encode_ms": times.encode_ms,
+        "decode_ms": times.decode_ms,
+        "floating_point": floating,
+    }
     text = (
         f"{directory.name}, files as they should be, {times.encode_ms:.0f} ms to encode a slice "
         f"and {times.decode_ms:.0f} ms for a box"
+        + (f"; in floating point: {', '.join(floating)}" if floating else "")
     )
     return Finding(name, Level.ok, text, "", facts)
 

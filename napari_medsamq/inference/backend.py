@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -14,9 +15,8 @@ from openvino.preprocess import PrePostProcessor
 from platformdirs import user_cache_path
 
 from napari_medsamq.errors import ModelError
-from napari_medsamq.inference.model_choice import cpu_features
-
-NetworkPart = Literal["encoder", "decoder"]
+from napari_medsamq.inference.model_choice import cpu_features, floating_parts
+from napari_medsamq.inference.model_spec import NetworkPart
 
 _INSTRUCTIONS = frozenset(
     {"avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp"}
@@ -24,6 +24,7 @@ _INSTRUCTIONS = frozenset(
 # Names the folder for compiled models, in place of the user's cache folder.
 CACHE_VARIABLE = "MEDSAMQ_MODEL_CACHE"
 CPU = "CPU"
+_X86 = ("x86_64", "amd64")
 
 _EXPORT_AGAIN = "Export the model again with `python -m training.export`."
 _PORTS: dict[NetworkPart, dict[str, dict[str, str]]] = {
@@ -88,8 +89,13 @@ def compile_part(
     Raises
     ------
     ModelError
-        If OpenVINO cannot.
+        If OpenVINO cannot, as on processors without AVX2.
     """
+    if device == CPU and platform.machine().lower() in _X86 and "avx2" not in cpu_features():
+        raise ModelError(
+            f"This processor ({cpu_name()}) has no AVX2, without which OpenVINO does not run the "
+            "networks. Use a computer with one of 2015 or later."
+        )
     core = openvino_core()
     try:
         return core.compile_model(model, device, config).create_infer_request()
@@ -125,6 +131,33 @@ def without_mask(decoder: ov.Model) -> ov.Model:
             decoder.remove_parameter(parameter)
     decoder.validate_nodes_and_infer_types()
     return decoder
+
+
+def in_floating_point(model: ov.Model) -> ov.Model:
+    """Take the roundings to 8 bits out of a network, and turn integer weights into what they mean.
+
+    OpenVINO refuses to compile integer weights without roundings on some processors.
+    """
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "FakeQuantize":
+            node.output(0).replace(node.input_value(0))
+        elif node.get_type_name() == "Multiply" and _is_integer(node.input_value(0)):
+            integers = node.input_value(0).get_node().input_value(0).get_node()
+            scale = node.input_value(1).get_node()
+            if scale.get_type_name() == "Convert":  # stored in 16 bits
+                scale = scale.input_value(0).get_node()
+            weights = integers.get_data().astype(np.float32) * scale.get_data().astype(np.float32)
+            node.output(0).replace(ops.constant(weights).output(0))
+    model.validate_nodes_and_infer_types()
+    return model
+
+
+def _is_integer(value: ov.Output) -> bool:
+    node = value.get_node()
+    if node.get_type_name() != "Convert":
+        return False
+    source = node.input_value(0).get_node()
+    return bool(source.get_type_name() == "Constant" and source.get_element_type() == ov.Type.i8)
 
 
 def compile_config(
@@ -174,7 +207,11 @@ def last_line(error: Exception) -> str:
 def environment() -> dict[str, Any]:
     """Return what, besides model and image, decides about the last bit of a mask.
 
-    JSON can hold it: the version of OpenVINO, and which instructions this processor has of those
-    that matter to it.
+    JSON can hold it: the version of OpenVINO, which instructions this processor has of those that
+    matter to it, and which parts of 8-bit models it computes in floating point.
     """
-    return {"openvino": ov.__version__, "instructions": sorted(_INSTRUCTIONS & cpu_features())}
+    return {
+        "openvino": ov.__version__,
+        "instructions": sorted(_INSTRUCTIONS & cpu_features()),
+        "floating_point": list(floating_parts()),
+    }

@@ -73,6 +73,11 @@ class CropTransform:
         far_edge = self.crop is not None or self.box_rule is BoxRule.far_edge
         return ResizeLongestSide(height, width, self.pixel_size, far_edge)
 
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """Rows and columns of the slice that are shown, to index it with."""
+        return np.s_[:, :] if self.crop is None else self.crop.place
+
     def image(self, array: UInt8) -> Float32:
         """Turn the slice (H, W) or (H, W, 3) uint8 into the network's image of the part."""
         part = array if self.crop is None else np.ascontiguousarray(array[self.crop.place])
@@ -114,7 +119,7 @@ class CropTransform:
         if self.crop is None:
             return part
         mask = np.zeros(self.shape, bool)
-        mask[self.crop.place] = part
+        mask[self.place] = part
         return mask
 
     @property

@@ -14,18 +14,21 @@ from napari_medsamq.array_types import Float32
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.backend import (
     CPU,
-    NetworkPart,
     channels_last,
     compile_config,
     compile_part,
+    in_floating_point,
     last_line,
     read_part,
     without_mask,
 )
-from napari_medsamq.inference.model_choice import default_model
-from napari_medsamq.inference.model_spec import ModelSpec
+from napari_medsamq.inference.model_choice import default_model, floating_parts
+from napari_medsamq.inference.model_spec import FLOAT_BITS, ModelSpec, NetworkPart
 from napari_medsamq.io.modality import Modality
+from napari_medsamq.prompts import CarryPrompt
 
+# The highest label of points of boxes that are drawn; those of carried ones come after it.
+_DRAWN = 3
 _CHANNELS_LAST = (1, 64, 64, 256)
 
 
@@ -66,6 +69,11 @@ class OpenVINOEngine:
         Whether OpenVINO may bind its threads to cores, which it counts from the first: not where
         several processes share the cores, as all would be bound to the same ones.
 
+    Attributes
+    ----------
+    floating : tuple of "encoder" and "decoder"
+        The parts of an 8-bit model that are computed in floating point, as `floating_parts` says.
+
     Raises
     ------
     ModelError
@@ -86,13 +94,18 @@ class OpenVINOEngine:
         self.spec = ModelSpec.read(self.directory)
         self.spec.verify(self.directory)
         self.device = device
+        self.floating = floating_parts() if device == CPU and self.spec.bits < FLOAT_BITS else ()
         self._config = compile_config(device, threads, precision, pinned)
-        encoder = channels_last(read_part(self.directory, "encoder"), output=True)
+        encoder = channels_last(self._read("encoder"), output=True)
         self._encoder = self._compile("encoder", encoder)
-        decoder = channels_last(without_mask(read_part(self.directory, "decoder")))
+        decoder = channels_last(without_mask(self._read("decoder")))
         self._decoder = self._compile("decoder", decoder)
         self._masked_decoder: ov.InferRequest | None = None
         self._lock = Lock()
+
+    def _read(self, part: NetworkPart) -> ov.Model:
+        model = read_part(self.directory, part)
+        return in_floating_point(model) if part in self.floating else model
 
     def _compile(self, part: NetworkPart, model: ov.Model) -> ov.InferRequest:
         return compile_part(self.directory, part, model, self.device, self._config)
@@ -133,7 +146,7 @@ class OpenVINOEngine:
         point_coords : (N, P, 2) float32
             x, y in pixels of the 256 px frame.
         point_labels : (N, P) float32
-            0/1 negative/positive point, 2/3 the corners of a box, -1 padding
+            0/1 negative/positive point, 2/3 the corners of a box, 4/5 of a carried one, -1 padding
             (the meaning SAM's ONNX export gives them).
         mask_input : (N, 1, 256, 256) float32, optional
             Logits of a previous mask as dense prompt.
@@ -148,8 +161,13 @@ class OpenVINOEngine:
         Raises
         ------
         ModelError
-            If OpenVINO fails, out of memory say.
+            If OpenVINO fails, out of memory say, or for carried boxes that it has not learnt.
         """
+        if point_labels.max() > _DRAWN and self.spec.carry_prompt is not CarryPrompt.carried:
+            raise ModelError(
+                f"The network {self.spec.name} has not learnt boxes that are carried from slice to "
+                "slice. Choose another model, or carry by boxes."
+            )
         request = self._decoder
         inputs = {
             # Without a copy if it comes from `encode`.
@@ -159,7 +177,7 @@ class OpenVINOEngine:
         }
         if mask_input is not None:
             if self._masked_decoder is None:
-                model = channels_last(read_part(self.directory, "decoder"))
+                model = channels_last(self._read("decoder"))
                 self._masked_decoder = self._compile("decoder", model)
             request = self._masked_decoder
             inputs |= {"mask_input": mask_input, "has_mask_input": np.ones(1, np.float32)}
@@ -246,19 +264,21 @@ class Engines:
             return self._loaded[directory]
 
 
-def box_points(boxes: npt.ArrayLike) -> tuple[Float32, Float32]:
+def box_points(boxes: npt.ArrayLike, *, carried: bool = False) -> tuple[Float32, Float32]:
     """Write box prompts as the two labelled points that the decoder takes.
 
     Parameters
     ----------
     boxes : (N, 4) array_like
         XYXY in pixels of the 256 px frame.
+    carried : bool
+        Whether they are those of a neighbouring slice, for a network that has learnt such ones.
 
     Returns
     -------
     point_coords : (N, 2, 2) float32
     point_labels : (N, 2) float32
-        2 for the upper left, 3 for the lower right corner.
+        2 for the upper left, 3 for the lower right corner; 4 and 5 where they are carried.
     """
     corners = np.asarray(boxes, dtype=np.float32).reshape(-1, 2, 2)
-    return corners, np.tile(np.array([2, 3], np.float32), (len(corners), 1))
+    return corners, np.tile(np.array([4, 5] if carried else [2, 3], np.float32), (len(corners), 1))

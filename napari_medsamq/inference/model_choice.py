@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 
 from archspec.cpu.detect import detected_info
 
 from napari_medsamq.errors import ModelError
+from napari_medsamq.inference.model_spec import NetworkPart
 from napari_medsamq.io.modality import MODALITIES, Modality
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -15,27 +17,47 @@ INT8_MODEL = "medsamq-int8"
 FLOAT_MODEL = "litemedsam-float"
 FAST_MODEL = "medsamq-fast"
 
-# x86 with VNNI (as AVX-512 or, in laptops since 2021, as AVX) or AMX.
+# x86 with 8-bit dot products: VNNI (as AVX-512 or, in laptops since 2021, as AVX) or AMX.
 _DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 # By the scores in docs/results.md, "Masks of boxes".
 _FAST_FOR = frozenset({"CT", "MR"})
+# What OpenVINO's own variable leaves of a processor's instructions, by how their names begin.
+_LIMITS = {
+    "SSE41": ("avx", "amx"),
+    "AVX": ("avx2", "avx_vnni", "avx512", "amx"),
+    "AVX2": ("avx_vnni", "avx512", "amx"),
+    "AVX2_VNNI": ("avx512", "amx"),
+    "AVX512_CORE": ("avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx"),
+    "AVX512_CORE_VNNI": ("avx512_bf16", "avx512_fp16", "amx"),
+}
 
 
 def default_model(modality: Modality) -> Path:
     """Return the directory of the model that is used when the user names none.
 
-    Where the processor has 8-bit dot products: the fast model for what it segments at least as well
-    as the float one, on cases that no model was trained on, and the int8 model for the rest. On
-    other processors, where 8 bits are slower, the float model. Never chosen by timing, so that the
-    same computer always gives the same mask.
+    The fast model for what it segments at least as well as the float one, on cases that no model
+    was trained on; for the rest the int8 model, where a slice takes it no more than 300 ms: on
+    processors with 8-bit dot products. Never chosen by timing, so that the same computer always
+    gives the same mask.
 
     Parameters
     ----------
     modality : "CT", "MR" or "other"
     """
-    if not _DOT_PRODUCTS & cpu_features():
-        return MODELS / FLOAT_MODEL
-    return MODELS / (FAST_MODEL if modality in _FAST_FOR else INT8_MODEL)
+    slow = not _DOT_PRODUCTS & cpu_features()
+    return MODELS / (FAST_MODEL if slow or modality in _FAST_FOR else INT8_MODEL)
+
+
+def floating_parts() -> tuple[NetworkPart, ...]:
+    """Return which parts of an 8-bit model this processor computes in floating point.
+
+    Those that are at least 20 % faster so (models/README.md, "Other processors"): the decoder on
+    x86 without 8-bit dot products; both on Arm, where OpenVINO has no 8-bit kernels.
+    """
+    features = cpu_features()
+    if _DOT_PRODUCTS & features:
+        return ()
+    return ("decoder",) if "avx2" in features else ("encoder", "decoder")
 
 
 def explain_default() -> str:
@@ -44,7 +66,7 @@ def explain_default() -> str:
     if len(set(names.values())) == 1:
         return (
             f"{names['CT']} for every image, as this processor has no 8-bit dot products, without "
-            "which the smaller models are slower."
+            "which the others take half a second for a slice."
         )
     return f"{names['CT']} for CT and MR, {names['other']} for all other images."
 
@@ -93,8 +115,12 @@ def shipped_model(name: str) -> Path:
 
 @cache
 def cpu_features() -> frozenset[str]:
-    """Return the names of the processor's instructions, as Linux has them in /proc/cpuinfo."""
-    return frozenset(detected_info().features)
+    """Return the names of the processor's instructions, as Linux has them in /proc/cpuinfo.
+
+    Without those that `ONEDNN_MAX_CPU_ISA` keeps OpenVINO from using.
+    """
+    kept_off = _LIMITS.get(os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper(), ())
+    return frozenset(name for name in detected_info().features if not name.startswith(kept_off))
 
 
 def _by_name(name: str) -> Path | None:

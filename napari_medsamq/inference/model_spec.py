@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.preprocess import BoxRule
 from napari_medsamq.io.files import file_hash, write_whole
+from napari_medsamq.prompts import CarryPrompt
 
-FORMAT_VERSION = 2
+NetworkPart = Literal["encoder", "decoder"]
+
+FORMAT_VERSION = 3
 FLOAT_BITS = 32
 
 _FILES = ("encoder.xml", "encoder.bin", "decoder.xml", "decoder.bin")
@@ -110,9 +114,9 @@ class ModelSpec:
         except (ValueError, RecursionError) as error:
             raise ModelError(f"{path} is damaged ({error}). Install the model again.") from error
         version = raw.get("format_version") if isinstance(raw, dict) else None
-        if version not in (1, FORMAT_VERSION):
+        if version not in range(1, FORMAT_VERSION + 1):
             raise ModelError(
-                f"{path} has format version {version!r}; this program reads versions 1 and "
+                f"{path} has format version {version!r}; this program reads versions 1 to "
                 f"{FORMAT_VERSION}. Update napari-medsamq or export the model again."
             )
         try:
@@ -157,9 +161,12 @@ class ModelSpec:
             )
 
     @property
-    def takes_masks(self) -> bool:
-        """Whether the network has learnt what a mask among its prompts means."""
-        return "masks" in self.provenance.get("prompts", "")
+    def carry_prompt(self) -> CarryPrompt:
+        """What the network is asked with where a structure is carried to: what it has learnt."""
+        learnt = self.provenance.get("prompts", "")
+        if "carried boxes" in learnt:
+            return CarryPrompt.carried
+        return CarryPrompt.box_and_mask if "masks" in learnt else CarryPrompt.box
 
     def verify(self, directory: Path) -> None:
         """Compare the IR files in `directory` with the hashes of this spec.

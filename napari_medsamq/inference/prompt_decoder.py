@@ -86,6 +86,7 @@ class PromptDecoder:
         start: Bool | None = None,
         *,
         place: Hashable,
+        carried: bool = False,
     ) -> Answer:
         """Return the answer to a box and all of its clicks.
 
@@ -102,6 +103,8 @@ class PromptDecoder:
             A mask of the slice to be improved, in place of what the box alone gives.
         place : hashable
             The same only for the same embedding.
+        carried : bool
+            Whether box and `start` are those of a neighbouring slice; see `CarryPrompt`.
 
         Returns
         -------
@@ -114,7 +117,7 @@ class PromptDecoder:
         ModelError
             If the network fails.
         """
-        coords, labels = box_points(transform.apply_box(xyxy))
+        coords, labels = box_points(transform.apply_box(xyxy), carried=carried)
         points = [transform.apply_point(click.x, click.y) for click in clicks]
         coords = np.concatenate([coords, np.array(points, np.float32).reshape(1, -1, 2)], axis=1)
         kinds = np.array([[click.positive for click in clicks]], np.float32)
@@ -122,7 +125,7 @@ class PromptDecoder:
         # A mask that is clicked on is not improved by itself before.
         first = 1 if start is not None and clicks else 0
         begun = None if start is None else start.tobytes()
-        asked = (place, tuple(coords[0, :2].ravel()), begun, first)
+        asked = (place, tuple(coords[0, :2].ravel()), carried, begun, first)
         rounds = self._rounds.setdefault(asked, ClickRounds(first))
         self._rounds.move_to_end(asked)
         if len(self._rounds) > _KEPT:

@@ -19,7 +19,7 @@ from napari_medsamq.array_types import Bool, Float64
 from napari_medsamq.inference.crop import tight_box
 from napari_medsamq.inference.preprocess import FRAME
 from napari_medsamq.inference.slice_predictor import SliceEvidence, SliceMask, SlicePredictor
-from napari_medsamq.prompts import BoxPrompt3D
+from napari_medsamq.prompts import BoxPrompt3D, CarryPrompt
 
 Direction = Literal["up", "down"]
 
@@ -35,7 +35,9 @@ def segment_box_3d(predictor: SlicePredictor, box: BoxPrompt3D) -> Iterator[Slic
 
     The first slice takes the sides of the 3D box; each further one the tight box around its
     neighbour's mask, widened by 3 frame pixels, or again the sides of the 3D box where that mask is
-    empty: what the reference inference does (`CVPR24_LiteMedSAM_infer.py`).
+    empty: what the reference inference does (`CVPR24_LiteMedSAM_infer.py`). A
+    network that has learnt carried boxes gets these, no wider than the 3D box, and its neighbour's
+    mask.
 
     Parameters
     ----------
@@ -53,14 +55,24 @@ def segment_box_3d(predictor: SlicePredictor, box: BoxPrompt3D) -> Iterator[Slic
     first = predictor.segment(middle, first_box)
     yield first
     slices = box.slices
+    carried = predictor.network_state.carry_prompt is CarryPrompt.carried
     for order in (range(middle + 1, slices.stop), range(middle - 1, slices.start - 1, -1)):
         previous = first
         for index in order:
-            previous = predictor.segment(index, _next_box(predictor, previous.mask, first_box))
+            around = _next_box(predictor, previous.mask, first_box)
+            if carried and previous.mask.any():
+                inside = np.clip(around, first_box[[0, 1, 0, 1]], first_box[[2, 3, 2, 3]])
+                previous, _ = predictor.segment_and_observe(index, inside, previous.mask)
+            else:
+                previous = predictor.segment(index, around)
             yield previous
 
 
 def _next_box(predictor: SlicePredictor, mask: Bool, otherwise: Float64) -> Float64:
+    """Return the box (4,) XYXY around a mask (H, W) bool, as it is carried to the next slice.
+
+    In slice pixels; `otherwise` where the mask is empty, or too small to be seen by the network.
+    """
     around = tight_box(mask)
     if around is None:
         return otherwise
@@ -73,11 +85,11 @@ def _next_box(predictor: SlicePredictor, mask: Bool, otherwise: Float64) -> Floa
     return transform.invert_box(np.clip(wider, 0, FRAME))
 
 
-def _anchor_box(predictor: SlicePredictor, mask: Bool) -> Float64:
+def known_box(predictor: SlicePredictor, mask: Bool) -> Float64:
     """Return the box around a known mask, also where that is too small to be seen in the frame."""
     around = tight_box(mask)
     if around is None:
-        raise ValueError("an anchor is a mask that is not empty")
+        raise ValueError("a known mask is not empty")
     return _next_box(predictor, mask, around)
 
 
@@ -282,7 +294,7 @@ class MaskCarrier:
     def _bridge(
         self, anchors: Mapping[int, Bool], near: int, far: int, slices: range
     ) -> Iterator[SliceMask]:
-        start, goal = (_anchor_box(self.predictor, anchors[index]) for index in (near, far))
+        start, goal = (known_box(self.predictor, anchors[index]) for index in (near, far))
         previous = anchors[near]
         for index in slices:
             share = (index - near) / (far - near)
@@ -297,7 +309,7 @@ class MaskCarrier:
         self, start: Bool, at: int, slices: range, direction: Direction
     ) -> Iterator[SliceMask | Stop]:
         anchor = before = self.predictor.observe(at, start)
-        mask, first_box = start, _anchor_box(self.predictor, start)
+        mask, first_box = start, known_box(self.predictor, start)
         for index in slices:
             box = _next_box(self.predictor, mask, first_box)
             answer, now = self.predictor.segment_and_observe(index, box, mask)

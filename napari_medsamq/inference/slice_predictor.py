@@ -18,7 +18,12 @@ from napari_medsamq.inference.crop import CropTransform, tight_box
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES, EmbeddingCache
 from napari_medsamq.inference.engine import Engine, box_points
 from napari_medsamq.inference.network_state import NetworkState
-from napari_medsamq.inference.prompt_decoder import PromptDecoder, follow_clicks, with_clicks
+from napari_medsamq.inference.prompt_decoder import (
+    MASK_LOGIT,
+    PromptDecoder,
+    follow_clicks,
+    with_clicks,
+)
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import CarryPrompt, Click
 
@@ -242,24 +247,34 @@ class SlicePredictor:
         xyxy : (4,) float
             In slice pixels.
         before : (H, W) bool
-            Mask of the slice before, for `CarryPrompt.box_and_mask`.
+            Mask of the slice before, for any `CarryPrompt` but `box`.
 
         Returns
         -------
         answer : SliceMask
         evidence : SliceEvidence
-            Of the box alone, also where the mask before was asked with: that makes every edge
-            sharp, where the structure has ended too.
+            With `CarryPrompt.box_and_mask`, of the box alone: the mask makes every edge sharp,
+            where the structure has ended too.
         """
         transform = self.transform_around(xyxy)
-        answer, logits, embedding = self._decode(index, transform, xyxy)
+        carry_prompt = self.network_state.carry_prompt
+        shows_mask = carry_prompt is not CarryPrompt.box and bool(
+            transform.apply_mask(before).any()
+        )
+        carried = carry_prompt is CarryPrompt.carried
+        answer, logits, embedding = self._decode(
+            index,
+            transform,
+            xyxy,
+            start=before if carried and shows_mask else None,
+            carried=carried,
+        )
         height, width = transform.resize.frame
         found = logits > 0
         found[height:] = found[:, width:] = False
         stability = stability_of(logits[:height, :width])
         evidence = self._evidence(index, answer.mask, found, stability, embedding)
-        led_by_mask = self.network_state.carry_prompt is CarryPrompt.box_and_mask
-        if led_by_mask and transform.apply_mask(before).any():
+        if shows_mask and not carried:
             # Asked apart: the decoder is told once for all prompts whether masks come with them.
             led, led_logits, _ = self._decode(index, transform, xyxy, start=before)
             answer = replace(
@@ -270,6 +285,24 @@ class SlicePredictor:
                 decode_ms=answer.decode_ms + led.decode_ms,
             )
         return answer, evidence
+
+    def ask_again(self, index: int, xyxy: npt.ArrayLike, mask: Bool) -> Float32:
+        """Return logits (H, W) for a structure whose mask (H, W) bool is nearly right.
+
+        The network is asked as if mask and box (4,) XYXY came from the next slice, so that it may
+        leave them. Beside the part of the slice that it is shown, logits are -6.
+
+        Raises
+        ------
+        ModelError
+            If the network fails, or has not learnt carried boxes.
+        """
+        transform = self.transform_around(xyxy)
+        start = mask if transform.apply_mask(mask).any() else None
+        _, found, _ = self._decode(index, transform, xyxy, start=start, carried=True)
+        logits = np.full(mask.shape, -MASK_LOGIT, np.float32)
+        logits[transform.place] = transform.resize.invert_logits(found)
+        return logits
 
     def observe(self, index: int, mask: Bool) -> SliceEvidence:
         """Observe what is within a known mask (H, W) bool of a slice, empty or not."""
@@ -318,13 +351,15 @@ class SlicePredictor:
         xyxy: npt.ArrayLike,
         clicks: Sequence[Click] = (),
         start: Bool | None = None,
+        *,
+        carried: bool = False,
     ) -> tuple[SliceMask, Float32, Float32]:
         with self.memory.lock:
             embedding, encode_ms = self._embedding(index, transform)
             begun = perf_counter()
             key = self._key(index, transform)
             logits, iou = self.memory.decoder.decode(
-                self.engine, embedding, transform, xyxy, clicks, start, place=key
+                self.engine, embedding, transform, xyxy, clicks, start, place=key, carried=carried
             )
             mask = transform.invert_mask(logits)
             decode_ms = (perf_counter() - begun) * 1000

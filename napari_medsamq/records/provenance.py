@@ -148,7 +148,10 @@ def describe_provenance(
         },
         "image": image,
         "software": software(),
-        "cpu": {"name": cpu_name(), "instructions": environment()["instructions"]},
+        "cpu": {
+            "name": cpu_name(),
+            **{key: environment()[key] for key in ("instructions", "floating_point")},
+        },
         "labels": [
             {
                 "id": label_id,

@@ -24,7 +24,11 @@ from napari_medsamq.records.journal_format import Record
 from napari_medsamq.records.recording import BEGIN, CARRY, EDIT, Replay, read_box
 
 # What `environment` tells.
-_NAMES = {"openvino": "OpenVINO", "instructions": "the processor"}
+_NAMES = {
+    "openvino": "OpenVINO",
+    "instructions": "the processor",
+    "floating_point": "the parts of the network in floating point",
+}
 
 
 @dataclass
@@ -97,7 +101,9 @@ class ReplayCheck:
         content = record.content
         if content["kind"] == BEGIN:
             here = environment()
-            self.verdict.others |= {_NAMES[key] for key in here if content[key] != here[key]}
+            # Journals of before know of no part in floating point: there was none.
+            then = {"floating_point": []} | content
+            self.verdict.others |= {_NAMES[key] for key in here if then[key] != here[key]}
         elif content["kind"] == CARRY:
             self._carried[content["group"]] = self._carry(content)
         elif content["kind"] == EDIT:

@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 
 from napari_medsamq.inference.model_spec import ModelSpec
+from napari_medsamq.prompts import CarryPrompt
+
+# Labels of the corners of a box of a neighbouring slice.
+CARRIED = [4, 5]
 
 # Frame pixels around a click that it gives to the mask, or takes from it.
 REACH = 12
@@ -60,6 +64,8 @@ class ScriptedEngine:
         Whether its embeddings hold the picture; else they are all alike, and no mask is carried.
     iou : float
         Its own estimate of each mask; less by 0.2 where it was led.
+    prompts : str
+        What it has learnt, as in a model's provenance.
 
     Attributes
     ----------
@@ -75,6 +81,8 @@ class ScriptedEngine:
         (256, 256) bool, the dense prompts that led it.
     decoded : int
         How often it was asked for masks.
+    carried : int
+        How often by boxes of a neighbouring slice.
     """
 
     def __init__(
@@ -85,8 +93,10 @@ class ScriptedEngine:
         led: bool = False,
         sees: bool = True,
         iou: float = 0.9,
+        prompts: str = "boxes",
     ) -> None:
-        self.spec = ModelSpec(name="fake", bits=32, sha256={}, provenance={})
+        self.spec = ModelSpec(name="fake", bits=32, sha256={}, provenance={"prompts": prompts})
+        self.floating: tuple[str, ...] = ()
         self.answer, self.follow, self.led = answer, follow, led
         self.sees, self.iou = sees, iou
         self.open = threading.Event()
@@ -95,7 +105,7 @@ class ScriptedEngine:
         self.images: list[np.ndarray] = []
         self.boxes: list[list[float]] = []
         self.prompts: list[np.ndarray] = []
-        self.decoded = 0
+        self.decoded = self.carried = 0
 
     @property
     def encoded(self) -> int:
@@ -118,7 +128,10 @@ class ScriptedEngine:
         mask_input: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         count = len(point_coords)
-        assert np.array_equal(point_labels[:, :2], np.tile([2, 3], (count, 1)))
+        carried = self.spec.carry_prompt is CarryPrompt.carried and point_labels[0, 0] == CARRIED[0]
+        corners = CARRIED if carried else [2, 3]
+        assert np.array_equal(point_labels[:, :2], np.tile(corners, (count, 1)))
+        self.carried += carried
         assert mask_input is not None or point_labels.shape[1] == 2, "clicks correct a mask"
         self.decoded += 1
         self.boxes += [[float(side) for side in box] for box in point_coords[:, :2].reshape(-1, 4)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from napari_medsamq.inference.crop import CropTransform
 from napari_medsamq.inference.propagation import segment_box_3d
 from napari_medsamq.inference.slice_predictor import SliceMask
-from napari_medsamq.prompts import BoxPrompt3D
+from napari_medsamq.prompts import BoxPrompt3D, CarryPrompt
 
 MARGIN = 3  # frame pixels, as in the reference inference
 SHAPE = (20, 24, 32)
@@ -20,8 +21,15 @@ NEAR, FAR = (3, 4, 6), (12, 15, 21)
 class Scripted:
     """Answers each slice with the mask of a function, and notes the boxes it is asked about."""
 
-    def __init__(self, size: tuple[int, ...], found: Callable[[int], np.ndarray]) -> None:
+    def __init__(
+        self,
+        size: tuple[int, ...],
+        found: Callable[[int], np.ndarray],
+        carry_prompt: CarryPrompt = CarryPrompt.box_and_mask,
+    ) -> None:
         self.transform = CropTransform(size, (1.0, 1.0))
+        self.network_state = SimpleNamespace(carry_prompt=carry_prompt)
+        self.shown: dict[int, np.ndarray] = {}
         self.found = found
         self.asked: dict[int, list[float]] = {}
 
@@ -31,6 +39,12 @@ class Scripted:
     def segment(self, index: int, xyxy: np.ndarray) -> SliceMask:
         self.asked[index] = self.transform.apply_box(xyxy).tolist()
         return SliceMask(0, index, self.found(index), 1, 0, 0)
+
+    def segment_and_observe(
+        self, index: int, xyxy: np.ndarray, before: np.ndarray
+    ) -> tuple[SliceMask, None]:
+        self.shown[index] = before
+        return self.segment(index, xyxy), None
 
 
 def walk(axis: int, moving: float = 0, empty: tuple[int, ...] = ()) -> tuple[list[int], dict]:
@@ -110,3 +124,23 @@ def test_one_slice_is_one_step() -> None:
     box = BoxPrompt3D((5, 1, 1), (5, 8, 9))
     steps = segment_box_3d(Scripted((24, 32), lambda _: np.ones((24, 32), bool)), box)
     assert [step.index for step in steps] == [5]
+
+
+def test_a_network_that_has_learnt_to_carry_is_shown_masks_and_boxes_within_the_given_one() -> None:
+    masks = {index: np.zeros((24, 32), bool) for index in range(3, 13)}
+    for index, mask in masks.items():
+        # It grows, up to the sides of the box; on one slice nothing is found.
+        mask[5:15, 8 : 8 + 1 + 2 * abs(index - 7)] = index != 10
+    predictor = Scripted((24, 32), masks.__getitem__, CarryPrompt.carried)
+    list(segment_box_3d(predictor, BoxPrompt3D(NEAR, FAR)))
+    assert sorted(predictor.shown) == [3, 4, 5, 6, 8, 9, 10, 12]
+    for index, before in predictor.shown.items():
+        neighbour = index - 1 if index > 7 else index + 1
+        np.testing.assert_array_equal(before, masks[neighbour])
+    first = predictor.asked[7]
+    assert predictor.asked[11] == first, "after an empty mask the sides are asked again"
+    for left, top, right, bottom in predictor.asked.values():
+        assert left >= first[0]
+        assert top >= first[1]
+        assert right <= first[2]
+        assert bottom <= first[3]

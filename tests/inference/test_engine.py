@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from napari_medsamq.errors import ModelError
 from napari_medsamq.inference import backend as networks
 from napari_medsamq.inference import engine as module
 from napari_medsamq.inference.engine import Engines, OpenVINOEngine, box_points
-from napari_medsamq.inference.model_choice import shipped_models
+from napari_medsamq.inference.model_choice import MODELS, shipped_models
 from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.inference.preprocess import ResizeLongestSide
 
@@ -161,6 +162,15 @@ def edit_spec(directory: Path, **changes: Any) -> None:
     path.write_text(json.dumps({name: value for name, value in spec.items() if value is not None}))
 
 
+def test_carried_boxes_are_refused_by_a_network_that_has_not_learnt_them(
+    engine: OpenVINOEngine, embeddings: dict[str, np.ndarray]
+) -> None:
+    corners, labels = box_points([10, 20, 60, 70], carried=True)
+    assert labels.tolist() == [[4, 5]]
+    with pytest.raises(ModelError, match="has not learnt boxes that are carried"):
+        engine.decode(embeddings["ct_abdomen"], corners, labels)
+
+
 def test_a_directory_that_keeps_the_contract_is_accepted(tiny: Path) -> None:
     engine = OpenVINOEngine(tiny)
     assert engine.spec == ModelSpec.read(tiny)
@@ -213,7 +223,7 @@ def spec(**changes: Any) -> Callable[[Path], None]:
         (text('{"name": "tin'), "model.json", "Install the model again"),
         (text("\x00\xff"), "model.json", "Install the model again"),
         (text("[]"), "model.json", "export the model again"),
-        (spec(format_version=3), "model.json", "Update napari-medsamq or export"),
+        (spec(format_version=4), "model.json", "Update napari-medsamq or export"),
         (spec(bits=None), "model.json", "Export the model again"),
         (spec(colour="blue"), "model.json", "Export the model again"),
         (spec(preprocessing={"resize": "cubic"}), "model.json", "Export the model again"),
@@ -321,3 +331,50 @@ assert seen
         [sys.executable, "-X", "faulthandler", "-c", code], capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr.decode()
+
+
+def masks_of(engine: OpenVINOEngine) -> np.ndarray:
+    """The masks of all stored boxes, on a CT and an MR."""
+    return np.concatenate(
+        [
+            engine.decode(
+                engine.encode(published_image(case)),
+                *box_points(stored(f"{case}_slice")["boxes256"]),
+            )[0]
+            > 0
+            for case in CASES
+        ]
+    )
+
+
+@pytest.mark.skipif(networks.platform.machine() != "x86_64", reason="limits instructions of x86")
+@pytest.mark.parametrize(("limit", "floating"), [("AVX2", ["decoder"]), ("AVX2_VNNI", [])])
+def test_a_processor_without_dot_products_gives_the_same_masks(
+    limit: str, floating: list[str], tmp_path: Path
+) -> None:
+    code = f"""
+import sys, json
+sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1] / "helpers")]!r}
+import numpy as np
+from test_engine import MODELS, OpenVINOEngine, masks_of
+engine = OpenVINOEngine(MODELS / "medsamq-fast")
+np.save({str(tmp_path / "masks.npy")!r}, masks_of(engine))
+print(json.dumps(engine.floating))
+"""
+    limited = {**os.environ, "ONEDNN_MAX_CPU_ISA": limit}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, env=limited, text=True
+    )
+    assert json.loads(done.stdout) == floating
+    native = masks_of(OpenVINOEngine(MODELS / "medsamq-fast"))
+    found = [dsc(*pair) for pair in zip(np.load(tmp_path / "masks.npy"), native, strict=True)]
+    assert np.mean(found) >= 0.98
+
+
+def test_a_processor_that_openvino_cannot_use_is_refused_in_words(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "cpu_features", lambda: frozenset({"sse4_2"}))
+    monkeypatch.setattr(networks.platform, "machine", lambda: "AMD64")
+    with pytest.raises(ModelError, match=r"has no AVX2.*Use a computer"):
+        OpenVINOEngine(tiny)

@@ -13,6 +13,7 @@ from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.model_choice import MODELS, shipped_models
 from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.inference.preprocess import BoxRule
+from napari_medsamq.prompts import CarryPrompt
 
 
 @pytest.mark.parametrize(
@@ -50,17 +51,35 @@ def description(tmp_path: Path) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.parametrize("version", [1, 2])
 def test_a_directory_of_before_is_read_and_written_as_one_of_today(
-    description: dict[str, Any], tmp_path: Path
+    description: dict[str, Any], tmp_path: Path, version: int
 ) -> None:
     today = ModelSpec.read(tmp_path)
-    description["format_version"] = 1
-    del description["preprocessing"]["box"]
+    description["format_version"] = version
+    if version == 1:
+        del description["preprocessing"]["box"]
     (tmp_path / "model.json").write_text(json.dumps(description))
     assert ModelSpec.read(tmp_path) == today
     ModelSpec.read(tmp_path).write(tmp_path)
     written = json.loads((tmp_path / "model.json").read_text())
-    assert (written["format_version"], written["preprocessing"]["box"]) == (2, BoxRule.far_edge)
+    assert (written["format_version"], written["preprocessing"]["box"]) == (3, BoxRule.far_edge)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "asked"),
+    [
+        (None, CarryPrompt.box),
+        ("boxes", CarryPrompt.box),
+        ("boxes, clicks and masks", CarryPrompt.box_and_mask),
+        ("boxes, clicks, masks and carried boxes", CarryPrompt.carried),
+    ],
+)
+def test_a_structure_is_carried_by_what_the_network_has_learnt(
+    prompts: str | None, asked: CarryPrompt
+) -> None:
+    provenance = {} if prompts is None else {"prompts": prompts}
+    assert ModelSpec("own", 8, {}, provenance).carry_prompt is asked
 
 
 @pytest.mark.parametrize("box", [None, "the middle of the last pixel", BoxRule.near_edge.value, 7])

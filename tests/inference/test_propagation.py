@@ -472,8 +472,12 @@ def test_what_box_and_mask_before_have_in_common_is_carried_on() -> None:
 
 
 def test_models_that_have_learnt_from_masks_are_asked_with_them() -> None:
-    asked = {path.name: ModelSpec.read(path).takes_masks for path in shipped_models()}
-    assert asked == {FLOAT_MODEL: False, INT8_MODEL: True, FAST_MODEL: True}
+    asked = {path.name: ModelSpec.read(path).carry_prompt for path in shipped_models()}
+    assert asked == {
+        FLOAT_MODEL: CarryPrompt.box,
+        INT8_MODEL: CarryPrompt.box_and_mask,
+        FAST_MODEL: CarryPrompt.box_and_mask,
+    }
     array = np.arange(3 * 16 * 14, dtype=np.int16).reshape(3, 16, 14)
     volume, engine = volume_from_slices(array, (1, 1, 1), "ramp"), ScriptedEngine(led=True)
     engine.spec = replace(engine.spec, provenance={"prompts": "boxes, clicks and masks"})
@@ -494,3 +498,26 @@ def test_a_mask_before_that_is_empty_is_not_asked_with() -> None:
     # Only beside the two that are known: what is found on all others is nothing.
     assert len(engine.boxes) == 5 + 2
     assert len(engine.prompts) == 2
+
+
+LEARNT = "boxes, clicks, masks and carried boxes"
+
+
+def test_a_network_that_has_learnt_to_carry_is_asked_once_with_both() -> None:
+    array = np.full((12, 16, 14), 10, np.int16)
+    array[BLOCK] = 200
+    volume = volume_from_slices(array, (1, 1, 1), "block")
+    engine = ScriptedEngine(led=True, prompts=LEARNT)
+    session = AnnotationSession(volume, engine, IDENTITY)
+    assert session.carry_prompt is CarryPrompt.carried
+    drawn = np.zeros((16, 14), bool)
+    drawn[5:14, 3:11] = True
+    found = list(session.carry(0, {5: drawn}, 4, 7))
+    masks = {item.index: item.mask for item in found if isinstance(item, SliceMask)}
+    assert sorted(masks) == [4, 6, 7]
+    assert (engine.decoded, engine.carried, len(engine.prompts)) == (3, 3, 3)
+    for mask in masks.values():
+        np.testing.assert_array_equal(mask, drawn)
+    # Boxes that are drawn are asked about as ever.
+    list(session.segment(BOX))
+    assert (engine.decoded, engine.carried) == (4, 3)

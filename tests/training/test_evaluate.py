@@ -26,9 +26,10 @@ from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt
 from training import evaluate
 from training.data.cases import find_cases
 from training.evaluation.confidence_study import describe_checks, mend_worst
+from training.evaluation.interactive import deepest_error
 from training.evaluation.model_run import CLICKS, LOOSE, Evaluation, list_modes, score_models
 from training.evaluation.protocol import Protocol, Target, list_targets, loosened, middle_box
-from training.evaluation.score_summary import SOURCES, Score, clicks_needed, summarise
+from training.evaluation.score_summary import SOURCES, Score, clicks_needed, missed_share, summarise
 from training.evaluation.tables import difference_table, score_table
 
 SIZE = 64
@@ -528,7 +529,7 @@ def test_a_propagation_is_scored_by_each_prompt(tmp_path: Path) -> None:
     label[2:7, 20:40, 20:40] = 1
     for name in "ab":
         write_case(tmp_path, f"CT/Body/{name}", label, boxes=[[18, 18, 1, 42, 42, 7]])
-    engines, prompts = {"rule": ScriptedEngine(whole, led=True)}, list(CarryPrompt)
+    engines, prompts = {"rule": ScriptedEngine(whole, led=True)}, list(CarryPrompt)[:2]
     scores = scored(tmp_path, engines, Protocol.propagate, 0, prompts=prompts).scores
     assert list(scores) == ["rule, 3D box", "rule, box", "rule, box+mask"]
     # Boxes grow from slice to slice; the mask before, which is surer, holds them where they were.
@@ -680,3 +681,60 @@ def test_objects_are_told_apart_by_size(data_dir: Path) -> None:
     count = Counter(score.size for score in evaluation.scores["bright"])
     assert {name: row["n"] for name, row in sizes.items()} == count
     assert set(summary["differences"]["boxes"]["sizes"]) == set(count)
+
+
+def test_the_deepest_voxel_of_the_largest_error_is_clicked_on() -> None:
+    wanted = np.zeros((8, 20, 20), bool)
+    wanted[2:7, 4:13, 4:13] = True
+    assert deepest_error(wanted, wanted) is None
+    found = wanted.copy()
+    found[0, :4, :4] = True  # a smaller error elsewhere
+    found[2:7, 4:13, 6:13] = False
+    z, y, x = deepest_error(found, wanted)
+    assert z == 4
+    assert 6 <= y <= 10
+    assert 8 <= x <= 10
+    # The volume's face bounds a part like any other voxel.
+    whole = np.ones((5, 5, 5), bool)
+    assert deepest_error(~whole, whole) == (2, 2, 2)
+
+
+def test_five_clicks_in_a_volume_are_summed_up_as_the_field_does(
+    tmp_path: Path, two_models: list[str]
+) -> None:
+    label = np.zeros((9, SIZE, SIZE), np.uint16)
+    label[2:7, 20:40, 20:40] = 1
+    write_case(tmp_path, "CT/Body/a", label, boxes=[[16, 16, 1, 44, 44, 7]])
+    engine = ScriptedEngine(whole, right_near)
+    scores = scored(tmp_path, {"boxes": engine}, Protocol.interactive, 0).scores
+    assert list(scores) == [f"boxes, clicks: {n}" for n in CLICKS]
+    found = [own[0].dsc for own in scores.values()]
+    assert found[0] < found[1] < found[-1]
+    again = scored(tmp_path, {"boxes": engine}, Protocol.interactive, 0).scores
+    assert [own[0].dsc for own in again.values()] == found
+    file = tmp_path / "out.json"
+    result = command(tmp_path, *two_models[2:], "--protocol", "interactive", "--json", file)
+    assert result.exit_code == 0, result.output
+    (areas,) = json.loads(file.read_text(encoding="utf-8"))["areas"].values()
+    assert set(areas) == {"dsc_auc", "dsc_final", "nsd_auc", "nsd_final"}
+    assert 0 < areas["dsc_auc"] <= 4
+    assert f"DSC_auc {areas['dsc_auc']:.3f}" in result.output
+
+
+def test_slices_that_are_missed_are_counted(tmp_path: Path) -> None:
+    label = np.zeros((9, SIZE, SIZE), np.uint16)
+    label[1:8, 20:40, 20:40] = 1
+    label[7, 20:40, 20:40] = 0
+    label[7, 30:38, 30:38] = 1  # less than 100 pixels
+    write_case(tmp_path, "CT/Body/a", label, boxes=[[18, 18, 1, 42, 42, 7]])
+
+    def nothing_far(image: np.ndarray, box: np.ndarray) -> np.ndarray:
+        seen.append(1)
+        return whole(image, box) if len(seen) < 4 else np.full((256, 256), -1.0)
+
+    seen: list[int] = []
+    evaluation = scored(tmp_path, {"rule": ScriptedEngine(nothing_far)}, Protocol.volumes, 0)
+    (score,) = evaluation.scores["rule"]
+    # The middle slice and two above it are found; a small one and those below are not.
+    assert (score.wanted, score.slices, score.missed) == (7, 3, 3)
+    assert missed_share([score]) == pytest.approx(3 / 7)

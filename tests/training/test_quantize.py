@@ -11,6 +11,7 @@ import brevitas.nn as qnn
 import torch
 from torch import nn
 
+from napari_medsamq.inference.model_spec import FLOAT_BITS
 from training.config import load_config
 from training.errors import ConfigError
 from training.models.layers import LayerNorm2d
@@ -137,6 +138,15 @@ def test_overrides_set_bits_by_name_and_leave_layers_float() -> None:
     conv = net.image_encoder["conv"].conv1
     assert int(conv.c.quant_weight().bit_width) == 4
     assert int(net.mask_decoder["up"].quant_weight().bit_width) == 8
+
+
+def test_shares_among_the_places_of_the_image_stay_float() -> None:
+    block = "mask_decoder.transformer.layers.0.cross_attn_"
+    weights = f"{block}token_to_image.attention.weights"
+    assert QuantConfig().bits_of(weights) == FLOAT_BITS
+    assert QuantConfig(overrides={"*.weights": 8}).bits_of(weights) == 8
+    for other in ("image_to_token.attention.weights", "token_to_image.attention.value"):
+        assert QuantConfig().bits_of(block + other) == 8
 
 
 def test_correcting_the_bias_keeps_the_mean_of_the_output() -> None:

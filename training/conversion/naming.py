@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from training.conversion.ov_graph import nodes
+from training.models.prompt_encoder import POINT_KINDS
 
 # Tables that the networks stack of parameters before they are used.
 STACKS = {
     "mask_decoder.tokens": ("mask_decoder.iou_token.weight", "mask_decoder.mask_tokens.weight"),
     "prompt_encoder.kinds": (
         "prompt_encoder.not_a_point_embed.weight",
-        *(f"prompt_encoder.point_embeddings.{kind}.weight" for kind in range(4)),
+        *(f"prompt_encoder.point_embeddings.{kind}.weight" for kind in range(POINT_KINDS)),
     ),
 }
 TURNED = "^T"

@@ -23,6 +23,7 @@ from napari_medsamq.inference.model_spec import ModelSpec
 from training.checkpoints.network_file import StoredNetwork, empty_network, read_network
 from training.conversion.naming import STACKS, TURNED
 from training.conversion.ov_graph import MOVES, constant, nodes
+from training.models.prompt_encoder import add_carried_kinds
 from training.quantization.quantized_network import QuantConfig
 
 with warnings.catch_warnings():
@@ -106,10 +107,13 @@ def _read_tensors(model: ov.Model, quant: QuantConfig) -> Tensors:
             tensors[node.get_friendly_name()] = values * _scale_of(node)
     for stack, names in STACKS.items():
         if stack in tensors:
-            rows = iter(tensors[stack])
+            rows = list(tensors[stack])
             for name in names:
                 count = 4 if "mask_tokens" in name else 1
-                tensors[name] = np.stack([next(rows) for _ in range(count)])
+                own, rows = rows[:count], rows[count:]
+                if own:
+                    tensors[name] = np.stack(own)
+    add_carried_kinds(tensors, "prompt_encoder.")
     for name, quantizer in _quantizers(model):
         step = -float(constant(quantizer.input_value(1)).ravel()[0]) / 128
         layer = name.removesuffix(".input_quant").removesuffix(".act_quant")

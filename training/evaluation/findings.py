@@ -8,9 +8,17 @@ from typing import Any
 
 from napari_medsamq.prompts import CarryPrompt
 from training.evaluation.confidence_study import BAD_DSC, LOOKED_AT, describe_checks
+from training.evaluation.interactive import area_under_curve
 from training.evaluation.model_run import CLICKS, ModelMode
 from training.evaluation.protocol import Protocol
-from training.evaluation.score_summary import Score, clicks_needed, ghost_share, summarise
+from training.evaluation.score_summary import (
+    METRICS,
+    Score,
+    clicks_needed,
+    ghost_share,
+    missed_share,
+    summarise,
+)
 
 WANTED_DSC = 0.9
 
@@ -40,7 +48,8 @@ def list_findings(scores: Scores, protocol: Protocol, seed: int) -> Findings:
     lines: list[str] = []
     found = {
         "clicks_needed": _clicks(scores) if protocol is Protocol.clicks else ({}, []),
-        "ghosts": ({}, []) if protocol.of_slices else _ghosts(scores),
+        "slices": ({}, []) if protocol.of_slices else _ghosts(scores),
+        "areas": _areas(scores) if protocol is Protocol.interactive else ({}, []),
         "prompts": _prompts(scores, seed),
         "confidence": _confidence(scores) if protocol is Protocol.confidence else ({}, []),
     }
@@ -65,10 +74,39 @@ def _clicks(scores: Scores) -> Findings:
 
 
 def _ghosts(scores: Scores) -> Findings:
-    found = {str(mode): ghost_share(own) for mode, own in scores.items()}
+    found = {
+        str(mode): {"ghosts": ghost_share(own), "missed": missed_share(own)}
+        for mode, own in scores.items()
+    }
     lines = [
-        f"{mode}: {share:.1%} of its slices have no reference" for mode, share in found.items()
+        f"{mode}: {own['ghosts']:.1%} of its slices have no reference; {own['missed']:.1%} of the "
+        "reference's slices are missed"
+        for mode, own in found.items()
     ]
+    return found, lines
+
+
+def _areas(scores: Scores) -> Findings:
+    """Sum up five clicks as the field does: areas under the scores after 1 to 5, and the last."""
+    found, lines = {}, []
+    for mode in scores:
+        if mode.clicks == 0:
+            own = [
+                summarise({"": scores[replace(mode, clicks=n)]}, 0)["models"][""] for n in CLICKS
+            ]
+            found[mode.name] = values = {
+                f"{metric}_{what}": value
+                for metric in METRICS
+                for what, value in (
+                    ("auc", area_under_curve([one["macro"][metric] for one in own[1:]])),
+                    ("final", own[-1]["macro"][metric]),
+                )
+            }
+            text = ", ".join(
+                f"{key.replace('dsc', 'DSC').replace('nsd', 'NSD')} {value:.3f}"
+                for key, value in values.items()
+            )
+            lines.append(f"{mode.name}: {text} (areas are 4 at most)")
     return found, lines
 
 

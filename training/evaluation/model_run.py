@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby, product
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 
 import numpy as np
 
@@ -20,11 +21,13 @@ from napari_medsamq.inference.engine import Engine
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.medsam_case import read_arrays
 from napari_medsamq.io.volume import read_volume
-from napari_medsamq.prompts import BoxPrompt, CarryPrompt, Click
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt, Click
 from training.data.cases import NpzCase, find_cases, reference
 from training.data.simulated_clicks import next_click
 from training.evaluation.confidence_study import check_slices, mend_worst, pair_checks
+from training.evaluation.interactive import Correction, begin, correct
 from training.evaluation.protocol import (
+    MIN_PIXELS,
     Label,
     Protocol,
     Target,
@@ -59,6 +62,8 @@ class ModelMode:
         What a propagation asks with; None for the plugin's own way.
     mends : bool
         Whether the least sure slice is boxed anew.
+    refines : bool
+        Whether all three planes are asked about what was carried.
     tight : bool
         Whether boxes are tight.
     looser : float
@@ -73,6 +78,7 @@ class ModelMode:
     by_3d_box: bool = False
     prompt: CarryPrompt | None = None
     mends: bool = False
+    refines: bool = False
     tight: bool = False
     looser: float = 0.0
     clicks: int = 0
@@ -85,10 +91,11 @@ class ModelMode:
     def __str__(self) -> str:
         marks = {
             f"{self.looser:+.0%}": self.protocol is Protocol.loose,
-            f", clicks: {self.clicks}": self.protocol is Protocol.clicks,
+            f", clicks: {self.clicks}": self.protocol in (Protocol.clicks, Protocol.interactive),
             ", 3D box": self.by_3d_box,
             f", {self.prompt}": self.prompt is not None,
             ", worst slice boxed anew": self.mends,
+            ", refined in 3D": self.refines,
             ", tight": self.tight,
         }
         return self.name + "".join(mark for mark, holds in marks.items() if holds)
@@ -106,6 +113,7 @@ def list_modes(
     zoom: bool = False,
     tight: bool = False,
     prompts: Sequence[CarryPrompt | None] = (None,),
+    refines: bool = False,
 ) -> list[ModelMode]:
     """List how models are asked by a protocol.
 
@@ -122,16 +130,20 @@ def list_modes(
         Whether each is also scored with boxes that are tight, in 2D.
     prompts : sequence of CarryPrompt
         What a propagation asks with, each scored on its own; None for the plugin's own way.
+    refines : bool
+        Whether each propagation is also scored after all three planes were asked.
     """
     found = []
     for zooms, name in product((False, True)[: 1 + zoom], models):
         plain = ModelMode(name, protocol, zooms)
         if protocol is Protocol.propagate:
             found += [replace(plain, by_3d_box=True)]
-            found += [replace(plain, prompt=prompt) for prompt in prompts]
+            carried = [replace(plain, prompt=prompt) for prompt in prompts]
+            found += carried
+            found += [replace(own, refines=True) for own in carried if refines]
         elif protocol is Protocol.loose:
             found += [replace(plain, looser=share) for share in LOOSE]
-        elif protocol is Protocol.clicks:
+        elif protocol in (Protocol.clicks, Protocol.interactive):
             found += [replace(plain, clicks=count) for count in CLICKS]
         else:
             found.append(plain)
@@ -268,11 +280,14 @@ class _Memory:
     ----------
     answers : dict of Target to list of (BoxPrompt, SliceMask)
         What was asked and found with no click, one, two ...
+    corrections : dict of Target to list of Correction
+        The same of volumes.
     encode_ms : dict of int to float
         What encoding each slice took.
     """
 
     answers: dict[Target, list[tuple[BoxPrompt, SliceMask]]] = field(default_factory=dict)
+    corrections: dict[Target, list[Correction]] = field(default_factory=dict)
     encode_ms: dict[int, float] = field(default_factory=dict)
 
 
@@ -309,11 +324,16 @@ class _ModelRun:
             mask = np.zeros(label.shape, bool)
             for answer in masks:
                 mask[answer.index] = answer.mask
+        ms = sum(self._ms(answer) for answer in masks)
+        if self.mode.refines and mask.any():
+            begun = perf_counter()
+            mask = _refined(self._session, mask)
+            ms += (perf_counter() - begun) * 1000
         return Score(
             target,
             dsc=dsc(reference, mask),
             nsd=nsd(reference, mask, spacing.tolist(), TOLERANCE_MM),
-            ms=sum(self._ms(answer) for answer in masks),
+            ms=ms,
             share=None if target.index is None else float(reference.mean()),
             checks=pair_checks(masks, self._sure, target, label) if self._sure else (),
             **({} if target.index is not None else _count_slices(reference, mask)),
@@ -323,6 +343,8 @@ class _ModelRun:
         self._sure = []
         if isinstance(target.box, BoxPrompt):
             return [self._slice_mask(target, target.box, label)]
+        if self.mode.protocol is Protocol.interactive:
+            return self._corrected(target, target.box, label).masks
         if not self.mode.propagates:
             return list(self._session.segment(target.box))
         (first,) = self._session.segment(middle_box(target, label, self._seed))
@@ -340,6 +362,16 @@ class _ModelRun:
             masks = mend_worst(self._session, masks, self._sure, target, label, self._seed)
             self._sure = []
         return masks
+
+    def _corrected(self, target: Target, box: BoxPrompt3D, label: Label) -> Correction:
+        found = self._memory.corrections.setdefault(target, [])
+        if not found:
+            found.append(begin(self._session, box))
+        while len(found) <= self.mode.clicks:
+            found.append(correct(self._session, found[-1], box, label == target.label_id))
+        for answer in found[self.mode.clicks].asked:
+            self._note_encoding(answer)
+        return found[self.mode.clicks]
 
     def _slice_mask(self, target: Target, box: BoxPrompt, label: Label) -> SliceMask:
         wanted = label[box.index] == target.label_id
@@ -378,4 +410,20 @@ class _ModelRun:
 
 def _count_slices(reference: Bool, mask: Bool) -> dict[str, int]:
     found, wanted = mask.any((1, 2)), reference.any((1, 2))
-    return {"ghosts": int(np.sum(found & ~wanted)), "slices": int(np.sum(found))}
+    missed = ~found & (reference.sum((1, 2)) >= MIN_PIXELS)
+    return {
+        "ghosts": int(np.sum(found & ~wanted)),
+        "slices": int(np.sum(found)),
+        "missed": int(np.sum(missed)),
+        "wanted": int(np.sum(wanted)),
+    }
+
+
+def _refined(session: AnnotationSession, mask: Bool) -> Bool:
+    steps = session.refine(mask)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            refined: Bool = end.value
+            return refined

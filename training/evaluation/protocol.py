@@ -35,14 +35,15 @@ class Protocol(StrEnum):
     """What is asked of a model.
 
     Objects in single slices: from a box, from one that is looser and looser, or from a box and one
-    click after the other; or volumes: from a 3D box, from a box on one slice, or from that and one
-    more on the slice that looks worst.
+    click after the other; or volumes: from a 3D box, from that and one click after the other, from
+    a box on one slice, or from that and one more on the slice that looks worst.
     """
 
     slices = "2d"
     loose = "loose"
     clicks = "clicks"
     volumes = "3d"
+    interactive = "interactive"
     propagate = "propagate"
     confidence = "confidence"
 

@@ -46,6 +46,9 @@ class Score:
         slices. Each object carries its slice's whole encoding, also where others share it.
     ghosts, slices : int
         In a volume, slices with a mask where the reference has none, and all slices with a mask.
+    missed, wanted : int
+        In a volume, slices without a mask where the reference has at least 100 pixels, and all
+        slices of the reference.
     share : float or None
         What part of its slice the object covers; None in a volume.
     checks : tuple of (float, float)
@@ -58,6 +61,8 @@ class Score:
     ms: float
     ghosts: int = 0
     slices: int = 0
+    missed: int = 0
+    wanted: int = 0
     share: float | None = None
     checks: tuple[tuple[float, float], ...] = ()
 
@@ -147,6 +152,12 @@ def ghost_share(scores: Sequence[Score]) -> float:
     """Return what part of the slices with a mask have none in the reference."""
     slices = sum(score.slices for score in scores)
     return sum(score.ghosts for score in scores) / slices if slices else 0.0
+
+
+def missed_share(scores: Sequence[Score]) -> float:
+    """Return what part of the slices of the reference are missed."""
+    wanted = sum(score.wanted for score in scores)
+    return sum(score.missed for score in scores) / wanted if wanted else 0.0
 
 
 def _model(scores: Sequence[Score], draws: dict[str, Draws]) -> dict[str, Any]:

@@ -24,8 +24,8 @@ class TrainConfig(DataConfig):
     Attributes
     ----------
     trains : "encoder", "decoder" or "both"
-        Which part of the network learns. The prompt encoder only does with `clicks`, where points
-        and masks are learnt from.
+        Which part of the network learns. The prompt encoder only does with `clicks` or `runs`,
+        where points and masks are learnt from.
     frozen : tuple of str
         Name patterns of layers that stay as they are (`image_encoder.layers.0.*`).
     epochs, warmup_epochs, last_epochs : int
@@ -53,6 +53,18 @@ class TrainConfig(DataConfig):
         How often each mask is corrected by a click, and learnt from anew.
     starts : float
         How often, with `clicks`, the first answer is that to a mask that is a little wrong.
+    volumes : tuple of Path
+        Folders of cases, not of their cache, whose volumes `runs` are drawn from.
+    runs : int
+        Runs of slices per step, of all processes together, beside its samples: structures of
+        volumes, carried from slice to slice on the network's own answers.
+    run_slices : int
+        Slices of each run that are asked for.
+    run_weight : float
+        Of the loss of the runs, beside that of the samples.
+    drifts : float
+        How often samples are asked for by a carried mask that is moved and deformed, as from a
+        slice nearby, in place of their boxes.
     in_float : "nothing", "decoder" or "both"
         Which quantised parts learn in floating point again; `python -m training.quantize` then
         quantises them once more.
@@ -100,6 +112,11 @@ class TrainConfig(DataConfig):
     micro_batch: PositiveInt = 1
     clicks: NonNegativeInt = 0
     starts: Probability = 0.0
+    volumes: Several[Path] = ()
+    runs: NonNegativeInt = 0
+    run_slices: PositiveInt = 3
+    run_weight: NonNegativeFloat = 1.0
+    drifts: Probability = 0.0
     in_float: Literal["nothing", "decoder", "both"] = "nothing"
     average: float = Field(default=0.0, ge=0, lt=1)
     mask_weight: NonNegativeFloat = 1.0
@@ -143,6 +160,14 @@ class TrainConfig(DataConfig):
         require(
             self.starts == 0 or self.clicks > 0,
             "`starts` gives masks to correct, and with `clicks: 0` nothing is corrected",
+        )
+        require(
+            self.runs == 0 or self.mask_weight > 0,
+            "`runs` teach masks, and with `mask_weight: 0` none are learnt",
+        )
+        require(
+            (self.runs == 0) == (not self.volumes),
+            "`runs` are drawn from `volumes`: give both or neither",
         )
         require(
             self.distill_weight == 0 or self.trains != "decoder",

@@ -12,6 +12,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 -- torch's own abbreviation
 from torch import Tensor
 
+# Frame pixels; of what is found where nothing is wanted, half of the loss.
+_SMALL_AREA = 256.0
+
 
 def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """Return 1 - soft Dice with squared terms (Milletari et al., V-Net, 3DV 2016).
@@ -31,6 +34,15 @@ def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
     both = (probability * mask).sum(dim=1)
     sizes = probability.square().sum(dim=1) + mask.square().sum(dim=1)
     return 1 - 2 * both / sizes.clamp(min=1e-5)
+
+
+def emptiness_loss(logits: Tensor) -> Tensor:
+    """Return how far logits (B, H, W) are from an empty mask, 0 to 1 (B,): there Dice says nothing.
+
+    The soft area over itself and that of a small structure.
+    """
+    area = logits.float().sigmoid().square().flatten(1).sum(dim=1)
+    return area / (area + _SMALL_AREA)
 
 
 def cross_entropy_loss(logits: Tensor, mask: Tensor) -> Tensor:
@@ -91,9 +103,8 @@ def batch_losses(
     embedding, answers = student
     terms: dict[str, Tensor] = {}
     if answers:
-        rounds = [_mask_terms(logits, iou, mask) for logits, iou in answers]
-        for name in rounds[0]:
-            terms[name] = torch.stack([own[name] for own in rounds]).mean(dim=0) * labelled
+        rounds = mask_losses(answers, [mask] * len(answers))
+        terms = {name: value * labelled for name, value in rounds.items()}
     if teacher is not None:
         terms["distill"] = distillation_loss(embedding, teacher[0])
         if teacher[1] is not None:
@@ -107,9 +118,26 @@ def batch_losses(
     return {name: term.mean() for name, term in terms.items()}
 
 
+def mask_losses(
+    answers: Sequence[tuple[Tensor, Tensor]], masks: Sequence[Tensor]
+) -> dict[str, Tensor]:
+    """Return `dice`, `bce` and `iou` (of the predicted IoU) of samples (B,), means of all rounds.
+
+    Parameters
+    ----------
+    answers : sequence of logits (B, 256, 256) and iou (B,)
+    masks : sequence of (B, 256, 256) Tensor
+        What each was to be, 0 or 1.
+    """
+    rounds = [_mask_terms(*answer, mask) for answer, mask in zip(answers, masks, strict=True)]
+    return {name: torch.stack([own[name] for own in rounds]).mean(dim=0) for name in rounds[0]}
+
+
 def _mask_terms(logits: Tensor, iou: Tensor, mask: Tensor) -> dict[str, Tensor]:
     return {
-        "dice": dice_loss(logits, mask),
+        "dice": torch.where(
+            mask.flatten(1).any(dim=1), dice_loss(logits, mask), emptiness_loss(logits)
+        ),
         "bce": cross_entropy_loss(logits, mask),
         "iou": (iou.float() - mask_iou(logits.detach(), mask)).square(),
     }

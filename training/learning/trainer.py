@@ -18,19 +18,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from training.data.cases import seeded_rng
 from training.data.dataset import SliceDataset
+from training.data.runs import RunDataset
 from training.data.sampler import BalancedSampler
+from training.learning.carried_rounds import carry, drift
 from training.learning.click_rounds import correct
 from training.learning.config import TrainConfig
-from training.learning.losses import batch_losses, mask_stability
+from training.learning.losses import batch_losses, mask_losses, mask_stability
 from training.learning.teachers import Encoder, Teacher
 from training.models.sam import LiteMedSAM
 from training.processes import Processes
 from training.quantization.quantized_network import PARTS
 
+# Dimensions of a batch of images; runs of slices have one more.
+_IMAGES = 4
 # A teacher's mask that depends more on its threshold is not taken.
 _LEAST_SURE = 0.7
 
@@ -60,24 +64,38 @@ class TrainedNetwork(nn.Module):
         return self._config.mask_weight + self._config.iou_weight > 0
 
     def forward(
-        self, image: Tensor, boxes: Tensor, mask: Tensor, rng: np.random.Generator
+        self, image: Tensor, prompt: Tensor, mask: Tensor, rng: np.random.Generator
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Return embeddings (B, 256, 64, 64), and logits (B, 256, 256) with IoU (B,) of each round.
 
         Parameters
         ----------
         image : (B, 3, 256, 256) Tensor
-        boxes : (B, 4) Tensor
+            Or runs of K slices (B, K, 3, 256, 256), whose embeddings are (B K, 256, 64, 64).
+        prompt : (B, 4) Tensor
+            Boxes; of runs, the masks (B, 256, 256) that are carried.
         mask : (B, 256, 256) Tensor
-            What the clicks are to lead to.
+            What the clicks are to lead to; of runs, what is wanted on each slice
+            (B, K, 256, 256).
         rng : numpy.random.Generator
-            Of the clicks.
+            Of the clicks, or of the carried boxes.
         """
-        embedding = (self._frozen_encoder or self.net.image_encoder)(image)
+        runs = image.ndim > _IMAGES
+        embedding = (self._frozen_encoder or self.net.image_encoder)(
+            image.flatten(0, 1) if runs else image
+        )
+        if runs:
+            of_runs = embedding.unflatten(0, image.shape[:2])
+            return embedding, carry(self.net, of_runs, prompt, mask, rng)
         if not self.decodes:
             return embedding, []
         clicks, starts = self._config.clicks, self._config.starts
-        return embedding, correct(self.net, embedding, boxes, mask, clicks, rng, starts=starts)
+        wanted = mask.cpu().numpy() > 0
+        if wanted.any((1, 2)).all() and rng.random() < self._config.drifts:
+            drifted = np.stack([drift(own, rng) for own in wanted])
+            start = torch.from_numpy(drifted).to(mask)
+            return embedding, carry(self.net, embedding[:, None], start, mask[:, None], rng)
+        return embedding, correct(self.net, embedding, prompt, mask, clicks, rng, starts=starts)
 
 
 class Trainer:
@@ -94,6 +112,8 @@ class Trainer:
     frozen_encoder : callable or None
         As in `TrainedNetwork`.
     processes : Processes
+    runs : RunDataset, optional
+        What `config.runs` are drawn from.
 
     Attributes
     ----------
@@ -109,6 +129,7 @@ class Trainer:
         teacher: Teacher | None,
         frozen_encoder: Encoder | None,
         processes: Processes,
+        runs: RunDataset | None = None,
     ) -> None:
         self._config, self._teacher, self._processes = config, teacher, processes
         self._net = net.eval().to(processes.device)
@@ -121,7 +142,7 @@ class Trainer:
             rank=processes.rank,
             world_size=processes.count,
         )
-        self._data = data
+        self._data, self._runs = data, runs
         learns = choose_parameters(net, config)
         self._optimizer = build_optimizer(config, learns)
         student = TrainedNetwork(self._net, frozen_encoder, config)
@@ -199,9 +220,11 @@ class Trainer:
         total: dict[str, Tensor] = {}
         for start in starts:
             part = slice(start, start + self._config.micro_batch)
-            losses = self._losses(batch, part, last=start == starts[-1])
+            losses = self._losses(batch, part, last=start == starts[-1] and self._runs is None)
             for name, value in losses.items():
                 total[name] = total.get(name, torch.zeros_like(value)) + value / len(starts)
+        if self._runs is not None:
+            total |= self._run_losses(self._runs)
         if self._config.clip > 0:
             learning = [p for group in self._optimizer.param_groups for p in group["params"]]
             nn.utils.clip_grad_norm_(learning, self._config.clip)
@@ -217,6 +240,24 @@ class Trainer:
         for name, value in self._net.state_dict().items():
             if value.is_floating_point():
                 self._average[name].lerp_(value, share)
+
+    def _run_losses(self, runs: RunDataset) -> dict[str, Tensor]:
+        """Carry masks through this process's runs of the step, forwards and backwards."""
+        config, processes = self._config, self._processes
+        first = self.step * config.runs
+        own = range(first + processes.rank, first + config.runs, processes.count)
+        batch = default_collate([runs[number] for number in own])
+        image, start, mask = (batch[key].to(processes.device) for key in ("image", "start", "mask"))
+        with torch.autocast(processes.device.type, torch.bfloat16, enabled=config.bf16):
+            rng = seeded_rng("runs", self.step, processes.rank)
+            _, answers = self._student(image, start, mask, rng)
+        losses = mask_losses(answers, mask.unbind(1))
+        losses = {name: value.mean() for name, value in losses.items()}
+        weights = {"dice": config.mask_weight, "bce": config.mask_weight, "iou": config.iou_weight}
+        loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
+        share = len(own) * processes.count / config.runs
+        (config.run_weight * loss * share).backward()
+        return {f"run_{name}": value.detach() for name, value in losses.items()}
 
     def _losses(self, batch: dict[str, Any], part: slice, *, last: bool) -> dict[str, Tensor]:
         """Compute a part of the batch forwards and backwards."""
@@ -273,7 +314,7 @@ def choose_parameters(net: LiteMedSAM, config: TrainConfig) -> dict[str, nn.Para
         If a pattern of `frozen` matches nothing.
     """
     learns = {}
-    parts = (*PARTS[config.trains], *(("prompt_encoder",) if config.clicks else ()))
+    parts = (*PARTS[config.trains], *(("prompt_encoder",) if config.clicks or config.runs else ()))
     for pattern in config.frozen:
         if not any(fnmatch(name, pattern) for name, _ in net.named_parameters()):
             raise ValueError(f"`frozen` names `{pattern}`, which matches no layer")

@@ -13,6 +13,7 @@ from training.checkpoints.tensor_files import read_tensors
 from training.console import progress_bar
 from training.conversion.restore import read_start
 from training.data.dataset import SliceDataset
+from training.data.runs import RunDataset
 from training.errors import ConfigError
 from training.files import path_sha256
 from training.learning.config import TrainConfig
@@ -58,6 +59,7 @@ def train(
     """
     with progress_bar("cases", shown=processes.leads) as report:
         data = SliceDataset(config, report)
+    runs = RunDataset(config.volumes, config, config.run_slices) if config.runs else None
     state = run.read_checkpoint()
     if state is not None:
         # Before the optimiser takes the parameters: Brevitas makes new ones of the ranges it loads.
@@ -65,7 +67,7 @@ def train(
     frozen = fast_encoder(network.net, processes) if config.trains == "decoder" else None
     teacher = _build_teacher(config, processes) if config.taught else None
     try:
-        trainer = Trainer(config, network.net, data, teacher, frozen, processes)
+        trainer = Trainer(config, network.net, data, teacher, frozen, processes, runs)
     except ValueError as error:
         raise ConfigError(f"The configuration does not fit: {error}. Correct it.") from error
     if processes.leads:
@@ -84,9 +86,11 @@ def train(
                 break
     run.close()
     story = continue_story(network.provenance, _describe(config, trainer.step))
-    if config.clicks:
-        # The plugin asks with a mask only those networks that have learnt from one.
-        story["prompts"] = "boxes, clicks and masks"
+    # The plugin asks only for what a network has learnt.
+    if config.runs:
+        story["prompts"] = "boxes, clicks, masks and carried boxes"
+    elif config.clicks:
+        story.setdefault("prompts", "boxes, clicks and masks")
     network.net.load_state_dict(trainer.weights())
     trained = StoredNetwork(network.net.cpu().eval(), network.quant, story)
     run.write_network(trained)
@@ -112,6 +116,7 @@ def _describe(config: TrainConfig, steps: int) -> str:
     weights = f"mask {config.mask_weight:g}, IoU {config.iou_weight:g}"
     weights += f", teacher's answers {config.answer_weight:g}" if config.answer_weight else ""
     clicks = f", {config.clicks} clicks each" if config.clicks else ""
+    clicks += f", {config.runs} runs of {config.run_slices} slices" if config.runs else ""
     part = f"{config.trains} in floating point" if config.in_float != "nothing" else config.trains
     return (
         f"{part}: {steps} steps of {config.batch_size} samples of {data}, "

@@ -6,6 +6,7 @@ Kirillov et al., "Segment Anything", ICCV 2023.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,32 @@ def _refresh_grid(module: PositionEncoding, _keys: object) -> None:
     module.grid = module._encode_grid()
 
 
+# Kinds of points, and which kind each was learnt from that LiteMedSAM does not have: corners of a
+# box that was carried over from a neighbouring slice.
+POINT_KINDS = 6
+_LEARNT_FROM = {4: 2, 5: 3}
+
+
+def add_carried_kinds(state: dict[str, Any], prefix: str) -> None:
+    """Let a network of before there were carried boxes start with the corners of drawn ones.
+
+    Parameters
+    ----------
+    state : dict of str to tensor
+        Weights by name, in place.
+    prefix : str
+        Of the prompt encoder's names, with its dot.
+    """
+    for kind, other in _LEARNT_FROM.items():
+        names = [f"{prefix}point_embeddings.{number}.weight" for number in (other, kind)]
+        if names[0] in state:
+            state.setdefault(names[1], state[names[0]])
+
+
+def _add_to_loaded(_: nn.Module, state: dict[str, Any], prefix: str, *_others: object) -> None:
+    add_carried_kinds(state, prefix)
+
+
 class PromptEncoder(nn.Module):
     """Turn points, box corners and a previous mask into embeddings."""
 
@@ -52,7 +79,7 @@ class PromptEncoder(nn.Module):
         super().__init__()
         dim = EMBEDDING_CHANNELS
         self.pe_layer = PositionEncoding(dim)
-        self.point_embeddings = nn.ModuleList(nn.Embedding(1, dim) for _ in range(4))
+        self.point_embeddings = nn.ModuleList(nn.Embedding(1, dim) for _ in range(POINT_KINDS))
         self.not_a_point_embed = nn.Embedding(1, dim)
         self.mask_downscaling = nn.Sequential(
             nn.Conv2d(1, 4, 2, stride=2),
@@ -64,6 +91,7 @@ class PromptEncoder(nn.Module):
             nn.Conv2d(16, dim, 1),
         )
         self.no_mask_embed = nn.Embedding(1, dim)
+        self.register_load_state_dict_pre_hook(_add_to_loaded)
 
     def embed_points(self, point_coords: Tensor, point_labels: Tensor) -> Tensor:
         """Embed N prompts of P points as tokens.
@@ -73,7 +101,7 @@ class PromptEncoder(nn.Module):
         point_coords : (N, P, 2) float32 Tensor
             x, y in pixels of the 256 px frame.
         point_labels : (N, P) float32 Tensor
-            0/1 negative/positive point, 2/3 the corners of a box, -1 padding.
+            0/1 negative/positive point, 2/3 the corners of a box, 4/5 of a carried one, -1 padding.
 
         Returns
         -------

@@ -52,7 +52,7 @@ class PromptedDecoder(nn.Module):
         point_coords : (N, P, 2) float32 Tensor
             x, y in pixels of the 256 px frame.
         point_labels : (N, P) float32 Tensor
-            0/1 negative/positive point, 2/3 the corners of a box, -1 padding.
+            0/1 negative/positive point, 2/3 the corners of a box, 4/5 of a carried one, -1 padding.
         mask_input : (N, 1, 256, 256) float32 Tensor
         has_mask_input : (1,) float32 Tensor
 
@@ -116,6 +116,8 @@ class LiteMedSAM(nn.Module):
         points: Tensor | None = None,
         point_labels: Tensor | None = None,
         previous: Tensor | None = None,
+        *,
+        carried: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Segment boxes on embeddings (1 or N, 256, 64, 64); the rest is as in `forward`.
 
@@ -126,9 +128,11 @@ class LiteMedSAM(nn.Module):
             Further points of each box; 0/1 negative/positive, -1 padding.
         previous : (N, 1, 256, 256) float32 Tensor, optional
             Logits of the mask that is corrected.
+        carried : bool
+            Whether boxes, and `previous`, are those of a neighbouring slice.
         """
         corners = boxes.reshape(-1, 2, 2)
-        labels = boxes.new_tensor([2, 3]).expand(len(boxes), -1)
+        labels = boxes.new_tensor([4, 5] if carried else [2, 3]).expand(len(boxes), -1)
         if points is not None and point_labels is not None:
             corners = torch.cat([corners, points], dim=1)
             labels = torch.cat([labels, point_labels], dim=1)

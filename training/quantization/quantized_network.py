@@ -50,6 +50,9 @@ PARTS = {
 # Layers behind a GELU or a block's sum, whose channels differ most: half of all that rounding does
 # to an embedding was done at the two widest of them.
 _SMOOTHED = ("image_encoder.patch_embed.seq.2", "image_encoder.*.conv[123]")
+# Shares of one among the image's 4096 places: most are less than half a step of 8 bits, and all
+# that rounding the decoder took from a mask was taken here.
+_LEFT_FLOAT = "mask_decoder.*token_to_image.attention.weights"
 
 
 class QuantConfig(Config):
@@ -65,7 +68,7 @@ class QuantConfig(Config):
         What shares one scale.
     overrides : dict of str to int
         Bit widths of layers by name pattern (`image_encoder.neck.*`), the last match wins; 32
-        leaves a layer float.
+        leaves a layer float, as the weights are by which a prompt attends to the image.
     percentile : float
         Of an activation's magnitude, in percent: where its range ends before it is trained.
     smooth : bool
@@ -90,7 +93,7 @@ class QuantConfig(Config):
 
     def bits_of(self, name: str) -> int:
         """Return the bit width of the layer of this name."""
-        bits = self.bits
+        bits = FLOAT_BITS if fnmatch(name, _LEFT_FLOAT) else self.bits
         for pattern, own in (self.overrides or {}).items():
             if fnmatch(name, pattern):
                 bits = own
