@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from napari_medsamq import __version__
-from napari_medsamq.cli.batch import batch
-from napari_medsamq.cli.benchmark import benchmark
 from napari_medsamq.cli.common import (
     LABEL_HELP,
     Axis,
@@ -27,11 +27,6 @@ from napari_medsamq.cli.common import (
     say,
     user_errors,
 )
-from napari_medsamq.cli.compare import compare
-from napari_medsamq.cli.doctor import doctor
-from napari_medsamq.cli.follow_up import followup
-from napari_medsamq.cli.replay import replay
-from napari_medsamq.cli.report import report
 from napari_medsamq.errors import PromptError, SaveError, VolumeError
 from napari_medsamq.geometry import PLANE_NAMES
 from napari_medsamq.inference.backend import CPU
@@ -52,7 +47,38 @@ from napari_medsamq.workflows.parsing import (
 from napari_medsamq.workflows.segment import SegmentReport, segment_boxes
 from napari_medsamq.workflows.session import open_session, with_known_modality
 
+# The modules of the other commands. They come after gui, segment, demo and models, which are asked
+# for most.
+_OTHERS = {
+    "replay": "replay",
+    "report": "report",
+    "doctor": "doctor",
+    "batch": "batch",
+    "compare": "compare",
+    "followup": "follow_up",
+    "benchmark": "benchmark",
+}
+
+
+class _Commands(TyperGroup):
+    """The commands; a module of `_OTHERS` is imported when it or the list of all is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(dict.fromkeys([*super().list_commands(ctx), *_OTHERS]))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in _OTHERS and cmd_name not in self.commands:
+            found = getattr(import_module(f"napari_medsamq.cli.{_OTHERS[cmd_name]}"), cmd_name)
+            if not isinstance(found, typer.Typer):
+                alone = typer.Typer(add_completion=False)
+                alone.command()(found)
+                found = alone
+            self.add_command(typer.main.get_command(found), cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="medsamq",
     help="Segment CT and MR volumes by boxes, on the CPU. For research, not a medical device.",
     no_args_is_help=True,
@@ -247,13 +273,3 @@ def _summary(report: SegmentReport) -> list[str]:
     lines.extend(f"Note: {warning}" for warning in report.warnings)
     lines.append(f"Saved and verified: {report.saved.receipt.path}")
     return lines
-
-
-# After gui, segment, demo and models, which are asked for most.
-app.command()(replay)
-app.command()(report)
-app.command()(doctor)
-app.command()(batch)
-app.command()(compare)
-app.command()(followup)
-app.add_typer(benchmark, name="benchmark")

@@ -133,33 +133,6 @@ def without_mask(decoder: ov.Model) -> ov.Model:
     return decoder
 
 
-def in_floating_point(model: ov.Model) -> ov.Model:
-    """Take the roundings to 8 bits out of a network, and turn integer weights into what they mean.
-
-    OpenVINO refuses to compile integer weights without roundings on some processors.
-    """
-    for node in model.get_ordered_ops():
-        if node.get_type_name() == "FakeQuantize":
-            node.output(0).replace(node.input_value(0))
-        elif node.get_type_name() == "Multiply" and _is_integer(node.input_value(0)):
-            integers = node.input_value(0).get_node().input_value(0).get_node()
-            scale = node.input_value(1).get_node()
-            if scale.get_type_name() == "Convert":  # stored in 16 bits
-                scale = scale.input_value(0).get_node()
-            weights = integers.get_data().astype(np.float32) * scale.get_data().astype(np.float32)
-            node.output(0).replace(ops.constant(weights).output(0))
-    model.validate_nodes_and_infer_types()
-    return model
-
-
-def _is_integer(value: ov.Output) -> bool:
-    node = value.get_node()
-    if node.get_type_name() != "Convert":
-        return False
-    source = node.input_value(0).get_node()
-    return bool(source.get_type_name() == "Constant" and source.get_element_type() == ov.Type.i8)
-
-
 def compile_config(
     device: str, threads: int | None, precision: str, pinned: bool
 ) -> dict[str, Any]:

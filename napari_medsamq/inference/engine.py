@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -17,11 +19,12 @@ from napari_medsamq.inference.backend import (
     channels_last,
     compile_config,
     compile_part,
-    in_floating_point,
     last_line,
+    openvino_core,
     read_part,
     without_mask,
 )
+from napari_medsamq.inference.floating_point import in_floating_point
 from napari_medsamq.inference.model_choice import default_model, floating_parts
 from napari_medsamq.inference.model_spec import FLOAT_BITS, ModelSpec, NetworkPart
 from napari_medsamq.io.modality import Modality
@@ -96,18 +99,23 @@ class OpenVINOEngine:
         self.device = device
         self.floating = floating_parts() if device == CPU and self.spec.bits < FLOAT_BITS else ()
         self._config = compile_config(device, threads, precision, pinned)
-        encoder = channels_last(self._read("encoder"), output=True)
-        self._encoder = self._compile("encoder", encoder)
-        decoder = channels_last(without_mask(self._read("decoder")))
-        self._decoder = self._compile("decoder", decoder)
+        openvino_core()  # made by this thread: see there
+        with ThreadPoolExecutor() as pool:  # each keeps one core busy for a while
+            decoder = pool.submit(self._compile, "decoder", without_mask)
+            self._encoder = self._compile("encoder")
+            self._decoder = decoder.result()
         self._masked_decoder: ov.InferRequest | None = None
         self._lock = Lock()
 
-    def _read(self, part: NetworkPart) -> ov.Model:
+    def _compile(
+        self, part: NetworkPart, change: Callable[[ov.Model], ov.Model] | None = None
+    ) -> ov.InferRequest:
         model = read_part(self.directory, part)
-        return in_floating_point(model) if part in self.floating else model
-
-    def _compile(self, part: NetworkPart, model: ov.Model) -> ov.InferRequest:
+        if part in self.floating:
+            model = in_floating_point(model)
+        if change is not None:
+            model = change(model)
+        model = channels_last(model, output=part == "encoder")
         return compile_part(self.directory, part, model, self.device, self._config)
 
     def encode(self, image: Float32) -> Float32:
@@ -177,8 +185,7 @@ class OpenVINOEngine:
         }
         if mask_input is not None:
             if self._masked_decoder is None:
-                model = channels_last(self._read("decoder"))
-                self._masked_decoder = self._compile("decoder", model)
+                self._masked_decoder = self._compile("decoder")
             request = self._masked_decoder
             inputs |= {"mask_input": mask_input, "has_mask_input": np.ones(1, np.float32)}
         result = self._infer(request, inputs)

@@ -7,14 +7,19 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import lazy_loader
 import numpy as np
-import SimpleITK as sitk
 
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.io.source import Decoded, Selection, check_size
 from napari_medsamq.io.text_header import chosen_volume
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+else:  # most files need none of it
+    sitk = lazy_loader.load("SimpleITK")
 
 FORMATS = (
     "NIfTI (.nii, .nii.gz), NRRD, MetaImage (.mha, .mhd), Analyze, FreeSurfer (.mgz, .mgh), DICOM "

@@ -35,7 +35,8 @@ def with_tables(page: str) -> str:
 
 
 def _below(group: Any, context: typer.Context) -> Iterator[tuple[str, str]]:
-    for name, command in getattr(group, "commands", {}).items():
+    for name in group.list_commands(context) if hasattr(group, "commands") else ():
+        command = group.get_command(context, name)
         own = typer.Context(command, info_name=name, parent=context)
         yield own.command_path, _table(command, own)
         yield from _below(command, own)

@@ -210,6 +210,14 @@ def test_times_that_differ_from_slice_to_slice_are_taken_in_their_order(tmp_path
     told_by(tmp_path, "order of TriggerTime")
 
 
+def test_pictures_of_one_place_are_told_apart_by_their_files(tmp_path: Path) -> None:
+    for prefix, voxels in (("left", ONE), ("right", OTHER)):
+        write_slices_of(tmp_path, voxels[:1], prefix, InstanceNumber=1)
+    found = choices(tmp_path)
+    assert list(found.values()) == ["file left000.dcm, 1 slice", "file right000.dcm, 1 slice"]
+    np.testing.assert_array_equal(read_volume(tmp_path, volume=2).data, OTHER[:1])
+
+
 def test_uneven_volumes_are_told_apart_though_their_places_vary_a_bit(tmp_path: Path) -> None:
     heights = [0.0, 3.0, 9.0, 12.0, 15.0]
     for prefix, voxels, bit in (("a", ONE, 0.0), ("b", OTHER, 0.02)):
