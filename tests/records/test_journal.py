@@ -490,6 +490,8 @@ from test_journal import Work
 from napari_medsamq.records.journal_format import read_journal
 work = Work(Path({folder!r}))
 def edits():
+    if work.path.stat().st_size == 0:  # it is being begun
+        return 0
     return [record.content["kind"] for record in read_journal(work.path).records].count("edit")
 for number in range(10_000):
     work.stroke(number % 1000, 30, 1 + number % 5)

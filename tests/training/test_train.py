@@ -507,6 +507,8 @@ def test_shipped_configurations_can_be_read() -> None:
         "fast/4-qat": "both",
         "fast/5-clicks": "decoder",
         "fast/7-qat-clicks": "decoder",
+        "fast/8-carry": "decoder",
+        "fast/9-qat-carry": "decoder",
         "fast/recipe": "both",
         "cpu/recipe": "both",
         "paper/1-encoder": "encoder",
@@ -559,7 +561,8 @@ def test_the_command_reports_errors_in_one_line(cases: Path, tmp_path: Path) -> 
 
 def test_medsam_has_the_published_parameters(tmp_path: Path) -> None:
     weights = build_medsam_weights()
-    assert len(weights) == 314
+    # And the corners of carried boxes, which are made of those of drawn ones.
+    assert len(weights) == 314 + 2
     assert weights["image_encoder.pos_embed"].shape == (1, 64, 64, 768)
     assert weights["image_encoder.blocks.2.attn.rel_pos_h"].shape == (127, 64)
     assert weights["image_encoder.blocks.11.mlp.lin1.weight"].shape == (3072, 768)
