@@ -20,6 +20,7 @@ from napari_medsamq.errors import VolumeError
 from napari_medsamq.inference.preprocess import SOFT_TISSUE, default_window
 from napari_medsamq.inference.window_presets import CT_PRESETS, presets
 from napari_medsamq.io.dicom.header import read_header
+from napari_medsamq.io.dicom.header_numbers import with_points
 from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import read_label
@@ -113,6 +114,16 @@ def test_a_series_with_commas_is_that_with_points(tmp_path: Path) -> None:
     for name in ("a.dcm", "a.rtstruct.dcm"):
         write_label(tmp_path / name, label, volume, {1: Segment("Body", "#FF0000")})
     assert read_label(tmp_path / "a.dcm", volume).label.sum() == label.sum()
+
+
+def test_commas_within_sequences_are_points_too() -> None:
+    measures, outer = Dataset(), Dataset()
+    # As text: pydicom would refuse it as a number.
+    measures.add_new("SliceThickness", "LO", "2,5")
+    outer.PixelMeasuresSequence = [measures]
+    outer.ReferencedImageSequence = None
+    with_points(outer)
+    assert float(measures.SliceThickness) == 2.5
 
 
 @pytest.mark.parametrize(
