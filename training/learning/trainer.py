@@ -241,6 +241,18 @@ class Trainer:
             if value.is_floating_point():
                 self._average[name].lerp_(value, share)
 
+    def _weighted(self, losses: dict[str, Tensor]) -> Tensor:
+        """Return the sum of a step's losses, each as much as the configuration says."""
+        config = self._config
+        weights = {
+            "dice": config.mask_weight,
+            "bce": config.mask_weight,
+            "iou": config.iou_weight,
+            "distill": config.distill_weight,
+            "answer": config.answer_weight,
+        }
+        return torch.stack([weights[name] * value for name, value in losses.items()]).sum()
+
     def _run_losses(self, runs: RunDataset) -> dict[str, Tensor]:
         """Carry masks through this process's runs of the step, forwards and backwards."""
         config, processes = self._config, self._processes
@@ -253,8 +265,7 @@ class Trainer:
             _, answers = self._student(image, start, mask, rng)
         losses = mask_losses(answers, mask.unbind(1))
         losses = {name: value.mean() for name, value in losses.items()}
-        weights = {"dice": config.mask_weight, "bce": config.mask_weight, "iou": config.iou_weight}
-        loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
+        loss = self._weighted(losses)
         share = len(own) * processes.count / config.runs
         (config.run_weight * loss * share).backward()
         return {f"run_{name}": value.detach() for name, value in losses.items()}
@@ -276,14 +287,7 @@ class Trainer:
                 rng = seeded_rng("clicks", self.step, self._processes.rank, part.start)
                 student = self._student(image, boxes, mask, rng)
             losses = batch_losses(student, mask, labelled, shown)
-            weights = {
-                "dice": config.mask_weight,
-                "bce": config.mask_weight,
-                "iou": config.iou_weight,
-                "distill": config.distill_weight,
-                "answer": config.answer_weight,
-            }
-            loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
+            loss = self._weighted(losses)
             share = len(boxes) * self._processes.count / config.batch_size
             (loss * share).backward()
         return {"loss": loss.detach(), **{name: value.detach() for name, value in losses.items()}}
