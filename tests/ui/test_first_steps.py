@@ -5,19 +5,11 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QPushButton
 
 from napari_medsamq.ui.forms.guide import BOX, CORRECT, OPEN, PROPAGATE, SAVE, STEPS
 
 ALT, SHIFT = Qt.KeyboardModifier.AltModifier, Qt.KeyboardModifier.ShiftModifier
 LIVER = ((10, 192, 110), (10, 384, 268))
-
-
-def button(window, words):
-    (found,) = [
-        b for b in window.dock.findChildren(QPushButton) if words in b.text() and b.isVisible()
-    ]
-    return found
 
 
 class Actions:
@@ -29,7 +21,7 @@ class Actions:
 
     def click(self, words):
         self.count += 1
-        button(self.window, words).click()
+        self.window.button(words).click()
         self.window.wait()
 
     def press(self, key):
@@ -85,9 +77,9 @@ def test_a_new_user_saves_a_corrected_label_in_twelve_actions(window, tmp_path, 
 def test_the_guide_ends_for_good(window, settings):
     guide = window.dock.form.guide
     assert guide.isVisible()
-    button(window, "Next").click()
+    window.button("Next").click()
     assert guide.step == BOX
-    button(window, "End").click()
+    window.button("End").click()
     assert not guide.isVisible()
     assert settings.start.guide is False
     window.close_dock()
@@ -100,8 +92,8 @@ def test_the_guide_has_five_steps_and_goes_on_by_hand_too(window):
     guide = window.dock.form.guide
     assert len(STEPS) == 5
     for _ in STEPS[1:]:
-        button(window, "Next").click()
-    button(window, "Done").click()
+        window.button("Next").click()
+    window.button("Done").click()
     assert not guide.isVisible()
 
 
