@@ -64,6 +64,30 @@ def test_the_clicks_are_seen(clicking):
         assert (np.abs(picture - color).sum(2) < 60).sum() > 10
 
 
+@pytest.mark.shown
+def test_nothing_is_seen_of_clicks_on_other_slices(clicking):
+    def picture():
+        QTest.qWait(50)
+        return clicking.viewer.screenshot(canvas_only=True, flash=False).astype(int)
+
+    clicking.viewer.dims.set_point(0, 5 * 3.0)
+    before = picture()
+    clicking.viewer.dims.set_point(0, 12 * 3.0)
+    click(clicking, MISSING)
+    clicking.wait()
+    clicking.viewer.dims.set_point(0, 5 * 3.0)
+    assert np.abs(picture() - before).max() <= 2
+
+
+def test_a_click_on_air_around_the_patient_is_told(clicking):
+    click(clicking, (12, 2, 2))
+    clicking.wait()
+    assert "You clicked on air that reaches the edge of the picture." in clicking.dock.status
+    click(clicking, MISSING)
+    clicking.wait()
+    assert "air" not in clicking.dock.status
+
+
 def test_alt_and_click_removes_too(clicking):
     click(clicking, TOO_MUCH, RIGHT)
     clicking.wait()

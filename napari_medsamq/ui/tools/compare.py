@@ -160,6 +160,7 @@ class CompareTool(Tool):
             self._fail(error)
             return
         self._say("Comparing…")
+        self._dock.compare.show_comparing()
         then = partial(self._on_pair, self._number, a, b, other, said)
         self._files.submit(job, then, self._fail)
 
