@@ -21,6 +21,7 @@ from napari_medsamq.ui.forms.tool_rail import BOX, BRUSH, ERASER, MOVE, POINT
 from napari_medsamq.ui.key_focus import KeyFocus
 from napari_medsamq.ui.messages import describe_volume
 from napari_medsamq.ui.shortcuts import Key
+from napari_medsamq.ui.tools.box_3d import Box3DTool
 from napari_medsamq.ui.tools.click import ClickTool
 from napari_medsamq.ui.tools.compare import CompareTool
 from napari_medsamq.ui.tools.follow_up import FollowUpTool
@@ -85,6 +86,7 @@ class Controller(Tool):
         self.window_level = WindowLevelTool(context, self.prefetch)
         self.model = ModelTool(context, engines, self.window_level)
         self.segment = SegmentTool(context, self.preview, self.model)
+        self.box_3d = Box3DTool(context)
         self.click = ClickTool(context)
         self.nudge = NudgeTool(context)
         self.propagate = PropagateTool(context)

@@ -46,6 +46,7 @@ class ToolRail(QToolBar):
 
     tool_requested = Signal(str)
     propagate_requested = Signal(str)  # one of `WAYS`
+    box_3d_requested = Signal()
     stop_requested = Signal()
     undo_requested = Signal()
     redo_requested = Signal()
@@ -70,12 +71,14 @@ class ToolRail(QToolBar):
             "Propagate",
             keys["propagate"],
             "Carry the structure from where it was drawn through the slices of this plane,\n"
-            "until it ends. Hold the button down for one direction alone.",
+            "until it ends. Hold the button down for one direction alone, or for a 3D box.",
             self._on_propagate,
         )
         ways = QMenu(self)
         for way in WAYS:
             ways.addAction(f"Propagate {way}", partial(self.propagate_requested.emit, way))
+        ways.addSeparator()
+        ways.addAction("3D box from the boxes on two planes", self.box_3d_requested.emit)
         self._propagate.setMenu(ways)
         self._propagate.setPopupMode(QToolButton.ToolButtonPopupMode.DelayedPopup)
         self.addWidget(self._propagate)
