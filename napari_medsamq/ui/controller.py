@@ -32,6 +32,7 @@ from napari_medsamq.ui.tools.nudge import NudgeTool
 from napari_medsamq.ui.tools.prefetch import PrefetchTool
 from napari_medsamq.ui.tools.preview import PreviewTool
 from napari_medsamq.ui.tools.propagate import PropagateTool
+from napari_medsamq.ui.tools.refine import RefineTool
 from napari_medsamq.ui.tools.repair import RepairTool
 from napari_medsamq.ui.tools.review import ReviewTool
 from napari_medsamq.ui.tools.save_load import SaveLoadTool
@@ -94,6 +95,7 @@ class Controller(Tool):
         self.undo = UndoTool(context, self.segment, self.propagate)
         self.review = ReviewTool(context, self.propagate)
         self.repair = RepairTool(context, self.propagate)
+        self.refine = RefineTool(context, self.repair)
         self.measure = MeasureTool(context)
         self.labels = LabelTable(context)
         self.save_load = SaveLoadTool(context)
