@@ -225,13 +225,15 @@ def test_missing_slices_are_seen_where_all_might_be_rounded() -> None:
     assert whole.numbers.tolist() == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("even", [True, False])
-def test_shifted_slices_are_interpolated_as_another_program_does(even: bool) -> None:
+@pytest.mark.parametrize(("even", "across"), [(True, 0.7), (False, -0.7)])
+def test_shifted_slices_are_interpolated_as_another_program_does(
+    even: bool, across: float
+) -> None:
     turn, draw = rotation((15, -20, 5)), np.random.default_rng(0)
     slices = draw.integers(-50, 900, (4, ROWS, COLUMNS)).astype(np.float32)
     heights = np.array([0, 3, 6, 9]) if even else np.array([0, 2, 6, 9])
     # In mm: along rows, along columns, and along the normal.
-    shifts = np.outer(heights / 3, [0.7, -1.3])
+    shifts = np.outer(heights / 3, [across, -1.3])
     places = np.array([5.0, -7, 11]) + np.column_stack([shifts, heights]) @ turn.T
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = turn * [0.8, 0.6, 1], places[0]
@@ -239,8 +241,8 @@ def test_shifted_slices_are_interpolated_as_another_program_does(even: bool) -> 
     pixels = shifts / [0.8, 0.6]
     first = np.floor(pixels.min(0))
     shown = []
-    for plane, (across, down) in zip(slices, pixels - first, strict=True):
-        at = np.indices(found.shape[1:]) - np.reshape([down, across], (2, 1, 1))
+    for plane, moved_by in zip(slices, pixels - first, strict=True):
+        at = np.indices(found.shape[1:]) - np.reshape(moved_by[::-1], (2, 1, 1))
         cval = slices.min()
         shown.append(map_coordinates(plane, at, order=1, mode="grid-constant", cval=cval))
     expected = np.stack(shown)

@@ -207,6 +207,7 @@ def test_numbers_that_are_none_become_others_and_names_stay(series: Volume, tmp_
         ("far", "no labelled voxel lies within the image"),
         ("apart", "too far apart"),
         ("bent", "do not lie in parallel planes"),
+        ("bent afar", "do not lie in parallel planes"),
         ("cut", "cannot be read as a structure set"),
         ("words", "cannot be read as a structure set"),
     ],
@@ -222,8 +223,10 @@ def test_what_is_no_label_of_the_image_is_refused(
         moved = [contour + np.array([0, 0, 3e4]) for contour in liver]
         apart = [*liver, *(contour * 1e4 for contour in moved)]
         structures = [("Liver", moved if change == "far" else apart)]
-    if change == "bent":
+    if change.startswith("bent"):
         liver[0][0, 2] += 9
+    if change == "bent afar":  # from where the scanner counts
+        structures = [("Liver", [contour + np.array([0, 0, -1500]) for contour in liver])]
     frame = {"frame_of_reference": "1.2.3"} if change == "frame" else {}
     path = write_structures(tmp_path / "a.dcm", structures, **frame)
     if change in ("cut", "words"):

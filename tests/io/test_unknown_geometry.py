@@ -154,8 +154,13 @@ def test_a_nifti_size_that_cannot_be(
     assert any(words in warning for warning in volume.warnings)
 
 
-def test_a_size_that_is_not_used_is_not_told(tmp_path: Path) -> None:
-    volume = read_volume(nifti_file(tmp_path / "a.nii", (84, "<f", (0,)), codes=(0, 1)))
+@pytest.mark.parametrize(
+    ("offset", "value", "codes"), [(84, 0, (0, 1)), (92, -2, (1, 0))], ids=["sform", "no fourth axis"]
+)
+def test_a_size_that_is_not_used_is_not_told(
+    tmp_path: Path, offset: int, value: float, codes: tuple[int, int]
+) -> None:
+    volume = read_volume(nifti_file(tmp_path / "a.nii", (offset, "<f", (value,)), codes=codes))
     assert volume.spacing == pytest.approx([3, 0.75, 0.5])
     assert volume.warnings == ()
 
