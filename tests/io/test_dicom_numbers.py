@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_slices import SameProcess
 from pydicom import Dataset, config, dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
@@ -19,6 +20,7 @@ from stress.samples import compress, enhanced, save, slice_of
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.inference.preprocess import SOFT_TISSUE, default_window
 from napari_medsamq.inference.window_presets import CT_PRESETS, presets
+from napari_medsamq.io.dicom import reader
 from napari_medsamq.io.dicom.header import read_header
 from napari_medsamq.io.dicom.header_numbers import with_points
 from napari_medsamq.io.label_format import Segment
@@ -35,6 +37,7 @@ VOXELS[:, :6] = -1000
 def _as_in_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config.settings, "reading_validation_mode", config.IGNORE)
     monkeypatch.setattr(config.settings, "writing_validation_mode", config.IGNORE)
+    monkeypatch.setattr(reader, "Decoder", SameProcess)
 
 
 def write(dataset: Dataset, name: str, value: bytes, kind: str = "DS") -> None:
@@ -226,17 +229,34 @@ def add_table(dataset: Dataset, values: list[int], first: int = 0, bits: int = 1
 
 
 @pytest.mark.parametrize(
-    ("first", "signed"), [(0, False), (900, False), (-400, True)], ids=["all", "some", "signed"]
+    ("first", "signed", "written"),
+    [
+        (0, False, 0),
+        (900, False, 900),
+        (40000, False, 40000),
+        (-400, True, -400),
+        (-400, True, 65136),
+    ],
+    ids=["all", "some", "high", "signed", "signed but not written so"],
 )
-def test_a_modality_table_is_applied(tmp_path: Path, first: int, signed: bool) -> None:
+def test_a_modality_table_is_applied(
+    tmp_path: Path, first: int, signed: bool, written: int
+) -> None:
     dataset = slice_of(VOXELS, 2)
     dataset.Modality = "MR"
     if signed:
         dataset.PixelRepresentation, dataset.BitsStored, dataset.HighBit = 1, 16, 15
         dataset.PixelData = VOXELS[2].astype("<i2").tobytes()
+    if first == 40000:
+        dataset.BitsStored, dataset.HighBit = 16, 15
+        dataset.PixelData = (VOXELS[2].astype(int) + 41000).astype("<u2").tobytes()
     add_table(dataset, np.arange(2000)[::-1].tolist(), first)
+    expected = apply_modality_lut(dataset.pixel_array, dataset)
+    dataset.ModalityLUTSequence[0].add_new(
+        "LUTDescriptor", "SS" if written < 0 else "US", [2000, written, 16]
+    )
     volume = read_volume(save(dataset, tmp_path / "a.dcm"))
-    np.testing.assert_array_equal(volume.data[0], apply_modality_lut(dataset.pixel_array, dataset))
+    np.testing.assert_array_equal(volume.data[0], expected)
     dataset.PhotometricInterpretation = "MONOCHROME1"
     inverted = read_volume(save(dataset, tmp_path / "a.dcm"))
     np.testing.assert_array_equal(inverted.data, 65535 - volume.data)

@@ -372,10 +372,14 @@ def test_acquisitions_that_overlap_are_volumes(tmp_path: Path) -> None:
         ({**SAGITTAL, "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer, sagittal"),
         ({**SAGITTAL, "ImagePositionPatient": [3, 20, 30]}, "sagittal"),
         ({"Rows": 3, "Columns": 16}, "16 x 3 pixels"),
+        (
+            {"ImageOrientationPatient": [1, 0, 0, 0, 0.8, 0.6]},
+            "rows and columns along 1 0 0 and 0 0.8 0.6",
+        ),
         ({"PixelSpacing": [1.5, 1.5]}, "pixels of 1.5 x 1.5 mm"),
         ({"ImagePositionPatient": None, "Rows": 3, "Columns": 16}, "without a place"),
     ],
-    ids=["localizer", "direction", "size", "pixels", "no place"],
+    ids=["localizer", "plane", "size", "direction", "pixels", "no place"],
 )
 def test_a_lone_picture_of_another_kind_is_left_out_by_name(
     tmp_path: Path, tags: Tags, by: str
@@ -393,6 +397,14 @@ def test_a_lone_picture_of_another_kind_is_left_out_by_name(
     assert f"[2 of 2: {by}" in other.name
 
 
+def test_a_folder_of_one_slice_is_told_to_hold_one(tmp_path: Path) -> None:
+    (path,) = write_slices_of(tmp_path, ONE[:1])
+    (warning,) = read_volume(tmp_path).warnings
+    assert "folder holds one slice only" in warning
+    (of_file,) = read_volume(path).warnings
+    assert "open its folder" in of_file
+
+
 def test_stacks_of_several_kinds_are_offered(tmp_path: Path) -> None:
     write_slices_of(tmp_path, ONE, "a")
     write_slices_of(
@@ -402,7 +414,10 @@ def test_stacks_of_several_kinds_are_offered(tmp_path: Path) -> None:
         **SAGITTAL | {"ImagePositionPatient": [[3.0 * n, 0, 0] for n in range(3)]},
     )
     write_slices_of(tmp_path, ONE[:2], "c", Rows=3, Columns=16)
-    assert list(choices(tmp_path).values()) == [
+    with pytest.raises(ChoiceError, match="are 3 volumes") as error:
+        read_volume(tmp_path)
+    assert "at the same places" not in str(error.value)
+    assert list(error.value.choices.values()) == [
         "axial, 8 x 6 pixels, 5 slices",
         "sagittal, 8 x 6 pixels, 3 slices",
         "axial, 16 x 3 pixels, 2 slices",

@@ -226,9 +226,7 @@ def test_missing_slices_are_seen_where_all_might_be_rounded() -> None:
 
 
 @pytest.mark.parametrize(("even", "across"), [(True, 0.7), (False, -0.7)])
-def test_shifted_slices_are_interpolated_as_another_program_does(
-    even: bool, across: float
-) -> None:
+def test_shifted_slices_are_interpolated_as_another_program_does(even: bool, across: float) -> None:
     turn, draw = rotation((15, -20, 5)), np.random.default_rng(0)
     slices = draw.integers(-50, 900, (4, ROWS, COLUMNS)).astype(np.float32)
     heights = np.array([0, 3, 6, 9]) if even else np.array([0, 2, 6, 9])

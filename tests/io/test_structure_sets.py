@@ -170,6 +170,21 @@ def test_contours_across_the_slices_are_resampled_and_that_is_said(
     assert size == pytest.approx(10 * 15 * 9, rel=0.1)
 
 
+def test_contours_of_another_space_lie_on_no_slices_of_the_image(
+    series: Volume, tmp_path: Path
+) -> None:
+    structures = [("Liver", stacked((3, 3), (9, 9), [2, 3]))]
+    path = write_structures(tmp_path / "a.dcm", structures, frame_of_reference="1.2.3")
+    alone = read_label_file(path).volume
+    template = read_volume(
+        write_nifti(tmp_path / "a.nii", series.to_source(series.data), AFFINE, codes=(0, 4))
+    )
+    for image in (series, template):
+        found = read_label_file(path, image).volume
+        np.testing.assert_allclose(found.affine, alone.affine)
+        np.testing.assert_array_equal(found.data, alone.data)
+
+
 def test_a_structure_of_no_image_is_drawn_as_finely_as_its_size_needs(tmp_path: Path) -> None:
     small = np.diag([0.1, 0.1, 2.0, 1.0])
     structures = [("Clip", [rectangle(small, (0, 0), (23, 6), k) for k in (3, 4)])]
