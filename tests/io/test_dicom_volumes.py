@@ -405,6 +405,22 @@ def test_a_folder_of_one_slice_is_told_to_hold_one(tmp_path: Path) -> None:
     assert "open its folder" in of_file
 
 
+def test_pixels_of_no_size_are_taken_for_1_mm_and_that_is_told(tmp_path: Path) -> None:
+    write_slices_of(tmp_path, ONE, PixelSpacing=None)
+    volume = read_volume(tmp_path)
+    np.testing.assert_array_equal(volume.spacing, [3, 1, 1])
+    assert any("1 mm is assumed" in warning for warning in volume.warnings)
+
+
+def test_a_folder_without_images_names_the_first_file_that_may_have_been_one(
+    tmp_path: Path,
+) -> None:
+    for name in ("a.dcm", "b.dcm"):
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM" + bytes(9))
+    with pytest.raises(VolumeError, match=r"holds no DICOM images \(a\.dcm: "):
+        read_volume(tmp_path)
+
+
 def test_stacks_of_several_kinds_are_offered(tmp_path: Path) -> None:
     write_slices_of(tmp_path, ONE, "a")
     write_slices_of(
@@ -554,6 +570,14 @@ def test_what_files_are_called_tells_volumes_apart(
         folder, _, prefix = name.rpartition("/")
         write_slices_of(tmp_path / folder, voxels, prefix)
     told_by(tmp_path, by)
+
+
+def test_both_folder_and_file_name_are_named_where_either_is_needed(tmp_path: Path) -> None:
+    for n, (folder, prefix) in enumerate((f, p) for f in ("early", "late") for p in ("E1_", "E2_")):
+        write_slices_of(tmp_path / folder, (ONE + n).astype(np.int16), prefix)
+    last = read_volume(tmp_path, volume=4)
+    np.testing.assert_array_equal(last.data, ONE + 3)
+    assert any("Nothing but the folder and the file name tell" in told for told in last.warnings)
 
 
 def call_by_number(folder: Path) -> None:

@@ -169,6 +169,8 @@ def test_missing_slices_are_refused_by_the_files_at_the_gap(
         (0, 3, 6, 9, 12, 15, 19),
         (0, 2.5, 5, 7.9, 10, 12.5),
         (0, 1, 2, 4, 5, 6, 8, 9),
+        # Half millimetres need no rounding to tenths.
+        (0, 0.5, 1.1, 1.5, 2.0),
     ],
 )
 def test_what_rounding_does_not_explain_is_uneven(

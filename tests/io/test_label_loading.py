@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import PromptError, VolumeError
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.io.dicom import seg
+from napari_medsamq.io.dicom.references import quietly
 from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import LabelFile, read_label, read_label_file
@@ -284,6 +287,29 @@ def test_a_segmentation_by_another_program(tmp_path: Path, series: Volume, kind:
     found = read_label(tmp_path / "a.dcm", series)
     np.testing.assert_array_equal(series.to_source(found.label), numbers)
     assert {n: segment.name for n, segment in found.segments.items()} == {1: "Part 1", 2: "Part 2"}
+
+
+def test_a_segmentation_may_have_as_many_pixels_as_its_file_holds(
+    tmp_path: Path, series: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = (drawn() > 0).astype(np.uint8)
+    segmentation(series, mask.T, "BINARY").save_as(tmp_path / "a.dcm")
+    monkeypatch.setattr(seg, "_MOST_VOXELS", 1)
+    found = read_label(tmp_path / "a.dcm", series)
+    np.testing.assert_array_equal(series.to_source(found.label), mask)
+
+
+def test_what_highdicom_says_of_a_segmentation_does_not_reach_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = logging.getLogger("highdicom")
+    monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr(logger, "handlers", [])
+    for _ in range(2):
+        with quietly():
+            logger.warning("of no use")
+    assert capsys.readouterr().err == ""
+    assert len(logger.handlers) == 1
 
 
 @pytest.mark.parametrize(
