@@ -185,7 +185,9 @@ def change(path: Path, maker: str, tag: tuple[int, int], kind: str, value: objec
 
 def test_two_attributes_may_tell_volumes_apart_together(tmp_path: Path) -> None:
     for n, (echo, kind) in enumerate([(2.3, M), (2.3, P), (4.6, M), (4.6, P)]):
-        write_slices_of(tmp_path, (ONE + n).astype(np.int16), str(n), EchoTime=echo, ImageType=kind)
+        voxels = (ONE + n).astype(np.int16)
+        # What the files are called would tell, too.
+        write_slices_of(tmp_path / str(n), voxels, EchoTime=echo, ImageType=kind)
     assert choices(tmp_path)["4"] == "EchoTime 4.6, ImageType P, 5 slices"
     for n in range(4):
         np.testing.assert_array_equal(read_volume(tmp_path, volume=n + 1).data, ONE + n)
@@ -441,11 +443,18 @@ def test_stacks_of_several_kinds_are_offered(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_volume(tmp_path, volume=1).data, ONE)
 
 
-def test_a_slice_that_lost_its_place_is_never_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("count", "said"), [(1, "b000.dcm)."), (5, "b004.dcm)."), (6, "b004.dcm, ...).")]
+)
+def test_a_slice_that_lost_its_place_is_never_left_out(
+    tmp_path: Path, count: int, said: str
+) -> None:
     write_slices_of(tmp_path, ONE, "a")
-    write_slices_of(tmp_path, OTHER[:1], "b", ImagePositionPatient=None)
-    with pytest.raises(VolumeError, match=r"do not say where they lie .*b000\.dcm"):
+    lost = np.concatenate([OTHER, OTHER])[:count]
+    write_slices_of(tmp_path, lost, "b", ImagePositionPatient=None)
+    with pytest.raises(VolumeError, match=r"do not say where they lie .*b000\.dcm") as error:
         read_volume(tmp_path)
+    assert said in str(error.value)
 
 
 def stacks(turned: bool) -> Dataset:
