@@ -23,6 +23,8 @@ from napari_medsamq.io.dicom import process as _decoder
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.volume import read_volume
 
+pytestmark = pytest.mark.usefixtures("same_process")
+
 VOXELS = np.random.default_rng(3).integers(-900, 1200, (5, 20, 24)).astype(np.int16)
 GREY = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless]
 
@@ -38,6 +40,7 @@ def write_series(folder: Path, voxels: np.ndarray = VOXELS, **tags: object) -> P
     return folder
 
 
+@pytest.mark.usefixtures("own_process")
 @pytest.mark.parametrize("syntax", GREY)
 def test_transfer_syntaxes_give_the_same_voxels(tmp_path: Path, syntax: str) -> None:
     for n in range(len(VOXELS)):
@@ -339,6 +342,7 @@ def test_a_header_that_claims_too_much_is_refused(tmp_path: Path) -> None:
         read_volume(tmp_path / "a.dcm")
 
 
+@pytest.mark.usefixtures("own_process")
 @pytest.mark.parametrize(
     ("program", "at", "word"),
     [
@@ -360,6 +364,7 @@ def test_a_crash_and_a_hang_of_the_reader_are_errors(
         read_volume(tmp_path)
 
 
+@pytest.mark.usefixtures("own_process")
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits are those of Linux")
 def test_a_header_that_unpacks_to_much_more_than_its_file_takes_no_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_slices import SameProcess
 from pydicom import Dataset, config, dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
@@ -20,13 +19,14 @@ from stress.samples import compress, enhanced, save, slice_of
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.inference.preprocess import SOFT_TISSUE, default_window
 from napari_medsamq.inference.window_presets import CT_PRESETS, presets
-from napari_medsamq.io.dicom import reader
 from napari_medsamq.io.dicom.header import read_header
 from napari_medsamq.io.dicom.header_numbers import with_points
 from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import read_label
 from napari_medsamq.io.volume import read_volume
+
+pytestmark = pytest.mark.usefixtures("same_process")
 
 # Air around soft tissue, in Hounsfield units.
 VOXELS = np.random.default_rng(3).integers(-50, 200, (5, 20, 24)).astype(np.int16)
@@ -37,7 +37,6 @@ VOXELS[:, :6] = -1000
 def _as_in_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config.settings, "reading_validation_mode", config.IGNORE)
     monkeypatch.setattr(config.settings, "writing_validation_mode", config.IGNORE)
-    monkeypatch.setattr(reader, "Decoder", SameProcess)
 
 
 def write(dataset: Dataset, name: str, value: bytes, kind: str = "DS") -> None:

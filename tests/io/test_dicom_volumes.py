@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_slices import SameProcess, write_slices_of
+from dicom_slices import write_slices_of
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 from stress.samples import enhanced, save
 
 from napari_medsamq.errors import ChoiceError, UnevenSlicesError, VolumeError
-from napari_medsamq.io.dicom import reader as _dicom
 from napari_medsamq.io.volume import Volume, read_volume
+
+pytestmark = pytest.mark.usefixtures("same_process")
 
 Tags = dict[str, object]
 
@@ -28,11 +29,6 @@ SAGITTAL: Tags = {
     "ImageOrientationPatient": [0, 1, 0, 0, 0, -1],
     "ImagePositionPatient": [[3.0 * n, 20, 30] for n in range(COUNT)],
 }
-
-
-@pytest.fixture(autouse=True)
-def same_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_dicom, "Decoder", SameProcess)
 
 
 def choices(path: Path, **chosen: str) -> dict[str, str]:

@@ -7,15 +7,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_slices import SameProcess, write_slices_of
+from dicom_slices import write_slices_of
 from grids import rotation
 from scipy.ndimage import map_coordinates
 
 from napari_medsamq.errors import UnevenSlicesError
-from napari_medsamq.io.dicom import reader as _dicom
 from napari_medsamq.io.dicom.even_grid import find_grid, resample_evenly
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.volume import read_volume
+
+pytestmark = pytest.mark.usefixtures("same_process")
 
 AXIAL = np.eye(3)
 RAS = np.diag([-1.0, -1, 1, 1])
@@ -37,11 +38,6 @@ ROUNDED = [
     (0.15, 1, 40),
     (0.625, 0, 30),
 ]
-
-
-@pytest.fixture(autouse=True)
-def same_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_dicom, "Decoder", SameProcess)
 
 
 def places(step: float, count: int, turn: np.ndarray = AXIAL, origin: float = -100.0) -> np.ndarray:

@@ -35,6 +35,8 @@ from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.journal_format import read_journal
 from napari_medsamq.records.recording import Recorder, restore
 
+pytestmark = pytest.mark.usefixtures("same_process")
+
 SHAPE = (20, 18, 10)
 AFFINE = grid_affine((0, 1, 2), (1, -1, 1), (10, -5, 8), (1, 1.5, 3))
 

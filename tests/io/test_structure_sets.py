@@ -21,6 +21,8 @@ from napari_medsamq.io.labels import on_common_grid, read_label, read_label_file
 from napari_medsamq.io.volume import Volume, read_volume
 from napari_medsamq.workflows.follow_up import prior_labels
 
+pytestmark = pytest.mark.usefixtures("same_process")
+
 SHAPE = (24, 20, 8)
 AFFINE = grid_affine((0, 1, 2), (1, 1, 1), (10, -5, 8), (1, 1.5, 3))
 
