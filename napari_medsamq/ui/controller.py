@@ -37,6 +37,7 @@ from napari_medsamq.ui.tools.save_load import SaveLoadTool
 from napari_medsamq.ui.tools.segment import SegmentTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 from napari_medsamq.ui.tools.undo import UndoTool
+from napari_medsamq.ui.tools.view.all_planes import AllPlanesTool
 from napari_medsamq.ui.tools.view.orientation_letters import OrientationLetters
 from napari_medsamq.ui.tools.view.outlines import OutlineTool
 from napari_medsamq.ui.tools.view.pointer import PointerTool
@@ -97,6 +98,7 @@ class Controller(Tool):
         self.save_load = SaveLoadTool(context)
         self.orientation = OrientationLetters(context)
         self.view_3d = View3DTool(context)
+        self.all_planes = AllPlanesTool(context)
         self.pointer = PointerTool(context)
         self.outlines = OutlineTool(context)
         self.follow_up = FollowUpTool(context)

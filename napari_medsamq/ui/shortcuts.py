@@ -66,6 +66,11 @@ KEYS = {
     # First, as a preference may give a digit another meaning.
     **{str(number): _chooses(number - 1) for number in range(1, 10)},
     **{f"F{number + FIRST_PLANE_KEY}": _shows(number) for number in range(len(PLANES))},
+    "F5": Key(
+        "The other planes and solids beside the picture, or not",
+        lambda controller: controller.all_planes.toggle(),
+        "all_planes",
+    ),
     "PageDown": Key("Next slice", lambda controller: controller.slices.step(1)),
     "PageUp": Key("Slice before", lambda controller: controller.slices.step(-1)),
     "W": Key(
