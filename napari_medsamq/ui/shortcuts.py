@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_medsamq.errors import MedSAMQError, PreferenceError
 from napari_medsamq.ui.canvas.planes import PLANES
-from napari_medsamq.ui.forms.tool_rail import BRUSH, ERASER, MOVE
+from napari_medsamq.ui.forms.tool_rail import BRUSH, ERASER, MOVE, RULER
 from napari_medsamq.ui.forms.volume_form import FIRST_PLANE_KEY
 from napari_medsamq.ui.tools.nudge import ARROWS
 
@@ -91,6 +91,8 @@ KEYS = {
     "G": _takes(BRUSH, "Brush", "brush"),
     "X": _takes(ERASER, "Eraser", "eraser"),
     "M": _takes(MOVE, "Move the picture", "move"),
+    "L": _takes(RULER, "Ruler: measure distances in mm", "ruler"),
+    "Shift-L": Key("Remove the rulers of this slice", lambda controller: controller.ruler.clear()),
     "R": Key(
         "Improve the mask on this slice",
         lambda controller: controller.click.improve(),
@@ -146,7 +148,7 @@ KEYS = {
 }
 
 # Shift and the key of another one.
-_SHIFTED = {"Shift-N": "doubtful", "Shift-A": "accept", "Shift-K": "differs"}
+_SHIFTED = {"Shift-N": "doubtful", "Shift-A": "accept", "Shift-K": "differs", "Shift-L": "ruler"}
 
 
 def bound_keys(

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from app_model.backends.qt import qkeysequence2modelkeybinding
-from napari._qt._qapp_model.qactions import init_qactions
 from napari.components import ViewerModel
 from napari.settings import get_settings
 from napari.utils import interactions
@@ -143,8 +142,6 @@ class ModelViewer(ViewerModel):
     def __init__(self) -> None:
         super().__init__()
         self._window = ModelWindow(self)
-        # Else the actions that are bound now would know no viewer in a window that comes later.
-        init_qactions()
         for action, keys in get_settings().shortcuts.shortcuts.items():
             action_manager.unbind_shortcut(action)
             for key in keys:
@@ -158,3 +155,6 @@ class ModelViewer(ViewerModel):
         """Close the window."""
         self._window.close()
         self.layers.clear()
+        # Else actions would know no viewer in a window that comes later, as they are bound here.
+        for action in action_manager._actions.values():
+            action.__dict__.pop("injected", None)

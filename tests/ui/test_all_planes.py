@@ -10,7 +10,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QLabel
 from scripted_engine import bright
 
-from napari_medsamq.ui.canvas.picture_overlay import PictureOverlay
+from napari_medsamq.ui.canvas.picture_overlay import CrossHair
 from napari_medsamq.ui.canvas.plane_pane import PlanePane
 from napari_medsamq.ui.canvas.planes import PLANES
 from napari_medsamq.ui.canvas.solid_pane import SolidPane
@@ -86,7 +86,7 @@ def test_a_key_shows_the_other_planes_and_takes_them_away_again(dock):
     assert dock.button("All F5").isChecked()
     dock.press(Qt.Key.Key_F5)
     QTest.qWait(20)
-    assert found(dock, PlanePane) == found(dock, SolidPane) == found(dock, PictureOverlay) == []
+    assert found(dock, PlanePane) == found(dock, SolidPane) == found(dock, CrossHair) == []
     assert len(dock.viewer.mouse_drag_callbacks) == followed
     assert not dock.button("All F5").isChecked()
     dock.button("All F5").click()
@@ -291,12 +291,12 @@ def test_planes_stay_for_the_next_volume_and_go_with_the_dock(panes, tmp_path):
 def test_the_cross_hair_lies_where_the_click_was(dock):
     dock.press(Qt.Key.Key_F5)
     QTest.qWait(50)
-    (overlay,) = found(dock, PictureOverlay)
+    (overlay,) = found(dock, CrossHair)
     for key, plane in zip(KEYS, PLANES, strict=True):
         dock.press(key)
         voxel = (7, 21, 33)
         world = np.array(voxel) * dock.session.volume.spacing
-        spot = overlay.pixel(world[list(plane.order[1:])].tolist())
+        spot = overlay.pixel(world[list(plane.order[1:])])
         np.testing.assert_allclose([spot.x(), spot.y()], dock.pixel(voxel), atol=1)
     dock.press(Qt.Key.Key_V)
     assert overlay.isHidden()

@@ -1,16 +1,16 @@
-"""Thin lines over the working picture that belong to no layer: the cross hair, rulers."""
+"""Thin lines over the working picture that belong to no layer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import QEvent, QObject, QPointF, QRect, Qt
+from qtpy.QtCore import QEvent, QObject, QPointF, Qt
 from qtpy.QtGui import QPainter, QPaintEvent
 from qtpy.QtWidgets import QWidget
 
+from napari_medsamq.array_types import Float64
 from napari_medsamq.ui.canvas.plane_pane import CROSS_HAIR, cross_lines
 
 if TYPE_CHECKING:
@@ -30,39 +30,35 @@ class PictureOverlay(QWidget):
     def __init__(self, canvas: QWidget, viewer: ViewerModel) -> None:
         super().__init__(canvas)
         self._canvas, self._viewer = canvas, viewer
-        self._cross: npt.NDArray[np.float64] | None = None
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        self._camera = viewer.scene.camera.events
-        for event in (self._camera.center, self._camera.zoom, self._camera.orientation):
+        camera = viewer.scene.camera.events
+        self._events = camera.center, camera.zoom, camera.orientation
+        for event in self._events:
             event.connect(self._on_camera)
         canvas.installEventFilter(self)
         self._fit()
+        self.hide()
 
     def close_overlay(self) -> None:
         """Take it away."""
-        for event in (self._camera.center, self._camera.zoom, self._camera.orientation):
+        for event in self._events:
             event.disconnect(self._on_camera)
         self._canvas.removeEventFilter(self)
         self.hide()
         self.deleteLater()
 
-    def show_cross(self, place: npt.NDArray[np.float64] | None) -> None:
-        """Show a cross hair at rows and columns (2,) in the viewer's mm; None for none."""
-        self._cross = place
-        self._refresh()
-
-    def pixel(self, place: Sequence[float]) -> QPointF:
-        """Return where on the canvas a row and a column, in the viewer's mm, lie."""
+    def pixel(self, place: npt.ArrayLike) -> QPointF:
+        """Return where on the canvas a place (rows, columns) in the viewer's mm lies."""
         camera = self._viewer.scene.camera
         vertical, horizontal = camera.orientation2d
-        way = (np.asarray(place) - camera.center[-2:]) * camera.zoom
-        down = way[0] if vertical == "down" else -way[0]
-        right = way[1] if horizontal == "right" else -way[1]
-        return QPointF(self._canvas.width() / 2 + right, self._canvas.height() / 2 + down)
+        down, right = (np.asarray(place) - camera.center[-2:]) * camera.zoom
+        x = self._canvas.width() / 2 + (right if horizontal == "right" else -right)
+        y = self._canvas.height() / 2 + (down if vertical == "down" else -down)
+        return QPointF(x, y)
 
-    def _refresh(self) -> None:
-        self.setVisible(self._cross is not None)
-        self.update()
+    def paint_lines(self, painter: QPainter) -> None:
+        """Paint what there is."""
+        raise NotImplementedError
 
     def _on_camera(self) -> None:
         if not self.isHidden():
@@ -75,15 +71,31 @@ class PictureOverlay(QWidget):
         return False
 
     def _fit(self) -> None:
-        self.setGeometry(QRect(0, 0, self._canvas.width(), self._canvas.height()))
+        self.setGeometry(self._canvas.rect())
         self.lower()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
         """Paint the lines."""
         painter = QPainter(self)
-        if self._cross is not None:
-            painter.setPen(CROSS_HAIR)
-            here = self.pixel(self._cross.tolist()).toPoint()
-            for line in cross_lines(here, self.rect()):
-                painter.drawLine(*line)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        self.paint_lines(painter)
         painter.end()
+
+
+class CrossHair(PictureOverlay):
+    """Two lines through the place that other planes are seen at."""
+
+    _place: Float64 | None = None
+
+    def show_place(self, place: Float64 | None) -> None:
+        """Show a place (rows, columns) in the viewer's mm; None for none."""
+        self._place = place
+        self.setVisible(place is not None)
+        self.update()
+
+    def paint_lines(self, painter: QPainter) -> None:
+        """Paint the lines."""
+        if self._place is not None:
+            painter.setPen(CROSS_HAIR)
+            for line in cross_lines(self.pixel(self._place).toPoint(), self.rect()):
+                painter.drawLine(*line)

@@ -11,11 +11,11 @@ import numpy.typing as npt
 from scipy.ndimage import binary_erosion, gaussian_filter
 
 from napari_medsamq.annotation.history import LabelPart
-from napari_medsamq.array_types import Float32, UInt8
+from napari_medsamq.array_types import Float32, Float64, UInt8
 
 # From the front with the head up: rows of the array axes (z, y, x) that lead to the right, down and
 # away on the picture.
-FRONT: npt.NDArray[np.float64] = np.array([[0.0, 0, 1], [-1, 0, 0], [0, 1, 0]])
+FRONT: Float64 = np.array([[0.0, 0, 1], [-1, 0, 0], [0, 1, 0]])
 # Of the shading: from above and from the left, as in atlases; and how dark a side can be.
 _LIGHT = np.array([-0.35, -0.5, -0.8]) / np.linalg.norm([0.35, 0.5, 0.8])
 _DARKEST = 0.35
@@ -46,7 +46,7 @@ class Solid:
     places: Float32
     normals: Float32
     ids: npt.NDArray[np.int64]
-    middle: npt.NDArray[np.float64]
+    middle: Float64
     radius: float
     step: float
 
@@ -112,7 +112,7 @@ def build_solid(
 
 
 def draw_solid(
-    solid: Solid, turn: npt.NDArray[np.float64], colors: npt.NDArray[np.uint8], side: int
+    solid: Solid, turn: Float64, colors: npt.NDArray[np.uint8], side: int
 ) -> tuple[UInt8, npt.NDArray[np.int64]]:
     """Draw a solid as it is seen from a side.
 
@@ -161,8 +161,6 @@ def draw_solid(
     return large, index.astype(np.int64)
 
 
-def _depth(
-    solid: Solid, turn: npt.NDArray[np.float64], points: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
+def _depth(solid: Solid, turn: Float64, points: npt.NDArray[np.int64]) -> Float64:
     depth = solid.places @ turn[2]
     return np.where(points >= 0, depth[points], np.inf)

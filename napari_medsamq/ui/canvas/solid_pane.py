@@ -8,7 +8,7 @@ from qtpy.QtCore import QPoint, QRect, Qt, Signal
 from qtpy.QtGui import QImage, QMouseEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QWidget
 
-from napari_medsamq.array_types import UInt8
+from napari_medsamq.array_types import Float64, UInt8
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.ui.canvas.edge_letters import UNKNOWN, edge_letters
 from napari_medsamq.ui.canvas.plane_pane import CROSS_HAIR, cross_lines, write, write_letters
@@ -57,7 +57,7 @@ class SolidPane(QWidget):
         self._solid, self._colors = solid, colors
         self._draw()
 
-    def show_cross(self, place: npt.NDArray[np.float64]) -> None:
+    def show_cross(self, place: Float64) -> None:
         """Show where a place (z, y, x) in mm lies in front of, in, or behind the solid."""
         if not np.array_equal(place, self._cross):
             self._cross = place
@@ -141,11 +141,11 @@ class SolidPane(QWidget):
         self._draw()
 
 
-def _about_down(angle: float) -> npt.NDArray[np.float64]:
+def _about_down(angle: float) -> Float64:
     cosine, sine = np.cos(angle), np.sin(angle)
     return np.array([[cosine, 0, -sine], [0, 1, 0], [sine, 0, cosine]])
 
 
-def _about_right(angle: float) -> npt.NDArray[np.float64]:
+def _about_right(angle: float) -> Float64:
     cosine, sine = np.cos(angle), np.sin(angle)
     return np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])

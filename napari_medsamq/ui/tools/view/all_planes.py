@@ -6,18 +6,17 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_medsamq.annotation.history import LabelPart
-from napari_medsamq.array_types import UInt8
+from napari_medsamq.array_types import Float64, UInt8
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.ui.canvas.canvas_widget import main_window
 from napari_medsamq.ui.canvas.edge_letters import plane_letters
-from napari_medsamq.ui.canvas.picture_overlay import PictureOverlay
+from napari_medsamq.ui.canvas.picture_overlay import CrossHair
 from napari_medsamq.ui.canvas.plane_pane import PlanePane
 from napari_medsamq.ui.canvas.planes import PLANES
 from napari_medsamq.ui.canvas.prompt_layers import STILL
@@ -120,7 +119,7 @@ class PlanePanes(BackgroundTool):
         ]
         self._solid = SolidPane(volume)
         self._versions: dict[int, int] = {}
-        self._overlay = PictureOverlay(self._canvas, self._viewer)
+        self._overlay = CrossHair(self._canvas, self._viewer)
         self._column = QWidget()
         layout = QVBoxLayout(self._column)
         layout.setContentsMargins(2, 0, 0, 0)
@@ -216,7 +215,7 @@ class PlanePanes(BackgroundTool):
         self._solid.show_cross(np.array(indices) * self._session.volume.spacing)
         _, *shown = self._view.plane.order
         cross = None if self._view.solid else np.array(self._view.point)[shown]
-        self._overlay.show_cross(cross)
+        self._overlay.show_place(cross)
 
     @property
     def _shown(self) -> list[PlanePane]:
@@ -299,7 +298,7 @@ class PlanePanes(BackgroundTool):
     def _on_enlarged(self, pane: PlanePane) -> None:
         self._dock.volume.plane_requested.emit(PLANES.index(pane.plane))
 
-    def _on_place(self, place: npt.NDArray[np.float64]) -> None:
+    def _on_place(self, place: Float64) -> None:
         """Go to a place (z, y, x) in mm of the array axes."""
         voxel = np.rint(place / self._session.volume.spacing).astype(int)
         self._view.go(dict(enumerate(voxel.tolist())))
