@@ -21,6 +21,7 @@ from napari_medsamq.ui.forms.tool_rail import BOX, BRUSH, ERASER, MOVE, POINT, R
 from napari_medsamq.ui.key_focus import KeyFocus
 from napari_medsamq.ui.messages import describe_volume
 from napari_medsamq.ui.shortcuts import Key
+from napari_medsamq.ui.tools.box_3d import Box3DTool
 from napari_medsamq.ui.tools.click import ClickTool
 from napari_medsamq.ui.tools.compare import CompareTool
 from napari_medsamq.ui.tools.follow_up import FollowUpTool
@@ -31,6 +32,7 @@ from napari_medsamq.ui.tools.nudge import NudgeTool
 from napari_medsamq.ui.tools.prefetch import PrefetchTool
 from napari_medsamq.ui.tools.preview import PreviewTool
 from napari_medsamq.ui.tools.propagate import PropagateTool
+from napari_medsamq.ui.tools.refine import RefineTool
 from napari_medsamq.ui.tools.repair import RepairTool
 from napari_medsamq.ui.tools.review import ReviewTool
 from napari_medsamq.ui.tools.ruler import RulerTool
@@ -87,6 +89,7 @@ class Controller(Tool):
         self.window_level = WindowLevelTool(context, self.prefetch)
         self.model = ModelTool(context, engines, self.window_level)
         self.segment = SegmentTool(context, self.preview, self.model)
+        self.box_3d = Box3DTool(context)
         self.click = ClickTool(context)
         self.ruler = RulerTool(context)
         self.nudge = NudgeTool(context)
@@ -95,6 +98,7 @@ class Controller(Tool):
         self.undo = UndoTool(context, self.segment, self.propagate)
         self.review = ReviewTool(context, self.propagate)
         self.repair = RepairTool(context, self.propagate)
+        self.refine = RefineTool(context, self.repair)
         self.measure = MeasureTool(context)
         self.labels = LabelTable(context)
         self.save_load = SaveLoadTool(context)

@@ -57,6 +57,7 @@ def _chooses(place: int) -> Key:
 
 def _stop(controller: Any) -> None:
     controller.propagate.stop()
+    controller.refine.stop()
     controller.follow_up.stop()
     controller.compare.leave()
 
@@ -82,6 +83,11 @@ KEYS = {
         "draw",
     ),
     "P": Key("Propagate the label", lambda controller: controller.propagate.start(), "propagate"),
+    "T": Key(
+        "Refine the label in 3D, by all three planes",
+        lambda controller: controller.refine.start(),
+        "refine",
+    ),
     "Escape": Key("Stop what is on its way, end the comparison", _stop),
     "C": Key(
         "Click alone, drags move the picture, or stop that",

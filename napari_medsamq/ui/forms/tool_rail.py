@@ -59,6 +59,8 @@ class ToolRail(QToolBar):
 
     tool_requested = Signal(str)
     propagate_requested = Signal(str)  # one of `WAYS`
+    box_3d_requested = Signal()
+    refine_requested = Signal()
     stop_requested = Signal()
     undo_requested = Signal()
     redo_requested = Signal()
@@ -83,12 +85,15 @@ class ToolRail(QToolBar):
             "Propagate",
             keys["propagate"],
             "Carry the structure from where it was drawn through the slices of this plane,\n"
-            "until it ends. Hold the button down for one direction alone.",
+            "until it ends. Hold the button down for one direction alone, and for 3D.",
             self._on_propagate,
         )
         ways = QMenu(self)
         for way in WAYS:
             ways.addAction(f"Propagate {way}", partial(self.propagate_requested.emit, way))
+        ways.addSeparator()
+        ways.addAction("3D box from the boxes on two planes", self.box_3d_requested.emit)
+        ways.addAction("Refine in 3D by all three planes", self.refine_requested.emit)
         self._propagate.setMenu(ways)
         self._propagate.setPopupMode(QToolButton.ToolButtonPopupMode.DelayedPopup)
         self.addWidget(self._propagate)
