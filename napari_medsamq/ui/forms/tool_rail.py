@@ -12,7 +12,14 @@ from napari_medsamq.plain_text import unguessed
 from napari_medsamq.ui.forms.icons import IconButton
 from napari_medsamq.ui.key_focus import by_tab_alone, name_the_rest
 
-BOX, POINT, BRUSH, ERASER, MOVE = TOOLS = ("box", "point", "brush", "eraser", "move")
+BOX, POINT, BRUSH, ERASER, MOVE, RULER = TOOLS = (
+    "box",
+    "point",
+    "brush",
+    "eraser",
+    "move",
+    "ruler",
+)
 BOTH_WAYS, UP, DOWN, TO_VIEW = "both ways", "up", "down", "to the slice in view"
 WAYS = (BOTH_WAYS, UP, DOWN, TO_VIEW)
 # What each tool is called, the preference with its key, and what it does.
@@ -32,6 +39,12 @@ _TOOLS = {
     BRUSH: ("Brush", "brush", "Paint the structure in hand; [ and ] change the size."),
     ERASER: ("Erase", "eraser", "Wipe away the structure in hand; [ and ] change the size."),
     MOVE: ("Move", "move", "A drag moves the picture."),
+    RULER: (
+        "Ruler",
+        "ruler",
+        "Drag from edge to edge: the distance in mm. Drag an end to move it;\n"
+        "a right click on a line removes it. Nothing of it is saved.",
+    ),
 }
 
 
