@@ -282,7 +282,7 @@ class Controller(Tool):
         others = (own for own in self._workspaces if own is not self.workspace)
         hidden = [layer for own in others for layer in own.layers]
         if self.workspace.labels in self._viewer.layers:
-            wanted = range_without(self._viewer, hidden)
+            wanted = range_without(self._viewer, hidden, self.workspace.labels)
             if self._viewer.dims.range != wanted:
                 self._viewer.dims.range = wanted
 

@@ -23,6 +23,11 @@ sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 LIVER = (10, 192, 110), (10, 384, 268)
 SPLEEN = (10, 262, 312), (10, 386, 404)
 STOMACH = (10, 231, 270), (10, 336, 332)
+TUMOUR = (
+    ((15, 138, 158), (15, 172, 206)),
+    ((16, 136, 156), (16, 176, 202)),
+    ((17, 137, 161), (17, 169, 200)),
+)
 
 
 class Waiter:
@@ -133,6 +138,19 @@ def pictures(window) -> Iterator[str]:
         window.press(Qt.Key.Key_D)
         window.wait()
     yield "compare"
+
+    window.press(Qt.Key.Key_Escape)
+    window.viewer.layers.remove("second reader")
+    window.open(SAMPLES / "mr.nrrd")
+    for corners in TUMOUR:
+        draws(window, "Tumour", corners)
+    window.press(Qt.Key.Key_PageUp)
+    window.press(Qt.Key.Key_F5)
+    window.viewer.dims.set_point(2, 182 * window.session.volume.spacing[2])
+    window.viewer.dims.set_point(1, 156 * window.session.volume.spacing[1])
+    QTest.qWait(4000)
+    checked(window)
+    yield "planes"
 
 
 def main() -> None:
