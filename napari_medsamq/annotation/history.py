@@ -366,6 +366,16 @@ class History:
         planes = np.moveaxis(self.label, axis, 0)
         return {index: planes[index] == label_id for index in sorted(indices)}
 
+    def settled(self, label_id: int) -> Bool:
+        """Return the voxels (z, y, x) bool that are not to be changed when a label is made anew.
+
+        These are all of its known slices, across every axis, and the accepted masks of others.
+        """
+        found = kept_voxels(self.label, self.accepted, 0, label_id)
+        for axis in range(found.ndim):
+            np.moveaxis(found, axis, 0)[[*self.known_slices(axis, label_id)]] = True
+        return found
+
     def carried(self, label_id: int) -> Bool:
         """Return the voxels (z, y, x) bool of a label that a propagation gave last."""
         found = np.zeros(self.label.size, bool)

@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_medsamq.errors import MedSAMQError, PreferenceError
 from napari_medsamq.ui.canvas.planes import PLANES
-from napari_medsamq.ui.forms.tool_rail import BRUSH, ERASER, MOVE
+from napari_medsamq.ui.forms.tool_rail import BRUSH, ERASER, MOVE, RULER
 from napari_medsamq.ui.forms.volume_form import FIRST_PLANE_KEY
 from napari_medsamq.ui.tools.nudge import ARROWS
 
@@ -57,6 +57,7 @@ def _chooses(place: int) -> Key:
 
 def _stop(controller: Any) -> None:
     controller.propagate.stop()
+    controller.refine.stop()
     controller.follow_up.stop()
     controller.compare.leave()
 
@@ -66,6 +67,11 @@ KEYS = {
     # First, as a preference may give a digit another meaning.
     **{str(number): _chooses(number - 1) for number in range(1, 10)},
     **{f"F{number + FIRST_PLANE_KEY}": _shows(number) for number in range(len(PLANES))},
+    "F5": Key(
+        "The other planes and solids beside the picture, or not",
+        lambda controller: controller.all_planes.toggle(),
+        "all_planes",
+    ),
     "PageDown": Key("Next slice", lambda controller: controller.slices.step(1)),
     "PageUp": Key("Slice before", lambda controller: controller.slices.step(-1)),
     "W": Key(
@@ -77,6 +83,11 @@ KEYS = {
         "draw",
     ),
     "P": Key("Propagate the label", lambda controller: controller.propagate.start(), "propagate"),
+    "T": Key(
+        "Refine the label in 3D, by all three planes",
+        lambda controller: controller.refine.start(),
+        "refine",
+    ),
     "Escape": Key("Stop what is on its way, end the comparison", _stop),
     "C": Key(
         "Click alone, drags move the picture, or stop that",
@@ -86,6 +97,8 @@ KEYS = {
     "G": _takes(BRUSH, "Brush", "brush"),
     "X": _takes(ERASER, "Eraser", "eraser"),
     "M": _takes(MOVE, "Move the picture", "move"),
+    "L": _takes(RULER, "Ruler: measure distances in mm", "ruler"),
+    "Shift-L": Key("Remove the rulers of this slice", lambda controller: controller.ruler.clear()),
     "R": Key(
         "Improve the mask on this slice",
         lambda controller: controller.click.improve(),
@@ -141,7 +154,7 @@ KEYS = {
 }
 
 # Shift and the key of another one.
-_SHIFTED = {"Shift-N": "doubtful", "Shift-A": "accept", "Shift-K": "differs"}
+_SHIFTED = {"Shift-N": "doubtful", "Shift-A": "accept", "Shift-K": "differs", "Shift-L": "ruler"}
 
 
 def bound_keys(

@@ -26,6 +26,7 @@ from napari_medsamq.records.recording import Recorder
 from napari_medsamq.ui.canvas.label_strokes import LabelStrokes
 from napari_medsamq.ui.canvas.planes import Plane, body_box, finest_plane
 from napari_medsamq.ui.canvas.prompt_layers import BoxLayer, marks_layer, show_clicks
+from napari_medsamq.ui.canvas.rulers import Ruler
 from napari_medsamq.ui.prompt_list import PromptList, Request
 from napari_medsamq.workflows.follow_up import PriorLabel
 
@@ -62,6 +63,8 @@ class Workspace:
         Whether the network sees what the user sees, or always the session's standard window.
     reviews : dict of (int, int) to Review
         What is known of slices, by array axis and label id.
+    rulers : list of Ruler
+        Lines that the user has measured.
     prompts : PromptList
         The boxes, those that wait for their masks too.
     plane : Plane
@@ -98,6 +101,7 @@ class Workspace:
         self.saved_to: Path | None = None
         self.saved_edits: tuple[Edit, ...] = session.history.edits
         self.shares_window = True
+        self.rulers: list[Ruler] = []
         self.prompts = PromptList(session)
         self.reviews: dict[tuple[int, int], Review] = {}
         volume = session.volume

@@ -521,14 +521,11 @@ def test_a_mask_before_that_is_empty_is_not_asked_with() -> None:
     assert len(engine.prompts) == 2
 
 
-LEARNT = "boxes, clicks, masks and carried boxes"
-
-
 def test_a_network_that_has_learnt_to_carry_is_asked_once_with_both() -> None:
     array = np.full((12, 16, 14), 10, np.int16)
     array[BLOCK] = 200
     volume = volume_from_slices(array, (1, 1, 1), "block")
-    engine = ScriptedEngine(led=True, prompts=LEARNT)
+    engine = ScriptedEngine(led=True, carries=True)
     session = AnnotationSession(volume, engine, IDENTITY)
     assert session.carry_prompt is CarryPrompt.carried
     drawn = np.zeros((16, 14), bool)

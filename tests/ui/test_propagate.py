@@ -14,6 +14,7 @@ from napari_medsamq.annotation.repairs import REPAIRS
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.plugin import SAMPLES, image_layer
+from napari_medsamq.prompts import BoxPrompt3D
 from napari_medsamq.records.provenance import read_provenance
 from napari_medsamq.ui.forms.tool_rail import WAYS
 
@@ -93,6 +94,28 @@ def test_one_key_fills_the_liver_and_one_undo_takes_it_back(liver):
     liver.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     np.testing.assert_array_equal(liver.session.label, alone)
     assert len(liver.session.history.prompts) == 1
+
+
+def test_boxes_on_two_planes_are_a_3d_box_and_one_undo_takes_it_back(dock):
+    menu = dock.button("Propagate").menu()
+    (whole,) = [own for own in menu.actions() if own.text().startswith("3D box")]
+    dock.drag((12, 16, 24), (12, 47, 55))
+    dock.wait()
+    whole.trigger()
+    assert "needs a box on this plane and one on another plane" in dock.dock.status
+    dock.press(Qt.Key.Key_F3)
+    dock.drag((6, 32, 30), (18, 32, 60))
+    dock.wait()
+    drawn = dock.session.label.copy()
+    dock.press(Qt.Key.Key_F2)
+    whole.trigger()
+    dock.wait()
+    assert [prompt.box for prompt in dock.session.history.prompts][-1] == BoxPrompt3D(
+        (6, 16, 24), (18, 47, 60), 0
+    )
+    assert slices(dock) == list(range(6, 19))
+    dock.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(dock.session.label, drawn)
 
 
 def test_a_better_box_has_only_its_neighbourhood_made_anew(quick):

@@ -28,7 +28,7 @@ _WHOLE = 1e-6
 # lie below the one, and intensities of what is around a patient in a MR below the other, a share.
 _COARSE, _AIR, _DARK = 128, -300, 0.1
 # Of the room: letters lie on the rest.
-_FILLED = 0.94
+FILLED = 0.94
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def turn_viewer(
     scale, start = np.array(layer.scale), np.array(layer.translate)
     sides = (body[1] - body[0] + 1) * scale
     middle = start + body.mean(axis=0) * scale
-    zoom = min(room[0] / sides[columns], room[1] / sides[rows]) * _FILLED
+    zoom = min(room[0] / sides[columns], room[1] / sides[rows]) * FILLED
     # What lies on the canvas lies at its lower end.
     lower = (plane.orientation[0] == "down") - (plane.orientation[0] == "up")
     beside = lower * BAR_HEIGHT / 2 / zoom

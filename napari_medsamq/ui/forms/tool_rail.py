@@ -12,7 +12,14 @@ from napari_medsamq.plain_text import unguessed
 from napari_medsamq.ui.forms.icons import IconButton
 from napari_medsamq.ui.key_focus import by_tab_alone, name_the_rest
 
-BOX, POINT, BRUSH, ERASER, MOVE = TOOLS = ("box", "point", "brush", "eraser", "move")
+BOX, POINT, BRUSH, ERASER, MOVE, RULER = TOOLS = (
+    "box",
+    "point",
+    "brush",
+    "eraser",
+    "move",
+    "ruler",
+)
 BOTH_WAYS, UP, DOWN, TO_VIEW = "both ways", "up", "down", "to the slice in view"
 WAYS = (BOTH_WAYS, UP, DOWN, TO_VIEW)
 # What each tool is called, the preference with its key, and what it does.
@@ -32,6 +39,12 @@ _TOOLS = {
     BRUSH: ("Brush", "brush", "Paint the structure in hand; [ and ] change the size."),
     ERASER: ("Erase", "eraser", "Wipe away the structure in hand; [ and ] change the size."),
     MOVE: ("Move", "move", "A drag moves the picture."),
+    RULER: (
+        "Ruler",
+        "ruler",
+        "Drag from edge to edge: the distance in mm. Drag an end to move it;\n"
+        "a right click on a line removes it. Nothing of it is saved.",
+    ),
 }
 
 
@@ -46,6 +59,8 @@ class ToolRail(QToolBar):
 
     tool_requested = Signal(str)
     propagate_requested = Signal(str)  # one of `WAYS`
+    box_3d_requested = Signal()
+    refine_requested = Signal()
     stop_requested = Signal()
     undo_requested = Signal()
     redo_requested = Signal()
@@ -70,12 +85,15 @@ class ToolRail(QToolBar):
             "Propagate",
             keys["propagate"],
             "Carry the structure from where it was drawn through the slices of this plane,\n"
-            "until it ends. Hold the button down for one direction alone.",
+            "until it ends. Hold the button down for one direction alone, and for 3D.",
             self._on_propagate,
         )
         ways = QMenu(self)
         for way in WAYS:
             ways.addAction(f"Propagate {way}", partial(self.propagate_requested.emit, way))
+        ways.addSeparator()
+        ways.addAction("3D box from the boxes on two planes", self.box_3d_requested.emit)
+        ways.addAction("Refine in 3D by all three planes", self.refine_requested.emit)
         self._propagate.setMenu(ways)
         self._propagate.setPopupMode(QToolButton.ToolButtonPopupMode.DelayedPopup)
         self.addWidget(self._propagate)

@@ -59,6 +59,7 @@ class VolumeForm(QWidget):
     next_requested = Signal()
     modality_requested = Signal(str)
     plane_requested = Signal(int)
+    all_planes_requested = Signal(bool)
     zoom_requested = Signal(bool)
     help_requested = Signal()
 
@@ -80,7 +81,7 @@ class VolumeForm(QWidget):
         self._run = button(
             "", self.run_requested.emit, "Segment the boxes of the prior scan as they are now"
         )
-        self.planes = self._build_planes(planes)
+        self.planes = self._build_planes(planes, keys["all_planes"])
         self.menu = QMenu(self)
         self.menu.setToolTipsVisible(True)
         self._title = QToolButton()
@@ -106,7 +107,7 @@ class VolumeForm(QWidget):
         grid.setContentsMargins(0, 0, 0, 0)
         self.show_waiting(0)
 
-    def _build_planes(self, names: tuple[str, ...]) -> QWidget:
+    def _build_planes(self, names: tuple[str, ...], all_key: str) -> QWidget:
         self._planes = QButtonGroup(self)
         result = QWidget()
         result.setStyleSheet(
@@ -124,6 +125,12 @@ class VolumeForm(QWidget):
             self._planes.addButton(turn, number)
             layout.addWidget(turn)
         self._planes.idClicked.connect(self.plane_requested.emit)
+        self._all_planes = QToolButton()
+        self._all_planes.setText(f"All {all_key}")
+        self._all_planes.setCheckable(True)
+        self._all_planes.setToolTip("Show the other planes and solids beside the picture, or not")
+        self._all_planes.clicked.connect(self.all_planes_requested.emit)
+        layout.addWidget(self._all_planes)
         return result
 
     def fill_menu(self, files: Sequence[QAction]) -> None:
@@ -217,12 +224,21 @@ class VolumeForm(QWidget):
         """Show which plane is on the canvas."""
         self._planes.button(number).setChecked(True)
 
+    @property
+    def shows_all_planes(self) -> bool:
+        """Whether the user wants to see all planes at once."""
+        return bool(self._all_planes.isChecked())
+
+    def show_all_planes(self, shown: bool) -> None:
+        """Show whether all planes are seen at once."""
+        self._all_planes.setChecked(shown)
+
     def set_open(self, is_open: bool) -> None:
         """Allow what needs an open volume."""
         self._modality.enabled = is_open
         for entry in self._needs_volume:
             entry.setEnabled(is_open)
-        for plane_button in self._planes.buttons():
+        for plane_button in (*self._planes.buttons(), self._all_planes):
             plane_button.setEnabled(is_open)
         self.planes.setVisible(is_open)
         if not is_open:

@@ -45,23 +45,34 @@ class RepairTool(Tool):
         self._say(f"{repair.title}…")
         self._compute.submit(
             partial(operation, mask),
-            partial(self._on_mask, repair, label_id, mask),
+            partial(self.write, repair.title, label_id, mask, takes=repair.takes),
             self._fail,
             self._workspace.strokes,
         )
 
-    def _on_mask(self, repair: Repair, label_id: int, before: Bool, after: Bool) -> None:
+    def write(
+        self, title: str, label_id: int, before: Bool, after: Bool, *, takes: bool = False
+    ) -> None:
+        """Write a label's new mask as one step, unless it is not as it was before any more.
+
+        Parameters
+        ----------
+        title : str
+            What was done.
+        label_id : int
+        before, after : (z, y, x) bool
+        takes : bool
+            Whether it may take voxels of other labels that are not locked.
+        """
         session = self._session
         try:
             if not np.array_equal(session.label == label_id, before):
                 raise PromptError(
-                    f"{session.style(label_id).name} was changed while '{repair.title}' was at "
-                    "work, which was given up. Repair it again."
+                    f"{session.style(label_id).name} was changed while '{title}' was at work, "
+                    "which was given up. Ask for it again."
                 )
             with self._propagate.keep_gaps_done(label_id):
-                edit = session.operate(
-                    label_id, repair.title.lower(), lambda _: after, takes=repair.takes
-                )
+                edit = session.operate(label_id, title.lower(), lambda _: after, takes=takes)
         except MedSAMQError as error:
             self._fail(error)
             return
