@@ -33,7 +33,7 @@ def clicking(dock):
 
 
 @pytest.mark.shown
-def test_a_click_adds_and_another_removes_and_undo_takes_back_one(clicking):
+def test_clicks_add_and_remove_and_are_seen_and_undo_takes_back_one(clicking):
     window, label = clicking, clicking.session.label
     assert not label[MISSING]
     click(window, MISSING)
@@ -47,21 +47,14 @@ def test_a_click_adds_and_another_removes_and_undo_takes_back_one(clicking):
     (prompt,) = window.session.history.prompts
     assert prompt.box.clicks == (Click(40, 46, True), Click(30, 20, False))
     assert len(window.workspace.marks.data) == 2
+    picture = window.viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
+    for color in ((0, 158, 115), (213, 94, 0)):
+        assert (np.abs(picture - color).sum(2) < 60).sum() > 10
     window.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     window.wait()
     np.testing.assert_array_equal(label, given)
     assert len(window.workspace.marks.data) == 1
     assert window.workspace.boxes.nshapes == 1
-
-
-@pytest.mark.shown
-def test_the_clicks_are_seen(clicking):
-    click(clicking, MISSING)
-    click(clicking, TOO_MUCH, RIGHT)
-    clicking.wait()
-    picture = clicking.viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
-    for color in ((0, 158, 115), (213, 94, 0)):
-        assert (np.abs(picture - color).sum(2) < 60).sum() > 10
 
 
 def test_alt_and_click_removes_too(clicking):
