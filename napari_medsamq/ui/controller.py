@@ -22,6 +22,7 @@ from napari_medsamq.ui.key_focus import KeyFocus
 from napari_medsamq.ui.messages import describe_volume
 from napari_medsamq.ui.shortcuts import Key
 from napari_medsamq.ui.tools.box_3d import Box3DTool
+from napari_medsamq.ui.tools.brush import BrushTool
 from napari_medsamq.ui.tools.click import ClickTool
 from napari_medsamq.ui.tools.compare import CompareTool
 from napari_medsamq.ui.tools.follow_up import FollowUpTool
@@ -91,6 +92,7 @@ class Controller(Tool):
         self.segment = SegmentTool(context, self.preview, self.model)
         self.box_3d = Box3DTool(context)
         self.click = ClickTool(context)
+        self.brush = BrushTool(context)
         self.ruler = RulerTool(context)
         self.nudge = NudgeTool(context)
         self.propagate = PropagateTool(context)
