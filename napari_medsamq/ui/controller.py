@@ -36,7 +36,6 @@ from napari_medsamq.ui.tools.propagate import PropagateTool
 from napari_medsamq.ui.tools.refine import RefineTool
 from napari_medsamq.ui.tools.repair import RepairTool
 from napari_medsamq.ui.tools.review import ReviewTool
-from napari_medsamq.ui.tools.ruler import RulerTool
 from napari_medsamq.ui.tools.save_load import SaveLoadTool
 from napari_medsamq.ui.tools.segment import SegmentTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
@@ -45,6 +44,7 @@ from napari_medsamq.ui.tools.view.all_planes import AllPlanesTool
 from napari_medsamq.ui.tools.view.orientation_letters import OrientationLetters
 from napari_medsamq.ui.tools.view.outlines import OutlineTool
 from napari_medsamq.ui.tools.view.pointer import PointerTool
+from napari_medsamq.ui.tools.view.ruler import RulerTool
 from napari_medsamq.ui.tools.view.slices import SliceTool
 from napari_medsamq.ui.tools.view.view_3d import View3DTool
 from napari_medsamq.ui.tools.window_level import WindowLevelTool
