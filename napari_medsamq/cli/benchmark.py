@@ -52,6 +52,10 @@ def gui(
     volume: Annotated[
         Path | None, typer.Option(help="A CT or MR volume; a made-up one if none is named.")
     ] = None,
+    trace: Annotated[
+        bool,
+        typer.Option("--trace", help="Show instead what takes the time of each step, in tables."),
+    ] = False,
     json_file: JsonFile = None,
 ) -> None:
     """Time the window: real moves of the mouse, propagation, memory; with goals.
@@ -62,10 +66,15 @@ def gui(
     with user_errors():
         _check(json_file)
         try:
-            from napari_medsamq.ui.benchmark.gui import format_goals, measure_all
+            from napari_medsamq.ui.benchmark.gui import format_goals, measure_all, phantom_volume
+            from napari_medsamq.ui.benchmark.trace import format_trace, trace_all
         except ImportError as error:
             raise no_window(error) from error
-        found = measure_all(None if volume is None else read_volume(volume))
+        chosen = phantom_volume() if volume is None else read_volume(volume)
+        if trace:
+            say(*format_trace(trace_all(chosen)).splitlines())
+            return
+        found = measure_all(chosen)
         say(*format_goals(found).splitlines())
         if json_file is not None:
             write_json(json_file, found)

@@ -23,6 +23,8 @@ from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import on_common_grid, read_label, read_label_file
 from napari_medsamq.io.volume import Volume, read_volume
 
+pytestmark = pytest.mark.usefixtures("same_process")
+
 RAS = np.diag([-1.0, -1, 1, 1])
 SHAPE = (16, 14, 10)
 AFFINE = grid_affine((0, 1, 2), (1, -1, 1), (10, -5, 8), (1, 1.5, 3))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from scripted_engine import inside_box
+from scripted_engine import CARRIER, inside_box
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 DRAWN = 12  # the slice with the box
@@ -14,9 +14,7 @@ DRAWN = 12  # the slice with the box
 @pytest.fixture
 def carried(engine, dock):
     """A block through all slices but the ends, of a network that has learnt to carry."""
-    engine.spec = replace(
-        engine.spec, provenance={"prompts": "boxes, clicks, masks and carried boxes"}
-    )
+    engine.spec = replace(engine.spec, sha256=CARRIER)
     dock.drag((DRAWN, 16, 24), (DRAWN, 47, 55))
     dock.wait()
     block = np.zeros(dock.session.label.shape, bool)
@@ -90,7 +88,7 @@ def test_a_locked_label_and_a_network_that_cannot_are_refused_at_once(engine, ca
     carried.press(Qt.Key.Key_T)
     assert f"{style.name} is locked" in carried.dock.status
     carried.session.set_style(1, style)
-    engine.spec = replace(engine.spec, provenance={"prompts": "boxes, clicks and masks"})
+    engine.spec = replace(engine.spec, sha256={})
     carried.press(Qt.Key.Key_T)
     assert "has not learnt to carry" in carried.dock.status
     assert not carried.dock.controller.refine.active

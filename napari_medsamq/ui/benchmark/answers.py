@@ -10,8 +10,8 @@ from qtpy.QtCore import QEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QWidget
 
-from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.io.volume import Volume
+from napari_medsamq.ui.benchmark.alone import Alone, summarise_excess
 from napari_medsamq.ui.benchmark.script import (
     MOVE_MS,
     AnswerWatch,
@@ -23,19 +23,19 @@ from napari_medsamq.ui.benchmark.script import (
 from napari_medsamq.ui.forms.measure_form import MeasureForm
 
 BOXES = 12
-# On each box's mask: inside, beside, inside again.
-CLICKS = ((0.5, 0.5), (0.9, 1.3), (0.3, 0.6))
+# On each box's mask: inside, beside, inside again; with how many rounds of the network, the first
+# ones of which are at hand where the part of the slice stays.
+CLICKS = (((0.5, 0.5), 1, False), ((0.9, 1.3), 2, True), ((0.3, 0.6), 1, False))
 # A box so large in parts of the canvas is small enough to be zoomed in on.
 _SIDE = 0.1
 _MOVES = 10
-_LONGEST_MS = 20_000
 EDITS = 20
 # Grey values from here on are the label that is edited: two organs of the made-up CT.
 _LABELLED = 65
 _PATCH = (slice(0, 5), slice(0, 5))
 
 
-def measure_answers(volume: Volume) -> dict[str, dict[str, float]]:
+def measure_answers(volume: Volume, alone: Alone) -> dict[str, dict[str, float]]:
     """Draw small boxes on a volume in a real window, and click on their masks.
 
     Returns
@@ -43,11 +43,12 @@ def measure_answers(volume: Volume) -> dict[str, dict[str, float]]:
     found : dict
         `refined_ms`: from letting go of a box to the frame that shows its mask, for which the
         network saw the box's surroundings enlarged; `click_ms`: from a click to the frame that
-        shows the corrected mask. Each `p50`, `p95`, `n`.
+        shows the corrected mask. Each `p50`, `p95`, `n`. `refined_excess`, `click_excess`: what of
+        that is beyond what it needs; see `summarise_excess`.
     """
     with open_window(volume) as (viewer, dock, controller):
         wait_for(dock)
-        canvas, watch = canvas_of(viewer), AnswerWatch(viewer, controller)
+        canvas, watch = canvas_of(viewer), AnswerWatch(canvas_of(viewer), controller)
         size = np.array([canvas.width(), canvas.height()], np.float64)
         side = np.full(2, _SIDE * size.min())
         refined: list[float] = []
@@ -59,10 +60,16 @@ def measure_answers(volume: Volume) -> dict[str, dict[str, float]]:
             refined.append(watch.ms.pop())
             controller.click.switch(True)
             wait_for(dock)
-            for share in CLICKS:
+            for share, _, _ in CLICKS:
                 _click(canvas, start + side * share, watch)
             controller.click.switch(False)
-    return {"refined_ms": summarise(refined), "click_ms": summarise(watch.ms)}
+    clicks = [alone.click(rounds, encodes=encodes) for _, rounds, encodes in CLICKS] * BOXES
+    return {
+        "refined_ms": summarise(refined),
+        "refined_excess": summarise_excess(refined, [alone.small_box] * BOXES),
+        "click_ms": summarise(watch.ms),
+        "click_excess": summarise_excess(watch.ms, clicks),
+    }
 
 
 def _drag(
@@ -80,7 +87,7 @@ def _drag(
     QTest.qWait(20 * MOVE_MS)
     watch.start()
     send(canvas, QEvent.Type.MouseButtonRelease, end, pressed=False)
-    _await(watch)
+    watch.wait()
 
 
 def _click(canvas: QWidget, place: npt.NDArray[np.float64], watch: AnswerWatch) -> None:
@@ -89,18 +96,7 @@ def _click(canvas: QWidget, place: npt.NDArray[np.float64], watch: AnswerWatch) 
     send(canvas, QEvent.Type.MouseButtonPress, place)
     watch.start()
     send(canvas, QEvent.Type.MouseButtonRelease, place, pressed=False)
-    _await(watch)
-
-
-def _await(watch: AnswerWatch) -> None:
-    for _ in range(_LONGEST_MS):
-        if not watch.waiting:
-            return
-        QTest.qWait(1)
-    raise MedSAMQError(
-        f"The window has not shown a mask within {_LONGEST_MS / 1000:.0f} s, so that its time "
-        "cannot be measured. Leave the mouse alone while it runs."
-    )
+    watch.wait()
 
 
 def measure_statistics(volume: Volume) -> dict[str, dict[str, float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -18,16 +18,14 @@ from napari_medsamq.diagnostics.model_worker import peak_memory_mb
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES
 from napari_medsamq.inference.engine import Engines
-from napari_medsamq.inference.preprocess import FRAME
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.volume import Volume, volume_from_slices
-from napari_medsamq.plugin import image_layer
 from napari_medsamq.prompts import BoxPrompt
+from napari_medsamq.ui.benchmark.alone import Alone, run_alone, summarise_excess, time_network
 from napari_medsamq.ui.benchmark.answers import measure_answers, measure_statistics, summarise
 from napari_medsamq.ui.benchmark.script import (
+    MaskStopwatch,
     Script,
-    Stopwatch,
-    open_viewer,
     open_window,
     wait_for,
 )
@@ -71,6 +69,9 @@ class WindowGoal:
         )
 
 
+# What is beyond what the network and napari's own redraw need, by its place in the result.
+_EXCESS = {"drag_excess": "a move", "refined_excess": "a box", "click_excess": "a click"}
+
 GOALS = (
     WindowGoal(
         "from a move of the mouse to its mask on the screen, median, ms", ("drag_ms", "p50"), 80
@@ -99,36 +100,45 @@ GOALS = (
 )
 
 
-def measure_drags(volume: Volume) -> dict[str, Any]:
+def measure_drags(volume: Volume) -> tuple[dict[str, Any], Alone]:
     """Drag boxes on a volume in a real window, with the dock and without.
 
     Returns
     -------
     found : dict
         `drag_ms`: from a move of the mouse to the frame that shows the mask of its box, or of a
-        later one: `p50`, `p95`, `n`. `gui_block_ms`: the longest gap of the event loop less that
-        of the same script in a napari without the dock, medians of several runs each.
+        later one: `p50`, `p95`, `n`. `drag_excess`: what of that is beyond what it needs; see
+        `summarise_excess`. `gui_block_ms`: the longest gap of the event loop less that of the same
+        script in a napari without the dock, medians of several runs each.
+    alone : Alone
     """
+    network = time_network(volume)
     latencies: list[float] = []
+    redrawn: list[float] = []
     ours, napari_alone = [], []
     for _ in range(ROUNDS):
         script, found = _with_dock(volume)
         latencies += found
         ours.append(max(script.gaps))
-        napari_alone.append(max(_without_dock(volume).gaps))
+        script, found = run_alone(volume)
+        redrawn += found
+        napari_alone.append(max(script.gaps))
+    alone = Alone(median(redrawn), **network)
     return {
         "drag_ms": summarise(latencies),
+        "drag_excess": summarise_excess(latencies, [alone.move] * len(latencies)),
         "gui_block_ms": median(ours) - median(napari_alone),
-    }
+        "alone_ms": asdict(alone),
+    }, alone
 
 
-def measure_prefetch(volume: Volume) -> float:
+def measure_prefetch(volume: Volume, encode_ms: float) -> float:
     """Return at how many stops of a scroll the slice in view is ready in time, as a share.
 
     Ten slices at five a second, and a stop of a second, back and forth through the volume; in time
     is within 300 ms of the stop, or twice the time of an encoding where that is longer.
     """
-    in_time = max(_READY_MS, 2 * _encode_ms(volume)) / 1000
+    in_time = max(_READY_MS, 2 * encode_ms) / 1000
     place, way, ready = 0, 1, 0
     with open_window(volume) as (viewer, _, controller):
         session = controller.session
@@ -144,15 +154,6 @@ def measure_prefetch(volume: Volume) -> float:
             ready += session.predictor(0).is_ready(place)
             QTest.qWait(_REST_MS)
     return ready / _STOPS
-
-
-def _encode_ms(volume: Volume) -> float:
-    engine, took = Engines().for_modality(volume.modality), []
-    for _ in range(5):
-        start = perf_counter()
-        engine.encode(np.zeros((1, 3, FRAME, FRAME), np.float32))
-        took.append((perf_counter() - start) * 1000)
-    return median(took)
 
 
 def measure_propagation(volume: Volume) -> dict[str, float]:
@@ -191,15 +192,15 @@ def measure_memory() -> float | None:
     return float(json.loads(done.stdout.splitlines()[-1]))
 
 
-def measure_all(volume: Volume | None) -> dict[str, Any]:
-    """Measure a volume, or a made-up one, in every way; see `GOALS`."""
-    chosen = volume or phantom_volume()
+def measure_all(volume: Volume) -> dict[str, Any]:
+    """Measure a volume in every way; see `GOALS`."""
+    drags, alone = measure_drags(volume)
     return {
-        **measure_drags(chosen),
-        **measure_answers(chosen),
-        **measure_statistics(chosen),
-        "prefetch_ready": measure_prefetch(chosen),
-        "propagation_overhead": measure_propagation(chosen),
+        **drags,
+        **measure_answers(volume, alone),
+        **measure_statistics(volume),
+        "prefetch_ready": measure_prefetch(volume, alone.encode),
+        "propagation_overhead": measure_propagation(volume),
         "memory_gb": measure_memory(),
     }
 
@@ -230,6 +231,14 @@ def format_goals(found: dict[str, Any]) -> str:
             lines.append(goal.line(value))
     counts = [found[key]["n"] for key in ("drag_ms", "refined_ms", "click_ms", "statistics_ms")]
     lines.append("{} moves of the mouse, {} small boxes, {} clicks, {} edits.".format(*counts))
+    alone = found["alone_ms"]
+    lines.append(
+        f"Alone, in the same run: napari redraws in {alone['redraw']:.0f} ms; the network encodes "
+        f"in {alone['encode']:.0f}, decodes a box in {alone['decode']:.0f}, and a click in "
+        f"{alone['correct']:.0f}. Needed are these; beyond them, in medians, are "
+        + ", ".join(f"{found[key]['times']:.2f} times {what}" for key, what in _EXCESS.items())
+        + "."
+    )
     return "\n".join(lines)
 
 
@@ -243,24 +252,11 @@ def _peak_gb() -> float:
 def _with_dock(volume: Volume) -> tuple[Script, list[float]]:
     with open_window(volume) as (viewer, dock, controller):
         wait_for(dock)
-        script = Script(viewer, controller.workspace.boxes)
-        stopwatch = Stopwatch(script, controller)
+        script = Script(viewer, controller.workspace.boxes, "add_rectangle")
+        stopwatch = MaskStopwatch(script, controller)
         script.run()
         wait_for(dock)
     return script, stopwatch.ms
-
-
-def _without_dock(volume: Volume) -> Script:
-    viewer = open_viewer()
-    data, arguments, _ = image_layer(volume)
-    scale = arguments["scale"]
-    viewer.add_image(data, **arguments)
-    viewer.add_labels(np.zeros(data.shape, np.uint16), scale=scale)
-    script = Script(viewer, viewer.add_shapes(ndim=3, scale=scale))
-    QTest.qWait(500)
-    script.run()
-    viewer.close()
-    return script
 
 
 if __name__ == "__main__":

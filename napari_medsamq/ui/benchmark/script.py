@@ -12,13 +12,13 @@ from time import perf_counter
 import napari
 import numpy as np
 import numpy.typing as npt
-from napari.layers import Shapes
-from qtpy.QtCore import QEvent, QPointF, Qt, QTimer
+from napari.layers import Layer
+from qtpy.QtCore import QEvent, QEventLoop, QPointF, Qt, QTimer
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_medsamq.errors import VolumeError
+from napari_medsamq.errors import MedSAMQError, VolumeError
 from napari_medsamq.inference.embeddings import DEFAULT_BUDGET
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.plugin import image_layer
@@ -33,6 +33,7 @@ MOVE_MS = 16  # a mouse reports 60 times a second or more
 _TICK_MS = 5
 _STILL_MS = 300
 _SCROLLED = 10
+_LONGEST_MS = 20_000
 
 
 def open_viewer() -> napari.Viewer:
@@ -87,8 +88,10 @@ class Script:
     Attributes
     ----------
     viewer : napari.Viewer
-    boxes : Shapes
-        The layer that is drawn on.
+    layer : Layer
+        That is drawn on.
+    mode : str
+        Of that layer, to draw with.
     moved : list of float
         When the mouse moved, in seconds.
     gaps : list of float
@@ -96,7 +99,8 @@ class Script:
     """
 
     viewer: napari.Viewer
-    boxes: Shapes
+    layer: Layer
+    mode: str
     moved: list[float] = field(default_factory=list)
     gaps: list[float] = field(default_factory=list)
 
@@ -107,8 +111,8 @@ class Script:
             for _ in range(_SCROLLED):
                 self.viewer.dims.set_current_step(0, self.viewer.dims.current_step[0] + 1)
                 QTest.qWait(MOVE_MS)
-            self.viewer.layers.selection.active = self.boxes
-            self.boxes.mode = "add_rectangle"
+            self.viewer.layers.selection.active = self.layer
+            self.layer.mode = self.mode
             width, height = canvas.width(), canvas.height()
             start = np.array([0.35 * width, 0.35 * height])
             send(canvas, QEvent.Type.MouseMove, start, pressed=False)
@@ -160,7 +164,34 @@ def send(
 
 
 class Stopwatch:
-    """Notes when the mask of each move of the mouse, or of a later one, was on the screen.
+    """Notes when what belongs to each move of the mouse, or to a later one, was on the screen.
+
+    Parameters
+    ----------
+    script : Script
+
+    Attributes
+    ----------
+    shown : int
+        Of how many moves the next frame shows it.
+    ms : list of float
+        Times taken.
+    """
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self.shown = 0
+        self.ms: list[float] = []
+        canvas_of(script.viewer).frameSwapped.connect(self._on_frame)
+
+    def _on_frame(self) -> None:
+        now = perf_counter()
+        for moved in self._script.moved[len(self.ms) : self.shown]:
+            self.ms.append((now - moved) * 1000)
+
+
+class MaskStopwatch(Stopwatch):
+    """The same of the masks of the boxes that the mouse draws.
 
     Parameters
     ----------
@@ -169,57 +200,89 @@ class Stopwatch:
     """
 
     def __init__(self, script: Script, controller: Controller) -> None:
-        self._script = script
+        super().__init__(script)
         self._asked: dict[BoxPrompt, int] = {}
-        self._shown = 0
-        self.ms: list[float] = []
         controller.workspace.box_layer.dragged.connect(self._on_dragged)
         controller.preview.shown.connect(self._on_shown)
-        canvas_of(script.viewer).frameSwapped.connect(self._on_frame)
 
     def _on_dragged(self, item: object, box: BoxPrompt | None) -> None:
         if box is not None:
             self._asked[box] = len(self._script.moved)
 
     def _on_shown(self, box: BoxPrompt) -> None:
-        self._shown = self._asked[box]
-
-    def _on_frame(self) -> None:
-        now = perf_counter()
-        for moved in self._script.moved[len(self.ms) : self._shown]:
-            self.ms.append((now - moved) * 1000)
+        self.shown = self._asked[box]
 
 
-class AnswerWatch:
-    """Notes how long the label takes to show the answer to what was just asked.
+class FrameWatch:
+    """Notes how long it takes until a frame shows the answer to what was just asked.
 
     Parameters
     ----------
-    viewer : napari.Viewer
-    controller : Controller
+    canvas : QWidget
+        Of napari's.
+
+    Attributes
+    ----------
+    ms : list of float
+        Times taken.
     """
 
-    def __init__(self, viewer: napari.Viewer, controller: Controller) -> None:
-        self._workspace = controller.workspace
+    def __init__(self, canvas: QWidget) -> None:
         self._asked: float | None = None
         self._answered = False
+        self._loop, self._longest = QEventLoop(), QTimer()
+        self._longest.setSingleShot(True)
+        self._longest.setInterval(_LONGEST_MS)
+        self._longest.timeout.connect(self._loop.quit)
         self.ms: list[float] = []
-        self._workspace.changed.connect(self._on_changed)
-        canvas_of(viewer).frameSwapped.connect(self._on_frame)
-
-    @property
-    def waiting(self) -> bool:
-        """Whether the answer is not on the screen yet."""
-        return self._asked is not None
+        canvas.frameSwapped.connect(self._on_frame)
 
     def start(self) -> None:
         """Count from now on."""
         self._asked, self._answered = perf_counter(), False
 
-    def _on_changed(self) -> None:
-        self._answered = not self._workspace.prompts.waiting
+    def answer(self) -> None:
+        """Stop at the next frame: it shows the answer."""
+        self._answered = True
+
+    def wait(self) -> None:
+        """Wait for that frame.
+
+        Raises
+        ------
+        MedSAMQError
+            If it does not come.
+        """
+        self._longest.start()
+        if self._asked is not None:
+            self._loop.exec()
+        self._longest.stop()
+        if self._asked is not None:
+            raise MedSAMQError(
+                f"The window has not shown a mask within {_LONGEST_MS / 1000:.0f} s, so that its "
+                "time cannot be measured. Leave the mouse alone while it runs."
+            )
 
     def _on_frame(self) -> None:
         if self._asked is not None and self._answered:
             self.ms.append((perf_counter() - self._asked) * 1000)
             self._asked = None
+            self._loop.quit()
+
+
+class AnswerWatch(FrameWatch):
+    """The same of masks in the label.
+
+    Parameters
+    ----------
+    canvas : QWidget
+    controller : Controller
+    """
+
+    def __init__(self, canvas: QWidget, controller: Controller) -> None:
+        super().__init__(canvas)
+        self._workspace = controller.workspace
+        self._workspace.changed.connect(self._on_changed)
+
+    def _on_changed(self) -> None:
+        self._answered = not self._workspace.prompts.waiting
