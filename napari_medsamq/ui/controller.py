@@ -27,7 +27,6 @@ from napari_medsamq.ui.tools.click import ClickTool
 from napari_medsamq.ui.tools.compare import CompareTool
 from napari_medsamq.ui.tools.follow_up import FollowUpTool
 from napari_medsamq.ui.tools.label_table import LabelTable
-from napari_medsamq.ui.tools.measure import MeasureTool
 from napari_medsamq.ui.tools.model import ModelChooser, ModelTool
 from napari_medsamq.ui.tools.nudge import NudgeTool
 from napari_medsamq.ui.tools.prefetch import PrefetchTool
@@ -41,6 +40,7 @@ from napari_medsamq.ui.tools.segment import SegmentTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 from napari_medsamq.ui.tools.undo import UndoTool
 from napari_medsamq.ui.tools.view.all_planes import AllPlanesTool
+from napari_medsamq.ui.tools.view.measure import MeasureTool
 from napari_medsamq.ui.tools.view.orientation_letters import OrientationLetters
 from napari_medsamq.ui.tools.view.outlines import OutlineTool
 from napari_medsamq.ui.tools.view.pointer import PointerTool
