@@ -95,6 +95,10 @@ KEYS = {
         "click",
     ),
     "G": _takes(BRUSH, "Brush", "brush"),
+    "Shift-G": Key(
+        "Brush all values, those of the window, or those like where a stroke begins",
+        lambda controller: controller.brush.next(),
+    ),
     "X": _takes(ERASER, "Eraser", "eraser"),
     "M": _takes(MOVE, "Move the picture", "move"),
     "L": _takes(RULER, "Ruler: measure distances in mm", "ruler"),
@@ -154,7 +158,13 @@ KEYS = {
 }
 
 # Shift and the key of another one.
-_SHIFTED = {"Shift-N": "doubtful", "Shift-A": "accept", "Shift-K": "differs", "Shift-L": "ruler"}
+_SHIFTED = {
+    "Shift-N": "doubtful",
+    "Shift-A": "accept",
+    "Shift-K": "differs",
+    "Shift-L": "ruler",
+    "Shift-G": "brush",
+}
 
 
 def bound_keys(
