@@ -57,6 +57,15 @@ def test_clicks_add_and_remove_and_are_seen_and_undo_takes_back_one(clicking):
     assert window.workspace.boxes.nshapes == 1
 
 
+def test_a_click_on_air_around_the_patient_is_told(clicking):
+    click(clicking, (12, 2, 2))
+    clicking.wait()
+    assert "You clicked on air that reaches the edge of the picture." in clicking.dock.status
+    click(clicking, MISSING)
+    clicking.wait()
+    assert "air" not in clicking.dock.status
+
+
 def test_alt_and_click_removes_too(clicking):
     click(clicking, TOO_MUCH, RIGHT)
     clicking.wait()

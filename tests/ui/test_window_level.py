@@ -3,10 +3,10 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import MOVE_MS, PLAIN
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QCheckBox, QMenu
+from window import MOVE_MS, PLAIN
 
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
 from napari_medsamq.inference.window_presets import CT_PRESETS
@@ -72,6 +72,11 @@ def test_a_key_takes_the_next_preset_on_every_layer(dock, layer):
         assert dock.session.window == preset.window
         assert named(dock) == preset.name
         assert preset.name in dock.dock.status
+        assert dock.dock.status.endswith("The network sees it too.")
+    dock.dock.form.volume.window_level.sharing_requested.emit(False)
+    dock.press(Qt.Key.Key_W)
+    assert dock.dock.status.endswith("The network sees it still as before.")
+    dock.dock.form.volume.window_level.sharing_requested.emit(True)
     form(dock)._level.value = 77
     assert named(dock) == "Custom"
     dock.press(Qt.Key.Key_W)
