@@ -23,11 +23,11 @@ from napari_medsamq.ui.key_focus import KeyFocus
 from napari_medsamq.ui.messages import describe_volume
 from napari_medsamq.ui.shortcuts import Key, listed
 from napari_medsamq.ui.tools.box_3d import Box3DTool
+from napari_medsamq.ui.tools.brush import BrushTool
 from napari_medsamq.ui.tools.click import ClickTool
 from napari_medsamq.ui.tools.compare import CompareTool
 from napari_medsamq.ui.tools.follow_up import FollowUpTool
 from napari_medsamq.ui.tools.label_table import LabelTable
-from napari_medsamq.ui.tools.measure import MeasureTool
 from napari_medsamq.ui.tools.model import ModelChooser, ModelTool
 from napari_medsamq.ui.tools.nudge import NudgeTool
 from napari_medsamq.ui.tools.prefetch import PrefetchTool
@@ -36,15 +36,16 @@ from napari_medsamq.ui.tools.propagate import PropagateTool
 from napari_medsamq.ui.tools.refine import RefineTool
 from napari_medsamq.ui.tools.repair import RepairTool
 from napari_medsamq.ui.tools.review import ReviewTool
-from napari_medsamq.ui.tools.ruler import RulerTool
 from napari_medsamq.ui.tools.save_load import SaveLoadTool
 from napari_medsamq.ui.tools.segment import SegmentTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 from napari_medsamq.ui.tools.undo import UndoTool
 from napari_medsamq.ui.tools.view.all_planes import AllPlanesTool
+from napari_medsamq.ui.tools.view.measure import MeasureTool
 from napari_medsamq.ui.tools.view.orientation_letters import OrientationLetters
 from napari_medsamq.ui.tools.view.outlines import OutlineTool
 from napari_medsamq.ui.tools.view.pointer import PointerTool
+from napari_medsamq.ui.tools.view.ruler import RulerTool
 from napari_medsamq.ui.tools.view.slices import SliceTool
 from napari_medsamq.ui.tools.view.view_3d import View3DTool
 from napari_medsamq.ui.tools.window_level import WindowLevelTool
@@ -92,6 +93,7 @@ class Controller(Tool):
         self.segment = SegmentTool(context, self.preview, self.model)
         self.box_3d = Box3DTool(context)
         self.click = ClickTool(context)
+        self.brush = BrushTool(context)
         self.ruler = RulerTool(context)
         self.nudge = NudgeTool(context)
         self.propagate = PropagateTool(context)

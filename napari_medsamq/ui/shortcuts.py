@@ -111,6 +111,10 @@ GROUPS = {
             "click",
         ),
         "G": _takes(BRUSH, "Brush", "brush"),
+        "Shift-G": Key(
+            "Brush all values, those of the window, or those like where a stroke begins",
+            lambda controller: controller.brush.next(),
+        ),
         "X": _takes(ERASER, "Eraser", "eraser"),
         "M": _takes(MOVE, "Move the picture", "move"),
         "L": _takes(RULER, "Ruler: measure distances in mm", "ruler"),
@@ -177,7 +181,13 @@ GROUPS = {
 KEYS = {place: key for keys in GROUPS.values() for place, key in keys.items()}
 
 # Shift and the key of another one.
-_SHIFTED = {"Shift-N": "doubtful", "Shift-A": "accept", "Shift-K": "differs", "Shift-L": "ruler"}
+_SHIFTED = {
+    "Shift-N": "doubtful",
+    "Shift-A": "accept",
+    "Shift-K": "differs",
+    "Shift-L": "ruler",
+    "Shift-G": "brush",
+}
 
 
 def bound_keys(

@@ -145,6 +145,17 @@ def test_the_wheel_turns_the_slices_of_the_plane_under_it(panes):
     assert own.index == 0
 
 
+def test_planes_that_are_shown_later_cut_the_structure_in_hand(dock):
+    dock.drag((12, 44, 50), (12, 56, 70))
+    dock.wait()
+    dock.press(Qt.Key.Key_F5)
+    assert indices(dock) == (12, 50, 60)
+    click(pane(dock, "Coronal"), 12, 52)
+    dock.press(Qt.Key.Key_F5)
+    dock.press(Qt.Key.Key_F5)
+    assert indices(dock) == (12, 50, 52)
+
+
 def test_a_double_click_takes_a_plane_to_be_worked_on(panes):
     own = pane(panes, "Coronal")
     QTest.mouseDClick(own, LEFT, pos=own.rect().center())

@@ -14,6 +14,8 @@ _SHAPES = {
     "box": '<path d="M4 5h16v14H4z" stroke-dasharray="4 2.4"/>',
     "point": '<circle cx="12" cy="12" r="3"/><path d="M12 2v4M12 18v4M2 12h4M18 12h4"/>',
     "brush": '<path d="M20 3L10 13M10 13c-3-1-5 1-5 4 0 1-1 2-2 2 3 3 9 2 9-3 0-1-1-2-2-3z"/>',
+    "brush_range": '<path d="M20 3L10 13M10 13c-3-1-5 1-5 4 0 1-1 2-2 2 3 3 9 2 9-3 0-1-1-2-2-3z'
+    'M15 16h7M15 20h7M17 14v4M20 18v4"/>',
     "eraser": '<path d="M8 20L3 15 14 4l6 6L10 20zM8.500 9.500l6 6M8 20h12"/>',
     "move": '<path d="M12 3v18M3 12h18M9 6l3-3 3 3M9 18l3 3 3-3M6 9l-3 3 3 3M18 9l3 3-3 3"/>',
     "ruler": '<path d="M3 16L16 3l5 5L8 21zM7 12l2 2M10 9l3 3M13 6l2 2"/>',

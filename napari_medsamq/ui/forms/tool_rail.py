@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QActionGroup
 from qtpy.QtWidgets import QMenu, QToolBar, QToolButton
 
 from napari_medsamq.plain_text import unguessed
@@ -21,6 +22,12 @@ BOX, POINT, BRUSH, ERASER, MOVE, RULER = TOOLS = (
     "ruler",
 )
 BOTH_WAYS, UP, DOWN, TO_VIEW = "both ways", "up", "down", "to the slice in view"
+# Which values the brush paints.
+ALL_VALUES, WINDOW_VALUES, START_VALUES = BRUSH_RANGES = (
+    "all values",
+    "values within the window",
+    "values like where the stroke begins",
+)
 WAYS = (BOTH_WAYS, UP, DOWN, TO_VIEW)
 # What each tool is called, the preference with its key, and what it does.
 _TOOLS = {
@@ -36,7 +43,12 @@ _TOOLS = {
         "Click on what is missing, with the right button on what is too much.\n"
         "A drag moves the picture, with Shift it is several clicks.",
     ),
-    BRUSH: ("Brush", "brush", "Paint the structure in hand; [ and ] change the size."),
+    BRUSH: (
+        "Brush",
+        "brush",
+        "Paint the structure in hand; [ and ] change the size. Hold the button down to\n"
+        "choose which values it paints.",
+    ),
     ERASER: ("Erase", "eraser", "Wipe away the structure in hand; [ and ] change the size."),
     MOVE: ("Move", "move", "A drag moves the picture."),
     RULER: (
@@ -64,6 +76,7 @@ class ToolRail(QToolBar):
     """
 
     tool_requested = Signal(str)
+    brush_range_requested = Signal(str)  # one of `BRUSH_RANGES`
     propagate_requested = Signal(str)  # one of `WAYS`
     box_3d_requested = Signal()
     refine_requested = Signal()
@@ -85,6 +98,8 @@ class ToolRail(QToolBar):
         for button in self.tools.values():
             button.setCheckable(True)
             self.addWidget(button)
+        self._tools[BRUSH].setMenu(self._build_brush_menu())
+        self._tools[BRUSH].setPopupMode(QToolButton.ToolButtonPopupMode.DelayedPopup)
         self.addSeparator()
         self.propagate = IconButton(
             "propagate",
@@ -120,6 +135,24 @@ class ToolRail(QToolBar):
         self.addWidget(self.save)
         by_tab_alone(self)
         name_the_rest(self)
+
+    def _build_brush_menu(self) -> QMenu:
+        menu = QMenu(self)
+        self._brush_ranges = QActionGroup(menu)
+        for chosen in BRUSH_RANGES:
+            entry = menu.addAction(
+                f"Paint {chosen}", partial(self.brush_range_requested.emit, chosen)
+            )
+            entry.setCheckable(True)
+            self._brush_ranges.addAction(entry)
+        return menu
+
+    def show_brush_range(self, chosen: str) -> None:
+        """Show which values the brush paints."""
+        self._brush_ranges.actions()[BRUSH_RANGES.index(chosen)].setChecked(True)
+        button = self._tools[BRUSH]
+        button.shape = BRUSH if chosen == ALL_VALUES else "brush_range"
+        button.update()
 
     def _on_propagate(self) -> None:
         if self._propagating:

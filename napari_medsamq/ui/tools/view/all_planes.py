@@ -148,7 +148,18 @@ class PlanePanes(BackgroundTool):
         self.follow(self._follow_soon, labels.visible, labels.contour, labels.opacity)
         self.follow(self._follow_soon, image.contrast_limits)
         self._viewer.mouse_drag_callbacks.append(self._follow_mouse)
+        self._meet_structure()
         self._on_plane()
+
+    def _meet_structure(self) -> None:
+        """Have the other planes cut what is in hand on the slice in view, if they do not yet."""
+        plane, index = self._view.plane, self._view.index
+        mask = self._session.slice(plane.axis, index) == self._workspace.label_id
+        here = tuple(np.delete(self._view.indices or (0, 0, 0), plane.axis))
+        if mask.any() and not mask[here]:
+            places = np.argwhere(mask)
+            middle = places[np.abs(places - places.mean(axis=0)).sum(axis=1).argmin()]
+            self._view.go(dict(zip(plane.order[1:], middle.tolist(), strict=True)))
 
     def close(self) -> None:
         """Take the panes away."""
