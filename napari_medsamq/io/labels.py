@@ -49,6 +49,10 @@ from napari_medsamq.io.source import (
 )
 from napari_medsamq.io.volume import Order, Volume, volume_name
 
+# An image that is looked at in so many slices may be a label if it has no more values, and pixels
+# have that of their neighbour to such a share.
+_LOOKED_AT, _MOST_IDS, _PATCHY = 16, 256, 0.8
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LabelFile:
@@ -254,6 +258,23 @@ def bring_onto(label: LabelFile, image: Volume) -> LabelFile:
     ids, notes = _moved(label, image.array_grid)
     volume = replace(image, data=ids, path=label.volume.path, name=label.volume.name)
     return replace(label, volume=volume, notes=notes)
+
+
+def looks_like_label(volume: Volume) -> bool:
+    """Tell whether an image may be a label: few whole numbers from 0 on, in patches.
+
+    Parameters
+    ----------
+    volume : Volume
+    """
+    if volume.modality_source not in ("assumed", "ambiguous") or volume.data.ndim != 3:
+        return False
+    slices = volume.data[:: max(1, volume.data.shape[0] // _LOOKED_AT)]
+    inside = slices[..., :-1] > 0
+    if slices.min() != 0 or not inside.any() or np.unique(slices % 1).any():
+        return False
+    alike = (slices[..., :-1] == slices[..., 1:])[inside]
+    return bool(alike.mean() > _PATCHY) and np.unique(slices).size <= _MOST_IDS
 
 
 def same_grid(one: Volume, other: Volume) -> bool:

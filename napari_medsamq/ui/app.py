@@ -66,6 +66,8 @@ def run(
     dock = MedSAMQWidget(viewer, model, device=device, options=options)
     frame = viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
     window = AppWindow(frame, viewer.window.window_menu, dock.may_close)
+    window.dropped.connect(dock.open_path)
+    window.open_requested.connect(dock.form.volume.ask_for_file)
     # At each start napari says that PyQt5 nears the end of its support, as the first page does.
     with notification_manager.notification_ready.blocker():
         viewer.window.show()

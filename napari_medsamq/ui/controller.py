@@ -14,13 +14,14 @@ from napari_medsamq.geometry import voxel_ml
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.io.files import as_file_name
 from napari_medsamq.io.label_writer import label_formats
+from napari_medsamq.ui.canvas.canvas_widget import dock_frame
 from napari_medsamq.ui.canvas.planes import PLANES, range_without
 from napari_medsamq.ui.forms.help_dialog import HelpKey
 from napari_medsamq.ui.forms.label_form import StructureRow
 from napari_medsamq.ui.forms.tool_rail import BOX, BRUSH, ERASER, MOVE, POINT, RULER
 from napari_medsamq.ui.key_focus import KeyFocus
 from napari_medsamq.ui.messages import describe_volume
-from napari_medsamq.ui.shortcuts import Key
+from napari_medsamq.ui.shortcuts import Key, listed
 from napari_medsamq.ui.tools.box_3d import Box3DTool
 from napari_medsamq.ui.tools.brush import BrushTool
 from napari_medsamq.ui.tools.click import ClickTool
@@ -113,9 +114,7 @@ class Controller(Tool):
         self.compare = CompareTool(context, self.click)
         self._tools = [part for part in vars(self).values() if isinstance(part, Tool)]
         self._key_focus = KeyFocus(self, self._canvas, self._dock, keys)
-        self._help = HelpKey(
-            self, self._canvas, {key: action.words for key, action in keys.items()}
-        )
+        self._help = HelpKey(self, self._canvas, listed(keys))
         self._follow_all()
         # A layer's keys come before the viewer's, and napari's own layers use B and Ctrl+Z.
         for layer in (self.workspace.labels, self.workspace.boxes):
@@ -226,6 +225,12 @@ class Controller(Tool):
         self.ruler.switch(False)
         self.workspace.boxes.mode = "add_rectangle" if drawing else "pan_zoom"
 
+    def fold(self) -> None:
+        """Give the picture the room of the dock, or take it back."""
+        frame = dock_frame(self._dock)
+        if frame is not None:
+            frame.setVisible(not frame.isVisible())
+
     def toggle_drawing(self) -> None:
         """Switch between drawing boxes and moving the picture."""
         self.draw(not self.drawing)
@@ -279,7 +284,7 @@ class Controller(Tool):
         others = (own for own in self._workspaces if own is not self.workspace)
         hidden = [layer for own in others for layer in own.layers]
         if self.workspace.labels in self._viewer.layers:
-            wanted = range_without(self._viewer, hidden)
+            wanted = range_without(self._viewer, hidden, self.workspace.labels)
             if self._viewer.dims.range != wanted:
                 self._viewer.dims.range = wanted
 
@@ -302,13 +307,12 @@ class Controller(Tool):
         history = self.session.history
         own_ml = voxel_ml(self.session.volume.spacing)
         label_id, counts = self.workspace.label_id, history.voxel_counts
-        self._dock.label.show_structures(
-            [
-                StructureRow(used, self.session.style(used), counts.get(used, 0) * own_ml)
-                for used in sorted({*self.session.styles, label_id})
-            ],
-            label_id,
-        )
+        rows = [
+            StructureRow(used, self.session.style(used), counts.get(used, 0) * own_ml)
+            for used in sorted({*self.session.styles, label_id})
+        ]
+        self._dock.label.show_structures(rows, label_id)
+        self._dock.check.show_structures(rows, label_id)
         self._dock.show_history(history.undo_name, history.redo_name)
         self._show_mode()
 

@@ -28,8 +28,9 @@ from napari_medsamq.io.dicom import seg
 from napari_medsamq.io.dicom.references import quietly
 from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.label_writer import write_label
-from napari_medsamq.io.labels import LabelFile, read_label, read_label_file
+from napari_medsamq.io.labels import LabelFile, looks_like_label, read_label, read_label_file
 from napari_medsamq.io.volume import Volume, read_volume, volume_hash
+from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.journal_format import read_journal
@@ -70,6 +71,21 @@ def test_a_label_of_the_same_grid_is_taken_as_it_is(
     found = read_label(save(tmp_path / "label.nii.gz", drawn().astype(dtype)), volume)
     np.testing.assert_array_equal(volume.to_source(found.label), drawn())
     assert (found.notes, found.segments) == ((), {})
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_labels_look_like_labels(tmp_path: Path, dtype: type) -> None:
+    path = save(tmp_path / "label.nii.gz", drawn().astype(dtype))
+    assert looks_like_label(read_volume(path))
+
+
+def test_images_look_like_none(tmp_path: Path) -> None:
+    for name in ("ct.nii.gz", "mr.nrrd"):
+        assert not looks_like_label(read_volume(SAMPLES / name))
+    grey = np.random.default_rng(1).integers(0, 60, SHAPE).astype(np.uint8)
+    outside = np.indices(SHAPE)[0] < 12
+    for image in (grey, np.where(outside, 0, grey).astype(np.uint8), drawn() + 0.5):
+        assert not looks_like_label(read_volume(save(tmp_path / "image.nii.gz", image)))
 
 
 def test_nan_is_no_label_and_infinity_is_refused(tmp_path: Path, volume: Volume) -> None:

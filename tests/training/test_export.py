@@ -193,6 +193,7 @@ def test_the_command_writes_a_carrier_with_the_same_encoder_only(
     assert "another encoder" in refused.stderr
     assert not out.exists()
     assert export("--carrier", str(tmp_path / "carrier.pth")).exit_code == 0
+    assert ModelSpec.read(out).provenance["carrier"] == ""
     ModelSpec.read(out).verify(out)
     assert ModelSpec.read(out).carry_prompt is CarryPrompt.carried
     # One without takes its place as a whole.

@@ -9,13 +9,13 @@ import threading
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import MOVE_MS
 from napari.layers import Image, Labels, Shapes
 from qtpy.compat import isalive
 from qtpy.QtCore import QElapsedTimer, QEvent, QPointF, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
 from scripted_engine import ScriptedEngine, whole_box
+from window import MOVE_MS
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.model_choice import MODELS
@@ -163,6 +163,17 @@ def test_undo_takes_back_a_brush_stroke_first(dock):
     np.testing.assert_array_equal(dock.session.label, mask)
     dock.press(Qt.Key.Key_Z, CONTROL)
     assert not dock.session.label.any()
+
+
+def test_a_mask_that_the_network_doubts_is_said_to_be_doubtful(dock, engine):
+    doubt = "It may be no single structure: look at its edge."
+    dock.drag((12, 16, 24), (12, 47, 55))
+    dock.wait()
+    assert doubt not in dock.dock.status
+    engine.iou = 0.4
+    dock.drag((12, 4, 4), (12, 20, 20))
+    dock.wait()
+    assert doubt in dock.dock.status
 
 
 def test_two_labels_side_by_side_and_one_removed(dock):

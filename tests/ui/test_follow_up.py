@@ -110,10 +110,16 @@ def test_boxes_wait_and_are_segmented_when_the_user_says_so(dock, engine, prior,
     before, after = (8 * 28 * 32 - 2 * 10 * 10) * voxel, counts[5] * voxel
     assert rows["Prior scan"] == f"{before:.2f} mL"
     assert rows["Change"] == f"{after - before:+.2f} mL ({100 * (after - before) / before:+.1f} %)"
+    assert rows[""] == "not all masks of this scan are accepted yet"
     path = tmp_path / "numbers.csv"
     dock.dock.form.measure.save(path)
     numbers = list(csv.DictReader(path.open(encoding="utf-8")))
     assert float(numbers[1]["change_ml"]) == pytest.approx(after - before)
+    for index in range(24):
+        dock.viewer.dims.set_point(0, 3.0 * index)
+    dock.press(Qt.Key.Key_A, Qt.KeyboardModifier.ShiftModifier)
+    settle(dock)
+    assert "" not in dock.dock.form.measure.rows
 
 
 def test_what_the_user_has_named_keeps_its_name(dock, phantom, prior, place, tmp_path):
@@ -337,6 +343,9 @@ def test_an_open_layer_can_be_the_image(moved, answer, tmp_path):
 def test_the_provenance_names_the_image(tmp_path, phantom):
     label = write_label(tmp_path / "mine.nii.gz", phantom.reference, phantom.volume)
     write_nifti(tmp_path / "scan 7.nii.gz")
+    assert followup.propose_image(label.path) is None
+    # Another label of the same name is no image.
+    write_label(tmp_path / "mine.nii", phantom.reference, phantom.volume)
     assert followup.propose_image(label.path) is None
     about = {"format": "medsamq-provenance", "version": 1, "image": {"name": "scan 7"}}
     about["label"] = {"sha256": label.sha256}

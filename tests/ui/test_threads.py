@@ -147,7 +147,7 @@ def test_a_slice_is_checked_as_it_was_through_what_was_seen(desk, reviewer):
     np.testing.assert_array_equal(desk.engine.images[-1], seen)
     desk.session.window = IDENTITY
     deliver()
-    assert (3, mask_key(before)) in reviewer.review._confidence
+    assert (3, mask_key(before)) in reviewer.review._checks
 
 
 @pytest.mark.parametrize(

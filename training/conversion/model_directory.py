@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
 from typing import get_args
 
@@ -46,7 +47,7 @@ def export_network(
     if carrier is not None:
         _check_encoder(network, carrier)
         parts = *parts, convert_decoder(carrier.net)
-        provenance["carrier"] = describe_network(carrier)[1]["training"]
+        provenance["carrier"] = _story_since(provenance, describe_network(carrier)[1])
     return write_model(
         directory,
         *parts,
@@ -100,6 +101,13 @@ def write_model(
         spec.write(fresh)
         _replace_directory(directory, fresh, aside=Path(folder) / "old")
     return spec
+
+
+def _story_since(network: dict[str, str], carrier: dict[str, str]) -> str:
+    """Return the steps of the carrier's training that are not the network's as well."""
+    ours, theirs = (own["training"].split("; ") for own in (network, carrier))
+    pairs = takewhile(lambda pair: pair[0] == pair[1], zip(ours, theirs, strict=False))
+    return "; ".join(theirs[len([*pairs]) :])
 
 
 def _check_encoder(network: StoredNetwork, carrier: StoredNetwork) -> None:

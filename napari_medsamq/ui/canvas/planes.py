@@ -141,15 +141,22 @@ def turn_viewer(
 
 
 def range_without(
-    viewer: ViewerModel, hidden: Collection[Layer]
+    viewer: ViewerModel, hidden: Collection[Layer], own: Layer
 ) -> tuple[tuple[float, float, float], ...]:
     """Return a viewer's `dims.range` as it would be without some of its layers.
 
-    With the last slice in it, which napari loses where (stop - start) / step comes out as 23.999.
+    With the last slice in it, which napari loses where (stop - start) / step comes out as 23.999,
+    and in steps of the slices of `own`: on what lies between two of them, beside a finer layer of
+    someone else, napari cannot draw.
     """
     extent = viewer.layers.get_extent([layer for layer in viewer.layers if layer not in hidden])
     found = []
-    for start, stop, step in zip(*extent.world.tolist(), extent.step.tolist(), strict=True):
+    steps, places = extent.step.tolist(), extent.world[0].tolist()
+    for axis, step in enumerate(own.scale, len(steps) - len(own.scale)):
+        steps[axis] = float(step)
+        first = float(own.translate[axis - len(steps)])
+        places[axis] = first + np.floor((places[axis] - first) / step + _WHOLE) * step
+    for start, stop, step in zip(places, extent.world[1].tolist(), steps, strict=True):
         count, last = round((stop - start) / step), stop
         if abs((stop - start) / step - count) < _WHOLE:
             last = start + count * step

@@ -67,6 +67,12 @@ class ToolRail(QToolBar):
     ----------
     keys : mapping of str to str
         By the names of their preferences, to be written on the buttons.
+
+    Attributes
+    ----------
+    tools : dict of str to IconButton
+        By `TOOLS`.
+    propagate, save : IconButton
     """
 
     tool_requested = Signal(str)
@@ -85,17 +91,17 @@ class ToolRail(QToolBar):
         self.setOrientation(Qt.Orientation.Vertical)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
         self._propagating = False
-        self._tools = {
+        self.tools = {
             tool: IconButton(tool, name, keys[key], tip, partial(self.tool_requested.emit, tool))
             for tool, (name, key, tip) in _TOOLS.items()
         }
-        for button in self._tools.values():
+        for button in self.tools.values():
             button.setCheckable(True)
             self.addWidget(button)
         self._tools[BRUSH].setMenu(self._build_brush_menu())
         self._tools[BRUSH].setPopupMode(QToolButton.ToolButtonPopupMode.DelayedPopup)
         self.addSeparator()
-        self._propagate = IconButton(
+        self.propagate = IconButton(
             "propagate",
             "Propagate",
             keys["propagate"],
@@ -109,13 +115,13 @@ class ToolRail(QToolBar):
         ways.addSeparator()
         ways.addAction("3D box from the boxes on two planes", self.box_3d_requested.emit)
         ways.addAction("Refine in 3D by all three planes", self.refine_requested.emit)
-        self._propagate.setMenu(ways)
-        self._propagate.setPopupMode(QToolButton.ToolButtonPopupMode.DelayedPopup)
-        self.addWidget(self._propagate)
+        self.propagate.setMenu(ways)
+        self.propagate.setPopupMode(QToolButton.ToolButtonPopupMode.DelayedPopup)
+        self.addWidget(self.propagate)
         self.addSeparator()
         self._undo = IconButton("undo", "Undo", "Ctrl+Z", "", self.undo_requested.emit)
         self._redo = IconButton("redo", "Redo", "Ctrl+Shift+Z", "", self.redo_requested.emit)
-        save = IconButton(
+        self.save = IconButton(
             "save",
             "Save label",
             "Ctrl+S",
@@ -126,7 +132,7 @@ class ToolRail(QToolBar):
         self.addWidget(self._undo)
         self.addWidget(self._redo)
         self.addSeparator()
-        self.addWidget(save)
+        self.addWidget(self.save)
         by_tab_alone(self)
         name_the_rest(self)
 
@@ -156,20 +162,20 @@ class ToolRail(QToolBar):
 
     def show_tool(self, tool: str) -> None:
         """Show which tool is in hand."""
-        for name, button in self._tools.items():
+        for name, button in self.tools.items():
             button.setChecked(name == tool)
 
     @property
     def tool(self) -> str:
         """The tool that is shown as the one in hand."""
-        return next(name for name, button in self._tools.items() if button.isChecked())
+        return next(name for name, button in self.tools.items() if button.isChecked())
 
     def show_propagating(self, propagating: bool) -> None:
         """Show whether a propagation is on its way; the button then stops it."""
         self._propagating = propagating
-        self._propagate.shape = "stop" if propagating else "propagate"
-        self._propagate.setAccessibleName("Stop" if propagating else "Propagate")
-        self._propagate.update()
+        self.propagate.shape = "stop" if propagating else "propagate"
+        self.propagate.setAccessibleName("Stop" if propagating else "Propagate")
+        self.propagate.update()
 
     def show_history(self, undo: str | None, redo: str | None) -> None:
         """Show what undo and redo would do; None where there is nothing."""

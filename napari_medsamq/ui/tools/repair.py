@@ -7,9 +7,11 @@ from functools import partial
 
 import numpy as np
 
+from napari_medsamq.annotation.acceptance import holding
 from napari_medsamq.annotation.repairs import Repair
 from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import MedSAMQError, PromptError
+from napari_medsamq.geometry import voxel_ml
 from napari_medsamq.ui.tools.propagate import PropagateTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
@@ -41,7 +43,11 @@ class RepairTool(Tool):
     def _begin(self, repair: Repair, label_id: int, axis: int, numbers: Sequence[float]) -> None:
         session = self._session
         mask = session.label == label_id
-        operation = repair.make(session, axis, numbers)
+        try:
+            operation = repair.make(session, axis, numbers)
+        except MedSAMQError as error:
+            self._fail(error)
+            return
         self._say(f"{repair.title}…")
         self._compute.submit(
             partial(operation, mask),
@@ -64,7 +70,8 @@ class RepairTool(Tool):
         takes : bool
             Whether it may take voxels of other labels that are not locked.
         """
-        session = self._session
+        session, history = self._session, self._session.history
+        accepted = holding(session.label, history.accepted)
         try:
             if not np.array_equal(session.label == label_id, before):
                 raise PromptError(
@@ -79,4 +86,10 @@ class RepairTool(Tool):
         self._workspace.refresh()
         gained = int(np.count_nonzero(edit.after == label_id))
         lost = edit.voxels.size - gained
-        self._say(f"{edit.name}: {gained:,} voxels more, {lost:,} fewer. Undo takes it back.")
+        unit = voxel_ml(session.volume.spacing)
+        text = f"{edit.name}: {(gained - lost) * unit:+,.1f} mL."
+        changed = len(accepted - holding(session.label, history.accepted))
+        if changed:
+            masks = "accepted mask has" if changed == 1 else "accepted masks have"
+            text += f" {changed} {masks} changed, and must be accepted again."
+        self._say(f"{text} Undo takes it back.", f"{gained:,} voxels more, {lost:,} fewer")

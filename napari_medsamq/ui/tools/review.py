@@ -11,6 +11,7 @@ from napari_medsamq.annotation.history import LabelPart
 from napari_medsamq.annotation.review import Grade, Review
 from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import MedSAMQError, PromptError
+from napari_medsamq.inference.confidence import MaskCheck
 from napari_medsamq.inference.slice_predictor import SlicePredictor
 from napari_medsamq.io.label_format import used_ids
 from napari_medsamq.ui.tools.propagate import PropagateTool
@@ -131,7 +132,8 @@ class ReviewTool(BackgroundTool):
         self._propagate.stop()
         # As it is now, also where the background has not come to it yet.
         shape = session.label.shape
-        review.show(*_find_masks(session.history.part(label_id), shape, axis))
+        known = session.history.known_indices(axis, label_id)
+        review.show(*_find_masks(session.history.part(label_id), shape, axis), known)
         self._see()
         masks = {index: key for index, key in review.seen.items() if only in (None, index)}
         try:
@@ -174,7 +176,8 @@ class ReviewTool(BackgroundTool):
         if self._stale:
             self._stale = False
             part, shape = session.history.part(label_id), session.label.shape
-            return partial(_find_masks, part, shape, axis), partial(self._on_masks, review)
+            known = session.history.known_indices(axis, label_id)
+            return partial(_find_masks, part, shape, axis), partial(self._on_masks, review, known)
         if not self._checking or len(review.slices) < LEAST_SLICES:
             return None
         wanted = review.unchecked(self._view.index)
@@ -192,12 +195,14 @@ class ReviewTool(BackgroundTool):
         session = self._session
         return session.engine, session.window, session.zoom
 
-    def _on_masks(self, review: Review, found: tuple[dict[int, bytes], dict[int, int]]) -> None:
-        review.show(*found)
+    def _on_masks(
+        self, review: Review, known: set[int], found: tuple[dict[int, bytes], dict[int, int]]
+    ) -> None:
+        review.show(*found, known)
         self._show()
 
     def _on_checked(
-        self, review: Review, index: int, seen: tuple[object, ...], found: tuple[bytes, float]
+        self, review: Review, index: int, seen: tuple[object, ...], found: tuple[bytes, MaskCheck]
     ) -> None:
         if seen == self._seeing():
             review.note(index, *found)
@@ -235,5 +240,5 @@ def _find_masks(
     return keys, pixels
 
 
-def _check(predictor: SlicePredictor, index: int, mask: Bool) -> tuple[bytes, float]:
-    return mask_key(mask), predictor.mask_confidence(index, mask)
+def _check(predictor: SlicePredictor, index: int, mask: Bool) -> tuple[bytes, MaskCheck]:
+    return mask_key(mask), predictor.check_mask(index, mask)
