@@ -141,6 +141,7 @@ def pictures(window) -> Iterator[str]:
 
     window.press(Qt.Key.Key_Escape)
     window.viewer.layers.remove("second reader")
+    form.show_tab(form.check)
     window.open(SAMPLES / "mr.nrrd")
     for corners in TUMOUR:
         draws(window, "Tumour", corners)

@@ -9,6 +9,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QFileDialog, QLabel
 
 from napari_medsamq.ui.app_window import AppWindow
+from napari_medsamq.ui.forms.icons import IconButton
 
 BOX = ((12, 16, 24), (12, 47, 55))
 CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
@@ -76,16 +77,42 @@ def test_the_picture_has_the_room_and_nothing_is_scrolled_to(dock):
     beside = main.width() - dock.native.width()
     print(f"share of the picture of 1366 pixels: {1 - beside / 1366:.3f}, at least {SHARE}")
     assert 1 - beside / 1366 >= SHARE
+    dock.drag(*BOX)
+    dock.wait()
+    dock.qtbot.waitUntil(lambda: not dock.dock.controller.measure.pending)
+    assert len(form.measure.rows) == 11
     around = main.height() - form.viewport().height() + FRAME
     for number in range(form.tabs.count()):
         form.tabs.setCurrentIndex(number)
         QTest.qWait(20)
-        needed = form.widget().minimumSizeHint().height()
+        needed = form.widget().sizeHint().height()
         room = 768 - around
         print(f"{form.tabs.tabText(number)}: {needed} of {room} pixels at 1366 x 768")
         assert needed <= room
         if number == 0:
             assert needed <= 720 - around, "what one segments with, at 1280 x 720"
+
+
+@pytest.mark.shown
+def test_what_one_segments_with_is_in_sight_at_1280_x_720(dock):
+    """To Qt these are as many pixels as 1920 x 1080 at 150 %."""
+    AppWindow(dock.dock_frame, dock.viewer.window.window_menu).show((1280, 720 - FRAME))
+    QTest.qWait(100)
+    form = dock.dock.form
+    loop = [
+        *form.rail.findChildren(IconButton),
+        form.volume.title,
+        form.label,
+        form.check,
+        form.messages.line,
+        dock.button("Take back"),
+        form.volume.planes,
+        form.volume.window_level.presets,
+        dock.dock.controller.slices.bar,
+    ]
+    hidden = [own for own in loop if own.visibleRegion().boundingRect() != own.rect()]
+    assert hidden == []
+    assert not form.verticalScrollBar().isVisible()
 
 
 def test_the_place_under_the_mouse_is_described(dock):

@@ -300,6 +300,18 @@ def test_the_strip_tells_grades_without_colour(stack):
     assert looks[0].shape != looks[1].shape or (looks[0] != looks[1]).any()
 
 
+def test_only_a_slice_with_a_mask_is_accepted_by_the_button(stack):
+    button = stack.button("Accept slice")
+    assert button.isEnabled()
+    stack.viewer.dims.set_point(0, 0.0)
+    assert not button.isEnabled()
+    stack.drag((0, 16, 24), (0, 47, 55))
+    stack.wait()
+    assert button.isEnabled()
+    stack.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not button.isEnabled()
+
+
 def test_a_repair_is_one_step(stack):
     before = stack.session.label.copy()
     form = stack.dock.form.check

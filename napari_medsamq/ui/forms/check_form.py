@@ -42,7 +42,7 @@ class CheckForm(QWidget):
         tip = "Show the next slice towards {} numbers whose mask the network is not sure of"
         back = button(f"◀ Look  (Shift+{key})", partial(ask, -1), tip.format("lower"))
         ahead = button(f"Look ▶  ({key})", partial(ask, 1), tip.format("higher"))
-        accept = button(
+        self._accept = accept = button(
             f"Accept slice  ({keys['accept']})",
             self.accept_requested.emit,
             "Mark the label's mask on the slice in view as checked;\n"
@@ -96,9 +96,10 @@ class CheckForm(QWidget):
         ]
         self.repair_requested.emit(self.repair, numbers)
 
-    def show_slice(self, text: str) -> None:
-        """Show a line about the slice in view."""
+    def show_slice(self, text: str, *, has_mask: bool) -> None:
+        """Show a line about the slice in view, which can be accepted where it has a mask."""
         self._slice.setText(text)
+        self._accept.setEnabled(has_mask)
 
     def show_structures(self, rows: Sequence[StructureRow], in_hand: int) -> None:
         """Offer the structures for repairs that go by another one than that in hand."""

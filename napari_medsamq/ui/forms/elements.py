@@ -134,7 +134,10 @@ def swatch(color: str) -> QIcon:
     """Return the icon of a structure of that colour."""
     pixmap = QPixmap(14, 14)
     pixmap.fill(QColor(color))
-    return QIcon(pixmap)
+    result = QIcon(pixmap)
+    # In a line that is selected, too, it is that colour.
+    result.addPixmap(pixmap, QIcon.Mode.Selected)
+    return result
 
 
 def show_entries(box: QComboBox, entries: Iterable[tuple[str, object]]) -> None:

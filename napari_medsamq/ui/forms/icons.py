@@ -57,7 +57,8 @@ def icon(name: str, color: QColor) -> QIcon:
         painter = QPainter(pixmap)
         draw(painter, name, QRectF(pixmap.rect()), color)
         painter.end()
-        result.addPixmap(pixmap)
+        for mode in (QIcon.Mode.Normal, QIcon.Mode.Selected):
+            result.addPixmap(pixmap, mode)
     return result
 
 

@@ -23,8 +23,6 @@ from napari_medsamq.workflows.follow_up import Change
 Bars = tuple[npt.NDArray[np.int64], float, float]
 
 BINS = 64
-# All that is said of a label.
-_LINES = 12
 NOTHING: Bars = np.zeros(0, np.int64), 0.0, 0.0
 
 
@@ -81,7 +79,7 @@ class MeasureForm(QWidget):
         self._target = Path("statistics.csv")
         self._all: Mapping[int, tuple[str, LabelStatistics]] = {}
         self._prior: Mapping[int, float] = {}
-        self._table = Table("Statistics of the label", ("", ""), _LINES, 1)
+        self._table = Table("Statistics of the label", ("", ""), lines=0, wide=1)
         self._table.horizontalHeader().hide()
         self.histogram = Histogram()
         self._copy = button(

@@ -61,6 +61,7 @@ class ReviewTool(BackgroundTool):
         self._stale = True
         super().refresh()
         self._see()
+        self._show_slice()
 
     @property
     def review(self) -> Review:
@@ -71,12 +72,20 @@ class ReviewTool(BackgroundTool):
         fresh = Review(self._session.history, axis, label_id)
         return self._workspace.reviews.setdefault((axis, label_id), fresh)
 
+    def _show_slice(self) -> None:
+        here = self._view.index
+        self._dock.check.show_slice(self.describe(here), has_mask=self._has_mask(here))
+
+    def _has_mask(self, index: int) -> bool:
+        plane = self._session.slice(self._view.axis, index)
+        return bool((plane == self._workspace.label_id).any())
+
     def describe(self, index: int) -> str:
         """Say in a line what is known of a slice."""
         found = self.review.grade(index)
         if found is None:
             # Masks of a propagation on its way are looked at once it rests.
-            there = (self._session.slice(self._view.axis, index) == self._workspace.label_id).any()
+            there = self._has_mask(index)
             known = "not checked yet" if there else "no mask of this structure"
             return f"Slice {index + 1}: {known}"
         sure = self.review.confidence(index)
@@ -214,13 +223,13 @@ class ReviewTool(BackgroundTool):
 
     def _show(self) -> None:
         self._see()
-        here, review = self._view.index, self.review
+        review = self.review
         count = self._session.label.shape[self._view.axis]
         flat = self._view.solid or len(review.slices) < LEAST_SLICES
         grades = [None if flat else review.grade(index) for index in range(count)]
         unseen = [index for index in review.unseen if grades[index] != Grade.accepted]
         self._bar.show_grades(grades, unseen)
-        self._dock.check.show_slice(self.describe(here))
+        self._show_slice()
 
 
 def _find_masks(
