@@ -98,8 +98,8 @@ class ToolRail(QToolBar):
         for button in self.tools.values():
             button.setCheckable(True)
             self.addWidget(button)
-        self._tools[BRUSH].setMenu(self._build_brush_menu())
-        self._tools[BRUSH].setPopupMode(QToolButton.ToolButtonPopupMode.DelayedPopup)
+        self.tools[BRUSH].setMenu(self._build_brush_menu())
+        self.tools[BRUSH].setPopupMode(QToolButton.ToolButtonPopupMode.DelayedPopup)
         self.addSeparator()
         self.propagate = IconButton(
             "propagate",
@@ -150,7 +150,7 @@ class ToolRail(QToolBar):
     def show_brush_range(self, chosen: str) -> None:
         """Show which values the brush paints."""
         self._brush_ranges.actions()[BRUSH_RANGES.index(chosen)].setChecked(True)
-        button = self._tools[BRUSH]
+        button = self.tools[BRUSH]
         button.shape = BRUSH if chosen == ALL_VALUES else "brush_range"
         button.update()
 
