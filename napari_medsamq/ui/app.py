@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import napari
+from napari.settings import get_settings
 from napari.utils.notifications import notification_manager
 from napari.utils.theme import get_theme, register_theme
 from qtpy.QtCore import QTimer
@@ -62,9 +63,10 @@ def run(
     # A picture of the window is no work that anybody wants to go on with.
     passing = TemporaryDirectory(ignore_cleanup_errors=True)
     journals = None if screenshot is None else Path(passing.name)
-    light = get_theme("light")
-    light.canvas = "black"  # as radiologists look at pictures; in this process alone
-    register_theme("light", light, "builtin")
+    if get_settings().appearance.theme == "light":
+        light = get_theme("light")
+        light.canvas = "black"  # as radiologists look at pictures; in this process alone
+        register_theme("light", light, "builtin")
     # napari's welcome names keys that mean something else here.
     viewer = napari.Viewer(title="MedSAM-Q", show=False, show_welcome_screen=False)
     options = DockOptions(ask=screenshot is None, journals=journals)

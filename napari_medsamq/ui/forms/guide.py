@@ -52,7 +52,6 @@ class Guide(QFrame):
         super().__init__()
         self._steps = [step.format(**keys) for step in STEPS]
         self._targets: dict[int, QWidget] = {}
-        self._watched: list[QObject] = []
         self._wanted = False
         self._tip = QPoint()
         self._text = wrapping_label("First steps")
@@ -83,25 +82,23 @@ class Guide(QFrame):
     def begin(self, targets: Sequence[tuple[int, QWidget]]) -> None:
         """Show the steps at things of the window that it was given to."""
         self._wanted = True
+        # Not held: it would end with the last of those who hold it.
+        self.parentWidget().installEventFilter(self)
         for step, target in targets:
             self.point(step, target)
 
     def point(self, step: int, target: QWidget) -> None:
         """Point at a thing in a step."""
         self._targets[step] = target
-        for widget in (target, self.parentWidget()):
-            if widget is not None and not any(widget is own for own in self._watched):
-                widget.installEventFilter(self)
-                self._watched.append(widget)
+        target.installEventFilter(self)
         self._place()
 
     def end(self) -> None:
         """Show no more."""
         self._wanted = False
-        for widget in self._watched:
-            if isalive(widget):
+        for widget in (self.parentWidget(), *self._targets.values()):
+            if widget is not None and isalive(widget):
                 widget.removeEventFilter(self)
-        self._watched.clear()
         self._targets.clear()
         self.hide()
 
