@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from functools import cache
@@ -25,6 +26,8 @@ _INSTRUCTIONS = frozenset(
 CACHE_VARIABLE = "MEDSAMQ_MODEL_CACHE"
 CPU = "CPU"
 _X86 = ("x86_64", "amd64")
+# Beside a compiled network: its digest.
+_NOTE = ".sha256"
 
 _EXPORT_AGAIN = "Export the model again with `python -m training.export`."
 _DECODER_PORTS = {
@@ -99,8 +102,15 @@ def compile_part(
             "networks. Use a computer with one of 2015 or later."
         )
     core = openvino_core()
+    # The number of inputs tells a decoder with masks from one without.
+    cache = _sound_cache(f"{directory.name}-{part}-{len(model.inputs)}")
+    if cache is not None:
+        config = {**config, "CACHE_DIR": str(cache)}
     try:
-        return core.compile_model(model, device, config).create_infer_request()
+        compiled = core.compile_model(model, device, config)
+        if cache is not None:
+            _note_digests(cache)
+        return compiled.create_infer_request()
     except RuntimeError as error:
         raise ModelError(
             f"OpenVINO {ov.__version__} cannot run {directory / part}.xml on device {device!r}: "
@@ -146,10 +156,6 @@ def compile_config(
         config["INFERENCE_NUM_THREADS"] = threads
     if not pinned and device == CPU:
         config["ENABLE_CPU_PINNING"] = False
-    # A cache folder that cannot be made only costs compile time at the next start.
-    cache = cache_folder()
-    if _writable(cache):
-        config["CACHE_DIR"] = str(cache)
     return config
 
 
@@ -159,12 +165,35 @@ def cache_folder() -> Path:
     return Path(named) if named else user_cache_path("napari-medsamq") / "openvino"
 
 
-def _writable(folder: Path) -> bool:
+def _sound_cache(name: str) -> Path | None:
+    """Return a folder for a compiled network; None where there can be none, which costs time alone.
+
+    What is there and not as it was written is thrown away: OpenVINO sees that a file has been cut,
+    but takes wrong weights for right ones.
+    """
+    folder = cache_folder() / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for kept in folder.glob("*.blob"):
+            note = kept.with_suffix(_NOTE)
+            if not note.exists() or note.read_text() != _digest(kept):
+                note.unlink(missing_ok=True)
+                kept.unlink()
     except OSError:
-        return False
-    return os.access(folder, os.W_OK)
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def _note_digests(folder: Path) -> None:
+    for kept in folder.glob("*.blob"):
+        note = kept.with_suffix(_NOTE)
+        if not note.exists():
+            note.write_text(_digest(kept))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache

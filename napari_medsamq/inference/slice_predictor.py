@@ -332,9 +332,7 @@ class SlicePredictor:
         height, width = transform.resize.frame
         found = logits[0, :height, :width] > 0
         seen = transform.apply_mask(mask)[:height, :width]
-        x0, y0, x1, y1 = box
-        fill = np.count_nonzero(mask) / ((x1 - x0 + 1) * (y1 - y0 + 1))
-        return MaskCheck(dice(seen, found), float(iou[0]), float(fill))
+        return MaskCheck(dice(seen, found), float(iou[0]))
 
     def _evidence(
         self, index: int, mask: Bool, seen: Bool, stability: float, embedding: Float32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -332,7 +333,53 @@ def test_compiled_networks_are_kept_for_the_next_start(
 ) -> None:
     monkeypatch.setattr(networks, "user_cache_path", lambda name: tmp_path / "cache" / name)
     OpenVINOEngine(tiny)
-    assert list((tmp_path / "cache" / "napari-medsamq" / "openvino").glob("*.blob"))
+    kept = list((tmp_path / "cache" / "napari-medsamq" / "openvino").rglob("*.blob"))
+    assert len(kept) == 2
+    before = [(path, path.stat().st_mtime_ns) for path in kept]
+    OpenVINOEngine(tiny)
+    assert [(path, path.stat().st_mtime_ns) for path in kept] == before, (
+        "they are taken as they are"
+    )
+
+
+def flipped(data: bytes) -> bytes:
+    """A network with a wrong weight is one that OpenVINO would load."""
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 0xFF]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [flipped, lambda data: data[: len(data) // 2], lambda data: b"", lambda data: bytes(len(data))],
+    ids=["a bit", "cut", "empty", "zeros"],
+)
+@pytest.mark.parametrize("forged", [False, True], ids=["", "without its digest"])
+def test_a_damaged_compiled_network_is_thrown_away_and_made_again(
+    damage: Callable[[bytes], bytes],
+    forged: bool,
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(networks.CACHE_VARIABLE, str(tmp_path / "cache"))
+    image, box = np.full(IMAGE, 0.5, np.float32), box_points([8, 8, 200, 200])
+    engine = OpenVINOEngine(tiny)
+    expected = engine.decode(engine.encode(image), *box)[0]
+    kept = sorted((tmp_path / "cache").rglob("*.blob"))
+    assert len(kept) == 2
+    damaged = [damage(path.read_bytes()) for path in kept]
+    for path, data in zip(kept, damaged, strict=True):
+        path.write_bytes(data)
+        if forged:
+            path.with_suffix(".sha256").unlink()
+    engine = OpenVINOEngine(tiny)
+    np.testing.assert_array_equal(engine.decode(engine.encode(image), *box)[0], expected)
+    again = sorted((tmp_path / "cache").rglob("*.blob"))
+    assert len(again) == 2
+    for path, data in zip(again, damaged, strict=True):
+        assert path.read_bytes() != data
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert path.with_suffix(".sha256").read_text() == digest
 
 
 def test_a_cache_folder_that_cannot_be_made_is_done_without(
@@ -342,6 +389,16 @@ def test_a_cache_folder_that_cannot_be_made_is_done_without(
     monkeypatch.setattr(networks, "user_cache_path", lambda name: tmp_path / "file" / name)
     OpenVINOEngine(tiny).encode(np.zeros(IMAGE, np.float32))
     assert (tmp_path / "file").read_bytes() == b""
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "AMD64"])
+def test_a_processor_without_avx2_is_told_what_it_lacks(
+    machine: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks.platform, "machine", lambda: machine)
+    monkeypatch.setattr(networks, "cpu_features", lambda: frozenset({"avx"}))
+    with pytest.raises(ModelError, match=r"has no AVX2, .* Use a computer with one of 2015"):
+        OpenVINOEngine(tiny)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals and their stacks as on Linux")

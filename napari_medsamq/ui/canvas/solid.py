@@ -77,7 +77,7 @@ def build_solid(
     )  # (n, 3, 2)
     low = (boxes[..., 0].min(axis=0) - 0.5) * size
     high = (boxes[..., 1].max(axis=0) - 0.5) * size
-    step = float(max((high - low).max() / finest, size.min()))
+    step = float(max((high - low).max() / finest, size.min() / 2))
     # A step is left free around, so that the surface is closed.
     ticks = [
         np.arange(start - step / 2, stop + 2 * step, step)

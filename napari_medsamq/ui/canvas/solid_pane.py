@@ -54,8 +54,9 @@ class SolidPane(QWidget):
 
     def show_solid(self, solid: Solid | None, colors: UInt8) -> None:
         """Show a solid in the colours (n, 4) uint8 of its labels; None for nothing."""
-        self._solid, self._colors = solid, colors
-        self._draw()
+        if solid is not self._solid or not np.array_equal(colors, self._colors):
+            self._solid, self._colors = solid, colors
+            self._draw()
 
     def show_cross(self, place: Float64) -> None:
         """Show where a place (z, y, x) in mm lies in front of, in, or behind the solid."""

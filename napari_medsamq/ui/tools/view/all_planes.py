@@ -28,6 +28,8 @@ from napari_medsamq.ui.tools.tool import BackgroundTool, Job, Then, Tool, ToolCo
 _SHARE = 0.32
 # Panes follow what changes within this; the solids once nothing has changed for so long.
 _FOLLOW_MS, _REST_MS = 60, 300
+# The cross hair follows the mouse once the mask of a box or a click is there.
+_AFTER_MS = 150
 
 
 class AllPlanesTool(Tool):
@@ -119,6 +121,8 @@ class PlanePanes(BackgroundTool):
         ]
         self._solid = SolidPane(volume)
         self._versions: dict[int, int] = {}
+        # What each pane shows of structures.
+        self._looks: dict[PlanePane, tuple[object, ...]] = {}
         self._overlay = CrossHair(self._canvas, self._viewer)
         self._column = QWidget()
         layout = QVBoxLayout(self._column)
@@ -136,6 +140,11 @@ class PlanePanes(BackgroundTool):
         self._soon.setSingleShot(True)
         self._soon.setInterval(_FOLLOW_MS)
         self._soon.timeout.connect(self._show_all)
+        self._after = QTimer(self)
+        self._after.setSingleShot(True)
+        self._after.setInterval(_AFTER_MS)
+        self._after.timeout.connect(self._go_to_drawn)
+        self._drawn: Float64 = np.zeros(3)
         for pane in self._panes:
             pane.chosen.connect(partial(self._on_chosen, pane))
             pane.stepped.connect(partial(self._on_stepped, pane))
@@ -164,6 +173,7 @@ class PlanePanes(BackgroundTool):
     def close(self) -> None:
         """Take the panes away."""
         self._soon.stop()
+        self._after.stop()
         self._viewer.mouse_drag_callbacks.remove(self._follow_mouse)
         if self._room is not None and isalive(self._room):
             self._room.removeEventFilter(self)
@@ -188,7 +198,7 @@ class PlanePanes(BackgroundTool):
     @property
     def pending(self) -> bool:
         """Whether something is about to be shown."""
-        return self._soon.isActive() or super().pending
+        return self._soon.isActive() or self._after.isActive() or super().pending
 
     # -- what is shown ----------------------------------------------------------------------------
 
@@ -234,12 +244,13 @@ class PlanePanes(BackgroundTool):
 
     def _show_labels(self, pane: PlanePane) -> None:
         layer = self._workspace.labels
-        labels = np.moveaxis(self._session.label, pane.plane.axis, 0)[pane.index]
         outlined = layer.contour > 0
-        opacity = 1.0 if outlined else layer.opacity
-        pane.show_labels(
-            labels if layer.visible else None, self._colors(opacity), outlined=outlined
-        )
+        colors = self._colors(1.0 if outlined else layer.opacity)
+        looks = pane.index, self._wanted, colors.tobytes(), outlined, layer.visible
+        if self._looks.get(pane) != looks:
+            self._looks[pane] = looks
+            labels = self._session.slice(pane.plane.axis, pane.index)
+            pane.show_labels(labels if layer.visible else None, colors, outlined=outlined)
 
     def _colors(self, opacity: float) -> UInt8:
         """Return red, green, blue and opacity (n, 4) of each label id, all alike from there on."""
@@ -297,7 +308,12 @@ class PlanePanes(BackgroundTool):
             yield
         still = bool(np.linalg.norm(np.array(event.pos) - pressed) <= STILL)
         if still or not moves:
-            self._on_place((start + event.position)[-3:] / 2 - self._workspace.labels.translate)
+            self._drawn = (start + event.position)[-3:] / 2 - self._workspace.labels.translate
+            # Once the mask is there: napari shows all layers anew.
+            self._after.start()
+
+    def _go_to_drawn(self) -> None:
+        self._on_place(self._drawn)
 
     def _on_chosen(self, pane: PlanePane, row: float, column: float) -> None:
         rows, columns = pane.plane.order[1:]
