@@ -54,6 +54,15 @@ def test_a_click_adds_and_another_removes_and_undo_takes_back_one(clicking):
     assert window.workspace.boxes.nshapes == 1
 
 
+def test_the_label_is_drawn_anew_for_the_answer_alone(clicking):
+    drawn, label = [], clicking.workspace.labels
+    label.events.set_data.connect(lambda: drawn.append(clicking.session.label[MISSING]))
+    click(clicking, MISSING)
+    clicking.wait()
+    assert len(clicking.workspace.marks.data) == 1
+    assert drawn == [1]
+
+
 @pytest.mark.shown
 def test_the_clicks_are_seen(clicking):
     click(clicking, MISSING)

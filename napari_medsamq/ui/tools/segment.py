@@ -7,6 +7,7 @@ from functools import partial
 from itertools import takewhile
 
 import numpy as np
+from qtpy.QtCore import QTimer
 
 from napari_medsamq.annotation.click_target import describe_clicks
 from napari_medsamq.errors import MedSAMQError
@@ -17,6 +18,8 @@ from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.ui.tools.model import ModelTool
 from napari_medsamq.ui.tools.preview import PreviewTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
+
+_SLOW_MS = 150
 
 
 class SegmentTool(Tool):
@@ -35,6 +38,12 @@ class SegmentTool(Tool):
         super().__init__(context)
         self._preview = preview
         self._model = model
+        # What is answered at once need not be announced: each line costs a picture of the window.
+        self._slow = QTimer(self)
+        self._slow.setSingleShot(True)
+        self._slow.setInterval(_SLOW_MS)
+        self._slow.timeout.connect(self._on_slow)
+        self._said = ""  # when it was asked
         self.follow(self.ask, self._workspace.prompts.requested)
         # Boxes that were drawn meanwhile; what was drawn before is done.
         self.follow(self.ask_all, model.ended)
@@ -48,7 +57,9 @@ class SegmentTool(Tool):
         except MedSAMQError as error:
             self._on_failure(request, error)
             return
-        self._say("Segmenting…")
+        self._slow.start()
+        self._said = self._dock.status
+        self._preview.hold.begin()
         self._compute.submit(
             partial(self._fetch, found),
             partial(self._on_masks, request),
@@ -81,9 +92,20 @@ class SegmentTool(Tool):
         # A dock that is closed waits for one slice, not for the whole volume.
         return list(takewhile(lambda _: self._compute.running, found))
 
+    def _on_slow(self) -> None:
+        # Not in place of what has been said since.
+        if self._dock.status == self._said:
+            self._say("Segmenting…")
+
+    def _on_answer(self) -> None:
+        if not self.closed:
+            self._slow.stop()
+            self._preview.hold.release()
+
     def _on_masks(self, request: Request, masks: list[SliceMask]) -> None:
         session = self._session
         counts = session.overlap(masks, request.label_id)
+        self._on_answer()
         try:
             edit = self._workspace.prompts.commit(request, masks)
         except MedSAMQError as error:
@@ -109,5 +131,6 @@ class SegmentTool(Tool):
 
     def _on_failure(self, request: Request, error: BaseException) -> None:
         self._workspace.prompts.drop(request)
+        self._on_answer()
         self._preview.hide()
         self._fail(error)
