@@ -51,7 +51,8 @@ class PromptList:
         In the order in which they came.
     """
 
-    changed = Signal()  # what waits, or what is committed by `commit` or `remove`
+    waiting_changed = Signal()  # what waits has changed, and no more
+    changed = Signal()  # what is committed has, by `commit` or `remove`
     requested = Signal(Request)  # the network is to be asked
 
     def __init__(self, session: AnnotationSession) -> None:
@@ -92,7 +93,7 @@ class PromptList:
     def ask(self, request: Request) -> None:
         """Have the network asked about a box."""
         self.waiting.append(request)
-        self.changed.emit()
+        self.waiting_changed.emit()
         self.requested.emit(request)
 
     def move(
@@ -106,20 +107,20 @@ class PromptList:
     def hold(self, requests: Iterable[Request]) -> None:
         """Let boxes wait for the user, in place of those that do so now."""
         self.waiting = [*self.asked, *(replace(request, held=True) for request in requests)]
-        self.changed.emit()
+        self.waiting_changed.emit()
 
     def release(self) -> None:
         """Have the network asked about those that wait for the user."""
         released = [replace(request, held=False) for request in self.held]
         self.waiting = [*self.asked, *released]
-        self.changed.emit()
+        self.waiting_changed.emit()
         for request in released:
             self.requested.emit(request)
 
     def drop(self, *gone: Request) -> None:
         """Forget requests that cannot be answered, or are not to be."""
         self.waiting = [request for request in self.waiting if request not in gone]
-        self.changed.emit()
+        self.waiting_changed.emit()
 
     def remove(self, item: Prompt | Request) -> None:
         """Forget a box, and take away what only its prompt has brought into the label.

@@ -116,7 +116,7 @@ class Workspace:
         self.labels = Labels(session.label, name=f"{volume.name} label", opacity=0.45, **shared)
         self.boxes = Shapes(ndim=3, name=f"{volume.name} boxes", face_color="transparent", **shared)
         self.preview = Labels(
-            np.zeros((1, *session.label.shape[1:]), np.uint8),
+            np.zeros((1, 1, 1), np.uint8),
             name=f"{volume.name} preview",
             opacity=0.6,
             visible=False,
@@ -128,9 +128,11 @@ class Workspace:
         self.plane = finest_plane(volume)
         self.body = body_box(volume)
         self.strokes = LabelStrokes(session, self.labels, self.refresh, self.refused.emit)
-        self.preview.events.visible.connect(self._on_content)
-        self.marks.events.data.connect(self._on_content)
+        self.preview.events.visible.connect(self._show_filled)
+        self.boxes.events.mode.connect(self._show_filled)
+        self.marks.events.data.connect(self._show_filled)
         self.prompts.changed.connect(self.refresh)
+        self.prompts.waiting_changed.connect(self._on_waiting)
         self.box_layer.changed.connect(self._on_box)
         self.box_layer.removed.connect(self._on_removed)
         self.box_layer.refused.connect(self.refused.emit)
@@ -140,8 +142,8 @@ class Workspace:
     def add_to(self, viewer: ViewerModel) -> None:
         """Show those of the layers that the viewer does not have.
 
-        Those of the preview and of clicks come when there is something in them: each takes napari a
-        twelfth of a second.
+        Those of the preview and of clicks come when boxes are drawn, and when there is something in
+        them: each takes napari a twelfth of a second.
         """
         if self._viewer is None:
             self._shown_in = ref(viewer)
@@ -228,13 +230,16 @@ class Workspace:
 
     def _has_content(self, layer: Layer) -> bool:
         if layer is self.preview:
-            return bool(layer.visible)
+            return bool(layer.visible) or self.boxes.mode == "add_rectangle"
         return layer is not self.marks or len(self.marks.data) > 0
 
-    def _on_content(self) -> None:
+    def _show_filled(self) -> None:
         """Show the layer of the preview, or of clicks, with the active layer as it was."""
         viewer = self._viewer
-        if viewer is not None:
+        if viewer is not None and any(
+            self._has_content(layer) and layer not in viewer.layers
+            for layer in (self.preview, self.marks)
+        ):
             active = viewer.layers.selection.active
             self.add_to(viewer)
             viewer.layers.selection.active = active
@@ -299,6 +304,7 @@ class Workspace:
         """Clear a label, its boxes, and its boxes that still wait."""
         edit = self.session.remove_label(label_id)
         self.prompts.drop(*(wait for wait in self.prompts.waiting if wait.label_id == label_id))
+        self.refresh()
         return edit
 
     def refresh(self) -> None:
@@ -319,17 +325,25 @@ class Workspace:
         self._show_boxes()
         self.changed.emit()
 
+    def _on_waiting(self) -> None:
+        self._show_boxes()
+        self.changed.emit()
+
     def _show_boxes(self) -> None:
         if self.box_layer.active:
             return
         shown = [item for item in self.prompts.shown if self.session.style(item.label_id).visible]
         show_clicks(self.marks, [item.box for item in shown])
+        self._show_filled()
         self.box_layer.show(
             shown,
             [self.session.style(item.label_id).color for item in shown],
             [self._edge_width(item.box.axis) for item in shown],
         )
-        self.boxes.current_edge_color = self.session.style(self.label_id).color
+        color = self.session.style(self.label_id).color
+        # napari draws anew whatever is set, and takes the colour of what was chosen last.
+        if not self.boxes.current_edge_color.upper().startswith(color.upper()):
+            self.boxes.current_edge_color = color
 
     def _edge_width(self, axis: int) -> float:
         # napari measures edges in voxels. Where those are not square, the thinner lines are made

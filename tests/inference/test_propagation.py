@@ -497,7 +497,7 @@ def test_models_that_have_learnt_from_masks_are_asked_with_them() -> None:
     assert asked == {
         FLOAT_MODEL: CarryPrompt.box,
         INT8_MODEL: CarryPrompt.box_and_mask,
-        FAST_MODEL: CarryPrompt.box_and_mask,
+        FAST_MODEL: CarryPrompt.carried,
     }
     array = np.arange(3 * 16 * 14, dtype=np.int16).reshape(3, 16, 14)
     volume, engine = volume_from_slices(array, (1, 1, 1), "ramp"), ScriptedEngine(led=True)

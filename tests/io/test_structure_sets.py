@@ -273,7 +273,7 @@ def test_they_are_compared_and_followed_up(series: Volume, tmp_path: Path) -> No
     (prior,) = prior_labels(alone, series)
     assert prior.millilitres == pytest.approx(expected.millilitres, rel=0.02)
     pair = on_common_grid(alone, alone)
-    np.testing.assert_array_equal(pair.a, pair.b)
+    np.testing.assert_array_equal(*pair.labels)
 
 
 def test_an_image_of_unknown_orientation_takes_none(series: Volume, tmp_path: Path) -> None:

@@ -57,6 +57,15 @@ def test_clicks_add_and_remove_and_are_seen_and_undo_takes_back_one(clicking):
     assert window.workspace.boxes.nshapes == 1
 
 
+def test_the_label_is_drawn_anew_for_the_answer_alone(clicking):
+    drawn, label = [], clicking.workspace.labels
+    label.events.set_data.connect(lambda: drawn.append(clicking.session.label[MISSING]))
+    click(clicking, MISSING)
+    clicking.wait()
+    assert len(clicking.workspace.marks.data) == 1
+    assert drawn == [1]
+
+
 def test_a_click_on_air_around_the_patient_is_told(clicking):
     click(clicking, (12, 2, 2))
     clicking.wait()

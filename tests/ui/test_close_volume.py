@@ -90,12 +90,18 @@ def test_layers_that_were_removed_come_back_in_their_order(drawn):
         assert in_order(drawn), numbers
 
 
-def test_layers_of_the_preview_and_of_clicks_come_when_there_is_something_in_them(dock):
-    workspace, layers = dock.workspace, dock.viewer.layers
+def test_layers_of_the_preview_and_of_clicks_come_when_they_are_needed(window, engine, phantom):
+    window.open(phantom.volume.path)
+    workspace, layers = window.workspace, window.viewer.layers
     assert list(layers) == [workspace.image, workspace.labels, workspace.boxes]
-    workspace.marks.data = np.zeros((1, 3))
-    assert list(layers) == [workspace.image, workspace.labels, workspace.marks, workspace.boxes]
-    workspace.preview.visible = True
+    window.viewer.dims.set_point(0, 12 * 3.0)
+    window.press(Qt.Key.Key_B)
+    # Not in the middle of a drag, which it would halt.
+    assert list(layers) == [workspace.image, workspace.labels, workspace.preview, workspace.boxes]
+    window.drag(*BOX)
+    window.wait()
+    window.click((12, 30, 40))
+    window.wait()
     assert list(layers) == list(workspace.layers)
     assert layers.selection.active is workspace.boxes
     assert all(layer.locked for layer in layers if layer is not workspace.image)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medsamq.analysis.statistics import measure
+from napari_medsamq.ui.forms.tool_rail import BRUSH
 from napari_medsamq.ui.shortcuts import KEYS
 
 BOX = ((12, 16, 24), (12, 47, 55))
@@ -53,6 +54,30 @@ def test_numbers_are_those_of_the_label_and_follow_edits(measured):
     settle(measured)
     assert form(measured).rows == {}
     assert not measured.button("Copy").isEnabled()
+
+
+@pytest.mark.parametrize("tool", ["box", "brush"])
+def test_nothing_is_measured_while_the_mouse_draws(measured, monkeypatch, tool):
+    """Nor are slices checked, or encoded ahead: all of these wait for a rest."""
+    monkeypatch.setattr("napari_medsamq.ui.canvas.label_strokes._button_is_down", lambda: True)
+    controller, before = measured.dock.controller, form(measured).rows
+    none = Qt.MouseButton.NoButton
+    if tool == "brush":
+        controller.take(BRUSH)
+    start, end = measured.pixel((12, 40, 40)), measured.pixel((12, 50, 60))
+    measured.mouse(QEvent.Type.MouseButtonPress, start)
+    measured.mouse(QEvent.Type.MouseMove, end, none)
+    voxels = np.arange(40)
+    controller.session.history.change("edit", voxels, np.ones(40, np.uint16), (), by_hand=True)
+    controller.workspace.changed.emit()
+    QTest.qWait(300)
+    assert controller.measure.pending
+    assert controller.review.pending
+    assert form(measured).rows == before
+    measured.mouse(QEvent.Type.MouseButtonRelease, end, buttons=none)
+    settle(measured)
+    measured.qtbot.waitUntil(lambda: not controller.measure.pending)
+    assert form(measured).rows != before
 
 
 def test_only_hounsfield_units_are_called_so(measured):

@@ -5,9 +5,11 @@ import pytest
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QListView
 
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES
 from napari_medsamq.inference.preprocess import WindowLevel
+from napari_medsamq.ui.canvas import canvas_widget
 from napari_medsamq.ui.canvas.preview_layer import striped
 
 BOX = ((12, 16, 24), (12, 47, 55))
@@ -42,11 +44,10 @@ def shown(window):
     layer = window.workspace.preview
     found = np.zeros(window.session.label.shape, bool)
     if layer.visible:
-        axis = layer.data.shape.index(1)
         place = (layer.translate - window.workspace.labels.translate) / layer.scale
-        index = [slice(None)] * 3
-        index[axis] = slice(round(place[axis]), round(place[axis]) + 1)
-        found[tuple(index)] = layer.data > 0
+        start = np.rint(place).astype(int)
+        places = zip(start, layer.data.shape, strict=True)
+        found[tuple(slice(at, at + size) for at, size in places)] = layer.data > 0
     return found
 
 
@@ -76,11 +77,74 @@ def test_the_mask_moves_with_the_mouse_and_gives_way_to_the_label(dock):
 def test_a_preview_is_striped_within_an_outline(dock):
     mask = np.zeros((64, 80), bool)
     mask[10:40, 20:60] = True
-    drawn = striped(mask) > 0
+    corner, part = striped(mask)
+    assert corner == (10, 20)
+    assert part.shape == (30, 40), "no more of the slice than the mask reaches"
+    drawn = np.zeros_like(mask)
+    drawn[10:40, 20:60] = part > 0
     assert not drawn[~mask].any()
     assert drawn[10, 20:60].all()
     assert drawn[10:40, 59].all()
     assert 0.4 < drawn[11:39, 21:59].mean() < 0.6
+
+
+@pytest.mark.shown
+def test_a_box_is_painted_once_with_its_mask(engine, window, phantom, monkeypatch):
+    # Held for as long as it takes, on a slow computer too.
+    monkeypatch.setattr(canvas_widget, "_MOST_HELD_MS", 10_000)
+    window.close_dock()
+    window.open_dock()
+    window.open(phantom.volume.path)
+    window.viewer.dims.set_point(0, 12 * 3.0)
+    window.press(Qt.Key.Key_B)
+    drag = Drag(window, BOX[0])
+    drag.to((12, 30, 40), steps=2)
+    window.wait()
+    QTest.qWait(100)
+    painted, seen, layer = [], [], window.workspace.preview
+    paint = type(window.native).paintGL
+
+    def note(self):
+        paint(self)
+        painted.append(round(layer.translate[2] / layer.scale[2]) + layer.data.shape[2] - 1)
+
+    monkeypatch.setattr(type(window.native), "paintGL", note)
+    window.dock.controller.preview.shown.connect(seen.append)
+    for count, column in enumerate(range(45, 55)):
+        drag.to((12, 40, column))
+        window.qtbot.waitUntil(lambda count=count: len(painted) > count)
+        window.wait()
+    assert painted == [box.x1 for box in seen] == list(range(45, 55))
+    drag.release()
+    window.wait()
+
+
+def test_nothing_is_marked_while_boxes_are_drawn(dock):
+    marked = []
+    dock.workspace.boxes.events.highlight.connect(lambda: marked.append(True))
+    dock.drag(*BOX)
+    dock.wait()
+    assert marked == []
+    dock.workspace.boxes.mode = "select"
+    dock.workspace.boxes.selected_data = {0}
+    assert marked
+    dock.workspace.boxes.mode = "add_rectangle"
+    assert dock.workspace.boxes.selected_data == set()
+
+
+@pytest.mark.canvas
+def test_the_list_of_layers_follows_once_the_hand_rests(dock):
+    lists = dock.native.window().findChildren(QListView)
+    (layers,) = [view for view in lists if view.inherits("QtLayerList")]
+    assert layers.updatesEnabled()
+    drag = Drag(dock, BOX[0])
+    drag.to(BOX[1], steps=3)
+    assert not layers.updatesEnabled()
+    drag.release()
+    dock.qtbot.waitUntil(layers.updatesEnabled)
+    drag = Drag(dock, BOX[0])
+    dock.close_dock()
+    assert layers.updatesEnabled()
 
 
 def test_boxes_that_came_too_late_are_never_asked_for(dock, engine):

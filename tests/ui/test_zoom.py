@@ -62,6 +62,26 @@ def test_a_new_drag_does_not_wait_for_the_old_preview(dock, engine):
     )
 
 
+def test_a_click_asks_the_network_for_no_more_than_it_needs(dock, engine):
+    """What `benchmark gui` takes as needed."""
+
+    def asked(voxel):
+        before = engine.encoded, engine.decoded
+        dock.click(voxel)
+        dock.wait()
+        return engine.encoded - before[0], engine.decoded - before[1]
+
+    dock.drag(*SMALL)
+    dock.wait()
+    dock.press(Qt.Key.Key_C)
+    dock.wait()
+    low, high = np.array(SMALL)
+    assert asked((low + high) // 2) == (0, 1)
+    # Outside: another part of the slice, on which the box and both clicks are asked about.
+    assert asked(high + np.array([0, 3, 0])) == (1, 3)
+    assert asked((low + high) // 2 + np.array([0, 1, 1])) == (0, 1)
+
+
 def test_a_large_box_is_not(dock, engine):
     dock.drag(*LARGE)
     dock.wait()

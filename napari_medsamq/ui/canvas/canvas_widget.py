@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from qtpy.QtCore import QObject, QTimer
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtWidgets import QDockWidget, QListView, QMainWindow, QWidget
 
 Kind = TypeVar("Kind", bound=QWidget)
 
@@ -51,6 +51,14 @@ def _above(inside: QWidget, kind: type[Kind]) -> Kind | None:
     return parent
 
 
+def show_list(inside: QWidget, shown: bool) -> None:
+    """Have napari's list of layers follow them, or rest: it is painted anew for each change."""
+    window = main_window(inside)
+    for view in [] if window is None else window.findChildren(QListView):
+        if view.inherits("QtLayerList"):
+            view.setUpdatesEnabled(shown)
+
+
 class PaintHold(QObject):
     """Keeps a canvas from being painted until more is there to be seen.
 
@@ -66,18 +74,38 @@ class PaintHold(QObject):
     def __init__(self, parent: QObject, canvas: QWidget) -> None:
         super().__init__(parent)
         self._canvas = canvas
+        self._holds = False
+        # What is there to be seen is painted before anything is held again.
+        self._due = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
+        self._timer.setInterval(_MOST_HELD_MS)
         self._timer.timeout.connect(self.release)
+        canvas.installEventFilter(self)
 
-    def hold(self) -> None:
-        """Paint nothing until `release`, or for 40 ms."""
-        self._canvas.setUpdatesEnabled(False)
-        self._timer.start(_MOST_HELD_MS)
+    def begin(self) -> None:
+        """Paint nothing until `release`, or for 40 ms, once what is due is painted."""
+        self._holds = True
+        self._keep()
 
     def release(self) -> None:
-        """Paint what has changed now, and everything from now on."""
+        """Paint what has changed, with all else of the window that has, and everything from now on.
+
+        Not at once: napari's lists and lines would come in a second picture of the window.
+        """
+        self._holds, self._due = False, True
         self._timer.stop()
         if not self._canvas.updatesEnabled():
             self._canvas.setUpdatesEnabled(True)
-            self._canvas.repaint()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (Qt's name)
+        """See the canvas being painted."""
+        if self._due and event.type() == QEvent.Type.Paint:
+            self._due = False
+            QTimer.singleShot(0, self._keep)
+        return False
+
+    def _keep(self) -> None:
+        if self._holds and not self._due:
+            self._canvas.setUpdatesEnabled(False)
+            self._timer.start()

@@ -137,11 +137,16 @@ class LabelStrokes:
         self._held.append((action, worker))
         self._deliver()
 
-    def _deliver(self) -> None:
+    @property
+    def active(self) -> bool:
+        """Whether a stroke is on its way."""
         if self._stroking and not _button_is_down():
             # It was let go over a dialog that came up in the middle, and the canvas was not told.
             self._stroking = False
-        while self._held and not self._stroking:
+        return self._stroking
+
+    def _deliver(self) -> None:
+        while self._held and not self.active:
             action, worker = self._held.pop(0)
             if worker is None or worker.running:
                 action()

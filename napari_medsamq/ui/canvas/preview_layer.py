@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Labels
@@ -11,15 +12,19 @@ from napari_medsamq.inference.slice_predictor import SliceMask
 
 # Of the longer side of a slice; stripes and gaps are as wide.
 _STRIPES = 85
+_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
 
 class PreviewLayer:
-    """A layer of a single slice that shows a mask, striped so that nobody takes it for the label.
+    """A layer that shows a mask, striped so that nobody takes it for the label.
+
+    No more of the slice than the mask reaches is given to napari: each pixel of a layer is painted,
+    be there something in it or not.
 
     Parameters
     ----------
     layer : Labels
-        Of one slice of a volume.
+        Of three axes, with its first voxel where the volume has its own.
     """
 
     def __init__(self, layer: Labels) -> None:
@@ -29,22 +34,23 @@ class PreviewLayer:
         self._opacity = layer.opacity
 
     def show(self, mask: SliceMask, color: str) -> None:
-        """Show a mask where its slice lies."""
+        """Show a mask where it lies."""
         layer = self._layer
-        data = np.expand_dims(striped(mask.mask), mask.axis)
-        place = self._origin.copy()
-        place[mask.axis] += mask.index * layer.scale[mask.axis]
         if color != self._color:
             self._color = color
             layer.colormap = DirectLabelColormap(
                 color_dict={None: "transparent", 0: "transparent", 1: color}
             )
-        if data.shape == layer.data.shape and np.array_equal(place, layer.translate):
-            layer.data[...] = data
-            layer.refresh(thumbnail=False, extent=False, highlight=False)
-        else:
-            layer.data = data
-            layer.translate = place
+        corner, part = striped(mask.mask)
+        place = self._origin + np.insert(corner, mask.axis, mask.index) * layer.scale
+        events = layer.events
+        # It is drawn once. Where it lies changes neither its colours nor how far all layers reach,
+        # which napari would look at each time.
+        with events.data.blocker(), events.translate.blocker():
+            if not np.array_equal(place, layer.translate):
+                with events.set_data.blocker():
+                    layer.translate = place
+            layer.data = np.expand_dims(part, mask.axis)
         self._set_visible(True)
 
     def hide(self) -> None:
@@ -69,14 +75,21 @@ class PreviewLayer:
             self._layer.visible = visible
 
 
-def striped(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Return a mask (H, W) as diagonal stripes of ones within a closed outline."""
+def striped(mask: npt.NDArray[np.bool_]) -> tuple[tuple[int, int], npt.NDArray[np.uint8]]:
+    """Draw a mask (H, W) as diagonal stripes of ones within a closed outline.
+
+    Returns
+    -------
+    corner : (row, column) int
+        Of the part.
+    part : (h, w) uint8
+        As much of the slice as the mask reaches; a pixel where there is none.
+    """
     height, width = mask.shape
     period = max(2, round(max(height, width) / _STRIPES))
-    rows, columns = np.ogrid[:height, :width]
-    inner = mask.copy()
-    for axis in (0, 1):
-        for step in (-1, 1):
-            inner &= np.roll(mask, step, axis)
+    left, top, wide, high = cv2.boundingRect(mask.astype(np.uint8))
+    part = mask[top : top + max(1, high), left : left + max(1, wide)]
+    inner = cv2.erode(part.astype(np.uint8), _CROSS, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    rows, columns = np.ogrid[top : top + part.shape[0], left : left + part.shape[1]]
     stripes = (rows + columns) // period % 2 == 0
-    return (mask & (stripes | ~inner)).astype(np.uint8)
+    return (top, left), (part & (stripes | (inner == 0))).astype(np.uint8)

@@ -66,8 +66,8 @@ class BoxLayer:
         self._touched: list[tuple[Item | None, npt.NDArray[np.floating]]] = []
         self._gone: list[Item] = []
         self.active, self.still = False, True
-        self._come_last()
-        layer.events.mode.connect(self._come_last)
+        self._on_mode()
+        layer.events.mode.connect(self._on_mode)
         layer.events.data.connect(self._on_data)
         # Emitted once napari has moved the rectangle, and before it paints: a box that waited for
         # the painting would come 40 ms late.
@@ -98,7 +98,8 @@ class BoxLayer:
                 break
             order.append(found)
             left.remove(found)
-        with self._layer.events.data.blocker(self._on_data):
+        # Nor need napari look how far all layers reach.
+        with self._layer.events.data.blocker():
             if afresh:
                 self._layer.data = []
                 order, left = [], list(range(len(items)))
@@ -114,13 +115,20 @@ class BoxLayer:
         self._items = [items[i] for i in (*order, *left)]
         self._looks = [looks[i] for i in (*order, *left)]
 
-    def _come_last(self) -> None:
+    def _on_mode(self) -> None:
         # After the callback of napari's tool, which each mode brings anew: at the end of a drag the
         # rectangle is what it will be.
-        callbacks = self._layer.mouse_drag_callbacks
+        callbacks, marked = self._layer.mouse_drag_callbacks, self._layer.events.highlight
         if self._follow_mouse in callbacks:
             callbacks.remove(self._follow_mouse)
         callbacks.append(self._follow_mouse)
+        # What is chosen is marked by shapes whose shaders are made anew for each picture: there is
+        # nothing to choose while boxes are drawn.
+        if marked.blocked():
+            marked.unblock()
+        if self._layer.mode == "add_rectangle":
+            self._layer.selected_data = set()
+            marked.block()
 
     def _follow_mouse(self, layer: Shapes, event: Any) -> Iterator[None]:
         self.active = self.still = True
@@ -254,7 +262,16 @@ def show_clicks(layer: Points, boxes: Sequence[BoxPrompt | BoxPrompt3D]) -> None
     wanted = np.array(places, float).reshape(-1, 3)
     if np.array_equal(layer.data, wanted):
         return
-    layer.data = wanted
+    # All is drawn once, and napari need not look how far all layers reach.
+    with (
+        layer.events.data.blocker(),
+        layer.events.set_data.blocker(),
+        layer.events.symbol.blocker(),
+    ):
+        layer.data = wanted
+        if clicks:
+            layer.symbol = [_SYMBOLS[click.positive] for _, click in clicks]
     if clicks:
-        layer.symbol = [_SYMBOLS[click.positive] for _, click in clicks]
         layer.face_color = [_COLORS[click.positive] for _, click in clicks]
+    else:
+        layer.refresh()

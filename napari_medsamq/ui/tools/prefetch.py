@@ -24,7 +24,7 @@ class PrefetchTool(BackgroundTool):
     Attributes
     ----------
     paused : bool
-        While the mouse drags, and where nothing is wanted ahead.
+        While the mouse sets the window, and where nothing is wanted ahead.
     """
 
     def __init__(self, context: ToolContext) -> None:
@@ -35,14 +35,13 @@ class PrefetchTool(BackgroundTool):
         self._forwards = True
         self._bar = context.bar
         workspace = self._workspace
-        self.follow(self.pause, workspace.box_layer.began)
-        self.follow(self.resume, workspace.box_layer.ended)
-        self.follow(self.refresh, workspace.image.events.contrast_limits, workspace.seen_changed)
+        self.follow(self.refresh, workspace.box_layer.ended, workspace.seen_changed)
+        self.follow(self.refresh, workspace.image.events.contrast_limits)
         self.follow(self._on_view, self._view.changed)
         self._on_view()
 
     def pause(self) -> None:
-        """Encode nothing while the mouse drags."""
+        """Encode nothing, as all of it would be of another window."""
         self.paused = True
 
     def resume(self) -> None:

@@ -10,13 +10,15 @@ from napari_medsamq.annotation.history import Prompt
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.ui.canvas.canvas_widget import PaintHold
+from napari_medsamq.ui.canvas.canvas_widget import PaintHold, show_list
 from napari_medsamq.ui.canvas.preview_layer import PreviewLayer
 from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.ui.tools.tool import BackgroundTool, Job, Then, ToolContext
 
 # A preview that gives way to a refined mask pales in so many steps, for the eye to see the change.
 _PALES, _PALE_MS = 5, 40
+# Lists beside the picture follow the hand once it has rested for so long.
+_REST_MS = 300
 
 
 class PreviewTool(BackgroundTool):
@@ -28,19 +30,28 @@ class PreviewTool(BackgroundTool):
     Parameters
     ----------
     context : ToolContext
+
+    Attributes
+    ----------
+    hold : PaintHold
+        Of the canvas, while a mask is on its way.
     """
 
     shown = Signal(object)  # the box whose mask is seen
 
     def __init__(self, context: ToolContext) -> None:
         super().__init__(context, context.compute)
-        self._hold = PaintHold(self, self._canvas)
+        self.hold = PaintHold(self, self._canvas)
         self._layer = PreviewLayer(self._workspace.preview)
         self._wanted: tuple[BoxPrompt, int] | None = None  # and its label
         self._paled = 0
         self._paling = QTimer(self)
         self._paling.setInterval(_PALE_MS)
         self._paling.timeout.connect(self._pale)
+        self._rested = QTimer(self)
+        self._rested.setSingleShot(True)
+        self._rested.setInterval(_REST_MS)
+        self._rested.timeout.connect(partial(show_list, self._canvas, True))
         self.follow(self._on_began, self._workspace.box_layer.began)
         self.follow(self._on_dragged, self._workspace.box_layer.dragged)
         self.follow(self._on_ended, self._workspace.box_layer.ended)
@@ -48,8 +59,9 @@ class PreviewTool(BackgroundTool):
     def close(self) -> None:
         """Follow the mouse no more."""
         self._wanted = None
-        self._hold.release()
+        self.hold.release()
         self.hide()
+        show_list(self._canvas, True)
         super().close()
 
     def hide(self) -> None:
@@ -77,10 +89,13 @@ class PreviewTool(BackgroundTool):
     def _on_began(self) -> None:
         self._wanted = None
         self._hide()
+        self._rested.stop()
+        show_list(self._canvas, False)
 
     def _on_ended(self) -> None:
         # What is shown stays until the mask of the finished box takes its place.
         self._wanted = None
+        self._rested.start()
         if self._workspace.box_layer.still:
             self._hide()
 
@@ -96,7 +111,7 @@ class PreviewTool(BackgroundTool):
         if self._wanted is None:
             return None
         (box, label_id), self._wanted = self._wanted, None
-        self._hold.hold()
+        self.hold.begin()
         return (
             partial(next, self._session.segment(box, preview=True)),
             partial(self._on_mask, box, label_id),
@@ -104,16 +119,16 @@ class PreviewTool(BackgroundTool):
 
     def _on_mask(self, box: BoxPrompt, label_id: int, mask: SliceMask) -> None:
         if not self._workspace.box_layer.active:
-            self._hold.release()
             return
+        self.hold.release()
         session = self._session
         self._layer.show(session.without_locked(mask, label_id), session.style(label_id).color)
         self.shown.emit(box)
         # The network sees to the next box while this one is painted.
         self.work()
-        self._hold.release()
         if self._running:
-            self._hold.hold()
+            return
+        # The hand rests.
         counts = session.overlap([mask], label_id)
         self._say(
             f"Preview: {int(mask.mask.sum()):,} voxels, {mask.encode_ms + mask.decode_ms:.0f} ms."
@@ -122,5 +137,5 @@ class PreviewTool(BackgroundTool):
 
     def _on_error(self, error: MedSAMQError) -> None:
         self._hide()
-        self._hold.release()
+        self.hold.release()
         self._say(str(error))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QTimer, Signal
 
 from napari_medsamq.annotation.click_target import describe_clicks
 from napari_medsamq.errors import MedSAMQError
@@ -18,6 +18,8 @@ from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.ui.tools.model import ModelTool
 from napari_medsamq.ui.tools.preview import PreviewTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
+
+_SLOW_MS = 150
 
 
 class SegmentTool(Tool):
@@ -42,6 +44,12 @@ class SegmentTool(Tool):
         # How many slices of a box have come.
         self._share: dict[Request, int] = {}
         self._came.connect(self._on_came)
+        # What is answered at once need not be announced: each line costs a picture of the window.
+        self._slow = QTimer(self)
+        self._slow.setSingleShot(True)
+        self._slow.setInterval(_SLOW_MS)
+        self._slow.timeout.connect(self._on_slow)
+        self._said = ""  # when it was asked
         self.follow(self.ask, self._workspace.prompts.requested)
         # Boxes that were drawn meanwhile; what was drawn before is done.
         self.follow(self.ask_all, model.ended)
@@ -55,7 +63,9 @@ class SegmentTool(Tool):
         except MedSAMQError as error:
             self._on_failure(request, error)
             return
-        self._say("Segmenting…")
+        self._slow.start()
+        self._said = self._dock.status
+        self._preview.hold.begin()
         self._compute.submit(
             partial(self._fetch, request, found),
             partial(self._on_masks, request),
@@ -109,10 +119,21 @@ class SegmentTool(Tool):
         if box.axis == self._view.axis:
             self._bar.show_carried([index])
 
+    def _on_slow(self) -> None:
+        # Not in place of what has been said since.
+        if self._dock.status == self._said:
+            self._say("Segmenting…")
+
+    def _on_answer(self) -> None:
+        if not self.closed:
+            self._slow.stop()
+            self._preview.hold.release()
+
     def _on_masks(self, request: Request, masks: list[SliceMask]) -> None:
         session = self._session
         self._share.pop(request, None)
         counts = session.overlap(masks, request.label_id)
+        self._on_answer()
         try:
             edit = self._workspace.prompts.commit(request, masks)
         except MedSAMQError as error:
@@ -139,5 +160,6 @@ class SegmentTool(Tool):
     def _on_failure(self, request: Request, error: BaseException) -> None:
         self._share.pop(request, None)
         self._workspace.prompts.drop(request)
+        self._on_answer()
         self._preview.hide()
         self._fail(error)

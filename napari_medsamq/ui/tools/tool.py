@@ -119,7 +119,7 @@ class BackgroundTool(Tool):
     context : ToolContext
     worker : Worker
     rest_ms : int
-        How long the user is to rest before it begins.
+        How long the user is to rest before it begins; then it also waits while the mouse draws.
     gives_way : bool
         Whether it waits for a time in which nobody else wants the worker.
     """
@@ -155,7 +155,8 @@ class BackgroundTool(Tool):
         if self._running or self.closed or not self._worker.running:
             return
         self._rest.stop()
-        if self._gives_way and self._worker.busy:
+        drawing = self._workspace.box_layer.active or self._workspace.strokes.active
+        if (self.rest_ms and drawing) or (self._gives_way and self._worker.busy):
             self._rest.start()
             return
         job = self._next_job()

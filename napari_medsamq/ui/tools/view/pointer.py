@@ -8,7 +8,7 @@ from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
 
 class PointerTool(Tool):
-    """Follows the mouse over the slice in view.
+    """Follows the mouse over the slice in view, unless it draws.
 
     Parameters
     ----------
@@ -18,6 +18,7 @@ class PointerTool(Tool):
     def __init__(self, context: ToolContext) -> None:
         super().__init__(context)
         self.follow(self._show, self._viewer.cursor.events.position, self._view.changed)
+        self.follow(self._show, self._workspace.box_layer.ended)
 
     def close(self) -> None:
         """Say nothing more."""
@@ -25,7 +26,8 @@ class PointerTool(Tool):
         super().close()
 
     def _show(self) -> None:
-        self._dock.messages.show_place(self._describe())
+        if not self._workspace.box_layer.active:
+            self._dock.messages.show_place(self._describe())
 
     def _describe(self) -> str:
         volume, layer = self._session.volume, self._workspace.labels
