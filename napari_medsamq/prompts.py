@@ -170,6 +170,43 @@ class BoxPrompt3D:
         if self.axis not in (0, 1, 2):
             raise ValueError(f"a box prompt lies across axis 0, 1 or 2, not {self.axis}")
 
+    @classmethod
+    def of_two_planes(cls, carried: BoxPrompt, other: BoxPrompt) -> BoxPrompt3D:
+        """Make the box that two boxes enclose which were drawn on two planes.
+
+        Parameters
+        ----------
+        carried : BoxPrompt
+            On the plane whose slices it is carried through.
+        other : BoxPrompt
+            On another plane: how far it is carried.
+
+        Raises
+        ------
+        PromptError
+            If both lie on one plane, or do not cross.
+        """
+        if carried.axis == other.axis:
+            raise PromptError(
+                f"Both boxes lie on {PLANE_NAMES[other.axis]} slices. Draw the second one on "
+                "another plane, from one end of the structure to the other."
+            )
+        lower, upper = [0, 0, 0], [0, 0, 0]
+        for axis in range(3):
+            spans = [
+                (box.voxel(box.y0, box.x0)[axis], box.voxel(box.y1, box.x1)[axis])
+                for box in (carried, other)
+            ]
+            (low, high), (other_low, other_high) = spans
+            if max(low, other_low) > min(high, other_high):
+                raise PromptError(
+                    f"The boxes on the {PLANE_NAMES[carried.axis]} and the "
+                    f"{PLANE_NAMES[other.axis]} plane do not cross, so that they are not of one "
+                    "structure. Draw both around it, where each plane shows it well."
+                )
+            lower[axis], upper[axis] = min(low, other_low), max(high, other_high)
+        return cls((lower[0], lower[1], lower[2]), (upper[0], upper[1], upper[2]), carried.axis)
+
     @property
     def slices(self) -> range:
         """The slices that the box crosses."""

@@ -7,10 +7,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from dicom_slices import SameProcess
 from grids import rotation
 
 from napari_medsamq.inference.engine import OpenVINOEngine
 from napari_medsamq.inference.model_choice import FLOAT_MODEL, MODELS
+from napari_medsamq.io.dicom import reader
+from napari_medsamq.io.dicom.process import Decoder
 from napari_medsamq.io.volume import Volume, read_volume
 
 
@@ -56,6 +59,18 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Phantom:
 def engine() -> OpenVINOEngine:
     """The float model that comes with the program, equal to the published network."""
     return OpenVINOEngine(MODELS / FLOAT_MODEL)
+
+
+@pytest.fixture
+def same_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read DICOM in the process of the tests, which is faster than one of its own."""
+    monkeypatch.setattr(reader, "Decoder", SameProcess)
+
+
+@pytest.fixture
+def own_process(same_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read DICOM in a process of its own, as users have it, where other tests of a file do not."""
+    monkeypatch.setattr(reader, "Decoder", Decoder)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

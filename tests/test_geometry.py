@@ -171,6 +171,30 @@ def test_a_3d_box_cannot_be_made_inside_out() -> None:
         BoxPrompt3D((0, 0, 0), (4, 9, 9), 3)
 
 
+def test_boxes_on_two_planes_enclose_a_3d_box() -> None:
+    axial = BoxPrompt(0, 10, x0=20, y0=30, x1=40, y1=60)
+    coronal = BoxPrompt(1, 45, x0=15, y0=5, x1=38, y1=25)
+    sagittal = BoxPrompt(2, 22, x0=28, y0=8, x1=70, y1=12)
+    box = BoxPrompt3D.of_two_planes(axial, coronal)
+    assert box == BoxPrompt3D((5, 30, 15), (25, 60, 40), 0)
+    assert BoxPrompt3D.of_two_planes(coronal, axial) == BoxPrompt3D((5, 30, 15), (25, 60, 40), 1)
+    assert BoxPrompt3D.of_two_planes(axial, sagittal) == BoxPrompt3D((8, 28, 20), (12, 70, 40), 0)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (BoxPrompt(0, 12, 20, 30, 40, 60), "on axial slices"),
+        (BoxPrompt(1, 61, 15, 5, 38, 25), "do not cross"),  # behind the rows of the axial box
+        (BoxPrompt(1, 45, 15, 11, 38, 25), "do not cross"),  # above its slice
+        (BoxPrompt(1, 45, 41, 5, 60, 25), "do not cross"),  # beside its columns
+    ],
+)
+def test_boxes_that_enclose_nothing_common_are_refused(other: BoxPrompt, words: str) -> None:
+    with pytest.raises(PromptError, match=words):
+        BoxPrompt3D.of_two_planes(BoxPrompt(0, 10, x0=20, y0=30, x1=40, y1=60), other)
+
+
 def test_two_voxels_span_a_box_on_a_slice_or_through_slices() -> None:
     box_between = prompts.box_between
     assert box_between((1, 2, 3), (4, 5, 6), 1) == BoxPrompt3D((1, 2, 3), (4, 5, 6), 1)

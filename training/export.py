@@ -1,6 +1,7 @@
 """Writes model directories: traced networks as OpenVINO IR, and the `model.json` that vouches.
 
-python -m training.export --checkpoint FILE --out DIR [--name NAME] [--force] [--report]
+python -m training.export --checkpoint FILE [--carrier FILE] --out DIR [--name NAME] [--force]
+    [--report]
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ def main(
             help="Float weights, a network file (.pth), or the directory of an int8 model."
         ),
     ],
+    carrier: Annotated[
+        Path | None,
+        typer.Option(
+            help="A network file with the same encoder, whose decoder has learnt to carry."
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model; default: of DIR.")] = None,
     force: Annotated[bool, typer.Option(help="Replace the model in DIR.")] = False,
     report: Annotated[
@@ -33,11 +40,12 @@ def main(
     """Export a network, float or quantised, as a model directory."""
     with error_message():
         network = read_start(checkpoint)
-        export_network(out, network, name=name or out.resolve().name, force=force)
+        carrying = None if carrier is None else read_start(carrier)
+        export_network(out, network, carrying, name=name or out.resolve().name, force=force)
     typer.echo(out)
     if report:
-        for part in ("encoder", "decoder"):
-            typer.echo(format_coverage(part, read_coverage(out / f"{part}.xml")))
+        for path in sorted(out.glob("*.xml"), key=lambda own: own.stem != "encoder"):
+            typer.echo(format_coverage(path.stem, read_coverage(path)))
 
 
 if __name__ == "__main__":

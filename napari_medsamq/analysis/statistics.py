@@ -273,12 +273,9 @@ def _longest(points: Float64) -> float:
     """Return the longest distance between any two of points (n, 2 or 3)."""
     if len(points) <= _FEW:
         return float(pdist(points).max()) if len(points) > 1 else 0.0
-    # About the middle of the smallest ball around all (Badoiu and Clarkson 2003) no distance is
-    # longer than the sum of two radii: of nearly all points that shows that they are no ends.
-    middle = points.mean(0)
-    for step in range(2, 22):
-        middle = middle + (points[_distances(points, middle).argmax()] - middle) / step
-    radii = _distances(points, middle)
+    # No distance is longer than that of both to the middle: of nearly all points that shows that
+    # they are no ends.
+    radii = _distances(points, points.mean(0))
     order = radii.argsort()[::-1]
     points, radii = points[order], radii[order]
     longest = 0.0

@@ -81,12 +81,34 @@ def still_accepted(
     acceptances : collection of Acceptance
     axis, label_id : int
     """
-    planes = np.moveaxis(label, axis, 0)
-    indices = {own.index for own in acceptances if (own.axis, own.label_id) == (axis, label_id)}
-    return sorted(
-        index
-        for index in indices
-        if Acceptance(axis, index, label_id, mask_key(planes[index] == label_id)) in acceptances
+    own = [one for one in acceptances if (one.axis, one.label_id) == (axis, label_id)]
+    return sorted({one.index for one in holding(label, own)})
+
+
+def holding(label: Label, acceptances: Collection[Acceptance]) -> set[Acceptance]:
+    """Return those whose masks in a label (z, y, x) uint16 are still as they were accepted."""
+    return {
+        one
+        for one in acceptances
+        if mask_key(label.take(one.index, one.axis) == one.label_id) == one.key
+    }
+
+
+def all_accepted(label: Label, acceptances: Collection[Acceptance], label_id: int) -> bool:
+    """Tell whether each slice of one plane that a label has a mask on is accepted.
+
+    Parameters
+    ----------
+    label : (z, y, x) uint16
+    acceptances : collection of Acceptance
+    label_id : int
+    """
+    axes = {one.axis for one in acceptances if one.label_id == label_id}
+    planes = (np.moveaxis(label == label_id, axis, 0) for axis in axes)
+    return any(
+        set(np.flatnonzero(masks.any((1, 2))))
+        <= set(still_accepted(label, acceptances, axis, label_id))
+        for axis, masks in zip(axes, planes, strict=True)
     )
 
 

@@ -16,12 +16,15 @@ from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import slice_mask
 from napari_medsamq.inference.crop import tight_box
 from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.io.source import Array
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
 
 # Around a mask that has no box, as part of its size; people draw boxes about as loosely.
 _MARGIN = 0.05
 # A part of a mask that is a smaller share of it is a speck, which catches no clicks beside it.
 _SPECK = 0.01
+# In HU: what lies around a patient is below.
+_AIR = -300
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +151,13 @@ def is_on_slice(click: Click, shape: tuple[int, ...]) -> bool:
     return 0 <= click.x < shape[1] and 0 <= click.y < shape[0]
 
 
+def _is_outside(grey: Array, click: Click) -> bool:
+    """Tell whether a click on a slice (H, W) of HU hits air that is connected with its edge."""
+    _, parts = cv2.connectedComponents((grey < _AIR).astype(np.uint8))
+    edge = {*parts[0], *parts[-1], *parts[:, 0], *parts[:, -1]} - {0}
+    return int(parts[click.y, click.x]) in edge
+
+
 def describe_clicks(
     session: AnnotationSession,
     box: BoxPrompt | BoxPrompt3D,
@@ -183,6 +193,9 @@ def describe_clicks(
     kept = {int(plane[own.y, own.x]) for own in fresh if own.positive} - {label_id}
     for owner in sorted(kept):
         text += f" What you clicked on stays with {session.style(owner).name}: it is locked."
+    grey = session.volume.data.take(box.index, box.axis)
+    if session.volume.hounsfield and any(own.positive and _is_outside(grey, own) for own in fresh):
+        text += " You clicked on air that reaches the edge of the picture."
     unfollowed = [own for own in fresh for mask in masks if own in mask.unfollowed]
     if unfollowed and edit.voxels.size:
         done = "added" if unfollowed[-1].positive else "taken away"

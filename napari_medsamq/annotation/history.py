@@ -342,8 +342,17 @@ class History:
         Returns
         -------
         masks : dict of int to (H, W) bool
-            By slice: where a box of the label was drawn on such a slice, where a brush changed the
-            label since it was last removed as a whole, or where its mask was accepted; copies.
+            By slice, as `known_indices` says; copies.
+        """
+        planes = np.moveaxis(self.label, axis, 0)
+        indices = sorted(self.known_indices(axis, label_id))
+        return {index: planes[index] == label_id for index in indices}
+
+    def known_indices(self, axis: int, label_id: int) -> set[int]:
+        """Return on which slices across an axis a person had a hand in a label.
+
+        Where a box of it was drawn on such a slice, where a brush changed it since it was last
+        removed as a whole, or where its mask was accepted.
         """
         indices = {
             prompt.box.index
@@ -363,8 +372,17 @@ class History:
                 brushed.clear()
         indices.update(brushed)
         indices.update(still_accepted(self.label, self.accepted, axis, label_id))
-        planes = np.moveaxis(self.label, axis, 0)
-        return {index: planes[index] == label_id for index in sorted(indices)}
+        return indices
+
+    def settled(self, label_id: int) -> Bool:
+        """Return the voxels (z, y, x) bool that are not to be changed when a label is made anew.
+
+        These are all of its known slices, across every axis, and the accepted masks of others.
+        """
+        found = kept_voxels(self.label, self.accepted, 0, label_id)
+        for axis in range(found.ndim):
+            np.moveaxis(found, axis, 0)[[*self.known_indices(axis, label_id)]] = True
+        return found
 
     def carried(self, label_id: int) -> Bool:
         """Return the voxels (z, y, x) bool of a label that a propagation gave last."""
@@ -468,7 +486,7 @@ class PropagationSnapshot:
         """
         if all(edit.group is group for edit in history.edits[self.edits :]):
             return set()
-        drawn = set(history.known_slices(self.axis, self.label_id)) - set(self.known)
+        drawn = history.known_indices(self.axis, self.label_id) - set(self.known)
         np.moveaxis(self.kept, self.axis, 0)[list(drawn)] = True
         return drawn
 

@@ -350,6 +350,16 @@ class LabelModel:
             network_state=self.network_state(),
         )
 
+    def require_unlocked(self, label_id: int) -> None:
+        """Refuse to change a label that is locked.
+
+        Raises
+        ------
+        PromptError
+        """
+        if label_id in self.locked_ids:
+            raise PromptError(f"{self.style(label_id).name} is locked. Unlock it to change it.")
+
     def operate(
         self, label_id: int, name: str, operation: Operation, *, takes: bool = False
     ) -> Edit:
@@ -371,9 +381,8 @@ class LabelModel:
             If the label is locked or has no voxels, nothing would change, or nothing would be left
             of it.
         """
+        self.require_unlocked(label_id)
         called = self.style(label_id).name
-        if label_id in self.locked_ids:
-            raise PromptError(f"{called} is locked. Unlock it to change it.")
         mask = self.label == label_id
         if not mask.any():
             raise PromptError(
@@ -416,8 +425,7 @@ class LabelModel:
         PromptError
             If it is locked.
         """
-        if label_id in self.locked_ids:
-            raise PromptError(f"{self.style(label_id).name} is locked. Unlock it to remove it.")
+        self.require_unlocked(label_id)
         voxels = np.flatnonzero(self.label == label_id)
         prompts = tuple(p for p in self.history.prompts if p.label_id != label_id)
         values = np.zeros(voxels.size, np.uint16)

@@ -10,7 +10,7 @@ from napari_medsamq.annotation import mask_operations as operations
 from napari_medsamq.annotation.mask_operations import Operation
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.array_types import Bool
-from napari_medsamq.io.label_format import MAX_LABEL_ID
+from napari_medsamq.errors import PromptError
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,16 @@ class Number:
     title : str
         With its unit.
     default, least, most : float
-    whole : bool
-        Whether it has no decimals, as the number of a label.
+        0 for labels, which users choose by their names.
+    is_label : bool
+        Whether it is the number of another label.
     """
 
     title: str
-    default: float
-    least: float
-    most: float
-    whole: bool = False
+    default: float = 0.0
+    least: float = 0.0
+    most: float = 0.0
+    is_label: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ def _combine(
 
     def make(session: AnnotationSession, _axis: int, numbers: Sequence[float]) -> Operation:
         number, *margins = numbers
+        if int(number) == 0:
+            raise PromptError("There is no other structure for this repair. Draw one first.")
         other, spacing = session.label == int(number), session.volume.spacing
 
         def operation(mask: Bool) -> Bool:
@@ -78,7 +81,7 @@ def _combine(
 
 
 _MM = Number("mm", 2.0, 0.1, 100.0)
-_OTHER = Number("Label", 2, 1, MAX_LABEL_ID, whole=True)
+_OTHER = Number("Structure", is_label=True)
 # A voxel has one label: without a margin no two of them have anything in common.
 _MARGIN = Number("margin, mm", 2.0, 0.1, 100.0)
 
@@ -140,21 +143,21 @@ REPAIRS = (
         lambda session, _axis, numbers: _grow(session, -1, numbers),
     ),
     Repair(
-        "Unite with a label",
-        "Take all voxels of another label, unless it is locked",
+        "Unite with a structure",
+        "Take all voxels of another structure, unless it is locked",
         (_OTHER,),
         _combine("union"),
         takes=True,
     ),
     Repair(
-        "Subtract a label",
-        "Remove what lies in or within the margin of another label, which stays as it is",
+        "Subtract a structure",
+        "Remove what lies in or within the margin of another structure, which stays as it is",
         (_OTHER, _MARGIN),
         _combine("difference"),
     ),
     Repair(
-        "Keep the overlap with a label",
-        "Keep what lies in or within the margin of another label, which stays as it is",
+        "Keep the overlap with a structure",
+        "Keep what lies in or within the margin of another structure, which stays as it is",
         (_OTHER, _MARGIN),
         _combine("intersection"),
     ),

@@ -196,7 +196,7 @@ class AnnotationSession(LabelModel):
         if self.engine.spec.carry_prompt is not CarryPrompt.carried:
             raise PromptError(
                 f"The network {self.engine.spec.name} has not learnt to carry masks, which it is "
-                "refined by. Choose one whose model.json names carried boxes among its prompts."
+                "refined by. Choose one that has a carrier beside its decoder."
             )
         if not mask.any():
             raise PromptError(

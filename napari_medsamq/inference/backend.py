@@ -30,21 +30,23 @@ _X86 = ("x86_64", "amd64")
 _NOTE = ".sha256"
 
 _EXPORT_AGAIN = "Export the model again with `python -m training.export`."
+_DECODER_PORTS = {
+    "input": {
+        "image_embedding": "[1,256,64,64]",
+        "point_coords": "[?,?,2]",
+        "point_labels": "[?,?]",
+        "mask_input": "[?,1,256,256]",
+        "has_mask_input": "[1]",
+    },
+    "output": {"logits": "[?,256,256]", "iou": "[?]"},
+}
 _PORTS: dict[NetworkPart, dict[str, dict[str, str]]] = {
     "encoder": {
         "input": {"image": "[1,3,256,256]"},
         "output": {"image_embedding": "[1,256,64,64]"},
     },
-    "decoder": {
-        "input": {
-            "image_embedding": "[1,256,64,64]",
-            "point_coords": "[?,?,2]",
-            "point_labels": "[?,?]",
-            "mask_input": "[?,1,256,256]",
-            "has_mask_input": "[1]",
-        },
-        "output": {"logits": "[?,256,256]", "iou": "[?]"},
-    },
+    "decoder": _DECODER_PORTS,
+    "carrier": _DECODER_PORTS,
 }
 
 

@@ -1,71 +1,72 @@
-"""How far the network agrees with a mask: what tells the slices that need a look.
+"""How much a mask is to be trusted, by what tells the slices that need a look.
 
-A mask that changes when its box is drawn a little differently is one that the picture does not
-settle. So the box around a mask is moved in several ways at once, and what the network then finds
-is compared with the mask. Besides, masks are worst where a structure begins and ends, on slices
-that show little of it.
+The network is asked once more, in a box that is a little wider than the mask: one that it would not
+find again is not settled by the picture. Besides, masks are worst far from the slice that somebody
+drew, and where a structure begins and ends, on slices that show little of it.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.array_types import Bool, Float64
 
-# How the sides x0, y0, x1, y1 of a box move, as parts of its size: looser, tighter, and shifted
-# both ways.
-JITTERS = np.array(
-    [
-        [-0.10, -0.10, 0.10, 0.10],
-        [0.05, 0.05, -0.05, -0.05],
-        [-0.06, -0.06, -0.06, -0.06],
-        [0.06, 0.06, 0.06, 0.06],
-    ]
-)
+# How far each side of the box moves outwards, as a part of its size.
+_WIDER = 0.1
+# Of masks that nobody drew a slice of, from a file say: the median of those that were carried.
+_USUAL_DISTANCE = 0.25
 
 
-def jittered_boxes(xyxy: npt.ArrayLike, shape: tuple[int, int]) -> Float64:
-    """Return a box (4,) XYXY in slice pixels moved in all ways of `JITTERS`: (4, 4) float64."""
-    box = np.asarray(xyxy, np.float64)
-    width, height = box[2:] - box[:2] + 1
-    moved = box + JITTERS * [width, height, width, height]
-    last = np.array([shape[1], shape[0]] * 2, np.float64) - 1
-    clipped: Float64 = np.clip(moved, 0, last)
-    return clipped
+@dataclass(frozen=True)
+class MaskCheck:
+    """What came of asking the network about a mask again.
 
-
-def agreement(mask: Bool, others: Bool) -> float:
-    """Return the mean Dice similarity of a mask (H, W) bool with others (N, H, W) bool, 0 to 1."""
-    both = (others & mask).sum((1, 2))
-    sizes = others.sum((1, 2)) + mask.sum()
-    return float(np.mean(2 * both / np.maximum(sizes, 1)))
-
-
-def mask_confidence(agreed: float, iou: float) -> float:
-    """Return how far the network agrees with a mask, 0 to 1.
-
-    Parameters
+    Attributes
     ----------
-    agreed : float
-        As `agreement` gives it for what the network finds in `jittered_boxes`.
+    agreement : float
+        Dice similarity of the mask with what the network finds in a box a little wider, 0 to 1.
     iou : float
-        Mean intersection over union that the network predicts for these.
+        Intersection over union that the network predicts for what it finds.
     """
-    return float(np.clip(agreed, 0, 1) * np.clip(iou, 0, 1))
+
+    agreement: float
+    iou: float
 
 
-def slice_confidence(sure: float, share: float) -> float:
-    """Return how much a slice of a structure is to be trusted, 0 to 1.
+def wider_box(xyxy: npt.ArrayLike, shape: tuple[int, int]) -> Float64:
+    """Return a box (4,) XYXY in slice pixels that is a tenth wider on each side, in the slice."""
+    box = np.asarray(xyxy, np.float64)
+    size = np.tile(box[2:] - box[:2] + 1, 2)
+    last = np.array([shape[1], shape[0]] * 2, np.float64) - 1
+    wider: Float64 = np.clip(box + np.array([-1, -1, 1, 1]) * _WIDER * size, 0, last)
+    return wider
 
-    The exponent is the one of .1, .15, .2, .25, .3, .4 and .5 whose rank correlation with DSC was
-    best within the data sets of 96 propagated structures of the training data.
+
+def dice(mask: Bool, other: Bool) -> float:
+    """Return the Dice similarity of two masks (H, W) bool, 0 to 1; 0 where both are empty."""
+    both = int(np.count_nonzero(mask)) + int(np.count_nonzero(other))
+    return 2 * int(np.count_nonzero(mask & other)) / max(both, 1)
+
+
+def slice_confidence(check: MaskCheck, share: float, distance: float | None) -> float:
+    """Return how much the mask of a slice is to be trusted, 0 to 1.
+
+    Its factors were chosen on 1,261 carried slices of 7 data sets of the training data, over which
+    its rank correlation with DSC is 0.65. That a mask fills its box tells against it there, and the
+    other way round where structures are thin and branched, of which there are none.
 
     Parameters
     ----------
-    sure : float
-        As `mask_confidence` gives it for the slice's mask.
+    check : MaskCheck
     share : float
         The mask's pixels as a share of those of the structure's largest mask on a slice.
+    distance : float or None
+        Slices to the nearest one that is known, as a share of all slices of the structure; None
+        where none is known.
     """
-    return float(sure * share**0.25)
+    far = _USUAL_DISTANCE if distance is None else distance
+    found_again = check.agreement * min(max(check.iou, 0.0), 1.0)
+    return float(found_again * share**0.25 * (1 - 0.5 * far))

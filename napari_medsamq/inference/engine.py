@@ -33,6 +33,7 @@ from napari_medsamq.prompts import CarryPrompt
 # The highest label of points of boxes that are drawn; those of carried ones come after it.
 _DRAWN = 3
 _CHANNELS_LAST = (1, 64, 64, 256)
+_NO_MASK = np.zeros((1, 1, 256, 256), np.float32)
 
 
 class Engine(Protocol):
@@ -61,7 +62,7 @@ class OpenVINOEngine:
     Parameters
     ----------
     directory : Path
-        Model directory with `model.json` and the IR of encoder and decoder.
+        Model directory with `model.json` and the IR of its parts.
     device : str
         OpenVINO device name.
     threads : int or None
@@ -75,7 +76,8 @@ class OpenVINOEngine:
     Attributes
     ----------
     floating : tuple of "encoder" and "decoder"
-        The parts of an 8-bit model that are computed in floating point, as `floating_parts` says.
+        The parts of an 8-bit model that are computed in floating point, as `floating_parts` says;
+        a carrier is computed as the decoder is.
 
     Raises
     ------
@@ -105,13 +107,14 @@ class OpenVINOEngine:
             self._encoder = self._compile("encoder")
             self._decoder = decoder.result()
         self._masked_decoder: ov.InferRequest | None = None
+        self._carrier: ov.InferRequest | None = None
         self._lock = Lock()
 
     def _compile(
         self, part: NetworkPart, change: Callable[[ov.Model], ov.Model] | None = None
     ) -> ov.InferRequest:
         model = read_part(self.directory, part)
-        if part in self.floating:
+        if ("encoder" if part == "encoder" else "decoder") in self.floating:
             model = in_floating_point(model)
         if change is not None:
             model = change(model)
@@ -154,8 +157,9 @@ class OpenVINOEngine:
         point_coords : (N, P, 2) float32
             x, y in pixels of the 256 px frame.
         point_labels : (N, P) float32
-            0/1 negative/positive point, 2/3 the corners of a box, 4/5 of a carried one, -1 padding
-            (the meaning SAM's ONNX export gives them).
+            0/1 negative/positive point, 2/3 the corners of a box, -1 padding (the meaning SAM's
+            ONNX export gives them); 4/5 the corners of a carried box, which the carrier is asked
+            about in the decoder's place.
         mask_input : (N, 1, 256, 256) float32, optional
             Logits of a previous mask as dense prompt.
 
@@ -171,7 +175,8 @@ class OpenVINOEngine:
         ModelError
             If OpenVINO fails, out of memory say, or for carried boxes that it has not learnt.
         """
-        if point_labels.max() > _DRAWN and self.spec.carry_prompt is not CarryPrompt.carried:
+        carried = bool(point_labels.max() > _DRAWN)
+        if carried and self.spec.carry_prompt is not CarryPrompt.carried:
             raise ModelError(
                 f"The network {self.spec.name} has not learnt boxes that are carried from slice to "
                 "slice. Choose another model, or carry by boxes."
@@ -183,13 +188,23 @@ class OpenVINOEngine:
             "point_coords": point_coords,
             "point_labels": point_labels,
         }
-        if mask_input is not None:
-            if self._masked_decoder is None:
-                self._masked_decoder = self._compile("decoder")
-            request = self._masked_decoder
-            inputs |= {"mask_input": mask_input, "has_mask_input": np.ones(1, np.float32)}
+        if carried or mask_input is not None:
+            request = self._request_with_mask(carried=carried)
+            has_mask = np.full(1, mask_input is not None, np.float32)
+            mask = _NO_MASK if mask_input is None else mask_input
+            inputs |= {"mask_input": mask, "has_mask_input": has_mask}
         result = self._infer(request, inputs)
         return result["logits"], result["iou"]
+
+    def _request_with_mask(self, *, carried: bool) -> ov.InferRequest:
+        """Return the decoder that takes masks, or the carrier; compiled when first asked for."""
+        if carried:
+            if self._carrier is None:
+                self._carrier = self._compile("carrier")
+            return self._carrier
+        if self._masked_decoder is None:
+            self._masked_decoder = self._compile("decoder")
+        return self._masked_decoder
 
     def _infer(
         self, request: ov.InferRequest, inputs: dict[str, Float32], output: Float32 | None = None

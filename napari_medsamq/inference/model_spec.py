@@ -12,12 +12,14 @@ from napari_medsamq.inference.preprocess import BoxRule
 from napari_medsamq.io.files import file_hash, write_whole
 from napari_medsamq.prompts import CarryPrompt
 
-NetworkPart = Literal["encoder", "decoder"]
+NetworkPart = Literal["encoder", "decoder", "carrier"]
 
 FORMAT_VERSION = 3
 FLOAT_BITS = 32
 
 _FILES = ("encoder.xml", "encoder.bin", "decoder.xml", "decoder.bin")
+# Of networks that have learnt to carry a structure from slice to slice.
+_CARRIER_FILES = ("carrier.xml", "carrier.bin")
 _SPEC_FILE = "model.json"
 
 
@@ -41,7 +43,7 @@ class ModelSpec:
     bits : int
         Bit width of weights and activations; `FLOAT_BITS` for a float network.
     sha256 : dict of str to str
-        Hash of each of the four IR files.
+        Hash of each IR file.
     provenance : dict of str to str
         Where the weights come from: source, licence, training run, versions.
     image_size : int
@@ -79,9 +81,11 @@ class ModelSpec:
         Raises
         ------
         ModelError
-            If one of the four files is missing.
+            If a file of encoder or decoder is missing.
         """
-        hashes = {file: _sha256(directory / file) for file in _FILES}
+        carries = (directory / _CARRIER_FILES[0]).exists()
+        files = _FILES + _CARRIER_FILES if carries else _FILES
+        hashes = {file: _sha256(directory / file) for file in files}
         return cls(name, bits, hashes, dict(provenance), preprocessing=Preprocessing(box=box))
 
     def write(self, directory: Path) -> Path:
@@ -145,10 +149,11 @@ class ModelSpec:
                 f"program prepares 256 px images by {' or '.join(map(str, known))}. Export the "
                 "model again."
             )
-        if not isinstance(self.sha256, dict) or set(self.sha256) != set(_FILES):
+        listed = set(self.sha256) if isinstance(self.sha256, dict) else set()
+        if listed - set(_CARRIER_FILES) != set(_FILES) or len(listed) % 2:
             raise ModelError(
-                f"{path} must list a SHA-256 for exactly {', '.join(_FILES)}. Export the model "
-                "again."
+                f"{path} must list a SHA-256 for exactly {', '.join(_FILES)}, and for "
+                f"{' and '.join(_CARRIER_FILES)} where there are such. Export the model again."
             )
         if not isinstance(self.provenance, dict) or not all(
             isinstance(value, str) for value in self.provenance.values()
@@ -163,9 +168,9 @@ class ModelSpec:
     @property
     def carry_prompt(self) -> CarryPrompt:
         """What the network is asked with where a structure is carried to: what it has learnt."""
-        learnt = self.provenance.get("prompts", "")
-        if "carried boxes" in learnt:
+        if _CARRIER_FILES[0] in self.sha256:
             return CarryPrompt.carried
+        learnt = self.provenance.get("prompts", "")
         return CarryPrompt.box_and_mask if "masks" in learnt else CarryPrompt.box
 
     def verify(self, directory: Path) -> None:

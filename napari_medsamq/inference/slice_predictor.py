@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from napari_medsamq.array_types import Bool, Float32, Voxels
 from napari_medsamq.geometry import slice_voxels
-from napari_medsamq.inference.confidence import agreement, jittered_boxes, mask_confidence
+from napari_medsamq.inference.confidence import MaskCheck, dice, wider_box
 from napari_medsamq.inference.crop import CropTransform, tight_box
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES, EmbeddingCache
 from napari_medsamq.inference.engine import Engine, box_points
@@ -312,10 +312,8 @@ class SlicePredictor:
             embedding, _ = self._embedding(index, transform)
         return self._evidence(index, mask, transform.apply_mask(mask), 1.0, embedding)
 
-    def mask_confidence(self, index: int, mask: Bool) -> float:
-        """Return how far the network agrees with the mask (H, W) bool of a slice, 0 to 1.
-
-        With an empty mask it does. See `confidence.mask_confidence`.
+    def check_mask(self, index: int, mask: Bool) -> MaskCheck:
+        """Ask the network again about the mask (H, W) bool of a slice, which is not empty.
 
         Raises
         ------
@@ -324,18 +322,17 @@ class SlicePredictor:
         """
         box = tight_box(mask)
         if box is None:
-            return 1.0
+            raise ValueError("an empty mask is none to be checked")
         transform = self.transform_around(box)
-        points = [box_points(transform.apply_box(own)) for own in jittered_boxes(box, mask.shape)]
-        coords, labels = (np.concatenate(parts) for parts in zip(*points, strict=True))
+        points = box_points(transform.apply_box(wider_box(box, mask.shape)))
         with self.memory.lock:
             # Kept, parts of slices that nobody asked for would drive out those that are clicked on.
             embedding, _ = self._embedding(index, transform, keep=transform.crop is None)
-            logits, iou = self.engine.decode(embedding, coords, labels)
+            logits, iou = self.engine.decode(embedding, *points)
         height, width = transform.resize.frame
-        found = logits[:, :height, :width] > 0
+        found = logits[0, :height, :width] > 0
         seen = transform.apply_mask(mask)[:height, :width]
-        return mask_confidence(agreement(seen, found), float(iou.mean()))
+        return MaskCheck(dice(seen, found), float(iou[0]))
 
     def _evidence(
         self, index: int, mask: Bool, seen: Bool, stability: float, embedding: Float32

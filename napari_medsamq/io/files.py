@@ -160,10 +160,10 @@ def replacing(path: Path) -> Iterator[Path]:
     own = path.exists() and not path.is_symlink()
     mode = stat.S_IMODE(path.stat().st_mode) if own else None
     part = part_of(path)
+    # Never to be read by more people than the file itself.
+    asked = 0o666 if mode is None else mode | stat.S_IWUSR
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, asked))
     try:
-        # Never to be read by more people than the file itself.
-        asked = 0o666 if mode is None else mode | stat.S_IWUSR
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, asked))
         yield part
         with part.open("r+b") as file:
             os.fsync(file.fileno())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
 
@@ -48,6 +50,10 @@ from napari_medsamq.io.source import (
     enough_memory,
 )
 from napari_medsamq.io.volume import Order, Volume, volume_name
+
+# An image that is looked at in so many slices may be a label if it has no more values, and pixels
+# have that of their neighbour to such a share.
+_LOOKED_AT, _MOST_IDS, _PATCHY = 16, 256, 0.8
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -256,58 +262,90 @@ def bring_onto(label: LabelFile, image: Volume) -> LabelFile:
     return replace(label, volume=volume, notes=notes)
 
 
+def looks_like_label(volume: Volume) -> bool:
+    """Tell whether an image may be a label: few whole numbers from 0 on, in patches.
+
+    Parameters
+    ----------
+    volume : Volume
+    """
+    if volume.modality_source not in ("assumed", "ambiguous") or volume.data.ndim != 3:
+        return False
+    slices = volume.data[:: max(1, volume.data.shape[0] // _LOOKED_AT)]
+    inside = slices[..., :-1] > 0
+    if slices.min() != 0 or not inside.any() or np.unique(slices % 1).any():
+        return False
+    alike = (slices[..., :-1] == slices[..., 1:])[inside]
+    return bool(alike.mean() > _PATCHY) and np.unique(slices).size <= _MOST_IDS
+
+
 def same_grid(one: Volume, other: Volume) -> bool:
     """Tell whether the voxels of two volumes lie in the same places."""
     return same_voxels(one.array_grid, other.array_grid)
 
 
 @dataclass(frozen=True, eq=False)
-class LabelPair:
-    """Two labels on one grid that holds all of both.
+class CommonLabels:
+    """Labels on one grid that holds all of each.
 
     Attributes
     ----------
-    a, b : (z, y, x) uint16
-    spacing : (3,) float
-        In mm, array order.
+    labels : tuple of (z, y, x) uint16
+    files : tuple of LabelFile
+        The same, each on its own grid.
+    grid : Grid
+        In array order.
     said : str
         What the user should know of how they came there; empty for nothing.
     """
 
-    a: Label
-    b: Label
-    spacing: list[float]
+    labels: tuple[Label, ...]
+    files: tuple[LabelFile, ...]
+    grid: Grid
     said: str
 
+    @property
+    def spacing(self) -> list[float]:
+        """Size of a voxel (3,) in mm, array order."""
+        spacing: list[float] = self.grid.spacing.tolist()
+        return spacing
 
-def on_common_grid(a: LabelFile, b: LabelFile) -> LabelPair:
-    """Bring two labels onto one grid that holds all of both, whichever comes first.
+    def segment(self, label_id: int) -> Segment:
+        """Return name and colour of a label id, of the first one that names it."""
+        named = (own for own in self.files if label_id in own.named)
+        return next(named, self.files[-1]).segment(label_id)
 
-    It is of the lattice of the finer one; contours are drawn on that of the other one.
+
+def on_common_grid(*labels: LabelFile) -> CommonLabels:
+    """Bring two labels or more onto one grid that holds all of each, whichever comes first.
+
+    It is of the lattice of the finest one; contours are drawn on that of one that has no contours.
 
     Raises
     ------
     VolumeError
         If they do not lie in the same physical space, or too far apart.
     """
-    placed = [own for own in (a, b) if not has_no_place(own.label)] or [a]
-    if len(placed) == 2:
-        drawn = [own.has_contours for own in placed]
-        wanted = finest([own.volume.array_grid for own in placed])
-        base = placed[drawn.index(False)] if drawn[0] != drawn[1] else None
-        if drawn[0] and drawn[1]:
-            base = next(own for own in placed if same_voxels(own.volume.array_grid, wanted))
-        if base is not None:
-            a, b = (own if own is base else own.laid_on(base.volume) for own in (a, b))
-        a = _placed(a, b.volume)
-        if not same_grid(a.volume, b.volume):
-            check_same_space(a.volume.grid, b.volume.grid)
-        grid = common_grid(a.volume.array_grid, b.volume.array_grid)
-    else:
-        grid = placed[0].volume.array_grid
-    (one, of_a), (two, of_b) = _moved(a, grid), _moved(b, grid)
-    said = (replace(a, notes=of_a).said, replace(b, notes=of_b).said)
-    return LabelPair(one, two, grid.spacing.tolist(), " ".join(filter(None, said)))
+    files = list(labels)
+    placed = [n for n, own in enumerate(files) if not has_no_place(own.label)] or [0]
+    drawn = [files[n].has_contours for n in placed]
+    if any(drawn):
+        grids = [files[n].volume.array_grid for n in placed]
+        at_finest = [same_voxels(own, finest(grids)) for own in grids]
+        base = files[placed[at_finest.index(True) if all(drawn) else drawn.index(False)]]
+        for n in placed:
+            files[n] = files[n] if files[n] is base else files[n].laid_on(base.volume)
+    for n in placed:
+        files[n] = _placed(files[n], files[placed[-1]].volume)
+    for one, other in combinations([files[n].volume for n in placed], 2):
+        if not same_grid(one, other):
+            check_same_space(one.grid, other.grid)
+    grid = reduce(common_grid, (files[n].volume.array_grid for n in placed))
+    moved = [_moved(own, grid) for own in files]
+    said = (replace(own, notes=notes).said for own, (_, notes) in zip(files, moved, strict=True))
+    return CommonLabels(
+        tuple(ids for ids, _ in moved), tuple(files), grid, " ".join(filter(None, said))
+    )
 
 
 def _decode(path: Path, like: Grid | None) -> tuple[Decoded, Segments, tuple[str, ...]]:

@@ -120,7 +120,7 @@ def settle(header: Any) -> tuple[str, ...]:
         If it says what cannot be read.
     """
     told: list[str] = []
-    count = min(max(int(header["dim"][0]), 0), 7)
+    count = min(int(header["dim"][0]), 7)
     # Axes of no length beyond the third are axes of length 1.
     further = header["dim"][4 : count + 1]
     further[further == 0] = 1

@@ -39,21 +39,20 @@ def can_read(path: Path) -> bool:
     return any(entry.is_file() and is_dicom(entry) for entry in entries)
 
 
-def next_scan(path: Path) -> Path | None:
-    """Return the scan that follows in the same folder, by name; None after the last one.
+def scans_beside(path: Path) -> list[Path]:
+    """Return the scans of the same folder, this one among them, by name.
 
-    It is a file where this one is a file, and a DICOM folder where it is a folder. Labels that were
-    saved beside the scans, which a provenance tells, are none.
+    They are files where this one is a file, and DICOM folders where it is a folder. Labels that
+    were saved beside the scans, which a provenance tells, are none.
     """
     labels = tuple(
         own.name.removesuffix(_PROVENANCE) + "." for own in path.parent.glob(f"*{_PROVENANCE}")
     )
-    later = (
+    return [
         own
         for own in sorted(path.parent.iterdir())
-        if own.name > path.name and own.is_dir() == path.is_dir()
-    )
-    return next((own for own in later if can_read(own) and not own.name.startswith(labels)), None)
+        if own.is_dir() == path.is_dir() and can_read(own) and not own.name.startswith(labels)
+    ]
 
 
 def files_of(path: Path) -> tuple[Path, ...]:

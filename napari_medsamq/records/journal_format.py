@@ -189,7 +189,7 @@ def _records(file: BinaryIO, total: int) -> Iterator[Record]:
             if voxels is None:
                 # The first record says of which volume the journal is.
                 shape = [int(size) for size in record.content.get("shape", ())]
-                voxels = max(0, int(np.prod(shape, dtype=object)))
+                voxels = int(np.prod(shape, dtype=object))
         except _MALFORMED:
             return
         yield record

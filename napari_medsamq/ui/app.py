@@ -9,7 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import napari
+from napari.settings import get_settings
 from napari.utils.notifications import notification_manager
+from napari.utils.theme import get_theme, register_theme
 from qtpy.QtCore import QTimer
 
 from napari_medsamq.errors import MedSAMQError
@@ -61,11 +63,18 @@ def run(
     # A picture of the window is no work that anybody wants to go on with.
     passing = TemporaryDirectory(ignore_cleanup_errors=True)
     journals = None if screenshot is None else Path(passing.name)
-    viewer = napari.Viewer(title="MedSAM-Q", show=False)
+    if get_settings().appearance.theme == "light":
+        light = get_theme("light")
+        light.canvas = "black"  # as radiologists look at pictures; in this process alone
+        register_theme("light", light, "builtin")
+    # napari's welcome names keys that mean something else here.
+    viewer = napari.Viewer(title="MedSAM-Q", show=False, show_welcome_screen=False)
     options = DockOptions(ask=screenshot is None, journals=journals)
     dock = MedSAMQWidget(viewer, model, device=device, options=options)
     frame = viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
     window = AppWindow(frame, viewer.window.window_menu, dock.may_close)
+    window.dropped.connect(dock.open_path)
+    window.open_requested.connect(dock.form.volume.ask_for_file)
     # At each start napari says that PyQt5 nears the end of its support, as the first page does.
     with notification_manager.notification_ready.blocker():
         viewer.window.show()

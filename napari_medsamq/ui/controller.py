@@ -14,32 +14,38 @@ from napari_medsamq.geometry import voxel_ml
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.io.files import as_file_name
 from napari_medsamq.io.label_writer import label_formats
+from napari_medsamq.ui.canvas.canvas_widget import dock_frame
 from napari_medsamq.ui.canvas.planes import PLANES, range_without
 from napari_medsamq.ui.forms.help_dialog import HelpKey
 from napari_medsamq.ui.forms.label_form import StructureRow
-from napari_medsamq.ui.forms.tool_rail import BOX, BRUSH, ERASER, MOVE, POINT
+from napari_medsamq.ui.forms.tool_rail import BOX, BRUSH, ERASER, MOVE, POINT, RULER
 from napari_medsamq.ui.key_focus import KeyFocus
 from napari_medsamq.ui.messages import describe_volume
-from napari_medsamq.ui.shortcuts import Key
+from napari_medsamq.ui.shortcuts import Key, listed
+from napari_medsamq.ui.tools.box_3d import Box3DTool
+from napari_medsamq.ui.tools.brush import BrushTool
 from napari_medsamq.ui.tools.click import ClickTool
 from napari_medsamq.ui.tools.compare import CompareTool
 from napari_medsamq.ui.tools.follow_up import FollowUpTool
 from napari_medsamq.ui.tools.label_table import LabelTable
-from napari_medsamq.ui.tools.measure import MeasureTool
 from napari_medsamq.ui.tools.model import ModelChooser, ModelTool
 from napari_medsamq.ui.tools.nudge import NudgeTool
 from napari_medsamq.ui.tools.prefetch import PrefetchTool
 from napari_medsamq.ui.tools.preview import PreviewTool
 from napari_medsamq.ui.tools.propagate import PropagateTool
+from napari_medsamq.ui.tools.refine import RefineTool
 from napari_medsamq.ui.tools.repair import RepairTool
 from napari_medsamq.ui.tools.review import ReviewTool
 from napari_medsamq.ui.tools.save_load import SaveLoadTool
 from napari_medsamq.ui.tools.segment import SegmentTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 from napari_medsamq.ui.tools.undo import UndoTool
+from napari_medsamq.ui.tools.view.all_planes import AllPlanesTool
+from napari_medsamq.ui.tools.view.measure import MeasureTool
 from napari_medsamq.ui.tools.view.orientation_letters import OrientationLetters
 from napari_medsamq.ui.tools.view.outlines import OutlineTool
 from napari_medsamq.ui.tools.view.pointer import PointerTool
+from napari_medsamq.ui.tools.view.ruler import RulerTool
 from napari_medsamq.ui.tools.view.slices import SliceTool
 from napari_medsamq.ui.tools.view.view_3d import View3DTool
 from napari_medsamq.ui.tools.window_level import WindowLevelTool
@@ -85,27 +91,30 @@ class Controller(Tool):
         self.window_level = WindowLevelTool(context, self.prefetch)
         self.model = ModelTool(context, engines, self.window_level)
         self.segment = SegmentTool(context, self.preview, self.model)
+        self.box_3d = Box3DTool(context)
         self.click = ClickTool(context)
+        self.brush = BrushTool(context)
+        self.ruler = RulerTool(context)
         self.nudge = NudgeTool(context)
         self.propagate = PropagateTool(context)
         self.slices = SliceTool(context, self.propagate)
         self.undo = UndoTool(context, self.segment, self.propagate)
         self.review = ReviewTool(context, self.propagate)
         self.repair = RepairTool(context, self.propagate)
+        self.refine = RefineTool(context, self.repair)
         self.measure = MeasureTool(context)
         self.labels = LabelTable(context)
         self.save_load = SaveLoadTool(context)
         self.orientation = OrientationLetters(context)
         self.view_3d = View3DTool(context)
+        self.all_planes = AllPlanesTool(context)
         self.pointer = PointerTool(context)
         self.outlines = OutlineTool(context)
         self.follow_up = FollowUpTool(context)
         self.compare = CompareTool(context, self.click)
         self._tools = [part for part in vars(self).values() if isinstance(part, Tool)]
         self._key_focus = KeyFocus(self, self._canvas, self._dock, keys)
-        self._help = HelpKey(
-            self, self._canvas, {key: action.words for key, action in keys.items()}
-        )
+        self._help = HelpKey(self, self._canvas, listed(keys))
         self._follow_all()
         # A layer's keys come before the viewer's, and napari's own layers use B and Ctrl+Z.
         for layer in (self.workspace.labels, self.workspace.boxes):
@@ -174,6 +183,7 @@ class Controller(Tool):
         self.follow(
             self._show_mode,
             self.click.changed,
+            self.ruler.changed,
             workspace.boxes.events.mode,
             workspace.labels.events.mode,
             layers.selection.events.active,
@@ -189,6 +199,8 @@ class Controller(Tool):
         self.draw(tool == BOX)
         if tool == POINT:
             self.click.switch(True)
+        elif tool == RULER:
+            self.ruler.switch(True)
         elif tool in _BRUSHES:
             self._viewer.layers.selection.active = self.workspace.labels
             self.workspace.labels.mode = _BRUSHES[tool]
@@ -200,7 +212,9 @@ class Controller(Tool):
         labels = self.workspace.labels
         if self._viewer.layers.selection.active is labels:
             return next((tool for tool, mode in _BRUSHES.items() if mode == labels.mode), MOVE)
-        return BOX if self.drawing else POINT if self.click.active else MOVE
+        if self.drawing:
+            return BOX
+        return RULER if self.ruler.active else POINT if self.click.active else MOVE
 
     def draw(self, drawing: bool) -> None:
         """Let a drag on the canvas draw a box, or move the picture."""
@@ -208,7 +222,14 @@ class Controller(Tool):
         self.workspace.add_to(self._viewer)
         self._viewer.layers.selection.active = self.workspace.boxes
         self.click.switch(False)
+        self.ruler.switch(False)
         self.workspace.boxes.mode = "add_rectangle" if drawing else "pan_zoom"
+
+    def fold(self) -> None:
+        """Give the picture the room of the dock, or take it back."""
+        frame = dock_frame(self._dock)
+        if frame is not None:
+            frame.setVisible(not frame.isVisible())
 
     def toggle_drawing(self) -> None:
         """Switch between drawing boxes and moving the picture."""
@@ -263,7 +284,7 @@ class Controller(Tool):
         others = (own for own in self._workspaces if own is not self.workspace)
         hidden = [layer for own in others for layer in own.layers]
         if self.workspace.labels in self._viewer.layers:
-            wanted = range_without(self._viewer, hidden)
+            wanted = range_without(self._viewer, hidden, self.workspace.labels)
             if self._viewer.dims.range != wanted:
                 self._viewer.dims.range = wanted
 
@@ -286,13 +307,12 @@ class Controller(Tool):
         history = self.session.history
         own_ml = voxel_ml(self.session.volume.spacing)
         label_id, counts = self.workspace.label_id, history.voxel_counts
-        self._dock.label.show_structures(
-            [
-                StructureRow(used, self.session.style(used), counts.get(used, 0) * own_ml)
-                for used in sorted({*self.session.styles, label_id})
-            ],
-            label_id,
-        )
+        rows = [
+            StructureRow(used, self.session.style(used), counts.get(used, 0) * own_ml)
+            for used in sorted({*self.session.styles, label_id})
+        ]
+        self._dock.label.show_structures(rows, label_id)
+        self._dock.check.show_structures(rows, label_id)
         self._dock.show_history(history.undo_name, history.redo_name)
         self._show_mode()
 
@@ -300,4 +320,6 @@ class Controller(Tool):
         # Whoever draws, paints or takes another tool in hand does not click.
         if self.click.active and self.workspace.boxes.mode != "pan_zoom":
             self.click.switch(False)
+        if self.click.active or self.workspace.boxes.mode != "pan_zoom":
+            self.ruler.switch(False)
         self._dock.rail.show_tool(self.tool)

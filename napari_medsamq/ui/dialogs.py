@@ -11,11 +11,13 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QInputDialog, QLabel, QMessageBox, QWidget
 
 from napari_medsamq.errors import ChoiceError, UnevenSlicesError
+from napari_medsamq.geometry import voxel_ml
 from napari_medsamq.io.source import Selection
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.plain_text import plain, unguessed
 from napari_medsamq.records.recording import Restored
 from napari_medsamq.records.recovery import FoundJournal
+from napari_medsamq.ui.messages import in_ml
 
 
 def ask_selection(parent: QWidget, error: BaseException, selection: Selection) -> Selection | None:
@@ -38,6 +40,14 @@ def ask_selection(parent: QWidget, error: BaseException, selection: Selection) -
     return None
 
 
+def ask_label(parent: QWidget, name: str, image: str) -> bool | None:
+    """Ask whether what looks like a label is to be loaded onto an open image; None for neither."""
+    box = QMessageBox(QMessageBox.Icon.Question, "Is this a label?", "", parent=parent)
+    box.setTextFormat(Qt.TextFormat.PlainText)
+    box.setText(plain(f"{name} looks like a label."))
+    return _choice(box, plain(f"Load it on {image}"), "Open it as an image")
+
+
 def ask_unsaved(parent: QWidget, changed: Sequence[str], *, kept: bool) -> bool | None:
     """Ask whether to save before the window closes; None for staying.
 
@@ -54,31 +64,26 @@ def ask_unsaved(parent: QWidget, changed: Sequence[str], *, kept: bool) -> bool 
     box.setTextFormat(Qt.TextFormat.PlainText)
     box.setText(plain(f"{', '.join(changed)}: changed since the last save."))
     box.setInformativeText(again)
-    save = box.addButton("Save", QMessageBox.ButtonRole.AcceptRole)
-    leave = box.addButton("Close without saving", QMessageBox.ButtonRole.DestructiveRole)
-    cancel = box.addButton("Cancel", QMessageBox.ButtonRole.RejectRole)
-    box.setEscapeButton(cancel)
-    box.setDefaultButton(save)
-    box.exec()
-    answer = box.clickedButton() if isalive(box) else None
-    return True if answer is save else False if answer is leave else None
+    return _choice(box, "Save", "Close without saving")
 
 
 def ask_resume(
     parent: QWidget, volume: Volume, past: FoundJournal, restored: Restored
 ) -> bool | None:
     """Ask whether to go on with what was done before; None for no answer, not to open it at all."""
+    own_ml = voxel_ml(volume.spacing)
+    place = "" if volume.path is None else f" in {volume.path.parent}"
     counts, styles = restored.history.voxel_counts, restored.styles
     when = datetime.fromtimestamp(past.path.stat().st_mtime).astimezone()
     labels = ", ".join(
         f"{styles[label_id].name if label_id in styles else f'Label {label_id}'} "
-        f"({counts.get(label_id, 0):,} voxels)"
+        f"({in_ml(counts.get(label_id, 0) * own_ml)})"
         for label_id in sorted({*counts, *styles})
     )
     box = QMessageBox(parent)
     box.setIcon(QMessageBox.Icon.Question)
     box.setWindowTitle("Go on with earlier work?")
-    box.setText(f"{volume.name} was worked on before, last on {when:%d %B %Y at %H:%M}.")
+    box.setText(f"{volume.name}{place} was worked on before, last on {when:%d %B %Y at %H:%M}.")
     box.setInformativeText(
         f"Labels: {labels or 'none'}. {past.warning}\n\nEverything can be undone, as then. If you "
         "start anew, the earlier work is kept in a file of its own."
@@ -86,12 +91,16 @@ def ask_resume(
     for shown in box.findChildren(QLabel):
         # Names in it are no HTML, whatever they look like.
         shown.setTextFormat(Qt.TextFormat.PlainText)
-    go_on = box.addButton("Go on", QMessageBox.ButtonRole.AcceptRole)
-    anew = box.addButton("Start anew", QMessageBox.ButtonRole.RejectRole)
-    cancel = box.addButton("Cancel", QMessageBox.ButtonRole.NoRole)
+    return _choice(box, "Go on", "Start anew")
+
+
+def _choice(box: QMessageBox, yes: str, no: str) -> bool | None:
+    """Ask for one of two answers; None for neither, and where its window ends with it."""
+    role = QMessageBox.ButtonRole
+    first, second = box.addButton(yes, role.AcceptRole), box.addButton(no, role.RejectRole)
+    cancel = box.addButton("Cancel", role.NoRole)
     box.setEscapeButton(cancel)
-    box.setDefaultButton(go_on)
+    box.setDefaultButton(first)
     box.exec()
-    # A question ends with its window, unanswered.
     answer = box.clickedButton() if isalive(box) else None
-    return True if answer is go_on else False if answer is anew else None
+    return True if answer is first else False if answer is second else None

@@ -16,9 +16,10 @@ from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.backend import CPU
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.io.modality import Modality
-from napari_medsamq.io.readers import next_scan
+from napari_medsamq.io.readers import scans_beside
 from napari_medsamq.io.source import Selection
 from napari_medsamq.plugin import SAMPLES
+from napari_medsamq.records.work_list import BEGUN, NEW, WorkList
 from napari_medsamq.ui import preferences
 from napari_medsamq.ui.canvas.canvas_widget import canvas_widget, main_window
 from napari_medsamq.ui.canvas.picture_corners import PictureCorners
@@ -27,7 +28,7 @@ from napari_medsamq.ui.canvas.slice_bar import BAR_HEIGHT, SliceBar
 from napari_medsamq.ui.controller import Controller
 from napari_medsamq.ui.dialogs import ask_unsaved
 from napari_medsamq.ui.forms.dock_form import DockForm
-from napari_medsamq.ui.forms.guide import OPEN
+from napari_medsamq.ui.forms.guide import CORRECT, OPEN
 from napari_medsamq.ui.open_volume import Opener
 from napari_medsamq.ui.preferences import DockOptions
 from napari_medsamq.ui.shortcuts import bound_keys, key_names
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from napari import Viewer
 
 
+_RECENT = 8
 _KEPT = " What was done to it is kept; open it again to go on."
 
 
@@ -108,15 +110,21 @@ class MedSAMQWidget(QWidget):
         )
         self._opener.opened.connect(self._take)
         # What the user is to read once a volume is open, in front of what to do next.
+        self._noted: dict[Path, str] = {}
         self._refused, self._told = [str(error) for error in refused], list[str]()
         self._opener.said.connect(self._on_said)
         self._opener.noted.connect(self._told.append)
         self._opener.failed.connect(self._on_failed)
+        self._opener.label_found.connect(self._load_label)
         self.form.volume.open_requested.connect(self.open_path)
         self.form.volume.layer_requested.connect(self._opener.open_layer)
         self.form.volume.close_requested.connect(self._close_volume)
         self.form.volume.next_requested.connect(self._open_next)
-        self.form.guide.setVisible(options.ask and preferences.shows_guide())
+        self.form.volume.scan_requested.connect(self._open_instead)
+        self.form.volume.recent_requested.connect(self._show_recent)
+        self.form.volume.beside_requested.connect(self._show_beside)
+        self._work_list = WorkList(options.journals or preferences.journals())
+        self._guides = options.ask and preferences.shows_guide()
         self.form.guide.sample_requested.connect(partial(self.open_path, SAMPLES / "ct.nii.gz"))
         self.form.guide.ended.connect(self._end_guide)
         napari_viewer.layers.selection.events.active.connect(self._on_active_layer)
@@ -204,6 +212,9 @@ class MedSAMQWidget(QWidget):
             canvas_widget(form), volume.window_level.presets, volume.planes, BAR_HEIGHT + 8
         )
         self._corners = ref(corners)
+        form.guide.setParent(window)
+        if self._guides:
+            form.begin_guide()
 
     def _take_in_bars(self) -> None:
         corners = None if self._corners is None else self._corners()
@@ -211,6 +222,8 @@ class MedSAMQWidget(QWidget):
         if corners is None or window is None:
             return
         corners.release(self)
+        self.form.guide.end()
+        self.form.guide.setParent(self)
         for bar in (self.form.rail, self.form.messages):
             window.removeToolBar(bar)
             bar.setParent(self)
@@ -242,6 +255,10 @@ class MedSAMQWidget(QWidget):
         self._told.append(str(error))
         self.form.show_failure(error)
 
+    def _load_label(self, path: Path) -> None:
+        if self._controller is not None:
+            self._controller.save_load.load(path)
+
     def _close_volume(self) -> None:
         if self._controller is None:
             return
@@ -259,14 +276,46 @@ class MedSAMQWidget(QWidget):
     def _open_next(self) -> None:
         if self._controller is None:
             return
-        workspace = self._controller.workspace
-        path = workspace.session.volume.path
-        following = None if path is None else next_scan(path)
-        if following is None:
+        here, scans = self._scans()
+        later = [scan for scan in scans if here is not None and scan.name > here.name]
+        if later:
+            self._open_instead(later[0])
+        else:
             self.form.show_status("This is the last scan in its folder.")
-        elif self._may_leave([workspace]):
+
+    def _open_instead(self, path: Path) -> None:
+        """Open a scan in place of the volume in use."""
+        if self._controller is None:
+            return
+        workspace = self._controller.workspace
+        if self._may_leave([workspace]):
             workspace.close()
-            self.open_path(following)
+            self.open_path(path)
+
+    def _scans(self) -> tuple[Path | None, list[Path]]:
+        """Return the file of the volume in use, and the scans of its folder."""
+        path = None if self._controller is None else self._controller.session.volume.path
+        return path, [] if path is None else scans_beside(path)
+
+    def _show_recent(self) -> None:
+        self.form.volume.show_recent(self._work_list.latest(_RECENT))
+
+    def _show_beside(self) -> None:
+        here, scans = self._scans()
+        self.form.volume.show_beside(
+            [(scan, self._work_list.progress(scan)) for scan in scans], here
+        )
+
+    def _note_progress(self) -> None:
+        """Write down how far the work on each open volume has come, where that has changed."""
+        for own in self.workspaces:
+            path, now = own.session.volume.path, own.progress
+            if path is not None and now not in (None, self._noted.get(path)):
+                self._note(path, now)
+
+    def _note(self, path: Path, progress: str) -> None:
+        self._noted[path] = progress
+        self._work_list.note(path, progress)
 
     def _on_closed(self) -> None:
         """The volume in use was closed: another open one is shown."""
@@ -287,7 +336,8 @@ class MedSAMQWidget(QWidget):
         self.form.show_status(text)
 
     def _end_guide(self) -> None:
-        self.form.guide.hide()
+        self._guides = False
+        self.form.guide.end()
         preferences.end_guide()
 
     def _on_key(self, action: Callable[[Controller], None]) -> Callable[[Viewer], None]:
@@ -334,9 +384,17 @@ class MedSAMQWidget(QWidget):
             files=self._files,
             prefetch=preferences.prefetches() if self._prefetch is None else self._prefetch,
         )
+        if self._guides:
+            self.form.guide.point(CORRECT, context.bar)
         self._controller = Controller(context, self.engines, self._chooser, self._keys)
         self._controller.volume_closed.connect(self._on_closed)
         volume = workspace.session.volume
+        if volume.path is not None:
+            known = self._work_list.progress(volume.path)
+            begun = BEGUN if known == NEW and workspace.session.history.edits else known
+            self._note(volume.path, workspace.progress or begun)
+        for signal in (workspace.changed, workspace.saved):
+            signal.connect(self._note_progress, unique=True)
         self.form.guide.done(OPEN)
         begin = f"Press {self._names['draw']}, then drag a box around a structure of {volume.name}."
         self._show(begin, [*self._refused, *self._told, *volume.warnings])

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QMainWindow,
     QPlainTextEdit,
+    QSlider,
     QTextEdit,
     QToolBar,
     QWidget,
@@ -192,7 +193,7 @@ def by_tab_alone(inside: QWidget) -> None:
 
     Only where something can be typed a click gives it.
     """
-    kinds = (QAbstractButton, QAbstractScrollArea, QAbstractSpinBox, QComboBox)
+    kinds = (QAbstractButton, QAbstractScrollArea, QAbstractSpinBox, QComboBox, QSlider)
     for control in (inside, *inside.findChildren(QWidget)):
         if isinstance(control, kinds) and not isinstance(control, _PAGES):
             if not types_text(control):

@@ -18,23 +18,38 @@ _SOURCES = {
     "chosen": "as chosen",
     "ambiguous": "unknown; please choose",
 }
+# As the network foresees it. On the sample CT it is 0.92 for the liver, and below this for 12 of 30
+# boxes that were drawn blindly.
+_LEAST_IOU = 0.6
+_LARGE_ML = 10
 _WAYS = {"up": "Upwards", "down": "Downwards"}
 
 
 def describe_volume(volume: Volume) -> str:
-    """Return size, spacing, and modality with how it is known."""
+    """Return size, spacing, modality with how it is known, and where it lies if in a file."""
     size = " x ".join(str(count) for count in volume.data.shape[2::-1])
     spacing = " x ".join(f"{value:.2f}" for value in volume.spacing[::-1])
     known = _SOURCES[volume.modality_source]
     if volume.modality == "CT" and not volume.hounsfield:
         known += "; not in Hounsfield units"
-    return f"{size} voxels\n{spacing} mm (x, y, z)\n{volume.modality}: {known}"
+    place = "" if volume.path is None else f"\n{volume.path}"
+    return f"{size} voxels\n{spacing} mm (x, y, z)\n{volume.modality}: {known}{place}"
+
+
+def in_ml(millilitres: float) -> str:
+    """Write a size: hundredths of a large one say nothing."""
+    return f"{millilitres:,.{1 if millilitres >= _LARGE_ML else 2}f} mL"
 
 
 def report_masks(name: str, masks: Sequence[SliceMask], gained_ml: float, all_ml: float) -> str:
     """Say what the masks of a box have done to a label of that name."""
     where = "this slice" if len(masks) == 1 else _slices(len(masks))
-    return f"{name}: {gained_ml:+,.1f} mL on {where}, {all_ml:,.1f} mL in all."
+    doubt = " It may be no single structure: look at its edge." if _doubts(masks) else ""
+    return f"{name}: {gained_ml:+,.1f} mL on {where}, {all_ml:,.1f} mL in all.{doubt}"
+
+
+def _doubts(masks: Sequence[SliceMask]) -> bool:
+    return float(np.mean([mask.iou for mask in masks])) < _LEAST_IOU
 
 
 def describe_masks(masks: Sequence[SliceMask]) -> str:

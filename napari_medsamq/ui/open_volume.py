@@ -18,6 +18,7 @@ from napari_medsamq.errors import JournalChangedError, JournalError, MedSAMQErro
 from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.engine import Engine, Engines
 from napari_medsamq.inference.window_presets import CT_PRESETS, presets
+from napari_medsamq.io.labels import looks_like_label
 from napari_medsamq.io.modality import MODALITIES, Modality
 from napari_medsamq.io.readers import can_read
 from napari_medsamq.io.source import Selection
@@ -27,7 +28,7 @@ from napari_medsamq.plugin import foreign_volume, image_layer, layer_volume
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.recording import Recorder, Restored
 from napari_medsamq.records.recovery import FoundJournal, find_journal
-from napari_medsamq.ui.dialogs import ask_resume, ask_selection
+from napari_medsamq.ui.dialogs import ask_label, ask_resume, ask_selection
 from napari_medsamq.ui.preferences import (
     DockOptions,
     ct_window,
@@ -62,6 +63,7 @@ class Opener(QObject):
     said = Signal(str)  # what goes on
     noted = Signal(str)  # what the user has to know of a volume that is then opened
     failed = Signal(object)
+    label_found = Signal(Path)  # to be loaded onto the open volume
     _lost = Signal(object)
 
     def __init__(
@@ -87,6 +89,8 @@ class Opener(QObject):
         self._engines = engines
         self._ready = False
         self._works = 0
+        # A file that looks like a label and was opened without its image.
+        self._label_alone: Path | None = None
         # A layer may be asked for again, by the arrival of the network say, while it is prepared.
         self._preparing: list[Image] = []
         viewer.layers.events.inserted.connect(self._on_inserted)
@@ -110,9 +114,11 @@ class Opener(QObject):
         Where there is a choice to be made, or slices have to be resampled, the user is asked.
         """
 
-        def read() -> Volume:
+        def read() -> tuple[Volume, bool]:
             volume = read_volume(path, **asdict(selection))
-            return volume if modality is None else volume.with_modality(modality)
+            if modality is not None:
+                return volume.with_modality(modality), False
+            return volume, self._ask and looks_like_label(volume)
 
         def failed(error: BaseException) -> None:
             with self._at_work():
@@ -159,7 +165,18 @@ class Opener(QObject):
         if ours:
             self._open_soon(ours[-1])
 
-    def _on_volume(self, volume: Volume) -> None:
+    def _on_volume(self, read: tuple[Volume, bool]) -> None:
+        volume, is_label = read
+        if is_label and self._workspaces and volume.path is not None:
+            name = self._workspaces[-1].session.volume.name
+            with self._at_work():
+                loads = ask_label(self._parent, volume.name, name)
+            if loads is None or not self._compute.running:
+                return
+            if loads:
+                self.label_found.emit(volume.path)
+                return
+        self._label_alone = volume.path if is_label and not self._workspaces else None
         data, arguments, _ = image_layer(volume)
         self._viewer.add_image(data, **arguments)
 
@@ -281,6 +298,8 @@ class Opener(QObject):
         goes_on: bool,
     ) -> None:
         volume, restored, recorder = session.volume, None, None
+        if volume.path is not None and volume.path == self._label_alone:
+            self.noted.emit(f"{volume.name} looks like a label: open its image, then load it.")
         if past.warning:
             self.failed.emit(JournalError(f"{volume.name}: {past.warning}"))
         content = past.content

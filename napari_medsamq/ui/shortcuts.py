@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_medsamq.errors import MedSAMQError, PreferenceError
 from napari_medsamq.ui.canvas.planes import PLANES
-from napari_medsamq.ui.forms.tool_rail import BRUSH, ERASER, MOVE
+from napari_medsamq.ui.forms.tool_rail import BRUSH, ERASER, MOVE, RULER
 from napari_medsamq.ui.forms.volume_form import FIRST_PLANE_KEY
 from napari_medsamq.ui.tools.nudge import ARROWS
 
@@ -57,91 +57,137 @@ def _chooses(place: int) -> Key:
 
 def _stop(controller: Any) -> None:
     controller.propagate.stop()
+    controller.refine.stop()
     controller.follow_up.stop()
     controller.compare.leave()
 
 
-# In napari's notation, in the order of the work. `napari.yaml` lists those that have a name.
-KEYS = {
+# What each group of keys is called, and its keys in napari's notation, in the order of the work.
+# `napari.yaml` lists those that have a name.
+GROUPS = {
     # First, as a preference may give a digit another meaning.
-    **{str(number): _chooses(number - 1) for number in range(1, 10)},
-    **{f"F{number + FIRST_PLANE_KEY}": _shows(number) for number in range(len(PLANES))},
-    "PageDown": Key("Next slice", lambda controller: controller.slices.step(1)),
-    "PageUp": Key("Slice before", lambda controller: controller.slices.step(-1)),
-    "W": Key(
-        "Next window preset", lambda controller: controller.window_level.next_preset(), "window"
-    ),
-    "B": Key(
-        "Draw boxes and click, or move the picture",
-        lambda controller: controller.toggle_drawing(),
-        "draw",
-    ),
-    "P": Key("Propagate the label", lambda controller: controller.propagate.start(), "propagate"),
-    "Escape": Key("Stop what is on its way, end the comparison", _stop),
-    "C": Key(
-        "Click alone, drags move the picture, or stop that",
-        lambda controller: controller.click.switch(not controller.click.active),
-        "click",
-    ),
-    "G": _takes(BRUSH, "Brush", "brush"),
-    "X": _takes(ERASER, "Eraser", "eraser"),
-    "M": _takes(MOVE, "Move the picture", "move"),
-    "R": Key(
-        "Improve the mask on this slice",
-        lambda controller: controller.click.improve(),
-        "improve",
-    ),
-    "N": Key("Next doubtful slice", lambda controller: controller.review.step(1), "doubtful"),
-    "Shift-N": Key("Doubtful slice before", lambda controller: controller.review.step(-1)),
-    "A": Key(
-        "Accept this slice",
-        lambda controller: controller.review.accept(),
-        "accept",
-    ),
-    "Shift-A": Key(
-        "Accept all slices that were seen",
-        lambda controller: controller.review.accept_seen(),
-    ),
-    "E": Key("Repair as chosen", lambda controller: controller.repair.repair_as_chosen(), "repair"),
-    "D": Key(
-        "Compare two labels: A, B, both, differences",
-        lambda controller: controller.compare.press(),
-        "compare",
-    ),
-    "K": Key(
-        "Next slice that differs",
-        lambda controller: controller.compare.step(1),
-        "differs",
-    ),
-    "Shift-K": Key("Slice before that differs", lambda controller: controller.compare.step(-1)),
-    "O": Key(
-        "Structures filled, as outlines, or hidden",
-        lambda controller: controller.outlines.next(),
-        "outlines",
-    ),
-    "V": Key(
-        "Show labels as solids, or slices",
-        lambda controller: controller.view_3d.toggle(),
-        "solid",
-    ),
-    **{
-        f"Alt-{arrow}": _nudges(arrow, "Move the box on this slice", resize=False)
-        for arrow in ARROWS
+    "Structures": {
+        **{str(number): _chooses(number - 1) for number in range(1, 10)},
+        "O": Key(
+            "Structures filled, as outlines, or hidden",
+            lambda controller: controller.outlines.next(),
+            "outlines",
+        ),
+        "V": Key(
+            "Show labels as solids, or slices",
+            lambda controller: controller.view_3d.toggle(),
+            "solid",
+        ),
     },
-    **{
-        f"Alt-Shift-{arrow}": _nudges(arrow, "Resize the box on this slice", resize=True)
-        for arrow in ARROWS
+    "Slices and window": {
+        **{f"F{number + FIRST_PLANE_KEY}": _shows(number) for number in range(len(PLANES))},
+        "F5": Key(
+            "The other planes and solids beside the picture, or not",
+            lambda controller: controller.all_planes.toggle(),
+            "all_planes",
+        ),
+        "PageDown": Key("Next slice", lambda controller: controller.slices.step(1)),
+        "PageUp": Key("Slice before", lambda controller: controller.slices.step(-1)),
+        "W": Key(
+            "Next window preset",
+            lambda controller: controller.window_level.next_preset(),
+            "window",
+        ),
+        "H": Key(
+            "Fold the forms on the right away, or back",
+            lambda controller: controller.fold(),
+            "fold",
+        ),
     },
-    "Control-S": Key(
-        "Save the label, again to the same file",
-        lambda controller: controller.save_load.save_again(),
-    ),
-    "Control-Z": Key("Undo", lambda controller: controller.undo.undo()),
-    "Control-Shift-Z": Key("Redo", lambda controller: controller.undo.redo()),
+    "Draw and correct": {
+        "B": Key(
+            "Draw boxes and click, or move the picture",
+            lambda controller: controller.toggle_drawing(),
+            "draw",
+        ),
+        "C": Key(
+            "Click alone, drags move the picture, or stop that",
+            lambda controller: controller.click.switch(not controller.click.active),
+            "click",
+        ),
+        "G": _takes(BRUSH, "Brush", "brush"),
+        "Shift-G": Key(
+            "Brush all values, those of the window, or those like where a stroke begins",
+            lambda controller: controller.brush.next(),
+        ),
+        "X": _takes(ERASER, "Eraser", "eraser"),
+        "M": _takes(MOVE, "Move the picture", "move"),
+        "L": _takes(RULER, "Ruler: measure distances in mm", "ruler"),
+        "Shift-L": Key(
+            "Remove the rulers of this slice", lambda controller: controller.ruler.clear()
+        ),
+        "R": Key(
+            "Improve the mask on this slice",
+            lambda controller: controller.click.improve(),
+            "improve",
+        ),
+        **{
+            f"Alt-{arrow}": _nudges(arrow, "Move the box on this slice", resize=False)
+            for arrow in ARROWS
+        },
+        **{
+            f"Alt-Shift-{arrow}": _nudges(arrow, "Resize the box on this slice", resize=True)
+            for arrow in ARROWS
+        },
+    },
+    "Propagate, check and repair": {
+        "P": Key(
+            "Propagate the label", lambda controller: controller.propagate.start(), "propagate"
+        ),
+        "T": Key(
+            "Refine the label in 3D, by all three planes",
+            lambda controller: controller.refine.start(),
+            "refine",
+        ),
+        "Escape": Key("Stop what is on its way, end the comparison", _stop),
+        "N": Key("Next doubtful slice", lambda controller: controller.review.step(1), "doubtful"),
+        "Shift-N": Key("Doubtful slice before", lambda controller: controller.review.step(-1)),
+        "A": Key("Accept this slice", lambda controller: controller.review.accept(), "accept"),
+        "Shift-A": Key(
+            "Accept all slices that were seen",
+            lambda controller: controller.review.accept_seen(),
+        ),
+        "E": Key(
+            "Repair as chosen", lambda controller: controller.repair.repair_as_chosen(), "repair"
+        ),
+    },
+    "Compare": {
+        "D": Key(
+            "Compare two labels: A, B, both, differences",
+            lambda controller: controller.compare.press(),
+            "compare",
+        ),
+        "K": Key(
+            "Next slice that differs",
+            lambda controller: controller.compare.step(1),
+            "differs",
+        ),
+        "Shift-K": Key("Slice before that differs", lambda controller: controller.compare.step(-1)),
+    },
+    "Undo and save": {
+        "Control-Z": Key("Undo", lambda controller: controller.undo.undo()),
+        "Control-Shift-Z": Key("Redo", lambda controller: controller.undo.redo()),
+        "Control-S": Key(
+            "Save the label, again to the same file",
+            lambda controller: controller.save_load.save_again(),
+        ),
+    },
 }
+KEYS = {place: key for keys in GROUPS.values() for place, key in keys.items()}
 
 # Shift and the key of another one.
-_SHIFTED = {"Shift-N": "doubtful", "Shift-A": "accept", "Shift-K": "differs"}
+_SHIFTED = {
+    "Shift-N": "doubtful",
+    "Shift-A": "accept",
+    "Shift-K": "differs",
+    "Shift-L": "ruler",
+    "Shift-G": "brush",
+}
 
 
 def bound_keys(
@@ -188,3 +234,11 @@ def bound_keys(
 def key_names(keys: Mapping[str, Key]) -> dict[str, str]:
     """Return the keys of those that have a name, by it."""
     return {key.name: place for place, key in keys.items() if key.name}
+
+
+def listed(keys: Mapping[str, Key]) -> dict[str, dict[str, str]]:
+    """Return what each key does in words, by the name of its group."""
+    return {
+        title: {place: key.words for place, key in keys.items() if key in group.values()}
+        for title, group in GROUPS.items()
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
@@ -64,8 +65,32 @@ class ViewState:
 
     def show(self, axis: int, index: int) -> None:
         """Move the viewer to a slice across an array axis; the plane stays."""
-        place = float(self._layer.translate[axis] + index * self._layer.scale[axis])
-        self._viewer.dims.set_point(self._viewer.dims.ndim - 3 + axis, place)
+        self.go({axis: index})
+
+    @property
+    def indices(self) -> tuple[int, ...] | None:
+        """The voxel (z, y, x) that the viewer is at, or the nearest one; None without layers."""
+        if not self.point:
+            return None
+        layer = self._layer
+        return tuple(
+            int(min(max(round((at - start) / step), 0), size - 1))
+            for at, start, step, size in zip(
+                self.point, layer.translate, layer.scale, layer.data.shape, strict=True
+            )
+        )
+
+    def go(self, indices: Mapping[int, int]) -> None:
+        """Move the viewer to slices, or to the last ones, by their array axes; the plane stays."""
+        layer, dims = self._layer, self._viewer.dims
+        places = {
+            dims.ndim - 3 + axis: float(
+                layer.translate[axis]
+                + min(max(index, 0), layer.data.shape[axis] - 1) * layer.scale[axis]
+            )
+            for axis, index in indices.items()
+        }
+        dims.set_point(tuple(places), tuple(places.values()))
 
     def require_slices(self) -> None:
         """Raise PromptError while solids are shown, where the slice in hand is out of sight."""
@@ -74,15 +99,14 @@ class ViewState:
 
     def _follow(self) -> None:
         dims, before = self._viewer.dims, (self.axis, self.index, self.solid)
-        if not self.point:  # all layers are gone
+        indices = self.indices
+        if indices is None:  # all layers are gone
             return
         self.solid = dims.ndisplay == 3
         axis = dims.order[-3] - (dims.ndim - 3)
         if not self.solid and axis >= 0:  # else it is an axis of someone else's time series
             self.axis = axis
-        start, step = self._layer.translate[self.axis], self._layer.scale[self.axis]
-        index = round((self.point[self.axis] - start) / step)
-        self.index = int(min(max(index, 0), self._layer.data.shape[self.axis] - 1))
+        self.index = indices[self.axis]
         if self.axis != before[0]:
             self.plane_changed.emit()
         if (self.axis, self.index, self.solid) != before:

@@ -23,9 +23,11 @@ from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.plugin import VOLUME
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.records.recording import Recorder
+from napari_medsamq.records.work_list import BEGUN, SAVED
 from napari_medsamq.ui.canvas.label_strokes import LabelStrokes
 from napari_medsamq.ui.canvas.planes import Plane, body_box, finest_plane
 from napari_medsamq.ui.canvas.prompt_layers import BoxLayer, marks_layer, show_clicks
+from napari_medsamq.ui.canvas.rulers import Ruler
 from napari_medsamq.ui.prompt_list import PromptList, Request
 from napari_medsamq.workflows.follow_up import PriorLabel
 
@@ -56,12 +58,12 @@ class Workspace:
         Of the scan that this one was compared with last, if any.
     saved_to : Path or None
         Where the label was saved last.
-    saved_edits : tuple of Edit
-        What had been done by then.
     shares_window : bool
         Whether the network sees what the user sees, or always the session's standard window.
     reviews : dict of (int, int) to Review
         What is known of slices, by array axis and label id.
+    rulers : list of Ruler
+        Lines that the user has measured.
     prompts : PromptList
         The boxes, those that wait for their masks too.
     plane : Plane
@@ -75,6 +77,7 @@ class Workspace:
     """
 
     changed = Signal()
+    saved = Signal()
     seen_changed = Signal()  # what the network sees of the volume, or the network
     refused = Signal(Exception)
     closed = Signal()
@@ -96,8 +99,10 @@ class Workspace:
         self.left_at: dict[int, float] = {}
         self.prior: list[PriorLabel] = []
         self.saved_to: Path | None = None
-        self.saved_edits: tuple[Edit, ...] = session.history.edits
+        # What had been done by then.
+        self._saved_edits: tuple[Edit, ...] = session.history.edits
         self.shares_window = True
+        self.rulers: list[Ruler] = []
         self.prompts = PromptList(session)
         self.reviews: dict[tuple[int, int], Review] = {}
         volume = session.volume
@@ -164,10 +169,23 @@ class Workspace:
         """Whether what was done will be there again when the volume is opened again."""
         return self._recorder is not None and self._recorder.works
 
+    def mark_saved(self, path: Path, edits: tuple[Edit, ...]) -> None:
+        """Take down where the label was saved, and what had been done by then."""
+        self.saved_to, self._saved_edits = path, edits
+        self.saved.emit()
+
+    @property
+    def progress(self) -> str | None:
+        """How far the work has come; None where nothing was done since it was opened."""
+        now = self.session.history.edits
+        if list(map(id, now)) != list(map(id, self._saved_edits)):
+            return BEGUN
+        return None if self.saved_to is None else SAVED
+
     @property
     def unsaved(self) -> list[str]:
         """The names of the structures that have changed since the last save."""
-        before, now = self.saved_edits, self.session.history.edits
+        before, now = self._saved_edits, self.session.history.edits
         same = sum(
             1 for _ in takewhile(lambda two: two[0] is two[1], zip(before, now, strict=False))
         )
@@ -314,7 +332,7 @@ class Workspace:
     def _show_boxes(self) -> None:
         if self.box_layer.active:
             return
-        shown = self.prompts.shown
+        shown = [item for item in self.prompts.shown if self.session.style(item.label_id).visible]
         show_clicks(self.marks, [item.box for item in shown])
         self._show_filled()
         self.box_layer.show(

@@ -17,13 +17,14 @@ from napari_medsamq.analysis.statistics import row_ends
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.array_types import Bool, Float64
-from napari_medsamq.errors import PromptError, ProvenanceError, VolumeError
+from napari_medsamq.errors import MedSAMQError, PromptError, ProvenanceError, VolumeError
 from napari_medsamq.geometry import Index3, voxel_ml
 from napari_medsamq.io.files import file_hash, file_stem
 from napari_medsamq.io.grid import check_same_space
-from napari_medsamq.io.labels import LabelFile, same_grid
+from napari_medsamq.io.labels import LabelFile, looks_like_label, same_grid
 from napari_medsamq.io.readers import can_read
-from napari_medsamq.io.volume import Volume
+from napari_medsamq.io.seg_nrrd import SUFFIX as SEG_NRRD
+from napari_medsamq.io.volume import Volume, read_volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between, two_pixels
 from napari_medsamq.records.provenance import Saved, read_provenance
 from napari_medsamq.workflows.labels import save
@@ -108,21 +109,37 @@ def propose_image(label: Path) -> Path | None:
     `liver_label.nii.gz` lies beside `liver.nrrd`.
     """
     stem = file_stem(label.name)
-    names = [_LABEL_ENDING.sub("", stem), stem]
-    try:
-        found = read_provenance(label)
-        if found["label"]["sha256"] == file_hash(label):
-            names.insert(0, str(found["image"]["name"]))
-    except (ProvenanceError, KeyError, TypeError):
-        # None is there, it is another label's, or it does not name the image.
-        pass
+    names = [*_image_name(label), _LABEL_ENDING.sub("", stem), stem]
     try:
         others = sorted(path for path in label.parent.iterdir() if path != label)
         named = [path for name in names for path in others if file_stem(path.name) == name]
-        return next((path for path in named if can_read(path)), None)
+        return next((path for path in named if can_read(path) and not _is_label(path)), None)
     except OSError:
         # A folder that does not let itself be listed; the user can name the image.
         return None
+
+
+def _image_name(label: Path) -> list[str]:
+    """Return how the provenance beside a label file names its image; nothing where none does."""
+    try:
+        found = read_provenance(label)
+        return [str(found["image"]["name"])] * (found["label"]["sha256"] == file_hash(label))
+    except (ProvenanceError, KeyError, TypeError):
+        # None is there, it is another label's, or it does not name the image.
+        return []
+
+
+def _is_label(path: Path) -> bool:
+    """Tell whether a file is a label by what lies beside it, its name, or its voxels."""
+    if path.is_dir():
+        return False
+    if _image_name(path) or path.name.lower().endswith(SEG_NRRD):
+        return True
+    try:
+        return looks_like_label(read_volume(path))
+    except MedSAMQError:
+        # What cannot be read, or holds several volumes, is told once it is chosen.
+        return False
 
 
 def find_motion(

@@ -211,7 +211,8 @@ def compare_labels(
         If an array comes without a volume.
     """
     pair = on_common_grid(_placed(a, like), _placed(b, like))
-    return comparison.compare_labels(pair.a, pair.b, pair.spacing, tolerance_mm)
+    one, other = pair.labels
+    return comparison.compare_labels(one, other, pair.spacing, tolerance_mm)
 
 
 def _placed(label: Session | LabelFile | npt.ArrayLike, volume: Volume | None) -> LabelFile:

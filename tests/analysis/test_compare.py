@@ -37,6 +37,8 @@ from napari_medsamq.io.labels import bring_onto, read_label, read_label_file
 from napari_medsamq.io.volume import Volume, read_volume
 from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 
+pytestmark = pytest.mark.usefixtures("same_process")
+
 RADIUS, SHIFT = 15.0, 3.0
 
 

@@ -146,6 +146,17 @@ def test_random_masks_measure_what_simpleitk_says(
                 assert found.plane_mm == close(longest)
 
 
+def test_what_lies_farthest_from_the_middle_may_be_no_end_of_the_longest_diameter() -> None:
+    """The tip of a triangle, opposite its longest side, which is rounded."""
+    rows, columns = np.mgrid[-1:1:41j, :37]
+    plane = (columns >= 4 * rows**2) & (columns <= 4 + 32 * (1 - np.abs(rows)))
+    mask = np.stack([plane] * 80)
+    volume = volume_from_slices(mask.astype(np.int16), (0.1, 1, 1), "triangle")
+    found = measure(volume, mask)
+    assert found.plane_mm == 40
+    assert found.longest_mm == pytest.approx(np.hypot(40, 7.9))
+
+
 def test_flat_masks_and_single_voxels_are_measured(phantom: Any) -> None:
     volume = phantom.volume
     mask = np.zeros(volume.data.shape, bool)

@@ -329,8 +329,8 @@ def test_a_label_is_what_a_simple_model_says(sequence: list[tuple[Any, ...]]) ->
         for label_id in versions:
             grown = session.history.version(label_id) - versions[label_id]
             assert grown >= 0
-            # What was measured before has to be measured again.
-            assert grown or before.voxels(label_id) == model.now.voxels(label_id)
+            # What was measured before has to be measured again, and nothing else has.
+            assert bool(grown) == (before.voxels(label_id) != model.now.voxels(label_id))
             versions[label_id] += grown
 
     for action in sequence:

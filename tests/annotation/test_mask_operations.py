@@ -246,7 +246,7 @@ def test_a_journal_brings_operations_back(session: AnnotationSession, tmp_path: 
     fresh.history.change("box", inner, np.full(inner.size, 2, np.uint16), ())
     near = grow(fresh.label == 2, SPACING, 4)
     sizes = []
-    for title in ("Subtract a label", "Keep the overlap with a label"):
+    for title in ("Subtract a structure", "Keep the overlap with a structure"):
         (repair,) = [own for own in REPAIRS if own.title == title]
         before = fresh.label == 1
         fresh.operate(1, title, repair.make(fresh, 0, [2, 4.0]))

@@ -10,12 +10,7 @@ from napari_medsamq.annotation.acceptance import Acceptance, mask_key
 from napari_medsamq.annotation.history import History
 from napari_medsamq.annotation.review import DOUBTFUL, SURE, Grade, Review
 from napari_medsamq.annotation.session import AnnotationSession
-from napari_medsamq.inference.confidence import (
-    agreement,
-    jittered_boxes,
-    mask_confidence,
-    slice_confidence,
-)
+from napari_medsamq.inference.confidence import MaskCheck, dice, slice_confidence, wider_box
 from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES
 from napari_medsamq.inference.preprocess import IDENTITY
@@ -31,7 +26,10 @@ def key(size: int) -> bytes:
 
 def show(review: Review, sizes: dict[int, int]) -> None:
     keys = {index: key(size) for index, size in sizes.items()}
-    review.show(keys, {index: size**2 for index, size in sizes.items()})
+    review.show(keys, {index: size**2 for index, size in sizes.items()}, [12, 16])
+
+
+RIGHT, WORSE, WRONG = (MaskCheck(agreement, 0.9) for agreement in (1.0, 0.65, 0.4))
 
 
 @pytest.fixture
@@ -44,7 +42,7 @@ def review(history: History) -> Review:
     made = Review(history, 0, 1)
     show(made, dict.fromkeys(range(10, 20), 5))
     for index in range(10, 20):
-        made.note(index, key(5), {12: 0.5, 16: 0.65}.get(index, 0.9))
+        made.note(index, key(5), {12: WRONG, 16: WORSE}.get(index, RIGHT))
     return made
 
 
@@ -55,7 +53,7 @@ def test_slices_are_graded_by_confidence(review: Review) -> None:
     assert grades[3] == Grade.doubtful
     assert grades[7] == Grade.unsure
     assert grades.count(Grade.sure) == 8
-    assert review.confidence(12) == 0.5
+    assert review.confidence(12) == slice_confidence(WRONG, 1.0, 0.0)
 
 
 def test_the_next_doubtful_slice_is_found_both_ways(review: Review) -> None:
@@ -103,34 +101,55 @@ def test_another_network_has_to_be_asked_anew(review: Review, history: History) 
     assert review.unchecked(15) is None
 
 
-def test_boxes_are_moved_within_the_slice() -> None:
-    boxes = jittered_boxes([10, 20, 29, 59], (64, 80))
-    looser, tighter = [8, 16, 31, 63], [11, 22, 28, 57]
-    back, on = [8.8, 17.6, 27.8, 56.6], [11.2, 22.4, 30.2, 61.4]
-    np.testing.assert_allclose(boxes, [looser, tighter, back, on])
-    assert (jittered_boxes([0, 0, 79, 63], (64, 80)) <= [79, 63, 79, 63]).all()
-    assert (jittered_boxes([0, 0, 79, 63], (64, 80)) >= 0).all()
+def test_a_mask_is_asked_about_in_a_wider_box_within_the_slice() -> None:
+    np.testing.assert_allclose(wider_box([10, 20, 29, 59], (64, 80)), [8, 16, 31, 63])
+    np.testing.assert_allclose(wider_box([0, 2, 79, 60], (64, 80)), [0, 0, 79, 63])
 
 
-def test_agreement_is_the_mean_dice() -> None:
+def test_agreement_is_the_dice_similarity() -> None:
     mask = np.zeros((8, 8), bool)
     mask[:4] = True
     half = mask.copy()
     half[2:] = False
-    assert agreement(mask, np.stack([mask, half])) == pytest.approx((1 + 2 / 3) / 2)
-    assert agreement(mask, np.stack([~mask])) == 0
-    assert agreement(mask & False, np.stack([mask & False])) == 0
-    assert mask_confidence(0.5, 1.2) == 0.5
-    assert mask_confidence(0.5, 0.8) == pytest.approx(0.4)
+    assert dice(mask, mask) == 1
+    assert dice(mask, half) == pytest.approx(2 / 3)
+    assert dice(mask, ~mask) == dice(mask & False, mask & False) == 0
 
 
-def test_small_masks_of_a_structure_are_trusted_less(review: Review) -> None:
-    assert slice_confidence(0.8, 1) == 0.8
-    assert slice_confidence(0.8, 1 / 16) == pytest.approx(0.4)
+@pytest.mark.parametrize(
+    "worse",
+    [
+        (MaskCheck(0.9, 0.9), 1.0, 0.1),  # found otherwise in a wider box
+        (MaskCheck(1.0, 0.7), 1.0, 0.1),  # of which the network is less sure
+        (MaskCheck(1.0, 0.9), 0.5, 0.1),  # that is small beside others
+        (MaskCheck(1.0, 0.9), 1.0, 0.4),  # far from where it was drawn
+        (MaskCheck(1.0, 0.9), 1.0, None),  # drawn nowhere
+    ],
+)
+def test_a_mask_is_trusted_less_for_each_thing_that_tells_against_it(
+    worse: tuple[MaskCheck, float, float | None],
+) -> None:
+    assert 0 < slice_confidence(*worse) < slice_confidence(RIGHT, 1.0, 0.1) < 1
+
+
+def test_confidence_lies_between_0_and_1() -> None:
+    assert slice_confidence(MaskCheck(0.5, -0.1), 1.0, 0.0) == 0
+    assert slice_confidence(MaskCheck(1.0, 1.3), 1.0, 0.0) == 1
+    assert slice_confidence(MaskCheck(0.8, 0.5), 1 / 16, 1.0) == pytest.approx(0.1)
+
+
+def test_the_nearest_known_slice_counts_and_the_largest_mask(review: Review) -> None:
+    assert review.confidence(19) == slice_confidence(RIGHT, 1.0, 3 / 9)
+    sizes = dict.fromkeys(range(10, 20), 5)
+    keys = {index: key(size) for index, size in sizes.items()}
+    review.show(keys, dict.fromkeys(range(10, 20), 25), [10, 18])
+    assert review.confidence(19) == slice_confidence(RIGHT, 1.0, 1 / 9)
+    review.show(keys, dict.fromkeys(range(10, 20), 25), [])
+    assert review.confidence(19) == slice_confidence(RIGHT, 1.0, None)
     # A neighbour that has grown makes all others smaller parts of the structure.
-    show(review, {**dict.fromkeys(range(10, 20), 5), 15: 20})
-    assert review.confidence(14) == pytest.approx(0.45)
-    assert review.grade(14) == Grade.doubtful
+    show(review, {**sizes, 15: 20})
+    assert review.confidence(11) == slice_confidence(RIGHT, 1 / 16, 1 / 9)
+    assert review.grade(11) == Grade.doubtful
     assert review.grade(15) == Grade.unknown
 
 
@@ -143,10 +162,11 @@ def test_a_mask_that_the_network_would_find_anyway_is_sure() -> None:
     right = array[3] == 200
     wrong = np.zeros_like(right)
     wrong[20:40, 20:60] = True
-    sure = [session.predictor(0).mask_confidence(3, mask) for mask in (right, wrong, right & False)]
-    assert sure[0] > 0.75
-    assert sure[1] < 0.65
-    assert sure[2] == 1
+    good, bad = (session.predictor(0).check_mask(3, mask) for mask in (right, wrong))
+    assert good.agreement == 1
+    assert bad.agreement == pytest.approx(2 / 3, abs=0.02)
+    with pytest.raises(ValueError, match="empty mask"):
+        session.predictor(0).check_mask(3, right & False)
 
 
 def test_checks_drive_out_no_part_of_a_slice_that_was_clicked_on() -> None:
@@ -162,12 +182,12 @@ def test_checks_drive_out_no_part_of_a_slice_that_was_clicked_on() -> None:
     (first,) = session.segment(box)
     assert first.zoomed
     for index in range(12):
-        session.predictor(0).mask_confidence(index, array[index] == 200)
+        session.predictor(0).check_mask(index, array[index] == 200)
     encoded = engine.encoded
     list(session.segment(box))
     assert engine.encoded == encoded
     # Whole slices are kept, as the next box is asked of them.
     large = np.ones((100, 100), bool)
     for _ in range(2):
-        session.predictor(0).mask_confidence(3, large)
+        session.predictor(0).check_mask(3, large)
     assert engine.encoded == encoded + 1

@@ -18,7 +18,11 @@ from napari_medsamq.cli.main import app
 DOCS = Path(napari_medsamq.__file__).parent / "docs"
 PAGES = (DOCS / "command_line.md", DOCS / "cohorts.md")
 # What typer calls the kinds of values, and what a reader does.
-KINDS = (("<(list\\[)?str]?>", "TEXT"), ("<path>", "PATH"), ("<(int|float) range>", "NUMBER"))
+KINDS = (
+    ("<(list\\[)?str]?>", "TEXT"),
+    ("<path>|<list\\[Path]>", "PATH"),
+    ("<(int|float) range>", "NUMBER"),
+)
 BLOCK = re.compile("(<!-- options: ([a-z ]+) -->\n).*?(<!-- end of options -->)", re.DOTALL)
 
 

@@ -19,7 +19,7 @@ from napari.utils.action_manager import action_manager
 from napari.utils.key_bindings import KeymapHandler
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeyEvent, QKeySequence, QMouseEvent, QWheelEvent
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QMenu, QOpenGLWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QMenu, QOpenGLWidget, QWidget
 from wrapt import ObjectProxy
 
 # Pixels of the canvas for a millimetre, and where the origin lies.
@@ -115,7 +115,7 @@ class ModelWindow(QMainWindow):
         self._events = viewer.layers.events
         self.canvas = ModelCanvas(viewer)
         centre = QWidget()
-        QVBoxLayout(centre).addWidget(self.canvas)
+        QHBoxLayout(centre).addWidget(self.canvas)
         self.setCentralWidget(centre)
         self.file_menu = QMenu(self)
         self._qt_viewer = SimpleNamespace(viewer=viewer)  # where napari's menus of layers look
@@ -155,3 +155,6 @@ class ModelViewer(ViewerModel):
         """Close the window."""
         self._window.close()
         self.layers.clear()
+        # Else actions would know no viewer in a window that comes later, as they are bound here.
+        for action in action_manager._actions.values():
+            action.__dict__.pop("injected", None)

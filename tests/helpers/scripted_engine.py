@@ -13,6 +13,8 @@ from napari_medsamq.prompts import CarryPrompt
 
 # Labels of the corners of a box of a neighbouring slice.
 CARRIED = [4, 5]
+# What tells in a spec that there is a carrier.
+CARRIER = {"carrier.xml": "0", "carrier.bin": "0"}
 
 # Frame pixels around a click that it gives to the mask, or takes from it.
 REACH = 12
@@ -66,6 +68,8 @@ class ScriptedEngine:
         Its own estimate of each mask; less by 0.2 where it was led.
     prompts : str
         What it has learnt, as in a model's provenance.
+    carries : bool
+        Whether it has a carrier.
 
     Attributes
     ----------
@@ -94,8 +98,14 @@ class ScriptedEngine:
         sees: bool = True,
         iou: float = 0.9,
         prompts: str = "boxes",
+        carries: bool = False,
     ) -> None:
-        self.spec = ModelSpec(name="fake", bits=32, sha256={}, provenance={"prompts": prompts})
+        self.spec = ModelSpec(
+            name="fake",
+            bits=32,
+            sha256=CARRIER if carries else {},
+            provenance={"prompts": prompts},
+        )
         self.floating: tuple[str, ...] = ()
         self.answer, self.follow, self.led = answer, follow, led
         self.sees, self.iou = sees, iou

@@ -132,6 +132,13 @@ def test_a_point_is_the_middle_of_its_pixel(place: int, side: int) -> None:
         assert transform.apply_point(0, place) == (int(0.5 * scale), expected)
 
 
+@pytest.mark.parametrize("crop", [Crop(20, 30, 60, 70), None])
+def test_a_point_beside_what_is_shown_is_at_its_edge(crop: Crop | None) -> None:
+    transform = CropTransform((100, 100), SQUARE, crop)
+    assert transform.apply_point(-9, -9) == (0, 0)
+    assert transform.apply_point(109, 109) == (255, 255)
+
+
 def test_the_box_of_nothing_is_none() -> None:
     mask = np.zeros((5, 6), bool)
     assert tight_box(mask) is None

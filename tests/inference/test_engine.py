@@ -24,6 +24,7 @@ from napari_medsamq.inference.engine import Engines, OpenVINOEngine, box_points
 from napari_medsamq.inference.model_choice import MODELS, shipped_models
 from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.inference.preprocess import ResizeLongestSide
+from napari_medsamq.prompts import CarryPrompt
 
 IMAGE = [1, 3, 256, 256]
 EMBEDDING = (1, 256, 64, 64)
@@ -126,8 +127,11 @@ def encoder(image: str = "image", side: int = 64) -> ov.Model:
     return ov.Model([spread], [pixels], "encoder")
 
 
-def decoder(**renamed: str) -> ov.Model:
-    """A network with the ports of a decoder, whose answers are sums of the coordinates."""
+def decoder(factor: float = 1, **renamed: str) -> ov.Model:
+    """A network with the ports of a decoder, whose answers are sums of the coordinates.
+
+    Multiplied by a factor, which is 10 times as large where there is a mask.
+    """
     shapes: dict[str, list[int]] = {
         "image_embedding": list(EMBEDDING),
         "point_coords": [-1, -1, 2],
@@ -137,6 +141,9 @@ def decoder(**renamed: str) -> ov.Model:
     }
     inputs = {name: parameter(renamed.get(name, name), shape) for name, shape in shapes.items()}
     total = opset.reduce_sum(inputs["point_coords"], opset.constant([1, 2]), True)
+    nine, one, own = (opset.constant(np.float32(value)) for value in (9, 1, factor))
+    masked = opset.add(opset.multiply(inputs["has_mask_input"], nine), one)
+    total = opset.multiply(total, opset.multiply(masked, own))
     logits = opset.multiply(total, opset.constant(np.ones((1, 256, 256), np.float32)))
     logits.output(0).set_names({"logits"})
     iou = opset.squeeze(total, opset.constant([1, 2]))
@@ -144,10 +151,10 @@ def decoder(**renamed: str) -> ov.Model:
     return ov.Model([logits, iou], list(inputs.values()), "decoder")
 
 
-def write(directory: Path, encoder: ov.Model, decoder: ov.Model) -> Path:
+def write(directory: Path, *parts: ov.Model) -> Path:
     directory.mkdir(exist_ok=True)
-    ov.save_model(encoder, directory / "encoder.xml")
-    ov.save_model(decoder, directory / "decoder.xml")
+    for name, part in zip(("encoder", "decoder", "carrier"), parts, strict=False):
+        ov.save_model(part, directory / f"{name}.xml")
     ModelSpec.describe(directory, name="tiny", bits=32, provenance={}).write(directory)
     return directory
 
@@ -181,6 +188,32 @@ def test_a_directory_that_keeps_the_contract_is_accepted(tiny: Path) -> None:
     logits, iou = engine.decode(embedding, *box_points([[1, 2, 3, 4], [0, 0, 1, 1]]))
     assert logits.shape == (2, 256, 256)
     assert iou.tolist() == [10, 2]
+
+
+def test_carried_boxes_are_answered_by_the_carrier_with_a_mask_or_without(tmp_path: Path) -> None:
+    engine = OpenVINOEngine(write(tmp_path / "carrying", encoder(), decoder(), decoder(100)))
+    assert engine.spec.carry_prompt is CarryPrompt.carried
+    embedding = engine.encode(np.zeros(IMAGE, np.float32))
+    mask = np.zeros((1, 1, 256, 256), np.float32)
+    boxes = [[1, 2, 3, 4], [0, 0, 1, 1]]
+    drawn, carried = box_points(boxes), box_points(boxes, carried=True)
+    asked = [(drawn, None), (drawn, mask), (carried, None), (carried, mask), (drawn, None)]
+    found = [engine.decode(embedding, *points, given)[1].tolist() for points, given in asked]
+    assert found == [[10, 2], [100, 20], [1000, 200], [10000, 2000], [10, 2]]
+
+
+def test_a_carrier_that_is_altered_or_half_there_is_refused(tmp_path: Path) -> None:
+    directory = write(tmp_path / "carrying", encoder(), decoder(), decoder())
+    hashes = ModelSpec.read(directory).sha256
+    edit_spec(
+        directory, sha256={name: own for name, own in hashes.items() if name != "carrier.bin"}
+    )
+    with pytest.raises(ModelError, match=r"carrier\.bin where there are such"):
+        OpenVINOEngine(directory)
+    edit_spec(directory, sha256=hashes)
+    (directory / "carrier.xml").write_text("<net/>")
+    with pytest.raises(ModelError, match=r"carrier\.xml is not the file"):
+        OpenVINOEngine(directory)
 
 
 def test_a_spec_reads_back_as_written(tmp_path: Path) -> None:
@@ -374,6 +407,7 @@ def test_a_signal_is_survived_after_engines_ended(tiny: Path) -> None:
 import gc, os, signal
 from pathlib import Path
 from napari_medsamq.inference.engine import OpenVINOEngine
+from napari_medsamq.prompts import CarryPrompt
 
 engines = [OpenVINOEngine(Path({str(tiny)!r})) for _ in range(3)]
 while engines:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted_engine import CARRIER
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.model_choice import MODELS, shipped_models
@@ -67,19 +68,19 @@ def test_a_directory_of_before_is_read_and_written_as_one_of_today(
 
 
 @pytest.mark.parametrize(
-    ("prompts", "asked"),
+    ("prompts", "files", "asked"),
     [
-        (None, CarryPrompt.box),
-        ("boxes", CarryPrompt.box),
-        ("boxes, clicks and masks", CarryPrompt.box_and_mask),
-        ("boxes, clicks, masks and carried boxes", CarryPrompt.carried),
+        (None, {}, CarryPrompt.box),
+        ("boxes", {}, CarryPrompt.box),
+        ("boxes, clicks and masks", {}, CarryPrompt.box_and_mask),
+        ("boxes, clicks and masks", CARRIER, CarryPrompt.carried),
     ],
 )
 def test_a_structure_is_carried_by_what_the_network_has_learnt(
-    prompts: str | None, asked: CarryPrompt
+    prompts: str | None, files: dict[str, str], asked: CarryPrompt
 ) -> None:
     provenance = {} if prompts is None else {"prompts": prompts}
-    assert ModelSpec("own", 8, {}, provenance).carry_prompt is asked
+    assert ModelSpec("own", 8, files, provenance).carry_prompt is asked
 
 
 @pytest.mark.parametrize("box", [None, "the middle of the last pixel", BoxRule.near_edge.value, 7])

@@ -220,6 +220,14 @@ def deaf(session: AnnotationSession) -> AnnotationSession:
     return session
 
 
+def test_of_several_clicks_at_once_each_ends_as_asked(deaf: AnnotationSession) -> None:
+    deaf.label[5, 5:13, 3:11] = 1
+    box = replace(BOX, clicks=(MISSING, TOO_MUCH), x0=8)
+    deaf.commit(box, list(deaf.segment(box)), 1)
+    assert deaf.label[5, MISSING.y, MISSING.x] == 1
+    assert deaf.label[5, TOO_MUCH.y, TOO_MUCH.x] == 0
+
+
 def told(session: AnnotationSession, click: Click, index: int = 5, label_id: int = 1) -> str:
     """Click, and return what is said of it."""
     found = correction(session, 0, index, click, label_id)

@@ -17,7 +17,6 @@ from napari_medsamq.inference.refinement import refine_in_3d
 from napari_medsamq.io.volume import volume_from_slices
 
 SHAPE = (10, 20, 24)
-LEARNT = "boxes, clicks, masks and carried boxes"
 
 
 def block(*corners: int) -> np.ndarray:
@@ -100,7 +99,7 @@ def session() -> AnnotationSession:
     array = np.full(SHAPE, 10, np.int16)
     array[CARRIED] = 200
     volume = volume_from_slices(array, (1, 1, 1), "block")
-    return AnnotationSession(volume, ScriptedEngine(led=True, prompts=LEARNT), IDENTITY)
+    return AnnotationSession(volume, ScriptedEngine(led=True, carries=True), IDENTITY)
 
 
 @pytest.mark.parametrize("zoom", [None, Zoom()])
@@ -116,6 +115,6 @@ def test_the_network_is_asked_by_the_mask_itself(session: AnnotationSession, zoo
 def test_networks_that_cannot_and_empty_masks_are_refused(session: AnnotationSession) -> None:
     with pytest.raises(PromptError, match="no mask to refine"):
         session.refine(np.zeros(SHAPE, bool))
-    session.engine.spec = replace(session.engine.spec, provenance={})  # type: ignore[misc]
+    session.engine.spec = replace(session.engine.spec, sha256={})  # type: ignore[misc]
     with pytest.raises(PromptError, match="has not learnt to carry masks"):
         session.refine(CARRIED)

@@ -9,6 +9,7 @@ import pytest
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -21,6 +22,8 @@ from napari_medsamq.errors import ChoiceError, UnevenSlicesError, VolumeError
 from napari_medsamq.io.dicom import process as _decoder
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.volume import read_volume
+
+pytestmark = pytest.mark.usefixtures("same_process")
 
 VOXELS = np.random.default_rng(3).integers(-900, 1200, (5, 20, 24)).astype(np.int16)
 GREY = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless]
@@ -37,6 +40,7 @@ def write_series(folder: Path, voxels: np.ndarray = VOXELS, **tags: object) -> P
     return folder
 
 
+@pytest.mark.usefixtures("own_process")
 @pytest.mark.parametrize("syntax", GREY)
 def test_transfer_syntaxes_give_the_same_voxels(tmp_path: Path, syntax: str) -> None:
     for n in range(len(VOXELS)):
@@ -338,18 +342,40 @@ def test_a_header_that_claims_too_much_is_refused(tmp_path: Path) -> None:
         read_volume(tmp_path / "a.dcm")
 
 
+@pytest.mark.usefixtures("own_process")
 @pytest.mark.parametrize(
-    ("program", "word"),
-    [("import os; os.abort()", "crash"), ("import time; time.sleep(60)", "hang for 1 s")],
+    ("program", "at", "word"),
+    [
+        ("os.abort()", 896, "crash"),
+        ("time.sleep(60)", 896, "hang for 1 s"),
+        ("print(json.dumps({'error': 'none'}), flush=True); os.abort()", 897, "crash"),
+    ],
+    ids=["crash", "hang", "crash at the second"],
 )
 def test_a_crash_and_a_hang_of_the_reader_are_errors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, word: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, at: int, word: str
 ) -> None:
     monkeypatch.setattr(_decoder, "PATIENCE_S", 1.0)
     # Dies or waits once it has been asked for something, as at a damaged file.
-    monkeypatch.setattr(_decoder, "_PROGRAM", f"import sys; sys.stdin.readline(); {program}")
+    start = "import json, os, sys, time; sys.stdin.readline()"
+    monkeypatch.setattr(_decoder, "_PROGRAM", f"{start}; {program}")
     write_series(tmp_path)
-    with pytest.raises(VolumeError, match=rf"896\.dcm: made the DICOM reader {word}"):
+    with pytest.raises(VolumeError, match=rf"{at}\.dcm: made the DICOM reader {word}"):
+        read_volume(tmp_path)
+
+
+@pytest.mark.usefixtures("own_process")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits are those of Linux")
+def test_a_header_that_unpacks_to_much_more_than_its_file_takes_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = "from napari_medsamq.io.dicom import process_main as main"
+    monkeypatch.setattr(_decoder, "_PROGRAM", f"{program}; main._SPARE = 8 << 20; main.serve()")
+    dataset = slice_of(VOXELS, 1)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.TextValue = " " * (32 << 20)
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    with pytest.raises(VolumeError, match="takes more memory than a file of its size is given"):
         read_volume(tmp_path)
 
 

@@ -35,6 +35,8 @@ from napari_medsamq.errors import VolumeError
 from napari_medsamq.io.volume import read_volume
 from napari_medsamq.plugin import get_reader
 
+pytestmark = pytest.mark.usefixtures("same_process")
+
 VOXELS = np.random.default_rng(3).integers(-900, 1200, (3, 20, 24)).astype(np.int16)
 ROWS, COLUMNS = np.mgrid[:12, :16]
 # Smooth enough for JPEG to be off by a few.
@@ -121,6 +123,7 @@ def test_plain_colours_are_what_they_were(
     assert np.abs(volume.data[0].astype(int) - RGB).max() <= allowed
 
 
+@pytest.mark.usefixtures("own_process")
 @pytest.mark.parametrize(
     ("photometric", "data", "syntax"),
     [
@@ -155,6 +158,7 @@ def test_a_palette_is_looked_up(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_volume(save(dataset, tmp_path / "a.dcm")).data[0], expected)
 
 
+@pytest.mark.usefixtures("own_process")
 @pytest.mark.parametrize("syntax", [DeflatedExplicitVRLittleEndian, RLELossless, JPEGLSLossless])
 def test_packed_slices_have_the_voxels_of_plain_ones(tmp_path: Path, syntax: str) -> None:
     for n in range(len(VOXELS)):
@@ -167,6 +171,7 @@ def test_packed_slices_have_the_voxels_of_plain_ones(tmp_path: Path, syntax: str
     np.testing.assert_array_equal(read_volume(tmp_path).data, VOXELS)
 
 
+@pytest.mark.usefixtures("own_process")
 def test_high_throughput_jpeg_2000_is_read(tmp_path: Path) -> None:
     expected = (COLUMNS * 70 - ROWS * 130).astype(np.int16)
     dataset = picture(expected, "MONOCHROME2", HIGH_THROUGHPUT)
@@ -197,6 +202,7 @@ def test_pixels_that_are_fractions_are_read(tmp_path: Path, name: str, kind: str
     np.testing.assert_array_equal(read_volume(save(dataset, tmp_path / "a.dcm")).data[0], values)
 
 
+@pytest.mark.usefixtures("own_process")
 def test_a_large_picture_is_given_the_memory_that_its_decoder_takes(tmp_path: Path) -> None:
     colours = np.zeros((3340, 2670, 3), np.uint8)
     colours[100:2000, 300:900] = (200, 30, 7)
@@ -237,6 +243,7 @@ def _says_12_bits(dataset: Dataset, path: Path) -> None:
     save(dataset, path)
 
 
+@pytest.mark.usefixtures("own_process")
 @pytest.mark.parametrize(
     ("write", "message"),
     [

@@ -25,6 +25,8 @@ from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import read_label
 from napari_medsamq.io.volume import Volume, read_volume
 
+pytestmark = pytest.mark.usefixtures("same_process")
+
 SHAPE = (12, 10, 6)
 AFFINE = grid_affine((0, 1, 2), (1, 1, 1), (8, -5, 12), (0.8, 0.9, 2.5))
 NAMES = ("a.dcm", "a.rtstruct.dcm")

@@ -26,6 +26,8 @@ from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import read_label
 from napari_medsamq.io.volume import read_volume
 
+pytestmark = pytest.mark.usefixtures("same_process")
+
 # Air around soft tissue, in Hounsfield units.
 VOXELS = np.random.default_rng(3).integers(-50, 200, (5, 20, 24)).astype(np.int16)
 VOXELS[:, :6] = -1000
@@ -226,17 +228,34 @@ def add_table(dataset: Dataset, values: list[int], first: int = 0, bits: int = 1
 
 
 @pytest.mark.parametrize(
-    ("first", "signed"), [(0, False), (900, False), (-400, True)], ids=["all", "some", "signed"]
+    ("first", "signed", "written"),
+    [
+        (0, False, 0),
+        (900, False, 900),
+        (40000, False, 40000),
+        (-400, True, -400),
+        (-400, True, 65136),
+    ],
+    ids=["all", "some", "high", "signed", "signed but not written so"],
 )
-def test_a_modality_table_is_applied(tmp_path: Path, first: int, signed: bool) -> None:
+def test_a_modality_table_is_applied(
+    tmp_path: Path, first: int, signed: bool, written: int
+) -> None:
     dataset = slice_of(VOXELS, 2)
     dataset.Modality = "MR"
     if signed:
         dataset.PixelRepresentation, dataset.BitsStored, dataset.HighBit = 1, 16, 15
         dataset.PixelData = VOXELS[2].astype("<i2").tobytes()
+    if first == 40000:
+        dataset.BitsStored, dataset.HighBit = 16, 15
+        dataset.PixelData = (VOXELS[2].astype(int) + 41000).astype("<u2").tobytes()
     add_table(dataset, np.arange(2000)[::-1].tolist(), first)
+    expected = apply_modality_lut(dataset.pixel_array, dataset)
+    dataset.ModalityLUTSequence[0].add_new(
+        "LUTDescriptor", "SS" if written < 0 else "US", [2000, written, 16]
+    )
     volume = read_volume(save(dataset, tmp_path / "a.dcm"))
-    np.testing.assert_array_equal(volume.data[0], apply_modality_lut(dataset.pixel_array, dataset))
+    np.testing.assert_array_equal(volume.data[0], expected)
     dataset.PhotometricInterpretation = "MONOCHROME1"
     inverted = read_volume(save(dataset, tmp_path / "a.dcm"))
     np.testing.assert_array_equal(inverted.data, 65535 - volume.data)

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_slices import SameProcess, write_slices_of
+from dicom_slices import write_slices_of
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 from stress.samples import enhanced, save
 
 from napari_medsamq.errors import ChoiceError, UnevenSlicesError, VolumeError
-from napari_medsamq.io.dicom import reader as _dicom
 from napari_medsamq.io.volume import Volume, read_volume
+
+pytestmark = pytest.mark.usefixtures("same_process")
 
 Tags = dict[str, object]
 
@@ -28,11 +29,6 @@ SAGITTAL: Tags = {
     "ImageOrientationPatient": [0, 1, 0, 0, 0, -1],
     "ImagePositionPatient": [[3.0 * n, 20, 30] for n in range(COUNT)],
 }
-
-
-@pytest.fixture(autouse=True)
-def same_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_dicom, "Decoder", SameProcess)
 
 
 def choices(path: Path, **chosen: str) -> dict[str, str]:
@@ -185,7 +181,9 @@ def change(path: Path, maker: str, tag: tuple[int, int], kind: str, value: objec
 
 def test_two_attributes_may_tell_volumes_apart_together(tmp_path: Path) -> None:
     for n, (echo, kind) in enumerate([(2.3, M), (2.3, P), (4.6, M), (4.6, P)]):
-        write_slices_of(tmp_path, (ONE + n).astype(np.int16), str(n), EchoTime=echo, ImageType=kind)
+        voxels = (ONE + n).astype(np.int16)
+        # What the files are called would tell, too.
+        write_slices_of(tmp_path / str(n), voxels, EchoTime=echo, ImageType=kind)
     assert choices(tmp_path)["4"] == "EchoTime 4.6, ImageType P, 5 slices"
     for n in range(4):
         np.testing.assert_array_equal(read_volume(tmp_path, volume=n + 1).data, ONE + n)
@@ -372,10 +370,14 @@ def test_acquisitions_that_overlap_are_volumes(tmp_path: Path) -> None:
         ({**SAGITTAL, "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer, sagittal"),
         ({**SAGITTAL, "ImagePositionPatient": [3, 20, 30]}, "sagittal"),
         ({"Rows": 3, "Columns": 16}, "16 x 3 pixels"),
+        (
+            {"ImageOrientationPatient": [1, 0, 0, 0, 0.8, 0.6]},
+            "rows and columns along 1 0 0 and 0 0.8 0.6",
+        ),
         ({"PixelSpacing": [1.5, 1.5]}, "pixels of 1.5 x 1.5 mm"),
         ({"ImagePositionPatient": None, "Rows": 3, "Columns": 16}, "without a place"),
     ],
-    ids=["localizer", "direction", "size", "pixels", "no place"],
+    ids=["localizer", "plane", "size", "direction", "pixels", "no place"],
 )
 def test_a_lone_picture_of_another_kind_is_left_out_by_name(
     tmp_path: Path, tags: Tags, by: str
@@ -393,6 +395,30 @@ def test_a_lone_picture_of_another_kind_is_left_out_by_name(
     assert f"[2 of 2: {by}" in other.name
 
 
+def test_a_folder_of_one_slice_is_told_to_hold_one(tmp_path: Path) -> None:
+    (path,) = write_slices_of(tmp_path, ONE[:1])
+    (warning,) = read_volume(tmp_path).warnings
+    assert "folder holds one slice only" in warning
+    (of_file,) = read_volume(path).warnings
+    assert "open its folder" in of_file
+
+
+def test_pixels_of_no_size_are_taken_for_1_mm_and_that_is_told(tmp_path: Path) -> None:
+    write_slices_of(tmp_path, ONE, PixelSpacing=None)
+    volume = read_volume(tmp_path)
+    np.testing.assert_array_equal(volume.spacing, [3, 1, 1])
+    assert any("1 mm is assumed" in warning for warning in volume.warnings)
+
+
+def test_a_folder_without_images_names_the_first_file_that_may_have_been_one(
+    tmp_path: Path,
+) -> None:
+    for name in ("a.dcm", "b.dcm"):
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM" + bytes(9))
+    with pytest.raises(VolumeError, match=r"holds no DICOM images \(a\.dcm: "):
+        read_volume(tmp_path)
+
+
 def test_stacks_of_several_kinds_are_offered(tmp_path: Path) -> None:
     write_slices_of(tmp_path, ONE, "a")
     write_slices_of(
@@ -402,7 +428,10 @@ def test_stacks_of_several_kinds_are_offered(tmp_path: Path) -> None:
         **SAGITTAL | {"ImagePositionPatient": [[3.0 * n, 0, 0] for n in range(3)]},
     )
     write_slices_of(tmp_path, ONE[:2], "c", Rows=3, Columns=16)
-    assert list(choices(tmp_path).values()) == [
+    with pytest.raises(ChoiceError, match="are 3 volumes") as error:
+        read_volume(tmp_path)
+    assert "at the same places" not in str(error.value)
+    assert list(error.value.choices.values()) == [
         "axial, 8 x 6 pixels, 5 slices",
         "sagittal, 8 x 6 pixels, 3 slices",
         "axial, 16 x 3 pixels, 2 slices",
@@ -410,11 +439,18 @@ def test_stacks_of_several_kinds_are_offered(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_volume(tmp_path, volume=1).data, ONE)
 
 
-def test_a_slice_that_lost_its_place_is_never_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("count", "said"), [(1, "b000.dcm)."), (5, "b004.dcm)."), (6, "b004.dcm, ...).")]
+)
+def test_a_slice_that_lost_its_place_is_never_left_out(
+    tmp_path: Path, count: int, said: str
+) -> None:
     write_slices_of(tmp_path, ONE, "a")
-    write_slices_of(tmp_path, OTHER[:1], "b", ImagePositionPatient=None)
-    with pytest.raises(VolumeError, match=r"do not say where they lie .*b000\.dcm"):
+    lost = np.concatenate([OTHER, OTHER])[:count]
+    write_slices_of(tmp_path, lost, "b", ImagePositionPatient=None)
+    with pytest.raises(VolumeError, match=r"do not say where they lie .*b000\.dcm") as error:
         read_volume(tmp_path)
+    assert said in str(error.value)
 
 
 def stacks(turned: bool) -> Dataset:
@@ -539,6 +575,14 @@ def test_what_files_are_called_tells_volumes_apart(
         folder, _, prefix = name.rpartition("/")
         write_slices_of(tmp_path / folder, voxels, prefix)
     told_by(tmp_path, by)
+
+
+def test_both_folder_and_file_name_are_named_where_either_is_needed(tmp_path: Path) -> None:
+    for n, (folder, prefix) in enumerate((f, p) for f in ("early", "late") for p in ("E1_", "E2_")):
+        write_slices_of(tmp_path / folder, (ONE + n).astype(np.int16), prefix)
+    last = read_volume(tmp_path, volume=4)
+    np.testing.assert_array_equal(last.data, ONE + 3)
+    assert any("Nothing but the folder and the file name tell" in told for told in last.warnings)
 
 
 def call_by_number(folder: Path) -> None:

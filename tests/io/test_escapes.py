@@ -16,11 +16,12 @@ from sources import label_at, names_in, volume_of
 import napari_medsamq
 from napari_medsamq.annotation.history import Prompt
 from napari_medsamq.annotation.session import AnnotationSession
-from napari_medsamq.errors import JournalError, ModelError, VolumeError
+from napari_medsamq.errors import JournalError, ModelError, SaveError, VolumeError
 from napari_medsamq.inference.engine import OpenVINOEngine
 from napari_medsamq.inference.model_choice import INT8_MODEL, MODELS, shipped_model
 from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.inference.preprocess import IDENTITY
+from napari_medsamq.io import files
 from napari_medsamq.io.files import write_whole
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import read_label, read_label_file
@@ -305,6 +306,19 @@ def test_what_a_link_leads_to_is_not_written_over(tmp_path: Path) -> None:
         assert (tmp_path / f"other {name}").read_text() == "mine"
     assert not (tmp_path / "label.nii").is_symlink()
     assert (tmp_path / "page.html").read_text() == "a page"
+
+
+def test_a_new_file_is_not_written_through_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = tmp_path / "page.part"
+    (tmp_path / "other").write_text("mine")
+    part.symlink_to(tmp_path / "other")
+    monkeypatch.setattr(files, "part_of", lambda path: part)
+    with pytest.raises(SaveError, match="cannot be written"):
+        write_whole(tmp_path / "page.html", b"a page")
+    assert (tmp_path / "other").read_text() == "mine"
+    assert part.is_symlink()
 
 
 # -- nothing is run -------------------------------------------------------------------------------

@@ -7,15 +7,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_slices import SameProcess, write_slices_of
+from dicom_slices import write_slices_of
 from grids import rotation
 from scipy.ndimage import map_coordinates
 
 from napari_medsamq.errors import UnevenSlicesError
-from napari_medsamq.io.dicom import reader as _dicom
 from napari_medsamq.io.dicom.even_grid import find_grid, resample_evenly
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.volume import read_volume
+
+pytestmark = pytest.mark.usefixtures("same_process")
 
 AXIAL = np.eye(3)
 RAS = np.diag([-1.0, -1, 1, 1])
@@ -37,11 +38,6 @@ ROUNDED = [
     (0.15, 1, 40),
     (0.625, 0, 30),
 ]
-
-
-@pytest.fixture(autouse=True)
-def same_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_dicom, "Decoder", SameProcess)
 
 
 def places(step: float, count: int, turn: np.ndarray = AXIAL, origin: float = -100.0) -> np.ndarray:
@@ -169,6 +165,8 @@ def test_missing_slices_are_refused_by_the_files_at_the_gap(
         (0, 3, 6, 9, 12, 15, 19),
         (0, 2.5, 5, 7.9, 10, 12.5),
         (0, 1, 2, 4, 5, 6, 8, 9),
+        # Half millimetres need no rounding to tenths.
+        (0, 0.5, 1.1, 1.5, 2.0),
     ],
 )
 def test_what_rounding_does_not_explain_is_uneven(
@@ -225,13 +223,13 @@ def test_missing_slices_are_seen_where_all_might_be_rounded() -> None:
     assert whole.numbers.tolist() == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("even", [True, False])
-def test_shifted_slices_are_interpolated_as_another_program_does(even: bool) -> None:
+@pytest.mark.parametrize(("even", "across"), [(True, 0.7), (False, -0.7)])
+def test_shifted_slices_are_interpolated_as_another_program_does(even: bool, across: float) -> None:
     turn, draw = rotation((15, -20, 5)), np.random.default_rng(0)
     slices = draw.integers(-50, 900, (4, ROWS, COLUMNS)).astype(np.float32)
     heights = np.array([0, 3, 6, 9]) if even else np.array([0, 2, 6, 9])
     # In mm: along rows, along columns, and along the normal.
-    shifts = np.outer(heights / 3, [0.7, -1.3])
+    shifts = np.outer(heights / 3, [across, -1.3])
     places = np.array([5.0, -7, 11]) + np.column_stack([shifts, heights]) @ turn.T
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = turn * [0.8, 0.6, 1], places[0]
@@ -239,8 +237,8 @@ def test_shifted_slices_are_interpolated_as_another_program_does(even: bool) -> 
     pixels = shifts / [0.8, 0.6]
     first = np.floor(pixels.min(0))
     shown = []
-    for plane, (across, down) in zip(slices, pixels - first, strict=True):
-        at = np.indices(found.shape[1:]) - np.reshape([down, across], (2, 1, 1))
+    for plane, moved_by in zip(slices, pixels - first, strict=True):
+        at = np.indices(found.shape[1:]) - np.reshape(moved_by[::-1], (2, 1, 1))
         cval = slices.min()
         shown.append(map_coordinates(plane, at, order=1, mode="grid-constant", cval=cval))
     expected = np.stack(shown)

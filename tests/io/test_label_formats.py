@@ -38,6 +38,8 @@ from napari_medsamq.io.volume import Volume, read_volume
 from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 from napari_medsamq.records.report import make_report, report_path, write_report
 
+pytestmark = pytest.mark.usefixtures("same_process")
+
 RIGHT_HANDED = [
     (axes, signs) for axes, signs in ALL_48 if np.linalg.det(grid_affine(axes, signs)[:3, :3]) > 0
 ]

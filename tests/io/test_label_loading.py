@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -23,14 +24,19 @@ from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import PromptError, VolumeError
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.io.dicom import seg
+from napari_medsamq.io.dicom.references import quietly
 from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.label_writer import write_label
-from napari_medsamq.io.labels import LabelFile, read_label, read_label_file
+from napari_medsamq.io.labels import LabelFile, looks_like_label, read_label, read_label_file
 from napari_medsamq.io.volume import Volume, read_volume, volume_hash
+from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.journal_format import read_journal
 from napari_medsamq.records.recording import Recorder, restore
+
+pytestmark = pytest.mark.usefixtures("same_process")
 
 SHAPE = (20, 18, 10)
 AFFINE = grid_affine((0, 1, 2), (1, -1, 1), (10, -5, 8), (1, 1.5, 3))
@@ -65,6 +71,21 @@ def test_a_label_of_the_same_grid_is_taken_as_it_is(
     found = read_label(save(tmp_path / "label.nii.gz", drawn().astype(dtype)), volume)
     np.testing.assert_array_equal(volume.to_source(found.label), drawn())
     assert (found.notes, found.segments) == ((), {})
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_labels_look_like_labels(tmp_path: Path, dtype: type) -> None:
+    path = save(tmp_path / "label.nii.gz", drawn().astype(dtype))
+    assert looks_like_label(read_volume(path))
+
+
+def test_images_look_like_none(tmp_path: Path) -> None:
+    for name in ("ct.nii.gz", "mr.nrrd"):
+        assert not looks_like_label(read_volume(SAMPLES / name))
+    grey = np.random.default_rng(1).integers(0, 60, SHAPE).astype(np.uint8)
+    outside = np.indices(SHAPE)[0] < 12
+    for image in (grey, np.where(outside, 0, grey).astype(np.uint8), drawn() + 0.5):
+        assert not looks_like_label(read_volume(save(tmp_path / "image.nii.gz", image)))
 
 
 def test_nan_is_no_label_and_infinity_is_refused(tmp_path: Path, volume: Volume) -> None:
@@ -216,10 +237,11 @@ def test_overlapping_segments_of_slicer_are_refused(tmp_path: Path, volume: Volu
     path = slicer(tmp_path / "a.seg.nrrd", [(drawn() == 1).astype(np.uint8), second], **keys)
     with pytest.raises(VolumeError, match=r"2 voxels are both Tumour and others, Liver first"):
         read_label(path, volume)
-    # The other way round, the voxels of the later one that come first are free.
+    # The other way round, the voxels of the later one that come first are free; one is not.
+    second[8, 4, 5] = 0
     keys = of_segments(("Tumour", 0, 1), ("Liver", 1, 1))
     path = slicer(tmp_path / "c.seg.nrrd", [second, (drawn() == 1).astype(np.uint8)], **keys)
-    with pytest.raises(VolumeError, match=r"2 voxels are both Liver and others, Tumour first"):
+    with pytest.raises(VolumeError, match=r"1 voxels are both Liver and others, Tumour first"):
         read_label(path, volume)
     keys = of_segments(("Liver", 7, 1), ("Tumour", 1, 1))
     with pytest.raises(VolumeError, match="what cannot be"):
@@ -283,6 +305,29 @@ def test_a_segmentation_by_another_program(tmp_path: Path, series: Volume, kind:
     found = read_label(tmp_path / "a.dcm", series)
     np.testing.assert_array_equal(series.to_source(found.label), numbers)
     assert {n: segment.name for n, segment in found.segments.items()} == {1: "Part 1", 2: "Part 2"}
+
+
+def test_a_segmentation_may_have_as_many_pixels_as_its_file_holds(
+    tmp_path: Path, series: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = (drawn() > 0).astype(np.uint8)
+    segmentation(series, mask.T, "BINARY").save_as(tmp_path / "a.dcm")
+    monkeypatch.setattr(seg, "_MOST_VOXELS", 1)
+    found = read_label(tmp_path / "a.dcm", series)
+    np.testing.assert_array_equal(series.to_source(found.label), mask)
+
+
+def test_what_highdicom_says_of_a_segmentation_does_not_reach_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = logging.getLogger("highdicom")
+    monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr(logger, "handlers", [])
+    for _ in range(2):
+        with quietly():
+            logger.warning("of no use")
+    assert capsys.readouterr().err == ""
+    assert len(logger.handlers) == 1
 
 
 @pytest.mark.parametrize(

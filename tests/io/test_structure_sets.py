@@ -21,6 +21,8 @@ from napari_medsamq.io.labels import on_common_grid, read_label, read_label_file
 from napari_medsamq.io.volume import Volume, read_volume
 from napari_medsamq.workflows.follow_up import prior_labels
 
+pytestmark = pytest.mark.usefixtures("same_process")
+
 SHAPE = (24, 20, 8)
 AFFINE = grid_affine((0, 1, 2), (1, 1, 1), (10, -5, 8), (1, 1.5, 3))
 
@@ -170,6 +172,21 @@ def test_contours_across_the_slices_are_resampled_and_that_is_said(
     assert size == pytest.approx(10 * 15 * 9, rel=0.1)
 
 
+def test_contours_of_another_space_lie_on_no_slices_of_the_image(
+    series: Volume, tmp_path: Path
+) -> None:
+    structures = [("Liver", stacked((3, 3), (9, 9), [2, 3]))]
+    path = write_structures(tmp_path / "a.dcm", structures, frame_of_reference="1.2.3")
+    alone = read_label_file(path).volume
+    template = read_volume(
+        write_nifti(tmp_path / "a.nii", series.to_source(series.data), AFFINE, codes=(0, 4))
+    )
+    for image in (series, template):
+        found = read_label_file(path, image).volume
+        np.testing.assert_allclose(found.affine, alone.affine)
+        np.testing.assert_array_equal(found.data, alone.data)
+
+
 def test_a_structure_of_no_image_is_drawn_as_finely_as_its_size_needs(tmp_path: Path) -> None:
     small = np.diag([0.1, 0.1, 2.0, 1.0])
     structures = [("Clip", [rectangle(small, (0, 0), (23, 6), k) for k in (3, 4)])]
@@ -207,6 +224,7 @@ def test_numbers_that_are_none_become_others_and_names_stay(series: Volume, tmp_
         ("far", "no labelled voxel lies within the image"),
         ("apart", "too far apart"),
         ("bent", "do not lie in parallel planes"),
+        ("bent afar", "do not lie in parallel planes"),
         ("cut", "cannot be read as a structure set"),
         ("words", "cannot be read as a structure set"),
     ],
@@ -222,8 +240,10 @@ def test_what_is_no_label_of_the_image_is_refused(
         moved = [contour + np.array([0, 0, 3e4]) for contour in liver]
         apart = [*liver, *(contour * 1e4 for contour in moved)]
         structures = [("Liver", moved if change == "far" else apart)]
-    if change == "bent":
+    if change.startswith("bent"):
         liver[0][0, 2] += 9
+    if change == "bent afar":  # from where the scanner counts
+        structures = [("Liver", [contour + np.array([0, 0, -1500]) for contour in liver])]
     frame = {"frame_of_reference": "1.2.3"} if change == "frame" else {}
     path = write_structures(tmp_path / "a.dcm", structures, **frame)
     if change in ("cut", "words"):
@@ -253,7 +273,7 @@ def test_they_are_compared_and_followed_up(series: Volume, tmp_path: Path) -> No
     (prior,) = prior_labels(alone, series)
     assert prior.millilitres == pytest.approx(expected.millilitres, rel=0.02)
     pair = on_common_grid(alone, alone)
-    np.testing.assert_array_equal(pair.a, pair.b)
+    np.testing.assert_array_equal(*pair.labels)
 
 
 def test_an_image_of_unknown_orientation_takes_none(series: Volume, tmp_path: Path) -> None:

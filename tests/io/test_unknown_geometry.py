@@ -154,8 +154,15 @@ def test_a_nifti_size_that_cannot_be(
     assert any(words in warning for warning in volume.warnings)
 
 
-def test_a_size_that_is_not_used_is_not_told(tmp_path: Path) -> None:
-    volume = read_volume(nifti_file(tmp_path / "a.nii", (84, "<f", (0,)), codes=(0, 1)))
+@pytest.mark.parametrize(
+    ("offset", "value", "codes"),
+    [(84, 0, (0, 1)), (92, -2, (1, 0))],
+    ids=["sform", "no fourth axis"],
+)
+def test_a_size_that_is_not_used_is_not_told(
+    tmp_path: Path, offset: int, value: float, codes: tuple[int, int]
+) -> None:
+    volume = read_volume(nifti_file(tmp_path / "a.nii", (offset, "<f", (value,)), codes=codes))
     assert volume.spacing == pytest.approx([3, 0.75, 0.5])
     assert volume.warnings == ()
 
@@ -189,6 +196,20 @@ def test_rows_that_place_nothing_give_way_to_the_quaternion(
     saved = nifti_oracle.parse(tmp_path / "label.nii")
     assert (saved.qform_code, saved.sform_code) == (1, 0)
     np.testing.assert_allclose(saved.lps, GOOD, atol=1e-4)
+
+
+def test_rows_of_a_flat_image_need_no_third_axis(tmp_path: Path) -> None:
+    """They go before a quaternion that says something else, if they place its pixels."""
+    path = write_nifti(tmp_path / "a.nii", COUNTING[..., 0], GOOD, codes=(1, 1))
+    content, rows = bytearray(path.read_bytes()), np.diag([-2.0, 3, 0, 0])[:3]
+    struct.pack_into("<12f", content, 280, *rows.ravel())
+    path.write_bytes(content)
+    assert read_volume(path).spacing[1:] == pytest.approx([3, 2])
+    struct.pack_into("<12f", content, 280, *rows[[0, 0, 2]].ravel())
+    path.write_bytes(content)
+    volume = read_volume(path)
+    assert volume.spacing[1:] == pytest.approx([0.75, 0.5])
+    assert any("its qform is used" in warning for warning in volume.warnings)
 
 
 @pytest.mark.parametrize("code", [0, 1])

@@ -16,6 +16,7 @@ from sources import COUNTING, RAS, index_of, world, write_nifti
 
 from napari_medsamq.errors import ChoiceError, PromptError, VolumeError
 from napari_medsamq.geometry import axis_codes
+from napari_medsamq.io import nifti as _nifti
 from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.volume import Volume, read_volume
 
@@ -228,6 +229,16 @@ def test_a_pair_of_files_is_opened_by_either_and_never_cut(tmp_path: Path, kind:
     (tmp_path / "a.img").write_bytes((tmp_path / "a.img").read_bytes()[:-8])
     with pytest.raises(VolumeError, match=r"a\.hdr: .*announces"):
         read_volume(tmp_path / "a.hdr")
+
+
+def test_a_file_packed_in_parts_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of the file says the length of its last part alone."""
+    monkeypatch.setattr(_nifti, "_UNPACKED_UNCHECKED", 0)
+    content = nib.Nifti1Image(COUNTING, np.eye(4)).to_bytes()
+    parts = (gzip.compress(part) for part in (content[:400], content[400:]))
+    (tmp_path / "a.nii.gz").write_bytes(b"".join(parts))
+    volume = read_volume(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(volume.to_source(volume.data), COUNTING)
 
 
 def test_a_packed_header_that_claims_too_much_takes_no_memory(tmp_path: Path) -> None:

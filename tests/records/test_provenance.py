@@ -46,6 +46,8 @@ from napari_medsamq.records.recording import Recorder, restore
 from napari_medsamq.records.report import make_report, write_report
 from napari_medsamq.records.voxel_origins import OriginCounts, count_origins
 
+pytestmark = pytest.mark.usefixtures("same_process")
+
 BOX = BoxPrompt(0, 3, 3, 5, 10, 12)
 PATIENT = "doe^jane-1970"
 

@@ -36,6 +36,8 @@ from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenance
 from napari_medsamq.records.report import make_report
 
+pytestmark = pytest.mark.usefixtures("same_process")
+
 NASTY = '<script>alert(1)</script>" onload="x\' & <b>'
 
 

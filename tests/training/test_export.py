@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from napari_medsamq.inference.engine import OpenVINOEngine, box_points
 from napari_medsamq.inference.model_choice import MODELS
 from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.inference.preprocess import BoxRule
+from napari_medsamq.prompts import CarryPrompt
 from training.checkpoints.network_file import StoredNetwork
 from training.checkpoints.published import SHA256
 from training.checkpoints.released import build_lite_medsam
@@ -167,6 +169,37 @@ def test_the_command_writes_a_model_with_its_provenance(
     again = CliRunner().invoke(app, arguments)
     assert again.exit_code == 1
     assert "--force" in again.stderr
+
+
+def test_the_command_writes_a_carrier_with_the_same_encoder_only(
+    net: LiteMedSAM, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_directory, "convert_lite_medsam", lambda _net: models)
+    monkeypatch.setattr(model_directory, "convert_decoder", lambda _net: models[1])
+    weights, out = net.state_dict(), tmp_path / "my-model"
+    torch.save(weights, tmp_path / "start.pth")
+    first = next(name for name in weights if name.startswith("image_encoder."))
+    for name, changed in (("other", first), ("carrier", "mask_decoder.iou_token.weight")):
+        torch.save({**weights, changed: weights[changed] + 1}, tmp_path / f"{name}.pth")
+    app = typer.Typer()
+    app.command()(main)
+
+    def export(*arguments: str) -> Any:
+        start = ("--checkpoint", str(tmp_path / "start.pth"), "--out", str(out))
+        return CliRunner().invoke(app, [*start, *arguments])
+
+    refused = export("--carrier", str(tmp_path / "other.pth"))
+    assert refused.exit_code == 1
+    assert "another encoder" in refused.stderr
+    assert not out.exists()
+    assert export("--carrier", str(tmp_path / "carrier.pth")).exit_code == 0
+    assert ModelSpec.read(out).provenance["carrier"] == ""
+    ModelSpec.read(out).verify(out)
+    assert ModelSpec.read(out).carry_prompt is CarryPrompt.carried
+    # One without takes its place as a whole.
+    assert export("--force").exit_code == 0
+    assert {path.name for path in out.iterdir()} == FILES
+    assert ModelSpec.read(out).carry_prompt is not CarryPrompt.carried
 
 
 def test_the_published_weights_alone_get_boxes_as_published(net: LiteMedSAM) -> None:

@@ -201,7 +201,7 @@ def test_runs_teach_the_kinds_of_points_that_they_are_asked_by(
     assert changed == [4, 5]
 
 
-def test_a_network_says_that_it_has_learnt_them_ever_after(volumes: Path, tmp_path: Path) -> None:
+def test_a_network_tells_by_what_it_was_taught_ever_after(volumes: Path, tmp_path: Path) -> None:
     cases = write_cases(tmp_path / "cases")
     config = settings(volumes, cases, "epochs=1", "samples_per_epoch=2", "strategy=power")
     run = RunFolder(tmp_path / "run", config, resume=False, leads=True)
@@ -209,4 +209,4 @@ def test_a_network_says_that_it_has_learnt_them_ever_after(volumes: Path, tmp_pa
     assert "1 runs of 2 slices" in network.provenance["training"]
     clicks = config.model_copy(update={"runs": 0, "volumes": (), "clicks": 1})
     run = RunFolder(tmp_path / "more", clicks, resume=False, leads=True)
-    assert "carried boxes" in train(clicks, run, network, ALONE).provenance["prompts"]
+    assert "1 runs of 2 slices" in train(clicks, run, network, ALONE).provenance["training"]

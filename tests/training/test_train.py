@@ -247,7 +247,7 @@ def test_the_mean_lies_between_a_network_before_and_after_training(
     assert torch.allclose(mean.net.state_dict()[weight], ends[0] + 0.25)
     assert mean.provenance["training"] == "25% of these weights, the rest of before"
     with pytest.raises(ConfigError, match="have no mean"):
-        average(small_network("decoder"), small_network(), 0.5)
+        average(small_network("decoder", one_look=True), small_network(one_look=True), 0.5)
 
 
 def test_a_click_hits_the_middle_of_the_largest_error() -> None:

@@ -1,56 +1,20 @@
-"""How many actions a label takes, and how much of the window the picture has: both are printed.
-
-An action is a press of a button or key, a drag, or a text with Enter; to scroll is free.
-"""
+"""How many actions a label takes, and how much of the window the picture has: both are printed."""
 
 import nibabel as nib
 import numpy as np
 import pytest
+from hand import Hand
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QFileDialog, QLabel
 
 from napari_medsamq.ui.app_window import AppWindow
+from napari_medsamq.ui.forms.icons import IconButton
 
 BOX = ((12, 16, 24), (12, 47, 55))
 CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 # Of the picture's share, and of the window's frame and title.
 SHARE, FRAME = 0.70, 28
-
-
-class Hand:
-    """Does what a user does, and counts."""
-
-    def __init__(self, window):
-        self.window, self.actions = window, 0
-
-    def press(self, key, modifier=Qt.KeyboardModifier.NoModifier):
-        self.actions += 1
-        self.window.press(key, modifier)
-        self.window.wait()
-
-    def push(self, words):
-        self.actions += 1
-        self.window.button(words).click()
-        self.window.wait()
-
-    def drag(self, start, stop):
-        self.actions += 1
-        self.window.drag(start, stop)
-        self.window.wait()
-
-    def click(self, place):
-        self.drag(place, place)
-
-    def type(self, field, text):
-        self.actions += 1
-        QTest.keyClicks(field, text)
-        QTest.keyClick(field, Qt.Key.Key_Return)
-
-    def settle(self):
-        tool = self.window.dock.controller.propagate
-        self.window.qtbot.waitUntil(lambda: not tool.active, timeout=60_000)
-        self.window.wait()
 
 
 @pytest.fixture
@@ -110,20 +74,45 @@ def test_the_picture_has_the_room_and_nothing_is_scrolled_to(dock):
     app.show((1366, 768))
     QTest.qWait(100)
     main, form = dock.dock_frame.parentWidget(), dock.dock.form
-    form.guide.hide()
     beside = main.width() - dock.native.width()
     print(f"share of the picture of 1366 pixels: {1 - beside / 1366:.3f}, at least {SHARE}")
     assert 1 - beside / 1366 >= SHARE
+    dock.drag(*BOX)
+    dock.wait()
+    dock.qtbot.waitUntil(lambda: not dock.dock.controller.measure.pending)
+    assert len(form.measure.rows) == 11
     around = main.height() - form.viewport().height() + FRAME
     for number in range(form.tabs.count()):
         form.tabs.setCurrentIndex(number)
         QTest.qWait(20)
-        needed = form.widget().minimumSizeHint().height()
+        needed = form.widget().sizeHint().height()
         room = 768 - around
         print(f"{form.tabs.tabText(number)}: {needed} of {room} pixels at 1366 x 768")
         assert needed <= room
         if number == 0:
             assert needed <= 720 - around, "what one segments with, at 1280 x 720"
+
+
+@pytest.mark.shown
+def test_what_one_segments_with_is_in_sight_at_1280_x_720(dock):
+    """To Qt these are as many pixels as 1920 x 1080 at 150 %."""
+    AppWindow(dock.dock_frame, dock.viewer.window.window_menu).show((1280, 720 - FRAME))
+    QTest.qWait(100)
+    form = dock.dock.form
+    loop = [
+        *form.rail.findChildren(IconButton),
+        form.volume.title,
+        form.label,
+        form.check,
+        form.messages.line,
+        dock.button("Take back"),
+        form.volume.planes,
+        form.volume.window_level.presets,
+        dock.dock.controller.slices.bar,
+    ]
+    hidden = [own for own in loop if own.visibleRegion().boundingRect() != own.rect()]
+    assert hidden == []
+    assert not form.verticalScrollBar().isVisible()
 
 
 def test_the_place_under_the_mouse_is_described(dock):

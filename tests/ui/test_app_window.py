@@ -1,10 +1,10 @@
 """`medsamq gui` gives the picture the room, and napari its panels back."""
 
 import pytest
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QCloseEvent
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from qtpy.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QDockWidget
+from qtpy.QtWidgets import QApplication, QDockWidget, QWidget
 
 from napari_medsamq.ui.app_window import AppWindow
 
@@ -34,6 +34,46 @@ def test_panels_of_napari_are_folded_away_until_asked_for(window):
     assert all(left_panels(window).values())
     entry.trigger()
     assert not any(left_panels(window).values())
+
+
+def test_the_dock_folds_away_by_a_key(dock):
+    wide = dock.native.width()
+    dock.press(Qt.Key.Key_H)
+    QTest.qWait(50)
+    assert not dock.dock.isVisible()
+    assert dock.native.width() > wide
+    dock.press(Qt.Key.Key_W)
+    assert "Window: " in dock.dock.status, "keys mean the same"
+    dock.press(Qt.Key.Key_H)
+    QTest.qWait(50)
+    assert dock.dock.isVisible()
+    assert dock.native.width() == wide
+
+
+def test_files_are_opened_without_a_question_about_plugins(window, phantom):
+    window.wait()
+    app = AppWindow(window.dock_frame, window.viewer.window.window_menu)
+    app.dropped.connect(window.dock.open_path)
+    asked = []
+    app.open_requested.connect(lambda: asked.append(True))
+    window.native.activateWindow()
+    QTest.qWait(50)
+    QTest.keyClick(window.native, Qt.Key.Key_O, Qt.KeyboardModifier.ControlModifier)
+    assert asked == [True]
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(phantom.volume.path))])
+    (taker,) = [
+        own
+        for own in window.dock_frame.parentWidget().centralWidget().findChildren(QWidget)
+        if own.acceptDrops() and own.isAncestorOf(window.native)
+    ]
+    copy, left = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
+    about = copy, data, left, Qt.KeyboardModifier.NoModifier
+    for event in (QDragEnterEvent(QPoint(20, 20), *about), QDropEvent(QPointF(20, 20), *about)):
+        assert QApplication.sendEvent(taker, event)
+    QTest.qWait(20)
+    window.wait()
+    assert window.session.volume.path == phantom.volume.path
 
 
 def test_the_window_fits_the_screen(window):

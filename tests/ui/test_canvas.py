@@ -61,9 +61,9 @@ def test_the_range_of_some_layers_has_all_of_their_slices():
     spacing = np.nextafter(6.5, 0, dtype=float) - 1e-15
     own = viewer.add_image(np.zeros((25, 8, 9)), scale=(spacing, 1, 1))
     other = viewer.add_image(np.zeros((2, 60, 20, 20)), scale=(1, 2, 0.5, 0.5))
-    viewer.dims.range = range_without(viewer, [other])
+    viewer.dims.range = range_without(viewer, [other], own)
     assert viewer.dims.nsteps == (2, 25, 8, 9)
-    viewer.dims.range = range_without(viewer, [own])
+    viewer.dims.range = range_without(viewer, [own], other)
     assert viewer.dims.nsteps == (2, 60, 20, 20)
 
 

@@ -33,7 +33,7 @@ def clicking(dock):
 
 
 @pytest.mark.shown
-def test_a_click_adds_and_another_removes_and_undo_takes_back_one(clicking):
+def test_clicks_add_and_remove_and_are_seen_and_undo_takes_back_one(clicking):
     window, label = clicking, clicking.session.label
     assert not label[MISSING]
     click(window, MISSING)
@@ -47,6 +47,9 @@ def test_a_click_adds_and_another_removes_and_undo_takes_back_one(clicking):
     (prompt,) = window.session.history.prompts
     assert prompt.box.clicks == (Click(40, 46, True), Click(30, 20, False))
     assert len(window.workspace.marks.data) == 2
+    picture = window.viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
+    for color in ((0, 158, 115), (213, 94, 0)):
+        assert (np.abs(picture - color).sum(2) < 60).sum() > 10
     window.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     window.wait()
     np.testing.assert_array_equal(label, given)
@@ -63,14 +66,13 @@ def test_the_label_is_drawn_anew_for_the_answer_alone(clicking):
     assert drawn == [1]
 
 
-@pytest.mark.shown
-def test_the_clicks_are_seen(clicking):
-    click(clicking, MISSING)
-    click(clicking, TOO_MUCH, RIGHT)
+def test_a_click_on_air_around_the_patient_is_told(clicking):
+    click(clicking, (12, 2, 2))
     clicking.wait()
-    picture = clicking.viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
-    for color in ((0, 158, 115), (213, 94, 0)):
-        assert (np.abs(picture - color).sum(2) < 60).sum() > 10
+    assert "You clicked on air that reaches the edge of the picture." in clicking.dock.status
+    click(clicking, MISSING)
+    clicking.wait()
+    assert "air" not in clicking.dock.status
 
 
 def test_alt_and_click_removes_too(clicking):

@@ -81,6 +81,22 @@ def look(window):
     }
 
 
+def test_numbers_of_before_are_grey_until_the_new_ones_are_there(drawn, monkeypatch):
+    begin(drawn, 1, 2)
+    table, show, enabled = form(drawn)._table, form(drawn).show_agreement, []
+    assert table.isEnabled()
+
+    def look_then_show(rows):
+        enabled.append(table.isEnabled())
+        show(rows)
+
+    monkeypatch.setattr(form(drawn), "show_agreement", look_then_show)
+    drawn.press(Qt.Key.Key_Escape)
+    begin(drawn, 2, 1)
+    assert enabled == [False]
+    assert table.isEnabled()
+
+
 def test_one_key_leads_through_four_states_and_escape_gives_the_view_back(drawn):
     drawn.workspace.boxes.mode = "add_rectangle"
     drawn.viewer.scene.camera.zoom *= 1.3

@@ -9,13 +9,13 @@ import threading
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import MOVE_MS
 from napari.layers import Image, Labels, Shapes
 from qtpy.compat import isalive
 from qtpy.QtCore import QElapsedTimer, QEvent, QPointF, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
 from scripted_engine import ScriptedEngine, whole_box
+from window import MOVE_MS
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.model_choice import MODELS
@@ -69,26 +69,27 @@ def test_a_box_may_be_dragged_in_any_direction(dock):
 
 
 @pytest.mark.shown
-@pytest.mark.parametrize("shake", [(0, 0), (2, -3)])
-def test_a_click_without_a_drag_only_takes_the_focus(dock, shake):
+def test_a_click_without_a_drag_only_takes_the_focus(dock):
     dock.viewer.window._qt_window.activateWindow()
     dock.qtbot.waitUntil(lambda: QApplication.activeWindow() is not None)
-    dock.button("+ New").click()
-    before, place = dock.dock.status, dock.pixel(BOX[0])
-    dock.mouse(QEvent.Type.MouseMove, place, Qt.MouseButton.NoButton, Qt.MouseButton.NoButton)
-    QTest.mousePress(dock.native, Qt.MouseButton.LeftButton, pos=QPointF(*place).toPoint())
-    QTest.qWait(MOVE_MS)
-    place = place + shake
-    dock.mouse(QEvent.Type.MouseMove, place, Qt.MouseButton.NoButton)
-    QTest.qWait(MOVE_MS)
-    QTest.mouseRelease(dock.native, Qt.MouseButton.LeftButton, pos=QPointF(*place).toPoint())
-    QTest.qWait(MOVE_MS)
-    dock.wait()
-    assert dock.workspace.boxes.nshapes == 0
-    assert not dock.session.history.prompts
-    assert not dock.workspace.prompts.waiting
-    assert dock.dock.status == before, "nothing is wrong"
-    assert dock.native.hasFocus()
+    for shake in ((0, 0), (2, -3)):
+        dock.native.clearFocus()
+        dock.button("+ New").click()
+        before, place = dock.dock.status, dock.pixel(BOX[0])
+        dock.mouse(QEvent.Type.MouseMove, place, Qt.MouseButton.NoButton, Qt.MouseButton.NoButton)
+        QTest.mousePress(dock.native, Qt.MouseButton.LeftButton, pos=QPointF(*place).toPoint())
+        QTest.qWait(MOVE_MS)
+        place = place + shake
+        dock.mouse(QEvent.Type.MouseMove, place, Qt.MouseButton.NoButton)
+        QTest.qWait(MOVE_MS)
+        QTest.mouseRelease(dock.native, Qt.MouseButton.LeftButton, pos=QPointF(*place).toPoint())
+        QTest.qWait(MOVE_MS)
+        dock.wait()
+        assert dock.workspace.boxes.nshapes == 0
+        assert not dock.session.history.prompts
+        assert not dock.workspace.prompts.waiting
+        assert dock.dock.status == before, "nothing is wrong"
+        assert dock.native.hasFocus()
     dock.drag(*BOX)
     dock.wait()
     assert dock.session.label.any(), "boxes are still drawn"
@@ -115,11 +116,7 @@ def test_boxes_are_drawn_on_the_other_planes(dock, name, axis, start, stop):
 
 
 @pytest.mark.shown
-@pytest.mark.parametrize(
-    ("name", "left", "top"), [("Axial", "R", "A"), ("Coronal", "R", "S"), ("Sagittal", "A", "S")]
-)
-def test_planes_lie_in_radiological_convention(dock, name, left, top):
-    dock.button(name).click()
+def test_planes_lie_in_radiological_convention(dock):
     centre = np.array(dock.session.label.shape) / 2
     # Array axes run towards S, P and L; where does a step along each go on the canvas?
     axes = {"S": 0, "P": 1, "L": 2}
@@ -130,11 +127,14 @@ def test_planes_lie_in_radiological_convention(dock, name, left, top):
         step[axes[opposite.get(letter, letter)]] = -5 if letter in opposite else 5
         return dock.pixel(centre + step) - dock.pixel(centre)
 
-    across, up = on_canvas(left), on_canvas(top)
-    assert across[0] < 0
-    assert abs(across[1]) < 1
-    assert up[1] < 0
-    assert abs(up[0]) < 1
+    # Coronal first: the window opens on the axial plane, which has to come back.
+    for name, left, top in (("Coronal", "R", "S"), ("Axial", "R", "A"), ("Sagittal", "A", "S")):
+        dock.button(name).click()
+        across, up = on_canvas(left), on_canvas(top)
+        assert across[0] < 0, name
+        assert abs(across[1]) < 1, name
+        assert up[1] < 0, name
+        assert abs(up[0]) < 1, name
 
 
 def test_undo_and_redo_by_key_take_box_and_mask_along(dock):
@@ -163,6 +163,17 @@ def test_undo_takes_back_a_brush_stroke_first(dock):
     np.testing.assert_array_equal(dock.session.label, mask)
     dock.press(Qt.Key.Key_Z, CONTROL)
     assert not dock.session.label.any()
+
+
+def test_a_mask_that_the_network_doubts_is_said_to_be_doubtful(dock, engine):
+    doubt = "It may be no single structure: look at its edge."
+    dock.drag((12, 16, 24), (12, 47, 55))
+    dock.wait()
+    assert doubt not in dock.dock.status
+    engine.iou = 0.4
+    dock.drag((12, 4, 4), (12, 20, 20))
+    dock.wait()
+    assert doubt in dock.dock.status
 
 
 def test_two_labels_side_by_side_and_one_removed(dock):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from grids import rotation
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QThread
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton
 from scipy import ndimage
@@ -110,10 +110,48 @@ def test_boxes_wait_and_are_segmented_when_the_user_says_so(dock, engine, prior,
     before, after = (8 * 28 * 32 - 2 * 10 * 10) * voxel, counts[5] * voxel
     assert rows["Prior scan"] == f"{before:.2f} mL"
     assert rows["Change"] == f"{after - before:+.2f} mL ({100 * (after - before) / before:+.1f} %)"
+    assert rows[""] == "not all masks of this scan are accepted yet"
     path = tmp_path / "numbers.csv"
     dock.dock.form.measure.save(path)
     numbers = list(csv.DictReader(path.open(encoding="utf-8")))
     assert float(numbers[1]["change_ml"]) == pytest.approx(after - before)
+    for index in range(24):
+        dock.viewer.dims.set_point(0, 3.0 * index)
+    dock.press(Qt.Key.Key_A, Qt.KeyboardModifier.ShiftModifier)
+    settle(dock)
+    assert "" not in dock.dock.form.measure.rows
+
+
+def test_a_3d_box_says_how_far_it_is_and_can_be_taken_back(dock, engine, prior, place, monkeypatch):
+    place(prior)
+    said, told = [], dock.dock.form.messages.show_text
+    monkeypatch.setattr(
+        dock.dock.form.messages, "show_text", lambda text, *a, **k: (said.append(text), told(text))
+    )
+    buttons(dock)[0].click()
+    dock.wait()
+    assert any(text.endswith("8 of 8 slices. Ctrl+Z takes the box back.") for text in said)
+    for _ in range(2):
+        dock.dock.controller.undo.undo()
+    assert not dock.session.label.any()
+    place(prior)
+    # The last box waits for the first.
+    asked, decode = [], engine.decode
+
+    def slow(*prompts):
+        asked.append(True)
+        QThread.msleep(100)
+        return decode(*prompts)
+
+    monkeypatch.setattr(engine, "decode", slow)
+    buttons(dock)[0].click()
+    dock.qtbot.waitUntil(lambda: len(asked) > 1)
+    for _ in range(2):
+        dock.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    dock.wait()
+    assert len(asked) < 8, "what is taken back is not waited for"
+    assert not dock.session.label.any()
+    assert dock.workspace.prompts.waiting == []
 
 
 def test_what_the_user_has_named_keeps_its_name(dock, phantom, prior, place, tmp_path):
@@ -337,6 +375,9 @@ def test_an_open_layer_can_be_the_image(moved, answer, tmp_path):
 def test_the_provenance_names_the_image(tmp_path, phantom):
     label = write_label(tmp_path / "mine.nii.gz", phantom.reference, phantom.volume)
     write_nifti(tmp_path / "scan 7.nii.gz")
+    assert followup.propose_image(label.path) is None
+    # Another label of the same name is no image.
+    write_label(tmp_path / "mine.nii", phantom.reference, phantom.volume)
     assert followup.propose_image(label.path) is None
     about = {"format": "medsamq-provenance", "version": 1, "image": {"name": "scan 7"}}
     about["label"] = {"sha256": label.sha256}

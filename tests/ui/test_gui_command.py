@@ -1,5 +1,6 @@
 """`medsamq gui` as it is typed: a window with volume, box and mask, or an error and no window."""
 
+import os
 import subprocess
 import sys
 from functools import partial
@@ -44,6 +45,24 @@ def test_the_picture_shows_box_and_mask(tmp_path):
     canvas = orange[:, 350:1050]
     assert canvas[:, :400].sum() > 10_000
     assert canvas[:, 500:].sum() < 500
+
+
+def test_the_picture_lies_on_black_in_a_light_theme_too(tmp_path):
+    target, config = tmp_path / "window.png", tmp_path / "settings.yaml"
+    config.write_text("appearance:\n  theme: light\n")
+    done = subprocess.run(
+        [*COMMAND, "--sample", "ct", "--screenshot", str(target)],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=240,
+        check=False,
+        env={**os.environ, "NAPARI_CONFIG": str(config)},
+    )
+    assert done.returncode == 0, done.stderr
+    picture = cv2.imread(str(target))
+    height, width = picture.shape[:2]
+    assert picture[height // 2, 60].max() < 10
+    assert picture[4 * height // 5, width - 60].min() > 200, "the forms are light"
 
 
 def test_a_bad_box_closes_the_window_and_says_why(tmp_path, run):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from dicom_series import write_series
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QFileDialog, QInputDialog, QMessageBox
 
 from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.label_writer import write_label
@@ -102,3 +102,33 @@ def test_a_series_can_be_labelled_in_dicom(engine, window, tmp_path, answer):
         ]
     assert (tmp_path / "out.rtstruct.dcm").exists()
     np.testing.assert_array_equal(read_label(tmp_path / "out.dcm", session.volume).label, label)
+
+
+def test_a_label_that_is_opened_as_an_image_is_asked_about(dock, phantom, tmp_path, monkeypatch):
+    path = write_label(tmp_path / "kidney.nii.gz", phantom.reference, phantom.volume).path
+    asked, answers = [], ["Cancel", "Load it on phantom", "Open it as an image"]
+
+    def ask(box):
+        asked.append(box.text())
+        (answer,) = [own for own in box.buttons() if own.text() == answers[0]]
+        answers.pop(0)
+        monkeypatch.setattr(QMessageBox, "clickedButton", lambda _: answer)
+
+    monkeypatch.setattr(QMessageBox, "exec", ask)
+    monkeypatch.setattr(QInputDialog, "getItem", lambda *_: ("CT", True))
+    dock.open(path)
+    assert not dock.session.label.any()
+    dock.open(path)
+    assert int((dock.session.label > 0).sum()) == int(phantom.reference.sum())
+    assert dock.session.volume.path == phantom.volume.path
+    dock.open(path)
+    assert dock.session.volume.path == path
+    assert asked == ["kidney looks like a label."] * 3
+
+
+def test_a_label_without_its_image_is_told(engine, window, phantom, tmp_path, monkeypatch):
+    monkeypatch.setattr(QInputDialog, "getItem", lambda *_: ("CT", True))
+    path = write_label(tmp_path / "kidney.nii.gz", phantom.reference, phantom.volume).path
+    window.open(path)
+    assert "kidney looks like a label: open its image, then load it." in window.dock.status
+    assert window.session.volume.path == path

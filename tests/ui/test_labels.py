@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QTableWidget
+from qtpy.QtWidgets import QSlider, QTableWidget
 
 BOX = ((12, 16, 24), (12, 47, 55))
 COLUMNS = {"Show": 2, "Lock": 3}
@@ -53,6 +53,27 @@ def test_a_locked_label_keeps_its_voxels_and_the_status_says_so(two):
     two.wait()
     assert counts(two)[1] < before
     assert "were taken from Label 1" in two.dock.status
+
+
+def test_the_boxes_of_a_hidden_label_are_hidden_with_it(two):
+    assert len(two.workspace.boxes.data) == 1
+    check(two, 1, "Show")
+    assert len(two.workspace.boxes.data) == 0
+    two.drag(*NEXT)
+    two.wait()
+    assert len(two.workspace.boxes.data) == 1
+    check(two, 1, "Show")
+    assert len(two.workspace.boxes.data) == 2
+    assert len(two.session.history.prompts) == 2
+
+
+def test_structures_cover_the_picture_as_much_as_one_likes(two):
+    (slider,) = form(two).findChildren(QSlider)
+    assert slider.value() == round(100 * two.workspace.labels.opacity)
+    QTest.keyClick(slider, Qt.Key.Key_Home)
+    assert two.workspace.labels.opacity == 0.05
+    QTest.keyClick(slider, Qt.Key.Key_End)
+    assert two.workspace.labels.opacity == 1
 
 
 def test_the_overlap_is_shown_while_the_mouse_still_moves(two):

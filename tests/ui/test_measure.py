@@ -44,6 +44,8 @@ def test_numbers_are_those_of_the_label_and_follow_edits(measured):
     session = measured.session
     own = measure(session.volume, session.label == 1)
     assert form(measured).rows["Volume"] == f"{own.millilitres:,.2f} mL ({own.voxels:,} voxels)"
+    assert form(measured).rows["Median"] == f"{own.percentiles[50]:.1f}"
+    assert form(measured).rows["P95"] == f"{own.percentiles[95]:.1f}"
     assert form(measured).rows["Longest in plane"] == f"{own.plane_mm:.1f} mm"
     assert form(measured).rows["Mean, SD (HU)"] == f"{own.mean:.1f}, {own.sd:.1f}"
     assert form(measured).rows["Slices"] == "1"

@@ -14,6 +14,7 @@ from napari_medsamq.annotation.repairs import REPAIRS
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.plugin import SAMPLES, image_layer
+from napari_medsamq.prompts import BoxPrompt3D
 from napari_medsamq.records.provenance import read_provenance
 from napari_medsamq.ui.forms.tool_rail import WAYS
 
@@ -47,6 +48,41 @@ def settle(window):
     window.wait()
 
 
+def bar(window, monkeypatch, answer, count):
+    """Open so many slices of a bar, and draw a box on that in the middle; answered by a script."""
+    engine = ScriptedEngine(answer)
+    load_instead(monkeypatch, engine)
+    window.close_dock()
+    window.open_dock()
+    array = np.full((count, 16, 14), 10, np.int16)
+    array[:, 5:13, 3:11] = 200
+    volume = volume_from_slices(array, (1, 1, 1), "bar").with_modality("CT")
+    data, arguments, _ = image_layer(volume)
+    window.wait()
+    window.viewer.add_image(data, **arguments)
+    window.wait()
+    window.session.window = WindowLevel(127.5, 255)
+    middle = count // 2
+    window.viewer.dims.set_point(0, float(middle))
+    window.press(Qt.Key.Key_B)
+    window.drag((middle, 5, 3), (middle, 12, 10))
+    window.wait()
+    assert slices(window) == [middle]
+    return window
+
+
+@pytest.fixture
+def quick(monkeypatch, window):
+    """A bar, and a network that finds it at once."""
+    return bar(window, monkeypatch, bright, 20)
+
+
+@pytest.fixture
+def slow(monkeypatch, window):
+    """A long bar, and a network that takes its time."""
+    return bar(window, monkeypatch, slowly, 60)
+
+
 def test_one_key_fills_the_liver_and_one_undo_takes_it_back(liver):
     alone = liver.session.label.copy()
     liver.press(Qt.Key.Key_P)
@@ -60,26 +96,48 @@ def test_one_key_fills_the_liver_and_one_undo_takes_it_back(liver):
     assert len(liver.session.history.prompts) == 1
 
 
-def test_a_better_box_has_only_its_neighbourhood_made_anew(liver):
+def test_boxes_on_two_planes_are_a_3d_box_and_one_undo_takes_it_back(dock):
+    menu = dock.button("Propagate").menu()
+    (whole,) = [own for own in menu.actions() if own.text().startswith("3D box")]
+    dock.drag((12, 16, 24), (12, 47, 55))
+    dock.wait()
+    whole.trigger()
+    assert "needs a box on this plane and one on another plane" in dock.dock.status
+    dock.press(Qt.Key.Key_F3)
+    dock.drag((6, 32, 30), (18, 32, 60))
+    dock.wait()
+    drawn = dock.session.label.copy()
+    dock.press(Qt.Key.Key_F2)
+    whole.trigger()
+    dock.wait()
+    assert [prompt.box for prompt in dock.session.history.prompts][-1] == BoxPrompt3D(
+        (6, 16, 24), (18, 47, 60), 0
+    )
+    assert slices(dock) == list(range(6, 19))
+    dock.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(dock.session.label, drawn)
+
+
+def test_a_better_box_has_only_its_neighbourhood_made_anew(quick):
     asked = []
-    liver.press(Qt.Key.Key_P)
-    settle(liver)
-    liver.press(Qt.Key.Key_P)
-    assert "Nothing has changed since the last propagation" in liver.dock.status
-    liver.session.event.connect(lambda _kind, content: asked.append(content))
-    above = liver.session.label[11:].copy()
-    liver.viewer.dims.set_point(0, 10.0)
-    liver.drag((5, 200, 120), (5, 370, 250))
-    liver.wait()
-    liver.press(Qt.Key.Key_P)
-    settle(liver)
+    quick.press(Qt.Key.Key_P)
+    settle(quick)
+    quick.press(Qt.Key.Key_P)
+    assert "Nothing has changed since the last propagation" in quick.dock.status
+    quick.session.event.connect(lambda _kind, content: asked.append(content))
+    above = quick.session.label[11:].copy()
+    quick.viewer.dims.set_point(0, 5.0)
+    quick.drag((5, 6, 4), (5, 11, 9))
+    quick.wait()
+    quick.press(Qt.Key.Key_P)
+    settle(quick)
     assert asked[-1]["done"] == [(10, 20)]
-    assert "9 slices by propagation" in liver.dock.status
-    np.testing.assert_array_equal(liver.session.label[11:], above)
+    assert "9 slices by propagation" in quick.dock.status
+    np.testing.assert_array_equal(quick.session.label[11:], above)
     # What was undone has to be made anew.
-    liver.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    liver.press(Qt.Key.Key_P)
-    settle(liver)
+    quick.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    quick.press(Qt.Key.Key_P)
+    settle(quick)
     assert (5, 10) not in asked[-1]["done"]
     assert (10, 20) in asked[-1]["done"]
 
@@ -100,44 +158,21 @@ def test_it_goes_where_it_is_asked_to(liver, way, wanted):
     assert slices(liver) == list(wanted)
 
 
-def test_a_slice_corrected_with_the_brush_is_left_and_steers(liver):
-    liver.press(Qt.Key.Key_P)
-    settle(liver)
-    labels = liver.workspace.labels
-    liver.viewer.dims.set_point(0, 14 * 2.0)
-    liver.viewer.layers.selection.active = labels
+def test_a_slice_corrected_with_the_brush_is_left_and_steers(quick):
+    quick.press(Qt.Key.Key_P)
+    settle(quick)
+    labels = quick.workspace.labels
+    quick.viewer.dims.set_point(0, 14.0)
+    quick.viewer.layers.selection.active = labels
     labels.mode = "erase"
-    labels.brush_size = 30
-    liver.drag((14, 290, 150), (14, 290, 190))
-    corrected = liver.session.label[14].copy()
+    labels.brush_size = 3
+    quick.drag((14, 8, 5), (14, 8, 8))
+    corrected = quick.session.label[14].copy()
     assert np.count_nonzero(corrected) > 0
-    liver.press(Qt.Key.Key_P)
-    settle(liver)
-    np.testing.assert_array_equal(liver.session.label[14], corrected)
-    assert slices(liver) == list(range(20))
-
-
-@pytest.fixture
-def slow(monkeypatch, window):
-    """A long bar in a volume, a box on it, and a network that takes its time."""
-    engine = ScriptedEngine(slowly)
-    load_instead(monkeypatch, engine)
-    window.close_dock()
-    window.open_dock()
-    array = np.full((60, 16, 14), 10, np.int16)
-    array[:, 5:13, 3:11] = 200
-    volume = volume_from_slices(array, (1, 1, 1), "bar").with_modality("CT")
-    data, arguments, _ = image_layer(volume)
-    window.wait()
-    window.viewer.add_image(data, **arguments)
-    window.wait()
-    window.session.window = WindowLevel(127.5, 255)
-    window.viewer.dims.set_point(0, 30.0)
-    window.press(Qt.Key.Key_B)
-    window.drag((30, 5, 3), (30, 12, 10))
-    window.wait()
-    assert slices(window) == [30]
-    return window
+    quick.press(Qt.Key.Key_P)
+    settle(quick)
+    np.testing.assert_array_equal(quick.session.label[14], corrected)
+    assert slices(quick) == list(range(20))
 
 
 def test_slices_appear_one_by_one_and_escape_stops_within_100_ms(slow):

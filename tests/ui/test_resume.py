@@ -75,8 +75,8 @@ def test_everything_comes_back_and_can_still_be_undone(worked, phantom, answer):
     forget(worked)
     worked.open(phantom.volume.path)
     assert len(asked) == 1
-    assert "phantom was worked on before" in asked[0][0]
-    assert "Label 1 (1,024 voxels), Spleen" in asked[0][1]
+    assert f"phantom in {phantom.volume.path.parent} was worked on before" in asked[0][0]
+    assert "Label 1 (1.08 mL), Spleen" in asked[0][1]
     np.testing.assert_array_equal(worked.session.label, label)
     assert len(worked.workspace.boxes.data) == 1
     assert worked.session.style(2).name == "Spleen"
@@ -129,8 +129,8 @@ def test_what_another_window_does_while_the_question_is_open_is_asked_about_agai
     monkeypatch.setattr(QMessageBox, "exec", work_elsewhere)
     worked.open(phantom.volume.path)
     assert len(asked) == 2
-    assert "Label 9 (5 voxels)" not in asked[0][1]
-    assert "Label 9 (5 voxels)" in asked[1][1]
+    assert "Label 9" not in asked[0][1]
+    assert "Label 9 (0.01 mL)" in asked[1][1]
     assert np.count_nonzero(worked.session.label == 9) == 5
     worked.dock.controller.undo.undo()
     assert np.unique(worked.session.label).tolist() == [0, 1, 2]
@@ -171,7 +171,7 @@ def test_what_was_set_comes_back_whether_or_not_anything_was_drawn(dock, phantom
         forget(dock)
         dock.open(phantom.volume.path)
         assert len(asked) == count
-        assert f"Tumour ({1024 if draws else 0:,} voxels), Vein (0 voxels)" in asked[-1][1]
+        assert f"Tumour ({'1.08' if draws else '0.00'} mL), Vein (0.00 mL)" in asked[-1][1]
         session = dock.session
         assert (session.style(1), session.style(4)) == (tumour, hidden)
         assert session.locked_ids == [1]

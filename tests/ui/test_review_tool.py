@@ -23,11 +23,21 @@ def engine(monkeypatch):
     return held
 
 
+def middle(_image, box):
+    """Find an ellipse in a box that is a tenth wider on each side than it."""
+    x0, y0, x1, y1 = box
+    rows, columns = np.mgrid[:256, :256]
+    across, down = (columns - (x0 + x1) / 2) / (x1 - x0), (rows - (y0 + y1) / 2) / (y1 - y0)
+    return 50 * (0.5 / 1.2 - np.hypot(across, down))
+
+
 @pytest.fixture
-def stack(dock):
+def stack(engine, dock):
     """A label on slices 8 to 15, in which two stick out from the others."""
+    engine.answer = middle
     label = np.zeros(dock.session.label.shape, bool)
-    label[8:16, 20:40, 25:50] = True
+    rows, columns = np.ogrid[: label.shape[1], : label.shape[2]]
+    label[8:16] = np.hypot((rows - 29.5) / 10, (columns - 37) / 12.5) <= 1
     # Its box is twice as large as the mask: nobody would find that in it.
     label[10] = label[14] = False
     label[[10, 14], 20:24, 25:50] = True
@@ -290,6 +300,18 @@ def test_the_strip_tells_grades_without_colour(stack):
     assert looks[0].shape != looks[1].shape or (looks[0] != looks[1]).any()
 
 
+def test_only_a_slice_with_a_mask_is_accepted_by_the_button(stack):
+    button = stack.button("Accept slice")
+    assert button.isEnabled()
+    stack.viewer.dims.set_point(0, 0.0)
+    assert not button.isEnabled()
+    stack.drag((0, 16, 24), (0, 47, 55))
+    stack.wait()
+    assert button.isEnabled()
+    stack.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not button.isEnabled()
+
+
 def test_a_repair_is_one_step(stack):
     before = stack.session.label.copy()
     form = stack.dock.form.check
@@ -303,9 +325,21 @@ def test_a_repair_is_one_step(stack):
     stack.button("Repair  (E)").click()
     stack.wait()
     assert (stack.session.label == 1).sum() > (before == 1).sum()
-    assert "grow: Label 1" in stack.dock.status
+    assert "grow: Label 1: +" in stack.dock.status
+    assert "accepted" not in stack.dock.status
     stack.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     np.testing.assert_array_equal(stack.session.label, before)
+
+
+def test_a_repair_says_which_acceptances_it_takes(stack):
+    form = stack.dock.form.check
+    stack.press(Qt.Key.Key_A)
+    stack.wait()
+    assert "accepted" in stack.dock.status
+    form._choice.value = "Grow"
+    stack.press(Qt.Key.Key_E)
+    stack.wait()
+    assert " 1 accepted mask has changed, and must be accepted again." in stack.dock.status
 
 
 def test_what_lies_near_another_label_is_removed_or_kept(stack):
@@ -318,10 +352,13 @@ def test_what_lies_near_another_label_is_removed_or_kept(stack):
     before = label.copy()
     form = stack.dock.form.check
     left = []
-    for title in ("Subtract a label", "Keep the overlap with a label"):
+    for title in ("Subtract a structure", "Keep the overlap with a structure"):
         form._choice.value = title
-        number, margin = form._numbers
-        number.value, margin.value = 2, 2.0
+        (margin,) = form._numbers
+        margin.value = 2.0
+        other = form._other
+        assert other.isVisibleTo(form)
+        assert [other.itemText(line) for line in range(other.count())] == ["Label 2"]
         stack.button("Repair  (E)").click()
         stack.wait()
         assert f"{title.lower()}: Label 1" in stack.dock.status
@@ -333,10 +370,13 @@ def test_what_lies_near_another_label_is_removed_or_kept(stack):
     np.testing.assert_array_equal(left[1], near)
     np.testing.assert_array_equal(left[0], (before == 1) & ~near)
     assert near.any()
-    number.value = 7
+    stack.session.remove_label(2)
+    stack.session.styles.pop(2, None)
+    stack.workspace.refresh()
     stack.button("Repair  (E)").click()
     stack.wait()
-    assert "would leave nothing of Label 1" in stack.dock.status
+    assert "There is no other structure for this repair" in stack.dock.status
+    np.testing.assert_array_equal(label == 1, before == 1)
 
 
 def test_a_repair_gives_way_to_what_is_done_meanwhile(stack):

@@ -1,5 +1,7 @@
 """Slices are turned by wheel, keys and the bar below the picture, and counted from one."""
 
+import numpy as np
+import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
@@ -122,3 +124,19 @@ def test_the_bar_stops_a_propagation(dock, engine):
     engine.open.set()
     dock.wait()
     assert "you stopped it" in dock.dock.status
+
+
+@pytest.mark.canvas
+def test_a_finer_layer_of_someone_else_is_drawn_beside(dock):
+    """As napari cannot draw between the slices of a layer."""
+    voxels = np.zeros((40, 64, 80), np.uint8)
+    dock.viewer.add_labels(voxels, scale=(2.0, 0.7, 0.5), translate=(-1.0, 0, 0))
+    for index in (13, 14):
+        dock.viewer.dims.set_point(0, index * 3.0)
+        assert dock.dock.controller.view.index == index
+        dock.viewer.layers.selection.active = dock.workspace.boxes
+        dock.drag((index, 16, 24), (index, 47, 55))
+        dock.wait()
+    assert [own.box.index for own in dock.session.history.prompts] == [13, 14]
+    dock.press(Qt.Key.Key_Right)
+    assert dock.dock.controller.view.index == 15, "one press, one slice"

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from held_worker import HeldWorker
 from napari.components import ViewerModel
-from napari.layers import Labels
+from napari.layers import Image, Labels
 from scripted_engine import ScriptedEngine
 
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.prompts import BoxPrompt
+from napari_medsamq.ui.canvas.brush_range import BrushRange
 from napari_medsamq.ui.canvas.label_strokes import LabelStrokes
 
 BOX = BoxPrompt(0, 1, 3, 5, 10, 12)
@@ -50,8 +51,8 @@ MEANWHILE = [
 
 
 @pytest.mark.parametrize("meanwhile", MEANWHILE)
-@pytest.mark.parametrize("paint", [0, 1, 2])
-def test_undo_and_redo_walk_past_it(qapp, meanwhile, paint):
+@pytest.mark.parametrize(("paint", "reach"), [(0, None), (1, None), (2, None), (1, 0.1), (2, 0.1)])
+def test_undo_and_redo_walk_past_it(qapp, meanwhile, paint, reach):
     array = np.full((3, 16, 14), 10, np.int16)
     array[:, 5:13, 3:11] = 200
     volume = volume_from_slices(array, (1, 1, 1), "bar").with_modality("CT")
@@ -64,7 +65,9 @@ def test_undo_and_redo_walk_past_it(qapp, meanwhile, paint):
     edits = LabelStrokes(session, layer, lambda: None, said.append)
     viewer.layers.selection.active = layer
     layer.mode, layer.brush_size = "paint", 4
-    event = SimpleNamespace(type="mouse_press")
+    event = SimpleNamespace(type="mouse_press", position=(1, 6, 4))
+    if reach is not None:
+        edits.range = BrushRange(volume, Image(array), reach)
     stroke = edits.follow(viewer, event)
     next(stroke)
     with layer.block_history():
@@ -73,6 +76,8 @@ def test_undo_and_redo_walk_past_it(qapp, meanwhile, paint):
         layer.paint((1, 12, 11), paint)
     event.type = "mouse_release"
     next(stroke, None)
+    if reach is not None:
+        assert (array[session.label == paint] == 200).all()
 
     def look():
         label = session.label.copy()

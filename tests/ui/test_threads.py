@@ -26,13 +26,13 @@ from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.records.provenance import read_provenance
 from napari_medsamq.ui.forms.guide import PROPAGATE, SAVE
-from napari_medsamq.ui.tools.measure import MeasureTool
 from napari_medsamq.ui.tools.model import ModelTool
 from napari_medsamq.ui.tools.prefetch import PrefetchTool
 from napari_medsamq.ui.tools.propagate import PropagateTool
 from napari_medsamq.ui.tools.repair import RepairTool
 from napari_medsamq.ui.tools.review import ReviewTool
 from napari_medsamq.ui.tools.save_load import SaveLoadTool
+from napari_medsamq.ui.tools.view.measure import MeasureTool
 from napari_medsamq.ui.worker import Worker
 from napari_medsamq.ui.workspace import Workspace
 
@@ -147,7 +147,7 @@ def test_a_slice_is_checked_as_it_was_through_what_was_seen(desk, reviewer):
     np.testing.assert_array_equal(desk.engine.images[-1], seen)
     desk.session.window = IDENTITY
     deliver()
-    assert (3, mask_key(before)) in reviewer.review._confidence
+    assert (3, mask_key(before)) in reviewer.review._checks
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,10 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import MOVE_MS, PLAIN
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QCheckBox, QMenu
+from window import MOVE_MS, PLAIN
 
 from napari_medsamq.inference.preprocess import WindowLevel, default_window
 from napari_medsamq.inference.window_presets import CT_PRESETS
@@ -72,6 +72,11 @@ def test_a_key_takes_the_next_preset_on_every_layer(dock, layer):
         assert dock.session.window == preset.window
         assert named(dock) == preset.name
         assert preset.name in dock.dock.status
+        assert dock.dock.status.endswith("The network sees it too.")
+    dock.dock.form.volume.window_level.sharing_requested.emit(False)
+    dock.press(Qt.Key.Key_W)
+    assert dock.dock.status.endswith("The network sees it still as before.")
+    dock.dock.form.volume.window_level.sharing_requested.emit(True)
     form(dock)._level.value = 77
     assert named(dock) == "Custom"
     dock.press(Qt.Key.Key_W)
@@ -124,19 +129,21 @@ def test_a_slice_of_nothing_is_told(engine, window, tmp_path):
 
 
 @pytest.mark.shown
-@pytest.mark.parametrize("drawing", [True, False])
-def test_a_drag_with_ctrl_sets_the_window_and_nothing_else(dock, engine, drawing):
-    dock.dock.controller.draw(drawing)
+def test_a_drag_with_ctrl_sets_the_window_and_nothing_else(dock, engine):
     centre, encoded = dock.viewer.scene.camera.center, engine.encoded
-    drag_window(dock, 150, 0)
-    assert dock.session.window == WindowLevel(40, 800)
-    drag_window(dock, 0, -75)
-    np.testing.assert_allclose((dock.session.window.level, dock.session.window.width), (-160, 800))
-    assert form(dock)._level.value == pytest.approx(-160)
-    assert dock.viewer.scene.camera.center == centre
-    assert dock.workspace.boxes.nshapes == 0
-    assert not dock.workspace.prompts.waiting
-    assert engine.encoded == encoded
+    for drawing in (True, False):
+        dock.workspace.image.contrast_limits = WindowLevel(40, 400).limits
+        dock.dock.controller.draw(drawing)
+        drag_window(dock, 150, 0)
+        assert dock.session.window == WindowLevel(40, 800)
+        drag_window(dock, 0, -75)
+        window = dock.session.window
+        np.testing.assert_allclose((window.level, window.width), (-160, 800))
+        assert form(dock)._level.value == pytest.approx(-160)
+        assert dock.viewer.scene.camera.center == centre
+        assert dock.workspace.boxes.nshapes == 0
+        assert not dock.workspace.prompts.waiting
+        assert engine.encoded == encoded
     # The next drag without it draws again.
     dock.dock.controller.draw(True)
     dock.drag(*BOX)

@@ -26,6 +26,8 @@ from napari_medsamq.io.volume import Volume, read_volume, volume_from_slices
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.workflows.follow_up import prior_labels
 
+pytestmark = pytest.mark.usefixtures("same_process")
+
 SHAPE = (12, 16, 14)
 PLAIN = np.diag([-1.0, -1, 1, 1])
 

@@ -6,34 +6,51 @@ import json
 import shutil
 import tempfile
 from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
+from typing import get_args
 
 import openvino as ov
 import torch
 
 from napari_medsamq.errors import ModelError
-from napari_medsamq.inference.model_spec import FLOAT_BITS, ModelSpec
+from napari_medsamq.inference.model_spec import FLOAT_BITS, ModelSpec, NetworkPart
 from napari_medsamq.inference.preprocess import BoxRule
 from training.checkpoints.network_file import StoredNetwork
 from training.checkpoints.published import SHA256
-from training.conversion.to_openvino import convert_lite_medsam
+from training.conversion.to_openvino import convert_decoder, convert_lite_medsam
 
 
 def export_network(
-    directory: Path, network: StoredNetwork, *, name: str, force: bool = False
+    directory: Path,
+    network: StoredNetwork,
+    carrier: StoredNetwork | None = None,
+    *,
+    name: str,
+    force: bool = False,
 ) -> ModelSpec:
     """Write a network, float or quantised, as a model directory; arguments as of `write_model`.
+
+    Parameters
+    ----------
+    carrier : StoredNetwork, optional
+        The same encoder with a decoder that has learnt to carry.
 
     Raises
     ------
     ModelError
-        As of `write_model`, before the network is converted.
+        As of `write_model`, before the network is converted; or if the carrier has another encoder.
     """
     _check_target(directory, force=force)
     bits, provenance = describe_network(network)
+    parts = convert_lite_medsam(network.net)
+    if carrier is not None:
+        _check_encoder(network, carrier)
+        parts = *parts, convert_decoder(carrier.net)
+        provenance["carrier"] = _story_since(provenance, describe_network(carrier)[1])
     return write_model(
         directory,
-        *convert_lite_medsam(network.net),
+        *parts,
         name=name,
         bits=bits,
         provenance=provenance,
@@ -44,9 +61,7 @@ def export_network(
 
 def write_model(
     directory: Path,
-    encoder: ov.Model,
-    decoder: ov.Model,
-    *,
+    *parts: ov.Model,
     name: str,
     bits: int,
     provenance: dict[str, str],
@@ -59,8 +74,9 @@ def write_model(
     ----------
     directory : Path
         New or empty, unless `force` is given.
-    encoder, decoder : openvino.Model
-        With the names and shapes of `convert_lite_medsam`; weights are stored as FP16.
+    *parts : openvino.Model
+        Encoder, decoder and, of a network that has learnt to carry, carrier, with the names and
+        shapes of `convert_lite_medsam`; weights are stored as FP16.
     name, bits, provenance
         As in `ModelSpec`.
     box : BoxRule
@@ -79,12 +95,30 @@ def write_model(
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".export-") as folder:
         fresh = Path(folder) / "new"
         fresh.mkdir()
-        ov.save_model(encoder, fresh / "encoder.xml", compress_to_fp16=True)
-        ov.save_model(decoder, fresh / "decoder.xml", compress_to_fp16=True)
+        for part, model in zip(get_args(NetworkPart), parts, strict=False):
+            ov.save_model(model, fresh / f"{part}.xml", compress_to_fp16=True)
         spec = ModelSpec.describe(fresh, name=name, bits=bits, provenance=provenance, box=box)
         spec.write(fresh)
         _replace_directory(directory, fresh, aside=Path(folder) / "old")
     return spec
+
+
+def _story_since(network: dict[str, str], carrier: dict[str, str]) -> str:
+    """Return the steps of the carrier's training that are not the network's as well."""
+    ours, theirs = (own["training"].split("; ") for own in (network, carrier))
+    pairs = takewhile(lambda pair: pair[0] == pair[1], zip(ours, theirs, strict=False))
+    return "; ".join(theirs[len([*pairs]) :])
+
+
+def _check_encoder(network: StoredNetwork, carrier: StoredNetwork) -> None:
+    encoder, other = (own.net.image_encoder.state_dict() for own in (network, carrier))
+    if encoder.keys() != other.keys() or not all(
+        torch.equal(value, other[name]) for name, value in encoder.items()
+    ):
+        raise ModelError(
+            "The carrier has another encoder than the network, whose embeddings it could not read. "
+            "Train both from one network, with `trains: decoder`."
+        )
 
 
 def _check_target(directory: Path, *, force: bool) -> None:
@@ -97,12 +131,13 @@ def _check_target(directory: Path, *, force: bool) -> None:
 
 
 def _replace_directory(old: Path, new: Path, aside: Path) -> None:
-    """Put `new` where `old` is, with those files of `old` that `new` lacks."""
+    """Put `new` where `old` is, with those files of `old` that are no part of its network."""
     if not old.exists():
         new.rename(old)
         return
     for path in old.iterdir():
-        if path.is_file() and not (new / path.name).exists():
+        ours = path.stem in get_args(NetworkPart) or (new / path.name).exists()
+        if path.is_file() and not ours:
             shutil.copy2(path, new)
     old.rename(aside)
     try:

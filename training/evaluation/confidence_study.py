@@ -23,12 +23,16 @@ GOOD_SHARE = 0.9
 
 
 def check_slices(session: AnnotationSession, masks: Sequence[SliceMask]) -> list[float]:
-    """Return the confidence of each mask, as the plugin shows it."""
-    largest = max(int(mask.mask.sum()) for mask in masks)
+    """Return the confidence of each mask, as the plugin shows it; the first one was drawn."""
+    found = [mask for mask in masks if mask.mask.any()]
+    largest = max((int(mask.mask.sum()) for mask in found), default=0)
+    indices = [mask.index for mask in found]
+    extent = max(indices, default=0) - min(indices, default=0)
     return [
         slice_confidence(
-            session.predictor(mask.axis).mask_confidence(mask.index, mask.mask),
+            session.predictor(mask.axis).check_mask(mask.index, mask.mask),
             mask.mask.sum() / largest,
+            abs(mask.index - masks[0].index) / max(extent, 1),
         )
         if mask.mask.any()
         else 1.0

@@ -87,9 +87,7 @@ def train(
     run.close()
     story = continue_story(network.provenance, _describe(config, trainer.step))
     # The plugin asks only for what a network has learnt.
-    if config.runs:
-        story["prompts"] = "boxes, clicks, masks and carried boxes"
-    elif config.clicks:
+    if config.clicks:
         story.setdefault("prompts", "boxes, clicks and masks")
     network.net.load_state_dict(trainer.weights())
     trained = StoredNetwork(network.net.cpu().eval(), network.quant, story)

@@ -238,7 +238,7 @@ def _divisions(
         filed = [name for name in some if name not in tags]
         yield Division(
             [(text, groups[key]) for text, key in zip(said, ordered, strict=True)],
-            _only(filed[0]) if filed else "",
+            _only(*filed) if filed else "",
             private=bool(filed),
         )
 
@@ -255,10 +255,11 @@ def _filed(frames: Sequence[Frame]) -> dict[str, list[str]]:
     }
 
 
-def _only(name: str) -> str:
+def _only(*names: str) -> str:
+    told = " and the ".join(names)
     return (
-        f"Nothing but the {name} tells the volumes of this series apart. Look through the slices: "
-        "all have to be of one volume."
+        f"Nothing but the {told} tell{'s' if len(names) == 1 else ''} the volumes of this series "
+        "apart. Look through the slices: all have to be of one volume."
     )
 
 

@@ -63,7 +63,6 @@ class Pixels:
         if not compressed:
             array = decoder.as_array(plain, index=0)[0]
         else:
-            plain["PixelData"].VR = "OB"
             plain["PixelData"].is_undefined_length = True
             try:
                 array = decoder.as_array(plain, index=0)[0]

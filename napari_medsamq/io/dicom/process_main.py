@@ -52,7 +52,7 @@ def serve() -> None:
             if request["do"] == "headers":
                 for name in request["paths"]:
                     limit(2 * Path(name).stat().st_size)
-                    _say(out, _attempt(read_header, Path(name)))
+                    _say(out, attempt(read_header, Path(name)))
                 continue
             if pixels is None:
                 limit(2 * _SPARE)
@@ -62,7 +62,7 @@ def serve() -> None:
                 pixels, limit = Pixels(Path(folder)), _allow_beyond_now(outer)
             path = Path(request["path"])
             limit(3 * path.stat().st_size + request["bytes"])
-            answer = _attempt(pixels.frame, path, request["number"])
+            answer = attempt(pixels.frame, path, request["number"])
             if isinstance(answer, dict):
                 _say(out, answer)
             else:
@@ -76,7 +76,8 @@ def _say(out: BinaryIO, answer: dict[str, Any]) -> None:
     out.flush()
 
 
-def _attempt(job: Callable[..., Any], *arguments: Any) -> Any:
+def attempt(job: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a job gives, or what to answer where the file is damaged: its `error`."""
     try:
         return job(*arguments)
     except MemoryError:

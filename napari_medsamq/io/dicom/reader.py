@@ -39,6 +39,7 @@ from napari_medsamq.io.source import (
 )
 
 ONE_SLICE = "Only this slice was opened. To have the whole series, open its folder."
+ALONE = "The folder holds one slice only of this series."
 NOT_CHECKED = "The even spacing of this multi-frame file's slices could not be checked."
 NO_SCALE = (
     "The file does not say how large its pixels are: 1 mm is assumed, so sizes and volumes are "
@@ -152,7 +153,7 @@ def read_dicom_folder(folder: Path, selection: Selection) -> Decoded:
         frames, copies = without_copies(series[key], partial(_stored, decoder))
         if frames[0].head["series"] in unreadable:
             raise VolumeError(f"{unreadable[frames[0].head['series']]}. {_NO_STAND_IN}")
-        warnings: tuple[str, ...] = () if len(frames) > 1 else (ONE_SLICE,)
+        warnings: tuple[str, ...] = () if len(frames) > 1 else (ALONE,)
         warnings += _left_out_warning(left_out)
         if copies:
             warnings += (f"{copies} slices are in the folder twice and were left out once.",)

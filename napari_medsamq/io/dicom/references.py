@@ -42,6 +42,8 @@ _TYPE_1 = (
 )
 # Groups of what a series says of patient, study and acquisition.
 _ABOUT = (0x0008, 0x0010, 0x0012, 0x0018, 0x0032, 0x0038, 0x0040)
+# Without any handler, what highdicom logs goes to the terminal.
+_NOWHERE = logging.NullHandler()
 # What pydicom raises on values that are not what they should be.
 NO_VALUE = (
     ArithmeticError,
@@ -118,8 +120,7 @@ def quietly() -> Iterator[None]:
     """Keep off the terminal what pydicom and highdicom say of values that are none."""
     from pydicom import config
 
-    # Without any handler, messages go to the terminal.
-    logging.getLogger("highdicom").addHandler(logging.NullHandler())
+    logging.getLogger("highdicom").addHandler(_NOWHERE)
     with warnings.catch_warnings(), config.disable_value_validation():
         warnings.simplefilter("ignore")
         yield

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from qtpy.QtCore import QEvent, QObject, QTimer
-from qtpy.QtWidgets import QListView, QMainWindow, QWidget
+from qtpy.QtWidgets import QDockWidget, QListView, QMainWindow, QWidget
+
+Kind = TypeVar("Kind", bound=QWidget)
 
 # A box that lags behind the mouse for longer is felt.
 _MOST_HELD_MS = 40
@@ -32,8 +36,17 @@ def canvas_widget(inside: QWidget) -> QWidget:
 
 def main_window(inside: QWidget) -> QMainWindow | None:
     """Return napari's window that a widget belongs to."""
+    return _above(inside, QMainWindow)
+
+
+def dock_frame(inside: QWidget) -> QDockWidget | None:
+    """Return the frame of the dock that a widget belongs to."""
+    return _above(inside, QDockWidget)
+
+
+def _above(inside: QWidget, kind: type[Kind]) -> Kind | None:
     parent: QWidget | None = inside
-    while parent is not None and not isinstance(parent, QMainWindow):
+    while parent is not None and not isinstance(parent, kind):
         parent = parent.parentWidget()
     return parent
 

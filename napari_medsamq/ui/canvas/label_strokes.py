@@ -17,6 +17,7 @@ from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.array_types import Label, Voxels
 from napari_medsamq.errors import MedSAMQError, PromptError, VolumeError
 from napari_medsamq.io.label_format import MAX_LABEL_ID
+from napari_medsamq.ui.canvas.brush_range import BrushRange, HeldStroke
 from napari_medsamq.ui.worker import Worker
 
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ class LabelStrokes:
         Called after an edit.
     refuse : callable
         Told why an edit was not, or not wholly, allowed.
+
+    Attributes
+    ----------
+    range : BrushRange or None
+        Which values the brush paints; all without it. Other tools of the layer know none.
     """
 
     def __init__(
@@ -52,6 +58,8 @@ class LabelStrokes:
         self._layer = layer
         self._changed = changed
         self._refuse = refuse
+        self.range: BrushRange | None = None
+        self._limited: HeldStroke | None = None
         self._stroking = False
         self._held: list[tuple[Callable[[], None], Worker | None]] = []
         self._look = QTimer()
@@ -60,6 +68,8 @@ class LabelStrokes:
         self._look.timeout.connect(self._deliver)
         # What had been done before the stroke.
         self._met: tuple[Edit, ...] | None = None
+        self._come_last()
+        layer.events.mode.connect(self._come_last)
         layer.events.paint.connect(self._on_paint)
         layer.events.data.connect(self._on_data)
 
@@ -74,12 +84,49 @@ class LabelStrokes:
         self._stroking = True
         if self._met is None:
             self._met = self._session.history.edits
+        self._limited = self._limit(viewer, event)
         yield
         while event.type == "mouse_move":
             yield
         self._stroking = False
         # The layer hears of the end only after the viewer.
         QTimer.singleShot(0, self._deliver)
+
+    def _limit(self, viewer: ViewerModel, event: Any) -> HeldStroke | None:
+        """Hold the stroke that begins to the range."""
+        axis = viewer.dims.order[-3] - (viewer.dims.ndim - 3)
+        if self.range is None or self._layer.mode != "paint" or axis < 0:
+            return None
+        place = np.array(self._layer.world_to_data(event.position), float)[-3:]
+        low, high = self.range.limits(axis, place)
+        index = int(np.clip(np.rint(place[axis]), 0, self._session.label.shape[axis] - 1))
+        plane = self._session.slice(axis, index)
+        values = np.moveaxis(self._session.volume.data, axis, 0)[index]
+        return HeldStroke((low, high), plane, plane.copy(), (values < low) | (values > high))
+
+    def _come_last(self) -> None:
+        # After the brush, which each mode brings anew.
+        callbacks = self._layer.mouse_drag_callbacks
+        if self._restrain in callbacks:
+            callbacks.remove(self._restrain)
+        callbacks.append(self._restrain)
+
+    def _restrain(self, layer: Labels, event: Any) -> Iterator[None]:
+        """Take back, after each step of the brush, what it must not paint; the end does so, too."""
+        self._show_limited()
+        yield
+        while event.type == "mouse_move":
+            self._show_limited()
+            yield
+
+    def _show_limited(self) -> None:
+        # What something else did in the middle of a stroke is not to be taken for the stroke's.
+        if (
+            self._limited is not None
+            and self._session.history.edits == self._met
+            and self._limited.take_back()
+        ):
+            self._layer.refresh(thumbnail=False, extent=False, highlight=False)
 
     def after_stroke(self, action: Callable[[], None], worker: Worker | None = None) -> None:
         """Do what changes label or history, or takes the one for what the other says.
@@ -110,11 +157,20 @@ class LabelStrokes:
         voxels, before = stroke_edit(event.value, self._session.label.shape)
         # A stroke that encircles goes on without a button, so that nothing waits for its end.
         met, self._met = self._met, None
+        limited, self._limited = self._limited, None
         edits = self._session.history.edits
         undone, done = _apart(edits if met is None else met, edits)
         _take_over(undone, done, voxels, before)
         recount = any(_overlap(edit.voxels, voxels) for edit in (*undone, *done))
-        self._record("brush stroke", voxels, before, recount=recount)
+        name = "brush stroke"
+        if limited is not None:
+            low, high = limited.limits
+            values = self._session.volume.data[np.unravel_index(voxels, self._session.label.shape)]
+            outside = (values < low) | (values > high)
+            self._session.label.reshape(-1)[voxels[outside]] = before[outside]
+            voxels, before = voxels[~outside], before[~outside]
+            name = f"brush stroke on values {low:g} to {high:g}"
+        self._record(name, voxels, before, recount=recount)
 
     def _on_data(self) -> None:
         data = np.asarray(self._layer.data)

@@ -28,7 +28,7 @@ _WHOLE = 1e-6
 # lie below the one, and intensities of what is around a patient in a MR below the other, a share.
 _COARSE, _AIR, _DARK = 128, -300, 0.1
 # Of the room: letters lie on the rest.
-_FILLED = 0.94
+FILLED = 0.94
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def turn_viewer(
     scale, start = np.array(layer.scale), np.array(layer.translate)
     sides = (body[1] - body[0] + 1) * scale
     middle = start + body.mean(axis=0) * scale
-    zoom = min(room[0] / sides[columns], room[1] / sides[rows]) * _FILLED
+    zoom = min(room[0] / sides[columns], room[1] / sides[rows]) * FILLED
     # What lies on the canvas lies at its lower end.
     lower = (plane.orientation[0] == "down") - (plane.orientation[0] == "up")
     beside = lower * BAR_HEIGHT / 2 / zoom
@@ -141,15 +141,22 @@ def turn_viewer(
 
 
 def range_without(
-    viewer: ViewerModel, hidden: Collection[Layer]
+    viewer: ViewerModel, hidden: Collection[Layer], own: Layer
 ) -> tuple[tuple[float, float, float], ...]:
     """Return a viewer's `dims.range` as it would be without some of its layers.
 
-    With the last slice in it, which napari loses where (stop - start) / step comes out as 23.999.
+    With the last slice in it, which napari loses where (stop - start) / step comes out as 23.999,
+    and in steps of the slices of `own`: on what lies between two of them, beside a finer layer of
+    someone else, napari cannot draw.
     """
     extent = viewer.layers.get_extent([layer for layer in viewer.layers if layer not in hidden])
     found = []
-    for start, stop, step in zip(*extent.world.tolist(), extent.step.tolist(), strict=True):
+    steps, places = extent.step.tolist(), extent.world[0].tolist()
+    for axis, step in enumerate(own.scale, len(steps) - len(own.scale)):
+        steps[axis] = float(step)
+        first = float(own.translate[axis - len(steps)])
+        places[axis] = first + np.floor((places[axis] - first) / step + _WHOLE) * step
+    for start, stop, step in zip(places, extent.world[1].tolist(), steps, strict=True):
         count, last = round((stop - start) / step), stop
         if abs((stop - start) / step - count) < _WHOLE:
             last = start + count * step

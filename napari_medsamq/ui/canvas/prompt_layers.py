@@ -249,6 +249,8 @@ def marks_layer(shape: Sequence[int], **arguments: Any) -> Points:
         size=max(shape) / _SIZE,
         border_color="white",
         border_width=0.08,
+        # napari draws a point of no size where none is on the slice, and the smallest is 2 pixels.
+        canvas_size_limits=(0, 10_000),
         **arguments,
     )
 

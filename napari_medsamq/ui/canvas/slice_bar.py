@@ -123,6 +123,11 @@ class SliceBar(QWidget):
         self._carried.update(indices)
         self.update()
 
+    def clear_carried(self) -> None:
+        """Show no slices as carried any more: what came to them was given up."""
+        self._carried.clear()
+        self.update()
+
     def show_propagating(self, propagating: bool) -> None:
         """Offer to stop a propagation, or no more."""
         self._stop.setVisible(propagating)

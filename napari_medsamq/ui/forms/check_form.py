@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
-from magicgui.widgets import ComboBox, Container, FloatSpinBox, SpinBox
+from magicgui.widgets import ComboBox, Container, FloatSpinBox
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_medsamq.annotation.repairs import REPAIRS, Number, Repair
+from napari_medsamq.plain_text import unguessed
 from napari_medsamq.ui.forms.elements import (
     button,
     lay_out,
     make_primary,
+    menu,
     narrow,
     number_field,
+    show_entries,
+    swatch,
     wrapping_label,
 )
+from napari_medsamq.ui.forms.label_form import StructureRow
 from napari_medsamq.ui.key_focus import by_tab_alone
 
 
@@ -37,7 +42,7 @@ class CheckForm(QWidget):
         tip = "Show the next slice towards {} numbers whose mask the network is not sure of"
         back = button(f"◀ Look  (Shift+{key})", partial(ask, -1), tip.format("lower"))
         ahead = button(f"Look ▶  ({key})", partial(ask, 1), tip.format("higher"))
-        accept = button(
+        self._accept = accept = button(
             f"Accept slice  ({keys['accept']})",
             self.accept_requested.emit,
             "Mark the label's mask on the slice in view as checked;\n"
@@ -59,6 +64,7 @@ class CheckForm(QWidget):
         self._choice.changed.connect(self._show_numbers)
         self._choice.native.setAccessibleName("Repair")
         narrow(self._choice.native)
+        self._other = menu("Other structure", "The one that the repair goes by")
         self._numbers = Container(layout="horizontal", labels=True)
         self._numbers.margins = (0, 0, 0, 0)
         self._apply = button(f"Repair  ({keys['repair']})", self.ask_for_repair)
@@ -70,6 +76,7 @@ class CheckForm(QWidget):
             improve,
             QLabel("Repair the whole structure"),
             self._choice.native,
+            self._other,
             self._numbers.native,
             self._apply,
         )
@@ -82,23 +89,36 @@ class CheckForm(QWidget):
 
     def ask_for_repair(self) -> None:
         """Ask for what is chosen, with its numbers."""
-        self.repair_requested.emit(self.repair, [float(field.value) for field in self._numbers])
+        fields = iter(self._numbers)
+        numbers = [
+            float(self._other.currentData() or 0 if number.is_label else next(fields).value)
+            for number in self.repair.numbers
+        ]
+        self.repair_requested.emit(self.repair, numbers)
 
-    def show_slice(self, text: str) -> None:
-        """Show a line about the slice in view."""
+    def show_slice(self, text: str, *, has_mask: bool) -> None:
+        """Show a line about the slice in view, which can be accepted where it has a mask."""
         self._slice.setText(text)
+        self._accept.setEnabled(has_mask)
+
+    def show_structures(self, rows: Sequence[StructureRow], in_hand: int) -> None:
+        """Offer the structures for repairs that go by another one than that in hand."""
+        others = [own for own in rows if own.label_id != in_hand]
+        show_entries(self._other, [(unguessed(own.style.name), own.label_id) for own in others])
+        for line, own in enumerate(others):
+            self._other.setItemIcon(line, swatch(own.style.color))
 
     def _show_numbers(self) -> None:
+        numbers = [own for own in self.repair.numbers if not own.is_label]
         self._numbers.clear()
-        self._numbers.extend([_field(number) for number in self.repair.numbers])
+        self._numbers.extend([_field(number) for number in numbers])
         by_tab_alone(self._numbers.native)
-        self._numbers.native.setVisible(bool(self.repair.numbers))
+        self._numbers.native.setVisible(bool(numbers))
+        self._other.setVisible(len(numbers) < len(self.repair.numbers))
         self._apply.setToolTip(self.repair.help)
         self._choice.native.setToolTip(self.repair.help)
 
 
-def _field(number: Number) -> SpinBox | FloatSpinBox:
+def _field(number: Number) -> FloatSpinBox:
     options = {"value": number.default, "min": number.least, "max": number.most}
-    if number.whole:
-        return number_field(SpinBox, number.title, **{k: int(v) for k, v in options.items()})
-    return number_field(FloatSpinBox, number.title, step=0.5, **options)
+    return number_field(number.title, step=0.5, **options)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from magicgui.widgets import FloatSpinBox
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QWidget
 
@@ -71,7 +70,6 @@ class CompareForm(QWidget):
             "Compare with a label that someone else has drawn, or a model",
         )
         self._tolerance = number_field(
-            FloatSpinBox,
             "Tolerance in mm",
             "Distance in mm up to which surfaces agree, for NSD",
             value=DEFAULT_TOLERANCE_MM,
@@ -96,8 +94,6 @@ class CompareForm(QWidget):
         self._table = Table("Agreement of the labels", list(_COLUMNS), lines=0, wide=0)
         for column, told in enumerate(_COLUMNS.values()):
             self._table.horizontalHeaderItem(column).setToolTip(told)
-        # Some rows have two lines of text, some one.
-        self._table.setFixedHeight(5 * self._table.fontMetrics().height() + 40)
         one, other, overlaid, differences = self._states.values()
         grid = lay_out(
             self,
@@ -149,6 +145,11 @@ class CompareForm(QWidget):
     def show_agreement(self, rows: Sequence[Sequence[str]]) -> None:
         """List names and numbers, in the order of the columns."""
         self._table.show_rows(rows)
+        self._table.setEnabled(True)
+
+    def show_comparing(self) -> None:
+        """Show the numbers of before as such."""
+        self._table.setEnabled(False)
 
     @property
     def rows(self) -> list[list[str]]:

@@ -13,12 +13,13 @@ from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.io.label_writer import LabelFormat
 from napari_medsamq.ui.forms.check_form import CheckForm
 from napari_medsamq.ui.forms.compare_form import CompareForm
-from napari_medsamq.ui.forms.guide import Guide
+from napari_medsamq.ui.forms.guide import BOX, OPEN, PROPAGATE, SAVE, Guide
 from napari_medsamq.ui.forms.label_files import LabelFiles
 from napari_medsamq.ui.forms.label_form import LabelForm
 from napari_medsamq.ui.forms.measure_form import MeasureForm
 from napari_medsamq.ui.forms.message_bar import MessageBar
 from napari_medsamq.ui.forms.prior_form import PriorForm
+from napari_medsamq.ui.forms.tool_rail import BOX as BOX_TOOL
 from napari_medsamq.ui.forms.tool_rail import ToolRail
 from napari_medsamq.ui.forms.volume_form import VolumeForm
 from napari_medsamq.ui.key_focus import by_tab_alone
@@ -52,7 +53,7 @@ class DockForm(QScrollArea):
         Of the last ones.
     files : LabelFiles
     guide : Guide
-        Hidden until it is asked for.
+        To be laid on the window, where it points at what is next.
     rail : ToolRail
         To be laid out at the picture.
     messages : MessageBar
@@ -72,9 +73,9 @@ class DockForm(QScrollArea):
         self.rail = ToolRail(keys)
         self.messages = MessageBar()
         self.guide = Guide(keys)
-        self.guide.hide()
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
+        self.tabs.tabBar().setDrawBase(False)
         for title, forms in (
             ("Check", (self.check,)),
             ("Measure", (self.measure,)),
@@ -89,7 +90,7 @@ class DockForm(QScrollArea):
         layout = QVBoxLayout(content)
         layout.setContentsMargins(_GRID, _GRID, _GRID, _GRID)
         layout.setSpacing(_GRID)
-        for form in (self.volume, self.guide, self.label, self.tabs):
+        for form in (self.volume, self.label, self.tabs):
             layout.addWidget(form)
         layout.addStretch(1)
         self.setWidget(content)
@@ -118,6 +119,12 @@ class DockForm(QScrollArea):
             seen = number == self.tabs.currentIndex()
             page = self.tabs.widget(number)
             page.setSizePolicy(policy.Preferred, policy.Preferred if seen else policy.Ignored)
+
+    def begin_guide(self) -> None:
+        """Show the first steps, at the things that they are about."""
+        rail, save = self.rail, self.rail.save
+        steps = (OPEN, self.volume.title), (BOX, rail.tools[BOX_TOOL]), (PROPAGATE, rail.propagate)
+        self.guide.begin((*steps, (SAVE, save)))
 
     def show_tab(self, form: QWidget) -> None:
         """Show the page that a form is on."""

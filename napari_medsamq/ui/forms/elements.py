@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from magicgui.widgets import FloatSpinBox, SpinBox
+from magicgui.widgets import FloatSpinBox
 from qtpy.QtCore import QSignalBlocker, QSize, Qt
+from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -29,7 +30,7 @@ from napari_medsamq.io.readers import IMAGE_SUFFIXES, LABEL_SUFFIXES
 from napari_medsamq.plain_text import unguessed
 from napari_medsamq.ui.forms.icons import LIT
 
-_LINE_MARGIN = 8
+_LINE_MARGIN, _LEAST_LINES = 8, 3
 # Of dialogs that ask for files.
 IMAGE_FILES, LABEL_FILES = (
     f"{what} ({' '.join(f'*{suffix}' for suffix in suffixes)});;All files (*)"
@@ -129,6 +130,16 @@ def menu(name: str, tip: str = "", lines: Iterable[str] = ()) -> QComboBox:
     return result
 
 
+def swatch(color: str) -> QIcon:
+    """Return the icon of a structure of that colour."""
+    pixmap = QPixmap(14, 14)
+    pixmap.fill(QColor(color))
+    result = QIcon(pixmap)
+    # In a line that is selected, too, it is that colour.
+    result.addPixmap(pixmap, QIcon.Mode.Selected)
+    return result
+
+
 def show_entries(box: QComboBox, entries: Iterable[tuple[str, object]]) -> None:
     """List texts with what they stand for; what was chosen stays so where it is still listed."""
     chosen = box.currentData()
@@ -153,11 +164,9 @@ def narrow(box: QComboBox) -> None:
     box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
 
-def number_field(
-    kind: type[SpinBox] | type[FloatSpinBox], name: str, tip: str = "", **options: Any
-) -> SpinBox | FloatSpinBox:
+def number_field(name: str, tip: str = "", **options: Any) -> FloatSpinBox:
     """Return a field of numbers, with magicgui's options; `name` is for screen readers too."""
-    field = kind(label=name, **options)
+    field = FloatSpinBox(label=name, **options)
     field.native.setAccessibleName(name)
     field.native.setToolTip(tip)
     return field
@@ -175,7 +184,7 @@ def wrapping_label(name: str) -> QLabel:
 
 
 class Table(QTableWidget):
-    """A table that shows so many lines at once, however large the text is.
+    """A table that shows so many lines at once, however large the text is; or all, as room allows.
 
     Parameters
     ----------
@@ -184,6 +193,7 @@ class Table(QTableWidget):
     titles : sequence of str
         Of the columns.
     lines : int
+        0 for all of them.
     wide : int
         The column that takes the room which the others leave.
     """
@@ -198,7 +208,8 @@ class Table(QTableWidget):
         self.verticalHeader().hide()
         self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        policy = QSizePolicy.Policy
+        self.setSizePolicy(policy.Expanding, policy.Fixed if lines else policy.Preferred)
 
     @property
     def rows(self) -> list[list[str]]:
@@ -216,15 +227,21 @@ class Table(QTableWidget):
                 item = QTableWidgetItem(text)
                 item.setToolTip(unguessed(text))
                 self.setItem(number, column, item)
+        self.updateGeometry()
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
         """Return a size for the lines and what stands above them."""
+        lines = self._lines or max(_LEAST_LINES, self.rowCount())
+        return QSize(super().sizeHint().width(), self._height_of(lines))
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Return that of the lines, or of some: what does not fit the dock is scrolled to."""
+        return QSize(
+            super().minimumSizeHint().width(), self._height_of(self._lines or _LEAST_LINES)
+        )
+
+    def _height_of(self, lines: int) -> int:
         header = self.horizontalHeader()
         above = 0 if header.isHidden() else header.sizeHint().height()
         line = max(self.fontMetrics().height() + _LINE_MARGIN, self.sizeHintForRow(0))
-        height = above + self._lines * line + 2 * self.frameWidth()
-        return QSize(super().sizeHint().width(), height)
-
-    def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
-        """Return the same height: what does not fit the dock is scrolled to."""
-        return QSize(super().minimumSizeHint().width(), self.sizeHint().height())
+        return int(above + lines * line + 2 * self.frameWidth())

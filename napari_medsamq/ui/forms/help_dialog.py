@@ -25,17 +25,19 @@ _MANUAL = Path(__file__).parents[2] / "docs" / "manual.md"
 _PICTURE, _LINK = r"!\[[^\]]*\]\([^)]*\)", r"\[([^\]]+)\]\([^)]*\)"
 # Of the screen.
 _LARGEST_SHARE = 0.9
+_BETWEEN = 24
+_ARROWS = {"Left", "Right", "Up", "Down"}
 # What is done with the mouse has no key of its own.
-_MOUSE = (
-    ("Drag", "Draw a box with that tool in hand; else move the picture"),
-    ("Ctrl + drag", "Change level (up, down) and width (left, right) of the window"),
-    ("Click", "What is missing in the mask; on the bar below: go to a slice"),
-    ("Right click", "What does not belong in the mask"),
-    ("Alt + click", "Take the structure under the mouse in hand"),
-    ("Shift + drag", "Several clicks along the way, with the tool Point in hand"),
-    ("Wheel", "Next slice, or slice before; the arrow keys do so, too"),
-    ("Ctrl + wheel", "Zoom"),
-)
+_MOUSE = {
+    "Drag": "Draw a box with that tool in hand; else move the picture",
+    "Ctrl + drag": "Change level (up, down) and width (left, right) of the window",
+    "Click": "What is missing in the mask; on the bar below: go to a slice",
+    "Right click": "What does not belong in the mask",
+    "Alt + click": "Take the structure under the mouse in hand",
+    "Shift + drag": "Several clicks along the way, with the tool Point in hand",
+    "Wheel": "Next slice, or slice before; the arrow keys do so, too",
+    "Ctrl + wheel": "Zoom",
+}
 
 
 class HelpKey(QObject):
@@ -45,11 +47,13 @@ class HelpKey(QObject):
     ----------
     parent : QObject
     canvas : QWidget
-    keys : mapping of str to str
+    keys : mapping of str to mapping of str to str
         As in `HelpDialog`.
     """
 
-    def __init__(self, parent: QObject, canvas: QWidget, keys: Mapping[str, str]) -> None:
+    def __init__(
+        self, parent: QObject, canvas: QWidget, keys: Mapping[str, Mapping[str, str]]
+    ) -> None:
         super().__init__(parent)
         self._canvas = canvas
         self._keys = keys
@@ -86,25 +90,30 @@ class HelpDialog(QDialog):
     Parameters
     ----------
     parent : QWidget
-    keys : mapping of str to str
-        Words by key, in napari's notation.
+    keys : mapping of str to mapping of str to str
+        Of each group, words by key in napari's notation.
     """
 
-    def __init__(self, parent: QWidget, keys: Mapping[str, str]) -> None:
+    def __init__(self, parent: QWidget, keys: Mapping[str, Mapping[str, str]]) -> None:
         super().__init__(parent)
         self.setWindowTitle("MedSAM-Q: keys and manual")
         grid = QGridLayout()
-        # Keys that do the same in several directions share a line.
-        together: dict[str, list[str]] = {}
-        for key, words in keys.items():
-            shown = key.replace("Control", "Ctrl").replace("-", " + ")
-            together.setdefault(words, []).append(shown)
-        rows = [(_joined(shown), words) for words, shown in together.items()]
-        for number, (key, words) in enumerate((*rows, ("?", "Show this help"), *_MOUSE)):
-            label = QLabel(f"<b>{key}</b>")
-            label.setAccessibleDescription(words)
-            grid.addWidget(label, number, 0)
-            grid.addWidget(QLabel(words), number, 1)
+        groups = {title: _lines(own) for title, own in keys.items()}
+        groups |= {"Mouse": _MOUSE, "Help": {"?": "Show this help"}}
+        half = sum(len(own) + 1 for own in groups.values()) / 2
+        line, column = 0, 0
+        for title, own in groups.items():
+            if column == 0 and line + len(own) / 2 > half:
+                line, column = 0, 3
+            grid.addWidget(QLabel(f"<h4>{title}</h4>"), line, column, 1, 2)
+            for line, (key, words) in enumerate(own.items(), line + 1):  # noqa: B020
+                label = QLabel(f"<b>{key}</b>")
+                label.setAccessibleDescription(words)
+                grid.addWidget(label, line, column)
+                grid.addWidget(QLabel(words), line, column + 1)
+            line += 1
+        grid.setColumnMinimumWidth(2, _BETWEEN)
+        grid.setVerticalSpacing(2)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.reject)
         # On a small screen, or with large text, the list is longer than the screen.
@@ -146,7 +155,19 @@ def _manual() -> QTextBrowser:
     return page
 
 
+def _lines(keys: Mapping[str, str]) -> dict[str, str]:
+    """Have keys that do the same in several directions share a line."""
+    together: dict[str, list[str]] = {}
+    for key, words in keys.items():
+        shown = key.replace("Control", "Ctrl").replace("-", " + ")
+        together.setdefault(words, []).append(shown)
+    return {_joined(shown): words for words, shown in together.items()}
+
+
 def _joined(keys: list[str]) -> str:
-    """Write keys that differ in their last part alone as one: `Alt + Left, Right`."""
-    first, *others = keys
-    return ", ".join([first, *(key.rpartition(" + ")[2] for key in others)])
+    """Write keys that differ in their last part alone as one: `Alt + arrows`."""
+    lasts = [key.rpartition(" + ")[2] for key in keys]
+    if set(lasts) == _ARROWS:
+        return keys[0].removesuffix(lasts[0]) + "arrows"
+    digits = len(keys) > 2 and "".join(lasts).isdigit()
+    return f"{lasts[0]} to {lasts[-1]}" if digits else ", ".join([keys[0], *lasts[1:]])

@@ -14,8 +14,11 @@ _SHAPES = {
     "box": '<path d="M4 5h16v14H4z" stroke-dasharray="4 2.4"/>',
     "point": '<circle cx="12" cy="12" r="3"/><path d="M12 2v4M12 18v4M2 12h4M18 12h4"/>',
     "brush": '<path d="M20 3L10 13M10 13c-3-1-5 1-5 4 0 1-1 2-2 2 3 3 9 2 9-3 0-1-1-2-2-3z"/>',
+    "brush_range": '<path d="M20 3L10 13M10 13c-3-1-5 1-5 4 0 1-1 2-2 2 3 3 9 2 9-3 0-1-1-2-2-3z'
+    'M3 5h6M3 10h6M6 2v6"/>',
     "eraser": '<path d="M8 20L3 15 14 4l6 6L10 20zM8.500 9.500l6 6M8 20h12"/>',
     "move": '<path d="M12 3v18M3 12h18M9 6l3-3 3 3M9 18l3 3 3-3M6 9l-3 3 3 3M18 9l3 3-3 3"/>',
+    "ruler": '<path d="M3 16L16 3l5 5L8 21zM7 12l2 2M10 9l3 3M13 6l2 2"/>',
     "propagate": '<path d="M4 9l8-4 8 4-8 4zM4 15l8 4 8-4M4 12l8 4 8-4"/>',
     "stop": '<path d="M6 6h12v12H6z"/>',
     "undo": '<path d="M8 4L4 8l4 4M4 8h10a5 5 0 0 1 0 11H8"/>',
@@ -54,7 +57,8 @@ def icon(name: str, color: QColor) -> QIcon:
         painter = QPainter(pixmap)
         draw(painter, name, QRectF(pixmap.rect()), color)
         painter.end()
-        result.addPixmap(pixmap)
+        for mode in (QIcon.Mode.Normal, QIcon.Mode.Selected):
+            result.addPixmap(pixmap, mode)
     return result
 
 

@@ -7,21 +7,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from qtpy.QtCore import QPoint, QSignalBlocker, Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QKeyEvent, QPixmap
+from qtpy.QtGui import QColor, QKeyEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QColorDialog,
     QCompleter,
-    QLabel,
     QLineEdit,
     QMenu,
+    QSlider,
     QTableWidgetItem,
     QWidget,
 )
 
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.io.terminology import ORGANS
-from napari_medsamq.ui.forms.elements import Table, button, lay_out, row
+from napari_medsamq.ui.forms.elements import Table, button, lay_out, row, swatch
 from napari_medsamq.ui.forms.icons import icon
 
 _NAME, _VOLUME, _SHOWN, _LOCKED = range(4)
@@ -57,6 +57,7 @@ class LabelForm(QWidget):
     new_requested = Signal(str)  # its name
     style_requested = Signal(int, LabelStyle)
     remove_requested = Signal(int)
+    opacity_requested = Signal(float)
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +65,11 @@ class LabelForm(QWidget):
         self._in_hand = 1
         # What is being named: a structure, or a new one.
         self._named: int | None = None
-        title = QLabel("<b>Structures</b>")
+        self._opacity = QSlider(Qt.Orientation.Horizontal)
+        self._opacity.setRange(5, 100)
+        self._opacity.setAccessibleName("Opacity of the structures, in %")
+        self._opacity.setToolTip("How much of the picture the structures cover")
+        self._opacity.valueChanged.connect(lambda value: self.opacity_requested.emit(value / 100))
         new = button(
             "+ New", partial(self._ask_for_name, None), "Another structure: its name is asked for"
         )
@@ -79,7 +84,8 @@ class LabelForm(QWidget):
         self._name.editingFinished.connect(self._on_named)
         self._name.hide()
         self._table = self._build_table()
-        grid = lay_out(self, row(title, "", new), self._table, self._name)
+        title = row("<b>Structures</b>", self._opacity, new)
+        grid = lay_out(self, title, self._table, self._name)
         grid.setContentsMargins(0, 0, 0, 0)
 
     def _build_table(self) -> Table:
@@ -95,6 +101,11 @@ class LabelForm(QWidget):
         table.pressed_on.connect(self._on_cell)
         table.cellDoubleClicked.connect(self._on_double_click)
         return table
+
+    def show_opacity(self, opacity: float) -> None:
+        """Show how opaque the structures are."""
+        with QSignalBlocker(self._opacity):
+            self._opacity.setValue(round(100 * opacity))
 
     def choose(self, place: int) -> None:
         """Ask for the structure in a line of the list, from 0."""
@@ -169,7 +180,7 @@ class LabelForm(QWidget):
         with QSignalBlocker(self._table):
             self._table.setRowCount(len(rows))
             for line, found in enumerate(rows):
-                name = QTableWidgetItem(_swatch(found.style.color), found.style.name)
+                name = QTableWidgetItem(swatch(found.style.color), found.style.name)
                 name.setToolTip(f"Number {found.label_id} in a saved file")
                 volume = QTableWidgetItem(f"{found.millilitres:,.1f}")
                 volume.setTextAlignment(right)
@@ -198,9 +209,3 @@ class _StructureTable(Table):
             self.pressed_on.emit(self.currentRow(), self.currentColumn())
         else:
             super().keyPressEvent(event)
-
-
-def _swatch(color: str) -> QIcon:
-    pixmap = QPixmap(14, 14)
-    pixmap.fill(QColor(color))
-    return QIcon(pixmap)

@@ -16,14 +16,13 @@ from napari_medsamq.analysis.statistics import LabelStatistics
 from napari_medsamq.errors import SaveError
 from napari_medsamq.io.files import table_text, write_whole
 from napari_medsamq.ui.forms.elements import Table, button, lay_out
+from napari_medsamq.ui.messages import in_ml
 from napari_medsamq.workflows.follow_up import Change
 
 # How many fall into each bin, the lowest value and the highest.
 Bars = tuple[npt.NDArray[np.int64], float, float]
 
 BINS = 64
-# All that is said of a label.
-_LINES = 11
 NOTHING: Bars = np.zeros(0, np.int64), 0.0, 0.0
 
 
@@ -80,7 +79,7 @@ class MeasureForm(QWidget):
         self._target = Path("statistics.csv")
         self._all: Mapping[int, tuple[str, LabelStatistics]] = {}
         self._prior: Mapping[int, float] = {}
-        self._table = Table("Statistics of the label", ("", ""), _LINES, 1)
+        self._table = Table("Statistics of the label", ("", ""), lines=0, wide=1)
         self._table.horizontalHeader().hide()
         self.histogram = Histogram()
         self._copy = button(
@@ -97,6 +96,8 @@ class MeasureForm(QWidget):
         unit: str,
         bars: Bars,
         color: str,
+        *,
+        accepted: bool = True,
     ) -> None:
         """Show the label in hand, and keep the others for the file.
 
@@ -110,6 +111,8 @@ class MeasureForm(QWidget):
         bars : Bars
             Of the label's intensities.
         color : str
+        accepted : bool
+            Whether someone has accepted all of its masks.
         """
         self._all = measured
         rows: list[tuple[str, str]] = []
@@ -119,13 +122,16 @@ class MeasureForm(QWidget):
             voxels = own.voxels
             rows = [
                 ("Label", name),
-                ("Volume", f"{own.millilitres:,.2f} mL ({own.voxels:,} voxels)"),
-                *self._change(label_id, own.millilitres),
+                ("Volume", f"{in_ml(own.millilitres)} ({own.voxels:,} voxels)"),
+                *self._change(label_id, own.millilitres, accepted=accepted),
                 ("Slices", str(own.slices)),
                 ("Longest in plane", f"{own.plane_mm:.1f} mm"),
                 ("Longest in 3D", f"{own.longest_mm:.1f} mm"),
                 (f"Mean, SD ({unit})", f"{own.mean:.1f}, {own.sd:.1f}"),
-                *((f"{share} % below", f"{value:.1f}") for share, value in own.percentiles.items()),
+                *(
+                    ("Median" if share == 50 else f"P{share}", f"{value:.1f}")
+                    for share, value in own.percentiles.items()
+                ),
             ]
         self._table.show_rows(rows)
         self.histogram.show_bars(bars, voxels, color)
@@ -137,11 +143,16 @@ class MeasureForm(QWidget):
         """Show from now on, beside a label's volume, what it had in a prior scan, by label id."""
         self._prior = millilitres
 
-    def _change(self, label_id: int, millilitres: float) -> list[tuple[str, str]]:
+    def _change(
+        self, label_id: int, millilitres: float, *, accepted: bool
+    ) -> list[tuple[str, str]]:
         if label_id not in self._prior:
             return []
         change = Change("", self._prior[label_id], millilitres)
-        return [("Prior scan", f"{change.prior_ml:,.2f} mL"), ("Change", str(change))]
+        # A prior label that a person has corrected, and masks that nobody has: their difference
+        # need be no change of the patient.
+        doubt = [] if accepted else [("", "not all masks of this scan are accepted yet")]
+        return [("Prior scan", in_ml(change.prior_ml)), ("Change", str(change)), *doubt]
 
     def clear(self) -> None:
         """Show no numbers, and keep none."""

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medsamq.io.modality import MODALITIES
+from napari_medsamq.plain_text import unguessed
 from napari_medsamq.ui.forms.elements import (
     IMAGE_FILES,
     LABEL_FILES,
@@ -49,6 +50,8 @@ class VolumeForm(QWidget):
     planes : QWidget
         Which plane is shown: to be laid on the picture.
     menu : QMenu
+    title : QToolButton
+        Opens it.
     """
 
     open_requested = Signal(Path)
@@ -57,16 +60,21 @@ class VolumeForm(QWidget):
     layer_requested = Signal(object)
     close_requested = Signal()
     next_requested = Signal()
+    recent_requested = Signal()  # that they are shown
+    beside_requested = Signal()
+    scan_requested = Signal(Path)  # in place of the volume in use
     modality_requested = Signal(str)
     plane_requested = Signal(int)
+    all_planes_requested = Signal(bool)
     zoom_requested = Signal(bool)
     help_requested = Signal()
 
     def __init__(self, planes: tuple[str, ...], keys: Mapping[str, str]) -> None:
         super().__init__()
+        self._shown: Image | None = None
         self._layer = create_widget(annotation=Image, label="Layer", options={"nullable": True})
         self._modality = ComboBox(label="Modality", choices=MODALITIES)
-        self._layer.changed.connect(self.layer_requested.emit)
+        self._layer.changed.connect(self._ask_for_layer)
         self._modality.changed.connect(self.modality_requested.emit)
         self.model = ModelBox()
         self.window_level = WindowLevelForm(keys)
@@ -80,16 +88,16 @@ class VolumeForm(QWidget):
         self._run = button(
             "", self.run_requested.emit, "Segment the boxes of the prior scan as they are now"
         )
-        self.planes = self._build_planes(planes)
+        self.planes = self._build_planes(planes, keys["all_planes"])
         self.menu = QMenu(self)
         self.menu.setToolTipsVisible(True)
-        self._title = QToolButton()
-        self._title.setText("Open…")
-        self._title.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self._title.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
-        self._title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self._title.setAccessibleName("Volume")
-        self._title.setMenu(self.menu)
+        self.title = QToolButton()
+        self.title.setText("Open…")
+        self.title.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.title.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+        self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.title.setAccessibleName("Volume")
+        self.title.setMenu(self.menu)
         self._advanced = QWidget()
         lay_out(
             self._advanced,
@@ -102,11 +110,11 @@ class VolumeForm(QWidget):
         self._advanced.hide()
         for widget in (self.planes, self.window_level.presets):
             by_tab_alone(widget)
-        grid = lay_out(self, self._title, self._advanced, self._run)
+        grid = lay_out(self, self.title, self._advanced, self._run)
         grid.setContentsMargins(0, 0, 0, 0)
         self.show_waiting(0)
 
-    def _build_planes(self, names: tuple[str, ...]) -> QWidget:
+    def _build_planes(self, names: tuple[str, ...], all_key: str) -> QWidget:
         self._planes = QButtonGroup(self)
         result = QWidget()
         result.setStyleSheet(
@@ -124,13 +132,27 @@ class VolumeForm(QWidget):
             self._planes.addButton(turn, number)
             layout.addWidget(turn)
         self._planes.idClicked.connect(self.plane_requested.emit)
+        self._all_planes = QToolButton()
+        self._all_planes.setText(f"All {all_key}")
+        self._all_planes.setCheckable(True)
+        self._all_planes.setToolTip("Show the other planes and solids beside the picture, or not")
+        self._all_planes.clicked.connect(self.all_planes_requested.emit)
+        layout.addWidget(self._all_planes)
         return result
 
     def fill_menu(self, files: Sequence[QAction]) -> None:
         """Fill the menu, with the entries about the label's files among its own."""
         add = self.menu.addAction
-        add("Open file…", self._ask_for_file)
+        add("Open file…", self.ask_for_file)
         add("Open DICOM folder…", self._ask_for_folder)
+        self._recent, self._beside = (
+            self.menu.addMenu("Recent"),
+            QMenu("Scans in this folder", self),
+        )
+        # What is in them is looked for once it is wanted.
+        self._recent.aboutToShow.connect(self.recent_requested.emit)
+        self._beside.aboutToShow.connect(self.beside_requested.emit)
+        self.menu.addMenu(self._beside)
         self._next = add("Next scan in this folder", self.next_requested.emit)
         self._next.setToolTip("Close this volume, and open the file or DICOM folder after it")
         self._close = add("Close volume", self.close_requested.emit)
@@ -155,6 +177,7 @@ class VolumeForm(QWidget):
         self.menu.addSeparator()
         add("Keys and manual  (?)", self.help_requested.emit)
         self._needs_volume = (
+            self._beside.menuAction(),
             self._next,
             self._close,
             *files,
@@ -162,7 +185,15 @@ class VolumeForm(QWidget):
             self._kinds.menuAction(),
         )
 
-    def _ask_for_file(self) -> None:
+    def _ask_for_layer(self, layer: Image | None) -> None:
+        if layer is not None:
+            self.layer_requested.emit(layer)
+        elif self._shown in self._layer.choices:
+            # Without a layer there is nothing to be done; the one in use still is.
+            self._layer.value = self._shown
+
+    def ask_for_file(self) -> None:
+        """Ask for a volume to open."""
         name, _ = QFileDialog.getOpenFileName(
             self, "Open a volume", get_open_history()[0], IMAGE_FILES
         )
@@ -197,18 +228,40 @@ class VolumeForm(QWidget):
         self._run.setText(f"Segment {count} box{'' if count == 1 else 'es'}")
         self._run.setVisible(count > 0)
 
+    def show_recent(self, paths: Sequence[Path]) -> None:
+        """List what was opened last."""
+        self._recent.clear()
+        for path in paths:
+            text = f"{path.name}\t{path.parent}"
+            self._recent.addAction(text.replace("&", "&&"), partial(self.open_requested.emit, path))
+        if not paths:
+            self._recent.addAction("Nothing was opened yet").setEnabled(False)
+
+    def show_beside(self, scans: Sequence[tuple[Path, str]], here: Path | None) -> None:
+        """List the scans of the folder, each with how far it has come, and which one is open."""
+        self._beside.clear()
+        for path, progress in scans:
+            text = f"{path.name}\t{progress}".replace("&", "&&")
+            entry = self._beside.addAction(text, partial(self.scan_requested.emit, path))
+            entry.setCheckable(True)
+            entry.setChecked(path == here)
+            entry.setEnabled(path != here)
+
     def reset_layers(self) -> None:
         """Read the viewer's image layers anew; a chosen layer stays chosen."""
         self._layer.reset_choices()
 
     def show_volume(self, layer: Image, facts: str, modality: str) -> None:
         """Show the open volume; `facts` are its lines, the first one in short."""
+        self._shown = layer
         self._facts.setText(facts)
         size, _, known = facts.split("\n")[:3]
-        self._title.setText(f"{layer.name} · {modality} · {size.removesuffix(' voxels')}")
-        self._title.setToolTip(f"{layer.name}\n{facts}")
-        self._title.setProperty("doubtful", "change it" in known or "choose" in known)
+        self.title.setText(f"{layer.name} · {modality} · {size.removesuffix(' voxels')}")
+        self.title.setToolTip(unguessed(f"{layer.name}\n{facts}"))
+        self.title.setProperty("doubtful", "change it" in known or "choose" in known)
         with self._layer.changed.blocked():
+            # A dock that is opened anew has not heard of the layers that are there.
+            self._layer.reset_choices()
             self._layer.value = layer
         with self._modality.changed.blocked():
             self._modality.value = modality
@@ -217,17 +270,26 @@ class VolumeForm(QWidget):
         """Show which plane is on the canvas."""
         self._planes.button(number).setChecked(True)
 
+    @property
+    def shows_all_planes(self) -> bool:
+        """Whether the user wants to see all planes at once."""
+        return bool(self._all_planes.isChecked())
+
+    def show_all_planes(self, shown: bool) -> None:
+        """Show whether all planes are seen at once."""
+        self._all_planes.setChecked(shown)
+
     def set_open(self, is_open: bool) -> None:
         """Allow what needs an open volume."""
         self._modality.enabled = is_open
         for entry in self._needs_volume:
             entry.setEnabled(is_open)
-        for plane_button in self._planes.buttons():
+        for plane_button in (*self._planes.buttons(), self._all_planes):
             plane_button.setEnabled(is_open)
         self.planes.setVisible(is_open)
         if not is_open:
             self.window_level.show_presets(())
-            self._title.setText("Open a volume…")
+            self.title.setText("Open a volume…")
             self._facts.setText("Open a volume, or drop a file or a DICOM folder on the window.")
 
 

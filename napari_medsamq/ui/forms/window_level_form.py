@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
-from magicgui.widgets import FloatSpinBox
 from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
@@ -54,7 +53,7 @@ class WindowLevelForm(QWidget):
         self._menu = QMenu(self)
         self.presets.setMenu(self._menu)
         self._level, self._width = (
-            number_field(FloatSpinBox, name, _DRAG, min=least, max=_LARGEST)
+            number_field(name, _DRAG, min=least, max=_LARGEST)
             for name, least in (("Level", -_LARGEST), ("Width", 1 / _LARGEST))
         )
         for field in (self._level, self._width):

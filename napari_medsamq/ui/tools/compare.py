@@ -25,8 +25,8 @@ from napari_medsamq.io.labels import LabelFile, bring_onto, read_label_file
 from napari_medsamq.plugin import layer_volume, lie_alike, lies_on, placing
 from napari_medsamq.ui.forms.compare_form import STATES
 from napari_medsamq.ui.tools.click import ClickTool
-from napari_medsamq.ui.tools.comparison_overlay import ComparisonOverlay, MaskPair
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
+from napari_medsamq.ui.tools.view.comparison_overlay import ComparisonOverlay, MaskPair
 
 _LEGEND = "A: {}, orange stripes. B: {}, blue chequers. White: both have it."
 
@@ -160,6 +160,7 @@ class CompareTool(Tool):
             self._fail(error)
             return
         self._say("Comparing…")
+        self._dock.compare.show_comparing()
         then = partial(self._on_pair, self._number, a, b, other, said)
         self._files.submit(job, then, self._fail)
 

@@ -252,7 +252,7 @@ class PropagateTool(Tool):
 
     def _known(self, axes: Iterable[int], label_id: int) -> dict[int, Collection[int]]:
         history = self._session.history
-        return {axis: history.known_slices(axis, label_id) for axis in axes}
+        return {axis: history.known_indices(axis, label_id) for axis in axes}
 
     def is_done(self, gap: LabelGap, known: Collection[int]) -> bool:
         """Tell whether a gap, with the known slices, is as it was when it was filled last."""
@@ -285,7 +285,7 @@ class PropagateTool(Tool):
         axis, label_id = run.snapshot.axis, run.snapshot.label_id
         if not stopped:
             # Asked anew, as a slice may have been corrected meanwhile.
-            known = self._session.history.known_slices(axis, label_id)
+            known = self._session.history.known_indices(axis, label_id)
             for gap in run.gaps:
                 self.note_done(LabelGap(axis, label_id, *gap), known, run.network_state)
         self._workspace.refresh()

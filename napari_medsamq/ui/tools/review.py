@@ -11,6 +11,7 @@ from napari_medsamq.annotation.history import LabelPart
 from napari_medsamq.annotation.review import Grade, Review
 from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import MedSAMQError, PromptError
+from napari_medsamq.inference.confidence import MaskCheck
 from napari_medsamq.inference.slice_predictor import SlicePredictor
 from napari_medsamq.io.label_format import used_ids
 from napari_medsamq.ui.tools.propagate import PropagateTool
@@ -60,6 +61,7 @@ class ReviewTool(BackgroundTool):
         self._stale = True
         super().refresh()
         self._see()
+        self._show_slice()
 
     @property
     def review(self) -> Review:
@@ -70,12 +72,20 @@ class ReviewTool(BackgroundTool):
         fresh = Review(self._session.history, axis, label_id)
         return self._workspace.reviews.setdefault((axis, label_id), fresh)
 
+    def _show_slice(self) -> None:
+        here = self._view.index
+        self._dock.check.show_slice(self.describe(here), has_mask=self._has_mask(here))
+
+    def _has_mask(self, index: int) -> bool:
+        plane = self._session.slice(self._view.axis, index)
+        return bool((plane == self._workspace.label_id).any())
+
     def describe(self, index: int) -> str:
         """Say in a line what is known of a slice."""
         found = self.review.grade(index)
         if found is None:
             # Masks of a propagation on its way are looked at once it rests.
-            there = (self._session.slice(self._view.axis, index) == self._workspace.label_id).any()
+            there = self._has_mask(index)
             known = "not checked yet" if there else "no mask of this structure"
             return f"Slice {index + 1}: {known}"
         sure = self.review.confidence(index)
@@ -131,7 +141,8 @@ class ReviewTool(BackgroundTool):
         self._propagate.stop()
         # As it is now, also where the background has not come to it yet.
         shape = session.label.shape
-        review.show(*_find_masks(session.history.part(label_id), shape, axis))
+        known = session.history.known_indices(axis, label_id)
+        review.show(*_find_masks(session.history.part(label_id), shape, axis), known)
         self._see()
         masks = {index: key for index, key in review.seen.items() if only in (None, index)}
         try:
@@ -174,7 +185,8 @@ class ReviewTool(BackgroundTool):
         if self._stale:
             self._stale = False
             part, shape = session.history.part(label_id), session.label.shape
-            return partial(_find_masks, part, shape, axis), partial(self._on_masks, review)
+            known = session.history.known_indices(axis, label_id)
+            return partial(_find_masks, part, shape, axis), partial(self._on_masks, review, known)
         if not self._checking or len(review.slices) < LEAST_SLICES:
             return None
         wanted = review.unchecked(self._view.index)
@@ -192,12 +204,14 @@ class ReviewTool(BackgroundTool):
         session = self._session
         return session.engine, session.window, session.zoom
 
-    def _on_masks(self, review: Review, found: tuple[dict[int, bytes], dict[int, int]]) -> None:
-        review.show(*found)
+    def _on_masks(
+        self, review: Review, known: set[int], found: tuple[dict[int, bytes], dict[int, int]]
+    ) -> None:
+        review.show(*found, known)
         self._show()
 
     def _on_checked(
-        self, review: Review, index: int, seen: tuple[object, ...], found: tuple[bytes, float]
+        self, review: Review, index: int, seen: tuple[object, ...], found: tuple[bytes, MaskCheck]
     ) -> None:
         if seen == self._seeing():
             review.note(index, *found)
@@ -209,13 +223,13 @@ class ReviewTool(BackgroundTool):
 
     def _show(self) -> None:
         self._see()
-        here, review = self._view.index, self.review
+        review = self.review
         count = self._session.label.shape[self._view.axis]
         flat = self._view.solid or len(review.slices) < LEAST_SLICES
         grades = [None if flat else review.grade(index) for index in range(count)]
         unseen = [index for index in review.unseen if grades[index] != Grade.accepted]
         self._bar.show_grades(grades, unseen)
-        self._dock.check.show_slice(self.describe(here))
+        self._show_slice()
 
 
 def _find_masks(
@@ -235,5 +249,5 @@ def _find_masks(
     return keys, pixels
 
 
-def _check(predictor: SlicePredictor, index: int, mask: Bool) -> tuple[bytes, float]:
-    return mask_key(mask), predictor.mask_confidence(index, mask)
+def _check(predictor: SlicePredictor, index: int, mask: Bool) -> tuple[bytes, MaskCheck]:
+    return mask_key(mask), predictor.check_mask(index, mask)

@@ -51,9 +51,8 @@ class SaveLoadTool(Tool):
 
     def _on_saved(self, edits: tuple[Edit, ...], result: tuple[Saved, str]) -> None:
         saved, report = result
-        self._workspace.saved_edits = edits
         receipt = saved.receipt
-        self._workspace.saved_to = receipt.path
+        self._workspace.mark_saved(receipt.path, edits)
         self._session.event.emit("save", {"path": str(receipt.path), "sha256": receipt.sha256})
         voxels = sum(receipt.counts.values())
         text = f"Saved and verified: {receipt.path} ({voxels:,} voxels).{report}"

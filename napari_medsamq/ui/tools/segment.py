@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import takewhile
 
 import numpy as np
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QTimer, Signal
 
 from napari_medsamq.annotation.click_target import describe_clicks
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.geometry import voxel_ml
 from napari_medsamq.inference.slice_predictor import SliceMask
+from napari_medsamq.prompts import BoxPrompt3D
 from napari_medsamq.ui.messages import describe_masks, report_masks
 from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.ui.tools.model import ModelTool
@@ -34,6 +34,8 @@ class SegmentTool(Tool):
         Requests wait in the workspace until its change is made.
     """
 
+    _came = Signal(object, int)  # from the worker's thread: a slice of a request
+
     def __init__(self, context: ToolContext, preview: PreviewTool, model: ModelTool) -> None:
         super().__init__(context)
         self._preview = preview
@@ -44,6 +46,10 @@ class SegmentTool(Tool):
         self._slow.setInterval(_SLOW_MS)
         self._slow.timeout.connect(self._on_slow)
         self._said = ""  # when it was asked
+        self._bar = context.bar
+        # How many slices of a box have come.
+        self._share: dict[Request, int] = {}
+        self._came.connect(self._on_came)
         self.follow(self.ask, self._workspace.prompts.requested)
         # Boxes that were drawn meanwhile; what was drawn before is done.
         self.follow(self.ask_all, model.ended)
@@ -61,7 +67,7 @@ class SegmentTool(Tool):
         self._said = self._dock.status
         self._preview.hold.begin()
         self._compute.submit(
-            partial(self._fetch, found),
+            partial(self._fetch, request, found),
             partial(self._on_masks, request),
             partial(self._on_failure, request),
             self._workspace.strokes,
@@ -85,12 +91,33 @@ class SegmentTool(Tool):
         else:
             return False
         prompts.drop(dropped)
+        self._bar.clear_carried()
         self._say(f"Undone: {what}.")
         return True
 
-    def _fetch(self, found: Iterator[SliceMask]) -> list[SliceMask]:
-        # A dock that is closed waits for one slice, not for the whole volume.
-        return list(takewhile(lambda _: self._compute.running, found))
+    def _fetch(self, request: Request, found: Iterator[SliceMask]) -> list[SliceMask]:
+        masks: list[SliceMask] = []
+        for mask in found:
+            # A dock that is closed, or a box that is taken back, waits for one slice, not for all.
+            if not self._compute.running or request not in self._workspace.prompts.waiting:
+                break
+            masks.append(mask)
+            if isinstance(request.box, BoxPrompt3D):
+                self._came.emit(request, mask.index)
+        return masks
+
+    def _on_came(self, request: Request, index: int) -> None:
+        box = request.box
+        if self.closed or not isinstance(box, BoxPrompt3D):
+            return
+        if request not in self._workspace.prompts.waiting:
+            return
+        self._share[request] = done = self._share.get(request, 0) + 1
+        count = box.upper[box.axis] - box.lower[box.axis] + 1
+        name = self._session.style(request.label_id).name
+        self._say(f"Segmenting {name}: {done} of {count} slices. Ctrl+Z takes the box back.")
+        if box.axis == self._view.axis:
+            self._bar.show_carried([index])
 
     def _on_slow(self) -> None:
         # Not in place of what has been said since.
@@ -104,6 +131,7 @@ class SegmentTool(Tool):
 
     def _on_masks(self, request: Request, masks: list[SliceMask]) -> None:
         session = self._session
+        self._share.pop(request, None)
         counts = session.overlap(masks, request.label_id)
         self._on_answer()
         try:
@@ -130,6 +158,7 @@ class SegmentTool(Tool):
             self._say(said, describe_masks(masks))
 
     def _on_failure(self, request: Request, error: BaseException) -> None:
+        self._share.pop(request, None)
         self._workspace.prompts.drop(request)
         self._on_answer()
         self._preview.hide()

@@ -103,7 +103,12 @@ class WindowLevelTool(Tool):
         place = -1 if shown is None else self._presets.index(shown)
         preset = self._presets[(place + 1) % len(self._presets)]
         self.show(preset.window)
-        self._say(f"Window: {preset.name}, {preset.detail}.")
+        seen = "too" if self._workspace.shares_window else "still as before"
+        self._say(
+            f"Window: {preset.name}, {preset.detail}. The network sees it {seen}.",
+            "'The network sees this window', under 'Network, window, layer' in the volume's menu,\n"
+            "decides whether it does.",
+        )
 
     def fit(self) -> None:
         """Fit the window to the slice in view."""

@@ -1,1 +1,1 @@
-"""What is seen of a volume, and how one moves through it; none of it changes the label."""
+"""What is seen and measured of a volume, and how one moves through it; no label changes by it."""

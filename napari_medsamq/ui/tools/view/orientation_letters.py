@@ -2,65 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QLabel
 
-from napari_medsamq.geometry import axis_codes, is_oblique, obliquity
+from napari_medsamq.geometry import is_oblique, obliquity
+from napari_medsamq.ui.canvas.edge_letters import UNKNOWN, EdgeLetters, edge_letters
 from napari_medsamq.ui.canvas.slice_bar import BAR_HEIGHT
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
-_OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "I": "S", "S": "I"}
 _MARGIN = 6
 # White on half-transparent black: read on a white picture as on a black one.
 _STYLE = (
     "color: white; background-color: rgba(0, 0, 0, 150); border-radius: 4px; "
     "padding: 1px 6px; font-weight: bold; font-size: {}px;"
 )
-
-
-@dataclass(frozen=True)
-class EdgeLetters:
-    """Towards which side of the patient each edge of the canvas lies: R, L, A, P, I or S."""
-
-    left: str
-    right: str
-    top: str
-    bottom: str
-
-
-def edge_letters(
-    affine: npt.ArrayLike, right: npt.NDArray[np.floating], down: npt.NDArray[np.floating]
-) -> EdgeLetters:
-    """Name the edges of the canvas by the patient axes nearest to them.
-
-    Parameters
-    ----------
-    affine : (4, 4) float
-        Of the volume.
-    right, down : (3,) float
-        Steps to the right and down on the canvas, along the array axes (z, y, x).
-
-    Examples
-    --------
-    An axial slice in radiological convention, with the patient's right on the left:
-
-    >>> edge_letters(np.eye(4)[[2, 1, 0, 3]], np.array([0, 0, 1]), np.array([0, 1, 0]))
-    EdgeLetters(left='R', right='L', top='A', bottom='P')
-    """
-    codes = axis_codes(affine)
-
-    def letter(step: npt.NDArray[np.floating]) -> str:
-        axis = int(np.abs(step).argmax())
-        return codes[axis] if step[axis] > 0 else _OPPOSITE[codes[axis]]
-
-    return EdgeLetters(letter(-right), letter(right), letter(-down), letter(down))
-
-
-_UNKNOWN = EdgeLetters("?", "?", "?", "?")
 
 
 class OrientationLetters(Tool):
@@ -76,7 +35,7 @@ class OrientationLetters(Tool):
 
     def __init__(self, context: ToolContext) -> None:
         super().__init__(context)
-        self._edges = {edge: QLabel(self._canvas) for edge in asdict(_UNKNOWN)}
+        self._edges = {edge: QLabel(self._canvas) for edge in asdict(UNKNOWN)}
         for edge, label in self._edges.items():
             label.setObjectName(f"patient side: {edge}")
             label.setStyleSheet(_STYLE.format(15))
@@ -144,7 +103,7 @@ class OrientationLetters(Tool):
         ):
             return None
         if not volume.orientation_known:
-            return None if 1 in volume.data.shape[:3] else _UNKNOWN
+            return None if 1 in volume.data.shape[:3] else UNKNOWN
         vertical, horizontal = self._viewer.scene.camera.orientation2d
         down, right = (self._step(axis) for axis in shown)
         return edge_letters(

@@ -28,6 +28,8 @@ class OutlineTool(Tool):
         self._look = _FILLED
         marks = self._workspace.boxes, self._workspace.marks
         self._opacity = {layer: layer.opacity for layer in marks}
+        self.follow(self._cover, self._dock.label.opacity_requested)
+        self._dock.label.show_opacity(self._workspace.labels.opacity)
         self.follow(self._on_request, self._workspace.prompts.requested)
 
     def close(self) -> None:
@@ -42,6 +44,9 @@ class OutlineTool(Tool):
             return
         self._show(_LOOKS[(_LOOKS.index(self._look) + 1) % len(_LOOKS)])
         self._say(_SAID[self._look])
+
+    def _cover(self, opacity: float) -> None:
+        self._workspace.labels.opacity = opacity
 
     def _on_request(self) -> None:
         if self._look == _HIDDEN:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from napari_medsamq.analysis.statistics import LabelStatistics, measure_part
+from napari_medsamq.annotation.acceptance import all_accepted
 from napari_medsamq.annotation.history import LabelPart
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.io.volume import Volume
@@ -67,7 +68,13 @@ class MeasureTool(BackgroundTool):
         named = {used: (session.style(used).name, own) for used, (own, _) in self._found.items()}
         unit = "HU" if session.volume.hounsfield else "grey value"
         bars = self._found[label_id][1] if label_id in self._found else NOTHING
-        self._form.show_statistics(named, label_id, unit, bars, session.style(label_id).color)
+        history = session.history
+        # It is said beside the change since a prior scan.
+        accepted = not self._workspace.prior or all_accepted(
+            history.label, history.accepted, label_id
+        )
+        color = session.style(label_id).color
+        self._form.show_statistics(named, label_id, unit, bars, color, accepted=accepted)
 
     def _on_error(self, error: MedSAMQError) -> None:
         self._fail(error)
