@@ -40,16 +40,16 @@ class SegmentTool(Tool):
         super().__init__(context)
         self._preview = preview
         self._model = model
-        self._bar = context.bar
-        # How many slices of a box have come.
-        self._share: dict[Request, int] = {}
-        self._came.connect(self._on_came)
         # What is answered at once need not be announced: each line costs a picture of the window.
         self._slow = QTimer(self)
         self._slow.setSingleShot(True)
         self._slow.setInterval(_SLOW_MS)
         self._slow.timeout.connect(self._on_slow)
         self._said = ""  # when it was asked
+        self._bar = context.bar
+        # How many slices of a box have come.
+        self._share: dict[Request, int] = {}
+        self._came.connect(self._on_came)
         self.follow(self.ask, self._workspace.prompts.requested)
         # Boxes that were drawn meanwhile; what was drawn before is done.
         self.follow(self.ask_all, model.ended)
