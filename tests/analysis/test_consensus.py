@@ -10,13 +10,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicom_series import write_series
 from nifti_labels import TABLE, write
 from typer.testing import CliRunner, Result
 
 from napari_medsamq.analysis.comparison import compare_labels
 from napari_medsamq.analysis.consensus import majority, staple
 from napari_medsamq.cli.main import app
+from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import read_label_file
+from napari_medsamq.io.volume import read_volume
 
 pytestmark = pytest.mark.usefixtures("same_process")
 
@@ -204,6 +207,20 @@ def test_what_they_agree_on_is_saved_on_the_grid_of_the_image(
     assert "--overwrite" in again.stderr
     assert saved[0].read_bytes() == before
     assert compare(*files, *options, "--overwrite").exit_code == 0
+
+
+def test_readers_may_work_with_other_programs(tmp_path: Path) -> None:
+    """A segmentation holds its slices only, and contours are drawn on the image of another one."""
+    voxels = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.int16)
+    series = read_volume(write_series(tmp_path / "series", voxels, AFFINE))
+    labels = [series.from_source(own) for own in READINGS[:3]]
+    paths = [tmp_path / name for name in ("a.rtstruct.dcm", "b.dcm", "c.nii.gz")]
+    for path, label in zip(paths, labels, strict=True):
+        write_label(path, label, series)
+    target = tmp_path / "m.nii.gz"
+    result = compare(*paths, "--majority", target)
+    assert result.exit_code == 0, result.stderr
+    np.testing.assert_array_equal(np.asarray(nib.load(target).dataobj), majority(READINGS[:3]))
 
 
 def refused(tmp_path: Path, arguments: list[object], *words: str) -> None:
