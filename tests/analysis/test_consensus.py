@@ -87,17 +87,18 @@ def test_a_majority_of_organs_is_counted_voxel_by_voxel(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [3, 4])
-def test_staple_is_that_of_simpleitk(count: int) -> None:
-    labels = READINGS[:count]
-    likely = {label_id: itk_staple(labels, label_id) for label_id in (1, 3)}
+@pytest.mark.parametrize("other", [1, 5])
+def test_staple_is_that_of_simpleitk(count: int, other: int) -> None:
+    labels = [np.where(own == 1, np.uint16(other), own) for own in READINGS[:count]]
+    likely = {label_id: itk_staple(labels, label_id) for label_id in (other, 3)}
     expected = np.zeros(SHAPE, np.uint16)
-    expected[likely[1] > 0.5] = 1
-    expected[(likely[3] > 0.5) & (likely[3] > likely[1])] = 3
+    expected[likely[other] > 0.5] = other
+    expected[(likely[3] > 0.5) & (likely[3] > likely[other])] = 3
     found = staple(labels)
     np.testing.assert_array_equal(found, expected)
-    # Where both are likelier than not, the likelier one is taken.
-    assert ((likely[1] > 0.5) & (likely[3] > 0.5)).any() == (count == 4)
-    assert {1, 3} <= set(np.unique(found).tolist())
+    assert {other, 3} <= set(np.unique(found).tolist())
+    # Where both are likelier than not, the likelier one is taken, whichever comes first.
+    assert ((likely[other] > 0.5) & (likely[3] > 0.5)).any() == (count == 4)
     # It is another vote than that of the majority.
     assert np.array_equal(found, majority(labels)) == (count == 3)
     # Of these structures the whole image says the same.
