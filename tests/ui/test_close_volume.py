@@ -133,6 +133,15 @@ def test_an_image_of_someone_else_stays_when_its_volume_is_closed(engine, window
     assert list(window.viewer.layers) == [layer]
 
 
+def test_no_layer_is_no_choice_while_a_volume_is_open(drawn):
+    layer = drawn.dock.form.volume._layer
+    assert layer.value is drawn.workspace.image
+    layer.value = None
+    drawn.wait()
+    assert layer.value is drawn.workspace.image
+    assert drawn.dock.controller is not None
+
+
 def test_closing_in_the_middle_of_a_mask_writes_nothing(drawn, engine):
     session = drawn.session
     before = session.label.copy()
