@@ -10,13 +10,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicom_series import write_series
 from nifti_labels import TABLE, write
 from typer.testing import CliRunner, Result
 
 from napari_medsamq.analysis.comparison import compare_labels
 from napari_medsamq.analysis.consensus import majority, staple
 from napari_medsamq.cli.main import app
+from napari_medsamq.io.label_writer import write_label
 from napari_medsamq.io.labels import read_label_file
+from napari_medsamq.io.volume import read_volume
 
 pytestmark = pytest.mark.usefixtures("same_process")
 
@@ -84,17 +87,18 @@ def test_a_majority_of_organs_is_counted_voxel_by_voxel(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [3, 4])
-def test_staple_is_that_of_simpleitk(count: int) -> None:
-    labels = READINGS[:count]
-    likely = {label_id: itk_staple(labels, label_id) for label_id in (1, 3)}
+@pytest.mark.parametrize("other", [1, 5])
+def test_staple_is_that_of_simpleitk(count: int, other: int) -> None:
+    labels = [np.where(own == 1, np.uint16(other), own) for own in READINGS[:count]]
+    likely = {label_id: itk_staple(labels, label_id) for label_id in (other, 3)}
     expected = np.zeros(SHAPE, np.uint16)
-    expected[likely[1] > 0.5] = 1
-    expected[(likely[3] > 0.5) & (likely[3] > likely[1])] = 3
+    expected[likely[other] > 0.5] = other
+    expected[(likely[3] > 0.5) & (likely[3] > likely[other])] = 3
     found = staple(labels)
     np.testing.assert_array_equal(found, expected)
-    # Where both are likelier than not, the likelier one is taken.
-    assert ((likely[1] > 0.5) & (likely[3] > 0.5)).any() == (count == 4)
-    assert {1, 3} <= set(np.unique(found).tolist())
+    assert {other, 3} <= set(np.unique(found).tolist())
+    # Where both are likelier than not, the likelier one is taken, whichever comes first.
+    assert ((likely[other] > 0.5) & (likely[3] > 0.5)).any() == (count == 4)
     # It is another vote than that of the majority.
     assert np.array_equal(found, majority(labels)) == (count == 3)
     # Of these structures the whole image says the same.
@@ -204,6 +208,20 @@ def test_what_they_agree_on_is_saved_on_the_grid_of_the_image(
     assert "--overwrite" in again.stderr
     assert saved[0].read_bytes() == before
     assert compare(*files, *options, "--overwrite").exit_code == 0
+
+
+def test_readers_may_work_with_other_programs(tmp_path: Path) -> None:
+    """A segmentation holds its slices only, and contours are drawn on the image of another one."""
+    voxels = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.int16)
+    series = read_volume(write_series(tmp_path / "series", voxels, AFFINE))
+    labels = [series.from_source(own) for own in READINGS[:3]]
+    paths = [tmp_path / name for name in ("a.rtstruct.dcm", "b.dcm", "c.nii.gz")]
+    for path, label in zip(paths, labels, strict=True):
+        write_label(path, label, series)
+    target = tmp_path / "m.nii.gz"
+    result = compare(*paths, "--majority", target)
+    assert result.exit_code == 0, result.stderr
+    np.testing.assert_array_equal(np.asarray(nib.load(target).dataobj), majority(READINGS[:3]))
 
 
 def refused(tmp_path: Path, arguments: list[object], *words: str) -> None:
