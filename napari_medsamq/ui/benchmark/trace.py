@@ -63,7 +63,7 @@ _STAGES: tuple[tuple[type, tuple[str, ...]], ...] = (
     (LabelForm, ("show_structures",)),
     (MeasureForm, ("show_statistics",)),
     (SliceBar, ("show_ready", "show_slice", "paintEvent")),
-    (SlicePredictor, ("segment", "prepare", "mask_confidence")),
+    (SlicePredictor, ("segment", "prepare", "check_mask")),
     (CropTransform, ("image", "invert_mask")),
     (OpenVINOEngine, ("encode", "decode")),
 )
