@@ -13,6 +13,9 @@ from qtpy.QtCore import QObject, Qt, Signal
 
 from napari_medsamq.plain_text import unguessed
 
+# How long a job of many steps goes on before it lets others in.
+CHUNK_S = 0.06
+
 
 class Gate(Protocol):
     """Holds back what changes the label, while a brush is at work on it say."""

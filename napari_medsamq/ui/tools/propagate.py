@@ -22,9 +22,7 @@ from napari_medsamq.ui.forms.guide import PROPAGATE
 from napari_medsamq.ui.forms.tool_rail import BOTH_WAYS, DOWN, TO_VIEW, UP
 from napari_medsamq.ui.messages import describe_masks, report_carried, report_progress
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
-
-# How long the compute thread goes on before it looks whether anything else is wanted.
-_CHUNK_S = 0.06
+from napari_medsamq.ui.worker import CHUNK_S
 
 Found = SliceMask | Stop
 
@@ -314,7 +312,7 @@ class PropagateTool(Tool):
 
 def _take(found: Iterator[Found]) -> list[Found]:
     """Take what comes within a while; nothing means that there is no more."""
-    end, taken = perf_counter() + _CHUNK_S, []
+    end, taken = perf_counter() + CHUNK_S, []
     for item in found:
         taken.append(item)
         if perf_counter() > end:

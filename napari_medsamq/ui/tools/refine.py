@@ -12,10 +12,9 @@ from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.ui.tools.repair import RepairTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
+from napari_medsamq.ui.worker import CHUNK_S
 
 _TITLE = "Refine in 3D"
-# How long the compute thread goes on before it looks whether anything else is wanted.
-_CHUNK_S = 0.06
 
 
 class RefineTool(Tool):
@@ -105,7 +104,7 @@ class RefineTool(Tool):
 
 def _take(steps: Generator[int, None, Bool]) -> int | Bool:
     """Take steps for a while: return how many slices are left, or at the end the mask."""
-    end = perf_counter() + _CHUNK_S
+    end = perf_counter() + CHUNK_S
     while True:
         try:
             left = next(steps)
