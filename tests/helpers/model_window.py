@@ -72,7 +72,10 @@ class ModelCanvas(QOpenGLWidget):
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         handler, active = KeymapHandler(), self._viewer.layers.selection.active
         handler.keymap_providers = [p for p in (active, self._viewer) if p is not None]
-        keys = QKeySequence(int(event.modifiers()) | event.key())
+        modifiers = event.modifiers()
+        # PyQt6's have a value, PyQt5's are a number.
+        number = int(getattr(modifiers, "value", modifiers))
+        keys = QKeySequence(number | event.key())
         handler.press_key(qkeysequence2modelkeybinding(keys))
 
     def _tell(self, callbacks: Callable[[Any, Any], None], event: Any) -> None:
