@@ -80,11 +80,12 @@ class ModelCanvas(QOpenGLWidget):
 
     def _tell(self, callbacks: Callable[[Any, Any], None], event: Any) -> None:
         viewer = self._viewer
-        pixel = np.array([event.pos().x(), event.pos().y()], float)
+        wheel = isinstance(event, QWheelEvent)
+        place = event.position() if wheel else event.pos()
+        pixel = np.array([place.x(), place.y()], float)
         position = np.array(viewer.dims.point, float)
         position[list(viewer.dims.displayed)] = ((pixel - ORIGIN) / ZOOM)[::-1]
         viewer.cursor.position = tuple(position)
-        wheel = isinstance(event, QWheelEvent)
         said = SimpleNamespace(
             type="mouse_wheel" if wheel else _TYPES[event.type()],
             pos=pixel,
