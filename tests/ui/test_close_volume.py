@@ -157,8 +157,10 @@ def test_closing_in_the_middle_of_a_mask_writes_nothing(drawn, engine):
 
 def sliders(window):
     bars = window.viewer.window._qt_window.findChildren(QScrollBar)
-    central = window.viewer.window._qt_window.centralWidget()
-    return [b for b in bars if b.isVisible() and central.isAncestorOf(b) and b.orientation() == 1]
+    central, flat = window.viewer.window._qt_window.centralWidget(), Qt.Orientation.Horizontal
+    return [
+        b for b in bars if b.isVisible() and central.isAncestorOf(b) and b.orientation() == flat
+    ]
 
 
 @pytest.mark.shown
