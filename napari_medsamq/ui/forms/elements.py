@@ -231,8 +231,12 @@ class Table(QTableWidget):
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
         """Return a size for the lines and what stands above them."""
-        lines = self._lines or max(_LEAST_LINES, self.rowCount())
-        return QSize(super().sizeHint().width(), self._height_of(lines))
+        height = self._height_of(self._lines or _LEAST_LINES)
+        if not self._lines:
+            # As some lines may take several of text.
+            around = self._height_of(0)
+            height = max(height, self.verticalHeader().length() + around)
+        return QSize(super().sizeHint().width(), height)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
         """Return that of the lines, or of some: what does not fit the dock is scrolled to."""

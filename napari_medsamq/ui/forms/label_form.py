@@ -27,6 +27,8 @@ from napari_medsamq.ui.forms.icons import icon
 _NAME, _VOLUME, _SHOWN, _LOCKED = range(4)
 _COLUMNS = ("Structure", "mL", "", "")
 _LINES = 5
+# Letters of a usual organ that are enough for its whole name, if it alone begins with them.
+_ENOUGH = 3
 # Columns that a click changes: what of a style they set, its icon if so and if not, and in words.
 _TOGGLES = {
     _SHOWN: ("visible", "eye", "hidden", "Shown"),
@@ -160,7 +162,7 @@ class LabelForm(QWidget):
         if self._name.isHidden():
             return
         # Once, though hiding a field ends what is written in it once more.
-        name, named = self._name.text().strip(), self._named
+        name, named = _whole(self._name.text().strip()), self._named
         self._name.completer().popup().hide()
         self._name.hide()
         if not name:
@@ -196,6 +198,12 @@ class LabelForm(QWidget):
             places = [line for line, found in enumerate(rows) if found.label_id == in_hand]
             if places:
                 self._table.setCurrentCell(places[0], _NAME)
+
+
+def _whole(name: str) -> str:
+    """Return the usual name of an organ that a name is the beginning of, or the name as it is."""
+    begun = [organ for organ in ORGANS if organ.lower().startswith(name.lower())]
+    return begun[0] if len(begun) == 1 and len(name) >= _ENOUGH else name
 
 
 class _StructureTable(Table):
