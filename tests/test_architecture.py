@@ -230,3 +230,5 @@ def test_the_command_line_starts_without_window_training_and_telemetry() -> None
     found = {name.split(".")[0] for name in loaded}
     assert {"napari_medsamq", "openvino"} <= found
     assert found.isdisjoint(GRAPHICAL | HEAVY | {"openvino_telemetry"})
+    # What few commands need takes each start's time where it is imported at once.
+    assert not {"scipy.ndimage", "scipy.spatial", "highdicom", "dask"} & set(loaded)
