@@ -109,7 +109,7 @@ def test_what_one_segments_with_is_in_sight_at_1280_x_720(dock):
         form.label,
         form.check,
         form.messages.line,
-        dock.button("Take back"),
+        dock.button("↶ Undo"),
         form.volume.planes,
         form.volume.window_level.presets,
         dock.dock.controller.slices.bar,

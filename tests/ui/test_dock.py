@@ -69,7 +69,7 @@ def test_a_box_may_be_dragged_in_any_direction(dock):
 
 
 def test_a_quick_drag_ends_where_the_mouse_is_let_go(dock):
-    """napari leaves out moves that come soon after others, and the last may be one of them."""
+    """Napari leaves out moves that come soon after others, and the last may be one of them."""
     begin, end = dock.pixel(BOX[0]), dock.pixel(BOX[1])
     for way in ([], [begin + (end - begin) / 2]):
         dock.mouse(QEvent.Type.MouseButtonPress, begin)
@@ -383,8 +383,6 @@ def test_layers_may_be_renamed_reordered_and_removed(dock):
     dock.press(Qt.Key.Key_B)
     assert workspace.labels in dock.viewer.layers
     assert count_of(workspace.labels) == voxels
-    if workspace.boxes.mode != "add_rectangle":
-        dock.press(Qt.Key.Key_B)
     dock.viewer.dims.set_point(0, 6 * 3.0)
     dock.drag((6, 16, 24), (6, 47, 55))
     dock.wait()
@@ -769,6 +767,19 @@ def test_the_draw_button_says_what_a_drag_will_do(dock):
     dock.drag(*BOX)
     dock.wait()
     assert count(dock) > 0
+    dock.press(Qt.Key.Key_B)
+    assert draw.isChecked(), "B takes the tool in hand, and never puts it away"
+
+
+def test_in_a_window_of_its_own_a_drag_is_a_box_from_the_beginning(engine, window, phantom):
+    window.close_dock()
+    window.open_dock(draws=True)
+    window.open(phantom.volume.path)
+    assert "Drag a box around a structure." in window.dock.status
+    window.viewer.dims.set_point(0, 12 * 3.0)
+    window.drag(*BOX)
+    window.wait()
+    assert count(window) > 0
 
 
 def test_selecting_a_label_layer_goes_back_to_its_volume(dock):

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QApplication,
     QDialog,
     QLabel,
+    QScrollArea,
     QTabBar,
     QTextBrowser,
 )
@@ -21,6 +22,8 @@ from napari_medsamq.ui.forms.tool_rail import BRUSH
 from napari_medsamq.ui.shortcuts import KEYS
 
 BOX = ((12, 16, 24), (12, 47, 55))
+# Of a screen of 1366 x 768 that the list of keys may take.
+SCREEN = 0.94
 
 
 @pytest.fixture
@@ -128,6 +131,10 @@ def test_the_list_of_keys_names_every_key(dock):
     texts = {label.text() for label in dialog.findChildren(QLabel)}
     for action in KEYS.values():
         assert action.words in texts
+    (scroll,) = [own for own in dialog.findChildren(QScrollArea) if own.accessibleName() == "Keys"]
+    needed = dialog.size() - scroll.viewport().size() + scroll.widget().sizeHint()
+    assert needed.width() <= SCREEN * 1366, "no line is cut, and nothing is scrolled to"
+    assert needed.height() <= SCREEN * 768
     dialog.close()
     dock.press(Qt.Key.Key_Percent, Qt.KeyboardModifier.ShiftModifier)
     assert not dialog.isVisible()

@@ -66,9 +66,6 @@ class BoxLayer:
         self._touched: list[tuple[Item | None, npt.NDArray[np.floating]]] = []
         self._gone: list[Item] = []
         self.active, self.still = False, True
-        # napari's Shift makes squares, for good where it is let go while something else has the
-        # focus: a name that is typed.
-        layer.bind_key("Shift", lambda _: None)
         self._on_mode()
         layer.events.mode.connect(self._on_mode)
         layer.events.data.connect(self._on_data)

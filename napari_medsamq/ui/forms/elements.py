@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from magicgui.widgets import FloatSpinBox
+from napari.utils.history import get_open_history
 from qtpy.QtCore import QSignalBlocker, QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
@@ -100,7 +101,8 @@ def file_button(
     """Return a button that asks for a file, one of `files`, and tells `slot` which."""
 
     def ask() -> None:
-        name, _ = QFileDialog.getOpenFileName(result.parentWidget(), title, "", files)
+        here, begin = result.parentWidget(), get_open_history()[0]
+        name, _ = QFileDialog.getOpenFileName(here, title, begin, files)
         if name:
             slot(Path(name))
 
@@ -112,7 +114,7 @@ def folder_button(text: str, title: str, slot: Callable[[Path], object]) -> QPus
     """Return a button that asks for a folder, and tells `slot` which."""
 
     def ask() -> None:
-        name = QFileDialog.getExistingDirectory(result.parentWidget(), title)
+        name = QFileDialog.getExistingDirectory(result.parentWidget(), title, get_open_history()[0])
         if name:
             slot(Path(name))
 

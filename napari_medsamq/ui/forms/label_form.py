@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.io.terminology import ORGANS
+from napari_medsamq.ui.canvas.canvas_widget import main_window
 from napari_medsamq.ui.forms.elements import Table, button, lay_out, row, swatch
 from napari_medsamq.ui.forms.icons import icon
 
@@ -152,6 +153,9 @@ class LabelForm(QWidget):
         self._name.setText("" if found is None else found.style.name)
         self._name.selectAll()
         self._name.show()
+        # What it offers is a window of its own, which the theme's style does not come to.
+        window = main_window(self)
+        self._name.completer().popup().setStyleSheet("" if window is None else window.styleSheet())
         self._name.setFocus()
 
     def _on_chosen(self, name: str) -> None:
@@ -184,7 +188,7 @@ class LabelForm(QWidget):
             for line, found in enumerate(rows):
                 name = QTableWidgetItem(swatch(found.style.color), found.style.name)
                 name.setToolTip(f"Number {found.label_id} in a saved file")
-                volume = QTableWidgetItem(f"{found.millilitres:,.1f}")
+                volume = QTableWidgetItem(f"{found.millilitres:,.1f} mL")
                 volume.setTextAlignment(right)
                 for column, item in ((_NAME, name), (_VOLUME, volume)):
                     self._table.setItem(line, column, item)
