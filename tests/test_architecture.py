@@ -36,7 +36,7 @@ TRAINING = (
     ("checkpoints",),
     ("conversion",),
     ("learning", "evaluation"),
-    ("benchmarks",),
+    ("benchmarks", "adaptation"),
     ("ablation",),
     ("commands",),
 )
