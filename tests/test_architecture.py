@@ -40,7 +40,7 @@ TRAINING = (
     ("ablation",),
     ("commands",),
 )
-COMMON = {"config", "console", "errors", "files", "processes"}
+COMMON = {"config", "console", "errors", "files"}
 DOORS = {
     "openvino": {"inference"},
     "nibabel": {"io"},

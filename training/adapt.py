@@ -14,7 +14,7 @@ from napari_medsamq.inference.model_choice import FAST_MODEL, find_model
 from training.adaptation.benchmark import run_benchmark, table
 from training.adaptation.personal_model import Teaching
 from training.console import error_message
-from training.processes import asked_to_end, join_processes, keep_memory
+from training.learning.processes import asked_to_end, join_processes, keep_memory
 
 
 def main(

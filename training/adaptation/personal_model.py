@@ -20,9 +20,9 @@ from training.data.cases import NpzCase, find_cases, write_case
 from training.data.config import DataConfig
 from training.learning.calibration import CalibrationConfig, quantize_network
 from training.learning.config import TrainConfig
+from training.learning.processes import Processes
 from training.learning.run_folder import CONFIG, RunFolder
 from training.learning.training_run import train
-from training.processes import Processes
 
 SETTINGS = Path(__file__).parents[1] / "configs" / "adapt.yaml"
 # What lies below the folder of the modality: cases with their masks, and images without.

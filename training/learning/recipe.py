@@ -19,8 +19,8 @@ from training.data.config import DataConfig
 from training.data.dataset import Draw, SliceDataset, TrainingSample
 from training.data.sources import fold_sets, read_sources
 from training.learning.config import TrainConfig
+from training.learning.processes import Processes
 from training.models.sam import LiteMedSAM
-from training.processes import Processes
 
 FOLDS = 3
 _FOLD_SHARE = 0.25

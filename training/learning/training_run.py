@@ -20,6 +20,7 @@ from training.data.runs import RunDataset
 from training.errors import ConfigError
 from training.files import path_sha256
 from training.learning.config import TrainConfig
+from training.learning.processes import Processes
 from training.learning.run_folder import RunFolder
 from training.learning.teachers import (
     EmbeddingStore,
@@ -28,7 +29,6 @@ from training.learning.teachers import (
     fast_encoder,
 )
 from training.learning.trainer import Trainer
-from training.processes import Processes
 
 
 def train(
