@@ -70,7 +70,10 @@ class Row:
         """Read what `json.dumps(asdict(row))` wrote."""
         raw = json.loads(text)
         for name in ("test", "held_back", "val"):
-            raw[name] = raw[name] and Judgement(**raw[name])
+            own = raw[name]
+            raw[name] = own and Judgement(
+                **{**own, "interval": own["interval"] and (*own["interval"],)}
+            )
         return cls(**raw)
 
 

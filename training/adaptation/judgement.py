@@ -33,15 +33,15 @@ class Judgement:
     cases, objects : int
     before, after : float
         Mean DSC, by a box alone as the plugin asks, which zooms in on small ones.
-    interval : (float, float) or None
-        Of the difference, 95 %, by a bootstrap over the cases; None for a single case.
+    interval : list of float, or None
+        Both ends, of the difference, 95 %, by a bootstrap over the cases; None for a single case.
     """
 
     cases: int
     objects: int
     before: float
     after: float
-    interval: tuple[float, float] | None
+    interval: list[float] | None
 
     @property
     def better(self) -> bool:
@@ -76,7 +76,7 @@ def judge(data_dir: Path, engines: dict[str, Engine], limit: int | None = None) 
     ends = summary["differences"][str(modes[1])]["macro"]["dsc"]["ci95"]
     own: Sequence[Score] = scores[modes[0]]
     cases = {score.target.case for score in own}
-    return Judgement(len(cases), len(own), before, after, ends and (ends[0], ends[1]))
+    return Judgement(len(cases), len(own), before, after, ends)
 
 
 def kept_alike(folder: Path, memory: str, engines: dict[str, Engine]) -> float:
