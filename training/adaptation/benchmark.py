@@ -70,10 +70,7 @@ class Row:
         """Read what `json.dumps(asdict(row))` wrote."""
         raw = json.loads(text)
         for name in ("test", "held_back", "val"):
-            own = raw[name]
-            raw[name] = own and Judgement(
-                **{**own, "interval": own["interval"] and (*own["interval"],)}
-            )
+            raw[name] = raw[name] and Judgement(**raw[name])
         return cls(**raw)
 
 
