@@ -22,10 +22,10 @@ from training.data.cases import find_cases
 from training.data.sources import NOT_FOR_RELEASE, read_sources
 from training.files import write_file
 from training.learning.config import TrainConfig
+from training.learning.processes import Processes, asked_to_end, join_processes, keep_memory
 from training.learning.recipe import RecipeStage, known_folds, list_stages, score_fold
 from training.learning.run_folder import CONFIG, RunFolder
 from training.learning.training_run import train
-from training.processes import Processes, asked_to_end, join_processes, keep_memory
 
 _CONFIGS = Path(__file__).parent / "configs"
 # What a GPU is kept busy by; a rate that fits larger batches.

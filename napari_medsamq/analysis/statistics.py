@@ -9,7 +9,6 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.distance import pdist
 
 from napari_medsamq.array_types import Bool, Float64
 from napari_medsamq.geometry import voxel_ml
@@ -272,7 +271,7 @@ def _corners(mask: Bool) -> Float64:
 def _longest(points: Float64) -> float:
     """Return the longest distance between any two of points (n, 2 or 3)."""
     if len(points) <= _FEW:
-        return float(pdist(points).max()) if len(points) > 1 else 0.0
+        return float(_distances(points[:, None], points).max())
     # No distance is longer than that of both to the middle: of nearly all points that shows that
     # they are no ends.
     radii = _distances(points, points.mean(0))
@@ -289,5 +288,5 @@ def _longest(points: Float64) -> float:
 
 
 def _distances(points: Float64, place: Float64) -> Float64:
-    found: Float64 = np.linalg.norm(points - place, axis=1)
+    found: Float64 = np.linalg.norm(points - place, axis=-1)
     return found

@@ -189,14 +189,15 @@ class LabelModel:
         shape = self.label.shape
         clicks = () if isinstance(box, BoxPrompt3D) else box.clicks
         corrects = start is not None or clicks
-        name = f"{'correction of' if corrects else 'box for'} {self.style(label_id).name}"
+        drawn = "lasso" if isinstance(box, BoxPrompt) and box.lasso else "box"
+        name = f"{'correction of' if corrects else f'{drawn} for'} {self.style(label_id).name}"
         answers = list(masks)
         found = np.unique(np.concatenate([mask.voxels(shape) for mask in answers]))
         # Clicks may take away all that there was.
         if found.size == 0 and not clicks:
             raise PromptError(
-                "The network found nothing in this box. Draw it closer around the structure, or "
-                "change the window so that the structure stands out."
+                f"The network found nothing in this {drawn}. Draw it closer around the structure, "
+                "or change the window so that the structure stands out."
             )
         voxels = self._takeable(found, label_id)
         if voxels.size == 0 and found.size:
@@ -477,8 +478,8 @@ class LabelModel:
 
 
 def fresh_clicks(box: BoxPrompt | BoxPrompt3D, replaces: Prompt | None) -> tuple[Click, ...]:
-    """Return the clicks of a box that the prompt which it takes the place of has not."""
+    """Return the clicks, one by one, of a box that the prompt which it replaces has not."""
     if not isinstance(box, BoxPrompt):
         return ()
     before = replaces.box.clicks if replaces and isinstance(replaces.box, BoxPrompt) else ()
-    return box.clicks[len(before) :]
+    return tuple(own for click in box.clicks[len(before) :] for own in click.parts)

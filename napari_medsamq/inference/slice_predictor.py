@@ -17,6 +17,7 @@ from napari_medsamq.inference.confidence import MaskCheck, dice, wider_box
 from napari_medsamq.inference.crop import CropTransform, tight_box
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES, EmbeddingCache
 from napari_medsamq.inference.engine import Engine, box_points
+from napari_medsamq.inference.lasso import lasso_area
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.prompt_decoder import (
     MASK_LOGIT,
@@ -25,7 +26,7 @@ from napari_medsamq.inference.prompt_decoder import (
     with_clicks,
 )
 from napari_medsamq.io.volume import Volume
-from napari_medsamq.prompts import CarryPrompt, Click
+from napari_medsamq.prompts import CarryPrompt, Click, Pixel
 
 # One embedding in so many is of a part of a slice that the network was shown enlarged.
 _PARTS = 8
@@ -222,14 +223,24 @@ class SlicePredictor:
         xyxy: npt.ArrayLike,
         clicks: Sequence[Click] = (),
         start: Bool | None = None,
+        lasso: Sequence[Pixel] = (),
     ) -> SliceMask:
         """Decode a box (4,) XYXY in slice pixels; see `PromptDecoder`.
+
+        Of a lasso, the network is asked with what it encloses as a mask that is nearly right, and
+        what it finds beyond is left; clicks correct the mask that comes of that.
 
         Raises
         ------
         ModelError
             If the network fails.
         """
+        if lasso:
+            area = lasso_area(lasso, self.whole.shape)
+            found = self.segment(index, xyxy, start=area)
+            start = found.mask & area
+            if not clicks:
+                return replace(found, mask=start)
         around = with_clicks(xyxy, clicks)
         transform = self.transform_around(around)
         answer = self._decode(index, transform, around, clicks, start)[0]

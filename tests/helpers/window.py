@@ -26,9 +26,9 @@ class Window:
         viewer.window.resize(1300, 850)
         self.open_dock()
 
-    def open_dock(self, *, prefetch=False, memory=DEFAULT_BUDGET, ask=True):
+    def open_dock(self, *, prefetch=False, memory=DEFAULT_BUDGET, ask=True, draws=False):
         # Encoding ahead would count as encoding in tests that count.
-        options = DockOptions(ask=ask, prefetch=prefetch, memory=memory)
+        options = DockOptions(ask=ask, prefetch=prefetch, memory=memory, draws=draws)
         self.dock = MedSAMQWidget(self.viewer, options=options)
         self.dock_frame = self.viewer.window.add_dock_widget(self.dock, name="MedSAM-Q")
 

@@ -26,11 +26,10 @@ DRAG = "tests/ui/test_walk.py::test_a_drag_on_the_sample_becomes_a_saved_liver_m
 # What a walk comes to; what calls one of these, itself or by others, is on the way.
 SINKS = {
     *("OpenVINOEngine.encode", "OpenVINOEngine.decode", "PreviewLayer.show", "History._apply"),
-    *("append_record", "write_nifti", "read_nifti", "file_hash", "read_arrays", "ModelSpec.write"),
+    *("append_record", "write_nifti", "read_nifti", "file_hash", "write_whole", "read_arrays"),
     *("SliceDataset._packed", "read_network", "convert_lite_medsam", "write_model", "dsc", "nsd"),
 }
-# What hands the work on to other threads; other tools of the window do theirs beside it, and
-# timers, which say or show something once the work has taken long or is over.
+# What hands the work on to other threads; other tools of the window do theirs beside it.
 HANDS_ON = ("PreviewTool", "SegmentTool", "SaveLoadTool")
 
 
@@ -76,16 +75,12 @@ class Walk:
         if self.on and by.f_code.co_filename.startswith(OURS):
             who = type(by.f_locals.get("self")).__name__
             self.queued[f"{step} {who}.{by.f_code.co_name}"] += 1
-            if who in HANDS_ON and step != "timer of":
+            if who in HANDS_ON:
                 self.mark(by)
 
     def tell(self, name: str, *, listed: bool) -> None:
         """Print what was noted, and with an asterisk what is on the way."""
-        steps = {
-            step
-            for step in self.queued
-            if any(own in step for own in HANDS_ON) and not step.startswith("timer of")
-        }
+        steps = {step for step in self.queued if any(own in step for own in HANDS_ON)}
         for what, places, queued in (
             ("entered", self.entered, self.queued),
             ("on the way", self.way, steps),

@@ -26,10 +26,10 @@ from training.data.sources import NOT_FOR_RELEASE, fold_sets
 from training.errors import ConfigError
 from training.learning import trainer
 from training.learning.config import TrainConfig
+from training.learning.processes import Processes, asked_to_end
 from training.learning.recipe import known_folds, list_stages, score_fold
 from training.learning.run_folder import RunFolder
 from training.learning.training_run import train
-from training.processes import Processes, asked_to_end
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 

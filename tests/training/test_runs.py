@@ -27,11 +27,11 @@ from training.errors import DataError
 from training.learning.carried_rounds import carry, drift
 from training.learning.config import TrainConfig
 from training.learning.losses import emptiness_loss
+from training.learning.processes import Processes
 from training.learning.run_folder import RunFolder
 from training.learning.teachers import torch_encoder
 from training.learning.trainer import Trainer
 from training.learning.training_run import train
-from training.processes import Processes
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 PLAIN: dict[str, Any] = {"flip": 0.0, "crop": 0.0, "min_pixels": 20}

@@ -44,13 +44,13 @@ from training.learning.calibration import CalibrationConfig, quantize_network
 from training.learning.click_rounds import correct
 from training.learning.config import TrainConfig
 from training.learning.losses import distillation_loss
+from training.learning.processes import Processes
 from training.learning.run_folder import RunFolder
 from training.learning.teachers import Teacher, torch_encoder
 from training.learning.trainer import Trainer, choose_parameters, learning_rate
 from training.learning.training_run import train
 from training.models.sam import ENCODERS, PUBLISHED, build_fast_medsam
 from training.models.vit import Attention
-from training.processes import Processes
 from training.quantization.quantized_network import QuantConfig, calibrate, quantize
 
 SCRIPT = Path(__file__).parents[1] / "helpers/small_run.py"

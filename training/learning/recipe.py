@@ -19,8 +19,8 @@ from training.data.config import DataConfig
 from training.data.dataset import Draw, SliceDataset, TrainingSample
 from training.data.sources import fold_sets, read_folds, read_sources
 from training.learning.config import TrainConfig
+from training.learning.processes import Processes
 from training.models.sam import LiteMedSAM
-from training.processes import Processes
 
 _FOLD_SHARE = 0.25
 # Objects of each data set that a fold is judged by, by boxes that are 0 to 5 frame pixels too wide.

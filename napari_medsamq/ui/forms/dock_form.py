@@ -181,7 +181,7 @@ def _page(*forms: QWidget) -> QWidget:
     layout.setContentsMargins(0, _GRID, 0, 0)
     for form in forms:
         layout.addWidget(form)
-        if form.layout() is not None and len(forms) == 1:
+        if form.layout() is not None:
             form.layout().setContentsMargins(0, 0, 0, 0)
     layout.addStretch(1)
     return page
