@@ -70,7 +70,7 @@ def trainer(cases: Path, *keys: str, one_look: bool = True) -> Trainer:
     settings = config(cases, *keys)
     teacher = None
     if settings.distill_weight:
-        net = small_net(one_look=one_look)
+        net = small_net(one_look=True)
         teacher = Teacher(net, ALONE.device, torch_encoder(net.image_encoder))
     frozen = None
     network = small_network(one_look=one_look)
