@@ -36,11 +36,11 @@ TRAINING = (
     ("checkpoints",),
     ("conversion",),
     ("learning", "evaluation"),
-    ("benchmarks",),
+    ("benchmarks", "adaptation"),
     ("ablation",),
     ("commands",),
 )
-COMMON = {"config", "console", "errors", "files", "processes"}
+COMMON = {"config", "console", "errors", "files"}
 DOORS = {
     "openvino": {"inference"},
     "nibabel": {"io"},

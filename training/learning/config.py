@@ -53,6 +53,9 @@ class TrainConfig(DataConfig):
         How often each mask is corrected by a click, and learnt from anew.
     starts : float
         How often, with `clicks`, the first answer is that to a mask that is a little wrong.
+    strokes : float
+        How often, with `clicks`, a simulated scribble stands in place of a click, and with `starts`
+        a lasso in place of the box and the mask that is a little wrong.
     volumes : tuple of Path
         Folders of cases, not of their cache, whose volumes `runs` are drawn from.
     runs : int
@@ -78,6 +81,9 @@ class TrainConfig(DataConfig):
     teacher : Path, optional
         Network file, directory of an int8 model, whose weights teach in floating point, or
         checkpoint of MedSAM ViT-B; without it the published LiteMedSAM teaches.
+    remembers : bool
+        Whether the network as it was at the start teaches instead, so that nothing is forgotten;
+        for a decoder that learns alone.
     teacher_bf16 : bool
         Whether a teacher's encoder computes in bfloat16, which not every processor can.
     teacher_cache : Path, optional
@@ -112,6 +118,7 @@ class TrainConfig(DataConfig):
     micro_batch: PositiveInt = 1
     clicks: NonNegativeInt = 0
     starts: Probability = 0.0
+    strokes: Probability = 0.0
     volumes: Several[Path] = ()
     runs: NonNegativeInt = 0
     run_slices: PositiveInt = 3
@@ -124,6 +131,7 @@ class TrainConfig(DataConfig):
     distill_weight: NonNegativeFloat = 1.0
     answer_weight: NonNegativeFloat = 0.0
     teacher: Path | None = None
+    remembers: bool = False
     teacher_bf16: bool = False
     teacher_cache: Path | None = None
     teacher_cache_gb: NonNegativeFloat = 20.0
@@ -162,6 +170,10 @@ class TrainConfig(DataConfig):
             "`starts` gives masks to correct, and with `clicks: 0` nothing is corrected",
         )
         require(
+            self.strokes == 0 or self.clicks > 0,
+            "`strokes` stand in place of clicks, and with `clicks: 0` nothing is corrected",
+        )
+        require(
             self.runs == 0 or self.mask_weight > 0,
             "`runs` teach masks, and with `mask_weight: 0` none are learnt",
         )
@@ -176,6 +188,11 @@ class TrainConfig(DataConfig):
         require(
             self.answer_weight == 0 or self.mask_weight > 0,
             "`answer_weight` teaches masks, and with `mask_weight: 0` none are learnt",
+        )
+        require(
+            not self.remembers or (self.trains == "decoder" and self.answer_weight > 0),
+            "`remembers` gives a decoder that learns alone its answers of before, and needs "
+            "`trains: decoder` and an `answer_weight`",
         )
         require(
             self.batch_norm == "frozen" or self.trains != "decoder",

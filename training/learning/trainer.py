@@ -28,9 +28,9 @@ from training.learning.carried_rounds import carry, drift
 from training.learning.click_rounds import correct
 from training.learning.config import TrainConfig
 from training.learning.losses import batch_losses, mask_losses, mask_stability
+from training.learning.processes import Processes
 from training.learning.teachers import Encoder, Teacher
 from training.models.sam import LiteMedSAM
-from training.processes import Processes
 from training.quantization.quantized_network import PARTS
 
 # Dimensions of a batch of images; runs of slices have one more.
@@ -89,13 +89,14 @@ class TrainedNetwork(nn.Module):
             return embedding, carry(self.net, of_runs, prompt, mask, rng)
         if not self.decodes:
             return embedding, []
-        clicks, starts = self._config.clicks, self._config.starts
+        config = self._config
         wanted = mask.cpu().numpy() > 0
-        if wanted.any((1, 2)).all() and rng.random() < self._config.drifts:
+        if wanted.any((1, 2)).all() and rng.random() < config.drifts:
             drifted = np.stack([drift(own, rng) for own in wanted])
             start = torch.from_numpy(drifted).to(mask)
             return embedding, carry(self.net, embedding[:, None], start, mask[:, None], rng)
-        return embedding, correct(self.net, embedding, prompt, mask, clicks, rng, starts=starts)
+        often = {"starts": config.starts, "strokes": config.strokes}
+        return embedding, correct(self.net, embedding, prompt, mask, config.clicks, rng, **often)
 
 
 class Trainer:
