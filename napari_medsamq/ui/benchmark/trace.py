@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
-from napari.layers import Image, Labels, Shapes
+from napari.layers import Image, Labels, Points, Shapes
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
@@ -51,6 +51,7 @@ BOXES, MOVES, CLICKS = 5, 8, 3
 _STAGES: tuple[tuple[type, tuple[str, ...]], ...] = (
     (Image, ("refresh",)),
     (Labels, ("refresh",)),
+    (Points, ("refresh",)),
     (Shapes, ("refresh",)),
     (PreviewLayer, ("show", "hide", "pale")),
     (BoxLayer, ("show",)),
