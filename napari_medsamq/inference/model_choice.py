@@ -88,6 +88,18 @@ def personal_models() -> list[Path]:
     return sorted(path.parent for path in personal_folder().glob("*/model.json"))
 
 
+def shown_name(directory: Path) -> str:
+    """Return how a model is called in menus.
+
+    Examples
+    --------
+    >>> shown_name(personal_folder() / "mine-2026-11-30")
+    'Mine (2026-11-30)'
+    """
+    own = directory.parent == personal_folder()
+    return f"Mine ({directory.name.removeprefix('mine-')})" if own else directory.name
+
+
 def find_model(name: str) -> Path:
     """Return the directory of a model that comes along or of the user's own, by its name.
 

@@ -5,6 +5,7 @@ The engine's masks fill the box, so that each test can say which voxels it expec
 
 import shutil
 import threading
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -18,12 +19,17 @@ from scripted_engine import ScriptedEngine, whole_box
 from window import MOVE_MS
 
 from napari_medsamq.errors import ModelError
+from napari_medsamq.inference import model_choice
+from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.model_choice import MODELS
+from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.ui import open_volume as opening
+from napari_medsamq.ui.forms.model_menu import ModelBox
 from napari_medsamq.ui.prompt_list import Request
+from napari_medsamq.ui.tools.model import ModelChooser
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -855,3 +861,20 @@ def test_saving_under_a_name_without_ending_asks_before_it_replaces(dock, tmp_pa
     dock.entry("Save label").trigger()
     dock.wait()
     assert nib.load(target).shape == (80, 64, 24)
+
+
+def test_models_of_the_users_own_stand_beside_those_that_come_along(qapp, tmp_path, monkeypatch):
+    monkeypatch.setattr(model_choice, "personal_folder", lambda: tmp_path)
+    own = tmp_path / "mine-2026-11-30"
+    own.mkdir()
+    spec = ModelSpec.read(model_choice.MODELS / model_choice.FAST_MODEL)
+    replace(spec, name=own.name, provenance={"personal": "better by 0.04"}).write(own)
+    box = ModelBox()
+    ModelChooser(box, box, Engines(own), compute=None)
+    shown = [box.itemText(row) for row in range(box.count())]
+    assert shown.index("Mine (2026-11-30)") == box.currentIndex()
+    assert "better by 0.04" in box.toolTip()
+    assert {"Automatic: medsamq-fast", "medsamq-fast", "medsamq-int8"} < set(shown)
+    assert model_choice.find_model(own.name) == own
+    with pytest.raises(ModelError, match="none of those that come along"):
+        model_choice.shipped_model(own.name)

@@ -29,7 +29,7 @@ SETTINGS = Path(__file__).parents[1] / "configs" / "adapt.yaml"
 MINE, MEMORY = "mine", "memory"
 _SAMPLES, SAMPLE_SLICES = ("ct.nii.gz", "mr.nrrd"), 45
 # Samples that the activations of the decoder are measured on.
-_MEASURED = 48
+_MEASURED = 24
 
 
 def write_memory(cases: Iterable[NpzCase], folder: Path) -> None:
