@@ -34,7 +34,7 @@ _MOUSE = {
     "Click": "What is missing in the mask; on the bar below: go to a slice",
     "Right click": "What does not belong in the mask",
     "Alt + click": "Take the structure under the mouse in hand",
-    "Shift + drag": "Several clicks along the way, with the tool Point in hand",
+    "Shift + drag": "A scribble, with the tool Point in hand",
     "Wheel": "Next slice, or slice before; the arrow keys do so, too",
     "Ctrl + wheel": "Zoom",
 }
