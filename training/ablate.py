@@ -26,7 +26,7 @@ from training.config import as_overrides, load_config
 from training.console import error_message, print_tables, progress_bar
 from training.data.dataset import SliceDataset
 from training.errors import ConfigError
-from training.processes import join_processes, keep_memory
+from training.learning.processes import join_processes, keep_memory
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs/cpu/ablate.yaml"
 

@@ -22,10 +22,10 @@ from training.data.cases import find_cases
 from training.data.sources import NOT_FOR_RELEASE, read_sources
 from training.files import write_file
 from training.learning.config import TrainConfig
+from training.learning.processes import Processes, asked_to_end, join_processes, keep_memory
 from training.learning.recipe import RecipeStage, known_folds, list_stages, score_fold
 from training.learning.run_folder import CONFIG, RunFolder
 from training.learning.training_run import train
-from training.processes import Processes, asked_to_end, join_processes, keep_memory
 
 _CONFIGS = Path(__file__).parent / "configs"
 # What a GPU is kept busy by; a rate that fits larger batches.
@@ -65,7 +65,7 @@ def main(
     ] = None,
     fold: Annotated[
         list[int] | None,
-        typer.Option(min=0, max=2, help="Leave out this fold alone, and train no network of all."),
+        typer.Option(help="Leave out this fold alone, and train no network of all."),
     ] = None,
     folds: Annotated[bool, typer.Option(help="Judge the recipe by networks of folds.")] = True,
     release: Annotated[
@@ -97,9 +97,9 @@ def main(
             minutes, fold or (known_folds(settings.data) if folds else []), whole=not fold
         )
         start = init_from or MODELS / model
-        for stage in stages:
+        for stage, config in [(own, own.config(settings)) for own in stages]:
             if not ends():
-                _run(stage, stage.config(settings), start, out / stage.name, processes, ends)
+                _run(stage, config, start, out / stage.name, processes, ends)
         if processes.leads:
             card = read_sources().table(sets) if release else f"{NOT_FOR_RELEASE}\n"
             write_file(out / "card.md", card)

@@ -18,8 +18,8 @@ from training.config import as_overrides
 from training.console import error_message
 from training.errors import ConfigError
 from training.files import write_file
+from training.learning.processes import join_processes, keep_memory
 from training.models.fast_vit import DESIGNS
-from training.processes import join_processes, keep_memory
 
 
 def main(

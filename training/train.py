@@ -16,9 +16,9 @@ from training.console import error_message
 from training.conversion.restore import read_start
 from training.errors import ConfigError
 from training.learning.config import TrainConfig
+from training.learning.processes import asked_to_end, join_processes, keep_memory
 from training.learning.run_folder import RunFolder
 from training.learning.training_run import train
-from training.processes import asked_to_end, join_processes, keep_memory
 
 
 def _read_start(path: Path | None) -> StoredNetwork:

@@ -253,15 +253,7 @@ class LabelModel:
         if kept is not None:
             voxels = voxels[~kept.reshape(-1)[voxels]]
         values = np.where(np.isin(voxels, found), label_id, 0).astype(np.uint16)
-        self._keep_locked(voxels, values)
-        name = f"propagation of {self.style(label_id).name}"
-        return self.history.change(
-            name,
-            voxels,
-            values,
-            group=group,
-            network_state=mask.network_state or self.network_state(),
-        )
+        return self._change_carried(label_id, voxels, values, group, mask.network_state)
 
     def commit_nothing(
         self,
@@ -311,15 +303,20 @@ class LabelModel:
         if not voxels.size:
             return None
         values = np.zeros(voxels.size, np.uint16)
+        return self._change_carried(label_id, voxels, values, group, network_state)
+
+    def _change_carried(
+        self,
+        label_id: int,
+        voxels: Voxels,
+        values: Label,
+        group: object,
+        network_state: NetworkState | None,
+    ) -> Edit:
         self._keep_locked(voxels, values)
         name = f"propagation of {self.style(label_id).name}"
-        return self.history.change(
-            name,
-            voxels,
-            values,
-            group=group,
-            network_state=network_state or self.network_state(),
-        )
+        state = network_state or self.network_state()
+        return self.history.change(name, voxels, values, group=group, network_state=state)
 
     def accept(self, axis: int, label_id: int, masks: Mapping[int, bytes]) -> Edit:
         """Accept masks of a label, as one step of the history.

@@ -72,6 +72,12 @@ def batch(
     model: Model = None,
     device: Device = CPU,
     zoom: Annotated[bool, typer.Option(help="Show the network small structures enlarged.")] = True,
+    order: Annotated[
+        bool,
+        typer.Option(
+            "--order", help="Ask about masks once more: on the page, the least sure first."
+        ),
+    ] = False,
 ) -> None:
     """Segment the images of a table, and make statistics and a page of pictures to review.
 
@@ -101,7 +107,7 @@ def batch(
         )
         cases, failures = _read(table, defaults)
         with opened(output) as token:
-            job = Job(cases, output.absolute(), token, device, threads)
+            job = Job(cases, output.absolute(), token, device, threads, order)
             run = partial(run_here, job)
             if connection is not None:
                 run = partial(run_cluster, job, connection)

@@ -31,7 +31,12 @@ from napari_medsamq.errors import PromptError, SaveError, VolumeError
 from napari_medsamq.geometry import PLANE_NAMES
 from napari_medsamq.inference.backend import CPU
 from napari_medsamq.inference.engine import Engines
-from napari_medsamq.inference.model_choice import explain_default, find_model, shipped_models
+from napari_medsamq.inference.model_choice import (
+    explain_default,
+    find_model,
+    personal_models,
+    shipped_models,
+)
 from napari_medsamq.inference.model_list import describe_model, time_steps
 from napari_medsamq.io.label_writer import check_target
 from napari_medsamq.io.modality import modality_of
@@ -271,7 +276,7 @@ def models(
     with user_errors():
         engines = Engines(device=device)
         others = [find_model(name) for name in model or []]
-        for directory in dict.fromkeys([*shipped_models(), *others]):
+        for directory in dict.fromkeys([*shipped_models(), *personal_models(), *others]):
             engine = engines.load(directory)
             say(*describe_model(engine, time_steps(engine)))
         say(f"Without --model: {explain_default()}")

@@ -13,12 +13,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from threading import BoundedSemaphore, Lock
 from typing import Any
 
 import cv2
+import numpy as np
 
 from napari_medsamq import __version__
+from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.cohort.boxes import boxes_of
 from napari_medsamq.cohort.gallery import thumbnail
 from napari_medsamq.cohort.results import (
@@ -33,6 +36,7 @@ from napari_medsamq.cohort.results import (
 from napari_medsamq.cohort.table import CohortCase
 from napari_medsamq.errors import CohortError, JournalError, MedSAMQError, VolumeError
 from napari_medsamq.inference.backend import environment
+from napari_medsamq.inference.confidence import slice_confidence
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.model_choice import default_model, find_model
 from napari_medsamq.inference.model_spec import ModelSpec
@@ -49,6 +53,8 @@ from napari_medsamq.workflows.segment import LabelReport, SegmentReport, segment
 
 # A header and its data; of more files, only the reader knows which of them are meant.
 _PAIR = 2
+# Slices of a label that are asked about once more.
+_CHECKED = 9
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,8 @@ class Task:
         OpenVINO device name.
     threads : int or None
         CPU threads of the network; None takes one per physical core.
+    checked : bool
+        Whether masks of boxes are asked about once more, to see how sure they are.
     """
 
     case: CohortCase
@@ -76,6 +84,7 @@ class Task:
     program: Mapping[str, Any]
     device: str
     threads: int | None
+    checked: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,7 +152,7 @@ class CaseRunner:
         if earlier is None and read_result(output / EARLIER, case, key) is not None:
             move_case(case.name, output / EARLIER, output)
             earlier = read_result(output, case, key)
-        if earlier is not None:
+        if earlier is not None and (not task.checked or "confidence" in earlier["report"]):
             # One of this very run was lost on its way: its worker ended before it told of it.
             ours = earlier.get("run") == task.token
             return CaseOutcome({**earlier, "case": case.name}, skipped=not ours)
@@ -176,6 +185,9 @@ class CaseRunner:
         picture, alt = thumbnail(volume, model.label, window, model.styles, case.axis)
         write_whole(output / picture_file, picture)
         told = report.as_dict()
+        if task.checked:
+            boxed = report.session.annotation if isinstance(report, SegmentReport) else None
+            told["confidence"] = None if boxed is None else _confidence(boxed)
         labels = {n: {**own, "color": model.style(n).color} for n, own in told["labels"].items()}
         # Results are told by paths within their folder, which may be moved.
         return {
@@ -216,6 +228,29 @@ class CaseRunner:
                 directory = None if model is None else find_model(model)
                 self._engines[wanted] = Engines(directory, device, threads)
             return self._engines[wanted]
+
+
+def _confidence(session: AnnotationSession) -> float:
+    """Return the mean confidence in some slices of the label whose masks are the least sure."""
+    found = []
+    for label_id in session.history.voxel_counts:
+        mask = session.label == label_id
+        # Across the axis on which it lies on the fewest slices, as a mask of one slice does.
+        axis = min(range(3), key=lambda own: mask.any(tuple({0, 1, 2} - {own})).sum())
+        planes = np.moveaxis(mask, axis, 0)
+        pixels = planes.sum((1, 2))
+        used = np.flatnonzero(pixels)
+        places = np.linspace(0, len(used) - 1, min(len(used), _CHECKED)).round().astype(int)
+        predictor = session.predictor(axis)
+        found.append(
+            fmean(
+                slice_confidence(
+                    predictor.check_mask(index, planes[index]), pixels[index] / pixels.max(), None
+                )
+                for index in used[places].tolist()
+            )
+        )
+    return min(found)
 
 
 def check_program(expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:

@@ -44,6 +44,8 @@ class Card:
     labels : sequence of (name, colour, mL)
     seconds : float
     warnings : sequence of str
+    confidence : float or None
+        How sure its masks are, 0 to 1; None where that was not asked for.
     """
 
     name: str
@@ -53,6 +55,12 @@ class Card:
     labels: Sequence[tuple[str, str, float]]
     seconds: float
     warnings: Sequence[str]
+    confidence: float | None = None
+
+    @property
+    def sureness(self) -> float:
+        """What cards are sorted by: those of which it is not known come last."""
+        return 2.0 if self.confidence is None else self.confidence
 
 
 def thumbnail(
@@ -152,17 +160,21 @@ def _framed(picture: Picture) -> Picture:
 def page(cards: Sequence[Card], failures: Sequence[tuple[str, str]]) -> str:
     """Return the page: cards in their order, which its reader can change, and what failed.
 
+    Where it is known how sure masks are, the least sure ones come first.
+
     Parameters
     ----------
     cards : sequence of Card
     failures : sequence of (case, error)
     """
-    cases = "\n".join(_card(number, card) for number, card in enumerate(cards))
+    ordered = sorted(enumerate(cards), key=lambda own: own[1].sureness)
+    cases = "\n".join(_card(number, card) for number, card in ordered)
+    first = "" if all(card.confidence is None for card in cards) else _BY_CONFIDENCE
     items = "\n".join(
         f"<li><b>{as_html(name)}</b>: {as_html(error)}</li>" for name, error in failures
     )
     failed = f"<h2>{len(failures)} failed</h2>\n<ul>\n{items}\n</ul>" if failures else ""
-    return _PAGE.format(count=len(cards), cases=cases, failed=failed)
+    return _PAGE.format(count=len(cards), first=first, cases=cases, failed=failed)
 
 
 def _card(number: int, card: Card) -> str:
@@ -171,6 +183,7 @@ def _card(number: int, card: Card) -> str:
         "volume": f"{sum(ml for _, _, ml in card.labels):.4f}",
         "time": f"{card.seconds:.3f}",
         "warnings": len(card.warnings),
+        "confidence": f"{card.sureness:.4f}",
     }
     data = " ".join(f'data-{name}="{value}"' for name, value in numbers.items())
     labels = "<br>".join(
@@ -181,12 +194,15 @@ def _card(number: int, card: Card) -> str:
     warnings = "".join(f'<p class="warning">{as_html(text)}</p>' for text in card.warnings)
     picture, label_file = (as_html(quote(path)) for path in (card.picture, card.label_file))
     name, alt = as_html(card.name), as_html(f"{card.name}: {card.alt}")
+    sure = "" if card.confidence is None else f", confidence {card.confidence:.2f}"
     return (
         f'<figure {data}><img src="{picture}" alt="{alt}" loading="lazy" height="{_SIDE}">\n'
-        f'<figcaption><a href="{label_file}">{name}</a>, {card.seconds:.1f} s<br>{labels}{warnings}'
-        "</figcaption></figure>"
+        f'<figcaption><a href="{label_file}">{name}</a>, {card.seconds:.1f} s{sure}<br>{labels}'
+        f"{warnings}</figcaption></figure>"
     )
 
+
+_BY_CONFIDENCE = '<option value="confidence-">least sure first</option>\n'
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Masks to review</title>
@@ -203,7 +219,7 @@ a {{ color: #8cf }}
 <p>{count} cases. For research, not a medical device: every mask has to be checked. Axial and
 coronal slices show the patient's right on the left.</p>
 <p><label>Sort by <select id="sort">
-<option value="order">order of the table</option>
+{first}<option value="order">order of the table</option>
 <option value="volume">volume, largest first</option>
 <option value="volume-">volume, smallest first</option>
 <option value="time">time, longest first</option>

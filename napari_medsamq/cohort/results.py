@@ -208,6 +208,7 @@ def _card_of(result: Mapping[str, Any]) -> Card:
         ],
         seconds=result["seconds"],
         warnings=report["warnings"],
+        confidence=report.get("confidence"),
     )
 
 

@@ -57,6 +57,8 @@ class Job:
         OpenVINO device name.
     threads : int or None
         CPU threads of each worker; None shares the cores among them.
+    checked : bool
+        As in `Task`.
     """
 
     cases: Sequence[CohortCase]
@@ -64,11 +66,12 @@ class Job:
     token: str
     device: str
     threads: int | None
+    checked: bool = False
 
     def tasks(self, program: Mapping[str, Any]) -> list[Task]:
         """Return the tasks of all cases, for workers that have a program."""
         return [
-            Task(case, self.output, self.token, program, self.device, self.threads)
+            Task(case, self.output, self.token, program, self.device, self.threads, self.checked)
             for case in self.cases
         ]
 

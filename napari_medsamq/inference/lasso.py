@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from scipy.ndimage import binary_fill_holes
+import scipy
 
 from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import PromptError
@@ -70,5 +70,5 @@ def lasso_area(lasso: Sequence[Pixel], shape: tuple[int, int]) -> Bool:
     """Return what a lasso of corners (x, y) encloses on a slice, its line included: (H, W) bool."""
     area = np.zeros(shape, np.uint8)
     cv2.fillPoly(area, [np.array(lasso, np.int32)], 1)
-    filled: Bool = binary_fill_holes(area)
+    filled: Bool = scipy.ndimage.binary_fill_holes(area)
     return filled

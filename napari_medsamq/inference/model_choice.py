@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from archspec.cpu.detect import detected_info
+from platformdirs import user_data_path
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.model_spec import NetworkPart
@@ -76,17 +78,41 @@ def shipped_models() -> list[Path]:
     return sorted(path.parent for path in MODELS.glob("*/model.json"))
 
 
+def personal_folder() -> Path:
+    """Return the folder of the user's own models; it need not be there yet."""
+    return user_data_path("napari-medsamq") / "models"
+
+
+def personal_models() -> list[Path]:
+    """Return the directories of the user's own models, which `training.adapt` makes, by name."""
+    return sorted(path.parent for path in personal_folder().glob("*/model.json"))
+
+
+def shown_name(directory: Path) -> str:
+    """Return how a model is called in menus.
+
+    Examples
+    --------
+    >>> shown_name(personal_folder() / "mine-2026-11-30")
+    'Mine (2026-11-30)'
+    """
+    own = directory.parent == personal_folder()
+    return f"Mine ({directory.name.removeprefix('mine-')})" if own else directory.name
+
+
 def find_model(name: str) -> Path:
-    """Return the directory of a model that comes along, by its name, or of any other, by its path.
+    """Return the directory of a model that comes along or of the user's own, by its name.
+
+    Of any other, by its path.
 
     Raises
     ------
     ModelError
         If it is neither.
     """
-    shipped = _by_name(name)
-    if shipped is not None:
-        return shipped
+    known = _by_name(name, [*shipped_models(), *personal_models()])
+    if known is not None:
+        return known
     if Path(name).is_dir():
         return Path(name)
     raise ModelError(
@@ -104,7 +130,7 @@ def shipped_model(name: str) -> Path:
     ModelError
         If none of them has that name.
     """
-    shipped = _by_name(name)
+    shipped = _by_name(name, shipped_models())
     if shipped is None:
         raise ModelError(
             f"The model {name!r} is none of those that come along ({_names()}). If you have it, "
@@ -123,8 +149,8 @@ def cpu_features() -> frozenset[str]:
     return frozenset(name for name in detected_info().features if not name.startswith(kept_off))
 
 
-def _by_name(name: str) -> Path | None:
-    return next((path for path in shipped_models() if path.name == name), None)
+def _by_name(name: str, models: Sequence[Path]) -> Path | None:
+    return next((path for path in models if path.name == name), None)
 
 
 def _names() -> str:

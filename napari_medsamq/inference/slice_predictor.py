@@ -269,23 +269,16 @@ class SlicePredictor:
         """
         transform = self.transform_around(xyxy)
         carry_prompt = self.network_state.carry_prompt
-        shows_mask = carry_prompt is not CarryPrompt.box and bool(
-            transform.apply_mask(before).any()
-        )
         carried = carry_prompt is CarryPrompt.carried
         answer, logits, embedding = self._decode(
-            index,
-            transform,
-            xyxy,
-            start=before if carried and shows_mask else None,
-            carried=carried,
+            index, transform, xyxy, start=before if carried else None, carried=carried
         )
         height, width = transform.resize.frame
         found = logits > 0
         found[height:] = found[:, width:] = False
         stability = stability_of(logits[:height, :width])
         evidence = self._evidence(index, answer.mask, found, stability, embedding)
-        if shows_mask and not carried:
+        if carry_prompt is CarryPrompt.box_and_mask and transform.apply_mask(before).any():
             # Asked apart: the decoder is told once for all prompts whether masks come with them.
             led, led_logits, _ = self._decode(index, transform, xyxy, start=before)
             answer = replace(
@@ -309,8 +302,7 @@ class SlicePredictor:
             If the network fails, or has not learnt carried boxes.
         """
         transform = self.transform_around(xyxy)
-        start = mask if transform.apply_mask(mask).any() else None
-        _, found, _ = self._decode(index, transform, xyxy, start=start, carried=True)
+        _, found, _ = self._decode(index, transform, xyxy, start=mask, carried=True)
         logits = np.full(mask.shape, -MASK_LOGIT, np.float32)
         logits[transform.place] = transform.resize.invert_logits(found)
         return logits
@@ -362,6 +354,8 @@ class SlicePredictor:
         *,
         carried: bool = False,
     ) -> tuple[SliceMask, Float32, Float32]:
+        if carried and start is not None and not transform.apply_mask(start).any():
+            start = None  # the part that is shown has nothing of it
         with self.memory.lock:
             embedding, encode_ms = self._embedding(index, transform)
             begun = perf_counter()

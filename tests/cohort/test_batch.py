@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from sources import write_nifti
 from napari_medsamq.analysis.statistics import LabelStatistics
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.cohort import case_runner as cohort
+from napari_medsamq.cohort.gallery import Card, page
 from napari_medsamq.cohort.results import opened
 from napari_medsamq.cohort.table import TableDefaults, read_table, safe_name
 from napari_medsamq.errors import CohortError, SaveError
@@ -85,15 +87,28 @@ def test_each_image_of_a_table_gets_label_numbers_and_picture(tmp_path: Path) ->
     assert rows[0]["name"] == "Liver"
     assert int(rows[0]["voxels"]) == expected.sum()
     assert rows_of(output / "errors.csv") == []
-    page = Page(output / "gallery.html")
-    assert [picture["src"] for picture in page.pictures] == [
+    shown = Page(output / "gallery.html")
+    assert [picture["src"] for picture in shown.pictures] == [
         f"gallery/image{number}.jpg" for number in range(3)
     ]
-    assert all("image" in str(p["alt"]) and "slices" in str(p["alt"]) for p in page.pictures)
-    assert all(float(str(card["data-volume"])) > 0 for card in page.cards)
+    assert all("image" in str(p["alt"]) and "slices" in str(p["alt"]) for p in shown.pictures)
+    assert all(float(str(card["data-volume"])) > 0 for card in shown.cards)
     picture = cv2.imread(str(output / "gallery" / "image0.jpg"))
     orange = (picture[..., 2] > 160) & (picture[..., 0] < 90)
     assert orange.any(), "there is no outline in the label's colour"
+
+
+def test_where_masks_were_asked_about_again_the_least_sure_come_first(tmp_path: Path) -> None:
+    table, output = make_table(tmp_path, 2), tmp_path / "out"
+    assert batch(table, output, "--order").exit_code == 0
+    assert "confidence " in (output / "gallery.html").read_text()
+    cards = [Card(name, "p", "l", "a", [], 1.0, []) for name in "abc"]
+    assert "least sure" not in page(cards, [])
+    known = [replace(card, confidence=c) for card, c in zip(cards, (0.9, None, 0.4), strict=True)]
+    (tmp_path / "page.html").write_text(page(known, []))
+    found = Page(tmp_path / "page.html")
+    assert [card["data-order"] for card in found.cards] == ["2", "0", "1"]
+    assert found.texts[found.texts.index("least sure first") + 2] == "order of the table"
 
 
 def test_what_one_line_lacks_does_not_stop_the_others(tmp_path: Path) -> None:
@@ -396,9 +411,9 @@ def test_texts_of_the_table_are_shown_as_texts(tmp_path: Path) -> None:
     text = (output / "gallery.html").read_text(encoding="utf-8")
     assert "<script>alert" not in text
     assert text.count("<script>") == 1
-    page = Page(output / "gallery.html")
-    assert [str(picture["alt"]).split(":")[0] for picture in page.pictures] == ["b", "a_b"]
-    assert any(evil in part for part in page.texts)
+    shown = Page(output / "gallery.html")
+    assert [str(picture["alt"]).split(":")[0] for picture in shown.pictures] == ["b", "a_b"]
+    assert any(evil in part for part in shown.texts)
 
 
 def test_2d_images_and_tables_with_tabs(tmp_path: Path) -> None:

@@ -91,6 +91,18 @@ def runs_again(task: Task, engine: ScriptedEngine) -> bool:
     return bool(engine.images) or bool(found.error)
 
 
+def test_masks_are_asked_about_once_more_only_where_that_is_wanted(
+    done: Task, engine: ScriptedEngine
+) -> None:
+    checked = replace(done, checked=True)
+    assert runs_again(checked, engine)
+    found = CaseRunner().run(checked)
+    assert found.result["report"]["confidence"] == pytest.approx(0.9 * (1 - 0.5 * 0.25))
+    engine.images.clear()
+    assert not runs_again(done, engine)
+    assert not runs_again(checked, engine)
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_case_is_run_again_when_its_line_says_something_else(
     done: Task, engine: ScriptedEngine, change: str

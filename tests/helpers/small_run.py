@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from training.checkpoints.network_file import StoredNetwork
 from training.config import load_config
 from training.learning.config import TrainConfig
+from training.learning.processes import join_processes
 from training.learning.run_folder import RunFolder
 from training.learning.training_run import train
 from training.models.layers import LayerNorm2d
 from training.models.sam import LiteMedSAM
-from training.processes import join_processes
 from training.quantization.quantized_network import QuantConfig, calibrate, quantize
 
 

@@ -36,10 +36,10 @@ from training.config import load_config
 from training.data.config import DataConfig
 from training.data.dataset import SliceDataset
 from training.errors import ConfigError, DataError
+from training.learning.processes import Processes
 from training.models import sam
 from training.models.sam import ENCODERS, PUBLISHED, LiteMedSAM
 from training.models.tiny_vit import MBConv, Mlp, PatchMerging, TinyViT, WindowAttention
-from training.processes import Processes
 from training.quantization.quantized_network import QuantConfig, fold_batch_norm
 
 ENCODER = QuantConfig(parts="encoder")

@@ -5,6 +5,7 @@ The engine's masks fill the box, so that each test can say which voxels it expec
 
 import shutil
 import threading
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -18,12 +19,17 @@ from scripted_engine import ScriptedEngine, whole_box
 from window import MOVE_MS
 
 from napari_medsamq.errors import ModelError
+from napari_medsamq.inference import model_choice
+from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.model_choice import MODELS
+from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.ui import open_volume as opening
+from napari_medsamq.ui.forms.model_menu import ModelBox
 from napari_medsamq.ui.prompt_list import Request
+from napari_medsamq.ui.tools.model import ModelChooser
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -66,6 +72,39 @@ def test_a_box_may_be_dragged_in_any_direction(dock):
     dock.wait()
     assert only_box(dock) == first
     np.testing.assert_array_equal(dock.session.label, mask)
+
+
+def test_a_quick_drag_ends_where_the_mouse_is_let_go(dock):
+    """Napari leaves out moves that come soon after others, and the last may be one of them."""
+    begin, end = dock.pixel(BOX[0]), dock.pixel(BOX[1])
+    for way in ([], [begin + (end - begin) / 2]):
+        dock.mouse(QEvent.Type.MouseButtonPress, begin)
+        for place in way:
+            dock.mouse(QEvent.Type.MouseMove, place, Qt.MouseButton.NoButton)
+        dock.mouse(QEvent.Type.MouseButtonRelease, end, buttons=Qt.MouseButton.NoButton)
+        dock.wait()
+        quick = only_box(dock)
+        dock.press(Qt.Key.Key_Z, CONTROL)
+        dock.drag(*BOX)
+        dock.wait()
+        assert only_box(dock) == quick
+        dock.press(Qt.Key.Key_Z, CONTROL)
+        assert dock.workspace.boxes.nshapes == 0
+
+
+@pytest.mark.canvas
+def test_a_capital_letter_in_a_name_makes_no_squares_of_boxes(dock):
+    drawn = []
+    dock.workspace.box_layer.dragged.connect(lambda _, box: drawn.append(box))
+    dock.button("+ New").click()
+    name = dock.dock.form.label._name
+    # napari's window gets what the field does not want: Shift that is pressed.
+    QTest.keyPress(name, Qt.Key.Key_Shift)
+    QTest.keyClicks(name, "Liver")
+    QTest.keyClick(name, Qt.Key.Key_Return)
+    dock.drag(BOX[0], (12, 30, 55))
+    dock.wait()
+    assert drawn[-1] == only_box(dock)
 
 
 @pytest.mark.shown
@@ -350,8 +389,6 @@ def test_layers_may_be_renamed_reordered_and_removed(dock):
     dock.press(Qt.Key.Key_B)
     assert workspace.labels in dock.viewer.layers
     assert count_of(workspace.labels) == voxels
-    if workspace.boxes.mode != "add_rectangle":
-        dock.press(Qt.Key.Key_B)
     dock.viewer.dims.set_point(0, 6 * 3.0)
     dock.drag((6, 16, 24), (6, 47, 55))
     dock.wait()
@@ -736,6 +773,19 @@ def test_the_draw_button_says_what_a_drag_will_do(dock):
     dock.drag(*BOX)
     dock.wait()
     assert count(dock) > 0
+    dock.press(Qt.Key.Key_B)
+    assert draw.isChecked(), "B takes the tool in hand, and never puts it away"
+
+
+def test_in_a_window_of_its_own_a_drag_is_a_box_from_the_beginning(engine, window, phantom):
+    window.close_dock()
+    window.open_dock(draws=True)
+    window.open(phantom.volume.path)
+    assert "Drag a box around a structure." in window.dock.status
+    window.viewer.dims.set_point(0, 12 * 3.0)
+    window.drag(*BOX)
+    window.wait()
+    assert count(window) > 0
 
 
 def test_selecting_a_label_layer_goes_back_to_its_volume(dock):
@@ -811,3 +861,20 @@ def test_saving_under_a_name_without_ending_asks_before_it_replaces(dock, tmp_pa
     dock.entry("Save label").trigger()
     dock.wait()
     assert nib.load(target).shape == (80, 64, 24)
+
+
+def test_models_of_the_users_own_stand_beside_those_that_come_along(qapp, tmp_path, monkeypatch):
+    monkeypatch.setattr(model_choice, "personal_folder", lambda: tmp_path)
+    own = tmp_path / "mine-2026-11-30"
+    own.mkdir()
+    spec = ModelSpec.read(model_choice.MODELS / model_choice.FAST_MODEL)
+    replace(spec, name=own.name, provenance={"personal": "better by 0.04"}).write(own)
+    box = ModelBox()
+    ModelChooser(box, box, Engines(own), compute=None)
+    shown = [box.itemText(row) for row in range(box.count())]
+    assert shown.index("Mine (2026-11-30)") == box.currentIndex()
+    assert "better by 0.04" in box.toolTip()
+    assert {"Automatic: medsamq-fast", "medsamq-fast", "medsamq-int8"} < set(shown)
+    assert model_choice.find_model(own.name) == own
+    with pytest.raises(ModelError, match="none of those that come along"):
+        model_choice.shipped_model(own.name)

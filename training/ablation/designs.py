@@ -24,9 +24,9 @@ from training.evaluation.score_summary import summarise
 from training.files import replace_file
 from training.learning.calibration import CalibrationConfig, quantize_network
 from training.learning.config import TrainConfig
+from training.learning.processes import Processes
 from training.learning.run_folder import RunFolder
 from training.learning.training_run import train
-from training.processes import Processes
 
 CONFIGS = Path(__file__).parents[1] / "configs/fast"
 # The stages of the network that is shipped, one epoch of each.

@@ -35,6 +35,7 @@ from training.data.dataset import SliceDataset, TrainingSample
 from training.data.sampler import BalancedSampler
 from training.learning.calibration import draw_samples
 from training.learning.config import TrainConfig
+from training.learning.processes import Processes
 from training.learning.teachers import (
     Encoder,
     Teacher,
@@ -42,7 +43,6 @@ from training.learning.teachers import (
 )
 from training.learning.trainer import Trainer
 from training.models.sam import LiteMedSAM
-from training.processes import Processes
 from training.quantization.quantized_network import calibrate, fold_batch_norm, quantize
 
 # Channels are pruned in steps of a 16th; the smallest share that is left is two of them.

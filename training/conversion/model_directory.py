@@ -61,7 +61,7 @@ def export_network(
 
 def write_model(
     directory: Path,
-    *parts: ov.Model,
+    *parts: ov.Model | Path,
     name: str,
     bits: int,
     provenance: dict[str, str],
@@ -74,9 +74,10 @@ def write_model(
     ----------
     directory : Path
         New or empty, unless `force` is given.
-    *parts : openvino.Model
+    *parts : openvino.Model or Path
         Encoder, decoder and, of a network that has learnt to carry, carrier, with the names and
-        shapes of `convert_lite_medsam`; weights are stored as FP16.
+        shapes of `convert_lite_medsam`; weights are stored as FP16. Of a path, the .xml of another
+        directory, the files are copied.
     name, bits, provenance
         As in `ModelSpec`.
     box : BoxRule
@@ -96,7 +97,11 @@ def write_model(
         fresh = Path(folder) / "new"
         fresh.mkdir()
         for part, model in zip(get_args(NetworkPart), parts, strict=False):
-            ov.save_model(model, fresh / f"{part}.xml", compress_to_fp16=True)
+            if isinstance(model, Path):
+                for own in (model, model.with_suffix(".bin")):
+                    shutil.copy2(own, fresh / f"{part}{own.suffix}")
+            else:
+                ov.save_model(model, fresh / f"{part}.xml", compress_to_fp16=True)
         spec = ModelSpec.describe(fresh, name=name, bits=bits, provenance=provenance, box=box)
         spec.write(fresh)
         _replace_directory(directory, fresh, aside=Path(folder) / "old")

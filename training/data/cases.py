@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from napari_medsamq.array_types import Float64, UInt8
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.io.medsam_case import case_image, read_arrays
 from training.errors import DataError
+from training.files import write_file
 
 Label = npt.NDArray[np.unsignedinteger[Any]]
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -133,6 +135,19 @@ def read_case(case: NpzCase) -> CaseContent:
         If the case cannot be read, its arrays do not fit each other, or nothing is labelled.
     """
     return case_content(case, read_arrays(case.path, *ARRAYS))
+
+
+def write_case(path: Path, arrays: Arrays) -> None:
+    """Write a case, whole or not at all.
+
+    Raises
+    ------
+    SaveError
+        If it cannot be written.
+    """
+    content = io.BytesIO()
+    np.savez_compressed(content, **dict(arrays))  # type: ignore[arg-type]
+    write_file(path, content.getvalue())
 
 
 def case_content(case: NpzCase, arrays: Arrays) -> CaseContent:

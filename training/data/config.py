@@ -12,7 +12,7 @@ from training.config import Config, Probability, Several, require
 # The folder names that tell what kind of image a case is.
 MODALITIES = (
     *("CT", "MR", "PET", "US", "XRay", "Dermoscopy", "Endoscopy", "Fundus", "Mammography"),
-    *("Microscopy", "OCT"),
+    *("Microscopy", "OCT", "other"),
 )
 
 

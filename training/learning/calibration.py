@@ -20,6 +20,8 @@ from training.data.dataset import SliceDataset, TrainingSample
 from training.data.sampler import BalancedSampler
 from training.errors import ConfigError
 from training.learning.click_rounds import correct
+from training.learning.processes import Processes
+from training.learning.teachers import fast_encoder
 from training.quantization.quantized_network import QuantConfig, calibrate, quantize
 
 
@@ -82,8 +84,12 @@ def quantize_network(config: CalibrationConfig, network: StoredNetwork) -> Store
     except ValueError as error:
         raise ConfigError(f"The configuration does not fit: {error}. Correct it.") from error
 
+    # An encoder that stays as it is may run as fast as it can.
+    alone = Processes(0, 1, torch.device("cpu"))
+    encode = fast_encoder(net, alone) if encoded else net.image_encoder
+
     def run(sample: TrainingSample) -> None:
-        embedding = net.image_encoder(sample["image"][None])
+        embedding = encode(sample["image"][None])
         place = (sample["data_set"], sample["case"], sample["axis"], sample["slice"])
         rng = seeded_rng(config.seed, "clicks", *place)
         correct(net, embedding, sample["box"][None], sample["mask"][None], config.clicks, rng)

@@ -81,6 +81,9 @@ class TrainConfig(DataConfig):
     teacher : Path, optional
         Network file, directory of an int8 model, whose weights teach in floating point, or
         checkpoint of MedSAM ViT-B; without it the published LiteMedSAM teaches.
+    remembers : bool
+        Whether the network as it was at the start teaches instead, so that nothing is forgotten;
+        for a decoder that learns alone.
     teacher_bf16 : bool
         Whether a teacher's encoder computes in bfloat16, which not every processor can.
     teacher_cache : Path, optional
@@ -128,6 +131,7 @@ class TrainConfig(DataConfig):
     distill_weight: NonNegativeFloat = 1.0
     answer_weight: NonNegativeFloat = 0.0
     teacher: Path | None = None
+    remembers: bool = False
     teacher_bf16: bool = False
     teacher_cache: Path | None = None
     teacher_cache_gb: NonNegativeFloat = 20.0
@@ -184,6 +188,11 @@ class TrainConfig(DataConfig):
         require(
             self.answer_weight == 0 or self.mask_weight > 0,
             "`answer_weight` teaches masks, and with `mask_weight: 0` none are learnt",
+        )
+        require(
+            not self.remembers or (self.trains == "decoder" and self.answer_weight > 0),
+            "`remembers` gives a decoder that learns alone its answers of before, and needs "
+            "`trains: decoder` and an `answer_weight`",
         )
         require(
             self.batch_norm == "frozen" or self.trains != "decoder",

@@ -28,9 +28,9 @@ from training.data.slice_cache import (
 )
 from training.data.slices import SliceIndex, slice_objects, slice_transform
 from training.errors import DataError
+from training.learning.processes import Processes
 from training.learning.teachers import Encoder, fast_encoder
 from training.models.sam import LiteMedSAM
-from training.processes import Processes
 
 _TRIES = 16
 # Sides of the first boxes, and how far later ones are from tight, in frame pixels.

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from napari_medsamq.inference.backend import openvino_core
 from training.conversion.to_openvino import convert_encoder
 from training.files import write_file
+from training.learning.processes import Processes
 from training.models.sam import LiteMedSAM
-from training.processes import Processes
 
 Encoder = Callable[[Tensor], Tensor]
 

@@ -28,9 +28,9 @@ from training.learning.carried_rounds import carry, drift
 from training.learning.click_rounds import correct
 from training.learning.config import TrainConfig
 from training.learning.losses import batch_losses, mask_losses, mask_stability
+from training.learning.processes import Processes
 from training.learning.teachers import Encoder, Teacher
 from training.models.sam import LiteMedSAM
-from training.processes import Processes
 from training.quantization.quantized_network import PARTS
 
 # Dimensions of a batch of images; runs of slices have one more.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from collections.abc import Callable
 
 import typer
+from torch import nn
 
 from training.checkpoints.network_file import StoredNetwork, continue_story, in_floating_point
 from training.checkpoints.published import lite_medsam_checkpoint
@@ -17,14 +20,15 @@ from training.data.runs import RunDataset
 from training.errors import ConfigError
 from training.files import path_sha256
 from training.learning.config import TrainConfig
+from training.learning.processes import Processes
 from training.learning.run_folder import RunFolder
 from training.learning.teachers import (
     EmbeddingStore,
+    Encoder,
     Teacher,
     fast_encoder,
 )
 from training.learning.trainer import Trainer
-from training.processes import Processes
 
 
 def train(
@@ -60,12 +64,17 @@ def train(
     with progress_bar("cases", shown=processes.leads) as report:
         data = SliceDataset(config, report)
     runs = RunDataset(config.volumes, config, config.run_slices) if config.runs else None
+    frozen = fast_encoder(network.net, processes) if config.trains == "decoder" else None
+    if frozen is not None and config.remembers:
+        name = _weights_hash(network.net.image_encoder)
+        frozen = _kept(frozen, name, config)
+        teacher: Teacher | None = Teacher(copy.deepcopy(network.net), processes.device, frozen)
+    else:
+        teacher = _build_teacher(config, processes) if config.taught else None
     state = run.read_checkpoint()
     if state is not None:
         # Before the optimiser takes the parameters: Brevitas makes new ones of the ranges it loads.
         network.net.load_state_dict(state["weights"])
-    frozen = fast_encoder(network.net, processes) if config.trains == "decoder" else None
-    teacher = _build_teacher(config, processes) if config.taught else None
     try:
         trainer = Trainer(config, network.net, data, teacher, frozen, processes, runs)
     except ValueError as error:
@@ -102,10 +111,22 @@ def _build_teacher(config: TrainConfig, processes: Processes) -> Teacher:
     else:
         net = build_medsam(path) if config.teacher else build_lite_medsam(path)
     encoder = fast_encoder(net, processes, bf16=config.teacher_bf16)
-    if config.teacher_cache is not None:
-        name = f"{path_sha256(path)} {config.teacher_bf16}"
-        encoder = EmbeddingStore(config.teacher_cache, encoder, name, config.teacher_cache_gb)
+    encoder = _kept(encoder, f"{path_sha256(path)} {config.teacher_bf16}", config)
     return Teacher(net, processes.device, encoder)
+
+
+def _kept(encoder: Encoder, name: str, config: TrainConfig) -> Encoder:
+    """Keep an encoder's embeddings on disk, if that is asked for."""
+    if config.teacher_cache is None:
+        return encoder
+    return EmbeddingStore(config.teacher_cache, encoder, name, config.teacher_cache_gb)
+
+
+def _weights_hash(part: nn.Module) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for value in part.state_dict().values():
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _describe(config: TrainConfig, steps: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +10,13 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.engine import Engine, Engines
-from napari_medsamq.inference.model_choice import default_model, explain_default, shipped_models
+from napari_medsamq.inference.model_choice import (
+    default_model,
+    explain_default,
+    personal_models,
+    shipped_models,
+    shown_name,
+)
 from napari_medsamq.inference.model_list import (
     StepTimes,
     describe_choice,
@@ -130,7 +137,7 @@ class ModelChooser(QObject):
         """Show the models as they are for images of a modality."""
         self._modality = modality
         chosen = self._engines.model
-        if chosen is not None and chosen not in (*shipped_models(), *self._others):
+        if chosen is not None and chosen not in self._directories():
             self._others.append(chosen)
         default = default_model(modality)
         entries = [
@@ -141,20 +148,21 @@ class ModelChooser(QObject):
                 explain_default(),
             ),
             *(
-                ModelEntry(path, path.name, self._line(path), self._facts(path))
+                ModelEntry(path, shown_name(path), self._line(path), self._facts(path))
                 for path in self._directories()
             ),
         ]
         self._box.show_models(entries, chosen)
 
     def _directories(self) -> list[Path]:
-        return [*shipped_models(), *self._others]
+        return [*shipped_models(), *personal_models(), *self._others]
 
     def _line(self, directory: Path) -> str:
         try:
             spec = ModelSpec.read(directory)
         except ModelError:
             return f"{directory.name}: cannot be loaded"
+        spec = replace(spec, name=shown_name(directory))
         line = describe_choice(spec, self._modality, self._times.get(directory))
         return f"{line}: cannot be loaded" if directory in self._failures else line
 
@@ -170,7 +178,8 @@ class ModelChooser(QObject):
                 f"\nOn this computer {times.encode_ms:.0f} ms to encode a slice, "
                 f"{times.decode_ms:.0f} ms for a box"
             )
-        return "\n".join([text, *filter(None, [self._failures.get(directory)])])
+        more = self._failures.get(directory), spec.provenance.get("personal")
+        return "\n".join([text, *filter(None, more)])
 
     def _time_all(self) -> None:
         for directory in self._directories():

@@ -1,0 +1,1 @@
+"""A network that learns from its user's corrections."""
