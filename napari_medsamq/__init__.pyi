@@ -28,8 +28,8 @@ from .workflows.labels import compare_labels as compare_labels
 from .workflows.labels import label_statistics as label_statistics
 from .workflows.labels import save as save
 from .workflows.labels import write_label as write_label
+from .workflows.open_session import open_session as open_session
 from .workflows.session import SegmentedSlices as SegmentedSlices
 from .workflows.session import Session as Session
-from .workflows.session import open_session as open_session
 
 __version__: str

@@ -1,10 +1,11 @@
-"""What a user points at: boxes on slices and through them, and clicks."""
+"""What a user points at: boxes and lassos on slices, boxes through them, clicks and scribbles."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import groupby
 from math import floor, isfinite
 
 import numpy as np
@@ -12,6 +13,23 @@ import numpy as np
 from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import PLANE_NAMES, Index3
+
+# A pixel of a slice: column and row.
+Pixel = tuple[int, int]
+
+# What is kept of a scribble, and what of that the network is asked with: of 2 to 16 points, three
+# helped the networks that come along most.
+_KEPT, _ASKED = 32, 3
+
+
+def thinned(path: Sequence[Pixel], most: int) -> tuple[Pixel, ...]:
+    """Return so many pixels at most, evenly along a path of pixels (x, y)."""
+    places = np.asarray(path, np.float64).reshape(-1, 2)
+    way = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(places, axis=0).T))])
+    # Of a path that is short, no pixel twice in a row.
+    wanted = np.linspace(0, way[-1], min(most, 1 + int(way[-1])))
+    x, y = (np.interp(wanted, way, along).round().astype(int) for along in places.T)
+    return tuple(pixel for pixel, _ in groupby(zip(x.tolist(), y.tolist(), strict=True)))
 
 
 class CarryPrompt(StrEnum):
@@ -29,22 +47,42 @@ class CarryPrompt(StrEnum):
 
 @dataclass(frozen=True)
 class Click:
-    """A point on a slice that belongs to a structure, or does not.
+    """A point on a slice that belongs to a structure, or does not; or a scribble of such points.
 
     Attributes
     ----------
     x, y : int
-        Slice pixel: column and row.
+        Slice pixel: column and row; the middle one of a scribble.
     positive : bool
     binding : bool
         Whether the pixel ends as asked whatever the network answers (`prompt_decoder`). Clicks of
         journals of before there was that rule are not.
+    stroke : tuple of (x, y)
+        All pixels of a scribble, in the order in which it was drawn.
     """
 
     x: int
     y: int
     positive: bool
     binding: bool = True
+    stroke: tuple[Pixel, ...] = ()
+
+    @classmethod
+    def along(cls, path: Sequence[Pixel], positive: bool) -> Click:
+        """Make a scribble of a path of pixels (x, y), or a click where that is one pixel alone."""
+        stroke = thinned(path, _KEPT)
+        x, y = stroke[len(stroke) // 2]
+        return cls(x, y, positive, stroke=stroke if len(stroke) > 1 else ())
+
+    @property
+    def parts(self) -> tuple[Click, ...]:
+        """The clicks that a scribble consists of; a click itself."""
+        return tuple(replace(self, x=x, y=y, stroke=()) for x, y in self.stroke) or (self,)
+
+    @property
+    def asked(self) -> tuple[Pixel, ...]:
+        """The pixels that the network is asked with."""
+        return thinned(self.stroke, _ASKED) if self.stroke else ((self.x, self.y),)
 
 
 @dataclass(frozen=True)
@@ -62,6 +100,8 @@ class BoxPrompt:
         their order being rows and columns.
     clicks : tuple of Click
         In the order in which they were made.
+    lasso : tuple of (x, y)
+        The corners of an outline that the structure lies within, if one was drawn; the box is its.
     """
 
     axis: int
@@ -71,6 +111,7 @@ class BoxPrompt:
     x1: int
     y1: int
     clicks: tuple[Click, ...] = ()
+    lasso: tuple[Pixel, ...] = ()
 
     def __post_init__(self) -> None:
         if self.axis not in (0, 1, 2):

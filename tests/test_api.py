@@ -215,6 +215,31 @@ def test_a_click_corrects_the_slice_of_its_voxel(session: mq.Session) -> None:
     assert (found.axis, found.slices) == ("i", (3,))
 
 
+@pytest.mark.parametrize("plane", [None, "axial"])
+def test_a_scribble_is_one_step_and_a_lasso_one_prompt(
+    session: mq.Session, plane: str | None
+) -> None:
+    found = session.add_lasso([(3, 6, 4), (7, 6, 4), (7, 11, 4), (3, 11, 4)], "Block", plane)
+    assert (found.axis, found.slices) == ("k", (4,))
+    drawn = session.label_array("Block")
+    wanted = np.zeros(SHAPE, bool)
+    wanted[3:8, 6:12, 4] = True
+    np.testing.assert_array_equal(drawn, wanted)
+    session.add_scribble([(4, 7, 4), (4, 10, 4)], positive=False, plane=plane)
+    assert not session.label_array("Block")[4, 7:11, 4].any()
+    assert session.undo() == "correction of Block"
+    np.testing.assert_array_equal(session.label_array("Block"), drawn)
+    assert session.undo() == "lasso for Block"
+    for path, words in (([], "has 0 voxels"), ([(4, 7, 4), (5, 8, 5)], "has 2 voxels")):
+        with pytest.raises(mq.PromptError, match=words):
+            session.add_scribble(path, label="Block")
+        with pytest.raises(mq.PromptError, match=words):
+            session.add_lasso(path, "Other", plane)
+    with pytest.raises(mq.PromptError, match=f"{plane or ''} slice"):
+        session.add_lasso([(4, 7, 4), (4, 9, 4), (4, 9, 7)], "Other", "axial")
+    assert session.label_names == {1: "Block"}
+
+
 def test_a_mask_that_was_added_is_left_by_a_propagation(session: mq.Session) -> None:
     drawn = np.zeros(SHAPE, np.uint8)
     drawn[3:6, 6:9, 5] = 1

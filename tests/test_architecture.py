@@ -221,12 +221,18 @@ def test_everything_public_is_described() -> None:
 
 
 def test_the_command_line_starts_without_window_training_and_telemetry() -> None:
-    program = (
-        "import sys, napari_medsamq.cli.main; print(*(n for n, m in sys.modules.items() if m))"
-    )
+    program = """
+import sys
+import napari_medsamq.analysis.consensus, napari_medsamq.workflows.follow_up
+import napari_medsamq.cli.main
+print(*(name for name, module in sys.modules.items() if module))
+"""
     loaded = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True
     ).stdout.split()
     found = {name.split(".")[0] for name in loaded}
     assert {"napari_medsamq", "openvino"} <= found
     assert found.isdisjoint(GRAPHICAL | HEAVY | {"openvino_telemetry"})
+    # What few need takes each start's time and memory where it is imported at once.
+    few = {"scipy.ndimage", "scipy.spatial", "SimpleITK._SimpleITK", "highdicom", "dask"}
+    assert not few & set(loaded)

@@ -47,7 +47,9 @@ def main(
         Protocol,
         typer.Option(
             help="2d: objects in single slices. loose: the same, by boxes that are 0 to 20 % "
-            "larger. clicks: the same, corrected by 1 to 5 clicks where the mask is wrong. 3d: "
+            "larger. clicks: the same, corrected by 1 to 5 clicks where the mask is wrong. "
+            "scribbles: the same by one scribble beside one click, and by a lasso in place of the "
+            "box. 3d: "
             "volumes, by the case's 3D boxes. interactive: the same, corrected by 1 to 5 clicks, "
             "each in the middle of the largest error. propagate: volumes, by a box on the middle "
             "slice, beside 3d. confidence: the same, with the confidence of each slice, and with "

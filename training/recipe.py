@@ -65,7 +65,7 @@ def main(
     ] = None,
     fold: Annotated[
         list[int] | None,
-        typer.Option(min=0, max=2, help="Leave out this fold alone, and train no network of all."),
+        typer.Option(help="Leave out this fold alone, and train no network of all."),
     ] = None,
     folds: Annotated[bool, typer.Option(help="Judge the recipe by networks of folds.")] = True,
     release: Annotated[
@@ -97,9 +97,9 @@ def main(
             minutes, fold or (known_folds(settings.data) if folds else []), whole=not fold
         )
         start = init_from or MODELS / model
-        for stage in stages:
+        for stage, config in [(own, own.config(settings)) for own in stages]:
             if not ends():
-                _run(stage, stage.config(settings), start, out / stage.name, processes, ends)
+                _run(stage, config, start, out / stage.name, processes, ends)
         if processes.leads:
             card = read_sources().table(sets) if release else f"{NOT_FOR_RELEASE}\n"
             write_file(out / "card.md", card)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from napari_medsamq.analysis.metrics import dsc, surface_distances
 from napari_medsamq.array_types import Bool
@@ -180,7 +180,7 @@ def difference_codes(a: Bool, b: Bool) -> npt.NDArray[np.uint8]:
         and chequers of `B_MARK` and `B_GAP` for what B has alone, on slices of every plane.
     """
     codes = np.zeros(a.shape, np.uint8)
-    found = ndimage.find_objects((a | b).astype(np.uint8))
+    found = scipy.ndimage.find_objects((a | b).astype(np.uint8))
     if not found:
         return codes
     box = found[0]

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
+import lazy_loader
 import numpy as np
-import SimpleITK as sitk
-from scipy import ndimage
+import scipy
 
 from napari_medsamq.array_types import Float32, Label
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+else:  # 70 MB that few sessions need
+    sitk = lazy_loader.load("SimpleITK")
 
 
 def majority(labels: Sequence[Label]) -> Label:
@@ -73,7 +79,7 @@ def _boxes(labels: Sequence[Label]) -> Iterator[tuple[int, tuple[slice, ...]]]:
     """Yield each id that any of some labels has, ascending, and the box around it in all."""
     found: dict[int, list[tuple[slice, ...]]] = {}
     for own in labels:
-        for label_id, box in enumerate(ndimage.find_objects(own), 1):
+        for label_id, box in enumerate(scipy.ndimage.find_objects(own), 1):
             if box is not None:
                 found.setdefault(label_id, []).append(box)
     for label_id, boxes in sorted(found.items()):

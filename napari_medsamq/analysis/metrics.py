@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from napari_medsamq.array_types import Bool, Float64
 
@@ -128,7 +128,7 @@ def surface_distances(reference: Bool, mask: Bool, spacing_mm: Sequence[float]) 
     shape = [reference.shape[n] for n in axes]
     reference, mask = reference.reshape(shape), mask.reshape(shape)
     spacing = tuple(spacing[n] for n in axes)
-    found = ndimage.find_objects((reference | mask).view(np.uint8))
+    found = scipy.ndimage.find_objects((reference | mask).view(np.uint8))
     if not found:
         nothing: Float64 = np.zeros(0)
         return SurfaceDistances((nothing, nothing), (nothing, nothing))
@@ -144,7 +144,7 @@ def surface_distances(reference: Bool, mask: Bool, spacing_mm: Sequence[float]) 
 def _distances(own: Float64, other: Float64, spacing: tuple[float, ...]) -> Float64:
     if not other.any():
         return np.full(int(np.count_nonzero(own)), np.inf)
-    distances: Float64 = ndimage.distance_transform_edt(other == 0, sampling=spacing)[own > 0]
+    distances: Float64 = scipy.ndimage.distance_transform_edt(other == 0, sampling=spacing)[own > 0]
     return distances
 
 
@@ -194,7 +194,7 @@ def _pieces(spacing: tuple[float, ...]) -> Float64:
         inside = (code >> np.arange(len(corners)) & 1).astype(bool)
         if inside.sum() > len(corners) / 2:
             inside = ~inside
-        groups, count = ndimage.label(inside.reshape((2,) * axes))
+        groups, count = scipy.ndimage.label(inside.reshape((2,) * axes))
         for group in range(1, count + 1):
             members = groups.ravel() == group
             pieces[code] += _cut(corners[members], corners[~members], np.array(spacing))

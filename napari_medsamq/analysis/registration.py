@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import lazy_loader
 import numpy as np
-import SimpleITK as sitk
 
 from napari_medsamq.array_types import Float64
 from napari_medsamq.errors import StoppedError, VolumeError
 from napari_medsamq.io.volume import Volume
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+else:  # 70 MB that few sessions need
+    sitk = lazy_loader.load("SimpleITK")
 
 # Finer than that the motion of a patient does not become, and the search gets slow.
 _VOXEL_MM = 2.0

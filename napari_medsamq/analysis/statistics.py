@@ -9,7 +9,6 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.distance import pdist
 
 from napari_medsamq.array_types import Bool, Float64
 from napari_medsamq.geometry import voxel_ml
@@ -271,23 +270,26 @@ def _corners(mask: Bool) -> Float64:
 
 def _longest(points: Float64) -> float:
     """Return the longest distance between any two of points (n, 2 or 3)."""
+    axes = np.ascontiguousarray(points.T)
     if len(points) <= _FEW:
-        return float(pdist(points).max()) if len(points) > 1 else 0.0
+        return float(_distances(axes[:, None], axes[:, :, None]).max())
     # No distance is longer than that of both to the middle: of nearly all points that shows that
     # they are no ends.
-    radii = _distances(points, points.mean(0))
+    radii = _distances(axes, axes.mean(1, keepdims=True))
     order = radii.argsort()[::-1]
-    points, radii = points[order], radii[order]
+    axes, inward = axes.take(order, 1), -radii[order]
     longest = 0.0
-    for number, (point, radius) in enumerate(zip(points, radii, strict=True)):
+    for number in range(len(points)):
         # Those before it have been compared with all that matter.
-        last = np.searchsorted(-radii, radius - longest, "right")
+        last = np.searchsorted(inward, -inward[number] - longest, "right")
         if last <= number:
             break
-        longest = max(longest, float(_distances(points[number:last], point).max()))
+        found = _distances(axes[:, number:last], axes[:, number, None])
+        longest = max(longest, float(found.max()))
     return longest
 
 
-def _distances(points: Float64, place: Float64) -> Float64:
-    found: Float64 = np.linalg.norm(points - place, axis=1)
+def _distances(axes: Float64, place: Float64) -> Float64:
+    """Return distances of coordinates, which the first axis counts."""
+    found: Float64 = np.sqrt(np.square(axes - place).sum(0))
     return found

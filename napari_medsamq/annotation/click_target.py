@@ -147,8 +147,8 @@ def _clicked_part(mask: Bool, click: Click) -> Bool:
 
 
 def is_on_slice(click: Click, shape: tuple[int, ...]) -> bool:
-    """Tell whether a click hits a slice of a shape (height, width)."""
-    return 0 <= click.x < shape[1] and 0 <= click.y < shape[0]
+    """Tell whether a click, all of it, hits a slice of a shape (height, width)."""
+    return all(0 <= own.x < shape[1] and 0 <= own.y < shape[0] for own in click.parts)
 
 
 def _is_outside(grey: Array, click: Click) -> bool:
@@ -199,10 +199,10 @@ def describe_clicks(
     unfollowed = [own for own in fresh for mask in masks if own in mask.unfollowed]
     if unfollowed and edit.voxels.size:
         done = "added" if unfollowed[-1].positive else "taken away"
-        text += (
-            f" The network did not follow the click: only a small disc around it was {done}. "
-            "Click more, or use the brush."
-        )
+        where = f"the click: only a small disc around it was {done}. Click"
+        if len(fresh) > 1:
+            where = f"all of the scribble: there only a narrow trace was {done}. Scribble"
+        text += f" The network did not follow {where} more, or use the brush."
     if not edit.voxels.size and not kept:
         state = "belongs to" if fresh[-1].positive else "does not belong to"
         text += f" The click changed nothing: what you clicked on {state} {name} already."

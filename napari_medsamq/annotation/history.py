@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 from psygnal import Signal
-from scipy.ndimage import find_objects
 
 from napari_medsamq.annotation.acceptance import Acceptance, kept_voxels, still_accepted
 from napari_medsamq.array_types import Bool, Label, Voxels
@@ -277,7 +277,7 @@ class History:
         self._counts[0] = 0
         self._extents = {
             label_id: np.array([[own.start, own.stop - 1] for own in place])
-            for label_id, place in enumerate(find_objects(self.label), 1)
+            for label_id, place in enumerate(scipy.ndimage.find_objects(self.label), 1)
             if place is not None
         }
 

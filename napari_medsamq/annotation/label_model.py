@@ -189,14 +189,15 @@ class LabelModel:
         shape = self.label.shape
         clicks = () if isinstance(box, BoxPrompt3D) else box.clicks
         corrects = start is not None or clicks
-        name = f"{'correction of' if corrects else 'box for'} {self.style(label_id).name}"
+        drawn = "lasso" if isinstance(box, BoxPrompt) and box.lasso else "box"
+        name = f"{'correction of' if corrects else f'{drawn} for'} {self.style(label_id).name}"
         answers = list(masks)
         found = np.unique(np.concatenate([mask.voxels(shape) for mask in answers]))
         # Clicks may take away all that there was.
         if found.size == 0 and not clicks:
             raise PromptError(
-                "The network found nothing in this box. Draw it closer around the structure, or "
-                "change the window so that the structure stands out."
+                f"The network found nothing in this {drawn}. Draw it closer around the structure, "
+                "or change the window so that the structure stands out."
             )
         voxels = self._takeable(found, label_id)
         if voxels.size == 0 and found.size:
@@ -252,15 +253,7 @@ class LabelModel:
         if kept is not None:
             voxels = voxels[~kept.reshape(-1)[voxels]]
         values = np.where(np.isin(voxels, found), label_id, 0).astype(np.uint16)
-        self._keep_locked(voxels, values)
-        name = f"propagation of {self.style(label_id).name}"
-        return self.history.change(
-            name,
-            voxels,
-            values,
-            group=group,
-            network_state=mask.network_state or self.network_state(),
-        )
+        return self._change_carried(label_id, voxels, values, group, mask.network_state)
 
     def commit_nothing(
         self,
@@ -310,15 +303,20 @@ class LabelModel:
         if not voxels.size:
             return None
         values = np.zeros(voxels.size, np.uint16)
+        return self._change_carried(label_id, voxels, values, group, network_state)
+
+    def _change_carried(
+        self,
+        label_id: int,
+        voxels: Voxels,
+        values: Label,
+        group: object,
+        network_state: NetworkState | None,
+    ) -> Edit:
         self._keep_locked(voxels, values)
         name = f"propagation of {self.style(label_id).name}"
-        return self.history.change(
-            name,
-            voxels,
-            values,
-            group=group,
-            network_state=network_state or self.network_state(),
-        )
+        state = network_state or self.network_state()
+        return self.history.change(name, voxels, values, group=group, network_state=state)
 
     def accept(self, axis: int, label_id: int, masks: Mapping[int, bytes]) -> Edit:
         """Accept masks of a label, as one step of the history.
@@ -480,8 +478,8 @@ class LabelModel:
 
 
 def fresh_clicks(box: BoxPrompt | BoxPrompt3D, replaces: Prompt | None) -> tuple[Click, ...]:
-    """Return the clicks of a box that the prompt which it takes the place of has not."""
+    """Return the clicks, one by one, of a box that the prompt which it replaces has not."""
     if not isinstance(box, BoxPrompt):
         return ()
     before = replaces.box.clicks if replaces and isinstance(replaces.box, BoxPrompt) else ()
-    return box.clicks[len(before) :]
+    return tuple(own for click in box.clicks[len(before) :] for own in click.parts)

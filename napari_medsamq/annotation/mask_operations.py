@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from napari_medsamq.array_types import Bool, Float64
 from napari_medsamq.errors import PromptError
@@ -55,11 +55,11 @@ def fill_holes(mask: Bool, axis: int | None = None) -> Bool:
         what is enclosed from all sides is filled.
     """
     if axis is None:
-        return _within(mask, ndimage.binary_fill_holes)
+        return _within(mask, scipy.ndimage.binary_fill_holes)
     filled = mask.copy()
     planes, source = np.moveaxis(filled, axis, 0), np.moveaxis(mask, axis, 0)
     for index in np.flatnonzero(source.any((1, 2))):
-        planes[index] = _within(source[index], ndimage.binary_fill_holes)
+        planes[index] = _within(source[index], scipy.ndimage.binary_fill_holes)
     return filled
 
 
@@ -109,11 +109,11 @@ def smooth_between(mask: Bool, axis: int, spacing: npt.ArrayLike, slices: float 
         planes = np.moveaxis(part, axis, 0)
         pixel = np.delete(np.asarray(spacing, float), axis)
         distances = np.stack([_signed_distance(plane, pixel) for plane in planes])
-        mixed = ndimage.gaussian_filter1d(distances, slices, axis=0, mode="nearest")
+        mixed = scipy.ndimage.gaussian_filter1d(distances, slices, axis=0, mode="nearest")
         # Averaged outlines enclose less than those they came from: areas are averaged themselves.
         areas = planes.sum((1, 2))
         total, weight = (
-            ndimage.gaussian_filter1d(each.astype(float), slices, mode="nearest")
+            scipy.ndimage.gaussian_filter1d(each.astype(float), slices, mode="nearest")
             for each in (areas, areas > 0)
         )
         smoothed = np.zeros_like(planes)
@@ -182,9 +182,9 @@ def grow(mask: Bool, spacing: npt.ArrayLike, mm: float) -> Bool:
                 # There is no outline to measure from.
                 return part
             # Voxels beyond the part are none of the mask, those beyond the volume unknown.
-            inside: Bool = ndimage.distance_transform_edt(part, sampling) > tolerance - mm
+            inside: Bool = scipy.ndimage.distance_transform_edt(part, sampling) > tolerance - mm
             return inside
-        found: Bool = ndimage.distance_transform_edt(~part, sampling) <= mm + tolerance
+        found: Bool = scipy.ndimage.distance_transform_edt(~part, sampling) <= mm + tolerance
         return found
 
     return _within(mask, change, margin=np.ceil(abs(mm) / sampling).astype(int) + 1)
@@ -198,7 +198,7 @@ def combine(mask: Bool, other: Bool, how: Combination) -> Bool:
 
 
 def _parts(mask: Bool) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    parts, count = ndimage.label(mask, _TOUCHING)
+    parts, count = scipy.ndimage.label(mask, _TOUCHING)
     return parts, np.bincount(parts.reshape(-1), minlength=count + 1)[1:]
 
 
@@ -206,7 +206,7 @@ def _within(
     mask: Bool, change: Operation, margin: int | Sequence[int] | npt.NDArray[np.int64] = 1
 ) -> Bool:
     """Change the part of a mask that has anything, with a margin: the rest costs no time."""
-    found = ndimage.find_objects(mask.astype(np.uint8))
+    found = scipy.ndimage.find_objects(mask.astype(np.uint8))
     if not found:
         return mask.copy()
     margins = np.broadcast_to(np.asarray(margin), mask.ndim)
@@ -228,8 +228,8 @@ def _signed_distance(mask: Bool, pixel: Float64) -> Float64:
     wide = np.array(mask.shape) > 1
     padded = np.pad(mask, [(int(own), int(own)) for own in wide])
     place = tuple(slice(1, -1) if own else slice(None) for own in wide)
-    inside = ndimage.distance_transform_edt(padded, pixel)[place]
-    outside = ndimage.distance_transform_edt(~mask, pixel)
+    inside = scipy.ndimage.distance_transform_edt(padded, pixel)[place]
+    outside = scipy.ndimage.distance_transform_edt(~mask, pixel)
     # Outlines lie between pixels, half a pixel from the middle of either.
     half = float(pixel.min(where=wide, initial=np.inf if wide.any() else pixel.min())) / 2
     signed: Float64 = np.where(mask, inside - half, half - outside)
@@ -242,6 +242,6 @@ def _between(low: Bool, high: Bool, share: float, pixel: Float64) -> Bool:
     mixed = np.zeros(low.shape)
     for mask, own, weight in ((low, centres[0], 1 - share), (high, centres[1], share)):
         distance = _signed_distance(mask, pixel)
-        moved = ndimage.shift(distance, centre - own, order=1, mode="nearest")
+        moved = scipy.ndimage.shift(distance, centre - own, order=1, mode="nearest")
         mixed += weight * moved
     return mixed > 0

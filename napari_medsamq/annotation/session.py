@@ -104,7 +104,7 @@ class AnnotationSession(LabelModel):
         Parameters
         ----------
         box : BoxPrompt or BoxPrompt3D
-            On one slice, with its clicks, or carried through a range of slices.
+            On one slice, with its lasso and clicks, or carried through a range of slices.
         start : (H, W) bool, optional
             A mask of the slice that box and clicks are to improve.
         preview : bool
@@ -126,7 +126,7 @@ class AnnotationSession(LabelModel):
             predictor = predictor.without_zoom()
         if isinstance(box, BoxPrompt3D):
             return segment_box_3d(predictor, box)
-        return map(predictor.segment, [box.index], [box.xyxy], [box.clicks], [start])
+        return map(predictor.segment, [box.index], [box.xyxy], [box.clicks], [start], [box.lasso])
 
     def carry(
         self,

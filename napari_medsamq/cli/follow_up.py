@@ -33,7 +33,7 @@ from napari_medsamq.io.labels import read_label_file
 from napari_medsamq.io.volume import Volume, read_volume
 from napari_medsamq.workflows.follow_up import find_motion, follow_up, prior_labels
 from napari_medsamq.workflows.labels import check_new
-from napari_medsamq.workflows.session import open_session, with_known_modality
+from napari_medsamq.workflows.open_session import open_session, with_known_modality
 
 
 def followup(

@@ -44,13 +44,15 @@ from napari_medsamq.io.source import Selection
 from napari_medsamq.io.volume import read_volume
 from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.workflows.labels import check_new
+from napari_medsamq.workflows.open_session import open_session, with_known_modality
 from napari_medsamq.workflows.parsing import (
     parse_box,
     parse_labels,
+    parse_lasso,
     parse_point,
+    read_scribbles,
 )
 from napari_medsamq.workflows.segment import SegmentReport, segment_boxes
-from napari_medsamq.workflows.session import open_session, with_known_modality
 
 # The modules of the other commands. They come after gui, segment, demo and models, which are asked
 # for most.
@@ -180,7 +182,7 @@ def gui(
 def segment(
     image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MHA, DICOM folder, picture, npz.")],
     output: Annotated[Path, typer.Option("-o", "--output", help=LABEL_HELP)],
-    box: Boxes,
+    box: Boxes = [],  # noqa: B006
     label: Labels = ["1"],  # noqa: B006
     axis: Annotated[Axis, typer.Option(help="Direction of 3D boxes.")] = Axis.axial,
     window: Annotated[
@@ -202,27 +204,46 @@ def segment(
             "the mask on its slice. With several labels I,J,K,+,LABEL. Repeatable."
         ),
     ] = [],  # noqa: B006
+    scribble: Annotated[
+        list[Path],
+        typer.Option(
+            help="A text file with a line I,J,K,+ or I,J,K,- for each voxel of a line on a slice, "
+            "which corrects its mask as points do; an empty line begins another one. Repeatable."
+        ),
+    ] = [],  # noqa: B006
+    lasso: Annotated[
+        list[str],
+        typer.Option(
+            help="I,J,K;I,J,K;I,J,K and so on: corners of an outline around the structure on a "
+            "slice, beside or in place of boxes; its label comes after theirs. Repeatable."
+        ),
+    ] = [],  # noqa: B006
     with_name: WithName = False,
     zoom: Annotated[bool, typer.Option(help="Show the network small structures enlarged.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output file.")] = False,
 ) -> None:
     """Segment boxes of an image and save the label on the image's own grid."""
     with user_errors():
+        if not box and not lasso:
+            raise PromptError("There is nothing to segment: give a --box or a --lasso.")
         check_new(output, overwrite)
-        labels = parse_labels(label, len(box))
+        labels = parse_labels(label, len(box) + len(lasso))
         volume = read_volume(image, series=series, volume=volume_number, resample=resample)
         check_target(output, volume.path, volume.source)
         volume = with_known_modality(volume, modality)
         prompts = [parse_box(text, volume, PLANE_NAMES.index(axis.value)) for text in box]
+        prompts += [parse_lasso(text, volume) for text in lasso]
         label_ids = [label_id for label_id, _ in labels]
-        points = [parse_point(text, volume, axis, sorted(set(label_ids))) for text in point]
+        known = sorted(set(label_ids))
+        strokes = [parse_point(text, volume, axis, known) for text in point]
+        strokes += [own for path in scribble for own in read_scribbles(path, volume, known)]
         session = open_session(volume, window=window, zoom=zoom, model=model, device=device)
         boxes = list(zip(prompts, label_ids, strict=True))
         names = {label_id: name for label_id, name in labels if name}
         say(
             *_summary(
                 segment_boxes(
-                    session, boxes, output, names=names, points=points, with_name=with_name
+                    session, boxes, output, names=names, strokes=strokes, with_name=with_name
                 )
             )
         )

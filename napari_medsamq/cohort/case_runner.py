@@ -47,9 +47,9 @@ from napari_medsamq.io.readers import files_of
 from napari_medsamq.io.volume import Volume, read_volume, volume_hash
 from napari_medsamq.records.journal import journal_path
 from napari_medsamq.workflows.labels import save
+from napari_medsamq.workflows.open_session import open_session, with_known_modality
 from napari_medsamq.workflows.replay import replay_journal
 from napari_medsamq.workflows.segment import LabelReport, SegmentReport, segment_boxes
-from napari_medsamq.workflows.session import open_session, with_known_modality
 
 # A header and its data; of more files, only the reader knows which of them are meant.
 _PAIR = 2

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import platform
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,10 @@ from openvino.preprocess import PrePostProcessor
 from platformdirs import user_cache_path
 
 from napari_medsamq.errors import ModelError
+from napari_medsamq.inference import floating_point
 from napari_medsamq.inference.model_choice import cpu_features, floating_parts
-from napari_medsamq.inference.model_spec import NetworkPart
+from napari_medsamq.inference.model_spec import ModelSpec, NetworkPart
+from napari_medsamq.io.files import file_hash, replacing
 
 _INSTRUCTIONS = frozenset(
     {"avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp"}
@@ -26,8 +30,8 @@ _INSTRUCTIONS = frozenset(
 CACHE_VARIABLE = "MEDSAMQ_MODEL_CACHE"
 CPU = "CPU"
 _X86 = ("x86_64", "amd64")
-# Beside a compiled network: its digest.
-_NOTE = ".sha256"
+# Compiled networks of a model: the four that it may have, for three versions or settings.
+_MOST_KEPT = 12
 
 _EXPORT_AGAIN = "Export the model again with `python -m training.export`."
 _DECODER_PORTS = {
@@ -87,14 +91,35 @@ def read_part(directory: Path, part: NetworkPart) -> ov.Model:
 
 
 def compile_part(
-    directory: Path, part: NetworkPart, model: ov.Model, device: str, config: dict[str, Any]
+    directory: Path,
+    spec: ModelSpec,
+    part: NetworkPart,
+    device: str,
+    config: dict[str, Any],
+    *,
+    floating: bool = False,
+    masks: bool = True,
 ) -> ov.InferRequest:
-    """Compile a network that was read by `read_part` for a device.
+    """Compile a network for a device, or take it as it was compiled at an earlier start.
+
+    Parameters
+    ----------
+    directory : Path
+    spec : ModelSpec
+        Verified.
+    part : "encoder", "decoder" or "carrier"
+    device : str
+    config : dict
+        Of OpenVINO.
+    floating : bool
+        Whether the roundings to 8 bits are left out.
+    masks : bool
+        Whether a decoder takes the mask prompt.
 
     Raises
     ------
     ModelError
-        If OpenVINO cannot, as on processors without AVX2.
+        If OpenVINO cannot, as on processors without AVX2, or the network breaks the contract.
     """
     if device == CPU and platform.machine().lower() in _X86 and "avx2" not in cpu_features():
         raise ModelError(
@@ -102,20 +127,33 @@ def compile_part(
             "networks. Use a computer with one of 2015 or later."
         )
     core = openvino_core()
-    # The number of inputs tells a decoder with masks from one without.
-    cache = _sound_cache(f"{directory.name}-{part}-{len(model.inputs)}")
-    if cache is not None:
-        config = {**config, "CACHE_DIR": str(cache)}
-    try:
-        compiled = core.compile_model(model, device, config)
-        if cache is not None:
-            _note_digests(cache)
-        return compiled.create_infer_request()
-    except RuntimeError as error:
-        raise ModelError(
-            f"OpenVINO {ov.__version__} cannot run {directory / part}.xml on device {device!r}: "
-            f"{last_line(error)} {_other_devices(device, core.available_devices)}"
-        ) from error
+    # All that a compiled network depends on, this program's own changes of it among them.
+    made_of = (
+        *(spec.sha256[f"{part}.{ending}"] for ending in ("xml", "bin")),
+        *(file_hash(Path(own)) for own in (__file__, floating_point.__file__)),
+        *(floating, masks, device, sorted(config.items())),
+        *(ov.get_version(), cpu_name(), sorted(cpu_features())),
+    )
+    mark = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
+    kept = cache_folder() / directory.name / f"{part}-{mark}.blob"
+    compiled = _read_compiled(kept, device, config)
+    if compiled is None:
+        model = read_part(directory, part)
+        if floating:
+            model = floating_point.in_floating_point(model)
+        if not masks:
+            model = without_mask(model)
+        try:
+            compiled = core.compile_model(
+                channels_last(model, output=part == "encoder"), device, config
+            )
+        except RuntimeError as error:
+            raise ModelError(
+                f"OpenVINO {ov.__version__} cannot run {directory / part}.xml on device "
+                f"{device!r}: {last_line(error)} {_other_devices(device, core.available_devices)}"
+            ) from error
+        _keep_compiled(compiled, kept)
+    return compiled.create_infer_request()
 
 
 def _other_devices(device: str, available: list[str]) -> str:
@@ -165,35 +203,32 @@ def cache_folder() -> Path:
     return Path(named) if named else user_cache_path("napari-medsamq") / "openvino"
 
 
-def _sound_cache(name: str) -> Path | None:
-    """Return a folder for a compiled network; None where there can be none, which costs time alone.
+def _read_compiled(path: Path, device: str, config: dict[str, Any]) -> ov.CompiledModel | None:
+    """Read a network that was kept; None where it is not there, or not as it was written.
 
-    What is there and not as it was written is thrown away: OpenVINO sees that a file has been cut,
-    but takes wrong weights for right ones.
+    OpenVINO sees that a file has been cut, but takes wrong weights for right ones.
     """
-    folder = cache_folder() / name
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for kept in folder.glob("*.blob"):
-            note = kept.with_suffix(_NOTE)
-            if not note.exists() or note.read_text() != _digest(kept):
-                note.unlink(missing_ok=True)
-                kept.unlink()
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK) else None
+        with path.open("rb") as file:
+            digest, network = file.read(hashlib.sha256().digest_size), file.read()
+        if hashlib.sha256(network).digest() == digest:
+            return openvino_core().import_model(network, device, config)
+    except (OSError, RuntimeError):
+        pass  # compiling it anew costs time alone
+    return None
 
 
-def _note_digests(folder: Path) -> None:
-    for kept in folder.glob("*.blob"):
-        note = kept.with_suffix(_NOTE)
-        if not note.exists():
-            note.write_text(_digest(kept))
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _keep_compiled(compiled: ov.CompiledModel, path: Path) -> None:
+    """Write a compiled network behind its digest, where the device and the disk let it."""
+    network = io.BytesIO()
+    with suppress(OSError, RuntimeError):
+        compiled.export_model(network)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            part.write_bytes(hashlib.sha256(network.getvalue()).digest() + network.getvalue())
+        age = {kept: kept.stat().st_mtime for kept in path.parent.glob("*.blob")}
+        for old in sorted(age, key=age.__getitem__)[:-_MOST_KEPT]:
+            old.unlink()
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -16,15 +15,11 @@ from napari_medsamq.array_types import Float32
 from napari_medsamq.errors import ModelError
 from napari_medsamq.inference.backend import (
     CPU,
-    channels_last,
     compile_config,
     compile_part,
     last_line,
     openvino_core,
-    read_part,
-    without_mask,
 )
-from napari_medsamq.inference.floating_point import in_floating_point
 from napari_medsamq.inference.model_choice import default_model, floating_parts
 from napari_medsamq.inference.model_spec import FLOAT_BITS, ModelSpec, NetworkPart
 from napari_medsamq.io.modality import Modality
@@ -103,23 +98,24 @@ class OpenVINOEngine:
         self._config = compile_config(device, threads, precision, pinned)
         openvino_core()  # made by this thread: see there
         with ThreadPoolExecutor() as pool:  # each keeps one core busy for a while
-            decoder = pool.submit(self._compile, "decoder", without_mask)
+            decoder = pool.submit(self._compile, "decoder", masks=False)
             self._encoder = self._compile("encoder")
             self._decoder = decoder.result()
         self._masked_decoder: ov.InferRequest | None = None
         self._carrier: ov.InferRequest | None = None
         self._lock = Lock()
 
-    def _compile(
-        self, part: NetworkPart, change: Callable[[ov.Model], ov.Model] | None = None
-    ) -> ov.InferRequest:
-        model = read_part(self.directory, part)
-        if ("encoder" if part == "encoder" else "decoder") in self.floating:
-            model = in_floating_point(model)
-        if change is not None:
-            model = change(model)
-        model = channels_last(model, output=part == "encoder")
-        return compile_part(self.directory, part, model, self.device, self._config)
+    def _compile(self, part: NetworkPart, *, masks: bool = True) -> ov.InferRequest:
+        floating = ("encoder" if part == "encoder" else "decoder") in self.floating
+        return compile_part(
+            self.directory,
+            self.spec,
+            part,
+            self.device,
+            self._config,
+            floating=floating,
+            masks=masks,
+        )
 
     def encode(self, image: Float32) -> Float32:
         """Encode one image.

@@ -15,7 +15,7 @@ from napari_medsamq.inference.model_choice import default_model, find_model, shi
 from napari_medsamq.inference.model_spec import FLOAT_BITS, ModelSpec
 from napari_medsamq.io.modality import MODALITIES, Modality
 
-_ROUNDS = 3
+ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def time_steps(engine: Engine) -> StepTimes:
     image = np.random.default_rng(0).random((1, 3, 256, 256), np.float32)
     box = box_points([64, 64, 192, 192])
     encode_ms, decode_ms = [], []
-    for number in range(_ROUNDS + 1):
+    for number in range(ROUNDS + 1):
         start = perf_counter()
         embedding = engine.encode(image)
         middle = perf_counter()

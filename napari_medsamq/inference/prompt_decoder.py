@@ -2,6 +2,7 @@
 
 A click binds, whoever makes it, on the canvas, the command line or in a journal. The network is
 asked with the box, widened to hold what was clicked on, all clicks and the mask that they correct.
+A scribble is a click of several points, whose line is drawn into that mask as well.
 Where its answer leaves a clicked pixel as it should not be, a small disc around the pixel is added
 or taken away (`follow_clicks`). What was clicked away is also taken from what other boxes and the
 brush have put there (`LabelModel.commit`). Only a locked label stands against that, which is said.
@@ -12,8 +13,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from operator import eq
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -21,7 +24,7 @@ from napari_medsamq.array_types import Bool, Float32
 from napari_medsamq.inference.crop import CropTransform
 from napari_medsamq.inference.engine import Engine, box_points
 from napari_medsamq.inference.preprocess import FRAME
-from napari_medsamq.prompts import Click
+from napari_medsamq.prompts import Click, Pixel
 
 # How sure the network is told to be of a mask that it corrects.
 MASK_LOGIT = 6.0
@@ -118,10 +121,12 @@ class PromptDecoder:
             If the network fails.
         """
         coords, labels = box_points(transform.apply_box(xyxy), carried=carried)
-        points = [transform.apply_point(click.x, click.y) for click in clicks]
+        longer = float((coords[0, 1] - coords[0, 0]).max())
+        points = [transform.apply_point(*place) for click in clicks for place in click.asked]
         coords = np.concatenate([coords, np.array(points, np.float32).reshape(1, -1, 2)], axis=1)
-        kinds = np.array([[click.positive for click in clicks]], np.float32)
-        labels = np.concatenate([labels, kinds], axis=1)
+        kinds = [float(click.positive) for click in clicks for _ in click.asked]
+        labels = np.concatenate([labels, np.array([kinds], np.float32)], axis=1)
+        ends = list(accumulate((len(click.asked) for click in clicks), initial=2))
         # A mask that is clicked on is not improved by itself before.
         first = 1 if start is not None and clicks else 0
         begun = None if start is None else start.tobytes()
@@ -137,7 +142,10 @@ class PromptDecoder:
                 previous = answers[-1][0][None, None]
             elif start is not None:
                 previous = dense_prompt(transform.apply_mask(start))
-            shown = slice(None, 2 + count)
+            if count and previous is not None and clicks[count - 1].stroke:
+                line = [transform.apply_point(*place) for place in clicks[count - 1].stroke]
+                previous = hinted(previous, line, clicks[count - 1].positive, longer)
+            shown = slice(None, ends[count])
             logits, iou = engine.decode(embedding, coords[:, shown], labels[:, shown], previous)
             answers.append((logits[0], float(iou[0])))
         return answers[-1]
@@ -149,10 +157,32 @@ def dense_prompt(mask: Bool) -> Float32:
     return logits.reshape(-1, 1, FRAME, FRAME)
 
 
+def hinted(logits: Float32, line: Sequence[Pixel], positive: bool, longer: float) -> Float32:
+    """Draw a scribble into the logits (..., 256, 256) that it corrects.
+
+    Parameters
+    ----------
+    logits : (..., 256, 256) float32
+    line : sequence of (x, y)
+        In frame pixels.
+    positive : bool
+    longer : float
+        The longer side of the box in frame pixels, of which the line is a thirty-second wide.
+
+    Returns
+    -------
+    logits : (..., 256, 256) float32
+        A copy.
+    """
+    drawn = np.zeros((FRAME, FRAME), np.uint8)
+    cv2.polylines(drawn, [np.array(line, np.int32)], False, 1, max(1, round(_REACH * longer)))
+    return np.where(drawn, np.float32(MASK_LOGIT if positive else -MASK_LOGIT), logits)
+
+
 def with_clicks(xyxy: npt.ArrayLike, clicks: Sequence[Click]) -> npt.NDArray[np.float64]:
     """Return a box (4,) XYXY that also holds what was clicked on as part of the structure."""
     box = np.asarray(xyxy, np.float64)
-    for click in clicks:
+    for click in (own for several in clicks for own in several.parts):
         if click.positive:
             low = np.minimum(box[:2], [click.x, click.y])
             high = np.maximum(box[2:], [click.x, click.y])
@@ -195,6 +225,8 @@ def follow_clicks(
 ) -> tuple[Bool, tuple[Click, ...]]:
     """Have each pixel that was clicked on be as it was asked to be; of two clicks the later counts.
 
+    Scribbles are the clicks that they consist of.
+
     Parameters
     ----------
     mask : (H, W) bool
@@ -211,7 +243,8 @@ def follow_clicks(
     unfollowed : tuple of Click
         Those that the network did not follow.
     """
-    binding = {(click.y, click.x): click for click in clicks if click.binding}
+    parts = (own for click in clicks for own in click.parts)
+    binding = {(click.y, click.x): click for click in parts if click.binding}
     unfollowed = tuple(own for place, own in binding.items() if mask[place] != own.positive)
     if not unfollowed:
         return mask, ()

@@ -17,6 +17,7 @@ from napari_medsamq.inference.confidence import MaskCheck, dice, wider_box
 from napari_medsamq.inference.crop import CropTransform, tight_box
 from napari_medsamq.inference.embeddings import EMBEDDING_BYTES, EmbeddingCache
 from napari_medsamq.inference.engine import Engine, box_points
+from napari_medsamq.inference.lasso import lasso_area
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.prompt_decoder import (
     MASK_LOGIT,
@@ -25,7 +26,7 @@ from napari_medsamq.inference.prompt_decoder import (
     with_clicks,
 )
 from napari_medsamq.io.volume import Volume
-from napari_medsamq.prompts import CarryPrompt, Click
+from napari_medsamq.prompts import CarryPrompt, Click, Pixel
 
 # One embedding in so many is of a part of a slice that the network was shown enlarged.
 _PARTS = 8
@@ -222,14 +223,24 @@ class SlicePredictor:
         xyxy: npt.ArrayLike,
         clicks: Sequence[Click] = (),
         start: Bool | None = None,
+        lasso: Sequence[Pixel] = (),
     ) -> SliceMask:
         """Decode a box (4,) XYXY in slice pixels; see `PromptDecoder`.
+
+        Of a lasso, the network is asked with what it encloses as a mask that is nearly right, and
+        what it finds beyond is left; clicks correct the mask that comes of that.
 
         Raises
         ------
         ModelError
             If the network fails.
         """
+        if lasso:
+            area = lasso_area(lasso, self.whole.shape)
+            found = self.segment(index, xyxy, start=area)
+            start = found.mask & area
+            if not clicks:
+                return replace(found, mask=start)
         around = with_clicks(xyxy, clicks)
         transform = self.transform_around(around)
         answer = self._decode(index, transform, around, clicks, start)[0]
@@ -258,23 +269,16 @@ class SlicePredictor:
         """
         transform = self.transform_around(xyxy)
         carry_prompt = self.network_state.carry_prompt
-        shows_mask = carry_prompt is not CarryPrompt.box and bool(
-            transform.apply_mask(before).any()
-        )
         carried = carry_prompt is CarryPrompt.carried
         answer, logits, embedding = self._decode(
-            index,
-            transform,
-            xyxy,
-            start=before if carried and shows_mask else None,
-            carried=carried,
+            index, transform, xyxy, start=before if carried else None, carried=carried
         )
         height, width = transform.resize.frame
         found = logits > 0
         found[height:] = found[:, width:] = False
         stability = stability_of(logits[:height, :width])
         evidence = self._evidence(index, answer.mask, found, stability, embedding)
-        if shows_mask and not carried:
+        if carry_prompt is CarryPrompt.box_and_mask and transform.apply_mask(before).any():
             # Asked apart: the decoder is told once for all prompts whether masks come with them.
             led, led_logits, _ = self._decode(index, transform, xyxy, start=before)
             answer = replace(
@@ -298,8 +302,7 @@ class SlicePredictor:
             If the network fails, or has not learnt carried boxes.
         """
         transform = self.transform_around(xyxy)
-        start = mask if transform.apply_mask(mask).any() else None
-        _, found, _ = self._decode(index, transform, xyxy, start=start, carried=True)
+        _, found, _ = self._decode(index, transform, xyxy, start=mask, carried=True)
         logits = np.full(mask.shape, -MASK_LOGIT, np.float32)
         logits[transform.place] = transform.resize.invert_logits(found)
         return logits
@@ -351,6 +354,8 @@ class SlicePredictor:
         *,
         carried: bool = False,
     ) -> tuple[SliceMask, Float32, Float32]:
+        if carried and start is not None and not transform.apply_mask(start).any():
+            start = None  # the part that is shown has nothing of it
         with self.memory.lock:
             embedding, encode_ms = self._embedding(index, transform)
             begun = perf_counter()

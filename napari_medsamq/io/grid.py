@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from napari_medsamq.array_types import Float64, Label
 from napari_medsamq.errors import VolumeError
@@ -171,7 +171,7 @@ def onto_grid(ids: Label, own: Grid, grid: Grid) -> tuple[Label, tuple[str, ...]
         _copy(ids, whole, label)
         outside = int(np.count_nonzero(ids)) - int(np.count_nonzero(label))
         return label, _left_out(outside, own)
-    ndimage.affine_transform(
+    scipy.ndimage.affine_transform(
         ids,
         to_label[:3, :3],
         to_label[:3, 3] - HALF_WAY,

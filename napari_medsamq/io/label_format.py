@@ -167,7 +167,8 @@ def voxel_counts(label: npt.NDArray[np.integer]) -> dict[int, int]:
     """Return how many voxels the label ids other than 0 have, of those that have any, ascending."""
     counts = np.zeros(int(label.max(initial=0)) + 1, np.int64)
     for plane in label if label.ndim > 2 else label[None]:  # a whole volume would be copied
-        counts += np.bincount(plane.reshape(-1), minlength=counts.size)
+        if plane.any():  # most are empty, which is seen in less time
+            counts += np.bincount(plane.reshape(-1), minlength=counts.size)
     return {label_id: n for label_id, n in enumerate(counts.tolist()) if label_id and n}
 
 

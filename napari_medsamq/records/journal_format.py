@@ -131,10 +131,7 @@ def read_journal(path: Path) -> Content:
             "not enough, move the journal to another folder."
         ) from error
     except OSError as error:
-        raise JournalError(
-            f"The journal {path} cannot be read ({error.strerror or error}). Check that the file "
-            "is there and may be read."
-        ) from error
+        raise _unreadable(path, error) from error
     return Content(records, size, total)
 
 
@@ -152,11 +149,15 @@ def first_record(path: Path) -> Record:
             for record in _records(file, path.stat().st_size):
                 return record
     except OSError as error:
-        raise JournalError(
-            f"The journal {path} cannot be read ({error.strerror or error}). Check that the file "
-            "is there and may be read."
-        ) from error
+        raise _unreadable(path, error) from error
     raise JournalError(f"{path} does not say what image it is of; it is damaged.")
+
+
+def _unreadable(path: Path, error: OSError) -> JournalError:
+    return JournalError(
+        f"The journal {path} cannot be read ({error.strerror or error}). Check that the file is "
+        "there and may be read."
+    )
 
 
 def _check_head(path: Path, head: bytes) -> None:

@@ -242,17 +242,35 @@ def _describe_prompts(snapshot: LabelSnapshot, states: list[NetworkState]) -> li
             "box": _corners(snapshot.volume, *_ends(prompt)),
             "setting": _number(made.get(prompt), states),
         }
-        if isinstance(box, BoxPrompt) and box.clicks:
-            entry["clicks"] = [
-                [*_corners(snapshot.volume, at, at)[:3], "+" if click.positive else "-"]
-                for click in box.clicks
-                for at in [box.voxel(click.y, click.x)]
-            ]
+        if isinstance(box, BoxPrompt):
+            entry |= _describe_strokes(snapshot.volume, box)
         if prompt.start is not None:
             # On its slice there was a mask already, which it was to improve.
             entry["improves_mask"] = True
         described.append(entry)
     return described
+
+
+def _describe_strokes(volume: Volume, box: BoxPrompt) -> dict[str, Any]:
+    """Describe clicks and lasso of a box; the voxels of a scribble follow the middle one."""
+
+    def voxel(x: int, y: int) -> list[int]:
+        at = box.voxel(y, x)
+        return _corners(volume, at, at)[:3]
+
+    found: dict[str, Any] = {}
+    if box.lasso:
+        found["lasso"] = [voxel(*corner) for corner in box.lasso]
+    if box.clicks:
+        found["clicks"] = [
+            [
+                *voxel(click.x, click.y),
+                "+" if click.positive else "-",
+                *([[voxel(*place) for place in click.stroke]] if click.stroke else []),
+            ]
+            for click in box.clicks
+        ]
+    return found
 
 
 def _ends(prompt: Prompt) -> tuple[Index3, Index3]:

@@ -18,7 +18,7 @@ from napari_medsamq.errors import JournalError
 from napari_medsamq.inference.backend import environment
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.preprocess import WindowLevel
-from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click, Pixel
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.journal_format import Record
 
@@ -318,7 +318,14 @@ def read_box(content: dict[str, Any]) -> BoxPrompt | BoxPrompt3D:
     if content["box"] == "2d":
         sides = {key: content[key] for key in ("axis", "index", "x0", "y0", "x1", "y1")}
         # Journals of before there were clicks do not mention any, and later ones not at once
-        # whether they bind.
-        clicks = tuple(Click(**{"binding": False, **click}) for click in content.get("clicks", ()))
-        return BoxPrompt(**sides, clicks=clicks)
+        # whether they bind, nor scribbles and lassos.
+        clicks = tuple(
+            Click(**{"binding": False, **click, "stroke": _pixels(click.get("stroke", ()))})
+            for click in content.get("clicks", ())
+        )
+        return BoxPrompt(**sides, clicks=clicks, lasso=_pixels(content.get("lasso", ())))
     return BoxPrompt3D(tuple(content["lower"]), tuple(content["upper"]), content["axis"])
+
+
+def _pixels(listed: Iterable[Iterable[int]]) -> tuple[Pixel, ...]:
+    return tuple((x, y) for x, y in listed)

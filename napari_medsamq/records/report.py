@@ -269,7 +269,12 @@ def _listed(what: str, texts: Iterable[str]) -> str:
 def _prompt(entry: Mapping[str, Any]) -> str:
     box = ",".join(str(int(index)) for index in entry["box"])
     text = f"{box}, {entry['plane']}, label {entry['label']}"
-    clicks = [",".join(map(str, click)) for click in entry.get("clicks", ())]
+    if "lasso" in entry:
+        text += f", lasso of {len(entry['lasso'])} corners"
+    clicks = [
+        ",".join(map(str, click[:4])) + " (scribble)" * (len(click) > 4)
+        for click in entry.get("clicks", ())
+    ]
     if len(clicks) > _MOST_CLICKS:
         clicks = [*clicks[:_MOST_CLICKS], f"and {len(clicks) - _MOST_CLICKS} more"]
     return f"{text}; clicks {' '.join(clicks)}" if clicks else text

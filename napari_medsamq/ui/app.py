@@ -69,7 +69,7 @@ def run(
         register_theme("light", light, "builtin")
     # napari's welcome names keys that mean something else here.
     viewer = napari.Viewer(title="MedSAM-Q", show=False, show_welcome_screen=False)
-    options = DockOptions(ask=screenshot is None, journals=journals)
+    options = DockOptions(ask=screenshot is None, journals=journals, draws=True)
     dock = MedSAMQWidget(viewer, model, device=device, options=options)
     frame = viewer.window.add_dock_widget(dock, name="MedSAM-Q", area="right")
     window = AppWindow(frame, viewer.window.window_menu, dock.may_close)

@@ -120,6 +120,9 @@ class Controller(Tool):
         for layer in (self.workspace.labels, self.workspace.boxes):
             for key, action in keys.items():
                 layer.bind_key(key, lambda _, act=action.act: act(self), overwrite=True)
+        # napari's Shift makes squares, for good where it is let go while something else has the
+        # focus: a name that is typed.
+        self.workspace.boxes.bind_key("Shift", lambda _: None, overwrite=True)
         self._show_volume()
         self._on_plane()
         self.workspace.show_label(self.workspace.label_id)
@@ -148,6 +151,7 @@ class Controller(Tool):
         for layer in (self.workspace.labels, self.workspace.boxes):
             for key in self._keys:
                 layer.bind_key(key, None, overwrite=True)
+        self.workspace.boxes.bind_key("Shift", None, overwrite=True)
         self.view.close()
         super().close()
 
@@ -230,10 +234,6 @@ class Controller(Tool):
         frame = dock_frame(self._dock)
         if frame is not None:
             frame.setVisible(not frame.isVisible())
-
-    def toggle_drawing(self) -> None:
-        """Switch between drawing boxes and moving the picture."""
-        self.draw(not self.drawing)
 
     @property
     def drawing(self) -> bool:

@@ -42,10 +42,9 @@ def ask_selection(parent: QWidget, error: BaseException, selection: Selection) -
 
 def ask_label(parent: QWidget, name: str, image: str) -> bool | None:
     """Ask whether what looks like a label is to be loaded onto an open image; None for neither."""
-    box = QMessageBox(QMessageBox.Icon.Question, "Is this a label?", "", parent=parent)
-    box.setTextFormat(Qt.TextFormat.PlainText)
-    box.setText(plain(f"{name} looks like a label."))
-    return _choice(box, plain(f"Load it on {image}"), "Open it as an image")
+    text = plain(f"{name} looks like a label.")
+    answers = plain(f"Load it on {image}"), "Open it as an image"
+    return _choice(parent, "Is this a label?", text, "", *answers)
 
 
 def ask_unsaved(parent: QWidget, changed: Sequence[str], *, kept: bool) -> bool | None:
@@ -60,11 +59,9 @@ def ask_unsaved(parent: QWidget, changed: Sequence[str], *, kept: bool) -> bool 
         Whether it will be there again when the volume is opened again.
     """
     again = "It is kept: open the volume again to go on." if kept else "It is lost if not saved."
-    box = QMessageBox(QMessageBox.Icon.Question, "Save before you leave?", "", parent=parent)
-    box.setTextFormat(Qt.TextFormat.PlainText)
-    box.setText(plain(f"{', '.join(changed)}: changed since the last save."))
-    box.setInformativeText(again)
-    return _choice(box, "Save", "Close without saving")
+    text = plain(f"{', '.join(changed)}: changed since the last save.")
+    answers = "Save", "Close without saving"
+    return _choice(parent, "Save before you leave?", text, again, *answers)
 
 
 def ask_resume(
@@ -80,22 +77,21 @@ def ask_resume(
         f"({in_ml(counts.get(label_id, 0) * own_ml)})"
         for label_id in sorted({*counts, *styles})
     )
-    box = QMessageBox(parent)
-    box.setIcon(QMessageBox.Icon.Question)
-    box.setWindowTitle("Go on with earlier work?")
-    box.setText(f"{volume.name}{place} was worked on before, last on {when:%d %B %Y at %H:%M}.")
-    box.setInformativeText(
+    text = f"{volume.name}{place} was worked on before, last on {when:%d %B %Y at %H:%M}."
+    more = (
         f"Labels: {labels or 'none'}. {past.warning}\n\nEverything can be undone, as then. If you "
         "start anew, the earlier work is kept in a file of its own."
     )
+    return _choice(parent, "Go on with earlier work?", text, more, "Go on", "Start anew")
+
+
+def _choice(parent: QWidget, title: str, text: str, more: str, yes: str, no: str) -> bool | None:
+    """Ask for one of two answers; None for neither, and where its window ends with it."""
+    box = QMessageBox(QMessageBox.Icon.Question, title, text, parent=parent)
+    box.setInformativeText(more)
     for shown in box.findChildren(QLabel):
         # Names in it are no HTML, whatever they look like.
         shown.setTextFormat(Qt.TextFormat.PlainText)
-    return _choice(box, "Go on", "Start anew")
-
-
-def _choice(box: QMessageBox, yes: str, no: str) -> bool | None:
-    """Ask for one of two answers; None for neither, and where its window ends with it."""
     role = QMessageBox.ButtonRole
     first, second = box.addButton(yes, role.AcceptRole), box.addButton(no, role.RejectRole)
     cancel = box.addButton("Cancel", role.NoRole)

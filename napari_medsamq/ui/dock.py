@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary, ref
 
+from napari.utils.history import update_open_history
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QMessageBox, QVBoxLayout, QWidget
@@ -29,6 +30,7 @@ from napari_medsamq.ui.controller import Controller
 from napari_medsamq.ui.dialogs import ask_unsaved
 from napari_medsamq.ui.forms.dock_form import DockForm
 from napari_medsamq.ui.forms.guide import CORRECT, OPEN
+from napari_medsamq.ui.forms.tool_rail import BOX
 from napari_medsamq.ui.open_volume import Opener
 from napari_medsamq.ui.preferences import DockOptions
 from napari_medsamq.ui.shortcuts import bound_keys, key_names
@@ -87,7 +89,7 @@ class MedSAMQWidget(QWidget):
         self.workspaces = self._open_in.setdefault(napari_viewer, [])
         self._controller: Controller | None = None
         self.failure: BaseException | None = None
-        self._prefetch = options.prefetch
+        self._prefetch, self._draws = options.prefetch, options.draws
         refused: list[MedSAMQError] = []
         self._keys = bound_keys(preferences.keys(), refused.append)
         self._names = key_names(self._keys)
@@ -393,10 +395,14 @@ class MedSAMQWidget(QWidget):
             known = self._work_list.progress(volume.path)
             begun = BEGUN if known == NEW and workspace.session.history.edits else known
             self._note(volume.path, workspace.progress or begun)
+            update_open_history(str(volume.path))  # where the next dialog begins
         for signal in (workspace.changed, workspace.saved):
             signal.connect(self._note_progress, unique=True)
         self.form.guide.done(OPEN)
-        begin = f"Press {self._names['draw']}, then drag a box around a structure of {volume.name}."
+        begin = f"Press {self._names['draw']}, then drag a box around a structure."
+        if self._draws:
+            self._controller.take(BOX)
+            begin = "Drag a box around a structure."
         self._show(begin, [*self._refused, *self._told, *volume.warnings])
         self._refused.clear()
         self._told.clear()

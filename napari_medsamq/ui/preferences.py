@@ -34,12 +34,16 @@ class DockOptions:
         Bytes that the embeddings of each volume may take.
     journals : Path or None
         Folder of the journals.
+    draws : bool
+        Whether the tool for boxes is in hand once a volume is open; else a drag moves the picture,
+        as whoever opened napari for something else expects.
     """
 
     ask: bool = True
     prefetch: bool | None = None
     memory: int | None = None
     journals: Path | None = None
+    draws: bool = False
 
 
 def embedding_bytes() -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_medsamq.errors import MedSAMQError, PreferenceError
 from napari_medsamq.ui.canvas.planes import PLANES
-from napari_medsamq.ui.forms.tool_rail import BRUSH, ERASER, MOVE, RULER
+from napari_medsamq.ui.forms.tool_rail import BOX, BRUSH, ERASER, MOVE, RULER
 from napari_medsamq.ui.forms.volume_form import FIRST_PLANE_KEY
 from napari_medsamq.ui.tools.nudge import ARROWS
 
@@ -82,7 +82,7 @@ GROUPS = {
     "Slices and window": {
         **{f"F{number + FIRST_PLANE_KEY}": _shows(number) for number in range(len(PLANES))},
         "F5": Key(
-            "The other planes and solids beside the picture, or not",
+            "The other planes and solids beside, or not",
             lambda controller: controller.all_planes.toggle(),
             "all_planes",
         ),
@@ -100,11 +100,7 @@ GROUPS = {
         ),
     },
     "Draw and correct": {
-        "B": Key(
-            "Draw boxes and click, or move the picture",
-            lambda controller: controller.toggle_drawing(),
-            "draw",
-        ),
+        "B": _takes(BOX, "Draw boxes, and click", "draw"),
         "C": Key(
             "Click alone, drags move the picture, or stop that",
             lambda controller: controller.click.switch(not controller.click.active),
@@ -112,7 +108,7 @@ GROUPS = {
         ),
         "G": _takes(BRUSH, "Brush", "brush"),
         "Shift-G": Key(
-            "Brush all values, those of the window, or those like where a stroke begins",
+            "Values that the brush paints: all, the window's, or alike",
             lambda controller: controller.brush.next(),
         ),
         "X": _takes(ERASER, "Eraser", "eraser"),
@@ -144,7 +140,7 @@ GROUPS = {
             lambda controller: controller.refine.start(),
             "refine",
         ),
-        "Escape": Key("Stop what is on its way, end the comparison", _stop),
+        "Escape": Key("Stop what is on its way, or comparing", _stop),
         "N": Key("Next doubtful slice", lambda controller: controller.review.step(1), "doubtful"),
         "Shift-N": Key("Doubtful slice before", lambda controller: controller.review.step(-1)),
         "A": Key("Accept this slice", lambda controller: controller.review.accept(), "accept"),

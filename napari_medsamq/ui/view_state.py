@@ -45,13 +45,13 @@ class ViewState:
         events = viewer.dims.events
         self._events = events.point, events.order, events.ndisplay, events.range
         for event in self._events:
-            event.connect(self._follow)
-        self._follow()
+            event.connect(self.read)
+        self.read()
 
     def close(self) -> None:
         """Follow the viewer no more."""
         for event in self._events:
-            event.disconnect(self._follow)
+            event.disconnect(self.read)
 
     @property
     def plane(self) -> Plane:
@@ -97,7 +97,8 @@ class ViewState:
         if self.solid:
             raise PromptError("Show slices first (F2, F3, F4): what is done to one has to be seen.")
 
-    def _follow(self) -> None:
+    def read(self) -> None:
+        """Read what is in view: napari tells of no change that is taken back at once."""
         dims, before = self._viewer.dims, (self.axis, self.index, self.solid)
         indices = self.indices
         if indices is None:  # all layers are gone

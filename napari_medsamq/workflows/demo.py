@@ -17,8 +17,8 @@ from napari_medsamq.io.files import write_json, write_whole
 from napari_medsamq.io.volume import read_volume
 from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.prompts import BoxPrompt3D
+from napari_medsamq.workflows.open_session import open_session
 from napari_medsamq.workflows.segment import SegmentReport, segment_boxes
-from napari_medsamq.workflows.session import open_session
 
 _FILES = ("image.nii.gz", "label.nii.gz", "label.provenance.json", "overlay.png", "report.json")
 _NAMES = {1: "Liver", 2: "Spleen"}

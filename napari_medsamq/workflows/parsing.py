@@ -5,17 +5,22 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
 
 from napari_medsamq.errors import PromptError
 from napari_medsamq.geometry import PLANE_NAMES, Index3
+from napari_medsamq.inference.lasso import lasso_prompt
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.inference.window_presets import named_window
 from napari_medsamq.io.label_format import MAX_LABEL_ID
 from napari_medsamq.io.volume import Volume
-from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, box_between
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Pixel, box_between
 
-# The arguments of `Session.add_click`: voxel (i, j, k), whether it belongs, label id and plane.
-Point = tuple[Index3, bool, int, str]
+# Of `Session.add_scribble`: voxels (i, j, k), whether they belong, label id and plane.
+Stroke = tuple[tuple[Index3, ...], bool, int, str | None]
 
 # What is no name alone.
 _NUMBERED = re.compile(r"\s*([+-]?[0-9]+\s*)?(=.*)?", re.DOTALL)
@@ -88,8 +93,8 @@ def _numbered(text: str) -> tuple[int, str]:
     return int(number), name
 
 
-def parse_point(text: str, volume: Volume, plane: str, label_ids: Sequence[int]) -> Point:
-    """Read I,J,K,+|-[,LABEL] (source voxel indices) as a voxel of a label.
+def parse_point(text: str, volume: Volume, plane: str | None, label_ids: Sequence[int]) -> Stroke:
+    """Read I,J,K,+|-[,LABEL] (source voxel indices) as a click on a label.
 
     Raises
     ------
@@ -116,7 +121,116 @@ def parse_point(text: str, volume: Volume, plane: str, label_ids: Sequence[int])
             f"{', '.join(map(str, label_ids))}, as in {i},{j},{k},{sign},{label_ids[0]}."
         )
     volume.box_from_source((i, j, k), (i, j, k))  # before a network is loaded
-    return (i, j, k), sign == "+", number, plane
+    return ((i, j, k),), sign == "+", number, plane
+
+
+def read_scribbles(path: Path, volume: Volume, label_ids: Sequence[int]) -> list[Stroke]:
+    """Read scribbles from a text file: a line for each voxel, as `parse_point` takes it.
+
+    Lines that follow each other are one scribble; another sign or label or an empty line begins
+    the next one.
+
+    Raises
+    ------
+    PromptError
+        If the file cannot be read, holds no voxel, or a line is none.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptError(
+            f"The scribbles in {path} cannot be read ({error}). A text file is expected, with a "
+            "line I,J,K,+ or I,J,K,- for each voxel."
+        ) from error
+    found: list[Stroke] = []
+    for follows, (number, line) in pairwise([(0, ""), *enumerate(lines, 1)]):
+        if not line.strip():
+            continue
+        try:
+            stroke = parse_point(line.strip(), volume, None, label_ids)
+        except PromptError as error:
+            raise PromptError(f"{path}, line {number}: {error}") from error
+        if follows[1].strip() and found[-1][1:] == stroke[1:]:
+            stroke = ((*found.pop()[0], *stroke[0]), *stroke[1:])
+        found.append(stroke)
+    if not found:
+        raise PromptError(
+            f"{path} holds no scribble. It needs a line I,J,K,+ or I,J,K,- for each voxel."
+        )
+    return found
+
+
+def parse_lasso(text: str, volume: Volume) -> BoxPrompt:
+    """Read I,J,K;I,J,K;... (source voxel indices) as a lasso on a slice.
+
+    Raises
+    ------
+    PromptError
+        If the text is none, or there can be no such lasso.
+    """
+    try:
+        corners = [[int(index) for index in corner.split(",")] for corner in text.split(";")]
+    except ValueError:
+        corners = [[]]
+    if any(len(corner) != 3 for corner in corners):
+        raise PromptError(
+            "A lasso is I,J,K;I,J,K;I,J,K and so on, the corners of an outline on one slice, but "
+            f"this was given: {text!r}"
+        )
+    return lasso_of_voxels(corners, volume)
+
+
+def lasso_of_voxels(
+    outline: Sequence[Sequence[int]], volume: Volume, plane: str | None = None
+) -> BoxPrompt:
+    """Make a lasso of voxels (i, j, k) of a volume's file; see `lasso_prompt`."""
+    axis, index, pixels = path_on_slice("lasso", outline, volume, 0, plane)
+    height, width = volume.slice(axis, index).shape[:2]
+    return lasso_prompt(axis, index, pixels, (height, width))
+
+
+def path_on_slice(
+    what: str, path: Sequence[Sequence[int]], volume: Volume, usual: int, plane: str | None
+) -> tuple[int, int, list[Pixel]]:
+    """Find the slice that voxels of a volume's file lie on.
+
+    Parameters
+    ----------
+    what : str
+        They are, in words.
+    path : sequence of (3,) int
+        Voxels (i, j, k).
+    volume : Volume
+    usual : int
+        Array axis across the slice, where they lie on slices across several.
+    plane : str or None
+        On which they have to lie on one slice.
+
+    Returns
+    -------
+    axis, index : int
+        Array axis normal to the slice, and the slice's index on it.
+    pixels : list of (x, y)
+
+    Raises
+    ------
+    PromptError
+        If there is no voxel, one is outside the image, or they are not of one slice.
+    """
+    voxels = [checked_voxel(ijk) for ijk in path]
+    places = np.array([volume.box_from_source(ijk, ijk)[0] for ijk in voxels]).reshape(-1, 3)
+    flat = [axis for axis in (0, 1, 2) if voxels and np.ptp(places[:, axis]) == 0]
+    if plane is not None:
+        flat = [axis for axis in flat if axis == plane_axis(plane)]
+    if not flat:
+        where = " ".join(filter(None, [plane, "slice"]))
+        raise PromptError(
+            f"The {what} has {len(voxels)} voxels, which are not of one {where}. Give one or more, "
+            "all on the same slice."
+        )
+    axis = usual if usual in flat else flat[0]
+    pixels = np.delete(places, axis, axis=1)[:, ::-1].tolist()
+    return axis, int(places[0, axis]), [(x, y) for x, y in pixels]
 
 
 def parse_window(text: str, volume: Volume) -> WindowLevel:

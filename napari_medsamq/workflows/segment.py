@@ -17,7 +17,7 @@ from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 from napari_medsamq.records.provenance import Saved
 from napari_medsamq.workflows.labels import save
-from napari_medsamq.workflows.parsing import Point
+from napari_medsamq.workflows.parsing import Stroke
 from napari_medsamq.workflows.session import SegmentedSlices, Session
 
 
@@ -139,22 +139,24 @@ def segment_boxes(
     output: Path,
     *,
     names: Mapping[int, str],
-    points: Sequence[Point] = (),
+    strokes: Sequence[Stroke] = (),
     with_name: bool = False,
 ) -> SegmentReport:
-    """Segment boxes one after the other and save the label, with its provenance.
+    """Segment boxes and lassos one after the other and save the label, with its provenance.
 
     Parameters
     ----------
     session : Session
     boxes : sequence of (box, label id)
-        Boxes of one label are united; a later label takes voxels from an earlier one.
+        Lassos among them. Those of one label are united; a later label takes voxels from an
+        earlier one.
     output : Path
         File for the label, which is replaced; its suffix says in which format.
     names : mapping of int to str
         Label names.
-    points : sequence of Point
-        Correct the masks on their slices, one after the other, once all boxes are there.
+    strokes : sequence of Stroke
+        Clicks and scribbles: correct the masks on their slices, one after the other, once all
+        boxes are there.
     with_name : bool
         Whether the image's name is written into the provenance.
 
@@ -167,7 +169,7 @@ def segment_boxes(
     for label_id, name in names.items():
         session.name_label(label_id, name)
     segmented = [session.add_prompt(box, label_id) for box, label_id in boxes]
-    segmented += [session.add_click(*point) for point in points]
+    segmented += [session.add_scribble(*stroke) for stroke in strokes]
     start = perf_counter()
     saved = save(session, output, overwrite=True, with_name=with_name)
     save_ms = (perf_counter() - start) * 1000

@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from time import perf_counter
 from typing import Literal, overload
 
 import numpy as np
@@ -23,22 +21,19 @@ from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.array_types import Bool, Label
 from napari_medsamq.errors import PromptError, VolumeError
 from napari_medsamq.inference.backend import CPU
-from napari_medsamq.inference.crop import Zoom
-from napari_medsamq.inference.engine import Engine, Engines
-from napari_medsamq.inference.model_choice import find_model
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.inference.propagation import Stop, gaps
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.label_format import MAX_LABEL_ID
 from napari_medsamq.io.labels import label_of_array
-from napari_medsamq.io.modality import modality_of
 from napari_medsamq.io.volume import Order, Volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click, box_between
 from napari_medsamq.workflows.notebook import described, session_html, session_png
 from napari_medsamq.workflows.parsing import (
     checked_label_id,
     checked_voxel,
-    parse_window,
+    lasso_of_voxels,
+    path_on_slice,
     plane_axis,
 )
 
@@ -228,11 +223,35 @@ class Session:
         ModelError
             If the network fails.
         """
-        place = list(self.volume.box_from_source(checked_voxel(ijk), checked_voxel(ijk))[0])
+        return self.add_scribble([ijk], positive, label, plane)
+
+    def add_scribble(
+        self,
+        path: Sequence[Sequence[int]],
+        positive: bool = True,
+        label: int | str | None = None,
+        plane: str | None = None,
+    ) -> SegmentedSlices:
+        """Correct the mask of a label along a scribble on one slice, as one step.
+
+        Parameters
+        ----------
+        path : sequence of (3,) int
+            Voxels (i, j, k), in the order in which they were drawn; lines lie between them.
+        positive, label
+            As `add_click` takes them.
+        plane : "axial", "coronal" or "sagittal", optional
+            Of the slice; the one that the path lies on if not given.
+
+        Raises
+        ------
+        PromptError, ModelError
+            As of `add_click`; also if the path has no voxel, or does not lie on one slice.
+        """
         label_id = self._known_id(label)
-        axis = self._axis(label_id, plane)
-        index = place.pop(axis)
-        click = Click(x=place[1], y=place[0], positive=positive)
+        usual = self._axis(label_id, plane)
+        axis, index, pixels = path_on_slice("scribble", path, self.volume, usual, plane)
+        click = Click.along(pixels, positive)
         session = self.annotation
         found = correction(session, axis, index, click, label_id)
         masks = list(session.segment(found.box, found.start))
@@ -240,6 +259,34 @@ class Session:
         said = describe_clicks(session, found.box, found.replaces, label_id, masks, edit).strip()
         where = f"{session.style(label_id).name}, slice {self._mirrored(axis, index)}"
         return self._segmented(axis, masks, (f"{where}: {said}",) if said else ())
+
+    def add_lasso(
+        self,
+        outline: Sequence[Sequence[int]],
+        label: int | str = 1,
+        plane: str | None = None,
+    ) -> SegmentedSlices:
+        """Segment what an outline on one slice is drawn around, and add it to a label.
+
+        Parameters
+        ----------
+        outline : sequence of (3,) int
+            Its corners, voxels (i, j, k); the last one is joined with the first.
+        label : int or str
+            Voxels of other labels give way.
+        plane : "axial", "coronal" or "sagittal", optional
+            Of the slice; the one that the outline lies on if not given.
+
+        Raises
+        ------
+        PromptError
+            If a corner lies outside the volume, the outline does not lie on one slice, has fewer
+            than three corners, encloses nothing or crosses itself, the network finds nothing in
+            it, or there can be no such label or plane.
+        ModelError
+            If the network fails.
+        """
+        return self.add_prompt(lasso_of_voxels(outline, self.volume, plane), label)
 
     def add_mask(self, mask: npt.ArrayLike, label: int | str) -> None:
         """Add voxels to a label, as if they were drawn by hand: a propagation leaves them.
@@ -429,71 +476,3 @@ class Session:
             letter = "ijk"[self.volume.source.axes[axis]]
             raise PromptError(f"The slices {letter} run from 0 to {last}; there is no {index}.")
         return last - index if self.volume.source.flips[axis] else index
-
-
-def open_session(
-    volume: Volume,
-    *,
-    modality: str | None = None,
-    window: WindowLevel | Sequence[float] | str | None = None,
-    zoom: bool = True,
-    model: str | Path | Engine | Engines | None = None,
-    device: str = CPU,
-) -> Session:
-    """Open a volume for segmentation.
-
-    Parameters
-    ----------
-    volume : Volume
-    modality : "CT", "MR" or "other", optional
-        What it is, where its file leaves that open or is wrong; it decides the window.
-    window : WindowLevel, (level, width) or str, optional
-        What the network sees, in the volume's unit, or the name of a preset: "lung"; the usual one
-        of the modality if not given.
-    zoom : bool
-        Whether the network is shown small structures enlarged.
-    model : str, Path, Engine or Engines, optional
-        Name of a model that `list_models` has, a model directory, or what `load_engine` gave; if
-        not given, the best one for this processor and modality. Engines are shared by volumes.
-    device : str
-        OpenVINO device name: CPU, GPU or AUTO.
-
-    Raises
-    ------
-    VolumeError
-        If the volume may be CT or MR, and `modality` does not say which, or it is none of them.
-    PromptError
-        If the window is none.
-    ModelError
-        If there is no such model, or it cannot be loaded.
-    """
-    volume = with_known_modality(volume, modality)
-    if window is not None and not isinstance(window, WindowLevel):
-        text = window if isinstance(window, str) else ",".join(map(str, window))
-        window = parse_window(text, volume)
-    start = perf_counter()
-    if model is None or isinstance(model, str | Path):
-        model = Engines(None if model is None else find_model(str(model)), device)
-    engine = model.for_modality(volume.modality) if isinstance(model, Engines) else model
-    load_ms = (perf_counter() - start) * 1000
-    annotation = AnnotationSession(volume, engine, window, zoom=Zoom() if zoom else None)
-    return Session(annotation, device=device, load_ms=load_ms)
-
-
-def with_known_modality(volume: Volume, modality: str | None = None) -> Volume:
-    """Return a volume of which it is known whether it is CT, MR or something else.
-
-    Raises
-    ------
-    VolumeError
-        If its file leaves that open, and the user does not say it.
-    """
-    if modality is not None:
-        return volume.with_modality(modality_of(modality))
-    if volume.modality_source == "ambiguous":
-        raise VolumeError(
-            f"{volume.path or volume.name} does not say whether it is CT or MR, and its "
-            "intensities could be either. Add --modality ct, mr or other (for a batch in the "
-            'column modality, in Python modality="CT"); it decides the window.'
-        )
-    return volume

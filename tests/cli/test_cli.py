@@ -262,9 +262,58 @@ def test_points_are_voxels_of_the_file_and_correct_what_was_carried_there(image:
     assert np.argwhere((after > 0) != (before > 0)).tolist() == [[5, 7, 5]]
 
 
+@pytest.mark.usefixtures("fake")
+def test_a_lasso_and_scribbles_mark_the_files_own_voxels(image: Path) -> None:
+    scribbles = image.with_name("scribbles.txt")
+    scribbles.write_text("4,7,5,-\n4,10,5,-\n\n2,12,5,+\n4,12,5,+\n7,12,4,-\n")
+    lasso = ("--lasso", "3,6,5;7,6,5;7,11,5;3,11,5", *WINDOW)
+    assert segment(image, *lasso).exit_code == 0
+    wanted = np.zeros(SHAPE, np.uint8)
+    wanted[3:8, 6:12, 5] = 1
+    np.testing.assert_array_equal(saved(image), wanted)
+    box = ("--box", "2,5,4,8,12,4")
+    result = segment(image, *box, *lasso, "--scribble", str(scribbles), "--overwrite")
+    assert result.exit_code == 0, result.stderr
+    label = saved(image)
+    assert not label[4, 7:11, 5].any()
+    assert label[2:5, 12, 5].all()
+    assert label[7, 12, 4] == 0
+    assert "5 slices" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, ["scribbles.txt", "cannot be read"]),
+        (b"\xff\xfe\x00", ["scribbles.txt", "cannot be read"]),
+        (b"\n \n", ["holds no scribble"]),
+        (b"5,7,5,+\n5,7\n", ["scribbles.txt, line 2", "I,J,K,+"]),
+        (b"5,7,5,+\n5,7,99,+\n", ["scribbles.txt, line 2", "(5, 7, 99)"]),
+        (b"5,7,5,+\n6,8,6,+\n", ["scribble has 2 voxels", "on the same slice"]),
+        (b"5,7,8,+\n6,7,8,+\n", ["no mask on this slice"]),
+    ],
+)
+@pytest.mark.usefixtures("fake")
+def test_scribbles_that_are_none_are_told(
+    plain: Path, text: bytes | None, words: list[str]
+) -> None:
+    path = plain.with_name("scribbles.txt")
+    if text is not None:
+        path.write_bytes(text)
+    refused(segment(plain, "--box", "2,5,5,8,12,5", *WINDOW, "--scribble", str(path)), *words)
+    assert not plain.with_name("label.nii.gz").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ([], ["--box or a --lasso"]),
+        (["--lasso", "1,2,3;4,5"], ["I,J,K;I,J,K", "'1,2,3;4,5'"]),
+        (["--lasso", "3,6,5;7,6,5"], ["three different corners"]),
+        (["--lasso", "3,6,5;7,6,6;7,11,5"], ["lasso has 3 voxels", "on the same slice"]),
+        (["--lasso", "3,6,5;7,6,99;7,11,5"], ["(7, 6, 99)", "inside it"]),
+        (["--lasso", "3,6,5;5,8,5;7,10,5"], ["encloses nothing"]),
+        (["--lasso", "3,6,5;7,11,5;7,6,5;3,11,5"], ["crosses itself"]),
         (["--box", "1,2,3"], ["six whole numbers", "'1,2,3'"]),
         (["--box", WHOLE, "--point", "1,2,+"], ["I,J,K,+", "'1,2,+'"]),
         (["--box", WHOLE, "--point", "1,2,3,*"], ["I,J,K,+", "'1,2,3,*'"]),

@@ -72,7 +72,7 @@ def test_two_workers_make_the_same_files_as_one_process(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_what_was_finished_before_a_kill_is_kept(tmp_path: Path) -> None:
-    table, output, whole = make_table(tmp_path, 6), tmp_path / "out", tmp_path / "whole"
+    table, output, whole = make_table(tmp_path, 4), tmp_path / "out", tmp_path / "whole"
     with subprocess.Popen(
         [*COMMAND, *arguments(table, output), "--threads", "1"],
         env=ENVIRONMENT,

@@ -87,11 +87,11 @@ def test_a_process_that_dies_later_is_an_error_too() -> None:
 
 
 def test_every_step_runs_on_a_model_that_comes_along(tmp_path: Path) -> None:
-    row = timed_model(MODELS / "medsamq-int8")
+    row = timed_model(MODELS / "medsamq-fast")
     steps = dict.fromkeys(("encode", "decode", "decode5", "decode16", "image"), 1)
     environment = {**os.environ, CACHE_VARIABLE: str(tmp_path)}
     ballast = np.ones(10**9, np.uint8)
-    times = measure([row], steps, environment)["medsamq-int8"]
+    times = measure([row], steps, environment)["medsamq-fast"]
     assert set(times) == {*steps, "memory"}
     assert all(value > 0 for value in times.values() if sys.platform != "win32")
     # Its own, not that of the program that started it: these tests take more, or less, by far.
@@ -121,11 +121,11 @@ def test_ratios_are_to_the_first_row() -> None:
 def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     file = tmp_path / "times.json"
     arguments = ["benchmark", "--quick", "--rounds", "1", "--json", str(file)]
-    arguments += ["--model", str(MODELS / "medsamq-int8")]
+    arguments += ["--model", str(MODELS / "medsamq-fast")]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "| encode a slice |" in result.stdout
-    assert json.loads(file.read_text())["medsamq-int8"]["encode"] > 0
+    assert json.loads(file.read_text())["medsamq-fast"]["encode"] > 0
     result = CliRunner().invoke(app, ["benchmark", "--quick", "--model", str(tmp_path)])
     assert result.exit_code == 1
     assert "not a model directory" in result.stderr

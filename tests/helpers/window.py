@@ -18,15 +18,17 @@ PLAIN = Qt.KeyboardModifier.NoModifier
 class Window:
     """napari with the dock, driven as a user does: by mouse, keys and buttons."""
 
+    move_ms = MOVE_MS
+
     def __init__(self, viewer, qtbot):
         self.viewer = viewer
         self.qtbot = qtbot
         viewer.window.resize(1300, 850)
         self.open_dock()
 
-    def open_dock(self, *, prefetch=False, memory=DEFAULT_BUDGET, ask=True):
+    def open_dock(self, *, prefetch=False, memory=DEFAULT_BUDGET, ask=True, draws=False):
         # Encoding ahead would count as encoding in tests that count.
-        options = DockOptions(ask=ask, prefetch=prefetch, memory=memory)
+        options = DockOptions(ask=ask, prefetch=prefetch, memory=memory, draws=draws)
         self.dock = MedSAMQWidget(self.viewer, options=options)
         self.dock_frame = self.viewer.window.add_dock_widget(self.dock, name="MedSAM-Q")
 
@@ -91,11 +93,11 @@ class Window:
         self.mouse(QEvent.Type.MouseMove, begin, none, none)
         self.mouse(QEvent.Type.MouseButtonPress, begin)
         for fraction in np.linspace(0, 1, steps + 1)[1:]:
-            QTest.qWait(MOVE_MS)
+            QTest.qWait(self.move_ms)
             self.mouse(QEvent.Type.MouseMove, begin + fraction * (end - begin), none)
-        QTest.qWait(MOVE_MS)
+        QTest.qWait(self.move_ms)
         self.mouse(QEvent.Type.MouseButtonRelease, end, buttons=none)
-        QTest.qWait(MOVE_MS)
+        QTest.qWait(self.move_ms)
 
     def click(self, voxel):
         self.drag(voxel, voxel, steps=0)
@@ -138,7 +140,9 @@ class Window:
 
 
 class ModelDriver(Window):
-    """The same, of a window without a canvas."""
+    """The same, of a window without a canvas, which takes every move."""
+
+    move_ms = 1
 
     @property
     def native(self):

@@ -353,33 +353,37 @@ def flipped(data: bytes) -> bytes:
     [flipped, lambda data: data[: len(data) // 2], lambda data: b"", lambda data: bytes(len(data))],
     ids=["a bit", "cut", "empty", "zeros"],
 )
-@pytest.mark.parametrize("forged", [False, True], ids=["", "without its digest"])
 def test_a_damaged_compiled_network_is_thrown_away_and_made_again(
-    damage: Callable[[bytes], bytes],
-    forged: bool,
-    tiny: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[bytes], bytes], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(networks.CACHE_VARIABLE, str(tmp_path / "cache"))
     image, box = np.full(IMAGE, 0.5, np.float32), box_points([8, 8, 200, 200])
     engine = OpenVINOEngine(tiny)
     expected = engine.decode(engine.encode(image), *box)[0]
-    kept = sorted((tmp_path / "cache").rglob("*.blob"))
+    kept = {path: path.read_bytes() for path in (tmp_path / "cache").rglob("*.blob")}
     assert len(kept) == 2
-    damaged = [damage(path.read_bytes()) for path in kept]
-    for path, data in zip(kept, damaged, strict=True):
-        path.write_bytes(data)
-        if forged:
-            path.with_suffix(".sha256").unlink()
+    for path, data in kept.items():
+        path.write_bytes(damage(data))
     engine = OpenVINOEngine(tiny)
     np.testing.assert_array_equal(engine.decode(engine.encode(image), *box)[0], expected)
-    again = sorted((tmp_path / "cache").rglob("*.blob"))
-    assert len(again) == 2
-    for path, data in zip(again, damaged, strict=True):
-        assert path.read_bytes() != data
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        assert path.with_suffix(".sha256").read_text() == digest
+    again = {path: path.read_bytes() for path in (tmp_path / "cache").rglob("*.blob")}
+    assert again.keys() == kept.keys()
+    for path, data in again.items():
+        assert data != damage(kept[path])
+        assert data[:32] == hashlib.sha256(data[32:]).digest()
+
+
+def test_a_network_that_was_compiled_for_another_model_or_setting_is_not_taken(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(networks.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(networks, "_MOST_KEPT", 3)
+    embedding, box = np.zeros(EMBEDDING, np.float32), box_points([1, 2, 3, 4])
+    assert OpenVINOEngine(tiny).decode(embedding, *box)[1] == [10]
+    write(tiny, encoder(), decoder(100))
+    assert OpenVINOEngine(tiny).decode(embedding, *box)[1] == [1000]
+    OpenVINOEngine(tiny, threads=1)
+    assert len(list((tmp_path / "cache").rglob("*.blob"))) == 3, "the oldest are thrown away"
 
 
 def test_a_cache_folder_that_cannot_be_made_is_done_without(

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import ModelError
+from napari_medsamq.inference import model_list
 from napari_medsamq.inference.model_choice import MODELS, explain_default
 from napari_medsamq.inference.model_list import (
     StepTimes,
@@ -55,7 +56,8 @@ def test_scores_that_are_none_are_refused(tmp_path: Path, scores: object) -> Non
         ModelSpec.read(tmp_path)
 
 
-def test_the_command_lists_models_with_score_and_time() -> None:
+def test_the_command_lists_models_with_score_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_list, "ROUNDS", 1)
     result = CliRunner().invoke(app, ["models"])
     assert result.exit_code == 0, result.output
     for name in ("litemedsam-float", "medsamq-fast", "medsamq-int8"):

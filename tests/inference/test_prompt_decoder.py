@@ -13,6 +13,7 @@ from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.crop import CropTransform, Zoom
+from napari_medsamq.inference.lasso import lasso_prompt
 from napari_medsamq.inference.preprocess import IDENTITY
 from napari_medsamq.inference.prompt_decoder import MASK_LOGIT, PromptDecoder
 from napari_medsamq.io.volume import volume_from_slices
@@ -74,6 +75,45 @@ def test_each_click_is_asked_with_those_before_and_the_mask_it_corrects() -> Non
     assert first.shape == second.shape == (1, 1, 256, 256)
     assert not np.array_equal(first, second)
     assert logits.shape == (256, 256)
+
+
+def test_a_scribble_is_one_round_of_three_points_and_its_line_in_the_mask_it_corrects(
+    session: AnnotationSession,
+) -> None:
+    way = Click.along([(3, 6), (9, 6)], False)
+    assert [own.x for own in way.parts] == [3, 4, 5, 6, 7, 8, 9]
+    assert Click.along([(9, 9)], True) == Click(9, 9, True)
+    (found,) = session.segment(replace(BOX, clicks=(way,)))
+    alone, (coords, labels, given) = session.engine.asked  # type: ignore[attr-defined]
+    assert labels == [2, 3, 0, 0, 0]
+    assert [x // 16 for x, _ in coords[2:]] == [3, 6, 9]
+    before, _ = session.engine.decode(  # type: ignore[call-overload]
+        session.engine.encode(session.engine.images[0]),  # type: ignore[attr-defined]
+        np.array([alone[0]], np.float32),
+        np.array([alone[1]], np.float32),
+    )
+    drawn = given[0, 0] != before[0]
+    assert set(given[0, 0][drawn]) == {-MASK_LOGIT}
+    rows, columns = np.nonzero(drawn)
+    assert (rows // 16 == 6).mean() > 0.9
+    assert columns.min() < 64 < 144 < columns.max()
+    assert not found.mask[6, 3:10].any(), "each of its pixels is as it was asked to be"
+
+
+def test_a_lasso_begins_with_what_it_encloses_and_clicks_correct_what_comes_of_it(
+    session: AnnotationSession,
+) -> None:
+    lasso = lasso_prompt(0, 5, [(3, 5), (8, 5), (8, 12), (3, 12)], (16, 14))
+    (found,) = session.segment(lasso)
+    ((_, labels, given),) = session.engine.asked  # type: ignore[attr-defined]
+    assert labels == [2, 3]
+    assert set(np.unique(given)) == {-MASK_LOGIT, MASK_LOGIT}
+    wanted = np.zeros((16, 14), bool)
+    wanted[5:13, 3:9] = True
+    np.testing.assert_array_equal(found.mask, wanted)
+    (found,) = session.segment(replace(lasso, clicks=(Click(11, 8, True),)))
+    assert found.mask[8, 11], "a click may lead beyond it"
+    assert len(session.engine.asked) == 2, "the lasso's own answer was at hand"  # type: ignore[attr-defined]
 
 
 def test_one_more_click_asks_once_and_gives_what_all_would(session: AnnotationSession) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,21 +13,24 @@ from scripted_engine import ScriptedEngine, load_instead
 from typer.testing import CliRunner, Result
 
 from napari_medsamq.annotation.acceptance import kept_voxels, mask_key
+from napari_medsamq.annotation.click_target import correction
 from napari_medsamq.annotation.history import PropagationSnapshot
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import PromptError
 from napari_medsamq.inference.crop import Zoom
+from napari_medsamq.inference.lasso import lasso_prompt
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.preprocess import IDENTITY, WindowLevel
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.label_format import Segment
 from napari_medsamq.io.labels import read_label
 from napari_medsamq.io.volume import Volume, read_volume, volume_hash
-from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt, Click
 from napari_medsamq.records import recording, replay_check
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.recording import Recorder
+from napari_medsamq.workflows.replay import replay_journal
 
 BOX = BoxPrompt(0, 3, 3, 5, 10, 12)
 
@@ -128,6 +132,38 @@ def test_a_mask_is_asked_for_again_as_a_locked_label_let_it_be(
     result = run(work, "--verify")
     assert result.exit_code == 0, result.output
     assert "2 of 2 masks are the same" in result.stdout
+
+
+@pytest.mark.parametrize(("axis", "index", "top"), [(0, 2, 6), (1, 6, 1), (2, 5, 1)])
+def test_strokes_are_asked_for_again_and_come_back_as_they_were_drawn(
+    work: Work, axis: int, index: int, top: int
+) -> None:
+    volume = work.session.volume
+    work.journal = work.journal.with_name("b.journal")
+    journal = Journal(work.journal, volume, volume_hash(volume), None, pytest.fail)
+    session = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
+    recorder = Recorder(session, journal, None)
+    corners = [(5, top), (9, top), (9, top + 3), (5, top + 3)]
+    lasso = lasso_prompt(axis, index, corners, session.slice(axis, index).shape)
+    session.commit(lasso, list(session.segment(lasso)), 1)
+    for way, positive in (([(5, top), (5, top + 3)], False), ([(8, top), (10, top)], True)):
+        found = correction(session, axis, index, Click.along(way, positive), 1)
+        session.commit(found.box, list(session.segment(found.box)), 1, found.replaces)
+    recorder.close()
+    assert not session.slice(axis, index)[top : top + 4, 5].any()
+    result = run(work, "--verify")
+    assert result.exit_code == 0, result.output
+    assert "3 of 3 masks are the same" in result.stdout
+    replayed = replay_journal(work.journal, volume).model
+    np.testing.assert_array_equal(replayed.label, session.label)
+    assert replayed.history.prompts[0].box == session.history.prompts[0].box
+    (prompt,) = json.loads(work.image.with_name("out.provenance.json").read_text())["prompts"]
+    assert len(prompt["lasso"]) == 4
+    assert [click[3] for click in prompt["clicks"]] == ["-", "+"]
+    assert [len(click[4]) for click in prompt["clicks"]] == [4, 3]
+    for _ in range(3):
+        replayed.history.undo()
+    assert not replayed.label.any()
 
 
 def test_a_slice_that_a_propagation_no_longer_comes_to_is_found(

@@ -26,6 +26,7 @@ from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt
 from training import evaluate
 from training.data.cases import find_cases
 from training.evaluation.confidence_study import describe_checks, mend_worst
+from training.evaluation.findings import list_findings
 from training.evaluation.interactive import deepest_error
 from training.evaluation.model_run import CLICKS, LOOSE, Evaluation, list_modes, score_models
 from training.evaluation.protocol import Protocol, Target, list_targets, loosened, middle_box
@@ -620,6 +621,25 @@ def test_clicks_lead_to_the_reference_and_are_counted(data_dir: Path) -> None:
     assert [s.dsc for s in again.scores["boxes, clicks: 3"]] == [
         s.dsc for s in evaluation.scores["boxes, clicks: 3"]
     ]
+
+
+def test_a_scribble_and_a_lasso_are_compared_with_a_click_and_a_box(data_dir: Path) -> None:
+    engine = {"boxes": ScriptedEngine(whole, right_near)}
+    evaluation = scored(data_dir, engine, Protocol.scribbles, 0)
+    names = ["boxes", "boxes, click", "boxes, scribble", "boxes, lasso"]
+    assert list(evaluation.scores) == names
+    box, click, scribble, lasso = (
+        np.mean([score.dsc for score in evaluation.scores[name]]) for name in names
+    )
+    assert box < click <= scribble
+    assert box < lasso
+    modes = score_models(data_dir, engine, list_modes(engine, Protocol.scribbles), 0).scores
+    assert [own.dsc for own in modes[list(modes)[3]]] == [
+        own.dsc for own in evaluation.scores["boxes, lasso"]
+    ]
+    found, (line,) = list_findings(modes, Protocol.scribbles, 0)
+    assert found["strokes"]["boxes"]["lasso"] > 0
+    assert "times what one click gains" in line
 
 
 def test_looser_boxes_are_larger_and_stay_on_the_slice(data_dir: Path) -> None:

@@ -70,8 +70,8 @@ def test_the_encoder_equals_the_network(net: LiteMedSAM, models: Models) -> None
     _assert_equal(found["image_embedding"], net.image_encoder(image))
 
 
-@pytest.mark.parametrize("points", [2, 3, 5])
-@pytest.mark.parametrize("prompts", [1, 3, 7])
+# 3 of either stand in the example that the network is traced with.
+@pytest.mark.parametrize(("prompts", "points"), [(1, 2), (1, 5), (3, 3), (4, 2)])
 def test_the_decoder_equals_the_network_for_any_number_of_prompts_and_points(
     net: LiteMedSAM, decoder: ov.CompiledModel, prompts: int, points: int
 ) -> None:

@@ -237,9 +237,14 @@ def test_a_quantised_model_is_small(directory: Path) -> None:
             "parts": "encoder",
             "overrides": {"*.qkv": 32, "*.attention.*": 32, "*.mlp.*": 6, "*.neck.*": 32},
         },
-        {"bits": 6, "weights": "per_tensor", "overrides": {"mask_decoder.output_upscaling.0": 32}},
+        {
+            "parts": "decoder",
+            "bits": 6,
+            "weights": "per_tensor",
+            "overrides": {"mask_decoder.output_upscaling.0": 32},
+        },
     ],
-    ids=["encoder of mixed bits", "6 bits but for a layer"],
+    ids=["encoder of mixed bits", "decoder of 6 bits but for a layer"],
 )
 def test_every_configuration_becomes_a_model_and_a_network_again(
     tmp_path: Path, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch

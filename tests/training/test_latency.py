@@ -77,7 +77,7 @@ def test_a_model_that_cannot_run_is_one_error(tmp_path: Path) -> None:
 def test_the_command_prints_json() -> None:
     app = typer.Typer()
     app.command()(latency.main)
-    model = MODELS / "litemedsam-float"
+    model = MODELS / "medsamq-fast"
     result = CliRunner().invoke(app, [str(model), "--rounds", "1", "--json"])
     assert result.exit_code == 0, result.output
     (times,) = json.loads(result.stdout).values()

@@ -23,6 +23,7 @@ from training import recipe as command
 from training.checkpoints.network_file import read_network
 from training.config import load_config
 from training.data.sources import NOT_FOR_RELEASE, fold_sets
+from training.errors import ConfigError
 from training.learning import trainer
 from training.learning.config import TrainConfig
 from training.learning.processes import Processes, asked_to_end
@@ -59,6 +60,8 @@ def test_the_time_is_divided_by_shares() -> None:
     settings = alone.config(load_config(TrainConfig, overrides=["data=x", *KEYS]))
     assert settings.minutes == 7
     assert settings.left_out == fold_sets(2)
+    with pytest.raises(ConfigError, match=r"no fold 3\. .* 0 to 2"):
+        fold_sets(3)
 
 
 def test_folds_are_those_of_the_data_and_judge_what_they_left_out(cases: Path) -> None:

@@ -177,7 +177,7 @@ def test_runs_teach_the_kinds_of_points_that_they_are_asked_by(
     volumes: Path, tmp_path: Path
 ) -> None:
     config = settings(volumes, write_cases(tmp_path), "clicks=0", "learning_rate=1e-3", "drifts=1")
-    network = small_network()
+    network = small_network(one_look=True)
     before = {name: value.clone() for name, value in network.net.state_dict().items()}
     used = Trainer(
         config,
@@ -205,7 +205,7 @@ def test_a_network_tells_by_what_it_was_taught_ever_after(volumes: Path, tmp_pat
     cases = write_cases(tmp_path / "cases")
     config = settings(volumes, cases, "epochs=1", "samples_per_epoch=2", "strategy=power")
     run = RunFolder(tmp_path / "run", config, resume=False, leads=True)
-    network = train(config, run, small_network(), ALONE)
+    network = train(config, run, small_network(one_look=True), ALONE)
     assert "1 runs of 2 slices" in network.provenance["training"]
     clicks = config.model_copy(update={"runs": 0, "volumes": (), "clicks": 1})
     run = RunFolder(tmp_path / "more", clicks, resume=False, leads=True)

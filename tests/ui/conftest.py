@@ -40,10 +40,15 @@ def dock(engine, window, phantom):
     return window
 
 
+@pytest.fixture(scope="session")
+def manifest():
+    return PluginManifest.from_distribution(PLUGIN)
+
+
 @pytest.fixture(autouse=True)
-def settings(plugin_settings, npe2pm, tmp_path):
+def settings(plugin_settings, npe2pm, manifest, tmp_path):
     """The preferences that a test sets; neither they nor journals lie in the user's folders."""
-    npe2pm.register(PluginManifest.from_distribution(PLUGIN))
+    npe2pm.register(manifest)
     own = get_plugin_settings(PLUGIN)
     own.journals.folder = str(tmp_path / "journals")
     return own

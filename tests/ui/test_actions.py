@@ -6,7 +6,7 @@ import pytest
 from hand import Hand
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QFileDialog, QLabel
+from qtpy.QtWidgets import QApplication, QFileDialog, QLabel, QScrollBar
 
 from napari_medsamq.ui.app_window import AppWindow
 from napari_medsamq.ui.forms.icons import IconButton
@@ -80,15 +80,19 @@ def test_the_picture_has_the_room_and_nothing_is_scrolled_to(dock):
     dock.drag(*BOX)
     dock.wait()
     dock.qtbot.waitUntil(lambda: not dock.dock.controller.measure.pending)
-    assert len(form.measure.rows) == 11
+    assert len(form.measure.rows) == 9
+    picture = dock.native.width()
     around = main.height() - form.viewport().height() + FRAME
     for number in range(form.tabs.count()):
         form.tabs.setCurrentIndex(number)
-        QTest.qWait(20)
+        QTest.qWait(100)
         needed = form.widget().sizeHint().height()
         room = 768 - around
         print(f"{form.tabs.tabText(number)}: {needed} of {room} pixels at 1366 x 768")
         assert needed <= room
+        bars = form.widget().findChildren(QScrollBar)
+        assert not [bar for bar in bars if bar.isVisible()], "within what is scrolled"
+        assert dock.native.width() == picture, "it does not jump"
         if number == 0:
             assert needed <= 720 - around, "what one segments with, at 1280 x 720"
 
@@ -105,7 +109,7 @@ def test_what_one_segments_with_is_in_sight_at_1280_x_720(dock):
         form.label,
         form.check,
         form.messages.line,
-        dock.button("Take back"),
+        dock.button("↶ Undo"),
         form.volume.planes,
         form.volume.window_level.presets,
         dock.dock.controller.slices.bar,

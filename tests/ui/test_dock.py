@@ -76,6 +76,39 @@ def test_a_box_may_be_dragged_in_any_direction(dock):
     np.testing.assert_array_equal(dock.session.label, mask)
 
 
+def test_a_quick_drag_ends_where_the_mouse_is_let_go(dock):
+    """Napari leaves out moves that come soon after others, and the last may be one of them."""
+    begin, end = dock.pixel(BOX[0]), dock.pixel(BOX[1])
+    for way in ([], [begin + (end - begin) / 2]):
+        dock.mouse(QEvent.Type.MouseButtonPress, begin)
+        for place in way:
+            dock.mouse(QEvent.Type.MouseMove, place, Qt.MouseButton.NoButton)
+        dock.mouse(QEvent.Type.MouseButtonRelease, end, buttons=Qt.MouseButton.NoButton)
+        dock.wait()
+        quick = only_box(dock)
+        dock.press(Qt.Key.Key_Z, CONTROL)
+        dock.drag(*BOX)
+        dock.wait()
+        assert only_box(dock) == quick
+        dock.press(Qt.Key.Key_Z, CONTROL)
+        assert dock.workspace.boxes.nshapes == 0
+
+
+@pytest.mark.canvas
+def test_a_capital_letter_in_a_name_makes_no_squares_of_boxes(dock):
+    drawn = []
+    dock.workspace.box_layer.dragged.connect(lambda _, box: drawn.append(box))
+    dock.button("+ New").click()
+    name = dock.dock.form.label._name
+    # napari's window gets what the field does not want: Shift that is pressed.
+    QTest.keyPress(name, Qt.Key.Key_Shift)
+    QTest.keyClicks(name, "Liver")
+    QTest.keyClick(name, Qt.Key.Key_Return)
+    dock.drag(BOX[0], (12, 30, 55))
+    dock.wait()
+    assert drawn[-1] == only_box(dock)
+
+
 @pytest.mark.shown
 def test_a_click_without_a_drag_only_takes_the_focus(dock):
     dock.viewer.window._qt_window.activateWindow()
@@ -358,8 +391,6 @@ def test_layers_may_be_renamed_reordered_and_removed(dock):
     dock.press(Qt.Key.Key_B)
     assert workspace.labels in dock.viewer.layers
     assert count_of(workspace.labels) == voxels
-    if workspace.boxes.mode != "add_rectangle":
-        dock.press(Qt.Key.Key_B)
     dock.viewer.dims.set_point(0, 6 * 3.0)
     dock.drag((6, 16, 24), (6, 47, 55))
     dock.wait()
@@ -744,6 +775,19 @@ def test_the_draw_button_says_what_a_drag_will_do(dock):
     dock.drag(*BOX)
     dock.wait()
     assert count(dock) > 0
+    dock.press(Qt.Key.Key_B)
+    assert draw.isChecked(), "B takes the tool in hand, and never puts it away"
+
+
+def test_in_a_window_of_its_own_a_drag_is_a_box_from_the_beginning(engine, window, phantom):
+    window.close_dock()
+    window.open_dock(draws=True)
+    window.open(phantom.volume.path)
+    assert "Drag a box around a structure." in window.dock.status
+    window.viewer.dims.set_point(0, 12 * 3.0)
+    window.drag(*BOX)
+    window.wait()
+    assert count(window) > 0
 
 
 def test_selecting_a_label_layer_goes_back_to_its_volume(dock):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from napari.utils.history import get_open_history
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton, QWidget
 
 from napari_medsamq.ui.forms.elements import (
@@ -47,7 +48,7 @@ def test_a_button_tells_the_file_that_was_chosen(form, monkeypatch, answer, told
 
     def ask(*question):
         asked.append(question[1:])
-        return (answer, "") if len(question) > 2 else answer
+        return (answer, "") if len(question) > 3 else answer
 
     monkeypatch.setattr(QFileDialog, "getOpenFileName", ask)
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", ask)
@@ -58,7 +59,8 @@ def test_a_button_tells_the_file_that_was_chosen(form, monkeypatch, answer, told
     assert found == told
     folder.click()
     assert found == told * 2
-    assert asked == [("Which file?", "", "Labels (*.nii)"), ("Which folder?",)]
+    begin = get_open_history()[0]
+    assert asked == [("Which file?", begin, "Labels (*.nii)"), ("Which folder?", begin)]
 
 
 def test_rows_share_their_width(form):

@@ -151,12 +151,14 @@ def test_a_box_does_not_leave_the_slice(dock):
 def test_labels_are_shown_as_solids_and_back(dock):
     dock.drag((12, 16, 24), (12, 47, 55))
     dock.wait()
+    dock.viewer.dims.set_point(0, 8 * 3.0)  # not the slice in the middle, which napari goes to
     point = dock.viewer.dims.point
     dock.press(Qt.Key.Key_V)
     QTest.qWait(50)
     assert dock.viewer.dims.ndisplay == 3
     assert not dock.workspace.image.visible
     assert dock.workspace.labels.visible
+    assert "drag to turn" in dock.dock.status
     # Seen from the front, the patient's right is on the left.
     camera = dock.viewer.scene.camera
     assert camera.orientation == ("away", "down", "right")
@@ -167,6 +169,7 @@ def test_labels_are_shown_as_solids_and_back(dock):
     assert dock.workspace.image.visible
     assert dock.workspace.boxes.visible
     assert dock.viewer.dims.point == point
+    assert dock.dock.controller.view.index == 8
     assert dock.viewer.dims.order == (0, 1, 2)
     dock.press(Qt.Key.Key_F3)
     dock.press(Qt.Key.Key_V)

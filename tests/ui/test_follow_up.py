@@ -69,9 +69,12 @@ def place(dock, answer):
         answer(path)
         dock.entry("Follow-up").trigger()
         dock.wait()
+        compare = dock.dock.form.compare
         if images(dock).isVisibleTo(dock.dock):
+            assert compare.isHidden(), "there is no room for both"
             click(dock, "Place boxes")
             dock.wait()
+        assert not compare.isHidden()
 
     return with_label
 

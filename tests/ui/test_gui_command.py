@@ -1,14 +1,12 @@
 """`medsamq gui` as it is typed: a window with volume, box and mask, or an error and no window."""
 
-import os
-import subprocess
-import sys
 from functools import partial
 
 import cv2
 import nibabel as nib
 import numpy as np
 import pytest
+from offline import REACHED, run_offline
 from qtpy.QtCore import QElapsedTimer, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMessageBox
@@ -20,7 +18,12 @@ from napari_medsamq.io.source import Selection
 from napari_medsamq.ui import app as window
 from napari_medsamq.ui.app import _steps
 
-COMMAND = [sys.executable, "-c", "from napari_medsamq.cli.main import app; app()", "gui"]
+COMMAND = """
+import sys
+from napari_medsamq.cli.main import app
+
+app(["gui", *sys.argv[1:]])
+"""
 
 
 @pytest.fixture
@@ -29,38 +32,25 @@ def run(qapp, engine):
     return lambda *arguments: CliRunner().invoke(app, ["gui", *arguments])
 
 
-def test_the_picture_shows_box_and_mask(tmp_path):
-    target = tmp_path / "window.png"
+def test_the_picture_shows_box_and_mask_and_needs_no_network(tmp_path):
+    """With the sockets of the screen alone; and on black in a light theme, too."""
+    target, config = tmp_path / "window.png", tmp_path / "settings.yaml"
+    config.write_text("appearance:\n  theme: light\n")
     arguments = "--sample", "ct", "--box", "110,192,10,268,384,10", "--screenshot", str(target)
-    done = subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, encoding="utf-8", timeout=240, check=False
-    )
+    folders = {"NAPARI_CONFIG": str(config), "XDG_DATA_HOME": str(tmp_path / "data")}
+    done = run_offline(COMMAND, *arguments, **folders)
     assert done.returncode == 0, done.stderr
+    assert REACHED not in done.stderr
     picture = cv2.imread(str(target)).astype(int)
-    assert picture.shape[0] > 600
-    assert picture.shape[1] > 1000
+    height, width = picture.shape[:2]
+    assert height > 600
+    assert width > 1000
     # The first label's orange, blended with the grey of the liver, lies left of the middle only.
     blue, green, red = np.moveaxis(picture, 2, 0)
     orange = (red > 150) & (red - blue > 60) & (green > blue)
     canvas = orange[:, 350:1050]
     assert canvas[:, :400].sum() > 10_000
     assert canvas[:, 500:].sum() < 500
-
-
-def test_the_picture_lies_on_black_in_a_light_theme_too(tmp_path):
-    target, config = tmp_path / "window.png", tmp_path / "settings.yaml"
-    config.write_text("appearance:\n  theme: light\n")
-    done = subprocess.run(
-        [*COMMAND, "--sample", "ct", "--screenshot", str(target)],
-        capture_output=True,
-        encoding="utf-8",
-        timeout=240,
-        check=False,
-        env={**os.environ, "NAPARI_CONFIG": str(config)},
-    )
-    assert done.returncode == 0, done.stderr
-    picture = cv2.imread(str(target))
-    height, width = picture.shape[:2]
     assert picture[height // 2, 60].max() < 10
     assert picture[4 * height // 5, width - 60].min() > 200, "the forms are light"
 

@@ -27,7 +27,7 @@ def desk(dock):
     dock.qtbot.waitUntil(lambda: QApplication.activeWindow() is not None)
     dock.drag(*BOX)
     dock.wait()
-    dock.press(Qt.Key.Key_B)
+    dock.press(Qt.Key.Key_M)
     assert dock.native.hasFocus()
     return dock
 
@@ -196,15 +196,15 @@ def test_keys_mean_the_same_whatever_was_clicked_on(desk):
             press(Qt.Key.Key_C)
             desk.wait()
             assert desk.dock.controller.click.active == active, way
-        for drawing in (True, False):
-            press(Qt.Key.Key_B)
+        for key, drawing in ((Qt.Key.Key_B, True), (Qt.Key.Key_M, False)):
+            press(key)
             assert desk.dock.controller.drawing == drawing, way
         assert [style.name for style in desk.session.styles.values()] == names, way
         enter(desk)
         assert desk.native.hasFocus(), way
 
 
-def test_what_is_typed_in_a_name_is_its_text(desk):
+def type_a_name(desk):
     field = form(desk)._name
     press_mouse(desk, desk.button("+ New"))
     assert field.hasFocus()
@@ -220,7 +220,7 @@ def test_what_is_typed_in_a_name_is_its_text(desk):
     assert not desk.dock.controller.drawing
 
 
-def test_escape_takes_back_what_was_typed_and_leaves(desk):
+def take_back_what_was_typed(desk):
     table, place = cell(desk, 0)
     QTest.mouseClick(table, LEFT, pos=place)
     QTest.mouseDClick(table, LEFT, pos=place)
@@ -241,7 +241,12 @@ def test_escape_takes_back_what_was_typed_and_leaves(desk):
     assert desk.session.window.level == before
 
 
-def test_letters_in_a_field_of_numbers_are_keys(desk):
+def test_a_name_is_typed_and_escape_leaves_a_field(desk):
+    take_back_what_was_typed(desk)
+    type_a_name(desk)
+
+
+def test_letters_in_a_field_of_numbers_are_keys_until_the_dock_is_closed(desk):
     width = desk.dock.form.volume.window_level._width.native
     press_mouse(desk, width.lineEdit())
     text = width.text()
@@ -251,6 +256,9 @@ def test_letters_in_a_field_of_numbers_are_keys(desk):
     assert width.text() == text
     enter(desk)
     assert width.hasFocus(), "a number may still be typed"
+    focus = desk.dock.controller._key_focus
+    desk.close_dock()
+    assert not focus._watched
 
 
 def test_all_controls_are_reached_by_tab(desk):
@@ -274,9 +282,3 @@ def test_all_controls_are_reached_by_tab(desk):
     assert desk.dock.controller.click.active
     enter(desk)
     assert desk.native.hasFocus()
-
-
-def test_a_dock_that_is_closed_leaves_the_keys_alone(desk):
-    focus = desk.dock.controller._key_focus
-    desk.close_dock()
-    assert not focus._watched

@@ -171,7 +171,7 @@ def test_a_structure_is_made_by_its_name(two):
     name.completer().activated[str].emit(found[1])
     assert name.isHidden()
     # The one that had no name and no voxels has it now.
-    assert two.structures() == ([("Label 1", "1.1"), ("Left kidney", "0.0")], "Left kidney")
+    assert two.structures() == ([("Label 1", "1.1 mL"), ("Left kidney", "0.0 mL")], "Left kidney")
     assert two.workspace.label_id == 2
     two.button("+ New").click()
     QTest.keyClicks(name, "Accessory spleen")
@@ -185,6 +185,11 @@ def test_a_structure_is_made_by_its_name(two):
     two.button("+ New").click()
     QTest.keyClick(name, Qt.Key.Key_Return)
     assert len(two.structures()[0]) == 3, "nothing was named"
+    for typed, named in (("liv", "Liver"), ("kidney", "kidney"), ("sp", "sp")):
+        two.button("+ New").click()
+        QTest.keyClicks(name, typed)
+        QTest.keyClick(name, Qt.Key.Key_Return)
+        assert two.structures()[1] == named, "whole where no other organ begins so"
     assert np.unique(two.session.label).tolist() == [0, 1]
 
 

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QApplication,
     QDialog,
     QLabel,
+    QScrollArea,
     QTabBar,
     QTextBrowser,
 )
@@ -21,6 +22,8 @@ from napari_medsamq.ui.forms.tool_rail import BRUSH
 from napari_medsamq.ui.shortcuts import KEYS
 
 BOX = ((12, 16, 24), (12, 47, 55))
+# Of a screen of 1366 x 768 that the list of keys may take.
+SCREEN = 0.94
 
 
 @pytest.fixture
@@ -43,12 +46,13 @@ def settle(window):
 def test_numbers_are_those_of_the_label_and_follow_edits(measured):
     session = measured.session
     own = measure(session.volume, session.label == 1)
-    assert form(measured).rows["Volume"] == f"{own.millilitres:,.2f} mL ({own.voxels:,} voxels)"
+    assert form(measured).rows["Volume"] == f"{own.millilitres:,.2f} mL"
     assert form(measured).rows["Median"] == f"{own.percentiles[50]:.1f}"
-    assert form(measured).rows["P95"] == f"{own.percentiles[95]:.1f}"
+    low, high = own.percentiles[5], own.percentiles[95]
+    assert form(measured).rows["P5 to P95"] == f"{low:.1f} to {high:.1f}"
     assert form(measured).rows["Longest in plane"] == f"{own.plane_mm:.1f} mm"
     assert form(measured).rows["Mean, SD (HU)"] == f"{own.mean:.1f}, {own.sd:.1f}"
-    assert form(measured).rows["Slices"] == "1"
+    assert form(measured).rows["Slices"] == f"1 ({own.voxels:,} voxels)"
     assert f"{own.voxels:,} voxels from" in form(measured).histogram.accessibleDescription()
     measured.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     settle(measured)
@@ -94,7 +98,7 @@ def test_diameters_are_those_of_the_plane_in_view(measured):
     own = measure(measured.session.volume, measured.session.label == 1, axis=1)
     assert form(measured).rows["Longest in plane"] == f"{own.plane_mm:.1f} mm"
     assert own.slices > 1
-    assert form(measured).rows["Slices"] == str(own.slices)
+    assert form(measured).rows["Slices"] == f"{own.slices} ({own.voxels:,} voxels)"
 
 
 def test_all_labels_are_copied_and_saved(measured, tmp_path):
@@ -127,6 +131,10 @@ def test_the_list_of_keys_names_every_key(dock):
     texts = {label.text() for label in dialog.findChildren(QLabel)}
     for action in KEYS.values():
         assert action.words in texts
+    (scroll,) = [own for own in dialog.findChildren(QScrollArea) if own.accessibleName() == "Keys"]
+    needed = dialog.size() - scroll.viewport().size() + scroll.widget().sizeHint()
+    assert needed.width() <= SCREEN * 1366, "no line is cut, and nothing is scrolled to"
+    assert needed.height() <= SCREEN * 768
     dialog.close()
     dock.press(Qt.Key.Key_Percent, Qt.KeyboardModifier.ShiftModifier)
     assert not dialog.isVisible()

@@ -1,8 +1,11 @@
 """From one scan of a folder to the next."""
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
+from napari.utils.history import get_open_history
 
 from napari_medsamq.io.readers import scans_beside
 from napari_medsamq.records.work_list import BEGUN, NEW, SAVED, WorkList
@@ -74,6 +77,7 @@ def test_what_was_opened_last_is_opened_again(engine, window, folder):
     assert [*lines(window, "Recent")] == ["Nothing was opened yet"]
     for name in ("a", "b"):
         window.open(folder / f"{name}.nii.gz")
+    assert Path(get_open_history()[0]) == folder, "where dialogs begin"
     window.close_dock()
     window.open_dock()
     window.wait()

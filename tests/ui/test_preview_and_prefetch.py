@@ -75,17 +75,19 @@ def test_the_mask_moves_with_the_mouse_and_gives_way_to_the_label(dock):
 
 @pytest.mark.shown
 def test_a_preview_is_striped_within_an_outline(dock):
-    mask = np.zeros((64, 80), bool)
-    mask[10:40, 20:60] = True
+    mask = np.zeros((74, 160), bool)
+    mask[40:70, 70:110] = True
     corner, part = striped(mask)
-    assert corner == (10, 20)
-    assert part.shape == (30, 40), "no more of the slice than the mask reaches"
+    assert corner == (32, 64)
+    assert part.shape == (42, 64), "little more of the slice than the mask reaches"
     drawn = np.zeros_like(mask)
-    drawn[10:40, 20:60] = part > 0
+    drawn[32:74, 64:128] = part > 0
     assert not drawn[~mask].any()
-    assert drawn[10, 20:60].all()
-    assert drawn[10:40, 59].all()
-    assert 0.4 < drawn[11:39, 21:59].mean() < 0.6
+    assert drawn[40, 70:110].all()
+    assert drawn[40:70, 109].all()
+    assert 0.4 < drawn[41:69, 71:109].mean() < 0.6
+    again, other = striped(np.roll(mask, (3, -5), (0, 1)))
+    assert (again, other.shape) == (corner, part.shape), "not moved by each move of the mouse"
 
 
 @pytest.mark.shown
@@ -106,7 +108,8 @@ def test_a_box_is_painted_once_with_its_mask(engine, window, phantom, monkeypatc
 
     def note(self):
         paint(self)
-        painted.append(round(layer.translate[2] / layer.scale[2]) + layer.data.shape[2] - 1)
+        column = np.flatnonzero(layer.data.any((0, 1)))[-1]
+        painted.append(round(layer.translate[2] / layer.scale[2]) + column)
 
     monkeypatch.setattr(type(window.native), "paintGL", note)
     window.dock.controller.preview.shown.connect(seen.append)

@@ -158,6 +158,22 @@ def test_it_goes_where_it_is_asked_to(liver, way, wanted):
     assert slices(liver) == list(wanted)
 
 
+def test_the_bar_forgets_it_once_another_structure_is_in_hand(quick):
+    bar = quick.dock.controller.slices.bar
+
+    def cells():
+        painted = bar.grab().toImage()
+        return {painted.pixel(bar.cell(index).center()) for index in range(20) if index != 10}
+
+    empty = cells()
+    quick.press(Qt.Key.Key_P)
+    quick.button("+ New").click()
+    QTest.keyClicks(quick.dock.form.label._name, "Spleen\r")
+    settle(quick)
+    assert slices(quick) == list(range(20))
+    assert cells() == empty
+
+
 def test_a_slice_corrected_with_the_brush_is_left_and_steers(quick):
     quick.press(Qt.Key.Key_P)
     settle(quick)

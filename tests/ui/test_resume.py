@@ -17,6 +17,7 @@ from napari_medsamq.plugin import SAMPLES, VOLUME
 from napari_medsamq.records.journal import Journal, journal_path
 from napari_medsamq.records.journal_format import read_journal
 from napari_medsamq.records.recording import Recorder, restore
+from napari_medsamq.ui.forms.tool_rail import WAYS
 
 BOX = ((12, 16, 24), (12, 47, 55))
 
@@ -286,9 +287,12 @@ def test_a_journal_of_the_window_replays_to_the_same_voxels(window, tmp_path):
     corrected = window.session.history.prompts
     assert any(prompt.box.clicks for prompt in corrected)
     assert any(prompt.start is not None for prompt in corrected)
-    window.press(Qt.Key.Key_P)
+    window.viewer.dims.set_point(0, 13 * 2.0)
+    ways = window.button("Propagate").menu().actions()
+    ways[WAYS.index("to the slice in view")].trigger()
     window.qtbot.waitUntil(lambda: not window.dock.controller.propagate.active, timeout=60_000)
     window.wait()
+    window.viewer.dims.set_point(0, 10 * 2.0)
     labels = window.workspace.labels
     window.viewer.layers.selection.active = labels
     labels.mode = "paint"

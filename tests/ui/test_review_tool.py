@@ -11,6 +11,7 @@ from scripted_engine import ScriptedEngine, load_instead, whole_box
 from napari_medsamq.annotation.mask_operations import grow
 from napari_medsamq.annotation.review import Grade
 from napari_medsamq.plugin import SAMPLES
+from napari_medsamq.ui.tools import review as review_tool
 from napari_medsamq.ui.tools.propagate import LabelGap
 
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -20,6 +21,7 @@ SHIFT = Qt.KeyboardModifier.ShiftModifier
 def engine(monkeypatch):
     held = ScriptedEngine(whole_box, sees=False, iou=0.95)
     load_instead(monkeypatch, held)
+    monkeypatch.setattr(review_tool, "REST_MS", 200)
     return held
 
 

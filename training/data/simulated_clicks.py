@@ -33,6 +33,32 @@ def next_click(
     click : (x, y, positive) or None
         None where nothing is wrong.
     """
+    error = largest_error(found, wanted)
+    if error is None:
+        return None
+    best, (left, top) = error
+    if rng is not None and rng.random() < _ANYWHERE:
+        rows, columns = np.nonzero(best)
+        place = int(rng.integers(rows.size))
+        y, x = int(rows[place]), int(columns[place])
+    else:
+        # The frame's edge is an edge of the part.
+        part = np.pad(best, 1).astype(np.uint8)
+        depth = cv2.distanceTransform(part, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+        y, x = (int(where) for where in np.unravel_index(depth.argmax(), depth.shape))
+    return left + x, top + y, bool(wanted[top + y, left + x])
+
+
+def largest_error(found: Bool, wanted: Bool) -> tuple[Bool, tuple[int, int]] | None:
+    """Return the largest part of a mask (H, W) that is wrong; None where nothing is.
+
+    Returns
+    -------
+    part : (h, w) bool
+        Of the rectangle that holds all that is wrong.
+    corner : (x, y) int
+        Where that begins.
+    """
     wrong = found != wanted
     if not wrong.any():
         return None
@@ -46,16 +72,7 @@ def next_click(
         sizes = about[1:, cv2.CC_STAT_AREA]
         if sizes.size and sizes.max() > np.count_nonzero(best):
             best = parts == sizes.argmax() + 1
-    if rng is not None and rng.random() < _ANYWHERE:
-        rows, columns = np.nonzero(best)
-        place = int(rng.integers(rows.size))
-        y, x = int(rows[place]), int(columns[place])
-    else:
-        # The frame's edge is an edge of the part.
-        part = np.pad(best, 1).astype(np.uint8)
-        depth = cv2.distanceTransform(part, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-        y, x = (int(where) for where in np.unravel_index(depth.argmax(), depth.shape))
-    return left + x, top + y, bool(wanted[y, x])
+    return best, (left, top)
 
 
 def worsen(mask: Bool, rng: np.random.Generator) -> Bool:

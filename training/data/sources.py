@@ -10,7 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from training.config import Config, Several, load_config, require
-from training.errors import DataError
+from training.errors import ConfigError, DataError
 
 _CONFIGS = Path(__file__).parents[1] / "configs"
 _HEAD = "| modality, set | licence | source |\n|---|---|---|\n"
@@ -122,7 +122,22 @@ def read_sources() -> Sources:
     return load_config(Sources, _CONFIGS / "sources.yaml")
 
 
+@cache
+def read_folds() -> tuple[tuple[str, ...], ...]:
+    """Read `configs/folds.yaml`."""
+    return load_config(Folds, _CONFIGS / "folds.yaml").folds
+
+
 def fold_sets(number: int) -> tuple[str, ...]:
-    """Return the data sets whose sources a fold leaves out, with masks or without."""
-    fold = load_config(Folds, _CONFIGS / "folds.yaml").folds[number]
+    """Return the data sets whose sources a fold leaves out, with masks or without.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such fold.
+    """
+    folds = read_folds()
+    if number not in range(len(folds)):
+        raise ConfigError(f"There is no fold {number}. Give one of 0 to {len(folds) - 1}.")
+    fold = folds[number]
     return tuple(name for name, own in read_sources().sets.items() if own.source in fold)

@@ -21,6 +21,8 @@ from training.evaluation.score_summary import (
 )
 
 WANTED_DSC = 0.9
+# What one scribble is to gain, as a multiple of a click's gain; and a lasso alone beside a box.
+STROKE_GOAL, LASSO_GOAL = 1.5, 0.02
 
 Scores = Mapping[ModelMode, Sequence[Score]]
 # What JSON can hold, and the same as lines of text.
@@ -48,6 +50,7 @@ def list_findings(scores: Scores, protocol: Protocol, seed: int) -> Findings:
     lines: list[str] = []
     found = {
         "clicks_needed": _clicks(scores) if protocol is Protocol.clicks else ({}, []),
+        "strokes": _strokes(scores) if protocol is Protocol.scribbles else ({}, []),
         "slices": ({}, []) if protocol.of_slices else _ghosts(scores),
         "areas": _areas(scores) if protocol is Protocol.interactive else ({}, []),
         "prompts": _prompts(scores, seed),
@@ -69,6 +72,26 @@ def _clicks(scores: Scores) -> Findings:
             lines.append(
                 f"{mode.name}: {clicks:.2f} clicks to a DSC of {WANTED_DSC:.2f}; {failed:.0%} do "
                 f"not reach it with {CLICKS[-1]}"
+            )
+    return found, lines
+
+
+def _strokes(scores: Scores) -> Findings:
+    """Compare what one scribble gains with what one click does, and a lasso with a box."""
+    found, lines = {}, []
+    for mode in scores:
+        if mode.clicks == 0 and not mode.stroke:
+            click, scribble = replace(mode, clicks=1), replace(mode, stroke="scribble", clicks=1)
+            modes = {"": mode, "click": click, "scribble": scribble}
+            modes["lasso"] = replace(mode, stroke="lasso")
+            models = summarise({name: scores[own] for name, own in modes.items()}, 0)["models"]
+            dsc = {name: own["macro"]["dsc"] for name, own in models.items()}
+            found[mode.name] = gains = {name: dsc[name] - dsc[""] for name in modes if name}
+            ratio = gains["scribble"] / gains["click"] if gains["click"] > 0 else float("inf")
+            lines.append(
+                f"{mode.name}: one scribble gains {gains['scribble']:+.4f} DSC, {ratio:.2f} times "
+                f"what one click gains ({gains['click']:+.4f}; goal >= {STROKE_GOAL}); a lasso "
+                f"alone {gains['lasso']:+.4f} more than the box alone (goal >= {LASSO_GOAL})"
             )
     return found, lines
 

@@ -9,6 +9,7 @@ from itertools import groupby, product
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Literal
 
 import numpy as np
 
@@ -18,12 +19,14 @@ from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import VolumeError
 from napari_medsamq.inference.crop import Zoom
 from napari_medsamq.inference.engine import Engine
+from napari_medsamq.inference.lasso import lasso_prompt
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.medsam_case import read_arrays
 from napari_medsamq.io.volume import read_volume
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt, Click
-from training.data.cases import NpzCase, find_cases, reference
+from training.data.cases import NpzCase, find_cases, reference, seeded_rng
 from training.data.simulated_clicks import next_click
+from training.data.simulated_strokes import drawn_around, next_scribble, outline
 from training.evaluation.confidence_study import check_slices, mend_worst, pair_checks
 from training.evaluation.interactive import Correction, begin, correct
 from training.evaluation.protocol import (
@@ -70,6 +73,8 @@ class ModelMode:
         By which part of its size a box is enlarged.
     clicks : int
         How often a mask is corrected.
+    stroke : "", "scribble" or "lasso"
+        Whether a scribble corrects it in place of a click, or a lasso stands in place of the box.
     """
 
     model: str
@@ -82,6 +87,7 @@ class ModelMode:
     tight: bool = False
     looser: float = 0.0
     clicks: int = 0
+    stroke: Literal["", "scribble", "lasso"] = ""
 
     @property
     def name(self) -> str:
@@ -97,6 +103,8 @@ class ModelMode:
             ", worst slice boxed anew": self.mends,
             ", refined in 3D": self.refines,
             ", tight": self.tight,
+            ", click": self.protocol is Protocol.scribbles and self.clicks > 0 and not self.stroke,
+            f", {self.stroke}": bool(self.stroke),
         }
         return self.name + "".join(mark for mark, holds in marks.items() if holds)
 
@@ -145,6 +153,9 @@ def list_modes(
             found += [replace(plain, looser=share) for share in LOOSE]
         elif protocol in (Protocol.clicks, Protocol.interactive):
             found += [replace(plain, clicks=count) for count in CLICKS]
+        elif protocol is Protocol.scribbles:
+            scribble, lasso = replace(plain, stroke="scribble"), replace(plain, stroke="lasso")
+            found += [plain, replace(plain, clicks=1), replace(scribble, clicks=1), lasso]
         else:
             found.append(plain)
             if protocol is Protocol.confidence:
@@ -379,15 +390,24 @@ class _ModelRun:
             box = tightened(box, wanted)
         if self.mode.looser:
             box = loosened(box, self.mode.looser, label.shape[1:])
+        if self.mode.stroke == "lasso":
+            rng = seeded_rng(self._seed, "lasso", target.case.name, box.index, target.label_id)
+            drawn = outline(drawn_around(wanted, rng))
+            return self._ask(lasso_prompt(0, box.index, drawn, label[0].shape))[1]
         answers = self._memory.answers.setdefault(target, [])
         if not answers:
             answers.append(self._ask(box))
         while len(answers) <= self.mode.clicks:
             asked, answer = answers[-1]
-            click = next_click(answer.mask, wanted)
+            if self.mode.stroke:
+                scribble = next_scribble(answer.mask, wanted)
+                click = None if scribble is None else Click.along(*scribble)
+            else:
+                place = next_click(answer.mask, wanted)
+                click = None if place is None else Click(*place)
             # Where nothing is wrong any more, nothing is asked.
             if click is not None:
-                asked = replace(asked, clicks=(*asked.clicks, Click(*click)))
+                asked = replace(asked, clicks=(*asked.clicks, click))
             answers.append(answers[-1] if click is None else self._ask(asked))
         return answers[self.mode.clicks][1]
 

@@ -34,14 +34,16 @@ Label = npt.NDArray[np.integer]
 class Protocol(StrEnum):
     """What is asked of a model.
 
-    Objects in single slices: from a box, from one that is looser and looser, or from a box and one
-    click after the other; or volumes: from a 3D box, from that and one click after the other, from
-    a box on one slice, or from that and one more on the slice that looks worst.
+    Objects in single slices: from a box, from one that is looser and looser, from a box and one
+    click after the other, or from a box and a scribble, and a lasso alone; or volumes: from a 3D
+    box, from that and one click after the other, from a box on one slice, or from that and one more
+    on the slice that looks worst.
     """
 
     slices = "2d"
     loose = "loose"
     clicks = "clicks"
+    scribbles = "scribbles"
     volumes = "3d"
     interactive = "interactive"
     propagate = "propagate"
@@ -50,7 +52,8 @@ class Protocol(StrEnum):
     @property
     def of_slices(self) -> bool:
         """Whether the objects lie in single slices."""
-        return self in (Protocol.slices, Protocol.loose, Protocol.clicks)
+        own = Protocol.slices, Protocol.loose, Protocol.clicks, Protocol.scribbles
+        return self in own
 
 
 @dataclass(frozen=True)

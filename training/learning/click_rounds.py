@@ -1,15 +1,21 @@
-"""Rounds of training in which each answer is corrected by a simulated click, and asked for anew."""
+"""Rounds of training: a simulated click or scribble corrects each answer, which is asked anew."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from napari_medsamq.inference.prompt_decoder import dense_prompt
+from napari_medsamq.array_types import Bool
+from napari_medsamq.inference.crop import tight_box
+from napari_medsamq.inference.prompt_decoder import dense_prompt, hinted
+from napari_medsamq.prompts import Click
 from training.data.simulated_clicks import next_click, worsen
+from training.data.simulated_strokes import drawn_around, next_scribble
 from training.models.sam import LiteMedSAM
 
 # A GPU would wait for clicks that are drawn one after the other.
@@ -25,6 +31,7 @@ def correct(
     rng: np.random.Generator,
     *,
     starts: float = 0.0,
+    strokes: float = 0.0,
 ) -> list[tuple[Tensor, Tensor]]:
     """Segment boxes, and correct each mask by one click after the other.
 
@@ -42,6 +49,8 @@ def correct(
     starts : float
         How often the first answer is that to a mask that is a little wrong, as one drawn in haste
         or carried over from the next slice, and not to the boxes alone.
+    strokes : float
+        How often a scribble stands in place of a click, and a lasso in place of box and mask.
 
     Returns
     -------
@@ -51,7 +60,11 @@ def correct(
     wanted = masks.cpu().numpy() > 0
     start = None
     if rng.random() < starts:
-        worse = np.stack(list(_SIDE_BY_SIDE.map(worsen, wanted, rng.spawn(len(wanted)))))
+        lasso = strokes > 0 and rng.random() < strokes and wanted.any((1, 2)).all()
+        begin = drawn_around if lasso else worsen
+        worse = np.stack(list(_SIDE_BY_SIDE.map(begin, wanted, rng.spawn(len(wanted)))))
+        if lasso:
+            boxes = boxes.new_tensor(np.stack([tight_box(own) for own in worse]))
         start = torch.from_numpy(dense_prompt(worse)).to(boxes)
     answers = [net.segment(embedding, boxes, previous=start)]
     points: list[Tensor] = []
@@ -60,16 +73,48 @@ def correct(
         previous = answers[-1][0].detach().float()
         found = (previous > 0).cpu().numpy()
         drawn = rng.spawn(len(wanted))
-        clicks = list(_SIDE_BY_SIDE.map(next_click, found, wanted, drawn))
-        points.append(boxes.new_tensor([(0, 0) if c is None else c[:2] for c in clicks]))
-        labels.append(boxes.new_tensor([-1 if c is None else int(c[2]) for c in clicks]))
+        marks = list(_SIDE_BY_SIDE.map(partial(_next_mark, strokes), found, wanted, drawn))
+        previous = _with_lines(previous, boxes, marks)
+        # Where nothing is wrong, and beside scribbles, there is padding.
+        asked = [() if own is None else own.asked for own in marks]
+        most = max(1, *map(len, asked))
+        points.append(boxes.new_tensor([[*own, *[(0, 0)] * (most - len(own))] for own in asked]))
+        labels.append(
+            boxes.new_tensor(
+                [
+                    [float(mark is not None and mark.positive)] * len(own)
+                    + [-1.0] * (most - len(own))
+                    for mark, own in zip(marks, asked, strict=True)
+                ]
+            )
+        )
         answers.append(
             net.segment(
                 embedding,
                 boxes,
-                points=torch.stack(points, 1),
-                point_labels=torch.stack(labels, 1),
+                points=torch.cat(points, 1),
+                point_labels=torch.cat(labels, 1),
                 previous=previous[:, None],
             )
         )
     return answers
+
+
+def _next_mark(strokes: float, found: Bool, wanted: Bool, rng: np.random.Generator) -> Click | None:
+    """Return a scribble so often, and a click otherwise; None where nothing is wrong."""
+    if strokes > 0 and rng.random() < strokes:
+        scribble = next_scribble(found, wanted, rng)
+        return None if scribble is None else Click.along(*scribble)
+    click = next_click(found, wanted, rng)
+    return None if click is None else Click(*click)
+
+
+def _with_lines(previous: Tensor, boxes: Tensor, marks: Sequence[Click | None]) -> Tensor:
+    """Draw the scribbles into logits (B, 256, 256), as the plugin does."""
+    lines = {n: own for n, own in enumerate(marks) if own is not None and own.stroke}
+    previous = previous.clone() if lines else previous
+    for number, own in lines.items():
+        longer = float((boxes[number, 2:] - boxes[number, :2]).max())
+        drawn = hinted(previous[number].cpu().numpy(), own.stroke, own.positive, longer)
+        previous[number] = torch.from_numpy(drawn).to(previous)
+    return previous

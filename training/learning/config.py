@@ -53,6 +53,9 @@ class TrainConfig(DataConfig):
         How often each mask is corrected by a click, and learnt from anew.
     starts : float
         How often, with `clicks`, the first answer is that to a mask that is a little wrong.
+    strokes : float
+        How often, with `clicks`, a simulated scribble stands in place of a click, and with `starts`
+        a lasso in place of the box and the mask that is a little wrong.
     volumes : tuple of Path
         Folders of cases, not of their cache, whose volumes `runs` are drawn from.
     runs : int
@@ -115,6 +118,7 @@ class TrainConfig(DataConfig):
     micro_batch: PositiveInt = 1
     clicks: NonNegativeInt = 0
     starts: Probability = 0.0
+    strokes: Probability = 0.0
     volumes: Several[Path] = ()
     runs: NonNegativeInt = 0
     run_slices: PositiveInt = 3
@@ -164,6 +168,10 @@ class TrainConfig(DataConfig):
         require(
             self.starts == 0 or self.clicks > 0,
             "`starts` gives masks to correct, and with `clicks: 0` nothing is corrected",
+        )
+        require(
+            self.strokes == 0 or self.clicks > 0,
+            "`strokes` stand in place of clicks, and with `clicks: 0` nothing is corrected",
         )
         require(
             self.runs == 0 or self.mask_weight > 0,

@@ -17,12 +17,11 @@ from training.checkpoints.network_file import StoredNetwork
 from training.data.cases import find_cases, seeded_rng
 from training.data.config import DataConfig
 from training.data.dataset import Draw, SliceDataset, TrainingSample
-from training.data.sources import fold_sets, read_sources
+from training.data.sources import fold_sets, read_folds, read_sources
 from training.learning.config import TrainConfig
 from training.learning.processes import Processes
 from training.models.sam import LiteMedSAM
 
-FOLDS = 3
 _FOLD_SHARE = 0.25
 # Objects of each data set that a fold is judged by, by boxes that are 0 to 5 frame pixels too wide.
 _OBJECTS, _JITTER, _SEED = 8, 5, 12
@@ -61,7 +60,7 @@ def list_stages(minutes: float, folds: Sequence[int], *, whole: bool = True) -> 
 def known_folds(folders: Sequence[Path]) -> list[int]:
     """Return the folds of which folders of cases hold something with masks."""
     there = {case.data_set for folder in folders for case in find_cases(folder)}
-    return [number for number in range(FOLDS) if there & set(_judged(number))]
+    return [number for number in range(len(read_folds())) if there & set(_judged(number))]
 
 
 def score_fold(

@@ -89,13 +89,14 @@ class TrainedNetwork(nn.Module):
             return embedding, carry(self.net, of_runs, prompt, mask, rng)
         if not self.decodes:
             return embedding, []
-        clicks, starts = self._config.clicks, self._config.starts
+        config = self._config
         wanted = mask.cpu().numpy() > 0
-        if wanted.any((1, 2)).all() and rng.random() < self._config.drifts:
+        if wanted.any((1, 2)).all() and rng.random() < config.drifts:
             drifted = np.stack([drift(own, rng) for own in wanted])
             start = torch.from_numpy(drifted).to(mask)
             return embedding, carry(self.net, embedding[:, None], start, mask[:, None], rng)
-        return embedding, correct(self.net, embedding, prompt, mask, clicks, rng, starts=starts)
+        often = {"starts": config.starts, "strokes": config.strokes}
+        return embedding, correct(self.net, embedding, prompt, mask, config.clicks, rng, **often)
 
 
 class Trainer:

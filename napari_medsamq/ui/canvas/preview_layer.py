@@ -12,14 +12,17 @@ from napari_medsamq.inference.slice_predictor import SliceMask
 
 # Of the longer side of a slice; stripes and gaps are as wide.
 _STRIPES = 85
+# Where a preview begins and ends, in pixels: napari draws what has moved twice, and makes a texture
+# anew of another size.
+_STEP = 32
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
 
 class PreviewLayer:
     """A layer that shows a mask, striped so that nobody takes it for the label.
 
-    No more of the slice than the mask reaches is given to napari: each pixel of a layer is painted,
-    be there something in it or not.
+    Little more of the slice than the mask reaches is given to napari: each pixel of a layer is
+    painted, be there something in it or not.
 
     Parameters
     ----------
@@ -83,12 +86,14 @@ def striped(mask: npt.NDArray[np.bool_]) -> tuple[tuple[int, int], npt.NDArray[n
     corner : (row, column) int
         Of the part.
     part : (h, w) uint8
-        As much of the slice as the mask reaches; a pixel where there is none.
+        As much of the slice as the mask reaches, in steps; one of them where there is none.
     """
     height, width = mask.shape
     period = max(2, round(max(height, width) / _STRIPES))
     left, top, wide, high = cv2.boundingRect(mask.astype(np.uint8))
-    part = mask[top : top + max(1, high), left : left + max(1, wide)]
+    bottom, right = top + max(1, high), left + max(1, wide)
+    top, left = top // _STEP * _STEP, left // _STEP * _STEP
+    part = mask[top : -(-bottom // _STEP) * _STEP, left : -(-right // _STEP) * _STEP]
     inner = cv2.erode(part.astype(np.uint8), _CROSS, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     rows, columns = np.ogrid[top : top + part.shape[0], left : left + part.shape[1]]
     stripes = (rows + columns) // period % 2 == 0

@@ -132,14 +132,24 @@ class BoxLayer:
 
     def _follow_mouse(self, layer: Shapes, event: Any) -> Iterator[None]:
         self.active = self.still = True
-        start = np.array(event.pos)
+        start, place = np.array(event.pos), np.array(layer.world_to_data(event.position))
         self.began.emit()
         yield
         while event.type == "mouse_move":
-            self.still &= bool(np.linalg.norm(np.array(event.pos) - start) <= STILL)
+            self._see_move(event, start)
             yield
+        # napari leaves out moves that come soon after others, the last ones of a quick drag too.
+        self._see_move(event, start)
+        if layer.mode == "add_rectangle":
+            end = np.array(layer.world_to_data(event.position))
+            # A click without a drag leaves a rectangle of a fixed size on the screen: no box.
+            added = [] if self.still else [_between(place, end, new) for _, new in self._touched]
+            self._touched = [(None, corners) for corners in added]
         self.active = False
         self._tell()
+
+    def _see_move(self, event: Any, start: npt.NDArray[np.floating]) -> None:
+        self.still &= bool(np.linalg.norm(np.array(event.pos) - start) <= STILL)
 
     def _on_set_data(self) -> None:
         layer = self._layer
@@ -161,8 +171,7 @@ class BoxLayer:
     def _on_data(self, event: Any) -> None:
         data, items = self._layer.data, self._items
         if event.action == "added":
-            # A click without a drag leaves a rectangle of a fixed size on the screen: no box.
-            if not self.still:
+            if self.active or not self.still:
                 self._touched.append((None, data[-1]))
         elif event.action == "changed":
             self._touched += [(items[index], data[index]) for index in event.data_indices]
@@ -196,6 +205,14 @@ class BoxLayer:
         # What the mouse draws lies in one slice.
         axis = int(np.ptp(corners, axis=0).argmin()) if item is None else item.box.axis
         return drawn_box(corners, axis, self._shape)
+
+
+def _between(
+    start: npt.NDArray[np.floating], end: npt.NDArray[np.floating], drawn: npt.NDArray[np.floating]
+) -> npt.NDArray[np.floating]:
+    """Return the corners (2, 3) of a drag, in the slice of the rectangle that napari has drawn."""
+    axis = int(np.ptp(drawn, axis=0).argmin())
+    return np.array([start, np.where(np.arange(start.size) == axis, start, end)])
 
 
 def drawn_box(corners: npt.NDArray[np.floating], axis: int, shape: tuple[int, ...]) -> BoxPrompt:

@@ -98,8 +98,8 @@ class CompareForm(QWidget):
         grid = lay_out(
             self,
             row("A", self._choices[0]),
-            row("B", self._choices[1]),
-            (file, row("Tolerance", self._tolerance.native)),
+            row("B", self._choices[1], file),
+            row("Tolerance in mm", self._tolerance.native),
             (compare, end),
             (one, other),
             (overlaid, differences),

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from napari.layers import Image
 from qtpy.QtCore import QEvent, QObject
-from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QFrame,
+    QGroupBox,
+    QScrollArea,
+    QSizePolicy,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.io.label_writer import LabelFormat
@@ -82,6 +90,8 @@ class DockForm(QScrollArea):
             ("Compare", (self.prior, self.compare)),
         ):
             self.tabs.addTab(_page(*forms), title)
+        # There is room for one of them.
+        self.prior.asks.connect(self.compare.setHidden)
         self.tabs.currentChanged.connect(self._fit_tabs)
         self._fit_tabs()
         # Of no use without a volume.
@@ -181,7 +191,7 @@ def _page(*forms: QWidget) -> QWidget:
     layout.setContentsMargins(0, _GRID, 0, 0)
     for form in forms:
         layout.addWidget(form)
-        if form.layout() is not None and len(forms) == 1:
+        if form.layout() is not None and not isinstance(form, QGroupBox):
             form.layout().setContentsMargins(0, 0, 0, 0)
     layout.addStretch(1)
     return page

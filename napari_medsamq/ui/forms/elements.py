@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from magicgui.widgets import FloatSpinBox
+from napari.utils.history import get_open_history
 from qtpy.QtCore import QSignalBlocker, QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
@@ -100,7 +101,8 @@ def file_button(
     """Return a button that asks for a file, one of `files`, and tells `slot` which."""
 
     def ask() -> None:
-        name, _ = QFileDialog.getOpenFileName(result.parentWidget(), title, "", files)
+        here, begin = result.parentWidget(), get_open_history()[0]
+        name, _ = QFileDialog.getOpenFileName(here, title, begin, files)
         if name:
             slot(Path(name))
 
@@ -112,7 +114,7 @@ def folder_button(text: str, title: str, slot: Callable[[Path], object]) -> QPus
     """Return a button that asks for a folder, and tells `slot` which."""
 
     def ask() -> None:
-        name = QFileDialog.getExistingDirectory(result.parentWidget(), title)
+        name = QFileDialog.getExistingDirectory(result.parentWidget(), title, get_open_history()[0])
         if name:
             slot(Path(name))
 
@@ -231,8 +233,12 @@ class Table(QTableWidget):
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
         """Return a size for the lines and what stands above them."""
-        lines = self._lines or max(_LEAST_LINES, self.rowCount())
-        return QSize(super().sizeHint().width(), self._height_of(lines))
+        height = self._height_of(self._lines or _LEAST_LINES)
+        if not self._lines:
+            # As some lines may take several of text.
+            around = self._height_of(0)
+            height = max(height, self.verticalHeader().length() + around)
+        return QSize(super().sizeHint().width(), height)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
         """Return that of the lines, or of some: what does not fit the dock is scrolled to."""

@@ -16,7 +16,7 @@ from napari_medsamq.ui.key_focus import by_tab_alone
 OPEN, BOX, PROPAGATE, CORRECT, SAVE = range(5)
 STEPS = (
     "Open a volume: the sample below, a file, or a DICOM folder dropped on the window.",
-    "Press {draw} and drag a box around a structure. Its mask follows the mouse.",
+    "Drag a box around a structure, with the tool Box ({draw}). Its mask follows the mouse.",
     "Press {propagate}: the mask is carried through the slices until the structure ends.",
     "The bar shows which slices are worth a look, and {doubtful} leads there. Click on what is "
     "missing, right-click on what is too much.",

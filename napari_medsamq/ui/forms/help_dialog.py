@@ -24,18 +24,18 @@ _MANUAL = Path(__file__).parents[2] / "docs" / "manual.md"
 # What the manual shows and leads to does not come along: pictures, and the pages beside it.
 _PICTURE, _LINK = r"!\[[^\]]*\]\([^)]*\)", r"\[([^\]]+)\]\([^)]*\)"
 # Of the screen.
-_LARGEST_SHARE = 0.9
+_LARGEST_SHARE = 0.94
 _BETWEEN = 24
 _ARROWS = {"Left", "Right", "Up", "Down"}
 # What is done with the mouse has no key of its own.
 _MOUSE = {
-    "Drag": "Draw a box with that tool in hand; else move the picture",
-    "Ctrl + drag": "Change level (up, down) and width (left, right) of the window",
-    "Click": "What is missing in the mask; on the bar below: go to a slice",
+    "Drag": "Draw a box, or move the picture",
+    "Ctrl + drag": "Window: level (up, down), width (left, right)",
+    "Click": "What is missing in the mask; on the bar: a slice",
     "Right click": "What does not belong in the mask",
     "Alt + click": "Take the structure under the mouse in hand",
-    "Shift + drag": "Several clicks along the way, with the tool Point in hand",
-    "Wheel": "Next slice, or slice before; the arrow keys do so, too",
+    "Shift + drag": "Several clicks, with the tool Point in hand",
+    "Wheel": "Next slice, or slice before; arrow keys, too",
     "Ctrl + wheel": "Zoom",
 }
 

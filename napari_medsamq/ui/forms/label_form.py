@@ -21,12 +21,15 @@ from qtpy.QtWidgets import (
 
 from napari_medsamq.annotation.history import LabelStyle
 from napari_medsamq.io.terminology import ORGANS
+from napari_medsamq.ui.canvas.canvas_widget import main_window
 from napari_medsamq.ui.forms.elements import Table, button, lay_out, row, swatch
 from napari_medsamq.ui.forms.icons import icon
 
 _NAME, _VOLUME, _SHOWN, _LOCKED = range(4)
 _COLUMNS = ("Structure", "mL", "", "")
 _LINES = 5
+# Letters of a usual organ that are enough for its whole name, if it alone begins with them.
+_ENOUGH = 3
 # Columns that a click changes: what of a style they set, its icon if so and if not, and in words.
 _TOGGLES = {
     _SHOWN: ("visible", "eye", "hidden", "Shown"),
@@ -150,6 +153,9 @@ class LabelForm(QWidget):
         self._name.setText("" if found is None else found.style.name)
         self._name.selectAll()
         self._name.show()
+        # What it offers is a window of its own, which the theme's style does not come to.
+        window = main_window(self)
+        self._name.completer().popup().setStyleSheet("" if window is None else window.styleSheet())
         self._name.setFocus()
 
     def _on_chosen(self, name: str) -> None:
@@ -160,7 +166,7 @@ class LabelForm(QWidget):
         if self._name.isHidden():
             return
         # Once, though hiding a field ends what is written in it once more.
-        name, named = self._name.text().strip(), self._named
+        name, named = _whole(self._name.text().strip()), self._named
         self._name.completer().popup().hide()
         self._name.hide()
         if not name:
@@ -182,7 +188,7 @@ class LabelForm(QWidget):
             for line, found in enumerate(rows):
                 name = QTableWidgetItem(swatch(found.style.color), found.style.name)
                 name.setToolTip(f"Number {found.label_id} in a saved file")
-                volume = QTableWidgetItem(f"{found.millilitres:,.1f}")
+                volume = QTableWidgetItem(f"{found.millilitres:,.1f} mL")
                 volume.setTextAlignment(right)
                 for column, item in ((_NAME, name), (_VOLUME, volume)):
                     self._table.setItem(line, column, item)
@@ -196,6 +202,12 @@ class LabelForm(QWidget):
             places = [line for line, found in enumerate(rows) if found.label_id == in_hand]
             if places:
                 self._table.setCurrentCell(places[0], _NAME)
+
+
+def _whole(name: str) -> str:
+    """Return the usual name of an organ that a name is the beginning of, or the name as it is."""
+    begun = [organ for organ in ORGANS if organ.lower().startswith(name.lower())]
+    return begun[0] if len(begun) == 1 and len(name) >= _ENOUGH else name
 
 
 class _StructureTable(Table):

@@ -122,15 +122,19 @@ class MeasureForm(QWidget):
             voxels = own.voxels
             rows = [
                 ("Label", name),
-                ("Volume", f"{in_ml(own.millilitres)} ({own.voxels:,} voxels)"),
+                ("Volume", in_ml(own.millilitres)),
                 *self._change(label_id, own.millilitres, accepted=accepted),
-                ("Slices", str(own.slices)),
+                ("Slices", f"{own.slices} ({own.voxels:,} voxels)"),
                 ("Longest in plane", f"{own.plane_mm:.1f} mm"),
                 ("Longest in 3D", f"{own.longest_mm:.1f} mm"),
                 (f"Mean, SD ({unit})", f"{own.mean:.1f}, {own.sd:.1f}"),
+                ("Median", f"{own.percentiles[50]:.1f}"),
                 *(
-                    ("Median" if share == 50 else f"P{share}", f"{value:.1f}")
-                    for share, value in own.percentiles.items()
+                    (
+                        f"P{low} to P{100 - low}",
+                        f"{own.percentiles[low]:.1f} to {own.percentiles[100 - low]:.1f}",
+                    )
+                    for low in (25, 5)
                 ),
             ]
         self._table.show_rows(rows)

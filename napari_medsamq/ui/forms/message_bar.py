@@ -29,7 +29,7 @@ class MessageBar(QToolBar):
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
         self.line = StatusLine()
         self._undo = QToolButton()
-        self._undo.setText("Take back")
+        self._undo.setText("↶ Undo")
         self._undo.setAutoRaise(True)
         self._undo.clicked.connect(self.undo_requested.emit)
         self._place = QLabel()
@@ -57,7 +57,7 @@ class MessageBar(QToolBar):
     def show_undo(self, name: str | None) -> None:
         """Offer to take back what was done last; None where there is nothing."""
         self._undo.setEnabled(name is not None)
-        self._undo.setToolTip(unguessed(f"Take back: {name}") if name else "")
+        self._undo.setToolTip(unguessed(f"Undo: {name}") if name else "")
 
     def show_place(self, text: str) -> None:
         """Show what is under the mouse."""

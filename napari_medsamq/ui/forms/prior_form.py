@@ -33,6 +33,7 @@ class PriorForm(QGroupBox):
 
     place_requested = Signal(object)  # what was chosen; None for no image
     stop_requested = Signal()
+    asks = Signal(bool)  # whether there is a question
 
     def __init__(self) -> None:
         super().__init__("Prior scan")
@@ -72,10 +73,12 @@ class PriorForm(QGroupBox):
         choose(self._images, chosen)
         self.show_running(False)
         self.show()
+        self.asks.emit(True)
 
     def end(self) -> None:
         """Ask no more."""
         self.hide()
+        self.asks.emit(False)
 
     def show_images(self, images: Sequence[tuple[str, object]]) -> None:
         """List what can be chosen beside no image; what is chosen stays so where it still is."""

@@ -72,6 +72,11 @@ class PropagateTool(Tool):
     Parameters
     ----------
     context : ToolContext
+
+    Attributes
+    ----------
+    label_id : int or None
+        What was carried last, or is.
     """
 
     changed = Signal()  # it has begun or ended
@@ -80,6 +85,7 @@ class PropagateTool(Tool):
     def __init__(self, context: ToolContext) -> None:
         super().__init__(context)
         self._run: _Run | None = None
+        self.label_id: int | None = None
         # What each gap held when it was filled last.
         self._done: dict[LabelGap, tuple[object, ...]] = {}
         self.follow(self.start, self._dock.rail.propagate_requested)
@@ -149,7 +155,7 @@ class PropagateTool(Tool):
             session.network_state(),
         )
         self._refuse_locked(run, done)
-        self._run = run
+        self._run, self.label_id = run, label_id
         self._dock.guide.done(PROPAGATE)
         asked = {"label": label_id, "axis": axis, "first": first, "last": last, "done": done}
         session.event.emit("carry", {**asked, "group": run})

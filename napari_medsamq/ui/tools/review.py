@@ -18,7 +18,7 @@ from napari_medsamq.ui.tools.propagate import PropagateTool
 from napari_medsamq.ui.tools.tool import BackgroundTool, Job, Then, ToolContext
 
 # Who draws, clicks or scrolls comes first: what runs in the background would let a click wait.
-_REST_MS = 800
+REST_MS = 800
 # With fewer slices there is nothing to be led to.
 LEAST_SLICES = 2
 
@@ -39,7 +39,7 @@ class ReviewTool(BackgroundTool):
     """
 
     def __init__(self, context: ToolContext, propagate: PropagateTool) -> None:
-        super().__init__(context, context.compute, _REST_MS, gives_way=True)
+        super().__init__(context, context.compute, REST_MS, gives_way=True)
         self._propagate = propagate
         self.automatic_checks = context.prefetch
         self._failed = False

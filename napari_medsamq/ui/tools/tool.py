@@ -176,7 +176,7 @@ class BackgroundTool(Tool):
 
     def _on_error(self, error: MedSAMQError) -> None:
         """Take a failure that is not a defect of the program."""
-        raise NotImplementedError
+        self._fail(error)
 
     def _on_done(self, then: Then, answer: Any) -> None:
         self._running = False

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_medsamq.annotation.history import LabelPart
 from napari_medsamq.array_types import Float64, UInt8
-from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.ui.canvas.canvas_widget import main_window
 from napari_medsamq.ui.canvas.edge_letters import plane_letters
 from napari_medsamq.ui.canvas.picture_overlay import CrossHair
@@ -290,9 +289,6 @@ class PlanePanes(BackgroundTool):
 
     def _on_solid(self, solid: Solid | None) -> None:
         self._solid.show_solid(solid, self._solid_colors())
-
-    def _on_error(self, error: MedSAMQError) -> None:
-        self._fail(error)
 
     # -- the mouse --------------------------------------------------------------------------------
 

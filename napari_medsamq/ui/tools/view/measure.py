@@ -7,7 +7,6 @@ from functools import partial
 from napari_medsamq.analysis.statistics import LabelStatistics, measure_part
 from napari_medsamq.annotation.acceptance import all_accepted
 from napari_medsamq.annotation.history import LabelPart
-from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.ui.forms.measure_form import BINS, NOTHING, Bars
 from napari_medsamq.ui.tools.tool import BackgroundTool, Job, Then, ToolContext
@@ -75,9 +74,6 @@ class MeasureTool(BackgroundTool):
         )
         color = session.style(label_id).color
         self._form.show_statistics(named, label_id, unit, bars, color, accepted=accepted)
-
-    def _on_error(self, error: MedSAMQError) -> None:
-        self._fail(error)
 
 
 def _measure(volume: Volume, parts: dict[int, LabelPart | None], axis: int) -> Found:

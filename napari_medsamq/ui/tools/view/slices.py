@@ -40,7 +40,7 @@ class SliceTool(Tool):
         self.bar.stop_requested.connect(propagate.stop)
         self.follow(self._show, self._view.changed)
         self.follow(self.bar.show_carried, propagate.carried)
-        self.follow(self._show_propagating, propagate.changed)
+        self.follow(self._show_propagating, propagate.changed, self._workspace.changed)
         self._canvas.installEventFilter(self)
         self._show()
 
@@ -105,4 +105,7 @@ class SliceTool(Tool):
         return f" · {round(float(normal @ place))} mm"
 
     def _show_propagating(self) -> None:
-        self.bar.show_propagating(self._propagate.active)
+        propagate = self._propagate
+        self.bar.show_propagating(propagate.active)
+        if not propagate.active and propagate.label_id != self._workspace.label_id:
+            self.bar.clear_carried()  # the grades to come are those of another structure

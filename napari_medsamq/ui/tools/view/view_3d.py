@@ -58,6 +58,7 @@ class View3DTool(Tool):
         camera.orientation = _RIGHT_HANDED
         viewer.reset_view()
         camera.set_view_direction(_FROM_THE_FRONT, _UP)
+        self._say("Structures from the front: drag to turn them. The same key shows slices again.")
 
     def leave(self) -> None:
         """Show slices, whatever is shown now."""
@@ -78,3 +79,4 @@ class View3DTool(Tool):
             viewer.dims.order = before["order"]
             # napari moves to the middle meanwhile.
             viewer.dims.point = before["point"]
+        self._view.read()
