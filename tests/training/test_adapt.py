@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scripted_engine import ScriptedEngine
 from typer import Typer
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 pytest.importorskip("torch")
 pytest.importorskip("brevitas")
@@ -32,7 +32,7 @@ from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenanc
 from napari_medsamq.records.recording import Recorder
 from training import adapt as command
 from training.adaptation import adaptation, benchmark, judgement, personal_model
-from training.adaptation.adaptation import adapt, hold_back, prepare
+from training.adaptation.adaptation import Outcome, adapt, hold_back, prepare
 from training.adaptation.benchmark import Row, divide, patients_of, table
 from training.adaptation.finished_work import FinishedLabel, gather, read_journals, read_saved
 from training.adaptation.judgement import Judgement
@@ -228,12 +228,36 @@ def test_a_shipped_model_is_taught_rounded_and_judged(
     assert adapt(work, teaching, tmp_path / "mine") == outcome, "it goes on where it ended"
 
 
-def test_a_bad_command_says_what_is_wrong(tmp_path: Path) -> None:
+def run(tmp_path: Path, *more: str) -> Result:
     app = Typer()
     app.command()(command.main)
-    found = CliRunner().invoke(app, ["--journals", str(tmp_path), "--work", str(tmp_path / "work")])
+    options = ["--journals", str(tmp_path), "--work", str(tmp_path / "work"), *more]
+    return CliRunner().invoke(app, options)
+
+
+def test_a_bad_command_says_what_is_wrong(tmp_path: Path) -> None:
+    found = run(tmp_path)
     assert found.exit_code == 1
     assert "too few" in " ".join(found.output.split())
+
+
+def test_the_same_work_is_gone_on_with_and_other_work_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels, begun = [finished(name, slice(2, 8)) for name in "abcd"], []
+    monkeypatch.setattr(command, "read_journals", lambda _: labels)
+    monkeypatch.setattr(command, "prepare", lambda folder, *_: folder.mkdir(exist_ok=True))
+    monkeypatch.setattr(command, "adapt", lambda folder, *_: begun.append(folder))
+    assert "goes on from there" in run(tmp_path).output
+    run(tmp_path)
+    run(tmp_path, "epochs=1")
+    labels.append(finished("e", slice(2, 8)))
+    run(tmp_path)
+    assert begun[0] == begun[1]
+    assert len(set(begun)) == 3
+    monkeypatch.setattr(command, "adapt", lambda *_: Outcome(3, WORSE, 0.99))
+    assert "Not kept" in run(tmp_path).output
+    assert not begun[3].exists()
 
 
 # -- the benchmark ---------------------------------------------------------------------------------
