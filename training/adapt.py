@@ -6,6 +6,8 @@ python -m training.adapt --benchmark DATA --val VAL --work FOLDER
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -27,6 +29,7 @@ from training.adaptation.benchmark import run_benchmark, table
 from training.adaptation.finished_work import gather, read_journals, read_saved
 from training.adaptation.personal_model import Teaching
 from training.console import error_message
+from training.files import path_sha256
 from training.learning.processes import asked_to_end, join_processes, keep_memory
 
 
@@ -103,13 +106,21 @@ def main(
         known = journals or journal_folder()
         found = [*read_saved(folders, known), *read_journals(known)]
         wanted = None if modality is None else modality_of(modality)
-        kind, cases, notes = gather(found, wanted, place / "finished")
+        finished = place / "finished"
+        shutil.rmtree(finished, ignore_errors=True)
+        kind, cases, notes = gather(found, wanted, finished)
         for note in notes:
             typer.echo(f"Left out: {note}")
         base = find_model(model) if model else default_model(kind)
         teaching = Teaching(base, processes, ends, (*overrides,))
-        prepare(place, {case.name: [case] for case in cases}, kind, teaching)
-        outcome = adapt(place, teaching, out or _fresh_name())
+        # The same work, taught in the same way, is gone on with; other work begins anew.
+        said = [base.name, *overrides, *(path_sha256(case.path) for case in cases)]
+        folder = place / hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
+        prepare(folder, {case.name: [case] for case in cases}, kind, teaching)
+        typer.echo(f"{base.name} learns from {len(cases)} images, of which some are held back.")
+        outcome = adapt(folder, teaching, out or _fresh_name())
+        if outcome is not None:
+            shutil.rmtree(folder, ignore_errors=True)
         typer.echo(outcome or "Ended; the same command goes on from there.")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scripted_engine import ScriptedEngine
 from typer import Typer
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 pytest.importorskip("torch")
 pytest.importorskip("brevitas")
@@ -21,7 +21,6 @@ from small_run import KEYS, small_network, write_cases
 
 from napari_medsamq.annotation.acceptance import mask_key
 from napari_medsamq.annotation.session import AnnotationSession
-from napari_medsamq.inference.engine import OpenVINOEngine
 from napari_medsamq.inference.model_choice import FAST_MODEL, MODELS
 from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.inference.preprocess import IDENTITY
@@ -32,7 +31,7 @@ from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenanc
 from napari_medsamq.records.recording import Recorder
 from training import adapt as command
 from training.adaptation import adaptation, benchmark, judgement, personal_model
-from training.adaptation.adaptation import adapt, hold_back, prepare
+from training.adaptation.adaptation import Outcome, adapt, hold_back, prepare
 from training.adaptation.benchmark import Row, divide, patients_of, table
 from training.adaptation.finished_work import FinishedLabel, gather, read_journals, read_saved
 from training.adaptation.judgement import Judgement
@@ -152,7 +151,7 @@ def test_too_few_cases_and_a_full_disk_are_told_before_anything_is_done(
     with pytest.raises(DataError, match="too few"):
         hold_back(dict(list(own.items())[:3]))
     taught, held = hold_back(own)
-    assert (len(taught), len(held)) == (3, 3)
+    assert (len(taught), len(held)) == (4, 2)
     full = adaptation.shutil.disk_usage(tmp_path)._replace(free=10**8)
     monkeypatch.setattr(adaptation.shutil, "disk_usage", lambda _: full)
     with pytest.raises(DataError, match="are free"):
@@ -181,7 +180,7 @@ def test_a_model_is_kept_only_where_it_is_better(
     monkeypatch.setattr(adaptation, "kept_alike", lambda *_: 0.99)
     outcome = adapt(*begin(tmp_path), tmp_path / "mine")
     assert outcome is not None
-    assert outcome.taught == 3
+    assert outcome.taught == 4
     assert outcome.kept == (judged is BETTER) == (tmp_path / "mine").exists()
     if not outcome.kept:
         return
@@ -216,24 +215,48 @@ def test_a_shipped_model_is_taught_rounded_and_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(personal_model, "_MEASURED", 1)
+    monkeypatch.setattr(personal_model, "_SAMPLES", ("mr.nrrd",))
     monkeypatch.setattr(judgement, "_ASKED", 2)
     keys = ("counts={mine: 1, memory: 1}", "batch_size=2", "micro_batch=2", "epochs=1")
     work, teaching = begin(tmp_path, *keys)
     outcome = adapt(work, teaching, tmp_path / "mine")
     assert outcome is not None
-    assert outcome.held_back.cases == 3
+    assert outcome.held_back.cases == 2
     assert outcome.held_back.after == pytest.approx(outcome.held_back.before, abs=0.05)
     assert outcome.alike > 0.9
-    OpenVINOEngine(work / adaptation.CANDIDATE)
-    assert adapt(work, teaching, tmp_path / "mine") == outcome, "it goes on where it ended"
+    assert (tmp_path / "mine").exists() == outcome.kept
+
+
+def run(tmp_path: Path, *more: str) -> Result:
+    app = Typer()
+    app.command()(command.main)
+    options = ["--journals", str(tmp_path), "--work", str(tmp_path / "work"), *more]
+    return CliRunner().invoke(app, options)
 
 
 def test_a_bad_command_says_what_is_wrong(tmp_path: Path) -> None:
-    app = Typer()
-    app.command()(command.main)
-    found = CliRunner().invoke(app, ["--journals", str(tmp_path), "--work", str(tmp_path / "work")])
+    found = run(tmp_path)
     assert found.exit_code == 1
     assert "too few" in " ".join(found.output.split())
+
+
+def test_the_same_work_is_gone_on_with_and_other_work_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels, begun = [finished(name, slice(2, 8)) for name in "abcd"], []
+    monkeypatch.setattr(command, "read_journals", lambda _: labels)
+    monkeypatch.setattr(command, "prepare", lambda folder, *_: folder.mkdir(exist_ok=True))
+    monkeypatch.setattr(command, "adapt", lambda folder, *_: begun.append(folder))
+    assert "goes on from there" in run(tmp_path).output
+    run(tmp_path)
+    run(tmp_path, "epochs=1")
+    labels.append(finished("e", slice(2, 8)))
+    run(tmp_path)
+    assert begun[0] == begun[1]
+    assert len(set(begun)) == 3
+    monkeypatch.setattr(command, "adapt", lambda *_: Outcome(3, WORSE, 0.99))
+    assert "Not kept" in run(tmp_path).output
+    assert not begun[3].exists()
 
 
 # -- the benchmark ---------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ The engine's masks fill the box, so that each test can say which voxels it expec
 """
 
 import shutil
+import sys
 import threading
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ import pytest
 from napari.layers import Image, Labels, Shapes
 from qtpy.compat import isalive
 from qtpy.QtCore import QElapsedTimer, QEvent, QPointF, Qt, QTimer
-from qtpy.QtTest import QTest
+from qtpy.QtTest import QSignalSpy, QTest
 from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
 from scripted_engine import ScriptedEngine, whole_box
 from window import MOVE_MS
@@ -26,6 +27,7 @@ from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.inference.preprocess import WindowLevel
 from napari_medsamq.plugin import SAMPLES
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
+from napari_medsamq.ui import lesson
 from napari_medsamq.ui import open_volume as opening
 from napari_medsamq.ui.forms.model_menu import ModelBox
 from napari_medsamq.ui.prompt_list import Request
@@ -586,7 +588,7 @@ def test_the_menu_of_models_shows_scores_and_times(engines, window):
     box.showPopup()
     window.wait()
     box.hidePopup()
-    assert all(" ms" in line for line in lines(window)[:-1])
+    assert all(" ms" in line for line in lines(window)[:-2])
     assert set(engines) == {"medsamq-fast", "medsamq-int8", "litemedsam-float"}
     assert "to encode a slice" in box.itemData(1, Qt.ItemDataRole.ToolTipRole)
     assert "medsamq-fast for CT and MR" in box.itemData(0, Qt.ItemDataRole.ToolTipRole)
@@ -863,18 +865,40 @@ def test_saving_under_a_name_without_ending_asks_before_it_replaces(dock, tmp_pa
     assert nib.load(target).shape == (80, 64, 24)
 
 
-def test_models_of_the_users_own_stand_beside_those_that_come_along(qapp, tmp_path, monkeypatch):
+@pytest.fixture
+def own_model(tmp_path, monkeypatch):
+    """A model directory that learnt from the user's work; of its networks, nothing is there."""
     monkeypatch.setattr(model_choice, "personal_folder", lambda: tmp_path)
     own = tmp_path / "mine-2026-11-30"
     own.mkdir()
     spec = ModelSpec.read(model_choice.MODELS / model_choice.FAST_MODEL)
     replace(spec, name=own.name, provenance={"personal": "better by 0.04"}).write(own)
+    return own
+
+
+def test_models_of_the_users_own_stand_beside_those_that_come_along(qapp, own_model):
     box = ModelBox()
-    ModelChooser(box, box, Engines(own), compute=None)
+    ModelChooser(box, box, Engines(own_model), compute=None)
     shown = [box.itemText(row) for row in range(box.count())]
     assert shown.index("Mine (2026-11-30)") == box.currentIndex()
     assert "better by 0.04" in box.toolTip()
     assert {"Automatic: medsamq-fast", "medsamq-fast", "medsamq-int8"} < set(shown)
-    assert model_choice.find_model(own.name) == own
+    assert model_choice.find_model(own_model.name) == own_model
     with pytest.raises(ModelError, match="none of those that come along"):
-        model_choice.shipped_model(own.name)
+        model_choice.shipped_model(own_model.name)
+
+
+def test_a_network_learns_in_a_process_of_its_own_or_the_way_is_told(qapp, own_model, monkeypatch):
+    box, told = ModelBox(), []
+    ModelChooser(box, box, Engines(), compute=None)
+    monkeypatch.setattr(lesson, "_COMMAND", (sys.executable, "-c", "print('Kept.')"))
+    own_model.rename(own_model.with_name("mine-later"))
+    box.activated.emit(box.count() - 1)
+    (shown,) = box.findChildren(lesson.Lesson)
+    QSignalSpy(shown.ended).wait(20_000)
+    assert shown.labelText() == "Kept."
+    assert "Mine (later)" in [box.itemText(row) for row in range(box.count())]
+    monkeypatch.setattr(lesson, "find_spec", lambda name: None)
+    monkeypatch.setattr(QMessageBox, "information", lambda *words: told.append(words[-1]))
+    box.activated.emit(box.count() - 1)
+    assert "python -m training.adapt" in told[0]

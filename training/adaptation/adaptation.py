@@ -23,7 +23,7 @@ from training.errors import DataError
 from training.files import write_file
 
 # Of those that teach, and those that are held back; an interval needs two of the latter.
-LEAST_TAUGHT, _LEAST_HELD, _HELD_SHARE = 2, 2, 0.35
+LEAST_TAUGHT, _LEAST_HELD, _HELD_SHARE = 2, 2, 0.3
 # Bytes of an embedding in half precision, of each slice in each variant, and of the run's files.
 _EMBEDDING_BYTES, _RUN_BYTES = 2**21, 300 * 10**6
 _SEED = 0
@@ -79,7 +79,9 @@ def hold_back(
         If there are too few.
     """
     count = sum(map(len, patients.values()))
-    names = [sorted(patients)[i] for i in seeded_rng(_SEED, "held").permutation(len(patients))]
+    drawn = [sorted(patients)[i] for i in seeded_rng(_SEED, "held").permutation(len(patients))]
+    # Those with many cases teach.
+    names = sorted(drawn, key=lambda name: len(patients[name]))
     held: list[NpzCase] = []
     number = 0
     for number, name in enumerate(names):

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-import torch
-
 from napari_medsamq.inference.confidence import dice
+from napari_medsamq.inference.crop import tight_box
 from napari_medsamq.inference.engine import Engine, OpenVINOEngine, box_points
 from training.data.cases import find_cases
 from training.data.config import DataConfig
@@ -17,11 +16,10 @@ from training.data.dataset import Draw, SliceDataset
 from training.evaluation.model_run import ModelMode, score_models
 from training.evaluation.protocol import Protocol
 from training.evaluation.score_summary import Score, summarise
-from training.learning.losses import mask_stability
 
 _SEED = 0
-# Boxes on unlabelled images, and how little masks that are compared may depend on their threshold.
-_ASKED, _LEAST_SURE = 40, 0.85
+# Boxes on unlabelled images, and how alike (Dice) what is found again has to be.
+_ASKED, _LEAST_ALIKE = 40, 0.85
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def judge(data_dir: Path, engines: dict[str, Engine], limit: int | None = None) 
 def kept_alike(folder: Path, memory: str, engines: dict[str, Engine]) -> float:
     """Return how alike masks of before and after are on unlabelled images: mean Dice, 0 to 1.
 
-    Boxes lie anywhere; those that even the first model has no clear answer to do not count.
+    Boxes are those around what the first model finds by boxes anywhere, and finds again by them.
 
     Parameters
     ----------
@@ -102,8 +100,15 @@ def kept_alike(folder: Path, memory: str, engines: dict[str, Engine]) -> float:
     for number in range(_ASKED):
         # Across all of them, as neighbours are alike.
         sample = images[Draw(number, number * len(images) // _ASKED)]
-        image, points = sample["image"][None].numpy(), box_points(sample["box"])
-        masks = [own.decode(own.encode(image), *points)[0] for own in engines.values()]
-        if mask_stability(torch.from_numpy(masks[0]))[0] >= _LEAST_SURE:
-            found.append(dice(*(mask[0] > 0 for mask in masks)))
-    return fmean(found) if found else 0.0
+        image, box = sample["image"][None].numpy(), sample["box"].numpy()
+        before, after = engines.values()
+        embedding = before.encode(image)
+        first = before.decode(embedding, *box_points(box))[0][0] > 0
+        tight = tight_box(first)
+        if tight is None:
+            continue
+        points = box_points(tight)
+        second = before.decode(embedding, *points)[0][0] > 0
+        if dice(first, second) >= _LEAST_ALIKE:
+            found.append(dice(second, after.decode(after.encode(image), *points)[0][0] > 0))
+    return fmean(found) if found else 1.0

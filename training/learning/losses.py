@@ -78,6 +78,8 @@ def batch_losses(
     mask: Tensor,
     labelled: Tensor,
     teacher: tuple[Tensor, Tensor | None] | None,
+    *,
+    remembers: bool = False,
 ) -> dict[str, Tensor]:
     """Return the terms of the loss of a batch, each the mean over its samples.
 
@@ -93,6 +95,9 @@ def batch_losses(
     teacher : embedding (B, 256, 64, 64); logits (B, 256, 256) or None; or None
         Of the same images and boxes; None without distillation. Without its logits, its embedding
         is followed on all samples alike.
+    remembers : bool
+        Whether the teacher is the network of before, whose answers count where no mask is known,
+        however sure they are.
 
     Returns
     -------
@@ -113,7 +118,7 @@ def batch_losses(
             terms["distill"] = terms["distill"] * trust
             if answers:
                 soft = teacher[1].float().sigmoid()
-                sure = torch.where(labelled == 1, trust, labelled)
+                sure = trust if remembers else torch.where(labelled == 1, trust, labelled)
                 terms["answer"] = cross_entropy_loss(answers[0][0], soft) * sure
     return {name: term.mean() for name, term in terms.items()}
 

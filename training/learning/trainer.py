@@ -279,7 +279,7 @@ class Trainer:
         shown = None
         if self._teacher is not None:
             shown = self._teacher(image, boxes if self._decodes else None)
-            if config.answer_weight > 0 and shown[1] is not None:
+            if config.answer_weight > 0 and shown[1] is not None and not config.remembers:
                 mask, labelled = _answered(mask, labelled, shown[1])
         # Gradients are exchanged once, with those of the last part.
         waits = isinstance(self._student, DistributedDataParallel) and not last
@@ -287,7 +287,7 @@ class Trainer:
             with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
                 rng = seeded_rng("clicks", self.step, self._processes.rank, part.start)
                 student = self._student(image, boxes, mask, rng)
-            losses = batch_losses(student, mask, labelled, shown)
+            losses = batch_losses(student, mask, labelled, shown, remembers=config.remembers)
             loss = self._weighted(losses)
             share = len(boxes) * self._processes.count / config.batch_size
             (loss * share).backward()

@@ -43,6 +43,12 @@ class ModelEntry:
 
 
 _OTHER = ModelEntry(None, "Other folder…", "Other folder…", "A folder with a model.json")
+_LEARN = ModelEntry(
+    None,
+    "Learn from my corrections…",
+    "Learn from my corrections…",
+    "A network of your own, kept only where it is better on images that are held back",
+)
 
 
 class _WholeLine(QStyledItemDelegate):
@@ -73,10 +79,13 @@ class ModelBox(QComboBox):
         The chosen model directory; None for the program's own choice.
     opened
         The list is about to be seen.
+    lesson_requested
+        A network is to learn from the user's work.
     """
 
     requested = Signal(object)
     opened = Signal()
+    lesson_requested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +99,7 @@ class ModelBox(QComboBox):
 
     def show_models(self, entries: list[ModelEntry], chosen: Path | None) -> None:
         """Show models, and which of them is chosen."""
-        rows = [*entries, _OTHER]
+        rows = [*entries, _OTHER, _LEARN]
         with QSignalBlocker(self):
             while self.count() > len(rows):
                 self.removeItem(self.count() - 1)
@@ -116,11 +125,14 @@ class ModelBox(QComboBox):
         super().showPopup()
 
     def _on_activated(self, row: int) -> None:
-        if row < self.count() - 1:
+        if row < self.count() - 2:
             self.requested.emit(self.itemData(row))
             return
-        # Until the folder is known to hold a model, nothing has changed.
+        # Until there is another model, nothing has changed.
         self.setCurrentIndex(self._chosen)
+        if row == self.count() - 1:
+            self.lesson_requested.emit()
+            return
         name = QFileDialog.getExistingDirectory(self, "Choose a model directory")
         if name:
             self.requested.emit(Path(name))

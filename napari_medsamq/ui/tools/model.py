@@ -28,6 +28,7 @@ from napari_medsamq.inference.preprocess import WindowLevel, default_window
 from napari_medsamq.io.modality import Modality
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.ui.forms.model_menu import ModelBox, ModelEntry
+from napari_medsamq.ui.lesson import begin_lesson
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 from napari_medsamq.ui.tools.window_level import WindowLevelTool
 from napari_medsamq.ui.worker import Worker
@@ -131,6 +132,7 @@ class ModelChooser(QObject):
         self._asked: set[Path] = set()
         self._others: list[Path] = []
         box.opened.connect(self._time_all)
+        box.lesson_requested.connect(self._begin_lesson)
         self.show(self._modality)
 
     def show(self, modality: Modality) -> None:
@@ -180,6 +182,11 @@ class ModelChooser(QObject):
             )
         more = self._failures.get(directory), spec.provenance.get("personal")
         return "\n".join([text, *filter(None, more)])
+
+    def _begin_lesson(self) -> None:
+        lesson = begin_lesson(self._box)
+        if lesson is not None:
+            lesson.ended.connect(partial(self.show, self._modality))
 
     def _time_all(self) -> None:
         for directory in self._directories():
