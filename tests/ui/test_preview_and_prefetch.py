@@ -61,8 +61,8 @@ def test_the_mask_moves_with_the_mouse_and_gives_way_to_the_label(dock):
     drag.to((12, 30, 40), steps=4)
     dock.wait()
     assert extent(shown(dock)) == [(12, 12), (16, 30), (24, 40)]
-    assert "Preview" in dock.dock.status
-    assert "ms" in dock.dock.status
+    assert "Preview of Label 1" in dock.dock.status
+    assert "ms" in dock.dock.form.messages.line.toolTip()
     assert not dock.session.label.any(), "nothing is written before the button is released"
     drag.to(BOX[1], steps=4)
     dock.wait()

@@ -9,10 +9,12 @@ from qtpy.QtCore import QTimer, Signal
 from napari_medsamq.annotation.history import Prompt
 from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import MedSAMQError
+from napari_medsamq.geometry import voxel_ml
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.prompts import BoxPrompt
 from napari_medsamq.ui.canvas.canvas_widget import PaintHold, show_list
 from napari_medsamq.ui.canvas.preview_layer import PreviewLayer
+from napari_medsamq.ui.messages import describe_masks, in_ml
 from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.ui.tools.tool import BackgroundTool, Job, Then, ToolContext
 
@@ -134,9 +136,11 @@ class PreviewTool(BackgroundTool):
             return
         # The hand rests.
         counts = session.overlap([mask], label_id)
+        size = in_ml(int(mask.mask.sum()) * voxel_ml(session.volume.spacing))
         self._say(
-            f"Preview: {int(mask.mask.sum()):,} voxels, {mask.encode_ms + mask.decode_ms:.0f} ms."
-            + session.describe_overlap(counts, committed=False)
+            f"Preview of {session.style(label_id).name}: {size} on this slice."
+            + session.describe_overlap(counts, committed=False),
+            describe_masks([mask]),
         )
 
     def _on_error(self, error: MedSAMQError) -> None:
