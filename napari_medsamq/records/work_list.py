@@ -20,13 +20,20 @@ class WorkList:
     ----------
     folder : Path
         Of the journals; it need not be there yet.
+
+    Attributes
+    ----------
+    noted : dict of Path to str
+        What `note` was told last of each scan.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / _NAME
+        self.noted: dict[Path, str] = {}
 
     def note(self, scan: Path, progress: str) -> None:
         """Put a scan, a file or DICOM folder, first, with how far it has come."""
+        self.noted[scan] = progress
         known = self._read()
         known.pop(_place(scan), None)
         kept = dict([(_place(scan), progress), *known.items()][:_MOST])

@@ -18,7 +18,16 @@ from napari_medsamq.ui.canvas.canvas_widget import dock_frame
 from napari_medsamq.ui.canvas.planes import PLANES, range_without
 from napari_medsamq.ui.forms.help_dialog import HelpKey
 from napari_medsamq.ui.forms.label_form import StructureRow
-from napari_medsamq.ui.forms.tool_rail import BOX, BRUSH, ERASER, MOVE, POINT, RULER
+from napari_medsamq.ui.forms.tool_rail import (
+    BOX,
+    BRUSH,
+    ERASER,
+    LASSO,
+    MOVE,
+    POINT,
+    RULER,
+    SCRIBBLE,
+)
 from napari_medsamq.ui.key_focus import KeyFocus
 from napari_medsamq.ui.messages import describe_volume
 from napari_medsamq.ui.shortcuts import Key, listed
@@ -201,8 +210,8 @@ class Controller(Tool):
     def take(self, tool: str) -> None:
         """Take a tool in hand, one of `tool_rail.TOOLS`."""
         self.draw(tool == BOX)
-        if tool == POINT:
-            self.click.switch(True)
+        if tool in (POINT, SCRIBBLE, LASSO):
+            self.click.switch(True, tool)
         elif tool == RULER:
             self.ruler.switch(True)
         elif tool in _BRUSHES:
@@ -218,7 +227,7 @@ class Controller(Tool):
             return next((tool for tool, mode in _BRUSHES.items() if mode == labels.mode), MOVE)
         if self.drawing:
             return BOX
-        return RULER if self.ruler.active else POINT if self.click.active else MOVE
+        return RULER if self.ruler.active else self.click.tool if self.click.active else MOVE
 
     def draw(self, drawing: bool) -> None:
         """Let a drag on the canvas draw a box, or move the picture."""

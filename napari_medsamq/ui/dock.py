@@ -112,7 +112,6 @@ class MedSAMQWidget(QWidget):
         )
         self._opener.opened.connect(self._take)
         # What the user is to read once a volume is open, in front of what to do next.
-        self._noted: dict[Path, str] = {}
         self._refused, self._told = [str(error) for error in refused], list[str]()
         self._opener.said.connect(self._on_said)
         self._opener.noted.connect(self._told.append)
@@ -312,12 +311,8 @@ class MedSAMQWidget(QWidget):
         """Write down how far the work on each open volume has come, where that has changed."""
         for own in self.workspaces:
             path, now = own.session.volume.path, own.progress
-            if path is not None and now not in (None, self._noted.get(path)):
-                self._note(path, now)
-
-    def _note(self, path: Path, progress: str) -> None:
-        self._noted[path] = progress
-        self._work_list.note(path, progress)
+            if path is not None and now not in (None, self._work_list.noted.get(path)):
+                self._work_list.note(path, now)
 
     def _on_closed(self) -> None:
         """The volume in use was closed: another open one is shown."""
@@ -394,7 +389,7 @@ class MedSAMQWidget(QWidget):
         if volume.path is not None:
             known = self._work_list.progress(volume.path)
             begun = BEGUN if known == NEW and workspace.session.history.edits else known
-            self._note(volume.path, workspace.progress or begun)
+            self._work_list.note(volume.path, workspace.progress or begun)
             update_open_history(str(volume.path))  # where the next dialog begins
         for signal in (workspace.changed, workspace.saved):
             signal.connect(self._note_progress, unique=True)

@@ -9,7 +9,16 @@ from typing import Any
 
 from napari_medsamq.errors import MedSAMQError, PreferenceError
 from napari_medsamq.ui.canvas.planes import PLANES
-from napari_medsamq.ui.forms.tool_rail import BOX, BRUSH, ERASER, MOVE, RULER
+from napari_medsamq.ui.forms.tool_rail import (
+    BOX,
+    BRUSH,
+    ERASER,
+    LASSO,
+    MOVE,
+    POINT,
+    RULER,
+    SCRIBBLE,
+)
 from napari_medsamq.ui.forms.volume_form import FIRST_PLANE_KEY
 from napari_medsamq.ui.tools.nudge import ARROWS
 
@@ -103,9 +112,11 @@ GROUPS = {
         "B": _takes(BOX, "Draw boxes, and click", "draw"),
         "C": Key(
             "Click alone, drags move the picture, or stop that",
-            lambda controller: controller.click.switch(not controller.click.active),
+            lambda controller: controller.click.switch(controller.tool != POINT),
             "click",
         ),
+        "S": _takes(SCRIBBLE, "Scribble: correct along a line", "scribble"),
+        "F": _takes(LASSO, "Lasso: draw around a structure", "lasso"),
         "G": _takes(BRUSH, "Brush", "brush"),
         "Shift-G": Key(
             "Values that the brush paints: all, the window's, or alike",

@@ -90,7 +90,6 @@ def pictures(window) -> Iterator[str]:
     rename(window, "Liver")
     # Half way, as the button is not let go.
     window.viewer.dims.set_point(0, LIVER[0][0] * 2.0)
-    window.press(Qt.Key.Key_B)
     begin, end = (window.pixel(corner) for corner in LIVER)
     none = Qt.MouseButton.NoButton
     window.mouse(QEvent.Type.MouseMove, begin, none, none)
@@ -99,6 +98,7 @@ def pictures(window) -> Iterator[str]:
         QTest.qWait(300)
         window.mouse(QEvent.Type.MouseMove, begin + share * (end - begin), none)
     QTest.qWait(2000)
+    window.wait()
     yield "drag"
     window.mouse(QEvent.Type.MouseButtonRelease, end, buttons=none)
     window.wait()
@@ -171,7 +171,7 @@ def main() -> None:
         viewer = napari.Viewer(title="MedSAM-Q", show=False)
         window = Window(viewer, Waiter())
         window.close_dock()
-        window.open_dock(prefetch=True, ask=False)
+        window.open_dock(prefetch=True, ask=False, draws=True)
         frame = AppWindow(window.dock_frame, viewer.window.window_menu)
         with notification_manager.notification_ready.blocker():
             viewer.window.show()

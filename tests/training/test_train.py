@@ -503,6 +503,7 @@ def test_shipped_configurations_can_be_read() -> None:
         "cpu/4-clicks": "decoder",
         "cpu/6-crops": "both",
         "cpu/7-crops-decoder": "decoder",
+        "cpu/8-decoder": "decoder",
         "fast/1-distill": "encoder",
         "fast/2-masks": "both",
         "fast/4-qat": "both",

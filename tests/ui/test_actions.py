@@ -85,13 +85,13 @@ def test_the_picture_has_the_room_and_nothing_is_scrolled_to(dock):
     around = main.height() - form.viewport().height() + FRAME
     for number in range(form.tabs.count()):
         form.tabs.setCurrentIndex(number)
-        QTest.qWait(100)
+        bars = form.widget().findChildren(QScrollBar)
+        # Once it is laid out nothing within what is scrolled is scrolled itself.
+        dock.qtbot.waitUntil(lambda bars=bars: not [own for own in bars if own.isVisible()])
         needed = form.widget().sizeHint().height()
         room = 768 - around
         print(f"{form.tabs.tabText(number)}: {needed} of {room} pixels at 1366 x 768")
         assert needed <= room
-        bars = form.widget().findChildren(QScrollBar)
-        assert not [bar for bar in bars if bar.isVisible()], "within what is scrolled"
         assert dock.native.width() == picture, "it does not jump"
         if number == 0:
             assert needed <= 720 - around, "what one segments with, at 1280 x 720"

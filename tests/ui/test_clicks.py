@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QColor
 from qtpy.QtTest import QTest
 
 from napari_medsamq.prompts import Click
@@ -82,20 +83,31 @@ def test_alt_and_click_removes_too(clicking):
 
 
 @pytest.mark.shown
-def test_a_scribble_is_several_clicks_in_one_step(clicking):
+@pytest.mark.parametrize("key", [None, Qt.Key.Key_S])
+def test_a_scribble_is_one_step_and_is_seen(clicking, key):
     window, before = clicking, clicking.session.label.copy()
+    if key is not None:
+        window.press(key)
+        assert window.button("Scribble").isChecked()
     centre = window.viewer.scene.camera.center
-    shift = {"modifier": Qt.KeyboardModifier.ShiftModifier}
+    shift = {"modifier": Qt.KeyboardModifier.ShiftModifier} if key is None else {}
     start, stop = window.pixel((12, 46, 28)), window.pixel((12, 46, 44))
     window.mouse(QEvent.Type.MouseMove, start, NONE, NONE)
     window.mouse(QEvent.Type.MouseButtonPress, start, LEFT, LEFT, **shift)
     for share in np.linspace(0, 1, 9)[1:]:
         QTest.qWait(15)
         window.mouse(QEvent.Type.MouseMove, start + share * (stop - start), NONE, LEFT, **shift)
+    window.qtbot.waitUntil(lambda: window.workspace.preview.visible)
+    picture = window.native.grab().toImage()
+    middle = window.pixel((12, 46, 36)).round().astype(int)
+    colors = [QColor(picture.pixel(middle[0], middle[1] + off)).name() for off in range(-3, 4)]
+    assert "#009e73" in colors, "the line is green"
     window.mouse(QEvent.Type.MouseButtonRelease, stop, LEFT, NONE, **shift)
     window.wait()
     (prompt,) = window.session.history.prompts
-    assert prompt.box.clicks == tuple(Click(column, 46, True) for column in (28, 32, 36, 40, 44))
+    (scribble,) = prompt.box.clicks
+    assert scribble.stroke == tuple((column, 46) for column in range(28, 45))
+    assert len(window.workspace.marks.data) == 3
     assert window.session.label[12, 46, 28:45].all()
     assert window.viewer.scene.camera.center == centre, "the picture has not moved"
     assert window.viewer.scene.camera.mouse_pan
@@ -155,8 +167,77 @@ def test_a_scribble_may_leave_the_picture(clicking):
     window.mouse(QEvent.Type.MouseButtonRelease, place, LEFT, NONE, **shift)
     window.wait()
     (prompt,) = window.session.history.prompts
-    assert all(0 <= own.x < 80 for own in prompt.box.clicks)
+    assert all(0 <= own.x < 80 for click in prompt.box.clicks for own in click.parts)
     assert window.session.label[12, 46, 6] == 1
+
+
+def stroke(window, voxels, which=LEFT):
+    """Draw a line through voxels of the slice in view."""
+    places = [window.pixel(voxel) for voxel in voxels]
+    window.mouse(QEvent.Type.MouseMove, places[0], NONE, NONE)
+    window.mouse(QEvent.Type.MouseButtonPress, places[0], which, which)
+    for place in places[1:]:
+        QTest.qWait(15)
+        window.mouse(QEvent.Type.MouseMove, place, NONE, which)
+    window.mouse(QEvent.Type.MouseButtonRelease, places[-1], which, NONE)
+    window.wait()
+
+
+@pytest.mark.parametrize("plane", [0, 1, 2])
+def test_a_lasso_and_a_scribble_by_the_right_button_on_every_plane(dock, plane):
+    def place(row, column):
+        voxel = [row, column]
+        voxel.insert(plane, 12)
+        return tuple(voxel)
+
+    dock.press((Qt.Key.Key_F2, Qt.Key.Key_F3, Qt.Key.Key_F4)[plane])
+    dock.viewer.dims.set_point(plane, 12 * float(dock.session.volume.spacing[plane]))
+    dock.press(Qt.Key.Key_F)
+    assert dock.button("Lasso").isChecked()
+    label = dock.session.label
+    corners = [place(*at) for at in ((4, 10), (4, 20), (14, 20), (14, 10), (5, 10))]
+    stroke(dock, corners)
+    assert "Label 1" in dock.dock.status
+    (prompt,) = dock.session.history.prompts
+    assert (prompt.box.axis, prompt.box.index) == (plane, 12)
+    assert len(prompt.box.lasso) == 5
+    drawn = label.copy()
+    assert drawn[place(9, 15)] == 1
+    assert drawn[place(9, 25)] == 0
+    stroke(dock, corners[:2])
+    assert "encloses nothing" in dock.dock.status or "three different" in dock.dock.status
+    np.testing.assert_array_equal(label, drawn)
+    dock.button("Scribble").click()
+    stroke(dock, [place(6, 12), place(6, 15), place(6, 18)], RIGHT)
+    assert not np.moveaxis(label, plane, 0)[12, 6, 12:19].any()
+    control = Qt.KeyboardModifier.ControlModifier
+    for wanted in (drawn, np.zeros_like(drawn)):
+        dock.press(Qt.Key.Key_Z, control)
+        dock.wait()
+        np.testing.assert_array_equal(label, wanted)
+
+
+def test_a_lasso_that_is_moved_is_the_same_one_and_of_another_size_a_box(dock):
+    alt, shift = Qt.KeyboardModifier.AltModifier, Qt.KeyboardModifier.ShiftModifier
+    dock.press(Qt.Key.Key_F)
+    stroke(dock, [(12, 20, 20), (12, 20, 30), (12, 30, 30), (12, 30, 20)])
+    (before,) = dock.session.history.prompts
+    for modifier, lasso in ((alt, [(x + 1, y) for x, y in before.box.lasso]), (alt | shift, [])):
+        dock.press(Qt.Key.Key_Right, modifier)
+        dock.wait()
+        (after,) = dock.session.history.prompts
+        assert after.box.lasso == tuple(lasso)
+        assert after.box.x1 > before.box.x1
+
+
+def test_a_scribble_where_nothing_is_says_what_to_do(dock):
+    dock.press(Qt.Key.Key_S)
+    stroke(dock, [(12, 20, 20), (12, 20, 40)])
+    assert "Draw a box around the structure first" in dock.dock.status
+    assert not dock.session.history.edits
+    click(dock, (12, 20, 20))
+    dock.wait()
+    assert dock.button("Scribble").isChecked()
 
 
 def test_clicks_that_follow_quickly_all_count(clicking, engine):

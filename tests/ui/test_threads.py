@@ -81,7 +81,7 @@ def measuring(desk, qtbot):
 
 
 def volume_of(form):
-    return form.rows.get("Volume", "nothing").partition("(")[2]
+    return form.rows.get("Slices", "nothing").partition("(")[2]
 
 
 def test_numbers_are_those_of_when_they_were_asked_for(desk, measuring, qtbot):

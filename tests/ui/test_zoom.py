@@ -3,6 +3,7 @@
 import numpy as np
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QCheckBox
+from test_preview_and_prefetch import Drag
 
 from napari_medsamq.plugin import SAMPLES
 
@@ -15,10 +16,18 @@ def switch(window):
     return box
 
 
+def drag_and_see(window, start, stop):
+    """Let go once the preview is seen."""
+    drag = Drag(window, start)
+    drag.to(stop, steps=4)
+    window.wait()
+    drag.release()
+
+
 def test_a_small_box_is_zoomed_in_on_when_the_mouse_lets_go(dock, engine):
     shown = []
     dock.dock.controller.preview.shown.connect(lambda request: shown.append(engine.encoded))
-    dock.drag(*SMALL)
+    drag_and_see(dock, *SMALL)
     dock.wait()
     assert shown
     assert set(shown) == {1}, "previews are of the whole slice, encoded once"
@@ -34,7 +43,7 @@ def test_the_preview_pales_where_the_refined_mask_takes_its_place(dock, engine):
     seen = []
     layer.events.opacity.connect(lambda: seen.append((layer.visible, layer.opacity)))
     opacity = layer.opacity
-    dock.drag(*SMALL)
+    drag_and_see(dock, *SMALL)
     dock.wait()
     dock.qtbot.waitUntil(lambda: not layer.visible)
     shown = [value for visible, value in seen if visible]
@@ -43,7 +52,7 @@ def test_the_preview_pales_where_the_refined_mask_takes_its_place(dock, engine):
     assert layer.opacity == opacity
     # A mask that the network sees as it was previewed needs no change.
     seen.clear()
-    dock.drag(*LARGE)
+    drag_and_see(dock, *LARGE)
     dock.wait()
     assert not layer.visible
     assert seen == []
@@ -52,7 +61,7 @@ def test_the_preview_pales_where_the_refined_mask_takes_its_place(dock, engine):
 def test_a_new_drag_does_not_wait_for_the_old_preview(dock, engine):
     layer = dock.workspace.preview
     opacity = layer.opacity
-    dock.drag(*SMALL)
+    drag_and_see(dock, *SMALL)
     dock.qtbot.waitUntil(lambda: layer.opacity < opacity)
     dock.mouse(QEvent.Type.MouseButtonPress, dock.pixel(LARGE[0]))
     dock.mouse(QEvent.Type.MouseMove, dock.pixel(LARGE[1]))

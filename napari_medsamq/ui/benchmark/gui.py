@@ -86,9 +86,9 @@ GOALS = (
     WindowGoal(
         "from an edit of a label to its statistics, 95th percentile, ms",
         ("statistics_ms", "p95"),
-        200,
+        150,
     ),
-    WindowGoal("longest gap of the event loop that is ours, ms", ("gui_block_ms",), 50),
+    WindowGoal("longest gap of the event loop that is ours, ms", ("gui_block_ms",), 40),
     WindowGoal(
         "stops after which the slice is ready in time, share", ("prefetch_ready",), 0.9, True
     ),
@@ -96,7 +96,7 @@ GOALS = (
     WindowGoal(
         "the same, embeddings at hand, times decoding", ("propagation_overhead", "cached"), 1.3
     ),
-    WindowGoal("memory with 512 x 512 x 300 voxels and 40 embeddings, GB", ("memory_gb",), 1.6),
+    WindowGoal("memory with 512 x 512 x 300 voxels and 40 embeddings, GB", ("memory_gb",), 1.0),
 )
 
 

@@ -210,7 +210,7 @@ class PlanePane(QWidget):
         for line in cross_lines(here, self.rect()):
             painter.drawLine(*line)
         count = len(self._data)
-        write(painter, self.rect(), "top left", f"{self.plane.name} {self.index + 1} of {count}")
+        write(painter, self.rect(), "top left", f"{self.plane.name} {self.index + 1}/{count}")
         write_letters(painter, self.rect(), self.letters)
         painter.end()
 

@@ -20,7 +20,7 @@ from napari_medsamq.ui.prompt_list import Request
 STILL = 4
 _DRAWING_MODES = ("add_rectangle", "select", "direct")
 # Bluish green and vermilion, which the colour-blind can tell apart; plus and minus say it, too.
-_COLORS = {True: "#009E73", False: "#D55E00"}
+MARK_COLORS = {True: "#009E73", False: "#D55E00"}
 _SYMBOLS = {True: "cross", False: "hbar"}
 # Of the longest axis. A fixed size on the canvas would be all border, as napari draws it.
 _SIZE = 30
@@ -114,6 +114,16 @@ class BoxLayer:
             self._layer.selected_data = set()
         self._items = [items[i] for i in (*order, *left)]
         self._looks = [looks[i] for i in (*order, *left)]
+
+    def begin_stroke(self) -> None:
+        """Have what follows boxes follow a stroke of another tool, of which `dragged` tells."""
+        self.active, self.still = True, False
+        self.began.emit()
+
+    def end_stroke(self) -> None:
+        """End that."""
+        self.active = False
+        self.ended.emit()
 
     def _on_mode(self) -> None:
         # After the callback of napari's tool, which each mode brings anew: at the end of a drag the
@@ -273,9 +283,10 @@ def marks_layer(shape: Sequence[int], **arguments: Any) -> Points:
 
 
 def show_clicks(layer: Points, boxes: Sequence[BoxPrompt | BoxPrompt3D]) -> None:
-    """Show the clicks of boxes, and no others."""
-    clicks = [(box, c) for box in boxes if isinstance(box, BoxPrompt) for c in box.clicks]
-    places = [np.insert([c.y, c.x], box.axis, box.index) for box, c in clicks]
+    """Show the clicks of boxes, three of each scribble, and no others."""
+    drawn = [box for box in boxes if isinstance(box, BoxPrompt)]
+    clicks = [(own, box, c) for box in drawn for c in box.clicks for own in c.asked]
+    places = [np.insert([y, x], box.axis, box.index) for (x, y), box, _ in clicks]
     wanted = np.array(places, float).reshape(-1, 3)
     if np.array_equal(layer.data, wanted):
         return
@@ -287,8 +298,8 @@ def show_clicks(layer: Points, boxes: Sequence[BoxPrompt | BoxPrompt3D]) -> None
     ):
         layer.data = wanted
         if clicks:
-            layer.symbol = [_SYMBOLS[click.positive] for _, click in clicks]
+            layer.symbol = [_SYMBOLS[click.positive] for *_, click in clicks]
     if clicks:
-        layer.face_color = [_COLORS[click.positive] for _, click in clicks]
+        layer.face_color = [MARK_COLORS[click.positive] for *_, click in clicks]
     else:
         layer.refresh()

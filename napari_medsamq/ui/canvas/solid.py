@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import binary_erosion, gaussian_filter
+import scipy
 
 from napari_medsamq.annotation.history import LabelPart
 from napari_medsamq.array_types import Float32, Float64, UInt8
@@ -95,9 +95,10 @@ def build_solid(
         block = ids[np.ix_(*inside)]
         ids[np.ix_(*inside)] = np.where(found, label_id, block)
     filled = ids > 0
-    surface = np.nonzero(filled & ~binary_erosion(filled))
+    surface = np.nonzero(filled & ~scipy.ndimage.binary_erosion(filled))
     # Where slices are thick, their steps are smoothed too.
-    blur = gaussian_filter(filled.astype(np.float32), _SMOOTH * np.maximum(1, size / step / 2))
+    width = _SMOOTH * np.maximum(1, size / step / 2)
+    blur = scipy.ndimage.gaussian_filter(filled.astype(np.float32), width)
     slopes = np.stack([np.gradient(blur, axis=axis)[surface] for axis in range(3)], 1)
     normals = -slopes / np.maximum(np.linalg.norm(slopes, axis=1, keepdims=True), 1e-6)
     places = np.stack([own[at] for own, at in zip(ticks, surface, strict=True)], 1)

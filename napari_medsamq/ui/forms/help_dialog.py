@@ -34,7 +34,7 @@ _MOUSE = {
     "Click": "What is missing in the mask; on the bar: a slice",
     "Right click": "What does not belong in the mask",
     "Alt + click": "Take the structure under the mouse in hand",
-    "Shift + drag": "Several clicks, with the tool Point in hand",
+    "Shift + drag": "A scribble, with the tool Point in hand",
     "Wheel": "Next slice, or slice before; arrow keys, too",
     "Ctrl + wheel": "Zoom",
 }

@@ -12,6 +12,9 @@ from qtpy.QtWidgets import QToolButton
 # Lines on a square of 24.
 _SHAPES = {
     "box": '<path d="M4 5h16v14H4z" stroke-dasharray="4 2.4"/>',
+    "lasso": '<path d="M12 4c6 0 9 3 8 7s-5 6-9 5-8-3-7-7 4-5 8-5z" stroke-dasharray="4 2.4"/>'
+    '<path d="M7 15c-2 2 0 4-2 6"/>',
+    "scribble": '<path d="M3 15c3-9 6-9 5-2s3 6 5-1 5-5 4 0 1 5 4 3"/>',
     "point": '<circle cx="12" cy="12" r="3"/><path d="M12 2v4M12 18v4M2 12h4M18 12h4"/>',
     "brush": '<path d="M20 3L10 13M10 13c-3-1-5 1-5 4 0 1-1 2-2 2 3 3 9 2 9-3 0-1-1-2-2-3z"/>',
     "brush_range": '<path d="M20 3L10 13M10 13c-3-1-5 1-5 4 0 1-1 2-2 2 3 3 9 2 9-3 0-1-1-2-2-3z'

@@ -13,9 +13,11 @@ from napari_medsamq.plain_text import unguessed
 from napari_medsamq.ui.forms.icons import IconButton
 from napari_medsamq.ui.key_focus import by_tab_alone, name_the_rest
 
-BOX, POINT, BRUSH, ERASER, MOVE, RULER = TOOLS = (
+BOX, LASSO, POINT, SCRIBBLE, BRUSH, ERASER, MOVE, RULER = TOOLS = (
     "box",
+    "lasso",
     "point",
+    "scribble",
     "brush",
     "eraser",
     "move",
@@ -37,11 +39,21 @@ _TOOLS = {
         "Drag a box around a structure: its mask follows the mouse. Click on what\n"
         "is missing, with the right button on what is too much.",
     ),
+    LASSO: (
+        "Lasso",
+        "lasso",
+        "Draw around a structure: its mask follows the mouse, and stays within.",
+    ),
     POINT: (
         "Point",
         "click",
         "Click on what is missing, with the right button on what is too much.\n"
-        "A drag moves the picture, with Shift it is several clicks.",
+        "A drag moves the picture, with Shift it is a scribble.",
+    ),
+    SCRIBBLE: (
+        "Scribble",
+        "scribble",
+        "Drag along what is missing, with the right button along what is too much.",
     ),
     BRUSH: (
         "Brush",

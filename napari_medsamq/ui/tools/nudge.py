@@ -55,6 +55,8 @@ class NudgeTool(Tool):
             raise PromptError(
                 "The box would leave the slice, or be nothing any more; it stays as it is."
             )
-        moved = replace(box, x0=x0, y0=y0, x1=x1, y1=y1)
+        # What has another size is no longer what was drawn around.
+        lasso = () if resize else tuple((x + dx, y + dy) for x, y in box.lasso)
+        moved = replace(box, x0=x0, y0=y0, x1=x1, y1=y1, lasso=lasso)
         start = item.start if isinstance(item, Request) else None
         self._workspace.prompts.move(item, moved, start)

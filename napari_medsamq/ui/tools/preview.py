@@ -7,6 +7,7 @@ from functools import partial
 from qtpy.QtCore import QTimer, Signal
 
 from napari_medsamq.annotation.history import Prompt
+from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.prompts import BoxPrompt
@@ -43,7 +44,8 @@ class PreviewTool(BackgroundTool):
         super().__init__(context, context.compute)
         self.hold = PaintHold(self, self._canvas)
         self._layer = PreviewLayer(self._workspace.preview)
-        self._wanted: tuple[BoxPrompt, int] | None = None  # and its label
+        # And its label, and the mask that it corrects.
+        self._wanted: tuple[BoxPrompt, int, Bool | None] | None = None
         self._paled = 0
         self._paling = QTimer(self)
         self._paling.setInterval(_PALE_MS)
@@ -104,16 +106,18 @@ class PreviewTool(BackgroundTool):
             self._wanted = None
             self._hide()
             return
-        self._wanted = box, self._workspace.label_id if item is None else item.label_id
+        # Of a stroke it is known what it corrects.
+        start = item.start if isinstance(item, Request) and item.box is box else None
+        self._wanted = box, self._workspace.label_id if item is None else item.label_id, start
         self.work()
 
     def _next_job(self) -> tuple[Job, Then] | None:
         if self._wanted is None:
             return None
-        (box, label_id), self._wanted = self._wanted, None
+        (box, label_id, start), self._wanted = self._wanted, None
         self.hold.begin()
         return (
-            partial(next, self._session.segment(box, preview=True)),
+            partial(next, self._session.segment(box, start, preview=True)),
             partial(self._on_mask, box, label_id),
         )
 
