@@ -223,7 +223,7 @@ def test_a_shipped_model_is_taught_rounded_and_judged(
     assert outcome is not None
     assert outcome.held_back.cases == 2
     assert outcome.held_back.after == pytest.approx(outcome.held_back.before, abs=0.05)
-    assert outcome.alike > 0.9
+    assert outcome.alike > 0.8
     assert (tmp_path / "mine").exists() == outcome.kept
 
 

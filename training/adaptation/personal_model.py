@@ -78,7 +78,7 @@ class Teaching:
         return load_config(TrainConfig, SETTINGS, [f"data=[{cases}]", *more, *self.overrides])
 
 
-def teach(cases: Path, run_folder: Path, teaching: Teaching) -> StoredNetwork:
+def teach(cases: Path, run_folder: Path, teaching: Teaching) -> StoredNetwork | None:
     """Teach the decoder of a model, and round it again; goes on where it ended.
 
     Parameters
@@ -90,7 +90,8 @@ def teach(cases: Path, run_folder: Path, teaching: Teaching) -> StoredNetwork:
 
     Returns
     -------
-    network : StoredNetwork
+    network : StoredNetwork or None
+        None where it was asked to end before.
     """
     settings = teaching.settings(cases, f"teacher_cache={run_folder.parent / 'embeddings'}")
     # The settings do not know of which modality the groups are.
@@ -105,6 +106,8 @@ def teach(cases: Path, run_folder: Path, teaching: Teaching) -> StoredNetwork:
     run = RunFolder(run_folder, settings, resume=begun, leads=teaching.processes.leads)
     network = run.read_start() if begun else in_floating_point(start, "decoder")
     trained = train(settings, run, network, teaching.processes, teaching.ends)
+    if teaching.ends():
+        return None
     data = settings.model_dump(include=set(DataConfig.model_fields))
     measure = CalibrationConfig(**data, **rounding, samples=_MEASURED, clicks=settings.clicks)
     return quantize_network(measure, trained)
