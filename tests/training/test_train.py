@@ -523,7 +523,8 @@ def test_shipped_configurations_can_be_read() -> None:
     for name in ptq:
         assert load_config(CalibrationConfig, folder / f"{name}.yaml").bits == 8
     found = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
-    assert found == {*trains, *ptq, "cpu/ablate", "paper/ablate", "sources", "folds"}
+    others = {"cpu/ablate", "paper/ablate", "sources", "folds", "adapt", "patients"}
+    assert found == {*trains, *ptq, *others}
 
 
 def test_network_files_say_what_is_wrong_with_them(tmp_path: Path) -> None:

@@ -164,7 +164,8 @@ class ModelChooser(QObject):
             spec = ModelSpec.read(directory)
         except ModelError:
             return f"{directory.name}: cannot be loaded"
-        spec = replace(spec, name=shown_name(directory))
+        if directory in personal_models():
+            spec = replace(spec, name=shown_name(directory))
         line = describe_choice(spec, self._modality, self._times.get(directory))
         return f"{line}: cannot be loaded" if directory in self._failures else line
 
