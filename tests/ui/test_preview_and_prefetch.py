@@ -122,13 +122,23 @@ def test_a_box_is_painted_once_with_its_mask(engine, window, phantom, monkeypatc
     window.wait()
 
 
-def test_nothing_is_marked_while_boxes_are_drawn(dock):
+def test_nothing_is_marked_while_boxes_are_drawn_or_none_is_chosen(dock):
     marked = []
     dock.workspace.boxes.events.highlight.connect(lambda: marked.append(True))
     dock.drag(*BOX)
     dock.wait()
     assert marked == []
     dock.workspace.boxes.mode = "select"
+    dock.workspace.boxes.selected_data = {0}
+    assert marked
+    dock.workspace.boxes.mode = "pan_zoom"
+    marked.clear()
+    dock.workspace.boxes.refresh()
+    assert marked, "what is chosen stays so"
+    dock.workspace.boxes.selected_data = set()
+    marked.clear()
+    dock.workspace.boxes.refresh()
+    assert marked == []
     dock.workspace.boxes.selected_data = {0}
     assert marked
     dock.workspace.boxes.mode = "add_rectangle"

@@ -68,6 +68,8 @@ class BoxLayer:
         self.active, self.still = False, True
         self._on_mode()
         layer.events.mode.connect(self._on_mode)
+        # After what napari does about it.
+        layer.selected_data.events.items_changed.connect(self._mark_chosen)
         layer.events.data.connect(self._on_data)
         # Emitted once napari has moved the rectangle, and before it paints: a box that waited for
         # the painting would come 40 ms late.
@@ -128,17 +130,28 @@ class BoxLayer:
     def _on_mode(self) -> None:
         # After the callback of napari's tool, which each mode brings anew: at the end of a drag the
         # rectangle is what it will be.
-        callbacks, marked = self._layer.mouse_drag_callbacks, self._layer.events.highlight
+        callbacks = self._layer.mouse_drag_callbacks
         if self._follow_mouse in callbacks:
             callbacks.remove(self._follow_mouse)
         callbacks.append(self._follow_mouse)
-        # What is chosen is marked by shapes whose shaders are made anew for each picture: there is
-        # nothing to choose while boxes are drawn.
-        if marked.blocked():
-            marked.unblock()
         if self._layer.mode == "add_rectangle":
             self._layer.selected_data = set()
+        self._mark_chosen()
+
+    def _mark_chosen(self) -> None:
+        """Have what is chosen marked where anything can be.
+
+        The shapes that mark it have their shaders made anew for each picture, be there any or not.
+        """
+        layer, marked = self._layer, self._layer.events.highlight
+        blocks = layer.mode == "add_rectangle" or (
+            layer.mode == "pan_zoom" and not layer.selected_data
+        )
+        if blocks and not marked.blocked():
             marked.block()
+        elif marked.blocked() and not blocks:
+            marked.unblock()
+            marked()
 
     def _follow_mouse(self, layer: Shapes, event: Any) -> Iterator[None]:
         self.active = self.still = True
