@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import platform
+import re
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,8 @@ CPU = "CPU"
 _X86 = ("x86_64", "amd64")
 # Compiled networks of a model: the four that it may have, for three versions or settings.
 _MOST_KEPT = 12
+# What versions of before kept, by OpenVINO's names; this one has no use for it.
+_KEPT_BEFORE = re.compile(r"\d+\.(blob|sha256)")
 
 _EXPORT_AGAIN = "Export the model again with `python -m training.export`."
 _DECODER_PORTS = {
@@ -227,8 +230,13 @@ def _keep_compiled(compiled: ov.CompiledModel, path: Path) -> None:
         with replacing(path) as part:
             part.write_bytes(hashlib.sha256(network.getvalue()).digest() + network.getvalue())
         age = {kept: kept.stat().st_mtime for kept in path.parent.glob("*.blob")}
-        for old in sorted(age, key=age.__getitem__)[:-_MOST_KEPT]:
-            old.unlink()
+        of_before = filter(
+            lambda old: _KEPT_BEFORE.fullmatch(old.name), cache_folder().rglob("*.*")
+        )
+        for old in (*sorted(age, key=age.__getitem__)[:-_MOST_KEPT], *of_before):
+            old.unlink(missing_ok=True)
+            with suppress(OSError):
+                old.parent.rmdir()  # where nothing else is left in it
 
 
 @cache

@@ -342,6 +342,22 @@ def test_compiled_networks_are_kept_for_the_next_start(
     )
 
 
+def test_what_versions_of_before_have_compiled_is_thrown_away_and_nothing_else(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(networks.CACHE_VARIABLE, str(tmp_path / "cache"))
+    before = ["7.blob", "other-encoder-1/12.blob", "other-encoder-1/12.sha256"]
+    others = ["notes.txt", "2024.nii.gz", "more/7.txt", "other/encoder-0123456789abcdef.blob"]
+    for name in (*before, *others):
+        path = tmp_path / "cache" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    OpenVINOEngine(tiny)
+    assert not (tmp_path / "cache" / "7.blob").exists()
+    assert not (tmp_path / "cache" / "other-encoder-1").exists()
+    assert all((tmp_path / "cache" / name).exists() for name in others)
+
+
 def flipped(data: bytes) -> bytes:
     """A network with a wrong weight is one that OpenVINO would load."""
     middle = len(data) // 2
