@@ -146,18 +146,19 @@ def test_nothing_is_marked_while_boxes_are_drawn_or_none_is_chosen(dock):
 
 
 @pytest.mark.canvas
-def test_the_list_of_layers_follows_once_the_hand_rests(dock):
-    lists = dock.native.window().findChildren(QListView)
-    (layers,) = [view for view in lists if view.inherits("QtLayerList")]
-    assert layers.updatesEnabled()
+def test_layers_and_coordinates_beside_the_picture_follow_once_the_hand_rests(dock):
+    window = dock.native.window()
+    (layers,) = [view for view in window.findChildren(QListView) if view.inherits("QtLayerList")]
+    beside = layers, window.statusBar()
+    assert all(view.updatesEnabled() for view in beside)
     drag = Drag(dock, BOX[0])
     drag.to(BOX[1], steps=3)
-    assert not layers.updatesEnabled()
+    assert not any(view.updatesEnabled() for view in beside)
     drag.release()
-    dock.qtbot.waitUntil(layers.updatesEnabled)
+    dock.qtbot.waitUntil(lambda: all(view.updatesEnabled() for view in beside))
     drag = Drag(dock, BOX[0])
     dock.close_dock()
-    assert layers.updatesEnabled()
+    assert all(view.updatesEnabled() for view in beside)
 
 
 def test_boxes_that_came_too_late_are_never_asked_for(dock, engine):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from qtpy.QtCore import QEvent, QObject, QTimer
-from qtpy.QtWidgets import QDockWidget, QListView, QMainWindow, QWidget
+from qtpy.QtWidgets import QDockWidget, QListView, QMainWindow, QStatusBar, QWidget
 
 Kind = TypeVar("Kind", bound=QWidget)
 
@@ -51,11 +51,14 @@ def _above(inside: QWidget, kind: type[Kind]) -> Kind | None:
     return parent
 
 
-def show_list(inside: QWidget, shown: bool) -> None:
-    """Have napari's list of layers follow them, or rest: it is painted anew for each change."""
+def show_beside(inside: QWidget, shown: bool) -> None:
+    """Have napari's list of layers and its line of coordinates follow what is done, or rest.
+
+    They are painted anew for each change, and all of the window with them where OpenGL has no chip.
+    """
     window = main_window(inside)
-    for view in [] if window is None else window.findChildren(QListView):
-        if view.inherits("QtLayerList"):
+    for view in [] if window is None else window.findChildren((QListView, QStatusBar)):
+        if view.inherits("QtLayerList") or isinstance(view, QStatusBar):
             view.setUpdatesEnabled(shown)
 
 

@@ -12,7 +12,7 @@ from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.geometry import voxel_ml
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.ui.canvas.canvas_widget import PaintHold, show_list
+from napari_medsamq.ui.canvas.canvas_widget import PaintHold, show_beside
 from napari_medsamq.ui.canvas.preview_layer import PreviewLayer
 from napari_medsamq.ui.messages import describe_masks, in_ml
 from napari_medsamq.ui.prompt_list import Request
@@ -55,7 +55,7 @@ class PreviewTool(BackgroundTool):
         self._rested = QTimer(self)
         self._rested.setSingleShot(True)
         self._rested.setInterval(_REST_MS)
-        self._rested.timeout.connect(partial(show_list, self._canvas, True))
+        self._rested.timeout.connect(partial(show_beside, self._canvas, True))
         self.follow(self._on_began, self._workspace.box_layer.began)
         self.follow(self._on_dragged, self._workspace.box_layer.dragged)
         self.follow(self._on_ended, self._workspace.box_layer.ended)
@@ -65,7 +65,7 @@ class PreviewTool(BackgroundTool):
         self._wanted = None
         self.hold.release()
         self.hide()
-        show_list(self._canvas, True)
+        show_beside(self._canvas, True)
         super().close()
 
     def hide(self) -> None:
@@ -94,7 +94,7 @@ class PreviewTool(BackgroundTool):
         self._wanted = None
         self._hide()
         self._rested.stop()
-        show_list(self._canvas, False)
+        show_beside(self._canvas, False)
 
     def _on_ended(self) -> None:
         # What is shown stays until the mask of the finished box takes its place.
