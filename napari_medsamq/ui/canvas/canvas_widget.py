@@ -82,13 +82,13 @@ class PaintHold(QObject):
         self._due = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.setInterval(_MOST_HELD_MS)
         self._timer.timeout.connect(self.release)
         canvas.installEventFilter(self)
 
-    def begin(self) -> None:
-        """Paint nothing until `release`, or for 40 ms, once what is due is painted."""
+    def begin(self, most_ms: int | None = None) -> None:
+        """Paint nothing until `release`, or for 40 ms or `most_ms`, once what is due is painted."""
         self._holds = True
+        self._timer.setInterval(most_ms or _MOST_HELD_MS)
         self._keep()
 
     def release(self) -> None:

@@ -65,7 +65,7 @@ class LabelForm(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._rows: list[StructureRow] = []
-        self._in_hand = 1
+        self._shown: tuple[list[StructureRow], int, str] | None = None
         # What is being named: a structure, or a new one.
         self._named: int | None = None
         self._opacity = QSlider(Qt.Orientation.Horizontal)
@@ -180,8 +180,11 @@ class LabelForm(QWidget):
 
     def show_structures(self, rows: Sequence[StructureRow], in_hand: int) -> None:
         """List the structures, that in hand among them."""
-        self._rows, self._in_hand = list(rows), in_hand
         color = self.palette().text().color()
+        shown = list(rows), in_hand, color.name()
+        if shown == self._shown:
+            return  # a table that is filled is painted, and all of the window with it
+        self._shown, self._rows = shown, list(rows)
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         with QSignalBlocker(self._table):
             self._table.setRowCount(len(rows))

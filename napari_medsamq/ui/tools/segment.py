@@ -19,6 +19,7 @@ from napari_medsamq.ui.tools.model import ModelTool
 from napari_medsamq.ui.tools.preview import PreviewTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
+# What is answered sooner is seen with its answer: a picture of what is asked would come in its way.
 _SLOW_MS = 150
 
 
@@ -65,7 +66,7 @@ class SegmentTool(Tool):
             return
         self._slow.start()
         self._said = self._dock.status
-        self._preview.hold.begin()
+        self._preview.hold.begin(_SLOW_MS)
         self._compute.submit(
             partial(self._fetch, request, found),
             partial(self._on_masks, request),
