@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ VERSION = 1
 _HEAD = struct.Struct("<15sI")
 _FRAME = struct.Struct("<II")  # length and checksum of what follows
 _JSON = struct.Struct("<I")
+_KIND = re.compile(rb'\{"kind": "(\w+)"')  # as its JSON begins
 # No edit of a volume that fits into memory needs more.
 _LARGEST = 2**31 - 1
 # Arrays of an edit, and of each prompt that is new with it.
@@ -151,6 +153,17 @@ def first_record(path: Path) -> Record:
     except OSError as error:
         raise _unreadable(path, error) from error
     raise JournalError(f"{path} does not say what image it is of; it is damaged.")
+
+
+def record_kinds(path: Path) -> list[str]:
+    """Return what kinds the records of a journal are of, in their order, and read no more of it.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    return [kind.decode() for kind in _KIND.findall(path.read_bytes())]
 
 
 def _unreadable(path: Path, error: OSError) -> JournalError:

@@ -77,7 +77,6 @@ class Workspace:
     """
 
     changed = Signal()
-    saved = Signal()
     seen_changed = Signal()  # what the network sees of the volume, or the network
     refused = Signal(Exception)
     closed = Signal()
@@ -172,7 +171,6 @@ class Workspace:
     def mark_saved(self, path: Path, edits: tuple[Edit, ...]) -> None:
         """Take down where the label was saved, and what had been done by then."""
         self.saved_to, self._saved_edits = path, edits
-        self.saved.emit()
 
     @property
     def progress(self) -> str | None:
