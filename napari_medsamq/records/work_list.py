@@ -43,7 +43,7 @@ class WorkList:
         """Return how far the work on a scan has come: `NEW`, `BEGUN` or `SAVED`."""
         try:
             kinds = record_kinds(self._folder / self._read()[_place(scan)])
-        except (KeyError, OSError, ValueError):
+        except (KeyError, OSError, TypeError, ValueError):
             return NEW
         done = [kind for kind in kinds if kind in (EDIT, UNDO, REDO, SAVE)]
         return NEW if not done else SAVED if done[-1] == SAVE else BEGUN
@@ -58,9 +58,7 @@ class WorkList:
             known = json.loads((self._folder / _NAME).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        if not isinstance(known, dict):
-            return {}
-        return {place: name for place, name in known.items() if isinstance(name, str)}
+        return known if isinstance(known, dict) else {}
 
 
 def _place(scan: Path) -> str:

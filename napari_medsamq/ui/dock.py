@@ -303,9 +303,8 @@ class MedSAMQWidget(QWidget):
         here, scans = self._scans()
         now = {own.session.volume.path: own.progress for own in self.workspaces}
         before = self._opener.work_list.progress
-        self.form.volume.show_beside(
-            [(scan, now.get(scan) or before(scan)) for scan in scans], here
-        )
+        listed = [(scan, now.get(scan) or before(scan)) for scan in scans]
+        self.form.volume.show_beside(listed, here)
 
     def _on_closed(self) -> None:
         """The volume in use was closed: another open one is shown."""

@@ -175,8 +175,7 @@ class Workspace:
     @property
     def progress(self) -> str | None:
         """How far the work has come; None where nothing was done since it was opened."""
-        now = self.session.history.edits
-        if list(map(id, now)) != list(map(id, self._saved_edits)):
+        if self.session.history.edits != self._saved_edits:
             return BEGUN
         return None if self.saved_to is None else SAVED
 
