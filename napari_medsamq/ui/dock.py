@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -127,6 +128,8 @@ class MedSAMQWidget(QWidget):
         self.form.guide.sample_requested.connect(partial(self.open_path, SAMPLES / "ct.nii.gz"))
         self.form.guide.ended.connect(self._end_guide)
         napari_viewer.layers.selection.events.active.connect(self._on_active_layer)
+        # What is kept of a layer that goes is garbage again.
+        napari_viewer.layers.events.removed.connect(gc.unfreeze)
         for key, action in self._keys.items():
             napari_viewer.bind_key(key, self._on_key(action.act), overwrite=True)
 
@@ -388,6 +391,10 @@ class MedSAMQWidget(QWidget):
         self._show(begin, [*self._refused, *self._told, *volume.warnings])
         self._refused.clear()
         self._told.clear()
+        # A look at every object that there is takes a seventh of a second: now, and not whenever
+        # Python likes to, while the mouse moves.
+        gc.collect()
+        gc.freeze()
 
 
 def _stop(compute: Worker, files: Worker) -> None:
