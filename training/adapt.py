@@ -32,6 +32,8 @@ from training.console import error_message
 from training.files import path_sha256
 from training.learning.processes import asked_to_end, join_processes, keep_memory
 
+_ENDED = "Ended; the same command goes on from there."
+
 
 def main(
     words: Annotated[
@@ -103,7 +105,7 @@ def main(
                 val=val,
                 report=lambda row: typer.echo(table([row])),
             )
-            typer.echo(table(rows))
+            typer.echo(table(rows) if rows else _ENDED)
             return
         folders = [Path(word) for word in given if "=" not in word]
         known = journals or journal_folder()
@@ -124,7 +126,7 @@ def main(
         outcome = adapt(folder, teaching, out or _fresh_name())
         if outcome is not None:
             shutil.rmtree(folder, ignore_errors=True)
-        typer.echo(outcome or "Ended; the same command goes on from there.")
+        typer.echo(outcome or _ENDED)
 
 
 def _fresh_name() -> Path:
