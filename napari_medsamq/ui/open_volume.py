@@ -163,7 +163,8 @@ class Opener(QObject):
 
     def _on_engine(self, engine: Engine) -> None:
         self._ready = True
-        self.said.emit(f"Ready: {engine.spec.name}. Open a volume to begin.")
+        begin = "" if self._files.busy else " Open a volume to begin."
+        self.said.emit(f"Ready: {engine.spec.name}.{begin}")
         if self._workspaces:
             self.opened.emit(self._workspaces[-1])
             return
