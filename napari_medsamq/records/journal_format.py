@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -27,7 +26,6 @@ VERSION = 1
 _HEAD = struct.Struct("<15sI")
 _FRAME = struct.Struct("<II")  # length and checksum of what follows
 _JSON = struct.Struct("<I")
-_KIND = re.compile(rb'\{"kind": "(\w+)"')  # as its JSON begins
 # No edit of a volume that fits into memory needs more.
 _LARGEST = 2**31 - 1
 # Arrays of an edit, and of each prompt that is new with it.
@@ -156,14 +154,28 @@ def first_record(path: Path) -> Record:
 
 
 def record_kinds(path: Path) -> list[str]:
-    """Return what kinds the records of a journal are of, in their order, and read no more of it.
+    """Return what kinds the records of a journal are of, in their order, reading no arrays.
+
+    Those up to one that is cut off or malformed.
 
     Raises
     ------
     OSError
         If the file cannot be read.
     """
-    return [kind.decode() for kind in _KIND.findall(path.read_bytes())]
+    kinds = []
+    with path.open("rb") as file:
+        file.seek(_HEAD.size)
+        while len(frame := file.read(_FRAME.size + _JSON.size)) == _FRAME.size + _JSON.size:
+            length, _ = _FRAME.unpack_from(frame)
+            (described,) = _JSON.unpack_from(frame, _FRAME.size)
+            end = file.tell() - _JSON.size + length
+            try:
+                kinds.append(str(json.loads(file.read(min(described, length)))["kind"]))
+            except _MALFORMED:
+                break
+            file.seek(end)
+    return kinds
 
 
 def _unreadable(path: Path, error: OSError) -> JournalError:

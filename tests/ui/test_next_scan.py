@@ -115,6 +115,7 @@ def test_a_work_list_asks_the_journals_and_begins_anew_where_it_is_damaged(tmp_p
             write_head(file)
             for kind in kinds.split():
                 append_record(file, Record({"kind": kind, "name": '{"kind": "edit"'}, {}))
+            file.write(b"\x09\0\0\0 cut off")
     assert [work.progress(scan) for scan in scans] == [NEW, BEGUN, SAVED, BEGUN]
     assert work.latest(9) == scans[::-1]
     assert work.latest(1) == scans[3:]
