@@ -77,7 +77,6 @@ class Workspace:
     """
 
     changed = Signal()
-    saved = Signal()
     seen_changed = Signal()  # what the network sees of the volume, or the network
     refused = Signal(Exception)
     closed = Signal()
@@ -169,13 +168,11 @@ class Workspace:
     def mark_saved(self, path: Path, edits: tuple[Edit, ...]) -> None:
         """Take down where the label was saved, and what had been done by then."""
         self.saved_to, self._saved_edits = path, edits
-        self.saved.emit()
 
     @property
     def progress(self) -> str | None:
         """How far the work has come; None where nothing was done since it was opened."""
-        now = self.session.history.edits
-        if list(map(id, now)) != list(map(id, self._saved_edits)):
+        if self.session.history.edits != self._saved_edits:
             return BEGUN
         return None if self.saved_to is None else SAVED
 

@@ -146,7 +146,8 @@ def test_nothing_is_marked_while_boxes_are_drawn_or_none_is_chosen(dock):
 
 
 @pytest.mark.canvas
-def test_layers_and_coordinates_beside_the_picture_follow_once_the_hand_rests(dock):
+def test_layers_and_coordinates_beside_the_picture_follow_once_the_hand_rests(dock, monkeypatch):
+    monkeypatch.setattr(canvas_widget, "_REST_MS", 1_000)
     window = dock.native.window()
     (layers,) = [view for view in window.findChildren(QListView) if view.inherits("QtLayerList")]
     beside = layers, window.statusBar()
@@ -157,6 +158,8 @@ def test_layers_and_coordinates_beside_the_picture_follow_once_the_hand_rests(do
     drag.release()
     dock.qtbot.waitUntil(lambda: all(view.updatesEnabled() for view in beside))
     drag = Drag(dock, BOX[0])
+    drag.to(BOX[1], steps=3)
+    assert not any(view.updatesEnabled() for view in beside)
     dock.close_dock()
     assert all(view.updatesEnabled() for view in beside)
 
@@ -181,6 +184,7 @@ def test_an_answer_after_the_mouse_let_go_is_not_shown(dock, engine):
     drag = Drag(dock, BOX[0])
     drag.to(BOX[1], steps=3)
     drag.release()
+    dock.qtbot.waitUntil(lambda: dock.dock.status == "Segmenting…")
     engine.open.set()
     dock.wait()
     assert not shown(dock).any()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Signal
 
 from napari_medsamq.annotation.click_target import describe_clicks
 from napari_medsamq.errors import MedSAMQError
@@ -20,7 +20,7 @@ from napari_medsamq.ui.tools.preview import PreviewTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
 # What is answered sooner is seen with its answer: a picture of what is asked would come in its way.
-_SLOW_MS = 150
+_HELD_MS = 150
 
 
 class SegmentTool(Tool):
@@ -41,12 +41,6 @@ class SegmentTool(Tool):
         super().__init__(context)
         self._preview = preview
         self._model = model
-        # What is answered at once need not be announced: each line costs a picture of the window.
-        self._slow = QTimer(self)
-        self._slow.setSingleShot(True)
-        self._slow.setInterval(_SLOW_MS)
-        self._slow.timeout.connect(self._on_slow)
-        self._said = ""  # when it was asked
         self._bar = context.bar
         # How many slices of a box have come.
         self._share: dict[Request, int] = {}
@@ -64,9 +58,8 @@ class SegmentTool(Tool):
         except MedSAMQError as error:
             self._on_failure(request, error)
             return
-        self._slow.start()
-        self._said = self._dock.status
-        self._preview.hold.begin(_SLOW_MS)
+        self._dock.messages.announce("Segmenting…")
+        self._preview.hold.begin(_HELD_MS)
         self._compute.submit(
             partial(self._fetch, request, found),
             partial(self._on_masks, request),
@@ -120,31 +113,17 @@ class SegmentTool(Tool):
         if box.axis == self._view.axis:
             self._bar.show_carried([index])
 
-    def _on_slow(self) -> None:
-        # Not in place of what has been said since.
-        if self._dock.status == self._said:
-            self._say("Segmenting…")
-
-    def _on_answer(self) -> None:
-        if not self.closed:
-            self._slow.stop()
-            self._preview.hold.release()
-
     def _on_masks(self, request: Request, masks: list[SliceMask]) -> None:
         session = self._session
         self._share.pop(request, None)
         counts = session.overlap(masks, request.label_id)
-        self._on_answer()
         try:
             edit = self._workspace.prompts.commit(request, masks)
         except MedSAMQError as error:
             self._preview.hide()
             self._fail(error)
             return
-        if any(mask.zoomed for mask in masks):
-            self._preview.fade()
-        else:
-            self._preview.hide()
+        self._preview.hide(slowly=any(mask.zoomed for mask in masks))
         if edit is not None:
             box, replaces, label_id = request.box, request.replaces, request.label_id
             clicks = describe_clicks(session, box, replaces, label_id, masks, edit)
@@ -161,6 +140,5 @@ class SegmentTool(Tool):
     def _on_failure(self, request: Request, error: BaseException) -> None:
         self._share.pop(request, None)
         self._workspace.prompts.drop(request)
-        self._on_answer()
         self._preview.hide()
         self._fail(error)
