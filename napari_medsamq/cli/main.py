@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
@@ -155,6 +156,7 @@ def gui(
         if box and path is None and sample is None:
             raise PromptError("A box needs a volume: name a file or --sample ct.")
         labels = parse_labels(label, len(box))
+        gc.disable()  # nothing that is made until the window is there can go; looking takes .5 s
         try:
             from napari_medsamq.ui.app import run
         except ImportError as error:
