@@ -158,7 +158,11 @@ class Guide(QFrame):
         else:
             self._tip = QPoint(centre.x(), at.top())
             self.move(self._tip.x() - self.width() // 2, self._tip.y() - self.height())
-        self.move(self.x(), max(0, min(self.y(), window.height() - self.height())))
+        # Not over the bar of slices, once there is one.
+        bar = self._targets.get(CORRECT)
+        on_bar = bar is not None and isalive(bar) and bar.isVisibleTo(window)
+        lowest = bar.mapTo(window, QPoint(0, 0)).y() if on_bar else window.height()
+        self.move(self.x(), max(0, min(self.y(), lowest - self.height())))
         # What lies around is the picture's.
         self.setMask(QRegion(self._body) + QRegion(self._arrow.toPolygon()))
         self.show()
