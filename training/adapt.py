@@ -24,13 +24,15 @@ from napari_medsamq.inference.model_choice import (
 )
 from napari_medsamq.io.modality import modality_of
 from napari_medsamq.records.journal import journal_folder
-from training.adaptation.adaptation import adapt, prepare
+from training.adaptation.adaptation import TRAININGS, adapt, prepare
 from training.adaptation.benchmark import run_benchmark, table
 from training.adaptation.finished_work import gather, read_journals, read_saved
 from training.adaptation.personal_model import Teaching
 from training.console import error_message
 from training.files import path_sha256
 from training.learning.processes import asked_to_end, join_processes, keep_memory
+
+_ENDED = "Ended; the same command goes on from there."
 
 
 def main(
@@ -48,7 +50,10 @@ def main(
         str | None, typer.Option(help="Learn from images of this kind alone: CT, MR or other.")
     ] = None,
     minutes: Annotated[
-        float, typer.Option(min=0, help="Of training. Default: as many steps as it is set to.")
+        float,
+        typer.Option(
+            min=0, help="Of all training together. Default: as many steps as it is set to."
+        ),
     ] = 0,
     model: Annotated[
         str | None,
@@ -75,11 +80,11 @@ def main(
     """Teach a network by your finished work, and keep the new one only where it is better.
 
     What teaches are slices that you have accepted, and labels as you saved
-    them last. A part of the images is held back: where the new network's
-    masks are not better there, by a paired 95 % interval, nothing is kept. It
-    is listed in the window beside those that come along, to which one click
-    leads back. A run that is ended (Ctrl+C) is gone on with by the same
-    command.
+    them last. First each half of the images is judged by a network that the
+    other half has taught: where the masks are not better there, by a paired
+    95 % interval, nothing is kept. Else a network learns from all images. It is
+    listed in the window beside those that come along, to which one click leads
+    back. A run that is ended (Ctrl+C) is gone on with by the same command.
 
     Example: python -m training.adapt labels --minutes 15
     """
@@ -87,7 +92,7 @@ def main(
     given = words or []
     overrides = [word for word in given if "=" in word]
     if minutes:
-        overrides.append(f"minutes={minutes}")
+        overrides.append(f"minutes={minutes / TRAININGS}")
     with error_message(), join_processes("cpu") as processes, asked_to_end() as ends:
         place = work or user_cache_path("napari-medsamq") / "adapt"
         if benchmark is not None:
@@ -100,7 +105,7 @@ def main(
                 val=val,
                 report=lambda row: typer.echo(table([row])),
             )
-            typer.echo(table(rows))
+            typer.echo(table(rows) if rows else _ENDED)
             return
         folders = [Path(word) for word in given if "=" not in word]
         known = journals or journal_folder()
@@ -117,11 +122,11 @@ def main(
         said = [base.name, *overrides, *(path_sha256(case.path) for case in cases)]
         folder = place / hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
         prepare(folder, {case.name: [case] for case in cases}, kind, teaching)
-        typer.echo(f"{base.name} learns from {len(cases)} images, of which some are held back.")
+        typer.echo(f"{base.name} learns from {len(cases)} images, and is judged on each.")
         outcome = adapt(folder, teaching, out or _fresh_name())
         if outcome is not None:
             shutil.rmtree(folder, ignore_errors=True)
-        typer.echo(outcome or "Ended; the same command goes on from there.")
+        typer.echo(outcome or _ENDED)
 
 
 def _fresh_name() -> Path:

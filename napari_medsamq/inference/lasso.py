@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import scipy
 
 from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import PromptError
@@ -70,5 +69,6 @@ def lasso_area(lasso: Sequence[Pixel], shape: tuple[int, int]) -> Bool:
     """Return what a lasso of corners (x, y) encloses on a slice, its line included: (H, W) bool."""
     area = np.zeros(shape, np.uint8)
     cv2.fillPoly(area, [np.array(lasso, np.int32)], 1)
-    filled: Bool = scipy.ndimage.binary_fill_holes(area)
+    around, _ = cv2.findContours(area, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    filled: Bool = cv2.drawContours(area, around, -1, 1, cv2.FILLED) > 0
     return filled

@@ -31,15 +31,20 @@ from napari_medsamq.records.provenance import LabelSnapshot, save_with_provenanc
 from napari_medsamq.records.recording import Recorder
 from training import adapt as command
 from training.adaptation import adaptation, benchmark, judgement, personal_model
-from training.adaptation.adaptation import Outcome, adapt, hold_back, prepare
+from training.adaptation.adaptation import Outcome, adapt, deal, prepare
 from training.adaptation.benchmark import Row, divide, patients_of, table
 from training.adaptation.finished_work import FinishedLabel, gather, read_journals, read_saved
-from training.adaptation.judgement import Judgement
+from training.adaptation.judgement import Judgement, judge
 from training.adaptation.personal_model import Teaching
+from training.checkpoints.network_file import StoredNetwork
 from training.config import load_config
 from training.data.cases import NpzCase, find_cases, read_case
 from training.errors import ConfigError, DataError
+from training.evaluation.model_run import Evaluation, ModelMode
+from training.evaluation.protocol import Target
+from training.evaluation.score_summary import Score
 from training.learning.config import TrainConfig
+from training.learning.losses import batch_losses
 from training.learning.processes import Processes
 from training.learning.run_folder import RunFolder
 from training.learning.training_run import train
@@ -149,9 +154,7 @@ def test_too_few_cases_and_a_full_disk_are_told_before_anything_is_done(
     cases = find_cases(write_cases(tmp_path / "cases"))
     own, teaching = {case.name: [case] for case in cases}, Teaching(BASE, ALONE)
     with pytest.raises(DataError, match="too few"):
-        hold_back(dict(list(own.items())[:3]))
-    taught, held = hold_back(own)
-    assert (len(taught), len(held)) == (4, 2)
+        deal(dict(list(own.items())[:3]))
     full = adaptation.shutil.disk_usage(tmp_path)._replace(free=10**8)
     monkeypatch.setattr(adaptation.shutil, "disk_usage", lambda _: full)
     with pytest.raises(DataError, match="are free"):
@@ -169,21 +172,57 @@ def begin(tmp_path: Path, *keys: str) -> tuple[Path, Teaching]:
     return work, teaching
 
 
+def test_no_patient_is_in_two_parts() -> None:
+    patients = {str(n): named(*(f"{n}-{k}" for k in range(n))) for n in range(1, 9)}
+    parts = [{case.name for case in part} for part in deal(patients)]
+    assert sum(map(len, parts)) == len(parts[0] | parts[1]) == 36
+    assert abs(len(parts[0]) - len(parts[1])) <= 1
+    first, second = ({name.split("-")[0] for name in part} for part in parts)
+    assert not first & second
+
+
 @pytest.mark.parametrize("judged", [BETTER, WORSE])
-def test_a_model_is_kept_only_where_it_is_better(
+def test_a_model_is_kept_only_where_cases_that_did_not_teach_are_better(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, judged: Judgement
 ) -> None:
+    taught_by: list[set[str]] = []
+    write = adaptation.write_personal
+
+    def teach(cases: list[Path], run: Path, _: Teaching) -> StoredNetwork:
+        run.mkdir(parents=True)
+        own = [case for folder in cases for case in find_cases(folder)]
+        taught_by.append({case.name for case in own})
+        return small_network(one_look=True)
+
+    def write_own(out: Path, base: Path, network: StoredNetwork) -> None:
+        if out.name == "mine":
+            write(out, base, network)
+        else:
+            out.mkdir(parents=True)
+
+    def judge_all(before: Path, models: dict[Path, Path], limit: int) -> Judgement:
+        own = [{case.name for case in find_cases(cases)} for cases in models]
+        assert set().union(*own) == set("012345")
+        for part, taught in zip(own, taught_by, strict=True):
+            assert not part & taught, "it has seen what it is judged on"
+        assert (before, limit) == (BASE, 60)
+        return judged
+
     monkeypatch.setattr(personal_model, "_SAMPLES", ("mr.nrrd",))
-    monkeypatch.setattr(adaptation, "teach", lambda *_: small_network(one_look=True))
+    monkeypatch.setattr(adaptation, "teach", teach)
+    monkeypatch.setattr(adaptation, "write_personal", write_own)
     monkeypatch.setattr(adaptation, "load_pair", lambda *_: {})
-    monkeypatch.setattr(adaptation, "judge", lambda *_: judged)
+    monkeypatch.setattr(adaptation, "judge", judge_all)
     monkeypatch.setattr(adaptation, "kept_alike", lambda *_: 0.99)
-    outcome = adapt(*begin(tmp_path), tmp_path / "mine")
+    work, teaching = begin(tmp_path)
+    outcome = adapt(work, teaching, tmp_path / "mine")
     assert outcome is not None
-    assert outcome.taught == 4
     assert outcome.kept == (judged is BETTER) == (tmp_path / "mine").exists()
+    assert sorted(path.name for path in work.glob("lesson-*")) == []
     if not outcome.kept:
+        assert len(taught_by) == 2, "nothing is taught that would not be kept"
         return
+    assert taught_by[2] == {*"012345", "sample-MR"}
     spec = ModelSpec.read(tmp_path / "mine")
     spec.verify(tmp_path / "mine")
     shipped = ModelSpec.read(BASE)
@@ -191,6 +230,29 @@ def test_a_model_is_kept_only_where_it_is_better(
     assert same == {"encoder.xml", "encoder.bin", "carrier.xml", "carrier.bin"}
     assert spec.provenance["carrier"] == shipped.provenance["carrier"]
     assert "+0.100 (+0.050 to +0.150)" in (tmp_path / "mine/README.md").read_text()
+
+
+@pytest.mark.parametrize(("gains", "better"), [((0.1, 0.02), True), ((0.2, -0.1), False)])
+def test_the_interval_is_over_the_cases_of_all_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gains: tuple[float, float], better: bool
+) -> None:
+    gain = {tmp_path / "0": gains[0], tmp_path / "1": gains[1]}
+
+    def score(cases: Path, engines: object, modes: list[ModelMode], *_: object) -> Evaluation:
+        found: dict[ModelMode, list[Score]] = {}
+        for mode, more in zip(modes, (0.0, gain[cases]), strict=True):
+            found[mode] = [
+                Score(Target(case, 1, BoxPrompt(0, 0, 1, 1, 9, 9)), 0.5 + more, 0.5, 1.0, share=0.1)
+                for case in named(*(f"{cases.name}-{number}" for number in range(5)))
+            ]
+        return Evaluation(found, {})
+
+    monkeypatch.setattr(judgement, "load_pair", lambda *_: {})
+    monkeypatch.setattr(judgement, "score_models", score)
+    judged = judge(BASE, dict.fromkeys(gain, BASE))
+    assert (judged.cases, judged.objects) == (10, 10)
+    assert judged.after - judged.before == pytest.approx(sum(gains) / 2)
+    assert judged.better == better
 
 
 def test_the_network_as_it_was_teaches_what_is_not_to_be_forgotten(tmp_path: Path) -> None:
@@ -210,6 +272,17 @@ def test_the_network_as_it_was_teaches_what_is_not_to_be_forgotten(tmp_path: Pat
         load_config(TrainConfig, overrides=["data=x", *KEYS, "remembers=true"])
 
 
+def test_where_the_user_says_what_is_right_the_answers_of_before_do_not_count() -> None:
+    wanted, before = torch.ones(1, 8, 8), torch.full((1, 8, 8), -5.0)
+    said = (torch.zeros(1, 1), [(torch.full((1, 8, 8), 5.0), torch.ones(1))])
+    mine, memory = (
+        batch_losses(said, wanted, labelled, (torch.zeros(1, 1), before), remembers=True)
+        for labelled in (torch.ones(1), torch.zeros(1))
+    )
+    assert mine["answer"] == 0 < memory["answer"]
+    assert memory["dice"] == 0 < mine["dice"]
+
+
 @pytest.mark.slow
 def test_a_shipped_model_is_taught_rounded_and_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -221,10 +294,10 @@ def test_a_shipped_model_is_taught_rounded_and_judged(
     work, teaching = begin(tmp_path, *keys)
     outcome = adapt(work, teaching, tmp_path / "mine")
     assert outcome is not None
-    assert outcome.held_back.cases == 2
-    assert outcome.held_back.after == pytest.approx(outcome.held_back.before, abs=0.05)
-    assert outcome.alike > 0.8
+    assert outcome.judged.cases == 6
+    assert outcome.judged.after == pytest.approx(outcome.judged.before, abs=0.05)
     assert (tmp_path / "mine").exists() == outcome.kept
+    assert outcome.alike is None or outcome.alike > 0.8
 
 
 def run(tmp_path: Path, *more: str) -> Result:
@@ -254,7 +327,7 @@ def test_the_same_work_is_gone_on_with_and_other_work_begins_anew(
     run(tmp_path)
     assert begun[0] == begun[1]
     assert len(set(begun)) == 3
-    monkeypatch.setattr(command, "adapt", lambda *_: Outcome(3, WORSE, 0.99))
+    monkeypatch.setattr(command, "adapt", lambda *_: Outcome(WORSE, None))
     assert "Not kept" in run(tmp_path).output
     assert not begun[3].exists()
 
@@ -280,12 +353,13 @@ def test_no_patient_both_teaches_and_tests() -> None:
 
 def test_the_table_counts_a_model_that_is_not_kept_as_no_change() -> None:
     rows = [
-        Row("CT/A", 10, BETTER, BETTER, WORSE, 0.98, 4.0),
-        Row("MR/B", 10, WORSE, WORSE, None, 0.99, 5.0),
+        Row("CT/A", BETTER, BETTER, WORSE, 0.98, 4.0),
+        Row("MR/B", WORSE, None, None, None, 5.0),
     ]
     assert [Row.of_text(json.dumps(asdict(row))) for row in rows] == rows
     text = table(rows)
-    assert "| CT/A | 10 | 9 of 3 | 0.800 | 0.900 | +0.100 (+0.050 to +0.150) |" in text
+    gain = "+0.100 (+0.050 to +0.150)"
+    assert f"| CT/A | 3 | {gain} | yes | 9 of 3 | 0.800 | 0.900 | {gain} | 4.0 |" in text
     assert "mean +0.050, least +0.000" in text
     assert "On val: mean +0.010" in text
 

@@ -1,34 +1,35 @@
-"""The whole way: a part of the cases held back, the rest taught, the result kept or not."""
+"""The whole way: each part of the cases judged by what the others taught; then all teach."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_medsamq.io.medsam_case import read_arrays
 from training.adaptation.judgement import Judgement, judge, kept_alike, load_pair
 from training.adaptation.personal_model import (
     MEMORY,
-    MINE,
     SAMPLE_SLICES,
     Teaching,
     teach,
-    write_memory,
+    write_cases,
     write_personal,
+    write_samples,
 )
-from training.data.cases import ARRAYS, NpzCase, read_case, seeded_rng, write_case
+from training.checkpoints.network_file import StoredNetwork
+from training.data.cases import NpzCase, read_case, seeded_rng
 from training.errors import DataError
 from training.files import write_file
 
-# Of those that teach, and those that are held back; an interval needs two of the latter.
-LEAST_TAUGHT, _LEAST_HELD, _HELD_SHARE = 2, 2, 0.3
+# Each part is judged by a network that it did not teach; a last network is taught by all.
+_PARTS, _LEAST_OF_PART = 2, 2
+TRAININGS = _PARTS + 1
 # Bytes of an embedding in half precision, of each slice in each variant, and of the run's files.
 _EMBEDDING_BYTES, _RUN_BYTES = 2**21, 300 * 10**6
 _SEED = 0
-_JUDGED = 120  # masks at most
-_CASES, _HELD, CANDIDATE = "cases", "held", "candidate"
+_JUDGED = 120  # masks at most, of all parts
+_CASES, _SAMPLES, CANDIDATE = "cases", "samples", "candidate"
 _CARD = """# {name}
 {base}, taught by its user's corrected cases: a personal model, not for release.
 Decoder and prompt encoder have learnt; encoder and carrier are those of {base}.
@@ -43,59 +44,51 @@ class Outcome:
 
     Attributes
     ----------
-    taught : int
-        Cases.
-    held_back : Judgement
-    alike : float
-        Mean Dice of masks before and after on unlabelled images and samples.
+    judged : Judgement
+        By cross-validation: on each case, of a network that it did not teach.
+    alike : float or None
+        Mean Dice of masks before and after on unlabelled images and samples, of the network that
+        all cases have taught; None where there is none, as it would not be kept.
     """
 
-    taught: int
-    held_back: Judgement
-    alike: float
+    judged: Judgement
+    alike: float | None
 
     @property
     def kept(self) -> bool:
-        """Whether the new model is better on what was held back."""
-        return self.held_back.better
+        """Whether what was taught in this way is better on cases that did not teach it."""
+        return self.judged.better
 
     def __str__(self) -> str:
-        verdict = "Kept" if self.kept else "Not kept: it is not surely better there"
-        return (
-            f"Taught by {self.taught} cases. On those that were held back: {self.held_back}. "
-            f"Masks of boxes anywhere, the samples' among them, are alike to {self.alike:.3f} "
-            f"(Dice). {verdict}."
+        verdict = (
+            "Not kept: it is not surely better there."
+            if self.alike is None
+            else "Kept, taught by all of them. Masks of boxes anywhere, the samples' among them, "
+            f"are alike to {self.alike:.3f} (Dice)."
         )
+        return f"On cases that did not teach (cross-validation): {self.judged}. {verdict}"
 
 
-def hold_back(
-    patients: Mapping[str, list[NpzCase]],
-) -> tuple[list[NpzCase], list[NpzCase]]:
-    """Divide cases by patient into those that teach and those that are held back.
+def deal(patients: Mapping[str, list[NpzCase]]) -> list[list[NpzCase]]:
+    """Deal cases out by patient into parts of about equal size.
 
     Raises
     ------
     DataError
         If there are too few.
     """
-    count = sum(map(len, patients.values()))
-    drawn = [sorted(patients)[i] for i in seeded_rng(_SEED, "held").permutation(len(patients))]
-    # Those with many cases teach.
-    names = sorted(drawn, key=lambda name: len(patients[name]))
-    held: list[NpzCase] = []
-    number = 0
-    for number, name in enumerate(names):
-        if number >= _LEAST_HELD and len(held) >= _HELD_SHARE * count:
-            break
-        held += patients[name]
-    taught = [case for name in names[number:] for case in patients[name]]
-    if len(names) < _LEAST_HELD + LEAST_TAUGHT or len(names) - number < LEAST_TAUGHT:
+    least = _PARTS * _LEAST_OF_PART
+    if len(patients) < least:
         raise DataError(
-            f"There are {count} cases of {len(names)} patients, too few: at least "
-            f"{LEAST_TAUGHT} teach, and {_LEAST_HELD} or more are held back to see whether that "
-            "helps. Correct and accept more images first."
+            f"There are {sum(map(len, patients.values()))} cases of {len(patients)} patients, too "
+            f"few: {least} or more are needed, as some teach and others show whether that helps. "
+            "Correct and accept more images first."
         )
-    return taught, held
+    drawn = [sorted(patients)[i] for i in seeded_rng(_SEED, "parts").permutation(len(patients))]
+    parts: list[list[NpzCase]] = [[] for _ in range(_PARTS)]
+    for name in sorted(drawn, key=lambda name: -len(patients[name])):
+        min(parts, key=len).extend(patients[name])
+    return parts
 
 
 def prepare(
@@ -110,22 +103,17 @@ def prepare(
     """
     if (folder / _CASES).exists():
         return
-    taught, held = hold_back(patients)
-    slices = sum(len(read_case(case).image) for case in taught)
-    images = (2 * slices + SAMPLE_SLICES) * teaching.settings(folder).variants
+    parts = deal(patients)
+    slices = sum(len(read_case(case).image) for part in parts for case in part)
+    images = (2 * slices + SAMPLE_SLICES) * teaching.settings([folder]).variants
     _require_room(folder, images * _EMBEDDING_BYTES + _RUN_BYTES)
     fresh = folder / "fresh"
     shutil.rmtree(fresh, ignore_errors=True)
-    for part, cases in ((_HELD, held), (_CASES, taught)):
-        for case in cases:
-            target = fresh / part / modality / MINE / case.path.name
-            write_case(target, read_arrays(case.path, *ARRAYS))
-    write_memory(taught, fresh / _CASES / modality)
-    shutil.rmtree(folder / _HELD, ignore_errors=True)
-    # The cases last: where they are, all is.
-    for part in (_HELD, _CASES):
-        (fresh / part).rename(folder / part)
-    fresh.rmdir()
+    for number, part in enumerate(parts):
+        write_cases(part, fresh / str(number) / modality)
+    write_samples(fresh / _SAMPLES / modality)
+    # Where the cases are, all is.
+    fresh.rename(folder / _CASES)
 
 
 def _require_room(folder: Path, wanted: int) -> None:
@@ -139,7 +127,7 @@ def _require_room(folder: Path, wanted: int) -> None:
 
 
 def adapt(folder: Path, teaching: Teaching, out: Path | None = None) -> Outcome | None:
-    """Teach and judge what `prepare` wrote into a folder.
+    """Judge by cross-validation what `prepare` wrote into a folder, and teach by all of it.
 
     Parameters
     ----------
@@ -159,24 +147,39 @@ def adapt(folder: Path, teaching: Teaching, out: Path | None = None) -> Outcome 
     ConfigError, ModelError, SaveError
         If it was begun in another way, or something cannot be written; nothing is replaced then.
     """
-    base, cases = teaching.base, folder / _CASES
-    network = teach(cases, folder / "run", teaching)
+    base = teaching.base
+    *parts, samples = sorted((folder / _CASES).iterdir())
+    models = {}
+    for part in parts:
+        models[part] = model = folder / "without" / part.name
+        others = [own for own in parts if own != part]
+        if not model.exists() and not _taught(folder, model, [*others, samples], teaching):
+            return None
+    judged = judge(base, models, _JUDGED // _PARTS)
+    if not judged.better:
+        return Outcome(judged, None)
+    candidate, cases = folder / CANDIDATE, [*parts, samples]
+    shutil.rmtree(candidate, ignore_errors=True)
+    network = _taught(folder, candidate, cases, teaching)
     if network is None:
         return None
-    taught = list(cases.glob(f"*/{MINE}/*.npz"))
-    modality = taught[0].parts[-3]
-    candidate = folder / CANDIDATE
-    shutil.rmtree(candidate, ignore_errors=True)
-    write_personal(candidate, base, network)
-    engines = load_pair(base, candidate)
-    outcome = Outcome(
-        len(taught),
-        judge(folder / _HELD, engines, _JUDGED),
-        kept_alike(cases, f"{modality}/{MEMORY}", engines),
-    )
-    if outcome.kept and out is not None:
+    memory = f"{next(samples.iterdir()).name}/{MEMORY}"
+    outcome = Outcome(judged, kept_alike(cases, memory, load_pair(base, candidate)))
+    if out is not None:
         network.provenance["personal"] = f"{base.name}: {outcome}"
         write_personal(out, base, network)
         card = _CARD.format(name=out.name, base=base.name, outcome=outcome)
         write_file(out / "README.md", card)
     return outcome
+
+
+def _taught(
+    folder: Path, model: Path, cases: Sequence[Path], teaching: Teaching
+) -> StoredNetwork | None:
+    """Teach, write the model, and drop what was made on the way; None where it was ended."""
+    lesson = folder / f"lesson-{model.name}"
+    network = teach(cases, lesson / "run", teaching)
+    if network is not None:
+        write_personal(model, teaching.base, network)
+        shutil.rmtree(lesson)
+    return network

@@ -15,7 +15,7 @@ import yaml
 
 from napari_medsamq.io.medsam_case import read_arrays
 from training.adaptation.adaptation import CANDIDATE, adapt, prepare
-from training.adaptation.judgement import Judgement, judge, load_pair
+from training.adaptation.judgement import Judgement, judge
 from training.adaptation.personal_model import Teaching
 from training.console import markdown_table
 from training.data.cases import ARRAYS, NpzCase, find_cases, seeded_rng, write_case
@@ -27,8 +27,8 @@ _SEED = 0
 _TAUGHT = 10
 _TESTED, _OF_VAL = 120, 6  # masks of a data set at most
 _HEAD = (
-    *("data set", "taught", "tested", "DSC before", "after", "difference (95 %)", "held back"),
-    *("kept", "core minutes"),
+    *("data set", "taught", "by cross-validation (95 %)", "kept", "tested", "DSC before", "after"),
+    *("difference (95 %)", "core minutes"),
 )
 
 
@@ -39,37 +39,35 @@ class Row:
     Attributes
     ----------
     data_set : str
-    taught : int
-        Cases, those that were held back among them.
-    test : Judgement
-        On cases of other patients.
-    held_back : Judgement
+    judged : Judgement
+        On the cases that teach, as in `Outcome`.
+    test : Judgement or None
+        On cases of other patients; None where the new model is not kept.
     val : Judgement or None
         On all that the shipped network is judged by, if that was asked for.
-    alike : float
+    alike : float or None
         As in `Outcome`.
     minutes : float
         Of one core.
     """
 
     data_set: str
-    taught: int
-    test: Judgement
-    held_back: Judgement
+    judged: Judgement
+    test: Judgement | None
     val: Judgement | None
-    alike: float
+    alike: float | None
     minutes: float
 
     @property
     def gain(self) -> float:
-        """What the user has more: nothing where the rule threw the new model away."""
-        return self.test.after - self.test.before if self.held_back.better else 0.0
+        """What the user has more: nothing where the new model is not kept."""
+        return 0.0 if self.test is None else self.test.after - self.test.before
 
     @classmethod
     def of_text(cls, text: str) -> Row:
         """Read what `json.dumps(asdict(row))` wrote."""
         raw = json.loads(text)
-        for name in ("test", "held_back", "val"):
+        for name in ("judged", "test", "val"):
             raw[name] = raw[name] and Judgement(**raw[name])
         return cls(**raw)
 
@@ -181,13 +179,14 @@ def _adapt_to(
     if outcome is None:
         return None
     minutes = (time.process_time() - begun) / 60
-    for case in tests:
-        write_case(folder / "test" / name / case.path.name, read_arrays(case.path, *ARRAYS))
-    engines = load_pair(teaching.base, folder / CANDIDATE)
-    test = judge(folder / "test", engines, _TESTED)
-    judged = judge(val, engines, _OF_VAL) if val is not None and outcome.kept else None
-    taught = sum(map(len, teachers.values()))
-    return Row(name, taught, test, outcome.held_back, judged, outcome.alike, minutes)
+    test = judged = None
+    if outcome.kept:
+        for case in tests:
+            write_case(folder / "test" / name / case.path.name, read_arrays(case.path, *ARRAYS))
+        model = folder / CANDIDATE
+        test = judge(teaching.base, {folder / "test": model}, _TESTED)
+        judged = None if val is None else judge(teaching.base, {val: model}, _OF_VAL)
+    return Row(name, outcome.judged, test, judged, outcome.alike, minutes)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -195,13 +194,10 @@ def table(rows: Sequence[Row]) -> str:
     lines = [
         [
             row.data_set,
-            str(row.taught),
-            f"{row.test.objects} of {row.test.cases}",
-            f"{row.test.before:.3f}",
-            f"{row.test.after:.3f}",
-            _difference(row.test),
-            _difference(row.held_back),
-            "yes" if row.held_back.better else "no",
+            str(row.judged.cases),
+            _difference(row.judged),
+            "no" if row.test is None else "yes",
+            *_tested(row.test),
             f"{row.minutes:.1f}",
         ]
         for row in rows
@@ -217,3 +213,10 @@ def table(rows: Sequence[Row]) -> str:
 def _difference(judged: Judgement) -> str:
     ends = "" if judged.interval is None else " ({:+.3f} to {:+.3f})".format(*judged.interval)
     return f"{judged.after - judged.before:+.3f}{ends}"
+
+
+def _tested(test: Judgement | None) -> list[str]:
+    if test is None:
+        return ["", "", "", ""]
+    dsc = [f"{own:.3f}" for own in (test.before, test.after)]
+    return [f"{test.objects} of {test.cases}", *dsc, _difference(test)]

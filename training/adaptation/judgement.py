@@ -1,8 +1,8 @@
-"""Whether a network that was taught is better where it was not taught, and what that costs."""
+"""Whether networks that were taught are better where they were not, and what that costs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -24,7 +24,7 @@ _ASKED, _LEAST_ALIKE = 40, 0.85
 
 @dataclass(frozen=True)
 class Judgement:
-    """How two models did on cases that neither was taught.
+    """How models did on cases that did not teach them.
 
     Attributes
     ----------
@@ -59,41 +59,54 @@ def load_pair(before: Path, after: Path) -> dict[str, Engine]:
     return {"before": OpenVINOEngine(before), "after": OpenVINOEngine(after)}
 
 
-def judge(data_dir: Path, engines: dict[str, Engine], limit: int | None = None) -> Judgement:
-    """Compare models on cases, of which each data set gives at most `limit` objects.
+def judge(before: Path, after: Mapping[Path, Path], limit: int | None = None) -> Judgement:
+    """Compare models with the one before, all by the same boxes.
+
+    Parameters
+    ----------
+    before : Path
+        Model directory.
+    after : mapping of Path to Path
+        Folder of cases -> the model directory that is judged on them; no case is in two of them.
+    limit : int, optional
+        At most so many objects of each data set of a folder.
 
     Raises
     ------
     VolumeError
         If nothing could be scored.
     """
-    modes = [ModelMode(name, Protocol.slices, zoom=True) for name in engines]
-    scores = score_models(data_dir, engines, modes, _SEED, limit).scores
+    modes = [ModelMode(name, Protocol.slices, zoom=True) for name in ("before", "after")]
+    scores: dict[ModelMode, list[Score]] = {mode: [] for mode in modes}
+    for cases, model in after.items():
+        found = score_models(cases, load_pair(before, model), modes, _SEED, limit).scores
+        for mode, own in found.items():
+            scores[mode] += own
     summary = summarise(scores, _SEED)
-    before, after = (summary["models"][str(mode)]["macro"]["dsc"] for mode in modes)
+    first, then = (summary["models"][str(mode)]["macro"]["dsc"] for mode in modes)
     ends = summary["differences"][str(modes[1])]["macro"]["dsc"]["ci95"]
-    own: Sequence[Score] = scores[modes[0]]
-    cases = {score.target.case for score in own}
-    return Judgement(len(cases), len(own), before, after, ends)
+    targets = [score.target for score in scores[modes[0]]]
+    return Judgement(len({own.case for own in targets}), len(targets), first, then, ends)
 
 
-def kept_alike(folder: Path, memory: str, engines: dict[str, Engine]) -> float:
+def kept_alike(folders: Sequence[Path], memory: str, engines: dict[str, Engine]) -> float:
     """Return how alike masks of before and after are on unlabelled images: mean Dice, 0 to 1.
 
     Boxes are those around what the first model finds by boxes anywhere, and finds again by them.
 
     Parameters
     ----------
-    folder : Path
+    folders : sequence of Path
         Of cases.
     memory : str
         The data set of the images, as in "CT/memory".
     engines : dict of str to Engine
         As of `load_pair`.
     """
-    labelled = tuple({case.data_set for case in find_cases(folder)} - {memory})
+    sets = {case.data_set for folder in folders for case in find_cases(folder)}
+    labelled, data = tuple(sets - {memory}), tuple(folders)
     config = DataConfig(
-        data=(folder,), left_out=labelled, unlabelled=True, anywhere=True, flip=0.0, seed=_SEED
+        data=data, left_out=labelled, unlabelled=True, anywhere=True, flip=0.0, seed=_SEED
     )
     images = SliceDataset(config)
     found = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from training.config import load_config
 from training.conversion.model_directory import describe_network, write_model
 from training.conversion.restore import restore_network
 from training.conversion.to_openvino import convert_decoder
-from training.data.cases import NpzCase, find_cases, write_case
+from training.data.cases import ARRAYS, Arrays, NpzCase, find_cases, write_case
 from training.data.config import DataConfig
 from training.learning.calibration import CalibrationConfig, quantize_network
 from training.learning.config import TrainConfig
@@ -32,21 +32,20 @@ _SAMPLES, SAMPLE_SLICES = ("ct.nii.gz", "mr.nrrd"), 45
 _MEASURED = 24
 
 
-def write_memory(cases: Iterable[NpzCase], folder: Path) -> None:
-    """Write what is not to be forgotten: images of cases, and those that come along, unlabelled.
-
-    Parameters
-    ----------
-    cases : iterable of NpzCase
-    folder : Path
-        Of the modality; gets `memory`.
-    """
+def write_cases(cases: Iterable[NpzCase], folder: Path) -> None:
+    """Write cases into the folder of their modality: `mine`, and their images alone, `memory`."""
     for case in cases:
-        arrays = read_arrays(case.path, "imgs", "spacing")
-        write_case(folder / MEMORY / f"{case.name}.npz", arrays)
+        arrays = read_arrays(case.path, *ARRAYS)
+        write_case(folder / MINE / case.path.name, arrays)
+        del arrays["gts"]
+        write_case(folder / MEMORY / case.path.name, arrays)
+
+
+def write_samples(folder: Path) -> None:
+    """Write the images that come along into the folder of a modality, as `memory`."""
     for name in _SAMPLES:
         volume = read_volume(SAMPLES / name)
-        arrays = {
+        arrays: Arrays = {
             "imgs": default_window(volume).apply(volume.data),
             "spacing": volume.spacing[::-1].copy(),
         }
@@ -73,18 +72,19 @@ class Teaching:
     ends: Callable[[], bool] = lambda: False
     overrides: tuple[str, ...] = ()
 
-    def settings(self, cases: Path, *more: str) -> TrainConfig:
-        """Return the settings for a folder of cases."""
-        return load_config(TrainConfig, SETTINGS, [f"data=[{cases}]", *more, *self.overrides])
+    def settings(self, cases: Sequence[Path], *more: str) -> TrainConfig:
+        """Return the settings for folders of cases."""
+        data = f"data=[{', '.join(map(str, cases))}]"
+        return load_config(TrainConfig, SETTINGS, [data, *more, *self.overrides])
 
 
-def teach(cases: Path, run_folder: Path, teaching: Teaching) -> StoredNetwork | None:
+def teach(cases: Sequence[Path], run_folder: Path, teaching: Teaching) -> StoredNetwork | None:
     """Teach the decoder of a model, and round it again; goes on where it ended.
 
     Parameters
     ----------
-    cases : Path
-        Holds <modality>/mine and <modality>/memory.
+    cases : sequence of Path
+        Folders, which hold <modality>/mine and <modality>/memory.
     run_folder : Path
     teaching : Teaching
 
@@ -95,7 +95,8 @@ def teach(cases: Path, run_folder: Path, teaching: Teaching) -> StoredNetwork | 
     """
     settings = teaching.settings(cases, f"teacher_cache={run_folder.parent / 'embeddings'}")
     # The settings do not know of which modality the groups are.
-    names = {case.data_set.rpartition("/")[2]: case.data_set for case in find_cases(cases)}
+    sets = {case.data_set for folder in cases for case in find_cases(folder)}
+    names = {own.rpartition("/")[2]: own for own in sets}
     counts = {names[own]: count for own, count in settings.counts.items()}
     settings = settings.model_copy(update={"counts": counts})
     start = restore_network(teaching.base)

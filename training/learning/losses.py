@@ -118,7 +118,8 @@ def batch_losses(
             terms["distill"] = terms["distill"] * trust
             if answers:
                 soft = teacher[1].float().sigmoid()
-                sure = trust if remembers else torch.where(labelled == 1, trust, labelled)
+                sure = torch.where(labelled == 1, trust, labelled)
+                sure = 1 - labelled if remembers else sure
                 terms["answer"] = cross_entropy_loss(answers[0][0], soft) * sure
     return {name: term.mean() for name, term in terms.items()}
 

@@ -47,7 +47,7 @@ _LEARN = ModelEntry(
     None,
     "Learn from my corrections…",
     "Learn from my corrections…",
-    "A network of your own, kept only where it is better on images that are held back",
+    "A network of your own, kept only where it is better on images that it has not seen",
 )
 
 
