@@ -156,7 +156,8 @@ class Guide(QFrame):
             self._tip = QPoint(at.left(), centre.y())
             self.move(self._tip.x() - self.width(), self._tip.y() - 2 * _ARROW)
         else:
-            self._tip = QPoint(centre.x(), at.top())
+            # On the right lie the planes.
+            self._tip = QPoint(at.left() + at.width() // 3, at.top())
             self.move(self._tip.x() - self.width() // 2, self._tip.y() - self.height())
         # Not over the bar of slices, once there is one.
         bar = self._targets.get(CORRECT)
