@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -44,8 +43,6 @@ def run(
 ) -> None:
     """Open the window, then the volume, then the boxes one after the other, and stay.
 
-    What there is of Python's objects by then is left out of its garbage collections from then on.
-
     Parameters
     ----------
     path : Path or None
@@ -85,9 +82,6 @@ def run(
     with notification_manager.notification_ready.blocker():
         viewer.window.show()
     window.show(None if screenshot is None else _PICTURE)
-    # What is there by now stays: collections that went through it would hold up the window.
-    gc.freeze()
-    gc.enable()
     steps = _steps(viewer, dock, path is not None, boxes, axis, screenshot)
     failures: list[MedSAMQError] = []
 
