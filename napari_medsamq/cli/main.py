@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
@@ -155,10 +156,16 @@ def gui(
         if box and path is None and sample is None:
             raise PromptError("A box needs a volume: name a file or --sample ct.")
         labels = parse_labels(label, len(box))
+        collects = gc.isenabled()
+        gc.disable()  # modules stay: looking for what could go takes .4 s, and later holds up
         try:
             from napari_medsamq.ui.app import run
         except ImportError as error:
             raise no_window(error) from error
+        finally:
+            gc.freeze()
+            if collects:
+                gc.enable()
         source = path if sample is None else SAMPLES / SAMPLE_FILES[sample]
         if screenshot is not None and not screenshot.parent.is_dir():
             raise SaveError(f"There is no folder {screenshot.parent} for the screenshot. Make it.")

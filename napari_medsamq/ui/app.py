@@ -18,6 +18,7 @@ from napari_medsamq.io.modality import Modality
 from napari_medsamq.io.source import Selection
 from napari_medsamq.ui.app_window import AppWindow
 from napari_medsamq.ui.dock import MedSAMQWidget
+from napari_medsamq.ui.forms.guide import OPEN
 from napari_medsamq.ui.preferences import DockOptions
 from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.workflows.parsing import parse_box
@@ -76,6 +77,7 @@ def run(
     window.open_requested.connect(dock.form.volume.ask_for_file)
     if path is not None:  # while the network is loaded and the window comes up
         dock.open_path(path, modality=modality, selection=selection)
+        dock.form.guide.done(OPEN)
     # At each start napari says that PyQt5 nears the end of its support, as the first page does.
     with notification_manager.notification_ready.blocker():
         viewer.window.show()

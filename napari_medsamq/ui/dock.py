@@ -155,8 +155,13 @@ class MedSAMQWidget(QWidget):
         modality: Modality | None = None,
         selection: Selection = Selection(),  # noqa: B008 (frozen)
     ) -> None:
-        """Read a file or DICOM folder in the background and show it."""
+        """Read a file or DICOM folder in the background and show it, or show it if it is open."""
         self.failure = None
+        for own in self.workspaces:
+            there = own.session.volume.path
+            if there is not None and there.resolve() == path.resolve() and selection == Selection():
+                self._take(own)
+                return
         self._opener.open_path(path, modality=modality, selection=selection)
 
     def may_close(self) -> bool:

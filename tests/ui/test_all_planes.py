@@ -288,6 +288,8 @@ def test_a_single_slice_has_no_other_planes(engine, window, tmp_path):
         assert window.dock.controller.view.plane.name == "Axial"
         assert "single slice" in window.dock.status
     assert window.dock.form.volume.planes.isHidden()
+    window.press(Qt.Key.Key_P)
+    assert "no others to carry the mask to" in window.dock.status
 
 
 def test_panes_count_slices_as_the_bar_does(panes):

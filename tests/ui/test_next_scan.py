@@ -85,6 +85,13 @@ def test_what_was_opened_last_is_opened_again(engine, window, folder):
     for name in ("a", "b"):
         window.open(folder / f"{name}.nii.gz")
     assert Path(get_open_history()[0]) == folder, "where dialogs begin"
+    # One that is open still is shown, and not read again.
+    both = [*window.dock.workspaces]
+    for name, own in zip(("a", "b"), both, strict=True):
+        lines(window, "Recent")[f"{name}.nii.gz"].trigger()
+        window.wait()
+        assert window.workspace is own
+        assert window.dock.workspaces == both
     window.close_dock()
     window.open_dock()
     window.wait()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QPoint, QPointF, QRect, Qt, QTimer, Signal
-from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPolygonF
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPolygonF, QRegion
 from qtpy.QtWidgets import QBoxLayout, QFrame, QWidget
 
 from napari_medsamq.ui.forms.elements import button, row, wrapping_label
@@ -24,7 +24,7 @@ STEPS = (
     "nothing is lost.",
 )
 # Of the letters in a line, where all is in one line too, and of the arrow in pixels.
-_LETTERS, _FLAT_LETTERS, _ARROW = 36, 78, 12
+_LETTERS, _FLAT_LETTERS, _ARROW = 36, 86, 12
 # A target on the left, or on the right, of such shares of the window is pointed at from beside it.
 _LEFT, _RIGHT = 0.25, 0.6
 _STYLE = (
@@ -156,22 +156,27 @@ class Guide(QFrame):
             self._tip = QPoint(at.left(), centre.y())
             self.move(self._tip.x() - self.width(), self._tip.y() - 2 * _ARROW)
         else:
-            self._tip = QPoint(centre.x(), at.top())
+            # On the right lie the planes.
+            self._tip = QPoint(at.left() + at.width() // 3, at.top())
             self.move(self._tip.x() - self.width() // 2, self._tip.y() - self.height())
-        self.move(self.x(), max(0, min(self.y(), window.height() - self.height())))
+        # Not over the bar of slices, once there is one.
+        bar = self._targets.get(CORRECT)
+        on_bar = bar is not None and isalive(bar) and bar.isVisibleTo(window)
+        lowest = bar.mapTo(window, QPoint(0, 0)).y() if on_bar else window.height()
+        self.move(self.x(), max(0, min(self.y(), lowest - self.height())))
+        # What lies around is the picture's.
+        self.setMask(QRegion(self._body) + QRegion(self._arrow.toPolygon()))
         self.show()
         self.raise_()
         self.update()
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
-        """Paint the ground, and the arrow to the target."""
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor(LIT))
-        body = self.rect().adjusted(_ARROW, _ARROW, -_ARROW, -_ARROW)
-        painter.drawRoundedRect(body, 6, 6)
-        tip = QPointF(self._tip - self.pos())
+    @property
+    def _body(self) -> QRect:
+        return self.rect().adjusted(_ARROW, _ARROW, -_ARROW, -_ARROW)
+
+    @property
+    def _arrow(self) -> QPolygonF:
+        body, tip = self._body, QPointF(self._tip - self.pos())
         below = tip.y() >= self.height() - 1
         aside = QPointF(_ARROW, 0) if below else QPointF(0, _ARROW)
         foot = (
@@ -179,5 +184,14 @@ class Guide(QFrame):
             if below
             else QPointF(body.left() if tip.x() < body.left() else body.right(), tip.y())
         )
-        painter.drawPolygon(QPolygonF([tip, foot + aside, foot - aside]))
+        return QPolygonF([tip, foot + aside, foot - aside])
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
+        """Paint the ground, and the arrow to the target."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(LIT))
+        painter.drawRoundedRect(self._body, 6, 6)
+        painter.drawPolygon(self._arrow)
         painter.end()

@@ -29,6 +29,7 @@ from napari_medsamq.ui.forms.elements import (
     button,
     check_box,
     lay_out,
+    make_primary,
     row,
     wrapping_label,
 )
@@ -88,6 +89,7 @@ class VolumeForm(QWidget):
         self._run = button(
             "", self.run_requested.emit, "Segment the boxes of the prior scan as they are now"
         )
+        make_primary(self._run)
         self.planes = self._build_planes(planes, keys["all_planes"])
         self.menu = QMenu(self)
         self.menu.setToolTipsVisible(True)

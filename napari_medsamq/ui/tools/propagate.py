@@ -105,6 +105,9 @@ class PropagateTool(Tool):
         """Carry the label that is drawn for across the plane in view; see `tool_rail.WAYS`."""
         axis, shown = self._view.axis, self._view.index
         last = self._session.label.shape[axis] - 1
+        if last == 0:
+            self._say("This is a single slice: there are no others to carry the mask to.")
+            return
         ends = {UP: (last, last), DOWN: (0, 0), TO_VIEW: (shown, shown)}
         first, last = ends.get(way, (0, last))
         self._workspace.strokes.after_stroke(partial(self._start, axis, first, last), self._compute)
