@@ -461,7 +461,7 @@ class PropagationSnapshot:
     edits : int
         How many edits there were.
     kept : (z, y, x) bool
-        What it leaves as it is; `keep_drawn` adds to it.
+        What it leaves as it is, within boxes on other planes too; `keep_drawn` adds to it.
     """
 
     axis: int
@@ -475,6 +475,11 @@ class PropagationSnapshot:
         """Take down from where a label would be carried along an axis now."""
         known = history.known_slices(axis, label_id)
         kept = kept_voxels(history.label, history.accepted, axis, label_id)
+        for prompt in history.prompts:
+            if isinstance(box := prompt.box, BoxPrompt) and prompt.label_id == label_id:
+                place = box.index, slice(box.y0, box.y1 + 1), slice(box.x0, box.x1 + 1)
+                np.moveaxis(kept, box.axis, 0)[place] = True
+                kept.reshape(-1)[prompt.voxels] = True
         return cls(axis, label_id, known, len(history.edits), kept)
 
     def keep_drawn(self, history: History, group: object) -> set[int]:

@@ -153,6 +153,31 @@ def first_record(path: Path) -> Record:
     raise JournalError(f"{path} does not say what image it is of; it is damaged.")
 
 
+def record_kinds(path: Path) -> list[str]:
+    """Return what kinds the records of a journal are of, in their order, reading no arrays.
+
+    Those up to one that is cut off or malformed.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    kinds = []
+    with path.open("rb") as file:
+        file.seek(_HEAD.size)
+        while len(frame := file.read(_FRAME.size + _JSON.size)) == _FRAME.size + _JSON.size:
+            length, _ = _FRAME.unpack_from(frame)
+            (described,) = _JSON.unpack_from(frame, _FRAME.size)
+            end = file.tell() - _JSON.size + length
+            try:
+                kinds.append(str(json.loads(file.read(min(described, length)))["kind"]))
+            except _MALFORMED:
+                break
+            file.seek(end)
+    return kinds
+
+
 def _unreadable(path: Path, error: OSError) -> JournalError:
     return JournalError(
         f"The journal {path} cannot be read ({error.strerror or error}). Check that the file is "

@@ -25,7 +25,7 @@ from napari_medsamq.records.journal_format import Record
 BEGIN, EDIT, UNDO, REDO = "begin", "edit", "undo", "redo"
 # What edits that entered label files were called in journals of before; the file's name follows.
 _LOADED = "load "
-STYLE, CARRY, SEEN = "style", "carry", "seen"
+STYLE, CARRY, SEEN, SAVE = "style", "carry", "seen", "save"
 
 
 class Recorder:

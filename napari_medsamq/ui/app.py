@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -75,16 +74,13 @@ def run(
     window = AppWindow(frame, viewer.window.window_menu, dock.may_close)
     window.dropped.connect(dock.open_path)
     window.open_requested.connect(dock.form.volume.ask_for_file)
+    if path is not None:  # while the network is loaded and the window comes up
+        dock.open_path(path, modality=modality, selection=selection)
     # At each start napari says that PyQt5 nears the end of its support, as the first page does.
     with notification_manager.notification_ready.blocker():
         viewer.window.show()
     window.show(None if screenshot is None else _PICTURE)
-    read = (
-        None
-        if path is None
-        else partial(dock.open_path, path, modality=modality, selection=selection)
-    )
-    steps = _steps(viewer, dock, read, boxes, axis, screenshot)
+    steps = _steps(viewer, dock, path is not None, boxes, axis, screenshot)
     failures: list[MedSAMQError] = []
 
     def go_on() -> None:
@@ -108,16 +104,13 @@ def run(
 def _steps(
     viewer: napari.Viewer,
     dock: MedSAMQWidget,
-    read: Callable[[], None] | None,
+    opens: bool,
     boxes: Sequence[Box],
     axis: int,
     screenshot: Path | None,
 ) -> Iterator[None]:
     # Goes on to the next `yield` whenever the dock has nothing more to do.
-    yield
-    if read is not None:
-        read()
-        yield
+    if opens:
         if dock.controller is None:
             if dock.failure is not None:
                 raise dock.failure

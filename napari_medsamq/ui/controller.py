@@ -15,7 +15,7 @@ from napari_medsamq.inference.engine import Engines
 from napari_medsamq.io.files import as_file_name
 from napari_medsamq.io.label_writer import label_formats
 from napari_medsamq.ui.canvas.canvas_widget import dock_frame
-from napari_medsamq.ui.canvas.planes import PLANES, range_without
+from napari_medsamq.ui.canvas.planes import PLANES, is_flat, range_without
 from napari_medsamq.ui.forms.help_dialog import HelpKey
 from napari_medsamq.ui.forms.label_form import StructureRow
 from napari_medsamq.ui.forms.tool_rail import (
@@ -280,6 +280,9 @@ class Controller(Tool):
 
     def show_plane(self, number: int) -> None:
         """Show axial (0), coronal (1) or sagittal (2) slices in radiological convention."""
+        if is_flat(self.session.volume) and PLANES[number] is not self.view.plane:
+            self._say("This is a single slice: there are no other planes.")
+            return
         self.workspace.add_to(self._viewer)
         self.view_3d.leave()
         self.turn(PLANES[number])
@@ -309,6 +312,7 @@ class Controller(Tool):
             folder / f"{name}_label",
             label_formats(volume),
         )
+        self._dock.volume.planes.setHidden(is_flat(volume))
         self._chooser.show(volume.modality)
         self._show_session()
 

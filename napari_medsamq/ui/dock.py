@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,6 @@ from napari_medsamq.io.modality import Modality
 from napari_medsamq.io.readers import scans_beside
 from napari_medsamq.io.source import Selection
 from napari_medsamq.plugin import SAMPLES
-from napari_medsamq.records.work_list import BEGUN, NEW, WorkList
 from napari_medsamq.ui import preferences
 from napari_medsamq.ui.canvas.canvas_widget import canvas_widget, main_window
 from napari_medsamq.ui.canvas.picture_corners import PictureCorners
@@ -124,11 +124,12 @@ class MedSAMQWidget(QWidget):
         self.form.volume.scan_requested.connect(self._open_instead)
         self.form.volume.recent_requested.connect(self._show_recent)
         self.form.volume.beside_requested.connect(self._show_beside)
-        self._work_list = WorkList(options.journals or preferences.journals())
         self._guides = options.ask and preferences.shows_guide()
         self.form.guide.sample_requested.connect(partial(self.open_path, SAMPLES / "ct.nii.gz"))
         self.form.guide.ended.connect(self._end_guide)
         napari_viewer.layers.selection.events.active.connect(self._on_active_layer)
+        # What is kept of a layer that goes is garbage again.
+        napari_viewer.layers.events.removed.connect(gc.unfreeze)
         for key, action in self._keys.items():
             napari_viewer.bind_key(key, self._on_key(action.act), overwrite=True)
 
@@ -299,20 +300,14 @@ class MedSAMQWidget(QWidget):
         return path, [] if path is None else scans_beside(path)
 
     def _show_recent(self) -> None:
-        self.form.volume.show_recent(self._work_list.latest(_RECENT))
+        self.form.volume.show_recent(self._opener.work_list.latest(_RECENT))
 
     def _show_beside(self) -> None:
         here, scans = self._scans()
-        self.form.volume.show_beside(
-            [(scan, self._work_list.progress(scan)) for scan in scans], here
-        )
-
-    def _note_progress(self) -> None:
-        """Write down how far the work on each open volume has come, where that has changed."""
-        for own in self.workspaces:
-            path, now = own.session.volume.path, own.progress
-            if path is not None and now not in (None, self._work_list.noted.get(path)):
-                self._work_list.note(path, now)
+        now = {own.session.volume.path: own.progress for own in self.workspaces}
+        before = self._opener.work_list.progress
+        listed = [(scan, now.get(scan) or before(scan)) for scan in scans]
+        self.form.volume.show_beside(listed, here)
 
     def _on_closed(self) -> None:
         """The volume in use was closed: another open one is shown."""
@@ -387,12 +382,7 @@ class MedSAMQWidget(QWidget):
         self._controller.volume_closed.connect(self._on_closed)
         volume = workspace.session.volume
         if volume.path is not None:
-            known = self._work_list.progress(volume.path)
-            begun = BEGUN if known == NEW and workspace.session.history.edits else known
-            self._work_list.note(volume.path, workspace.progress or begun)
             update_open_history(str(volume.path))  # where the next dialog begins
-        for signal in (workspace.changed, workspace.saved):
-            signal.connect(self._note_progress, unique=True)
         self.form.guide.done(OPEN)
         begin = f"Press {self._names['draw']}, then drag a box around a structure."
         if self._draws:
@@ -401,6 +391,10 @@ class MedSAMQWidget(QWidget):
         self._show(begin, [*self._refused, *self._told, *volume.warnings])
         self._refused.clear()
         self._told.clear()
+        # A look at every object that there is takes a seventh of a second: now, and not whenever
+        # Python likes to, while the mouse moves.
+        gc.collect()
+        gc.freeze()
 
 
 def _stop(compute: Worker, files: Worker) -> None:

@@ -48,6 +48,13 @@ def report_masks(name: str, masks: Sequence[SliceMask], gained_ml: float, all_ml
     return f"{name}: {gained_ml:+,.1f} mL on {where}, {all_ml:,.1f} mL in all.{doubt}"
 
 
+def report_stroke(changes: Sequence[tuple[str, float, float]]) -> str:
+    """Say what a brush stroke has done to structures: name, mL gained and mL in all of each."""
+    return " ".join(
+        f"{name}: {gained:+,.2f} mL, {in_ml(total)} in all." for name, gained, total in changes
+    )
+
+
 def _doubts(masks: Sequence[SliceMask]) -> bool:
     return float(np.mean([mask.iou for mask in masks])) < _LEAST_IOU
 

@@ -28,6 +28,7 @@ from napari_medsamq.plugin import foreign_volume, image_layer, layer_volume
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.recording import Recorder, Restored
 from napari_medsamq.records.recovery import FoundJournal, find_journal
+from napari_medsamq.records.work_list import WorkList
 from napari_medsamq.ui.dialogs import ask_label, ask_resume, ask_selection
 from napari_medsamq.ui.preferences import (
     DockOptions,
@@ -57,6 +58,11 @@ class Opener(QObject):
     workspaces : list of Workspace
         Those that are open in the viewer, oldest first; new ones are added.
     options : DockOptions
+
+    Attributes
+    ----------
+    work_list : WorkList
+        Of all volumes that were opened from files.
     """
 
     opened = Signal(Workspace)
@@ -84,6 +90,7 @@ class Opener(QObject):
         self._workspaces = workspaces
         self._ask, self._memory = options.ask, options.memory
         self._journals = options.journals or journals()
+        self.work_list = WorkList(self._journals)
         # From a journal's own thread.
         self._lost.connect(self.failed.emit)
         self._engines = engines
@@ -156,7 +163,8 @@ class Opener(QObject):
 
     def _on_engine(self, engine: Engine) -> None:
         self._ready = True
-        self.said.emit(f"Ready: {engine.spec.name}. Open a volume to begin.")
+        begin = "" if self._files.busy else " Open a volume to begin."
+        self.said.emit(f"Ready: {engine.spec.name}.{begin}")
         if self._workspaces:
             self.opened.emit(self._workspaces[-1])
             return
@@ -324,6 +332,8 @@ class Opener(QObject):
         workspace.shares_window = restored is None or restored.shared
         workspace.closed.connect(partial(self._workspaces.remove, workspace))
         self._workspaces.append(workspace)
+        if volume.path is not None:
+            self.work_list.note(volume.path, past.path.name)
         self.opened.emit(workspace)
 
     @staticmethod

@@ -77,7 +77,6 @@ class Workspace:
     """
 
     changed = Signal()
-    saved = Signal()
     seen_changed = Signal()  # what the network sees of the volume, or the network
     refused = Signal(Exception)
     closed = Signal()
@@ -128,9 +127,7 @@ class Workspace:
         self.plane = finest_plane(volume)
         self.body = body_box(volume)
         self.strokes = LabelStrokes(session, self.labels, self.refresh, self.refused.emit)
-        self.preview.events.visible.connect(self._show_filled)
-        self.boxes.events.mode.connect(self._show_filled)
-        self.marks.events.data.connect(self._show_filled)
+        self.marks.events.data.connect(self._show_marks)
         self.prompts.changed.connect(self.refresh)
         self.prompts.waiting_changed.connect(self._on_waiting)
         self.box_layer.changed.connect(self._on_box)
@@ -142,8 +139,7 @@ class Workspace:
     def add_to(self, viewer: ViewerModel) -> None:
         """Show those of the layers that the viewer does not have.
 
-        Those of the preview and of clicks come when boxes are drawn, and when there is something in
-        them: each takes napari a twelfth of a second.
+        That of clicks comes when there are any: each layer takes napari a twelfth of a second.
         """
         if self._viewer is None:
             self._shown_in = ref(viewer)
@@ -172,13 +168,11 @@ class Workspace:
     def mark_saved(self, path: Path, edits: tuple[Edit, ...]) -> None:
         """Take down where the label was saved, and what had been done by then."""
         self.saved_to, self._saved_edits = path, edits
-        self.saved.emit()
 
     @property
     def progress(self) -> str | None:
         """How far the work has come; None where nothing was done since it was opened."""
-        now = self.session.history.edits
-        if list(map(id, now)) != list(map(id, self._saved_edits)):
+        if self.session.history.edits != self._saved_edits:
             return BEGUN
         return None if self.saved_to is None else SAVED
 
@@ -229,17 +223,12 @@ class Workspace:
         return VOLUME in layer.metadata or layer is self.preview
 
     def _has_content(self, layer: Layer) -> bool:
-        if layer is self.preview:
-            return bool(layer.visible) or self.boxes.mode == "add_rectangle"
         return layer is not self.marks or len(self.marks.data) > 0
 
-    def _show_filled(self) -> None:
-        """Show the layer of the preview, or of clicks, with the active layer as it was."""
+    def _show_marks(self) -> None:
+        """Show the layer of clicks once there are any, with the active layer as it was."""
         viewer = self._viewer
-        if viewer is not None and any(
-            self._has_content(layer) and layer not in viewer.layers
-            for layer in (self.preview, self.marks)
-        ):
+        if viewer is not None and len(self.marks.data) > 0 and self.marks not in viewer.layers:
             active = viewer.layers.selection.active
             self.add_to(viewer)
             viewer.layers.selection.active = active
@@ -334,7 +323,7 @@ class Workspace:
             return
         shown = [item for item in self.prompts.shown if self.session.style(item.label_id).visible]
         show_clicks(self.marks, [item.box for item in shown])
-        self._show_filled()
+        self._show_marks()
         self.box_layer.show(
             shown,
             [self.session.style(item.label_id).color for item in shown],

@@ -11,17 +11,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
 from pyvirtualdisplay import Display
+from scipy.ndimage import binary_erosion
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "napari_medsamq" / "docs" / "pictures"
 SIZE = 1280, 800
 sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 
+# Of the sample CT in `sheet`: the body, at half its size, in so many columns.
+BODY, COLUMNS = np.s_[:, 128:404:2, 72:440:2], 5
 # Corners (z, y, x) of boxes on the sample CT, and on the sample MR.
 LIVER = (10, 192, 110), (10, 384, 268)
-SPLEEN = (10, 262, 312), (10, 386, 404)
+SPLEEN = (10, 243, 288), (10, 382, 402)
 STOMACH = (10, 231, 270), (10, 336, 332)
 TUMOUR = (
     ((15, 138, 158), (15, 172, 206)),
@@ -78,6 +81,26 @@ def checked(window):
     window.qtbot.waitUntil(lambda: not controller.measure.pending, 300_000)
 
 
+def sheet(session) -> Image.Image:
+    """All slices, with the outlines of their labels."""
+    grey, label = session.window.apply(session.volume.data)[BODY], session.label[BODY]
+    # A few greys are enough, and a fifth of the size.
+    tiles = np.repeat(grey[..., None] // 24 * 24, 3, axis=-1)
+    for label_id in session.history.voxel_counts:
+        edge = [own & ~binary_erosion(own) for own in label == label_id]
+        tiles[np.array(edge)] = ImageColor.getrgb(session.style(label_id).color)
+    rows = [np.hstack(tiles[at : at + COLUMNS]) for at in range(0, len(tiles), COLUMNS)]
+    return Image.fromarray(np.vstack(rows))
+
+
+def save(name: str, picture: Image.Image) -> None:
+    path = FOLDER / f"{name}.png"
+    # Colours that are rare, as in the list of structures, stay what they are.
+    few = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
+    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
+
+
 def pictures(window) -> Iterator[str]:
     """Bring the window to what each picture shows, and name that."""
     from qtpy.QtCore import QEvent, Qt
@@ -109,6 +132,7 @@ def pictures(window) -> Iterator[str]:
     draws(window, "Spleen", SPLEEN)
     carries(window)
     checked(window)
+    save("slices", sheet(window.session))
     yield "window"
 
     form.label.new_requested.emit("Stomach")
@@ -177,12 +201,8 @@ def main() -> None:
             viewer.window.show()
         frame.show(SIZE)
         for name in pictures(window):
-            seen = Image.fromarray(viewer.screenshot(canvas_only=False, flash=False)).convert("RGB")
-            path = FOLDER / f"{name}.png"
-            # Colours that are rare, as in the list of structures, stay what they are.
-            few = seen.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-            few.save(path, optimize=True)
-            print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
+            seen = Image.fromarray(viewer.screenshot(canvas_only=False, flash=False))
+            save(name, seen.convert("RGB"))
         viewer.close()
 
 

@@ -64,6 +64,9 @@ def _no_leftovers(monkeypatch):
         gc.unfreeze()
         gc.collect()
     gc.freeze()
+    # So does the dock, once a volume is open.
+    passed = SimpleNamespace(collect=lambda: 0, freeze=lambda: None, unfreeze=lambda: None)
+    monkeypatch.setattr("napari_medsamq.ui.dock.gc", passed)
     if sys.platform != "win32":
         # napari collects whenever a layer goes, for the sake of drivers on Windows.
         monkeypatch.setattr("napari._vispy.canvas.gc", SimpleNamespace(collect=lambda: None))

@@ -282,6 +282,21 @@ def test_a_single_slice_has_no_other_planes(engine, window, tmp_path):
     assert "single slice" in window.dock.status
     assert found(window, PlanePane) == []
     assert not window.button("All F5").isChecked()
+    # Nor are they offered.
+    for key in KEYS:
+        window.press(key)
+        assert window.dock.controller.view.plane.name == "Axial"
+        assert "single slice" in window.dock.status
+    assert window.dock.form.volume.planes.isHidden()
+
+
+def test_panes_count_slices_as_the_bar_does(panes):
+    own, bar = pane(panes, "Coronal"), panes.dock.controller.slices.bar
+    assert "not drawn on" in own.toolTip()
+    panes.dock.controller.view.go({1: 20})
+    panes.press(Qt.Key.Key_F3)
+    assert bar.text.startswith("21 of 64")
+    assert own.text == "Coronal\n21 of 64"
 
 
 def test_planes_stay_for_the_next_volume_and_go_with_the_dock(panes, tmp_path):

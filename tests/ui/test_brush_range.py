@@ -1,8 +1,11 @@
-"""A brush that paints some values of the image only, by the mouse."""
+"""A brush that says what it did, and may paint some values of the image only, by the mouse."""
+
+import re
 
 import numpy as np
 import pytest
 from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QSpinBox
 
 from napari_medsamq.workflows.replay import replay_journal
 
@@ -129,6 +132,45 @@ def test_a_key_goes_through_the_ranges(brush):
     assert brush.dock.status == "The brush paints all values."
     brush.drag(TISSUE, AIR)
     assert painted(brush) == [-1000, -100, 40]
+
+
+def test_it_is_said_what_a_stroke_has_changed(brush):
+    def said(name, sign):
+        """The millilitres that a structure has gained by the last stroke, and all of it."""
+        gained, total = re.search(
+            rf"{name}: ({sign}[\d.]+) mL, ([\d.]+) mL in all", brush.dock.status
+        ).groups()
+        return float(gained), float(total)
+
+    def ml(label_id):
+        return np.count_nonzero(brush.session.label == label_id) * 3 * 0.7 * 0.5 / 1000
+
+    brush.drag(TISSUE, FAT)
+    assert said("Label 1", r"\+") == pytest.approx((ml(1), ml(1)), abs=0.005)
+    whole = ml(1)
+    brush.workspace.show_label(2)
+    brush.drag(TISSUE, AIR)
+    assert brush.dock.status.startswith("Label 2: +")
+    assert said("Label 2", r"\+") == pytest.approx((ml(2), ml(2)), abs=0.005)
+    assert said("Label 1", "-") == pytest.approx((ml(1) - whole, ml(1)), abs=0.005)
+    brush.press(Qt.Key.Key_X)
+    whole = ml(2)
+    brush.drag(FAT, AIR)
+    assert said("Label 2", "-") == pytest.approx((ml(2) - whole, ml(2)), abs=0.005)
+    brush.press(Qt.Key.Key_Z, CONTROL)
+    assert brush.dock.status == "Undone: brush stroke."
+
+
+def test_its_size_has_a_field_and_keys(brush):
+    field, labels = brush.dock.form.rail.findChild(QSpinBox), brush.workspace.labels
+    assert field.value() == 6
+    brush.press(Qt.Key.Key_BracketRight)
+    assert field.value() == labels.brush_size == 7
+    field.setValue(20)
+    assert labels.brush_size == 20
+    brush.drag(TISSUE, TISSUE)
+    columns = brush.session.label[12].any(0)
+    assert np.count_nonzero(columns) == pytest.approx(20, abs=1)
 
 
 def test_its_strokes_are_in_the_journal_like_others(brush, tmp_path):

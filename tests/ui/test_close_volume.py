@@ -1,5 +1,7 @@
 """A volume is closed, and gone; those that stay keep their order, their numbers and their work."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from napari.layers import Image
@@ -42,6 +44,21 @@ def drawn(dock):
     dock.drag(*BOX)
     dock.wait()
     return dock
+
+
+def test_the_garbage_collector_lets_an_open_volume_be_until_a_layer_goes(
+    window, engine, phantom, monkeypatch
+):
+    done = []
+    passed = {name: lambda name=name: done.append(name) for name in ("collect", "freeze")}
+    collector = SimpleNamespace(unfreeze=lambda: done.append("unfreeze"), **passed)
+    monkeypatch.setattr("napari_medsamq.ui.dock.gc", collector)
+    window.close_dock()
+    window.open_dock()
+    window.open(phantom.volume.path)
+    assert done == ["collect", "freeze"]
+    choose(window, "Close volume")
+    assert set(done[2:]) == {"unfreeze"}
 
 
 @pytest.mark.canvas
@@ -90,13 +107,12 @@ def test_layers_that_were_removed_come_back_in_their_order(drawn):
         assert in_order(drawn), numbers
 
 
-def test_layers_of_the_preview_and_of_clicks_come_when_they_are_needed(window, engine, phantom):
+def test_the_layer_of_clicks_comes_with_the_first_one(window, engine, phantom):
     window.open(phantom.volume.path)
     workspace, layers = window.workspace, window.viewer.layers
-    assert list(layers) == [workspace.image, workspace.labels, workspace.boxes]
     window.viewer.dims.set_point(0, 12 * 3.0)
     window.press(Qt.Key.Key_B)
-    # Not in the middle of a drag, which it would halt.
+    # That of the preview is there, as its coming would halt a drag.
     assert list(layers) == [workspace.image, workspace.labels, workspace.preview, workspace.boxes]
     window.drag(*BOX)
     window.wait()

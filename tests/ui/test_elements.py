@@ -14,6 +14,7 @@ from napari_medsamq.ui.forms.elements import (
     row,
     show_entries,
 )
+from napari_medsamq.ui.forms.message_bar import MessageBar
 
 
 @pytest.fixture
@@ -71,3 +72,16 @@ def test_rows_share_their_width(form):
     assert spans == [(0, 0, 1, 2), (1, 0, 1, 1), (1, 1, 1, 1), (2, 0, 1, 2)]
     assert [line.stretch(number) for number in range(line.count())] == [0, 1, 0]
     assert line.itemAt(0).widget().text() == "Name"
+
+
+def test_what_is_over_soon_is_not_announced(qtbot, monkeypatch):
+    monkeypatch.setattr("napari_medsamq.ui.forms.message_bar._SOON_MS", 20)
+    bar = MessageBar()
+    qtbot.addWidget(bar)
+    bar.announce("Segmenting…")
+    bar.show_text("Liver: 12 mL")
+    qtbot.wait(60)
+    assert bar.text == "Liver: 12 mL"
+    bar.announce("Segmenting…")
+    assert bar.text == "Liver: 12 mL"
+    qtbot.waitUntil(lambda: bar.text == "Segmenting…")

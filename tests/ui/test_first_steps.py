@@ -71,6 +71,9 @@ def test_the_guide_ends_for_good(window, settings):
     assert guide.isVisible()
     window.button("Next").click()
     assert guide.step == BOX
+    assert pointed_at(window) == "Box"
+    # Above where the liver's box begins.
+    assert guide.geometry().bottom() < window.native.mapTo(guide.parentWidget(), QPoint(0, 75)).y()
     window.button("End").click()
     assert not guide.isVisible()
     assert settings.start.guide is False

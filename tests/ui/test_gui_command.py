@@ -1,7 +1,5 @@
 """`medsamq gui` as it is typed: a window with volume, box and mask, or an error and no window."""
 
-from functools import partial
-
 import cv2
 import nibabel as nib
 import numpy as np
@@ -165,8 +163,9 @@ def test_a_second_start_asks_and_waits_for_the_answer(start):
 
 def test_boxes_are_for_the_labels_that_they_name(engine, window, phantom):
     boxes = [("24,16,12,55,47,12", (3, "Spleen")), ("24,16,10,55,47,10", (1, ""))]
-    read = partial(window.dock.open_path, phantom.volume.path, modality="CT")
-    for _ in _steps(window.viewer, window.dock, read, boxes, 0, None):
+    window.dock.open_path(phantom.volume.path, modality="CT")  # before the network is there
+    window.wait()
+    for _ in _steps(window.viewer, window.dock, True, boxes, 0, None):
         window.wait()
     assert [prompt.label_id for prompt in window.session.history.prompts] == [3, 1]
     assert [window.session.style(label_id).name for label_id in (3, 1)] == ["Spleen", "Label 1"]

@@ -1,5 +1,6 @@
 """From one scan of a folder to the next."""
 
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -8,6 +9,7 @@ import pytest
 from napari.utils.history import get_open_history
 
 from napari_medsamq.io.readers import scans_beside
+from napari_medsamq.records.journal_format import Record, append_record, write_head
 from napari_medsamq.records.work_list import BEGUN, NEW, SAVED, WorkList
 from napari_medsamq.ui import dock as dock_module
 
@@ -70,6 +72,11 @@ def test_the_scans_of_a_folder_are_marked_and_chosen_from(engine, window, folder
     assert marks(window)["c.nii.gz"] == "begun"
     window.dock.controller.undo.redo()
     assert marks(window)["c.nii.gz"] == "saved"
+    window.dock.controller.save_load.save(folder / "c_label.nii.gz")
+    window.wait()
+    lines(window, "Scans")["a.nii.gz"].trigger()
+    window.wait()
+    assert marks(window) == {"a.nii.gz": "new", "b.nii.gz": "begun", "c.nii.gz": "saved"}
 
 
 def test_what_was_opened_last_is_opened_again(engine, window, folder):
@@ -92,25 +99,37 @@ def test_what_was_opened_last_is_opened_again(engine, window, folder):
     assert [*lines(window, "Recent")] == ["a.nii.gz"]
 
 
-def test_a_work_list_that_is_damaged_begins_anew(tmp_path):
+def test_a_work_list_asks_the_journals_and_begins_anew_where_it_is_damaged(tmp_path):
     work = WorkList(tmp_path / "journals")
-    scans = [tmp_path / name for name in ("a", "b")]
+    scans = [tmp_path / name for name in ("a", "b", "c", "d")]
     assert work.latest(9) == []
-    for scan, progress in zip(scans, (BEGUN, SAVED), strict=True):
+    for scan in scans:
         scan.touch()
-        work.note(scan, progress)
-    assert [work.progress(scan) for scan in scans] == [BEGUN, SAVED]
+        work.note(scan, f"{scan.name}.journal")
+    assert {work.progress(scan) for scan in scans} == {NEW}, "there is no journal"
+    kept = tmp_path / "journals" / "scans.json"
+    for scan, kinds in zip(
+        scans, ("begin", "edit", "edit save", "edit save undo seen"), strict=True
+    ):
+        with (kept.parent / f"{scan.name}.journal").open("wb") as file:
+            write_head(file)
+            for kind in kinds.split():
+                append_record(file, Record({"kind": kind, "name": '{"kind": "edit"'}, {}))
+            file.write(b"\x09\0\0\0 cut off")
+    assert [work.progress(scan) for scan in scans] == [NEW, BEGUN, SAVED, BEGUN]
     assert work.latest(9) == scans[::-1]
-    assert work.latest(1) == scans[1:]
-    (kept,) = (tmp_path / "journals").iterdir()
+    assert work.latest(1) == scans[3:]
     for text in ("[1]", '{"a": 3', '{"/a": "lost"}'):
         kept.write_text(text)
-        assert work.progress(scans[0]) == NEW
+        assert work.progress(scans[1]) == NEW
         assert work.latest(9) == []
+    for name in (3, "\0", "lost", ""):
+        kept.write_text(json.dumps({str(scans[1]): name}))
+        assert work.progress(scans[1]) == NEW
     kept.unlink()
     kept.mkdir()
-    work.note(scans[0], BEGUN)
-    assert work.progress(scans[0]) == NEW
+    work.note(scans[1], "b.journal")
+    assert work.progress(scans[1]) == NEW
 
 
 def test_the_next_scan_takes_the_place_of_this_one(engine, window, folder, monkeypatch):

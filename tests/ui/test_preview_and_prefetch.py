@@ -136,7 +136,8 @@ def test_nothing_is_marked_while_boxes_are_drawn(dock):
 
 
 @pytest.mark.canvas
-def test_the_list_of_layers_follows_once_the_hand_rests(dock):
+def test_the_list_of_layers_follows_once_the_hand_rests(dock, monkeypatch):
+    monkeypatch.setattr(canvas_widget, "_REST_MS", 1_000)
     lists = dock.native.window().findChildren(QListView)
     (layers,) = [view for view in lists if view.inherits("QtLayerList")]
     assert layers.updatesEnabled()
@@ -146,6 +147,8 @@ def test_the_list_of_layers_follows_once_the_hand_rests(dock):
     drag.release()
     dock.qtbot.waitUntil(layers.updatesEnabled)
     drag = Drag(dock, BOX[0])
+    drag.to(BOX[1], steps=3)
+    assert not layers.updatesEnabled()
     dock.close_dock()
     assert layers.updatesEnabled()
 
@@ -170,6 +173,7 @@ def test_an_answer_after_the_mouse_let_go_is_not_shown(dock, engine):
     drag = Drag(dock, BOX[0])
     drag.to(BOX[1], steps=3)
     drag.release()
+    dock.qtbot.waitUntil(lambda: dock.dock.status == "Segmenting…")
     engine.open.set()
     dock.wait()
     assert not shown(dock).any()

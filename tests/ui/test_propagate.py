@@ -8,6 +8,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from scripted_engine import ScriptedEngine, bright, load_instead
+from test_clicks import click
 from test_preview_and_prefetch import Drag
 
 from napari_medsamq.annotation.repairs import REPAIRS
@@ -116,6 +117,31 @@ def test_boxes_on_two_planes_are_a_3d_box_and_one_undo_takes_it_back(dock):
     assert slices(dock) == list(range(6, 19))
     dock.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     np.testing.assert_array_equal(dock.session.label, drawn)
+
+
+def test_anchors_on_two_planes_stay_whichever_is_carried(quick):
+    quick.press(Qt.Key.Key_F3)
+    quick.viewer.dims.set_point(1, 9.0)
+    quick.drag((5, 9, 0), (15, 9, 6))
+    quick.wait()
+    quick.press(Qt.Key.Key_C)
+    click(quick, (7, 9, 4), Qt.MouseButton.RightButton)
+    quick.wait()
+    drawn = quick.session.label.copy()
+    across, axial = np.s_[5:16, 9, :7], np.s_[10]
+    # The click has taken something away, which is not to be filled again.
+    assert 20 < np.count_nonzero(drawn[across]) < 11 * 4
+    for key in (Qt.Key.Key_F2, Qt.Key.Key_F3):
+        quick.press(key)
+        quick.press(Qt.Key.Key_P)
+        settle(quick)
+        label = quick.session.label
+        np.testing.assert_array_equal(label[across], drawn[across])
+        np.testing.assert_array_equal(label[axial], drawn[axial])
+        assert label[:, 5:13, 3:11].mean() > 0.9
+    for _ in range(2):
+        quick.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(quick.session.label, drawn)
 
 
 def test_a_better_box_has_only_its_neighbourhood_made_anew(quick):

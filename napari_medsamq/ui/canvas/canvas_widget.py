@@ -11,6 +11,8 @@ Kind = TypeVar("Kind", bound=QWidget)
 
 # A box that lags behind the mouse for longer is felt.
 _MOST_HELD_MS = 40
+# Lists beside the picture follow the hand once it has rested for so long.
+_REST_MS = 300
 
 
 def canvas_widget(inside: QWidget) -> QWidget:
@@ -51,19 +53,12 @@ def _above(inside: QWidget, kind: type[Kind]) -> Kind | None:
     return parent
 
 
-def show_list(inside: QWidget, shown: bool) -> None:
-    """Have napari's list of layers follow them, or rest: it is painted anew for each change."""
-    window = main_window(inside)
-    for view in [] if window is None else window.findChildren(QListView):
-        if view.inherits("QtLayerList"):
-            view.setUpdatesEnabled(shown)
-
-
 class PaintHold(QObject):
-    """Keeps a canvas from being painted until more is there to be seen.
+    """Keeps a canvas from being painted until more is there to be seen, and lists until later.
 
     A picture takes OpenGL in software 25 to 40 ms: a box that is painted first and its mask
-    afterwards come later than both at once.
+    afterwards come later than both at once. napari's list of layers is painted anew for each change
+    of one.
 
     Parameters
     ----------
@@ -77,15 +72,17 @@ class PaintHold(QObject):
         self._holds = False
         # What is there to be seen is painted before anything is held again.
         self._due = False
+        # Runs while the canvas is held, and then until lists follow again.
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.setInterval(_MOST_HELD_MS)
-        self._timer.timeout.connect(self.release)
+        self._timer.timeout.connect(self._on_time)
         canvas.installEventFilter(self)
 
     def begin(self) -> None:
         """Paint nothing until `release`, or for 40 ms, once what is due is painted."""
         self._holds = True
+        if not self._timer.isActive():
+            self._show_list(False)
         self._keep()
 
     def release(self) -> None:
@@ -93,10 +90,17 @@ class PaintHold(QObject):
 
         Not at once: napari's lists and lines would come in a second picture of the window.
         """
+        if self._holds:
+            self._timer.start(_REST_MS)
         self._holds, self._due = False, True
-        self._timer.stop()
         if not self._canvas.updatesEnabled():
             self._canvas.setUpdatesEnabled(True)
+
+    def end(self) -> None:
+        """Hold nothing more, nor the list of layers."""
+        self.release()
+        self._timer.stop()
+        self._show_list(True)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (Qt's name)
         """See the canvas being painted."""
@@ -108,4 +112,16 @@ class PaintHold(QObject):
     def _keep(self) -> None:
         if self._holds and not self._due:
             self._canvas.setUpdatesEnabled(False)
-            self._timer.start()
+            self._timer.start(_MOST_HELD_MS)
+
+    def _on_time(self) -> None:
+        if self._holds:
+            self.release()
+        else:
+            self._show_list(True)
+
+    def _show_list(self, shown: bool) -> None:
+        window = main_window(self._canvas)
+        for view in [] if window is None else window.findChildren(QListView):
+            if view.inherits("QtLayerList"):
+                view.setUpdatesEnabled(shown)

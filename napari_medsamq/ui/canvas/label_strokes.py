@@ -134,8 +134,11 @@ class LabelStrokes:
         In the middle of a stroke, whose voxels the history does not know yet, it waits for the end;
         nothing is done if a worker was given that has been stopped by then.
         """
-        self._held.append((action, worker))
-        self._deliver()
+        if self._held or self.active:
+            self._held.append((action, worker))
+            self._look.start()
+        else:
+            action()
 
     @property
     def active(self) -> bool:

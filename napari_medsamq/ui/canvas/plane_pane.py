@@ -7,7 +7,7 @@ from dataclasses import asdict
 import cv2
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import QPoint, QPointF, QRect, QRectF, Qt, Signal
+from qtpy.QtCore import QPoint, QPointF, QRect, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QWheelEvent
 from qtpy.QtWidgets import QWidget
 
@@ -67,7 +67,7 @@ class PlanePane(QWidget):
         self.setAccessibleName(f"{plane.name} slice beside the picture")
         self.setToolTip(
             f"Click: go there in all planes. Wheel: other {plane.name.lower()} slices.\n"
-            "Double click: work on this plane."
+            "Double click: work on this plane; beside the picture it is not drawn on."
         )
 
     def show_slice(self, index: int, limits: tuple[float, float]) -> None:
@@ -97,6 +97,11 @@ class PlanePane(QWidget):
         if (row, column) != self._cross:
             self._cross = row, column
             self.update()
+
+    @property
+    def text(self) -> str:
+        """What is said of the slice."""
+        return f"{self.plane.name}\n{self.index + 1} of {len(self._data)}"
 
     @property
     def picture(self) -> QImage:
@@ -209,8 +214,7 @@ class PlanePane(QWidget):
         here = self.pixel(*self._cross).toPoint()
         for line in cross_lines(here, self.rect()):
             painter.drawLine(*line)
-        count = len(self._data)
-        write(painter, self.rect(), "top left", f"{self.plane.name} {self.index + 1}/{count}")
+        write(painter, self.rect(), "top left", self.text)
         write_letters(painter, self.rect(), self.letters)
         painter.end()
 
@@ -263,8 +267,7 @@ def cross_lines(here: QPoint, room: QRect) -> list[tuple[QPoint, QPoint]]:
 
 def write(painter: QPainter, room: QRect, edge: str, text: str) -> None:
     """Write white on half-transparent black, at an edge or in the upper left corner."""
-    metrics = painter.fontMetrics()
-    box = QRect(0, 0, metrics.horizontalAdvance(text) + 8, metrics.height() + 2)
+    box = QRect(QPoint(), painter.fontMetrics().size(0, text) + QSize(8, 2))
     inner = room.adjusted(_MARGIN, _MARGIN, -_MARGIN, -_MARGIN)
     box.moveCenter(inner.center())
     if "left" in edge:

@@ -60,6 +60,11 @@ PLANES = (
 )
 
 
+def is_flat(volume: Volume) -> bool:
+    """Tell whether a volume is a single slice."""
+    return 1 in volume.data.shape[:3]
+
+
 def finest_plane(volume: Volume) -> Plane:
     """Return the plane in which a volume shows most: the one whose pixels are the finest.
 
@@ -68,7 +73,7 @@ def finest_plane(volume: Volume) -> Plane:
     is shown in the plane it was taken in.
     """
     shape = volume.data.shape[:3]
-    if 1 in shape:
+    if is_flat(volume):
         return next(plane for plane in PLANES if plane.axis == shape.index(1))
     sides = [max(volume.pixel_size(plane.axis)) for plane in PLANES]
     return next(own for own, side in zip(PLANES, sides, strict=True) if side <= 1.05 * min(sides))

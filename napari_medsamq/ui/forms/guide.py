@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QPoint, QPointF, QRect, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPolygonF
-from qtpy.QtWidgets import QFrame, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QBoxLayout, QFrame, QWidget
 
 from napari_medsamq.ui.forms.elements import button, row, wrapping_label
 from napari_medsamq.ui.forms.icons import LIT
@@ -16,15 +16,15 @@ from napari_medsamq.ui.key_focus import by_tab_alone
 OPEN, BOX, PROPAGATE, CORRECT, SAVE = range(5)
 STEPS = (
     "Open a volume: the sample below, a file, or a DICOM folder dropped on the window.",
-    "Drag a box around a structure, with the tool Box ({draw}). Its mask follows the mouse.",
+    "Drag a box around a structure, with the tool Box ({draw}).",
     "Press {propagate}: the mask is carried through the slices until the structure ends.",
     "The bar shows which slices are worth a look, and {doubtful} leads there. Click on what is "
     "missing, right-click on what is too much.",
     "Save the label: it has exactly the grid of the source. Everything is also recorded, so that "
     "nothing is lost.",
 )
-# Of the letters in a line, and of the arrow in pixels.
-_LETTERS, _ARROW = 36, 12
+# Of the letters in a line, where all is in one line too, and of the arrow in pixels.
+_LETTERS, _FLAT_LETTERS, _ARROW = 36, 78, 12
 # A target on the left, or on the right, of such shares of the window is pointed at from beside it.
 _LEFT, _RIGHT = 0.25, 0.6
 _STYLE = (
@@ -61,10 +61,10 @@ class Guide(QFrame):
             "End", self.ended.emit, "Show the first steps no more; the preferences bring them back"
         )
         self._text.setTextInteractionFlags(Qt.TextInteractionFlag.NoTextInteraction)
-        layout = QVBoxLayout(self)
+        layout = QBoxLayout(QBoxLayout.Direction.TopToBottom, self)
         around = _ARROW + 8
         layout.setContentsMargins(around, around, around, around)
-        layout.addWidget(self._text)
+        layout.addWidget(self._text, 1)
         layout.addWidget(self._sample)
         layout.addLayout(row(self._next, end))
         self.setStyleSheet(_STYLE)
@@ -141,7 +141,11 @@ class Guide(QFrame):
         if not seen or not target.isVisibleTo(window):
             self.hide()
             return
-        width = _LETTERS * self.fontMetrics().averageCharWidth() + 2 * _ARROW
+        # The box of step two is drawn under it: so high up is no structure.
+        flat, way = self._step == BOX, QBoxLayout.Direction
+        self.layout().setDirection(way.LeftToRight if flat else way.TopToBottom)
+        letters = _FLAT_LETTERS if flat else _LETTERS
+        width = letters * self.fontMetrics().averageCharWidth() + 2 * _ARROW
         self.resize(width, self.layout().totalHeightForWidth(width))
         at = QRect(target.mapTo(window, QPoint(0, 0)), target.size())
         left, centre = at.center().x() < _LEFT * window.width(), at.center()

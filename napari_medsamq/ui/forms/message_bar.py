@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil
 
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QResizeEvent, QTextDocument
 from qtpy.QtWidgets import QFrame, QLabel, QSizePolicy, QTextEdit, QToolBar, QToolButton
 
@@ -12,6 +12,7 @@ from napari_medsamq.plain_text import plain, unguessed
 from napari_medsamq.ui.key_focus import by_tab_alone, name_the_rest
 
 _LINES = 2
+_SOON_MS = 150
 # What is under the mouse may change it without a move of what is beside it.
 _LONGEST = "-1000 HU · Right kidney · R 100  A 100  -1000 mm"
 # Amber, with a contrast of more than 4.5 on its ground: refused, but nothing is lost.
@@ -39,6 +40,11 @@ class MessageBar(QToolBar):
         self.addWidget(self.line)
         self.addWidget(self._undo)
         self.addWidget(self._place)
+        self._announced = ""
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(_SOON_MS)
+        self._soon.timeout.connect(self._on_soon)
         by_tab_alone(self)
         name_the_rest(self)
         self.show_undo(None)
@@ -50,9 +56,18 @@ class MessageBar(QToolBar):
 
     def show_text(self, text: str, details: str = "", *, refused: bool = False) -> None:
         """Say what happened, or what was refused and why; details are for those who ask."""
+        self._soon.stop()
         self.line.setToolTip(unguessed(details))
         self.line.setPlainText(plain(text, lists=True))
         self.line.setStyleSheet(_REFUSED if refused else "")
+
+    def announce(self, text: str) -> None:
+        """Say what goes on, unless it is over so soon: each line costs a picture of the window."""
+        self._announced = text
+        self._soon.start()
+
+    def _on_soon(self) -> None:
+        self.show_text(self._announced)
 
     def show_undo(self, name: str | None) -> None:
         """Offer to take back what was done last; None where there is nothing."""

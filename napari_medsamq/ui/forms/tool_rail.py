@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtGui import QActionGroup
-from qtpy.QtWidgets import QMenu, QToolBar, QToolButton
+from qtpy.QtWidgets import QAbstractSpinBox, QMenu, QSpinBox, QToolBar, QToolButton
 
 from napari_medsamq.plain_text import unguessed
 from napari_medsamq.ui.forms.icons import IconButton
@@ -89,6 +89,7 @@ class ToolRail(QToolBar):
 
     tool_requested = Signal(str)
     brush_range_requested = Signal(str)  # one of `BRUSH_RANGES`
+    brush_size_requested = Signal(int)  # in pixels across
     propagate_requested = Signal(str)  # one of `WAYS`
     box_3d_requested = Signal()
     refine_requested = Signal()
@@ -110,6 +111,8 @@ class ToolRail(QToolBar):
         for button in self.tools.values():
             button.setCheckable(True)
             self.addWidget(button)
+            if button is self.tools[ERASER]:
+                self.addWidget(self._build_brush_size())
         self.tools[BRUSH].setMenu(self._build_brush_menu())
         self.tools[BRUSH].setPopupMode(QToolButton.ToolButtonPopupMode.DelayedPopup)
         self.addSeparator()
@@ -158,6 +161,24 @@ class ToolRail(QToolBar):
             entry.setCheckable(True)
             self._brush_ranges.addAction(entry)
         return menu
+
+    def _build_brush_size(self) -> QSpinBox:
+        self._brush_size = size = QSpinBox()
+        size.setRange(1, 999)
+        size.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
+        size.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        # napari's own look would make the rail as wide as two buttons.
+        size.setStyleSheet("QSpinBox { min-width: 0px; padding: 1px 0px; }")
+        size.setFixedWidth(self.tools[BRUSH].width())
+        size.setAccessibleName("Brush size")
+        size.setToolTip("Size of brush and eraser, in pixels across  ([ and ])")
+        size.valueChanged.connect(self.brush_size_requested.emit)
+        return size
+
+    def show_brush_size(self, size: int) -> None:
+        """Show how large the brush is."""
+        with QSignalBlocker(self._brush_size):
+            self._brush_size.setValue(size)
 
     def show_brush_range(self, chosen: str) -> None:
         """Show which values the brush paints."""

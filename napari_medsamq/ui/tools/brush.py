@@ -1,7 +1,11 @@
-"""Which values the brush paints: all, those of the window, or those like where a stroke begins."""
+"""The brush: its size, which values it paints, and what a stroke has done."""
 
 from __future__ import annotations
 
+import numpy as np
+
+from napari_medsamq.annotation.history import Edit
+from napari_medsamq.geometry import voxel_ml
 from napari_medsamq.ui.canvas.brush_range import BrushRange
 from napari_medsamq.ui.forms.tool_rail import (
     ALL_VALUES,
@@ -9,6 +13,7 @@ from napari_medsamq.ui.forms.tool_rail import (
     START_VALUES,
     WINDOW_VALUES,
 )
+from napari_medsamq.ui.messages import report_stroke
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
 
 # Of the window's width, to each side: 50 HU of soft tissue.
@@ -16,7 +21,7 @@ _REACH = 1 / 8
 
 
 class BrushTool(Tool):
-    """Holds the brush to a range of values.
+    """Sets the brush, holds it to a range of values, and tells what it has painted.
 
     Parameters
     ----------
@@ -31,8 +36,13 @@ class BrushTool(Tool):
             WINDOW_VALUES: BrushRange(volume, image),
             START_VALUES: BrushRange(volume, image, _REACH),
         }
-        self.follow(self.choose, self._dock.rail.brush_range_requested)
-        self._dock.rail.show_brush_range(self._chosen)
+        rail, labels = self._dock.rail, self._workspace.labels
+        self.follow(self.choose, rail.brush_range_requested)
+        self.follow(self._resize, rail.brush_size_requested)
+        self.follow(self._show_size, labels.events.brush_size)
+        self.follow(self._tell, self._session.history.changed)
+        rail.show_brush_range(self._chosen)
+        self._show_size()
 
     def choose(self, chosen: str) -> None:
         """Have the brush paint these values."""
@@ -47,6 +57,27 @@ class BrushTool(Tool):
     def next(self) -> None:
         """Have the brush paint the next kind of values, or all again."""
         self.choose(BRUSH_RANGES[(BRUSH_RANGES.index(self._chosen) + 1) % len(BRUSH_RANGES)])
+
+    def _resize(self, size: int) -> None:
+        self._workspace.labels.brush_size = size
+
+    def _show_size(self) -> None:
+        self._dock.rail.show_brush_size(self._workspace.labels.brush_size)
+
+    def _tell(self, way: str, edit: Edit) -> None:
+        """Say what a stroke has done, first to the structure in hand."""
+        if way != "edit" or not edit.by_hand:
+            return
+        session, in_hand = self._session, self._workspace.label_id
+        unit, counts = voxel_ml(session.volume.spacing), session.history.voxel_counts
+        changes = []
+        ids = set(np.unique([edit.before, edit.after]).tolist()) - {0}
+        for label_id in sorted(ids, key=lambda own: (own != in_hand, own)):
+            gained = np.count_nonzero(edit.after == label_id)
+            gained -= np.count_nonzero(edit.before == label_id)
+            name = session.style(label_id).name
+            changes.append((name, gained * unit, counts.get(label_id, 0) * unit))
+        self._say(report_stroke(changes))
 
     @property
     def _chosen(self) -> str:

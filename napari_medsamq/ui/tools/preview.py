@@ -12,7 +12,7 @@ from napari_medsamq.errors import MedSAMQError
 from napari_medsamq.geometry import voxel_ml
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.prompts import BoxPrompt
-from napari_medsamq.ui.canvas.canvas_widget import PaintHold, show_list
+from napari_medsamq.ui.canvas.canvas_widget import PaintHold
 from napari_medsamq.ui.canvas.preview_layer import PreviewLayer
 from napari_medsamq.ui.messages import describe_masks, in_ml
 from napari_medsamq.ui.prompt_list import Request
@@ -20,8 +20,6 @@ from napari_medsamq.ui.tools.tool import BackgroundTool, Job, Then, ToolContext
 
 # A preview that gives way to a refined mask pales in so many steps, for the eye to see the change.
 _PALES, _PALE_MS = 5, 40
-# Lists beside the picture follow the hand once it has rested for so long.
-_REST_MS = 300
 
 
 class PreviewTool(BackgroundTool):
@@ -37,7 +35,7 @@ class PreviewTool(BackgroundTool):
     Attributes
     ----------
     hold : PaintHold
-        Of the canvas, while a mask is on its way.
+        Of the window, while a mask is on its way.
     """
 
     shown = Signal(object)  # the box whose mask is seen
@@ -52,10 +50,6 @@ class PreviewTool(BackgroundTool):
         self._paling = QTimer(self)
         self._paling.setInterval(_PALE_MS)
         self._paling.timeout.connect(self._pale)
-        self._rested = QTimer(self)
-        self._rested.setSingleShot(True)
-        self._rested.setInterval(_REST_MS)
-        self._rested.timeout.connect(partial(show_list, self._canvas, True))
         self.follow(self._on_began, self._workspace.box_layer.began)
         self.follow(self._on_dragged, self._workspace.box_layer.dragged)
         self.follow(self._on_ended, self._workspace.box_layer.ended)
@@ -63,21 +57,20 @@ class PreviewTool(BackgroundTool):
     def close(self) -> None:
         """Follow the mouse no more."""
         self._wanted = None
-        self.hold.release()
+        self.hold.end()
         self.hide()
-        show_list(self._canvas, True)
         super().close()
 
-    def hide(self) -> None:
-        """Show no preview, now that there is the mask itself or none."""
-        if not self._workspace.box_layer.active and not self.closed:
-            self._hide()
-
-    def fade(self) -> None:
-        """Let the preview give way to a mask that is not the same."""
-        if self._layer.visible and not self._workspace.box_layer.active and not self.closed:
+    def hide(self, *, slowly: bool = False) -> None:
+        """Show no preview, now that there is the mask itself or none; slowly, where it differs."""
+        if self._workspace.box_layer.active or self.closed:
+            return
+        self.hold.release()
+        if slowly and self._layer.visible:
             self._paled = 0
             self._paling.start()
+        else:
+            self._hide()
 
     def _pale(self) -> None:
         self._paled += 1
@@ -93,13 +86,10 @@ class PreviewTool(BackgroundTool):
     def _on_began(self) -> None:
         self._wanted = None
         self._hide()
-        self._rested.stop()
-        show_list(self._canvas, False)
 
     def _on_ended(self) -> None:
         # What is shown stays until the mask of the finished box takes its place.
         self._wanted = None
-        self._rested.start()
         if self._workspace.box_layer.still:
             self._hide()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Signal
 
 from napari_medsamq.annotation.click_target import describe_clicks
 from napari_medsamq.errors import MedSAMQError
@@ -18,8 +18,6 @@ from napari_medsamq.ui.prompt_list import Request
 from napari_medsamq.ui.tools.model import ModelTool
 from napari_medsamq.ui.tools.preview import PreviewTool
 from napari_medsamq.ui.tools.tool import Tool, ToolContext
-
-_SLOW_MS = 150
 
 
 class SegmentTool(Tool):
@@ -40,12 +38,6 @@ class SegmentTool(Tool):
         super().__init__(context)
         self._preview = preview
         self._model = model
-        # What is answered at once need not be announced: each line costs a picture of the window.
-        self._slow = QTimer(self)
-        self._slow.setSingleShot(True)
-        self._slow.setInterval(_SLOW_MS)
-        self._slow.timeout.connect(self._on_slow)
-        self._said = ""  # when it was asked
         self._bar = context.bar
         # How many slices of a box have come.
         self._share: dict[Request, int] = {}
@@ -63,8 +55,7 @@ class SegmentTool(Tool):
         except MedSAMQError as error:
             self._on_failure(request, error)
             return
-        self._slow.start()
-        self._said = self._dock.status
+        self._dock.messages.announce("Segmenting…")
         self._preview.hold.begin()
         self._compute.submit(
             partial(self._fetch, request, found),
@@ -119,31 +110,17 @@ class SegmentTool(Tool):
         if box.axis == self._view.axis:
             self._bar.show_carried([index])
 
-    def _on_slow(self) -> None:
-        # Not in place of what has been said since.
-        if self._dock.status == self._said:
-            self._say("Segmenting…")
-
-    def _on_answer(self) -> None:
-        if not self.closed:
-            self._slow.stop()
-            self._preview.hold.release()
-
     def _on_masks(self, request: Request, masks: list[SliceMask]) -> None:
         session = self._session
         self._share.pop(request, None)
         counts = session.overlap(masks, request.label_id)
-        self._on_answer()
         try:
             edit = self._workspace.prompts.commit(request, masks)
         except MedSAMQError as error:
             self._preview.hide()
             self._fail(error)
             return
-        if any(mask.zoomed for mask in masks):
-            self._preview.fade()
-        else:
-            self._preview.hide()
+        self._preview.hide(slowly=any(mask.zoomed for mask in masks))
         if edit is not None:
             box, replaces, label_id = request.box, request.replaces, request.label_id
             clicks = describe_clicks(session, box, replaces, label_id, masks, edit)
@@ -160,6 +137,5 @@ class SegmentTool(Tool):
     def _on_failure(self, request: Request, error: BaseException) -> None:
         self._share.pop(request, None)
         self._workspace.prompts.drop(request)
-        self._on_answer()
         self._preview.hide()
         self._fail(error)

@@ -17,7 +17,7 @@ from napari_medsamq.ui.canvas.canvas_widget import main_window
 from napari_medsamq.ui.canvas.edge_letters import plane_letters
 from napari_medsamq.ui.canvas.picture_overlay import CrossHair
 from napari_medsamq.ui.canvas.plane_pane import PlanePane
-from napari_medsamq.ui.canvas.planes import PLANES
+from napari_medsamq.ui.canvas.planes import PLANES, is_flat
 from napari_medsamq.ui.canvas.prompt_layers import STILL
 from napari_medsamq.ui.canvas.solid import Solid, build_solid
 from napari_medsamq.ui.canvas.solid_pane import SolidPane
@@ -84,8 +84,8 @@ class AllPlanesTool(Tool):
 
     @property
     def _has_planes(self) -> bool:
-        shape = self._session.volume.data.shape
-        return len(shape) == len(PLANES) and 1 not in shape
+        volume = self._session.volume
+        return volume.data.ndim == len(PLANES) and not is_flat(volume)
 
     def _show(self) -> None:
         self.panes = PlanePanes(self._context)
