@@ -218,7 +218,6 @@ def test_a_model_is_kept_only_where_cases_that_did_not_teach_are_better(
     outcome = adapt(work, teaching, tmp_path / "mine")
     assert outcome is not None
     assert outcome.kept == (judged is BETTER) == (tmp_path / "mine").exists()
-    assert sorted(path.name for path in work.glob("lesson-*")) == []
     if not outcome.kept:
         assert len(taught_by) == 2, "nothing is taught that would not be kept"
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from training.adaptation.personal_model import (
     write_personal,
     write_samples,
 )
-from training.checkpoints.network_file import StoredNetwork
 from training.data.cases import NpzCase, read_case, seeded_rng
 from training.errors import DataError
 from training.files import write_file
@@ -147,22 +146,25 @@ def adapt(folder: Path, teaching: Teaching, out: Path | None = None) -> Outcome 
     ConfigError, ModelError, SaveError
         If it was begun in another way, or something cannot be written; nothing is replaced then.
     """
-    base = teaching.base
-    *parts, samples = sorted((folder / _CASES).iterdir())
-    models = {}
+    base, lesson, models = teaching.base, folder / "lesson", {}
+    *parts, samples = cases = sorted((folder / _CASES).iterdir())
     for part in parts:
         models[part] = model = folder / "without" / part.name
-        others = [own for own in parts if own != part]
-        if not model.exists() and not _taught(folder, model, [*others, samples], teaching):
-            return None
+        if not model.exists():
+            network = teach([own for own in cases if own != part], lesson / part.name, teaching)
+            if network is None:
+                return None
+            write_personal(model, base, network)
+            shutil.rmtree(lesson)
     judged = judge(base, models, _JUDGED // _PARTS)
     if not judged.better:
         return Outcome(judged, None)
-    candidate, cases = folder / CANDIDATE, [*parts, samples]
-    shutil.rmtree(candidate, ignore_errors=True)
-    network = _taught(folder, candidate, cases, teaching)
+    network = teach(cases, lesson / "all", teaching)
     if network is None:
         return None
+    candidate = folder / CANDIDATE
+    shutil.rmtree(candidate, ignore_errors=True)
+    write_personal(candidate, base, network)
     memory = f"{next(samples.iterdir()).name}/{MEMORY}"
     outcome = Outcome(judged, kept_alike(cases, memory, load_pair(base, candidate)))
     if out is not None:
@@ -171,15 +173,3 @@ def adapt(folder: Path, teaching: Teaching, out: Path | None = None) -> Outcome 
         card = _CARD.format(name=out.name, base=base.name, outcome=outcome)
         write_file(out / "README.md", card)
     return outcome
-
-
-def _taught(
-    folder: Path, model: Path, cases: Sequence[Path], teaching: Teaching
-) -> StoredNetwork | None:
-    """Teach, write the model, and drop what was made on the way; None where it was ended."""
-    lesson = folder / f"lesson-{model.name}"
-    network = teach(cases, lesson / "run", teaching)
-    if network is not None:
-        write_personal(model, teaching.base, network)
-        shutil.rmtree(lesson)
-    return network

@@ -195,9 +195,8 @@ def table(rows: Sequence[Row]) -> str:
         [
             row.data_set,
             str(row.judged.cases),
-            _difference(row.judged),
-            "no" if row.test is None else "yes",
-            *_tested(row.test),
+            row.judged.difference,
+            *(("no", *[""] * 4) if row.test is None else ("yes", *_cells(row.test))),
             f"{row.minutes:.1f}",
         ]
         for row in rows
@@ -210,13 +209,6 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join([markdown_table(_HEAD, lines), "", *said])
 
 
-def _difference(judged: Judgement) -> str:
-    ends = "" if judged.interval is None else " ({:+.3f} to {:+.3f})".format(*judged.interval)
-    return f"{judged.after - judged.before:+.3f}{ends}"
-
-
-def _tested(test: Judgement | None) -> list[str]:
-    if test is None:
-        return ["", "", "", ""]
+def _cells(test: Judgement) -> list[str]:
     dsc = [f"{own:.3f}" for own in (test.before, test.after)]
-    return [f"{test.objects} of {test.cases}", *dsc, _difference(test)]
+    return [f"{test.objects} of {test.cases}", *dsc, test.difference]

@@ -46,11 +46,16 @@ class Judgement:
         """Whether the whole interval says so."""
         return self.interval is not None and self.interval[0] > 0
 
-    def __str__(self) -> str:
+    @property
+    def difference(self) -> str:
+        """What is more after than before, and its interval, in words."""
         ends = "" if self.interval is None else " ({:+.3f} to {:+.3f})".format(*self.interval)
+        return f"{self.after - self.before:+.3f}{ends}"
+
+    def __str__(self) -> str:
         return (
-            f"DSC {self.before:.3f} before, {self.after:.3f} after, "
-            f"{self.after - self.before:+.3f}{ends}, {self.objects} masks of {self.cases} cases"
+            f"DSC {self.before:.3f} before, {self.after:.3f} after, {self.difference}, "
+            f"{self.objects} masks of {self.cases} cases"
         )
 
 
