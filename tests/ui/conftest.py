@@ -64,9 +64,11 @@ def _no_leftovers(monkeypatch):
         gc.unfreeze()
         gc.collect()
     gc.freeze()
-    # So does the dock, once a volume is open.
-    passed = SimpleNamespace(collect=lambda: 0, freeze=lambda: None, unfreeze=lambda: None)
-    monkeypatch.setattr("napari_medsamq.ui.dock.gc", passed)
+    # So do the dock, once a volume is open, and the command that starts it.
+    calls = ("collect", "freeze", "unfreeze", "enable", "disable", "isenabled")
+    passed = SimpleNamespace(**{name: lambda: False for name in calls})
+    for module in ("ui.dock", "cli.main"):
+        monkeypatch.setattr(f"napari_medsamq.{module}.gc", passed)
     if sys.platform != "win32":
         # napari collects whenever a layer goes, for the sake of drivers on Windows.
         monkeypatch.setattr("napari._vispy.canvas.gc", SimpleNamespace(collect=lambda: None))
