@@ -156,7 +156,6 @@ def gui(
         if box and path is None and sample is None:
             raise PromptError("A box needs a volume: name a file or --sample ct.")
         labels = parse_labels(label, len(box))
-        collects = gc.isenabled()
         gc.disable()  # modules stay: looking for what could go takes .4 s, and later holds up
         try:
             from napari_medsamq.ui.app import run
@@ -164,8 +163,7 @@ def gui(
             raise no_window(error) from error
         finally:
             gc.freeze()
-            if collects:
-                gc.enable()
+            gc.enable()
         source = path if sample is None else SAMPLES / SAMPLE_FILES[sample]
         if screenshot is not None and not screenshot.parent.is_dir():
             raise SaveError(f"There is no folder {screenshot.parent} for the screenshot. Make it.")

@@ -65,8 +65,8 @@ def _no_leftovers(monkeypatch):
         gc.collect()
     gc.freeze()
     # So do the dock, once a volume is open, and the command that starts it.
-    calls = ("collect", "freeze", "unfreeze", "enable", "disable", "isenabled")
-    passed = SimpleNamespace(**{name: lambda: False for name in calls})
+    calls = ("collect", "freeze", "unfreeze", "enable", "disable")
+    passed = SimpleNamespace(**{name: lambda: None for name in calls})
     for module in ("ui.dock", "cli.main"):
         monkeypatch.setattr(f"napari_medsamq.{module}.gc", passed)
     if sys.platform != "win32":
