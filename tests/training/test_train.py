@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +288,27 @@ def test_where_nothing_is_wrong_a_click_is_none(monkeypatch: pytest.MonkeyPatch)
     assert torch.isfinite(clicked[0]).all()
     # SAM's padding is a token of its own.
     assert padded[0].shape == (1, 256, 256)
+
+
+def test_samples_may_have_fewer_clicks_than_others() -> None:
+    net = small_net()
+    embedding, wanted = torch.randn(3, 256, 64, 64), torch.zeros(3, 256, 256)
+    wanted[:, 60:120, 60:120] = 1
+    boxes = torch.tensor([[40.0, 40, 130, 130]]).repeat(3, 1)
+
+    def corrected(*clicks: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        rng = np.random.default_rng(0)
+        with torch.no_grad():
+            return correct(net, embedding, boxes, wanted, torch.tensor(clicks), rng)
+
+    answers = corrected(0, 2, 1)
+    for part in (0, 1):
+        changed = [
+            [not torch.equal(*own) for own in zip(before[part], after[part], strict=True)]
+            for before, after in pairwise(answers)
+        ]
+        assert changed == [[False, True, True], [False, True, False]]
+    assert len(corrected(0, 0, 0)) == 1
 
 
 def test_the_teacher_is_followed_only_as_far_as_it_segments(cases: Path) -> None:

@@ -27,7 +27,7 @@ def correct(
     embedding: Tensor,
     boxes: Tensor,
     masks: Tensor,
-    rounds: int,
+    rounds: int | Tensor,
     rng: np.random.Generator,
     *,
     starts: float = 0.0,
@@ -43,8 +43,8 @@ def correct(
         XYXY in pixels of the 256 px frame.
     masks : (B, 256, 256) Tensor
         What is wanted, 0 or 1.
-    rounds : int
-        Clicks on each.
+    rounds : int or (B,) Tensor
+        Clicks on each. Where there are no more the answer before stands.
     rng : numpy.random.Generator
     starts : float
         How often the first answer is that to a mask that is a little wrong, as one drawn in haste
@@ -69,11 +69,14 @@ def correct(
     answers = [net.segment(embedding, boxes, previous=start)]
     points: list[Tensor] = []
     labels: list[Tensor] = []
-    for _ in range(rounds):
+    left = rounds if isinstance(rounds, Tensor) else torch.full((len(boxes),), rounds)
+    for number in range(int(left.max())):
+        asks = (left > number).to(boxes.device)
         previous = answers[-1][0].detach().float()
         found = (previous > 0).cpu().numpy()
+        aims = np.where(asks.cpu()[:, None, None], wanted, found)
         drawn = rng.spawn(len(wanted))
-        marks = list(_SIDE_BY_SIDE.map(partial(_next_mark, strokes), found, wanted, drawn))
+        marks = list(_SIDE_BY_SIDE.map(partial(_next_mark, strokes), found, aims, drawn))
         previous = _with_lines(previous, boxes, marks)
         # Where nothing is wrong, and beside scribbles, there is padding.
         asked = [() if own is None else own.asked for own in marks]
@@ -88,15 +91,16 @@ def correct(
                 ]
             )
         )
-        answers.append(
-            net.segment(
-                embedding,
-                boxes,
-                points=torch.cat(points, 1),
-                point_labels=torch.cat(labels, 1),
-                previous=previous[:, None],
-            )
+        logits, iou = net.segment(
+            embedding[asks],
+            boxes[asks],
+            points=torch.cat(points, 1)[asks],
+            point_labels=torch.cat(labels, 1)[asks],
+            previous=previous[asks, None],
         )
+        rows = asks.nonzero()[:, 0]
+        before = answers[-1]
+        answers.append((before[0].index_copy(0, rows, logits), before[1].index_copy(0, rows, iou)))
     return answers
 
 

@@ -118,8 +118,8 @@ def batch_losses(
             terms["distill"] = terms["distill"] * trust
             if answers:
                 soft = teacher[1].float().sigmoid()
-                sure = torch.where(labelled == 1, trust, labelled)
-                sure = 1 - labelled if remembers else sure
+                known = torch.where(labelled == 1, trust, labelled)
+                sure = 1 - labelled if remembers else known
                 terms["answer"] = cross_entropy_loss(answers[0][0], soft) * sure
     return {name: term.mean() for name, term in terms.items()}
 

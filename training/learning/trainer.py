@@ -64,7 +64,12 @@ class TrainedNetwork(nn.Module):
         return self._config.mask_weight + self._config.iou_weight > 0
 
     def forward(
-        self, image: Tensor, prompt: Tensor, mask: Tensor, rng: np.random.Generator
+        self,
+        image: Tensor,
+        prompt: Tensor,
+        mask: Tensor,
+        rng: np.random.Generator,
+        known: Tensor | None = None,
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Return embeddings (B, 256, 64, 64), and logits (B, 256, 256) with IoU (B,) of each round.
 
@@ -79,6 +84,8 @@ class TrainedNetwork(nn.Module):
             (B, K, 256, 256).
         rng : numpy.random.Generator
             Of the clicks, or of the carried boxes.
+        known : (B,) Tensor, optional
+            True where there is a mask that clicks can lead to. Default: everywhere.
         """
         runs = image.ndim > _IMAGES
         embedding = (self._frozen_encoder or self.net.image_encoder)(
@@ -96,7 +103,8 @@ class TrainedNetwork(nn.Module):
             start = torch.from_numpy(drifted).to(mask)
             return embedding, carry(self.net, embedding[:, None], start, mask[:, None], rng)
         often = {"starts": config.starts, "strokes": config.strokes}
-        return embedding, correct(self.net, embedding, prompt, mask, config.clicks, rng, **often)
+        rounds = config.clicks if known is None else config.clicks * known
+        return embedding, correct(self.net, embedding, prompt, mask, rounds, rng, **often)
 
 
 class Trainer:
@@ -286,7 +294,7 @@ class Trainer:
         with self._student.no_sync() if waits else nullcontext():  # type: ignore[operator]
             with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
                 rng = seeded_rng("clicks", self.step, self._processes.rank, part.start)
-                student = self._student(image, boxes, mask, rng)
+                student = self._student(image, boxes, mask, rng, labelled > 0)
             losses = batch_losses(student, mask, labelled, shown, remembers=config.remembers)
             loss = self._weighted(losses)
             share = len(boxes) * self._processes.count / config.batch_size
