@@ -23,6 +23,8 @@ from napari_medsamq.prompts import BoxPrompt3D, CarryPrompt
 
 Direction = Literal["up", "down"]
 
+# What a journal says of `StopRules`: those of before, which it does not name, kept no tips.
+END_RULE = "a doubtful tip is kept"
 # Frame pixels that the reference inference adds around the previous slice's mask.
 MARGIN = 3
 _OPERATIONS = (np.logical_and, np.logical_or)
@@ -138,7 +140,9 @@ class StopRules:
     """When to stop; fitted to 144 ends of structures in CT, MR and PET of the training data.
 
     `most_doubt` is the largest in steps of 0.05 with which, of 109 structures of the training data,
-    each data set had a structure on at least nine in ten of the slices carried to.
+    each data set had a structure on at least nine in ten of the slices carried to. Of the slices
+    that it stopped at, those with a tip had the structure in nine cases of ten, on sources that a
+    carrier had not been trained on.
 
     Attributes
     ----------
@@ -152,6 +156,11 @@ class StopRules:
         Intersection over union with the mask before.
     most_doubt : float
         Probability that the structure has ended.
+    tip_inside : float
+        Which part of a tip lies within the mask before: structures taper off, and their last slice
+        is small, pale and without a clear edge.
+    tip_iou : float
+        Intersection over union that the network predicts for a tip.
     """
 
     least_area: int = 8
@@ -159,6 +168,8 @@ class StopRules:
     most_shift: float = 0.6
     least_overlap: float = 0.2
     most_doubt: float = 0.50
+    tip_inside: float = 0.9
+    tip_iou: float = 0.5
 
     def reason(
         self, now: SliceEvidence, before: SliceEvidence, anchor: SliceEvidence
@@ -185,6 +196,19 @@ class StopRules:
             return None
         # The strongest evidence, of how it differs from what is usual within a structure.
         return max(log_odds, key=lambda words: log_odds[words] - _USUAL[words])
+
+    def is_tip(self, now: SliceEvidence, before: SliceEvidence, iou: float) -> bool:
+        """Whether a slice at which to stop is the structure's last one, and not past its end.
+
+        Parameters
+        ----------
+        now, before : SliceEvidence
+            On that slice, and on the one before.
+        iou : float
+            Intersection over union that the network predicts for the mask.
+        """
+        inside = int(np.sum(now.mask & before.mask)) >= self.tip_inside * now.area
+        return inside and now.pixels >= self.least_area and iou > self.tip_iou
 
 
 _EDGE, _APPEARANCE = "the mask has no clear edge any more", "it does not look like the structure"
@@ -314,9 +338,12 @@ class MaskCarrier:
             box = _next_box(self.predictor, mask, first_box)
             answer, now = self.predictor.segment_and_observe(index, box, mask)
             reason = self.rules.reason(now, before, anchor)
-            if reason is not None:
+            if reason is not None and not self.rules.is_tip(now, before, answer.iou):
                 yield Stop(index, direction, reason)
                 return
-            mask, before = answer.mask, now
             yield answer
+            if reason is not None and index != slices[-1]:
+                yield Stop(index + slices.step, direction, reason)
+                return
+            mask, before = answer.mask, now
         yield Stop(slices.stop, direction, "")

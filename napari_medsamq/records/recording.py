@@ -18,6 +18,7 @@ from napari_medsamq.errors import JournalError
 from napari_medsamq.inference.backend import environment
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.preprocess import WindowLevel
+from napari_medsamq.inference.propagation import END_RULE
 from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, Click, Pixel
 from napari_medsamq.records.journal import Journal
 from napari_medsamq.records.journal_format import Record
@@ -112,7 +113,8 @@ class Recorder:
             return
         if kind == CARRY:
             group = self._group(content["group"])
-            content = {**content, "group": group, **self._session.network_state().as_dict()}
+            seen = self._session.network_state().as_dict()
+            content = {**content, "group": group, "ends": END_RULE, **seen}
         self._journal.write(kind, content)
 
     def _group(self, group: object | None) -> int | None:

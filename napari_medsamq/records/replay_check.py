@@ -17,6 +17,7 @@ from napari_medsamq.inference.backend import environment
 from napari_medsamq.inference.engine import Engines
 from napari_medsamq.inference.model_choice import shipped_model
 from napari_medsamq.inference.network_state import NetworkState
+from napari_medsamq.inference.propagation import END_RULE
 from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.volume import Volume
 from napari_medsamq.prompts import BoxPrompt
@@ -152,6 +153,8 @@ class ReplayCheck:
         # Journals of before there was any name no gap that was left.
         done = [(low, high) for low, high in content.get("done", ())]
         ends = content["first"], content["last"]
+        if content.get("ends") != END_RULE:
+            self.verdict.others.add("the rule for where a propagation ends")
         try:
             found = self._session(content).carry(axis, start.known, *ends, done)
         except PromptError:

@@ -57,6 +57,7 @@ class World:
     def __init__(self, masks: dict[int, np.ndarray], **odd: SliceEvidence) -> None:
         self.masks = masks
         self.odd = {int(name[1:]): own for name, own in odd.items()}
+        self.iou = dict.fromkeys(self.odd, 0.5)
         self.boxes: dict[int, list[float]] = {}
         self.before: dict[int, np.ndarray] = {}
 
@@ -66,7 +67,8 @@ class World:
         self.before[index] = before
         self.boxes[index] = WHOLE.apply_box(box).tolist()
         mask = self.masks.get(index, np.zeros(SIZE, bool))
-        return SliceMask(0, index, mask, 1, 0, 0), self.odd.get(index) or evidence(mask)
+        answer = SliceMask(0, index, mask, self.iou.get(index, 1), 0, 0)
+        return answer, self.odd.get(index) or evidence(mask)
 
     def transform_around(self, box: np.ndarray) -> CropTransform:
         return WHOLE
@@ -84,6 +86,32 @@ class World:
         found = list(MaskCarrier(self).carry(anchors, first, last, done))
         masks = {item.index: item.mask for item in found if isinstance(item, SliceMask)}
         return masks, {item.direction: item for item in found if isinstance(item, Stop)}
+
+
+FADED = evidence(square(22, 22, 7), stability=0.5, brightness=0.9)
+
+
+@pytest.mark.parametrize("last", [12, 30])
+@pytest.mark.parametrize(
+    ("tip", "iou", "kept"),
+    [
+        (FADED, 0.51, True),
+        (FADED, 0.5, False),
+        (evidence(square(19, 22, 9), stability=0.3, brightness=0.9), 0.9, False),
+        (evidence(square(20, 22, 9), stability=0.3, brightness=0.9), 0.9, True),
+    ],
+    ids=["tip", "not sure", "a ninth outside", "inside"],
+)
+def test_a_doubtful_tip_is_the_last_slice(
+    tip: SliceEvidence, iou: float, kept: bool, last: int
+) -> None:
+    world = World(straight(0, 30), _12=tip)
+    world.iou[12] = iou
+    masks, stops = world.carry({9: square(20, 20)}, last=last)
+    assert max(masks) == (12 if kept else 11)
+    at_the_end = kept and last == 12
+    assert stops["up"].index == (13 if kept else 12)
+    assert bool(stops["up"].reason) != at_the_end
 
 
 def test_gaps_that_are_done_are_left() -> None:
