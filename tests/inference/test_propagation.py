@@ -98,7 +98,7 @@ FADED = evidence(square(22, 22, 7), stability=0.5, brightness=0.9)
         (FADED, 0.51, True),
         (FADED, 0.5, False),
         (evidence(square(19, 22, 9), stability=0.3, brightness=0.9), 0.9, False),
-        (evidence(square(20, 22, 9), stability=0.3, brightness=0.9), 0.9, True),
+        (evidence(square(20, 22, 9), stability=0.3, brightness=0.9), 0.8, True),
     ],
     ids=["tip", "not sure", "a ninth outside", "inside"],
 )
@@ -112,6 +112,33 @@ def test_a_doubtful_tip_is_the_last_slice(
     at_the_end = kept and last == 12
     assert stops["up"].index == (13 if kept else 12)
     assert bool(stops["up"].reason) != at_the_end
+
+
+def test_a_tip_that_the_network_is_sure_of_is_not_the_last_slice() -> None:
+    world = World(straight(0, 30), _12=FADED, _13=FADED)
+    world.iou |= {12: 0.81, 13: 0.8}
+    masks, stops = world.carry({9: square(20, 20)})
+    assert (max(masks), stops["up"].index) == (13, 14)
+    assert "brightness" in stops["up"].reason
+
+
+@pytest.mark.parametrize(("iou", "last"), [(0.51, 12), (0.5, 9)])
+def test_a_doubtful_slice_next_to_where_it_was_drawn_is_gone_on_from(iou: float, last: int) -> None:
+    world = World(straight(0, 12), _10=FADED, _11=FADED, _12=FADED)
+    world.iou[10] = iou
+    masks, _ = world.carry({9: square(20, 20)})
+    assert max([9, *masks]) == last
+
+
+def test_a_structure_is_compared_with_the_first_slice_carried_to() -> None:
+    """A box that was drawn too large gives a mask that is too large, and nothing else."""
+    drawn, found = square(20, 20, 16), square(23, 23, 7)
+    seen = {f"_{index}": evidence(found, stability=0.7, brightness=0.6) for index in range(10, 14)}
+    world = World(dict.fromkeys(range(10, 14), found), **seen)
+    world.iou = {10: 0.6}
+    masks, stops = world.carry({9: drawn}, first=9)
+    assert max(masks) == 13
+    assert stops["up"].reason == "nothing was found"
 
 
 def test_gaps_that_are_done_are_left() -> None:
@@ -243,7 +270,7 @@ def seen(
         (seen(brightness=0.35), FROM, None),
         (seen(brightness=0.67), FROM, "at once"),
         (seen(brightness=0.33), FROM, "at once"),
-        # Smaller than where it was drawn.
+        # Smaller than on the first slice.
         (seen(4, stability=0.8), seen(4), None),
         (seen(3, stability=0.8), seen(3), "much smaller"),
         # Less alike, and with an edge that is less clear.
@@ -256,11 +283,11 @@ def seen(
 def test_each_sign_of_an_end_weighs_what_was_fitted(
     now: SliceEvidence, before: SliceEvidence, words: str | None
 ) -> None:
-    found = StopRules().reason(now, before, FROM)
+    found = StopRules(most_doubt=0.5).reason(now, before, FROM)
     assert found is None if words is None else words in str(found)
 
 
-# As within structures, where a mask is a bit smaller than where it was drawn.
+# As within structures, where a mask is a bit smaller than on the first slice.
 USUAL = {"columns": 17, "stability": 0.8, "cosine": 0.99, "brightness": 0.51}
 
 
