@@ -52,7 +52,7 @@ def main(
     minutes: Annotated[
         float,
         typer.Option(
-            min=0, help="Of all training together. Default: as many steps as it is set to."
+            min=0, help="Of all training together. Default: by how many slices there are."
         ),
     ] = 0,
     model: Annotated[
@@ -86,7 +86,7 @@ def main(
     listed in the window beside those that come along, to which one click leads
     back. A run that is ended (Ctrl+C) is gone on with by the same command.
 
-    Example: python -m training.adapt labels --minutes 15
+    Example: python -m training.adapt labels --modality CT
     """
     keep_memory()
     given = words or []

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QMessageBox, QProgressDialog, QWidget
 
 from napari_medsamq.plain_text import unguessed
 
-_COMMAND = (sys.executable, "-m", "training.adapt", "--minutes", "15")
+_COMMAND = (sys.executable, "-m", "training.adapt")
 _HOW = (
     "A network can learn from the slices that you have accepted. This needs the training, which is "
     "not installed with the plugin: in a checkout of napari-medsamq, run `python -m "

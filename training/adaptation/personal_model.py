@@ -16,7 +16,7 @@ from training.config import load_config
 from training.conversion.model_directory import describe_network, write_model
 from training.conversion.restore import restore_network
 from training.conversion.to_openvino import convert_decoder
-from training.data.cases import ARRAYS, Arrays, NpzCase, find_cases, write_case
+from training.data.cases import ARRAYS, Arrays, NpzCase, find_cases, read_case, write_case
 from training.data.config import DataConfig
 from training.learning.calibration import CalibrationConfig, quantize_network
 from training.learning.config import TrainConfig
@@ -94,10 +94,12 @@ def teach(cases: Sequence[Path], run_folder: Path, teaching: Teaching) -> Stored
         None where it was asked to end before.
     """
     settings = teaching.settings(cases, f"teacher_cache={run_folder.parent / 'embeddings'}")
-    # The settings do not know of which modality the groups are.
-    sets = {case.data_set for folder in cases for case in find_cases(folder)}
-    names = {own.rpartition("/")[2]: own for own in sets}
-    counts = {names[own]: count for own, count in settings.counts.items()}
+    # The settings do not know of which modality the groups are, nor how much the user has.
+    found = [case for folder in cases for case in find_cases(folder)]
+    names = {case.data_set.rpartition("/")[2]: case.data_set for case in found}
+    slices = sum(len(read_case(case).image) for case in found if case.data_set == names[MINE])
+    share = min(1.0, slices / settings.counts[MINE])
+    counts = {names[own]: round(share * count) for own, count in settings.counts.items()}
     settings = settings.model_copy(update={"counts": counts})
     start = restore_network(teaching.base)
     if start.quant is None:
