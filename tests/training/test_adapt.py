@@ -306,6 +306,12 @@ def run(tmp_path: Path, *more: str) -> Result:
     return CliRunner().invoke(app, options)
 
 
+@pytest.mark.parametrize(("slices", "mine", "memory"), [(4, 4, 2), (5, 5, 3), (500, 100, 60)])
+def test_few_slices_do_not_come_again_and_again(slices: int, mine: int, memory: int) -> None:
+    found = personal_model.samples_of({"mine": 100, "memory": 60}, slices)
+    assert found == {"mine": mine, "memory": memory}
+
+
 def test_a_bad_command_says_what_is_wrong(tmp_path: Path) -> None:
     found = run(tmp_path)
     assert found.exit_code == 1

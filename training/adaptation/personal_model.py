@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +78,20 @@ class Teaching:
         return load_config(TrainConfig, SETTINGS, [data, *more, *self.overrides])
 
 
+def samples_of(counts: Mapping[str, int], slices: int) -> dict[str, int]:
+    """Return an epoch's samples by group: of `mine` as many as slices, of others in proportion.
+
+    Parameters
+    ----------
+    counts : mapping of str to int
+        At most so many.
+    slices : int
+        Of the group `mine`.
+    """
+    share = min(1.0, slices / counts[MINE])
+    return {name: round(share * count) for name, count in counts.items()}
+
+
 def teach(cases: Sequence[Path], run_folder: Path, teaching: Teaching) -> StoredNetwork | None:
     """Teach the decoder of a model, and round it again; goes on where it ended.
 
@@ -98,8 +112,8 @@ def teach(cases: Sequence[Path], run_folder: Path, teaching: Teaching) -> Stored
     found = [case for folder in cases for case in find_cases(folder)]
     names = {case.data_set.rpartition("/")[2]: case.data_set for case in found}
     slices = sum(len(read_case(case).image) for case in found if case.data_set == names[MINE])
-    share = min(1.0, slices / settings.counts[MINE])
-    counts = {names[own]: round(share * count) for own, count in settings.counts.items()}
+    counts = samples_of(settings.counts, max(slices, settings.batch_size))
+    counts = {names[own]: count for own, count in counts.items()}
     settings = settings.model_copy(update={"counts": counts})
     start = restore_network(teaching.base)
     if start.quant is None:
