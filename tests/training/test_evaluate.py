@@ -535,7 +535,7 @@ def test_a_propagation_is_scored_by_each_prompt(tmp_path: Path) -> None:
     assert list(scores) == ["rule, 3D box", "rule, box", "rule, box+mask"]
     # Boxes grow from slice to slice; the mask before, which is surer, holds them where they were.
     for alone, led in zip(scores["rule, box"], scores["rule, box+mask"], strict=True):
-        assert led.dsc > alone.dsc
+        assert led.nsd > alone.nsd
 
 
 def test_the_command_tells_what_the_mask_before_adds(tmp_path: Path, two_models: list[str]) -> None:
