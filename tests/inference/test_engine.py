@@ -21,7 +21,7 @@ from napari_medsamq.errors import ModelError
 from napari_medsamq.inference import backend as networks
 from napari_medsamq.inference import engine as module
 from napari_medsamq.inference.engine import Engines, OpenVINOEngine, box_points
-from napari_medsamq.inference.model_choice import MODELS, shipped_models
+from napari_medsamq.inference.model_choice import MODELS, cpu_features, shipped_models
 from napari_medsamq.inference.model_spec import ModelSpec
 from napari_medsamq.inference.preprocess import ResizeLongestSide
 from napari_medsamq.prompts import CarryPrompt
@@ -463,8 +463,6 @@ def masks_of(engine: OpenVINOEngine) -> np.ndarray:
 def test_a_processor_without_dot_products_gives_the_same_masks(
     limit: str, floating: list[str], tmp_path: Path
 ) -> None:
-    if limit == "AVX2_VNNI" and "avx_vnni" not in Path("/proc/cpuinfo").read_text():
-        pytest.skip("this processor has no AVX-VNNI")
     code = f"""
 import sys, json
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1] / "helpers")]!r}
@@ -478,7 +476,8 @@ print(json.dumps(engine.floating))
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, check=True, env=limited, text=True
     )
-    assert json.loads(done.stdout) == floating
+    # Held to AVX-VNNI, a processor without it has AVX2.
+    assert json.loads(done.stdout) == (floating if "avx_vnni" in cpu_features() else ["decoder"])
     native = masks_of(OpenVINOEngine(MODELS / "medsamq-fast"))
     found = [dsc(*pair) for pair in zip(np.load(tmp_path / "masks.npy"), native, strict=True)]
     assert np.mean(found) >= 0.98

@@ -112,8 +112,8 @@ def teach(cases: Sequence[Path], run_folder: Path, teaching: Teaching) -> Stored
     found = [case for folder in cases for case in find_cases(folder)]
     names = {case.data_set.rpartition("/")[2]: case.data_set for case in found}
     slices = sum(len(read_case(case).image) for case in found if case.data_set == names[MINE])
-    counts = samples_of(settings.counts, max(slices, settings.batch_size))
-    counts = {names[own]: count for own, count in counts.items()}
+    samples = samples_of(settings.counts, max(slices, settings.batch_size))
+    counts = {names[own]: count for own, count in samples.items()}
     settings = settings.model_copy(update={"counts": counts})
     start = restore_network(teaching.base)
     if start.quant is None:
