@@ -180,6 +180,19 @@ def test_a_propagation_goes_both_ways_or_as_far_as_is_said(image: Path, plane: s
     assert sorted(set(np.argwhere(session.label_array())[:, axis])) == [middle, middle + 1]
 
 
+def test_a_propagation_stays_within_a_3d_box(session: mq.Session) -> None:
+    low, high = LOWER[2] + 1, UPPER[2] - 2
+    session.add_box((*LOWER[:2], low), (*UPPER[:2], high), label="Block")
+    session.add_box((*LOWER[:2], high), (*UPPER[:2], high), label="Block")
+    found = session.propagate("Block", plane="axial")
+    expected = BRIGHT.copy()
+    expected[..., :low] = expected[..., high + 1 :] = False
+    np.testing.assert_array_equal(session.label_array("Block"), expected)
+    assert {*found.notes} == {
+        f"It ends before slice {end}: its 3D box ends there." for end in (low - 1, high + 1)
+    }
+
+
 def test_each_call_is_one_step_of_undo(session: mq.Session) -> None:
     states = [session.label_array()]
     steps: list[Callable[[], object]] = [

@@ -351,15 +351,10 @@ class History:
     def known_indices(self, axis: int, label_id: int) -> set[int]:
         """Return on which slices across an axis a person had a hand in a label.
 
-        Where a box of it was drawn on such a slice, where a brush changed it since it was last
-        removed as a whole, or where its mask was accepted.
+        Where a box of it was drawn on such a slice, or a 3D box is carried from, where a brush
+        changed it since it was last removed as a whole, or where its mask was accepted.
         """
-        indices = {
-            prompt.box.index
-            for prompt in self.prompts
-            if isinstance(prompt.box, BoxPrompt)
-            and (prompt.box.axis, prompt.label_id) == (axis, label_id)
-        }
+        indices = {box.middle_slice for box in self._boxes(axis, label_id)}
         brushed: set[int] = set()
         left = 0
         for edit in self._undo:
@@ -373,6 +368,14 @@ class History:
         indices.update(brushed)
         indices.update(still_accepted(self.label, self.accepted, axis, label_id))
         return indices
+
+    def boxes_3d(self, axis: int, label_id: int) -> list[BoxPrompt3D]:
+        """Return the 3D boxes of a label across an axis, within which it is known to lie."""
+        return [box for box in self._boxes(axis, label_id) if isinstance(box, BoxPrompt3D)]
+
+    def _boxes(self, axis: int, label_id: int) -> list[BoxPrompt | BoxPrompt3D]:
+        owned = [prompt.box for prompt in self.prompts if prompt.label_id == label_id]
+        return [box for box in owned if box.axis == axis]
 
     def settled(self, label_id: int) -> Bool:
         """Return the voxels (z, y, x) bool that are not to be changed when a label is made anew.
@@ -447,53 +450,6 @@ class History:
             self._extents[label_id] = np.stack(
                 [np.minimum(known[:, 0], low), np.maximum(known[:, 1], high)], 1
             )
-
-
-@dataclass(frozen=True, eq=False)
-class PropagationSnapshot:
-    """Where a propagation set out from, and what it leaves as it is.
-
-    Attributes
-    ----------
-    axis, label_id : int
-    known : mapping of int to (H, W) bool
-        The masks that it began from, by slice.
-    edits : int
-        How many edits there were.
-    kept : (z, y, x) bool
-        What it leaves as it is, within boxes on other planes too; `keep_drawn` adds to it.
-    """
-
-    axis: int
-    label_id: int
-    known: Mapping[int, Bool]
-    edits: int
-    kept: Bool
-
-    @classmethod
-    def of(cls, history: History, axis: int, label_id: int) -> PropagationSnapshot:
-        """Take down from where a label would be carried along an axis now."""
-        known = history.known_slices(axis, label_id)
-        kept = kept_voxels(history.label, history.accepted, axis, label_id)
-        for prompt in history.prompts:
-            if isinstance(box := prompt.box, BoxPrompt) and prompt.label_id == label_id:
-                place = box.index, slice(box.y0, box.y1 + 1), slice(box.x0, box.x1 + 1)
-                np.moveaxis(kept, box.axis, 0)[place] = True
-                kept.reshape(-1)[prompt.voxels] = True
-        return cls(axis, label_id, known, len(history.edits), kept)
-
-    def keep_drawn(self, history: History, group: object) -> set[int]:
-        """Keep the slices that other edits than those of its group have made known since.
-
-        Returns
-        -------
-        drawn : set of int
-        """
-        if all(edit.group is group for edit in history.edits[self.edits :]):
-            return set()
-        drawn = history.known_indices(self.axis, self.label_id) - set(self.known)
-        np.moveaxis(self.kept, self.axis, 0)[list(drawn)] = True
-        return drawn
 
 
 def _together(edit: Edit, other: Edit) -> bool:

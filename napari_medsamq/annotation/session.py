@@ -135,6 +135,7 @@ class AnnotationSession(LabelModel):
         first: int,
         last: int,
         done: Collection[Gap] = (),
+        within: Sequence[BoxPrompt3D] = (),
     ) -> Iterator[SliceMask | Stop]:
         """Carry a structure from slices where it is known through the volume; nothing is committed.
 
@@ -150,6 +151,8 @@ class AnnotationSession(LabelModel):
             Where to stop at the latest, both included.
         done : collection of (int, int)
             Which `propagation.gaps` are left as they are.
+        within : sequence of BoxPrompt3D
+            Across the axis, where the structure is known to lie, as `History.boxes_3d` gives them.
 
         Returns
         -------
@@ -173,7 +176,8 @@ class AnnotationSession(LabelModel):
                 f"The slices {first} to {last} have to hold those that are known, {min(known)} to "
                 f"{max(known)}, and lie within 0 to {count - 1}. Choose others."
             )
-        return MaskCarrier(self.predictor(axis)).carry(anchors, first, last, done)
+        carrier = MaskCarrier(self.predictor(axis), within=within)
+        return carrier.carry(anchors, first, last, done)
 
     def refine(self, mask: Bool) -> Generator[int, None, Bool]:
         """Ask all three planes about a structure that was carried along one; nothing is committed.

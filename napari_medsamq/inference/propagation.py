@@ -24,7 +24,7 @@ from napari_medsamq.prompts import BoxPrompt3D, CarryPrompt
 Direction = Literal["up", "down"]
 
 # What a journal says of `StopRules`: those of before, which it does not name, kept no tips.
-END_RULE = "measured by the first slice carried to, with its tip"
+END_RULE = "measured by the first slice carried to, with its tip; within a 3D box, its ends"
 # Frame pixels that the reference inference adds around the previous slice's mask.
 MARGIN = 3
 _OPERATIONS = (np.logical_and, np.logical_or)
@@ -53,21 +53,32 @@ def segment_box_3d(predictor: SlicePredictor, box: BoxPrompt3D) -> Iterator[Slic
         From the middle slice to the upper end, then from below the middle to the lower end.
     """
     middle = box.middle_slice
-    first_box = box.slice_prompt(middle).xyxy
-    first = predictor.segment(middle, first_box)
+    sides = box.slice_prompt(middle).xyxy
+    first = predictor.segment(middle, sides)
     yield first
     slices = box.slices
-    carried = predictor.network_state.carry_prompt is CarryPrompt.carried
     for order in (range(middle + 1, slices.stop), range(middle - 1, slices.start - 1, -1)):
-        previous = first
-        for index in order:
-            around = _next_box(predictor, previous.mask, first_box)
-            if carried and previous.mask.any():
-                inside = np.clip(around, first_box[[0, 1, 0, 1]], first_box[[2, 3, 2, 3]])
-                previous, _ = predictor.segment_and_observe(index, inside, previous.mask)
-            else:
-                previous = predictor.segment(index, around)
-            yield previous
+        yield from _through(predictor, first.mask, sides, order)
+
+
+def _through(
+    predictor: SlicePredictor, start: Bool, sides: Float64, slices: range
+) -> Iterator[SliceMask]:
+    """Carry a mask (H, W) bool through slices on all of which the structure is known to be.
+
+    `sides` (4,) XYXY in slice pixels are those that it lies within.
+    """
+    carried = predictor.network_state.carry_prompt is CarryPrompt.carried
+    mask = start
+    for index in slices:
+        around = _next_box(predictor, mask, sides)
+        if carried and mask.any():
+            inside = np.clip(around, sides[[0, 1, 0, 1]], sides[[2, 3, 2, 3]])
+            answer, _ = predictor.segment_and_observe(index, inside, mask)
+        else:
+            answer = predictor.segment(index, around)
+        yield answer
+        mask = answer.mask
 
 
 def _next_box(predictor: SlicePredictor, mask: Bool, otherwise: Float64) -> Float64:
@@ -250,10 +261,14 @@ class MaskCarrier:
     ----------
     predictor : SlicePredictor
     rules : StopRules
+    within : sequence of BoxPrompt3D
+        Where the structure is known to lie, across the predictor's axis; the last one that an
+        anchor is in counts.
     """
 
     predictor: SlicePredictor
     rules: StopRules = field(default_factory=StopRules)
+    within: Sequence[BoxPrompt3D] = ()
 
     def carry(
         self,
@@ -266,8 +281,9 @@ class MaskCarrier:
 
         Between two anchors the structure is taken to go on; each half is carried from its own
         anchor, and its boxes are led towards the other one. Beyond the outer anchors it is carried
-        until the rules stop it. Anchors themselves stay as they are; an empty one is a wall, where
-        the structure is known not to be.
+        until the rules stop it, and from an anchor in a 3D box to the ends of that one, within its
+        sides. Anchors themselves stay as they are; an empty one is a wall, where the structure is
+        known not to be.
 
         Parameters
         ----------
@@ -315,7 +331,23 @@ class MaskCarrier:
         else:
             end = max([wall + 1 for wall in walls if wall < start] + [end])
             slices = range(start - 1, end - 1, -1)
-        yield from self._run(anchors[start], start, slices, direction)
+        box = next((box for box in reversed(self.within) if start in box.slices), None)
+        if box is None:
+            yield from self._run(anchors[start], start, slices, direction)
+        else:
+            yield from self._fill(box, anchors[start], slices, direction)
+
+    def _fill(
+        self, box: BoxPrompt3D, start: Bool, slices: range, direction: Direction
+    ) -> Iterator[SliceMask | Stop]:
+        """Carry to the ends of a 3D box, within its sides and those of the mask to begin with."""
+        own, sides = known_box(self.predictor, start), box.slice_prompt(box.middle_slice).xyxy
+        sides = np.concatenate([np.minimum(own, sides)[:2], np.maximum(own, sides)[2:]])
+        inside = slices[: sum(index in box.slices for index in slices)]
+        found = _through(self.predictor, start, sides, inside)
+        yield from (answer for answer in found if answer.mask.any())
+        reason = "its 3D box ends there" if len(inside) < len(slices) else ""
+        yield Stop(slices.start + len(inside) * slices.step, direction, reason)
 
     def _bridge(
         self, anchors: Mapping[int, Bool], near: int, far: int, slices: range

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_medsamq.annotation.history import PropagationSnapshot
+from napari_medsamq.annotation.propagation_snapshot import PropagationSnapshot
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.array_types import Bool
 from napari_medsamq.errors import PromptError
@@ -112,13 +112,25 @@ class ReplayCheck:
                 self._compare_box(content, fresh, record)
         self._replay.apply(record)
         if content["kind"] == EDIT and content["group"] in self._carried:
-            start, masks = self._carried[content["group"]]
-            if masks:
-                start.keep_drawn(self._replay.history, self._replay.history.edits[-1].group)
-                self._compare_carried(masks.pop(0), start.label_id, start.kept)
-            elif (recorded := record.arrays["after"] == start.label_id).any():
-                # A slice that the propagation no longer comes to; one that it has emptied is none.
-                self.verdict.compare(start.label_id, recorded, np.zeros_like(recorded))
+            self._compare_edit(*self._carried[content["group"]], record)
+
+    def _compare_edit(
+        self, start: PropagationSnapshot, masks: list[SliceMask], record: Record
+    ) -> None:
+        """Compare what an edit of a propagation has left with what is found now on that slice."""
+        changed, shape = record.arrays["voxels"], self._replay.history.label.shape
+        # One that has changed nothing is of the next mask.
+        wanted = masks[:1]
+        if changed.size:
+            index = np.unravel_index(changed[0], shape)[start.axis]
+            wanted = [mask for mask in masks if mask.index == index]
+        if wanted:
+            masks.remove(wanted[0])
+            start.keep_drawn(self._replay.history, self._replay.history.edits[-1].group)
+            self._compare_carried(wanted[0], start.label_id, start.kept)
+        elif (recorded := record.arrays["after"] == start.label_id).any():
+            # A slice that the propagation no longer comes to; one that it has emptied is none.
+            self.verdict.compare(start.label_id, recorded, np.zeros_like(recorded))
 
     def _session(self, content: dict[str, Any]) -> AnnotationSession:
         state = NetworkState.from_dict(content)
@@ -156,7 +168,7 @@ class ReplayCheck:
         if content.get("ends") != END_RULE:
             self.verdict.others.add("the rule for where a propagation ends")
         try:
-            found = self._session(content).carry(axis, start.known, *ends, done)
+            found = self._session(content).carry(axis, start.known, *ends, done, start.within)
         except PromptError:
             # Journals of before this was checked first name some of which nothing came.
             return start, []

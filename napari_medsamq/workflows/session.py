@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medsamq.annotation.click_target import correction, describe_clicks
-from napari_medsamq.annotation.history import PropagationSnapshot
+from napari_medsamq.annotation.propagation_snapshot import PropagationSnapshot
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.array_types import Bool, Label
 from napari_medsamq.errors import PromptError, VolumeError
@@ -362,7 +362,7 @@ class Session:
             if index is not None:
                 ends[end ^ self.volume.source.flips[axis]] = self._mirrored(axis, index)
         low, high = min([*drawn, ends[0]]), max([*drawn, ends[1]])
-        found = list(session.carry(axis, known, low, high))
+        found = list(session.carry(axis, known, low, high, within=snapshot.within))
         masks = [item for item in found if isinstance(item, SliceMask)]
         stops = [item for item in found if isinstance(item, Stop)]
         anew = {index for own in gaps(known, low, high) for index in range(own[0] + 1, own[1])}

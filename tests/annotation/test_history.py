@@ -17,7 +17,7 @@ from napari_medsamq.inference.slice_predictor import SliceMask
 from napari_medsamq.io.label_format import MAX_LABEL_ID
 from napari_medsamq.io.volume import volume_from_slices
 from napari_medsamq.palettes import OKABE_ITO
-from napari_medsamq.prompts import BoxPrompt
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D
 
 SHAPE = (2, 3, 4)
 BOX = BoxPrompt(0, 0, 0, 0, 1, 1)
@@ -239,6 +239,24 @@ def test_a_removed_label_leaves_no_slice_known() -> None:
     stroke(session, {14}, 0)
     session.commit(BOX, found_in(1), 2)
     assert sorted(session.history.known_slices(0, 1)) == [1]
+
+
+def test_the_middle_of_a_3d_box_is_known_as_long_as_the_box_is_there() -> None:
+    volume = volume_from_slices(np.arange(320).reshape(8, 8, 5), (1, 1, 1), "block")
+    session = AnnotationSession(volume, ScriptedEngine())
+    history = session.history
+    axial, coronal = BoxPrompt3D((1, 0, 0), (6, 5, 4)), BoxPrompt3D((0, 1, 0), (5, 4, 4), axis=1)
+    for label_id, box in ((1, axial), (2, coronal)):
+        masks = [SliceMask(box.axis, n, np.ones((8, 5), bool), 0.9, 0, 0) for n in box.slices]
+        session.commit(box, masks, label_id)
+    assert (history.known_indices(0, 1), history.boxes_3d(0, 1)) == ({3}, [axial])
+    assert (history.known_indices(1, 2), history.boxes_3d(1, 2)) == ({2}, [coronal])
+    for axis, label_id in ((1, 1), (0, 2)):
+        assert not history.known_indices(axis, label_id)
+        assert not history.boxes_3d(axis, label_id)
+    history.undo()
+    assert not history.known_indices(1, 2)
+    assert not history.boxes_3d(1, 2)
 
 
 def test_the_highest_label_id_is_counted() -> None:

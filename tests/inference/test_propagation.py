@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from napari_medsamq.inference.slice_predictor import (
     stability_of,
 )
 from napari_medsamq.io.volume import volume_from_slices
-from napari_medsamq.prompts import BoxPrompt, CarryPrompt
+from napari_medsamq.prompts import BoxPrompt, BoxPrompt3D, CarryPrompt
 
 SIZE = (64, 64)
 SIDE = 4  # frame pixels of a slice pixel
@@ -60,6 +61,7 @@ class World:
         self.iou = dict.fromkeys(self.odd, 0.5)
         self.boxes: dict[int, list[float]] = {}
         self.before: dict[int, np.ndarray] = {}
+        self.network_state = SimpleNamespace(carry_prompt=CarryPrompt.carried)
 
     def segment_and_observe(
         self, index: int, box: np.ndarray, before: np.ndarray
@@ -69,6 +71,9 @@ class World:
         mask = self.masks.get(index, np.zeros(SIZE, bool))
         answer = SliceMask(0, index, mask, self.iou.get(index, 1), 0, 0)
         return answer, self.odd.get(index) or evidence(mask)
+
+    def segment(self, index: int, box: np.ndarray) -> SliceMask:
+        return self.segment_and_observe(index, box, np.zeros(SIZE, bool))[0]
 
     def transform_around(self, box: np.ndarray) -> CropTransform:
         return WHOLE
@@ -82,8 +87,9 @@ class World:
         first: int = 0,
         last: int = 30,
         done: tuple[tuple[int, int], ...] = (),
+        within: tuple[BoxPrompt3D, ...] = (),
     ) -> tuple:
-        found = list(MaskCarrier(self).carry(anchors, first, last, done))
+        found = list(MaskCarrier(self, within=within).carry(anchors, first, last, done))
         masks = {item.index: item.mask for item in found if isinstance(item, SliceMask)}
         return masks, {item.direction: item for item in found if isinstance(item, Stop)}
 
@@ -352,6 +358,53 @@ def test_an_empty_anchor_is_a_wall() -> None:
     world = World(straight(0, 30))
     masks, _ = world.carry({9: square(20, 20), 15: empty, 20: square(20, 20), 25: empty})
     assert sorted(set(range(31)) - set(masks)) == [9, 15, 20, *range(25, 31)]
+
+
+def test_within_a_3d_box_no_doubt_stops_it_and_its_ends_do() -> None:
+    faint = {f"_{index}": evidence(square(20, 20), stability=0.05) for index in (7, 11)}
+    world = World(straight(0, 30), **faint)
+    assert sorted(world.carry({9: square(20, 20)})[0]) == [8, 10]
+    box = BoxPrompt3D((5, 18, 18), (14, 33, 33))
+    masks, stops = world.carry({9: square(20, 20)}, within=(box,))
+    assert sorted(masks) == [5, 6, 7, 8, 10, 11, 12, 13, 14]
+    assert {way: (stop.index, stop.reason) for way, stop in stops.items()} == {
+        "up": (15, "its 3D box ends there"),
+        "down": (4, "its 3D box ends there"),
+    }
+
+
+def test_a_3d_box_ends_no_sooner_than_was_asked_for_and_at_walls() -> None:
+    world, box = World(straight(0, 30)), BoxPrompt3D((5, 18, 18), (14, 33, 33))
+    anchors = {9: square(20, 20), 12: np.zeros(SIZE, bool)}
+    masks, stops = world.carry(anchors, first=7, within=(box,))
+    assert sorted(masks) == [7, 8, 10, 11]
+    assert (stops["down"].index, stops["down"].reason) == (6, "")
+    assert (stops["up"].index, stops["up"].reason) == (12, "")
+
+
+def test_a_structure_stays_within_the_sides_of_its_3d_box_or_of_the_mask_there() -> None:
+    grows = {index: square(20, 20, 12 + 2 * (index - 9)) for index in range(10, 15)}
+    world, box = World(grows), BoxPrompt3D((9, 16, 16), (14, 33, 33))
+    world.carry({9: square(20, 20)}, within=(box,))
+    assert world.boxes[14] == pytest.approx([77, 77, 33 * SIDE + 3, 33 * SIDE + 3], abs=4)
+    world.carry({9: square(20, 20, 17)}, within=(box,))
+    assert world.boxes[14] == pytest.approx([77, 77, 37 * SIDE + 3, 37 * SIDE + 3], abs=4)
+
+
+def test_an_anchor_beyond_a_3d_box_is_carried_by_the_rules_and_the_last_box_counts() -> None:
+    world = World(straight(0, 30), _22=evidence(square(20, 20), stability=0.05))
+    boxes = [BoxPrompt3D((low, 18, 18), (high, 33, 33)) for low, high in ((2, 14), (5, 12))]
+    masks, _ = world.carry({9: square(20, 20), 18: square(20, 20)}, within=tuple(boxes))
+    assert sorted({*masks, 9, 18}) == list(range(5, 22))
+
+
+def test_where_nothing_is_found_within_a_3d_box_nothing_is_given() -> None:
+    masks = straight(0, 30)
+    masks[11] = np.zeros(SIZE, bool)
+    found, _ = World(masks).carry(
+        {9: square(20, 20)}, within=(BoxPrompt3D((5, 18, 18), (14, 33, 33)),)
+    )
+    assert sorted(found) == [5, 6, 7, 8, 10, 12, 13, 14]
 
 
 def test_closing_it_stops_the_network() -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from napari_medsamq.annotation.acceptance import kept_voxels, mask_key
 from napari_medsamq.annotation.click_target import correction
-from napari_medsamq.annotation.history import PropagationSnapshot
+from napari_medsamq.annotation.propagation_snapshot import PropagationSnapshot
 from napari_medsamq.annotation.session import AnnotationSession
 from napari_medsamq.cli.main import app
 from napari_medsamq.errors import PromptError
@@ -252,6 +252,35 @@ def test_a_propagation_is_asked_for_again_from_what_was_accepted(work: Work) -> 
     count = int(result.stdout.split(" of ")[0].splitlines()[-1])
     assert f"{count} of {count} masks are the same" in result.stdout
     assert count > 2
+
+
+def test_a_propagation_is_asked_for_again_within_its_3d_box(work: Work) -> None:
+    """What moves away between slices is found again by the sides of the box alone."""
+    voxels = np.full((14, 16, 6), 10, np.int16)
+    voxels[3:11, 5:9, 1:4] = voxels[3:11, 12:15, 4:] = 200
+    nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1, 1, 1])), work.image)
+    volume = read_volume(work.image).with_modality("CT")
+    work.journal = work.journal.with_name("b.journal")
+    journal = Journal(work.journal, volume, volume_hash(volume), None, pytest.fail)
+    session = AnnotationSession(volume, ScriptedEngine(), IDENTITY)
+    recorder = Recorder(session, journal, None)
+    whole, first = BoxPrompt3D((1, 5, 3), (5, 14, 10)), BoxPrompt(0, 2, 3, 5, 10, 8)
+    # What another label takes of it, it takes back.
+    for box, label_id in ((whole, 1), (BoxPrompt(0, 5, 3, 12, 10, 14), 2), (first, 1)):
+        session.commit(box, list(session.segment(box)), label_id)
+    group, start = object(), PropagationSnapshot.of(session.history, 0, 1)
+    assert sorted(start.known) == [2, 3]
+    session.event.emit("carry", {"label": 1, "axis": 0, "first": 0, "last": 5, "group": group})
+    found = [*session.carry(0, start.known, 0, 5, within=start.within)]
+    masks = [answer for answer in found if isinstance(answer, SliceMask)]
+    assert [answer.index for answer in masks] == [5, 1]
+    for answer in masks:
+        session.commit_carried(answer, 1, group, start.kept)
+    recorder.close()
+    result = run(work, "--verify")
+    assert result.exit_code == 0, result.output
+    count = int(result.stdout.split(" of ")[0].splitlines()[-1])
+    assert f"{count} of {count} masks are the same" in result.stdout
 
 
 def test_a_slice_drawn_while_a_propagation_was_at_work_is_not_compared(work: Work) -> None:

@@ -162,8 +162,20 @@ def test_what_no_propagation_gave_stays_and_that_is_said(qapp, tmp_path):
     bar.session.window = DARK
     bar.propagate()
     assert bar.slices == [3, 6, 7, 8, 9]
-    assert "4 slices that it did not come to stayed as they were." in bar.said[-1]
+    assert "3 slices that it did not come to stayed as they were." in bar.said[-1]
     bar.journal.close()
+
+
+@along
+def test_a_propagation_stays_within_a_3d_box(bar):
+    bar.session.history.undo()
+    bar.session.history.undo()
+    low, high = np.insert([5, 3], bar.axis, 2), np.insert([12, 10], bar.axis, 8)
+    bar.draw(BoxPrompt3D(tuple(low.tolist()), tuple(high.tolist()), bar.axis))
+    bar.draw(BoxPrompt(bar.axis, 7, 3, 5, 8, 12))
+    bar.propagate()
+    assert bar.slices == list(range(2, 9))
+    assert "its 3D box ends there" in bar.said[-1]
 
 
 def test_one_that_is_stopped_leaves_what_it_has_not_come_to_and_says_so(bar):

@@ -83,7 +83,7 @@ def correct(
         first, last = min(box_3d.slices.start, *anchors), max(box_3d.slices.stop - 1, *anchors)
         carried = [
             answer
-            for answer in session.carry(0, anchors, first, last)
+            for answer in session.carry(0, anchors, first, last, within=[box_3d])
             if isinstance(answer, SliceMask)
         ]
     answers |= {answer.index: answer for answer in carried}

@@ -13,7 +13,7 @@ import numpy as np
 from qtpy.QtCore import Signal
 
 from napari_medsamq.annotation.acceptance import mask_key, still_accepted
-from napari_medsamq.annotation.history import PropagationSnapshot
+from napari_medsamq.annotation.propagation_snapshot import PropagationSnapshot
 from napari_medsamq.errors import MedSAMQError, PromptError
 from napari_medsamq.inference.network_state import NetworkState
 from napari_medsamq.inference.propagation import Gap, Stop, gaps
@@ -147,7 +147,7 @@ class PropagateTool(Tool):
         run = _Run(
             snapshot,
             wanted,
-            session.carry(axis, known, first, last, done),
+            session.carry(axis, known, first, last, done, snapshot.within),
             sum(len(still_accepted(label, accepted, across, label_id)) for across in range(3)),
             frozenset(
                 index
