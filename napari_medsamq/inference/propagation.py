@@ -341,8 +341,9 @@ class MaskCarrier:
         self, box: BoxPrompt3D, start: Bool, slices: range, direction: Direction
     ) -> Iterator[SliceMask | Stop]:
         """Carry to the ends of a 3D box, within its sides and those of the mask to begin with."""
-        own, sides = known_box(self.predictor, start), box.slice_prompt(box.middle_slice).xyxy
-        sides = np.concatenate([np.minimum(own, sides)[:2], np.maximum(own, sides)[2:]])
+        sides = box.slice_prompt(box.middle_slice).xyxy
+        if (own := tight_box(start)) is not None:  # a correction may reach beyond
+            sides = np.concatenate([np.minimum(own, sides)[:2], np.maximum(own, sides)[2:]])
         inside = slices[: sum(index in box.slices for index in slices)]
         found = _through(self.predictor, start, sides, inside)
         yield from (answer for answer in found if answer.mask.any())
