@@ -327,7 +327,9 @@ class Session:
     ) -> SegmentedSlices:
         """Carry a label from the slices where it was drawn to those around and between them.
 
-        Known are slices with a box, and those of `add_mask`; they stay as they are.
+        Known are slices with a box, the middle one of a 3D box, and those of `add_mask`; they stay
+        as they are. From a slice in a 3D box it is carried to the ends of that one, within its
+        sides.
 
         Parameters
         ----------
