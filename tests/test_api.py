@@ -183,6 +183,8 @@ def test_a_propagation_goes_both_ways_or_as_far_as_is_said(image: Path, plane: s
 def test_a_propagation_stays_within_a_3d_box(session: mq.Session) -> None:
     low, high = LOWER[2] + 1, UPPER[2] - 2
     session.add_box((*LOWER[:2], low), (*UPPER[:2], high), label="Block")
+    with pytest.raises(mq.PromptError, match="no mask to carry on"):
+        session.propagate("Block", plane="axial")
     session.add_box((*LOWER[:2], high), (*UPPER[:2], high), label="Block")
     found = session.propagate("Block", plane="axial")
     expected = BRIGHT.copy()

@@ -331,7 +331,7 @@ class History:
         return freed, np.zeros(freed.size, np.uint16), self.prompts
 
     def known_slices(self, axis: int, label_id: int) -> dict[int, Bool]:
-        """Return what is known of a label for certain: its masks where a person had a hand in them.
+        """Return what a label is carried from: its masks on the slices of `anchor_indices`.
 
         Parameters
         ----------
@@ -342,19 +342,20 @@ class History:
         Returns
         -------
         masks : dict of int to (H, W) bool
-            By slice, as `known_indices` says; copies.
+            By slice, ascending; copies.
         """
         planes = np.moveaxis(self.label, axis, 0)
-        indices = sorted(self.known_indices(axis, label_id))
+        indices = sorted(self.anchor_indices(axis, label_id))
         return {index: planes[index] == label_id for index in indices}
 
     def known_indices(self, axis: int, label_id: int) -> set[int]:
         """Return on which slices across an axis a person had a hand in a label.
 
-        Where a box of it was drawn on such a slice, or a 3D box is carried from, where a brush
-        changed it since it was last removed as a whole, or where its mask was accepted.
+        Where a box of it was drawn on such a slice, where a brush changed it since it was last
+        removed as a whole, or where its mask was accepted.
         """
-        indices = {box.middle_slice for box in self._boxes(axis, label_id)}
+        boxes = self._boxes(axis, label_id)
+        indices = {box.index for box in boxes if isinstance(box, BoxPrompt)}
         brushed: set[int] = set()
         left = 0
         for edit in self._undo:
@@ -368,6 +369,19 @@ class History:
         indices.update(brushed)
         indices.update(still_accepted(self.label, self.accepted, axis, label_id))
         return indices
+
+    def anchor_indices(self, axis: int, label_id: int) -> set[int]:
+        """Return from which slices across an axis a label is carried.
+
+        The known ones; and if there are any, those in the middle of its 3D boxes, as far as it has
+        a mask there.
+        """
+        known = self.known_indices(axis, label_id)
+        if not known:
+            return known
+        planes = np.moveaxis(self.label, axis, 0)
+        middles = {box.middle_slice for box in self.boxes_3d(axis, label_id)}
+        return known | {index for index in middles if (planes[index] == label_id).any()}
 
     def boxes_3d(self, axis: int, label_id: int) -> list[BoxPrompt3D]:
         """Return the 3D boxes of a label across an axis, within which it is known to lie."""

@@ -28,6 +28,8 @@ END_RULE = "measured by the first slice carried to, with its tip; within a 3D bo
 # Frame pixels that the reference inference adds around the previous slice's mask.
 MARGIN = 3
 _OPERATIONS = (np.logical_and, np.logical_or)
+# Part of a mask that a 3D box holds if the structure is the one it was drawn around.
+_HELD = 0.9
 # Of brightness, on the scale from 0 to 1, so that noise is not divided by nothing.
 _LEAST_SD = 0.02
 
@@ -57,8 +59,15 @@ def segment_box_3d(predictor: SlicePredictor, box: BoxPrompt3D) -> Iterator[Slic
     first = predictor.segment(middle, sides)
     yield first
     slices = box.slices
+    carried = predictor.network_state.carry_prompt is CarryPrompt.carried
     for order in (range(middle + 1, slices.stop), range(middle - 1, slices.start - 1, -1)):
-        yield from _through(predictor, first.mask, sides, order)
+        if carried:
+            yield from _through(predictor, first.mask, sides, order)
+            continue
+        previous = first
+        for index in order:
+            previous = predictor.segment(index, _next_box(predictor, previous.mask, sides))
+            yield previous
 
 
 def _through(
@@ -66,17 +75,16 @@ def _through(
 ) -> Iterator[SliceMask]:
     """Carry a mask (H, W) bool through slices on all of which the structure is known to be.
 
-    `sides` (4,) XYXY in slice pixels are those that it lies within.
+    `sides` (4,) XYXY in slice pixels are those of the widest box that is asked with.
     """
-    carried = predictor.network_state.carry_prompt is CarryPrompt.carried
     mask = start
     for index in slices:
-        around = _next_box(predictor, mask, sides)
-        if carried and mask.any():
+        if mask.any():
+            around = _next_box(predictor, mask, sides)
             inside = np.clip(around, sides[[0, 1, 0, 1]], sides[[2, 3, 2, 3]])
             answer, _ = predictor.segment_and_observe(index, inside, mask)
         else:
-            answer = predictor.segment(index, around)
+            answer = predictor.segment(index, sides)
         yield answer
         mask = answer.mask
 
@@ -262,8 +270,8 @@ class MaskCarrier:
     predictor : SlicePredictor
     rules : StopRules
     within : sequence of BoxPrompt3D
-        Where the structure is known to lie, across the predictor's axis; the last one that an
-        anchor is in counts.
+        Where the structure is known to lie, across the predictor's axis. Of an anchor, the last
+        one counts that holds nine tenths of its mask.
     """
 
     predictor: SlicePredictor
@@ -281,9 +289,9 @@ class MaskCarrier:
 
         Between two anchors the structure is taken to go on; each half is carried from its own
         anchor, and its boxes are led towards the other one. Beyond the outer anchors it is carried
-        until the rules stop it, and from an anchor in a 3D box to the ends of that one, within its
-        sides. Anchors themselves stay as they are; an empty one is a wall, where the structure is
-        known not to be.
+        until the rules stop it, and from an anchor in a 3D box to the ends of that one, by boxes
+        within its sides; so it is between 3D boxes that lie apart. Anchors themselves stay as they
+        are; an empty one is a wall, where the structure is known not to be.
 
         Parameters
         ----------
@@ -304,7 +312,7 @@ class MaskCarrier:
         for low, high in between:
             if (low, high) in done or high - low == 1:
                 continue
-            if any(low < wall < high for wall in walls):
+            if any(low < wall < high for wall in walls) or self._apart(anchors, low, high):
                 yield from self._outwards(anchors, low, high - 1, "up", walls)
                 yield from self._outwards(anchors, high, low + 1, "down", walls)
             else:
@@ -331,11 +339,26 @@ class MaskCarrier:
         else:
             end = max([wall + 1 for wall in walls if wall < start] + [end])
             slices = range(start - 1, end - 1, -1)
-        box = next((box for box in reversed(self.within) if start in box.slices), None)
+        box = self._box_of(start, anchors[start])
         if box is None:
             yield from self._run(anchors[start], start, slices, direction)
         else:
             yield from self._fill(box, anchors[start], slices, direction)
+
+    def _box_of(self, index: int, mask: Bool) -> BoxPrompt3D | None:
+        for box in reversed(self.within):
+            own = box.slice_prompt(index)
+            held = np.count_nonzero(mask[own.y0 : own.y1 + 1, own.x0 : own.x1 + 1])
+            if index in box.slices and held >= _HELD * np.count_nonzero(mask):
+                return box
+        return None
+
+    def _apart(self, anchors: Mapping[int, Bool], low: int, high: int) -> bool:
+        """Whether two anchors are in 3D boxes, and a slice between them is in none."""
+        if any(self._box_of(index, anchors[index]) is None for index in (low, high)):
+            return False
+        between = set(range(low + 1, high))
+        return not between <= {index for box in self.within for index in box.slices}
 
     def _fill(
         self, box: BoxPrompt3D, start: Bool, slices: range, direction: Direction

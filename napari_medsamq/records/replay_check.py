@@ -164,7 +164,9 @@ class ReplayCheck:
         start = PropagationSnapshot.of(self._replay.history, axis, label_id)
         # Journals of before there was any name no gap that was left.
         done = [(low, high) for low, high in content.get("done", ())]
-        ends = content["first"], content["last"]
+        drawn = [index for index, mask in start.known.items() if mask.any()]
+        # Journals of before name ends within the slices that are carried from now.
+        ends = min([content["first"], *drawn]), max([content["last"], *drawn])
         if content.get("ends") != END_RULE:
             self.verdict.others.add("the rule for where a propagation ends")
         try:

@@ -241,22 +241,24 @@ def test_a_removed_label_leaves_no_slice_known() -> None:
     assert sorted(session.history.known_slices(0, 1)) == [1]
 
 
-def test_the_middle_of_a_3d_box_is_known_as_long_as_the_box_is_there() -> None:
+def test_a_label_is_carried_from_the_middle_of_its_3d_box_too_where_it_has_a_mask() -> None:
     volume = volume_from_slices(np.arange(320).reshape(8, 8, 5), (1, 1, 1), "block")
     session = AnnotationSession(volume, ScriptedEngine())
     history = session.history
     axial, coronal = BoxPrompt3D((1, 0, 0), (6, 5, 4)), BoxPrompt3D((0, 1, 0), (5, 4, 4), axis=1)
-    for label_id, box in ((1, axial), (2, coronal)):
+    for box in (axial, coronal):
         masks = [SliceMask(box.axis, n, np.ones((8, 5), bool), 0.9, 0, 0) for n in box.slices]
-        session.commit(box, masks, label_id)
-    assert (history.known_indices(0, 1), history.boxes_3d(0, 1)) == ({3}, [axial])
-    assert (history.known_indices(1, 2), history.boxes_3d(1, 2)) == ({2}, [coronal])
-    for axis, label_id in ((1, 1), (0, 2)):
-        assert not history.known_indices(axis, label_id)
-        assert not history.boxes_3d(axis, label_id)
-    history.undo()
-    assert not history.known_indices(1, 2)
-    assert not history.boxes_3d(1, 2)
+        session.commit(box, masks, 1)
+    assert (history.boxes_3d(0, 1), history.boxes_3d(1, 1)) == ([axial], [coronal])
+    assert history.boxes_3d(0, 2) == []
+    # Nothing is carried from a 3D box that nobody has corrected.
+    assert history.anchor_indices(0, 1) == set()
+    stroke(session, {5 * 40}, 2)
+    assert history.known_indices(0, 1) == {5}
+    assert sorted(history.known_slices(0, 1)) == [3, 5]
+    taken = BoxPrompt(0, 3, 0, 0, 4, 7)
+    session.commit(taken, [SliceMask(0, 3, np.ones((8, 5), bool), 0.9, 0, 0)], 2)
+    assert history.anchor_indices(0, 1) == {5}
 
 
 def test_the_highest_label_id_is_counted() -> None:

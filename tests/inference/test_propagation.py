@@ -384,11 +384,11 @@ def test_a_3d_box_ends_no_sooner_than_was_asked_for_and_at_walls() -> None:
 
 def test_a_structure_stays_within_the_sides_of_its_3d_box_or_of_the_mask_there() -> None:
     grows = {index: square(20, 20, 12 + 2 * (index - 9)) for index in range(10, 15)}
-    world, box = World(grows), BoxPrompt3D((9, 16, 16), (14, 33, 33))
+    world, box = World(grows), BoxPrompt3D((9, 16, 16), (14, 33, 34))
     world.carry({9: square(20, 20)}, within=(box,))
-    assert world.boxes[14] == pytest.approx([77, 77, 33 * SIDE + 3, 33 * SIDE + 3], abs=1)
-    world.carry({9: square(20, 20, 17)}, within=(box,))
-    assert world.boxes[14] == pytest.approx([77, 77, 36 * SIDE + 3, 36 * SIDE + 3], abs=1)
+    assert world.boxes[14] == pytest.approx([77, 77, 34 * SIDE + 3, 33 * SIDE + 3], abs=1)
+    world.carry({9: square(20, 20, 15)}, within=(box,))
+    assert world.boxes[14] == pytest.approx([77, 77, 34 * SIDE + 3, 34 * SIDE + 3], abs=1)
 
 
 def test_an_anchor_beyond_a_3d_box_is_carried_by_the_rules_and_the_last_box_counts() -> None:
@@ -396,6 +396,34 @@ def test_an_anchor_beyond_a_3d_box_is_carried_by_the_rules_and_the_last_box_coun
     boxes = [BoxPrompt3D((low, 18, 18), (high, 33, 33)) for low, high in ((2, 14), (5, 12))]
     masks, _ = world.carry({9: square(20, 20), 18: square(20, 20)}, within=tuple(boxes))
     assert sorted({*masks, 9, 18}) == list(range(5, 22))
+
+
+def test_between_3d_boxes_that_lie_apart_nothing_is_filled() -> None:
+    low, high = BoxPrompt3D((2, 18, 18), (6, 33, 33)), BoxPrompt3D((11, 18, 18), (15, 33, 33))
+    anchors = {4: square(20, 20), 13: square(20, 20)}
+    masks, _ = World(straight(0, 30)).carry(anchors, within=(low, high))
+    assert sorted(masks) == [2, 3, 5, 6, 11, 12, 14, 15]
+    touching = replace(high, lower=(7, 18, 18))
+    masks, _ = World(straight(0, 30)).carry(anchors, within=(low, touching))
+    assert sorted({*masks, *anchors}) == list(range(2, 16))
+
+
+@pytest.mark.parametrize(("across", "last"), [(23, 14), (24, 30)])
+def test_a_mask_beside_a_3d_box_is_not_held_by_it(across: int, last: int) -> None:
+    """Nine tenths of it have to lie within the sides."""
+    box, mask = BoxPrompt3D((5, 18, 18), (14, 31, 33)), square(20, across, 12)
+    world = World(dict.fromkeys(range(31), mask))
+    masks, _ = world.carry({9: mask}, within=(box,))
+    assert max(masks) == last
+
+
+@pytest.mark.parametrize("prompt", CarryPrompt)
+def test_each_network_is_asked_within_the_sides_of_a_3d_box(prompt: CarryPrompt) -> None:
+    world = World(dict.fromkeys(range(31), square(16, 16, 18)))
+    world.network_state = SimpleNamespace(carry_prompt=prompt)
+    world.carry({9: square(16, 16, 18)}, within=(BoxPrompt3D((5, 16, 16), (14, 33, 33)),))
+    assert world.boxes[12] == pytest.approx([16 * SIDE, 16 * SIDE, 33 * SIDE + 3, 33 * SIDE + 3])
+    np.testing.assert_array_equal(world.before[12], square(16, 16, 18))
 
 
 def test_where_nothing_is_found_within_a_3d_box_nothing_is_given() -> None:

@@ -178,6 +178,22 @@ def test_a_propagation_stays_within_a_3d_box(bar):
     assert "its 3D box ends there" in bar.said[-1]
 
 
+def test_a_3d_box_around_what_is_there_already_counts(bar):
+    bar.draw(BoxPrompt3D((1, 5, 3), (6, 12, 10), 0))
+    bar.propagate()
+    assert bar.slices == list(range(1, 7))
+    bar.propagate()
+    assert bar.said[-1].startswith("Nothing has changed")
+
+
+def test_of_boxes_in_any_order_nothing_is_made_anew(bar):
+    bar.draw(BoxPrompt(0, 8, 3, 5, 10, 12))
+    bar.draw(BoxPrompt(0, 1, 3, 5, 10, 12))
+    bar.propagate()
+    bar.propagate()
+    assert bar.said[-1].startswith("Nothing has changed")
+
+
 def test_one_that_is_stopped_leaves_what_it_has_not_come_to_and_says_so(bar):
     bar.session.window = WindowLevel(120, 250)
     before = settled(bar)

@@ -253,13 +253,13 @@ class PropagateTool(Tool):
         now = self._known({gap.axis for gap in kept}, label_id)
         for gap in kept:
             # Slices that are known by now divide it.
-            inside = [index for index in now[gap.axis] if gap.low < index < gap.high]
+            inside = [index for index in sorted(now[gap.axis]) if gap.low < index < gap.high]
             for low, high in pairwise([gap.low, *inside, gap.high]):
                 self.note_done(replace(gap, low=low, high=high), now[gap.axis])
 
     def _known(self, axes: Iterable[int], label_id: int) -> dict[int, Collection[int]]:
         history = self._session.history
-        return {axis: history.known_indices(axis, label_id) for axis in axes}
+        return {axis: history.anchor_indices(axis, label_id) for axis in axes}
 
     def is_done(self, gap: LabelGap, known: Collection[int]) -> bool:
         """Tell whether a gap, with the known slices, is as it was when it was filled last."""
@@ -283,7 +283,8 @@ class PropagateTool(Tool):
         return (
             network_state or session.network_state(),
             tuple(session.locked_against(gap.label_id)),
-            tuple(index for index in known if gap.low <= index <= gap.high),
+            tuple(session.history.boxes_3d(gap.axis, gap.label_id)),
+            tuple(index for index in sorted(known) if gap.low <= index <= gap.high),
             mask_key(planes[max(gap.low, 0) : gap.high + 1] == gap.label_id),
         )
 
@@ -292,7 +293,7 @@ class PropagateTool(Tool):
         axis, label_id = run.snapshot.axis, run.snapshot.label_id
         if not stopped:
             # Asked anew, as a slice may have been corrected meanwhile.
-            known = self._session.history.known_indices(axis, label_id)
+            known = self._session.history.anchor_indices(axis, label_id)
             for gap in run.gaps:
                 self.note_done(LabelGap(axis, label_id, *gap), known, run.network_state)
         self._workspace.refresh()
