@@ -47,7 +47,7 @@ journal = Journal(folder / "a.journal", volume, volume_hash(volume), None, lambd
 recorder = Recorder(session, journal, None)
 box = BoxPrompt(0, 10, 110, 192, 268, 384)
 session.commit(box, list(session.segment(box)), 1)
-group, known = object(), session.history.known_slices(0, 1)
+group, known = object(), session.history.anchors(0, 1)
 session.event.emit("carry", {"label": 1, "axis": 0, "first": 9, "last": 11, "group": group})
 for found in session.carry(0, known, 9, 11):
     if isinstance(found, SliceMask):

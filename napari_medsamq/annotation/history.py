@@ -330,7 +330,7 @@ class History:
             freed = began[self.label.reshape(-1)[began] == label_id]
         return freed, np.zeros(freed.size, np.uint16), self.prompts
 
-    def known_slices(self, axis: int, label_id: int) -> dict[int, Bool]:
+    def anchors(self, axis: int, label_id: int) -> dict[int, Bool]:
         """Return what a label is carried from: its masks on the slices of `anchor_indices`.
 
         Parameters

@@ -40,7 +40,7 @@ class PropagationSnapshot:
     @classmethod
     def of(cls, history: History, axis: int, label_id: int) -> PropagationSnapshot:
         """Take down from where a label would be carried along an axis now."""
-        known = history.known_slices(axis, label_id)
+        known = history.anchors(axis, label_id)
         kept = kept_voxels(history.label, history.accepted, axis, label_id)
         for prompt in history.prompts:
             if isinstance(box := prompt.box, BoxPrompt) and prompt.label_id == label_id:

@@ -146,7 +146,7 @@ class AnnotationSession(LabelModel):
         axis : int
             Array axis normal to the slices.
         anchors : mapping of int to (H, W) bool
-            Known masks by slice, as `History.known_slices` gives them; an empty one is a wall.
+            Known masks by slice, as `History.anchors` gives them; an empty one is a wall.
         first, last : int
             Where to stop at the latest, both included.
         done : collection of (int, int)

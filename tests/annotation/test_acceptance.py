@@ -54,8 +54,8 @@ def test_an_accepted_mask_is_known_until_it_changes(session: AnnotationSession) 
     history = session.history
     edit = session.accept(0, 1, keys(session, 0, 1, 2, 3, 4))
     assert edit.name == "acceptance of Label 1, 3 slices"
-    assert sorted(history.known_slices(0, 1)) == accepted(history) == [2, 3, 4]
-    assert history.known_slices(1, 1) == history.known_slices(0, 2) == {}
+    assert sorted(history.anchors(0, 1)) == accepted(history) == [2, 3, 4]
+    assert history.anchors(1, 1) == history.anchors(0, 2) == {}
     draw(session, 0, 3, 15, 15)
     assert accepted(history) == [2, 4]
     history.undo()

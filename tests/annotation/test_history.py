@@ -227,18 +227,18 @@ def test_a_removed_label_leaves_no_slice_known() -> None:
     session = new_session()
     stroke(session, {1, 2, 13}, 1)
     stroke(session, {3}, 2)
-    assert sorted(session.history.known_slices(0, 1)) == [0, 1]
+    assert sorted(session.history.anchors(0, 1)) == [0, 1]
     session.remove_label(1)
-    assert session.history.known_slices(0, 1) == {}
-    assert sorted(session.history.known_slices(0, 2)) == [0]
+    assert session.history.anchors(0, 1) == {}
+    assert sorted(session.history.anchors(0, 2)) == [0]
     session.history.undo()
-    assert sorted(session.history.known_slices(0, 1)) == [0, 1]
+    assert sorted(session.history.anchors(0, 1)) == [0, 1]
     session.history.redo()
     stroke(session, {14}, 1)
     # What a brush has cleared stays known to hold nothing.
     stroke(session, {14}, 0)
     session.commit(BOX, found_in(1), 2)
-    assert sorted(session.history.known_slices(0, 1)) == [1]
+    assert sorted(session.history.anchors(0, 1)) == [1]
 
 
 def test_a_label_is_carried_from_the_middle_of_its_3d_box_too_where_it_has_a_mask() -> None:
@@ -255,7 +255,7 @@ def test_a_label_is_carried_from_the_middle_of_its_3d_box_too_where_it_has_a_mas
     assert history.anchor_indices(0, 1) == set()
     stroke(session, {5 * 40}, 2)
     assert history.known_indices(0, 1) == {5}
-    assert sorted(history.known_slices(0, 1)) == [3, 5]
+    assert sorted(history.anchors(0, 1)) == [3, 5]
     taken = BoxPrompt(0, 3, 0, 0, 4, 7)
     session.commit(taken, [SliceMask(0, 3, np.ones((8, 5), bool), 0.9, 0, 0)], 2)
     assert history.anchor_indices(0, 1) == {5}

@@ -313,7 +313,7 @@ def compare(session: AnnotationSession, model: Model) -> None:
         carried = np.flatnonzero(history.carried(label_id)).tolist()
         assert set(carried) == model.carried(label_id)
         for axis in range(3):
-            known = history.known_slices(axis, label_id)
+            known = history.anchors(axis, label_id)
             assert set(known) == model.known(axis, label_id)
             for index, mask in known.items():
                 np.testing.assert_array_equal(mask, now.mask((axis, index), label_id))

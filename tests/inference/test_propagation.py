@@ -488,7 +488,7 @@ def session() -> AnnotationSession:
 
 def carried(session: AnnotationSession, axis: int = 0, label_id: int = 1) -> object:
     group = object()
-    known = session.history.known_slices(axis, label_id)
+    known = session.history.anchors(axis, label_id)
     for found in session.carry(axis, known, 0, session.label.shape[axis] - 1):
         if isinstance(found, SliceMask):
             session.commit_carried(found, label_id, group)
@@ -516,7 +516,7 @@ def test_slices_drawn_by_hand_are_anchors_and_stay(session: AnnotationSession) -
     before = flat[stroke]
     flat[stroke] = 1
     session.history.record("brush stroke", stroke, before)
-    assert sorted(session.history.known_slices(0, 1)) == [5, 7]
+    assert sorted(session.history.anchors(0, 1)) == [5, 7]
     carried(session)
     assert np.flatnonzero(session.label[7]).size == 3
     assert np.count_nonzero(session.label[6]) > 0
@@ -549,12 +549,12 @@ def test_locked_labels_keep_their_voxels(session: AnnotationSession) -> None:
 
 
 def test_boxes_of_another_plane_or_label_are_no_anchors(session: AnnotationSession) -> None:
-    assert session.history.known_slices(1, 1) == {}
-    assert session.history.known_slices(0, 2) == {}
+    assert session.history.anchors(1, 1) == {}
+    assert session.history.anchors(0, 2) == {}
     with pytest.raises(PromptError, match="no mask to carry on"):
         carried(session, axis=1)
     with pytest.raises(PromptError, match="lie within 0 to 11"):
-        next(session.carry(0, session.history.known_slices(0, 1), 0, 12))
+        next(session.carry(0, session.history.anchors(0, 1), 0, 12))
 
 
 def test_a_small_structure_is_carried_in_parts_of_the_slices() -> None:

@@ -385,7 +385,7 @@ def test_a_session_takes_names_and_free_numbers_and_can_take_it_back(
     assert session.history.voxel_counts == {1: 20, 2: 6 * 10 * 4, 5: 3 * 4 * 4 - 20}
     assert [session.style(n).name for n in (1, 2, 5)] == ["Kidney", "Liver", "Spleen"]
     # It leads propagations as what was drawn by hand does.
-    assert len(session.history.known_slices(0, 2)) == 4
+    assert len(session.history.anchors(0, 2)) == 4
     recorder.close()
     content = read_journal(tmp_path / "a.journal")
     loads = [r.content for r in content.records if r.content["kind"] == "load"]

@@ -115,9 +115,9 @@ def test_whatever_was_done_comes_back_with_its_past_and_future(
             work.stroke(first, 40, second)
         elif name == "remove":
             session.remove_label(1)
-        elif name == "carry" and any(m.any() for m in history.known_slices(0, 1).values()):
+        elif name == "carry" and any(m.any() for m in history.anchors(0, 1).values()):
             group = object()
-            for mask in session.carry(0, history.known_slices(0, 1), 0, 5):
+            for mask in session.carry(0, history.anchors(0, 1), 0, 5):
                 if hasattr(mask, "iou"):
                     session.commit_carried(mask, 1, group)
         elif name in ("undo", "redo"):

@@ -72,7 +72,7 @@ def box(
 
 
 def carry(session: AnnotationSession, label_id: int = 1) -> None:
-    group, known = object(), session.history.known_slices(0, label_id)
+    group, known = object(), session.history.anchors(0, label_id)
     for found in session.carry(0, known, 0, 5):
         if isinstance(found, SliceMask):
             session.commit_carried(found, label_id, group)

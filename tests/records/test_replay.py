@@ -48,7 +48,7 @@ class Work:
         journal = Journal(self.journal, volume, volume_hash(volume), None, lambda error: None)
         recorder = Recorder(session, journal, None)
         session.commit(BOX, list(session.segment(BOX)), 1)
-        group, known = object(), session.history.known_slices(0, 1)
+        group, known = object(), session.history.anchors(0, 1)
         asked = {"label": 1, "axis": 0, "first": 0, "last": 5, "group": group}
         session.event.emit("carry", asked)
         for found in session.carry(0, known, 0, 5):
@@ -235,7 +235,7 @@ def test_a_propagation_is_asked_for_again_from_what_was_accepted(work: Work) -> 
         mask = np.moveaxis(session.label, axis, 0)[index] == 1
         session.accept(axis, 1, {index: mask_key(mask)})
     history, before = session.history, session.label.copy()
-    known, group = history.known_slices(0, 1), object()
+    known, group = history.anchors(0, 1), object()
     assert sorted(known) == [2, 3]
     kept = kept_voxels(session.label, history.accepted, 0, 1)
     session.event.emit("carry", {"label": 1, "axis": 0, "first": 0, "last": 5, "group": group})
@@ -339,7 +339,7 @@ def test_a_propagation_is_asked_for_again_by_its_prompt(
     voxels = np.array([np.ravel_multi_index((3, 8, 6), session.label.shape)])
     session.label.reshape(-1)[voxels] = 0
     session.history.record("eraser", voxels, np.ones(1, np.uint16))
-    group, known = object(), session.history.known_slices(0, 1)
+    group, known = object(), session.history.anchors(0, 1)
     session.event.emit("carry", {"label": 1, "axis": 0, "first": 0, "last": 5, "group": group})
     for found in session.carry(0, known, 0, 5):
         if isinstance(found, SliceMask):
@@ -384,7 +384,7 @@ def test_a_mask_goes_with_what_the_network_was_asked_with(
     box = BoxPrompt3D((1, 5, 3), (4, 12, 10)) if asked == "box in 3D" else replace(BOX, index=2)
     start = session.label[3] == 1 if asked == "improved mask" else None
     if asked == "propagation":
-        group, known = begun.ask_to_carry(), session.history.known_slices(0, 1)
+        group, known = begun.ask_to_carry(), session.history.anchors(0, 1)
         masks = session.carry(0, known, 0, 5)
     else:
         masks = session.segment(box, start)
@@ -434,7 +434,7 @@ def test_a_propagation_of_which_nothing_came_does_not_end_the_verdict(
     if axis == 0:
         session.history.redo()
     group = begun.ask_to_carry()
-    for found in session.carry(0, session.history.known_slices(0, 1), 0, 5):
+    for found in session.carry(0, session.history.anchors(0, 1), 0, 5):
         if isinstance(found, SliceMask):
             session.commit_carried(found, 1, group)
     begun.journal.close()
