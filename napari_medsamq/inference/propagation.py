@@ -28,8 +28,9 @@ END_RULE = "measured by the first slice carried to, with its tip; within a 3D bo
 # Frame pixels that the reference inference adds around the previous slice's mask.
 MARGIN = 3
 _OPERATIONS = (np.logical_and, np.logical_or)
-# Part of a mask that a 3D box holds if the structure is the one it was drawn around.
-_HELD = 0.9
+# Part of a mask that a 3D box holds if it is of the structure that it was drawn around. Of one that
+# was corrected there is less, as clicks are asked with a box a tenth wider, which may be filled.
+_HELD = 0.75
 # Of brightness, on the scale from 0 to 1, so that noise is not divided by nothing.
 _LEAST_SD = 0.02
 
@@ -271,7 +272,7 @@ class MaskCarrier:
     rules : StopRules
     within : sequence of BoxPrompt3D
         Where the structure is known to lie, across the predictor's axis. Of an anchor, the last
-        one counts that holds nine tenths of its mask.
+        one counts that holds three quarters of its mask.
     """
 
     predictor: SlicePredictor

@@ -119,6 +119,27 @@ def test_boxes_on_two_planes_are_a_3d_box_and_one_undo_takes_it_back(dock):
     np.testing.assert_array_equal(dock.session.label, drawn)
 
 
+def test_a_corrected_slice_of_a_3d_box_is_carried_to_the_ends_of_that_box(dock):
+    menu = dock.button("Propagate").menu()
+    (whole,) = [own for own in menu.actions() if own.text().startswith("3D box")]
+    dock.press(Qt.Key.Key_F3)
+    dock.drag((10, 32, 30), (14, 32, 60))
+    dock.wait()
+    dock.press(Qt.Key.Key_F2)
+    dock.drag((12, 16, 24), (12, 47, 55))
+    dock.wait()
+    whole.trigger()
+    dock.wait()
+    assert slices(dock) == list(range(10, 15))
+    dock.press(Qt.Key.Key_C)
+    click(dock, (13, 45, 50), Qt.MouseButton.RightButton)
+    dock.wait()
+    dock.press(Qt.Key.Key_P)
+    settle(dock)
+    assert slices(dock) == list(range(10, 15))
+    assert "its 3D box ends there" in dock.dock.status
+
+
 def test_anchors_on_two_planes_stay_whichever_is_carried(quick):
     quick.press(Qt.Key.Key_F3)
     quick.viewer.dims.set_point(1, 9.0)
